@@ -1,0 +1,570 @@
+#pragma once
+/*
+ * The journal: the one door of this room. An append-only log of records (deterministic CBOR, hash-chained per
+ * run), a pure fold that turns records into rows, and a RocksDB store that writes one WriteBatch a transition
+ * group and syncs what something outside depends on (SEMANTICS: Storage).
+ *
+ * The pure half (library journal_pure) is record, state and fold: no I/O, clock or globals. The other half
+ * (library journal) is store, committer and blobs.
+ *
+ * journal_fold() is the only code that changes durable state, live and on recovery alike.
+ */
+#include "base/buffer.h"
+#include "base/digest.h"
+#include "base/error.h"
+
+enum {
+	JOURNAL_FORMAT_VERSION = 1,
+	JOURNAL_ID_SIZE = 16,
+	JOURNAL_LAYER_NAME_SIZE = 8, /* 7 characters and NUL: mount options are one page */
+	JOURNAL_PAYLOAD_MAX = 256 * 1024, /* bytes of one record; larger things go by digest */
+	JOURNAL_BLOB_INLINE_MAX = 64 * 1024,
+	JOURNAL_BLOB_MAX = 1 << 30,
+	JOURNAL_STEPS_MAX = 100000, /* steps of one run */
+};
+
+struct journal_id {
+	uint8_t b[JOURNAL_ID_SIZE]; /* UUIDv7 (RFC 9562): sorts by time. All zero: the daemon's own chain */
+};
+
+#define JOURNAL_ID_TEXT_SIZE 33 /* 32 lowercase hex digits and NUL */
+char *journal_id_text(const struct journal_id *id, char *buf);
+MUST_CHECK int journal_id_parse(struct bytes text, struct journal_id *ret); /* exactly 32 hex digits */
+static inline bool journal_id_equal(const struct journal_id *a, const struct journal_id *b)
+{
+	return memcmp(a, b, sizeof(*a)) == 0;
+}
+
+/* ---- Records ---------------------------------------------------------------------------------------- */
+
+/* Type numbers are never reused. 0x60 to 0x7f are kept for effects, 0x80 to 0x8f for grants. */
+enum journal_type {
+	JOURNAL_EPOCH_BEGUN = 0x01,      /* daemon chain: a supervisor took the journal */
+	JOURNAL_ANCHOR = 0x02,           /* daemon chain: heads of all runs, so that truncation shows */
+	JOURNAL_TRUST_PINNED = 0x03,     /* daemon chain: a project's policy file, by path and digest */
+	JOURNAL_LEASE_HELD = 0x04,       /* daemon chain */
+	JOURNAL_LEASE_FREED = 0x05,      /* daemon chain */
+
+	JOURNAL_RUN_CREATED = 0x10,
+	JOURNAL_RUN_STARTED = 0x11,      /* CREATED -> RUNNING */
+	JOURNAL_RUN_WAITING = 0x12,      /* RUNNING -> WAITING, or the set it waits for changed */
+	JOURNAL_RUN_CONTINUED = 0x13,    /* WAITING -> RUNNING */
+	JOURNAL_RUN_PAUSED = 0x14,
+	JOURNAL_RUN_RESUMED = 0x15,      /* PAUSED -> the state before it */
+	JOURNAL_RUN_CANCELLING = 0x16,
+	JOURNAL_RUN_CANCELLED = 0x17,
+	JOURNAL_RUN_SUCCEEDED = 0x18,
+	JOURNAL_RUN_FAILED = 0x19,
+	JOURNAL_RUN_AGENCY = 0x1a,       /* the dial was turned by a person */
+
+	JOURNAL_STEP_DECLARED = 0x20,
+	JOURNAL_STEP_GATED = 0x21,
+	JOURNAL_STEP_RUNNABLE = 0x22,
+	JOURNAL_STEP_DENIED = 0x23,
+	JOURNAL_STEP_BACKOFF = 0x24,
+	JOURNAL_STEP_EXHAUSTED = 0x25,
+	JOURNAL_STEP_CHECKING = 0x26,
+	JOURNAL_STEP_REJECTED = 0x27,
+	JOURNAL_STEP_GATED_COMMIT = 0x28,
+	JOURNAL_STEP_COMMITTED = 0x29,   /* synced */
+	JOURNAL_STEP_FAILED = 0x2a,
+	JOURNAL_STEP_CANCELLED = 0x2b,
+	JOURNAL_STEP_DIVERGED = 0x2c,    /* same key, other input digest: the step stays as it is, the run waits */
+	JOURNAL_STEP_REUSED = 0x2d,      /* same key, same digest, committed: recorded result returned */
+	JOURNAL_STEP_SEALED = 0x2e,      /* ACTIVE -> SEALED: layer sealed, manifest digest known */
+	JOURNAL_STEP_WAITING = 0x2f,
+
+	JOURNAL_ATTEMPT_STARTED = 0x30,  /* new attempt STARTING; step RUNNABLE -> ACTIVE */
+	JOURNAL_ATTEMPT_LIVE = 0x31,
+	JOURNAL_ATTEMPT_NOT_STARTED = 0x32,
+	JOURNAL_ATTEMPT_ADOPTED = 0x33,  /* a later epoch found it running; state unchanged, epoch taken over */
+	JOURNAL_ATTEMPT_FROZEN = 0x34,
+	JOURNAL_ATTEMPT_THAWED = 0x35,
+	JOURNAL_ATTEMPT_EXITED = 0x36,
+	JOURNAL_ATTEMPT_TIMED_OUT = 0x37,
+	JOURNAL_ATTEMPT_OOM = 0x38,
+	JOURNAL_ATTEMPT_KILLED = 0x39,   /* by a limit or a person: why says which */
+	JOURNAL_ATTEMPT_SUSPENDED = 0x3a,
+	JOURNAL_ATTEMPT_LOST = 0x3b,
+
+	JOURNAL_APPROVAL_OPENED = 0x40,  /* synced */
+	JOURNAL_VOTE_CAST = 0x41,        /* synced */
+	JOURNAL_APPROVAL_APPROVED = 0x42,
+	JOURNAL_APPROVAL_DENIED = 0x43,
+	JOURNAL_APPROVAL_EXPIRED = 0x44,
+	JOURNAL_APPROVAL_WITHDRAWN = 0x45,
+	JOURNAL_APPROVAL_SUPERSEDED = 0x46,
+	JOURNAL_APPROVAL_CONSUMED = 0x47, /* in the same batch as the transition that it allows */
+	JOURNAL_APPROVAL_LAPSED = 0x48,
+	JOURNAL_APPROVAL_REVOKED = 0x49,
+
+	JOURNAL_LANDING_STARTED = 0x50,  /* synced; names the blob of the redo plan */
+	JOURNAL_LANDED = 0x51,           /* synced */
+	JOURNAL_LANDING_CONFLICT = 0x52,
+	JOURNAL_LANDING_DROPPED = 0x53,
+	JOURNAL_UNDO_STARTED = 0x54,
+	JOURNAL_UNDONE = 0x55,
+	JOURNAL_UNDO_CONFLICT = 0x56,
+
+	JOURNAL_TIMER_ARMED = 0x58,
+	JOURNAL_TIMER_FIRED = 0x59,
+	JOURNAL_TIMER_CANCELLED = 0x5a,
+};
+
+/*
+ * Everything that any record carries, with its CBOR key; which type must and may carry which field is the table
+ * in record.c (and holdfast.cddl). Keys are never reused. Kinds: UINT uint64_t, INT int64_t, TEXT/BYTES/RAW
+ * struct bytes (borrowed from the record's buffer or its maker), DIGEST, ID, BOOL.
+ */
+#define JOURNAL_FIELDS(X)                                                                                       \
+	X(1, name, TEXT)           /* run or step name */                                                       \
+	X(2, key, TEXT)            /* step key: parent/name#n */                                                \
+	X(3, plan, DIGEST)         /* blob: canonical plan */                                                   \
+	X(4, policy, DIGEST)       /* blob: canonical effective policy of the run */                            \
+	X(5, environ, DIGEST)      /* blob: filtered environment, canonical */                                  \
+	X(6, workspace, BYTES)     /* absolute path as the client gave it (for people; never reopened blindly) */ \
+	X(7, ws_dev, UINT)                                                                                      \
+	X(8, ws_ino, UINT)                                                                                      \
+	X(9, ws_uid, UINT)                                                                                      \
+	X(10, base, UINT)          /* enum journal_base */                                                      \
+	X(11, land, UINT)          /* enum journal_land */                                                      \
+	X(12, agency, UINT)        /* 0 observe .. 4 autonomous */                                              \
+	X(13, request, BYTES)      /* client request id, at most 64 bytes */                                    \
+	X(14, input, DIGEST)       /* input digest of the step; also the blob of its canonical description */   \
+	X(15, context, DIGEST)     /* policy, contract, agency */                                               \
+	X(16, why, TEXT)           /* one line for people */                                                    \
+	X(17, error, INT)          /* negative errno */                                                         \
+	X(18, exit_code, UINT)                                                                                  \
+	X(19, signal, UINT)                                                                                     \
+	X(20, out, DIGEST)         /* blob: stdout, capped */                                                   \
+	X(21, err, DIGEST)         /* blob: stderr, capped */                                                   \
+	X(22, out_size, UINT)      /* bytes written by the command, capped or not */                            \
+	X(23, err_size, UINT)                                                                                   \
+	X(24, results, DIGEST)     /* blob: canonical map of /run/holdfast/out, name -> digest */               \
+	X(25, layer, TEXT)         /* layer name */                                                             \
+	X(26, manifest, DIGEST)    /* blob: sealed manifest */                                                  \
+	X(27, paths, UINT)         /* entries of a manifest, or paths landed */                                 \
+	X(28, size, UINT)          /* bytes of them */                                                          \
+	X(29, stack, RAW)          /* array of layer names, bottom to top */                                    \
+	X(30, attempt, UINT)       /* attempt number, from 1 */                                                 \
+	X(31, attempt_id, ID)                                                                                   \
+	X(32, due_ns, INT)         /* CLOCK_REALTIME, nanoseconds */                                            \
+	X(33, timer, ID)                                                                                        \
+	X(34, timer_kind, UINT)    /* enum journal_timer_kind */                                                \
+	X(35, approval, ID)                                                                                     \
+	X(36, kind, UINT)          /* enum journal_approval_kind */                                             \
+	X(37, action, DIGEST)      /* action digest: kind, object and the event it stands on */                 \
+	X(38, card, DIGEST)        /* blob: the exact bytes shown (render digest) */                            \
+	X(39, decide_by_ns, INT)                                                                                \
+	X(40, execute_by_ns, INT)                                                                               \
+	X(41, decision, UINT)      /* enum journal_decision */                                                  \
+	X(42, choice, TEXT)        /* mine, theirs, file, retry, fail, accept, fork */                          \
+	X(43, path, BYTES)         /* of a conflict, a trust pin */                                             \
+	X(44, digest, DIGEST)      /* of path's content or another object named by the type */                  \
+	X(45, waits, UINT)         /* bits of enum journal_wait */                                              \
+	X(46, cpu_us, UINT)                                                                                     \
+	X(47, memory_peak, UINT)   /* bytes */                                                                  \
+	X(48, wall_us, UINT)                                                                                    \
+	X(49, denied, RAW)         /* map: what was refused -> count */                                         \
+	X(50, generation, UINT)    /* lease */                                                                  \
+	X(51, redo, DIGEST)        /* blob: redo plan of a landing or undoing */                                \
+	X(52, result, DIGEST)      /* blob: what a landing did path by path (landed, left out and why) */       \
+	X(53, parent, ID)          /* run that this one was forked from */                                      \
+	X(54, fork_at, TEXT)       /* step key */                                                               \
+	X(55, started_ns, INT)     /* CLOCK_REALTIME_COARSE at the run's start: the clock of file systems */    \
+	X(56, uncharged, BOOL)     /* does not count toward the retry budget */                                 \
+	X(57, heads, RAW)          /* anchors: map run id -> [seq, digest] */                                   \
+	X(58, conflicts, DIGEST)   /* blob: conflicting paths with the base hash that was shown */              \
+	X(59, feedback, DIGEST)    /* blob: what a failed check says to the next attempt */                     \
+	X(60, index, UINT)         /* position of a step in its plan */                                         \
+	X(61, holder, ID)          /* run that holds a lease */                                                 \
+	X(62, weaker, UINT)        /* bits: limits and walls enforced in their weaker form */                   \
+	X(63, principal, TEXT)     /* uid:N, or a signer */                                                     \
+	X(64, auth, TEXT)          /* how it was authenticated: peercred, ssh-signature */                      \
+	X(65, version, TEXT)       /* of the program that began an epoch */                                     \
+	X(66, same_failure, UINT)  /* equal failures in a row */                                                \
+	X(67, failure, DIGEST)     /* signature of a failure, to tell equal ones */
+
+enum journal_field {
+#define X(num, name, kind) JOURNAL_F_##name = num,
+	JOURNAL_FIELDS(X)
+#undef X
+	JOURNAL_FIELD_LIMIT = 68,
+};
+
+
+struct journal_payload {
+#define JOURNAL_T_UINT uint64_t
+#define JOURNAL_T_INT int64_t
+#define JOURNAL_T_TEXT struct bytes
+#define JOURNAL_T_BYTES struct bytes
+#define JOURNAL_T_RAW struct bytes
+#define JOURNAL_T_DIGEST struct digest
+#define JOURNAL_T_ID struct journal_id
+#define JOURNAL_T_BOOL bool
+#define X(num, name, kind) JOURNAL_T_##kind name;
+	JOURNAL_FIELDS(X)
+#undef X
+	uint64_t has[2]; /* bit num set: the field is present */
+};
+
+#define JOURNAL_HAS(p, field) (((p)->has[JOURNAL_F_##field / 64] >> (JOURNAL_F_##field % 64)) & 1)
+/* JOURNAL_SET(&rec.p, exit_code, 3): sets the field and its bit. */
+#define JOURNAL_SET(p, field, value)                                                               \
+	do {                                                                                       \
+		(p)->field = (value);                                                              \
+		(p)->has[JOURNAL_F_##field / 64] |= 1ull << (JOURNAL_F_##field % 64);              \
+	} while (0)
+
+enum journal_actor { JOURNAL_ACTOR_SUPERVISOR = 0, JOURNAL_ACTOR_KEEPER = 1, JOURNAL_ACTOR_PERSON = 2 };
+
+struct journal_record {
+	/* Filled by journal_append: */
+	uint64_t lsn;   /* global, gapless, from 1 */
+	uint64_t seq;   /* in its run, from 1 */
+	uint64_t epoch;
+	int64_t wall_ns;
+	uint8_t boot_id[16];
+	int64_t mono_ns;         /* CLOCK_BOOTTIME */
+	struct digest prev_hash; /* hash of the run's record before; zero for the first */
+	/* Filled by the maker: */
+	struct journal_id run; /* all zero: the daemon's chain */
+	uint32_t step;         /* index in the run; JOURNAL_NO_STEP where it is about none */
+	uint32_t attempt;      /* number; 0 where it is about none */
+	enum journal_type type;
+	enum journal_actor actor;
+	uint32_t actor_uid;
+	struct journal_payload p;
+};
+
+#define JOURNAL_NO_STEP UINT32_MAX
+
+const char *journal_type_name(enum journal_type type);  /* "STEP_COMMITTED"; NULL for an unknown number */
+bool journal_type_synced(enum journal_type type);       /* must be on disk before anything that depends on it leaves */
+MUST_CHECK int journal_record_encode(const struct journal_record *r, struct buffer *out);
+/* Borrowed from b. Unknown keys are kept out of *ret and are still hashed (hash is over b). -EBADMSG, -ENOTSUP (unknown type). */
+MUST_CHECK int journal_record_decode(struct bytes b, struct journal_record *ret);
+void journal_record_hash(struct bytes encoded, struct digest *ret); /* domain "holdfast.record" */
+
+/* ---- States (SEMANTICS: States). The table [STATE][EVENT] of each is in state.c; any other transition aborts. ---- */
+
+enum journal_run_state { /* contracts above each enum are in state.h's comments, repeated in ARCHITECTURE */
+	JOURNAL_RUN_S_CREATED,
+	JOURNAL_RUN_S_RUNNING,
+	JOURNAL_RUN_S_WAITING,
+	JOURNAL_RUN_S_PAUSED,
+	JOURNAL_RUN_S_CANCELLING,
+	JOURNAL_RUN_S_CANCELLED, /* final */
+	JOURNAL_RUN_S_SUCCEEDED, /* final */
+	JOURNAL_RUN_S_FAILED,    /* final */
+	JOURNAL_RUN_S_COUNT
+};
+
+enum journal_wait {
+	JOURNAL_WAIT_APPROVAL = 1,
+	JOURNAL_WAIT_TIMER = 2,
+	JOURNAL_WAIT_DOUBT = 4,
+	JOURNAL_WAIT_CONFLICT = 8,
+	JOURNAL_WAIT_EXHAUSTED = 16,
+	JOURNAL_WAIT_DIVERGED = 32,
+	JOURNAL_WAIT_LEASE = 64,
+};
+
+enum journal_landing_state {
+	JOURNAL_LANDING_S_UNLANDED,
+	JOURNAL_LANDING_S_LANDING,
+	JOURNAL_LANDING_S_CONFLICT, /* with run.conflict_undo: of an undoing */
+	JOURNAL_LANDING_S_LANDED,
+	JOURNAL_LANDING_S_DROPPED,
+	JOURNAL_LANDING_S_UNDOING,
+	JOURNAL_LANDING_S_UNDONE,
+	JOURNAL_LANDING_S_COUNT
+};
+
+enum journal_step_state {
+	JOURNAL_STEP_S_DECLARED,
+	JOURNAL_STEP_S_GATED,
+	JOURNAL_STEP_S_RUNNABLE,
+	JOURNAL_STEP_S_ACTIVE,
+	JOURNAL_STEP_S_WAITING,
+	JOURNAL_STEP_S_BACKOFF,
+	JOURNAL_STEP_S_SEALED,
+	JOURNAL_STEP_S_CHECKING,
+	JOURNAL_STEP_S_REJECTED,
+	JOURNAL_STEP_S_GATED_COMMIT,
+	JOURNAL_STEP_S_EXHAUSTED,
+	JOURNAL_STEP_S_COMMITTED, /* final */
+	JOURNAL_STEP_S_DENIED,    /* final */
+	JOURNAL_STEP_S_FAILED,    /* final */
+	JOURNAL_STEP_S_CANCELLED, /* final */
+	JOURNAL_STEP_S_COUNT
+};
+
+enum journal_attempt_state {
+	JOURNAL_ATTEMPT_S_STARTING,
+	JOURNAL_ATTEMPT_S_LIVE,
+	JOURNAL_ATTEMPT_S_FROZEN,
+	JOURNAL_ATTEMPT_S_NOT_STARTED,
+	JOURNAL_ATTEMPT_S_EXITED, /* may still become LOST: its layer did not survive */
+	JOURNAL_ATTEMPT_S_TIMED_OUT,
+	JOURNAL_ATTEMPT_S_OOM,
+	JOURNAL_ATTEMPT_S_KILLED,
+	JOURNAL_ATTEMPT_S_SUSPENDED,
+	JOURNAL_ATTEMPT_S_LOST,
+	JOURNAL_ATTEMPT_S_COUNT
+};
+
+enum journal_approval_state {
+	JOURNAL_APPROVAL_S_OPEN,
+	JOURNAL_APPROVAL_S_APPROVED,
+	JOURNAL_APPROVAL_S_DENIED,
+	JOURNAL_APPROVAL_S_EXPIRED,
+	JOURNAL_APPROVAL_S_WITHDRAWN,
+	JOURNAL_APPROVAL_S_SUPERSEDED,
+	JOURNAL_APPROVAL_S_CONSUMED,
+	JOURNAL_APPROVAL_S_LAPSED,
+	JOURNAL_APPROVAL_S_REVOKED,
+	JOURNAL_APPROVAL_S_COUNT
+};
+
+enum journal_approval_kind {
+	JOURNAL_KIND_STEP_GATE = 1,
+	JOURNAL_KIND_STEP_COMMIT = 2,
+	JOURNAL_KIND_LANDING = 3,
+	JOURNAL_KIND_CONFLICT = 4,
+	JOURNAL_KIND_EXHAUSTED = 5,
+	JOURNAL_KIND_DIVERGED = 6,
+};
+
+enum journal_decision { JOURNAL_DECISION_APPROVE = 1, JOURNAL_DECISION_DENY = 2 };
+enum journal_timer_state { JOURNAL_TIMER_S_ARMED, JOURNAL_TIMER_S_FIRED, JOURNAL_TIMER_S_CANCELLED, JOURNAL_TIMER_S_COUNT };
+enum journal_timer_kind {
+	JOURNAL_TIMER_BACKOFF = 1,
+	JOURNAL_TIMER_STEP_DEADLINE = 2,
+	JOURNAL_TIMER_DECIDE_BY = 3,
+	JOURNAL_TIMER_EXECUTE_BY = 4,
+};
+enum journal_land { JOURNAL_LAND_AUTO, JOURNAL_LAND_ASK, JOURNAL_LAND_NEVER };
+enum journal_base { JOURNAL_BASE_LIVE, JOURNAL_BASE_PINNED };
+
+const char *journal_run_state_name(enum journal_run_state s);
+const char *journal_landing_state_name(enum journal_landing_state s);
+const char *journal_step_state_name(enum journal_step_state s);
+const char *journal_attempt_state_name(enum journal_attempt_state s);
+const char *journal_approval_state_name(enum journal_approval_state s);
+const char *journal_approval_kind_name(enum journal_approval_kind k); /* "step-gate", "landing", ... */
+const char *journal_wait_name(enum journal_wait w);
+bool journal_step_final(enum journal_step_state s);
+bool journal_run_final(enum journal_run_state s);
+
+/* ---- Rows: what the fold keeps. All memory is owned by the struct journal_state. ---- */
+
+struct journal_attempt {
+	uint32_t number; /* from 1 */
+	enum journal_attempt_state state;
+	struct journal_id id;
+	uint64_t epoch; /* of the supervisor that started or adopted it last */
+	char layer[JOURNAL_LAYER_NAME_SIZE];
+	uint8_t boot_id[16];
+	int64_t started_ns, started_mono_ns, ended_ns; /* wall, boottime, wall; 0 = not yet */
+	bool uncharged;
+	uint64_t exit_code, signal;
+	char *why; /* may be NULL */
+	struct digest out, err, results; /* blobs; zero = none */
+	uint64_t out_size, err_size, cpu_us, memory_peak, wall_us, weaker;
+	struct digest denied; /* SHA-256 of the RAW map is not kept; the event has it */
+};
+
+struct journal_step {
+	uint32_t index;
+	char *key, *name;
+	enum journal_step_state state;
+	struct digest input, context; /* input: also the blob of its canonical description */
+	struct digest diverged;       /* the other digest, while a diverged item is open; else zero */
+	struct journal_attempt *attempts;
+	uint32_t attempt_count;
+	uint32_t charged;  /* attempts that count toward retry.max */
+	uint32_t lost;     /* LOST attempts in a row, own cap */
+	uint32_t same_failure;
+	struct digest failure;
+	int64_t declared_ns, deadline_ns, due_ns; /* deadline 0 = none; due_ns of BACKOFF */
+	struct journal_id approval; /* the open or approved item it waits on; zero = none */
+	char layer[JOURNAL_LAYER_NAME_SIZE]; /* sealed or committed; "" = it changed nothing */
+	struct digest manifest;
+	uint64_t layer_paths, layer_bytes;
+	struct digest feedback; /* of the last rejection */
+	uint64_t committed_lsn;
+	char *why;
+};
+
+struct journal_run {
+	struct journal_id id;
+	char *name; /* may be NULL */
+	enum journal_run_state state, paused_from;
+	unsigned waits; /* bits of enum journal_wait */
+	enum journal_landing_state landing;
+	bool conflict_undo;
+	enum journal_land land;
+	enum journal_base base;
+	unsigned agency;
+	struct digest plan, policy, environ, context;
+	char *workspace;
+	uint64_t ws_dev, ws_ino, ws_uid;
+	uint32_t uid; /* who started it */
+	struct bytes request; /* owned */
+	int64_t created_ns, started_ns, ended_ns; /* started_ns: CLOCK_REALTIME_COARSE */
+	uint8_t boot_id[16];
+	int64_t created_mono_ns;
+	struct journal_step **steps; /* by index, dense */
+	uint32_t step_count;
+	struct journal_id parent;
+	char *fork_at;
+	struct journal_id landing_approval; /* LANDING or CONFLICT item */
+	struct digest redo, landing_result, conflicts;
+	char *why;
+	uint64_t seq;        /* of its last record */
+	struct digest head;  /* hash of its last record */
+	uint32_t starts_without_progress;
+};
+
+struct journal_vote {
+	char *principal, *auth, *reason;
+	enum journal_decision decision;
+	char *choice;
+	struct digest card;
+	int64_t at_ns;
+};
+
+struct journal_approval {
+	struct journal_id id, run;
+	uint32_t step; /* JOURNAL_NO_STEP for run-wide ones */
+	enum journal_approval_kind kind;
+	enum journal_approval_state state;
+	struct digest action, card, object; /* object: blob, kind's own (conflicts list, input difference) */
+	int64_t opened_ns, decide_by_ns, execute_by_ns;
+	struct journal_vote *votes;
+	uint32_t vote_count;
+	char *choice; /* decided */
+	char *why;
+};
+
+struct journal_timer {
+	struct journal_id id, run;
+	uint32_t step;
+	enum journal_timer_kind kind;
+	enum journal_timer_state state;
+	int64_t due_ns; /* absolute wall time */
+	struct journal_id approval; /* of DECIDE_BY and EXECUTE_BY */
+};
+
+struct journal_lease {
+	uint64_t ws_dev, ws_ino, generation;
+	bool held;
+	struct journal_id holder;
+};
+
+struct journal_trust {
+	char *path;
+	struct digest digest;
+	uint32_t uid;
+	int64_t at_ns;
+};
+
+/* ---- State and fold (pure) ---- */
+
+struct journal_state; /* opaque, owned: the rows that are in memory */
+struct journal_state *journal_state_new(void); /* NULL when out of memory */
+void journal_state_free(struct journal_state *s);
+
+/*
+ * Applies one record. 0; -EPROTO with *err if the transition is not in the tables (the caller in the supervisor
+ * aborts, fsck reports); -ENOMEM. Sets run.seq, run.head and the changed marks below. hash is the record's own.
+ */
+MUST_CHECK int journal_fold(struct journal_state *s, const struct journal_record *r, const struct digest *hash,
+			    struct error *err);
+
+/* Rows are borrowed, const, valid until the next fold or journal_state_free. NULL = not there (or not loaded). */
+const struct journal_run *journal_state_run(const struct journal_state *s, const struct journal_id *id);
+const struct journal_approval *journal_state_approval(const struct journal_state *s, const struct journal_id *id);
+const struct journal_timer *journal_state_timer(const struct journal_state *s, const struct journal_id *id);
+const struct journal_lease *journal_state_lease(const struct journal_state *s, uint64_t dev, uint64_t ino);
+const struct journal_trust *journal_state_trust(const struct journal_state *s, const char *path);
+const struct journal_run *journal_state_run_by_request(const struct journal_state *s, struct bytes request);
+/* Walks: return 0 to go on; the first other value stops the walk and is returned. Order: by id (so by time). */
+int journal_state_each_run(const struct journal_state *s, int (*fn)(const struct journal_run *, void *), void *arg);
+int journal_state_each_approval(const struct journal_state *s, int (*fn)(const struct journal_approval *, void *), void *arg);
+int journal_state_each_timer(const struct journal_state *s, int (*fn)(const struct journal_timer *, void *), void *arg); /* by due time */
+uint64_t journal_state_epoch(const struct journal_state *s);
+/* Canonical bytes of all rows, for "live state equals replayed state". */
+MUST_CHECK int journal_state_canonical(const struct journal_state *s, struct buffer *out);
+
+/* ---- The store (impure) ---- */
+
+struct journal; /* opaque, owned. One per process; not thread-safe but for the committer it runs itself */
+
+struct journal_clock { /* given by the caller: this room reads no clock */
+	int64_t (*wall_ns)(void);
+	int64_t (*mono_ns)(void); /* CLOCK_BOOTTIME */
+	uint8_t boot_id[16];
+};
+
+struct journal_options {
+	int dirfd;       /* v1/ of the state directory; borrowed during open, duplicated */
+	bool in_memory;  /* the second store behind the same interface: for tests and `fsck` */
+	bool read_only;  /* verify, fsck, export beside no running daemon */
+	uint64_t reserve_bytes; /* of free space below which journal_space_low() is true */
+	struct journal_clock clock;
+};
+
+/* -EBUSY: another process has it open. -ENOTSUP: a format newer than known. -EUCLEAN: damage that names synced
+ * records (remedy in *err: restore). Recovery as in SEMANTICS: Storage. Rows of runs that are not final are in memory
+ * afterwards; others are loaded by journal_load_run(). */
+MUST_CHECK int journal_open(const struct journal_options *o, struct journal **ret, struct error *err);
+void journal_close(struct journal *j); /* waits for what is queued; accepts NULL */
+const struct journal_state *journal_rows(const struct journal *j);
+/* Reads the rows of an ended run into memory. -ENOENT. Stays until journal_drop_final() is called (by the daemon when idle). */
+MUST_CHECK int journal_load_run(struct journal *j, const struct journal_id *id, struct error *err);
+void journal_drop_final(struct journal *j);
+/* Ids of all runs, newest first, from the index; runs matching a hex prefix. Returns count or negative errno. */
+MUST_CHECK int journal_list_runs(struct journal *j, size_t max, struct journal_id *ret);
+MUST_CHECK int journal_find_run(struct journal *j, const char *hex_prefix_or_name, struct journal_id *ret, struct error *err); /* -ENOENT, -ENOTUNIQ */
+int journal_epoch_begin(struct journal *j, uint64_t keeper_epoch, const char *version, struct error *err) MUST_CHECK;
+
+/*
+ * Appends: fills the record's head, folds it into memory at once and queues it for the committer. All records
+ * appended between two calls of journal_flush() are one WriteBatch (so "in the same batch" is by construction).
+ * An illegal transition aborts the process. *ret_lsn may be NULL.
+ */
+void journal_append(struct journal *j, struct journal_record *r, uint64_t *ret_lsn);
+/* Ends the batch and wakes the committer; sync: it must be on disk before it is acknowledged. Idempotent when empty. */
+void journal_flush(struct journal *j, bool sync);
+/* Readable when journal_durable_lsn() has moved. A write or fsync error aborts the process: fsync is never tried again. */
+int journal_event_fd(const struct journal *j);
+uint64_t journal_durable_lsn(struct journal *j); /* everything up to here survives a power cut; clears the event fd */
+uint64_t journal_last_lsn(const struct journal *j);
+MUST_CHECK int journal_wait_durable(struct journal *j, uint64_t lsn); /* blocks; for start-up and tests */
+bool journal_space_low(struct journal *j);
+
+/* Blobs: written (fsynced, folder too, unless inline) BEFORE an event names them. Content-addressed; idempotent. */
+MUST_CHECK int journal_blob_put(struct journal *j, struct bytes content, struct digest *ret, struct error *err);
+/* From a file's start to its end (a spool); max bytes are taken. */
+MUST_CHECK int journal_blob_put_fd(struct journal *j, int fd, uint64_t max, struct digest *ret, uint64_t *ret_size, struct error *err);
+MUST_CHECK int journal_blob_get(struct journal *j, const struct digest *d, size_t max, struct buffer *out, struct error *err);
+MUST_CHECK int journal_blob_open(struct journal *j, const struct digest *d, struct error *err); /* read-only fd (memfd for inline ones) */
+
+/* Events of one run in seq order from `from`; fn gets the decoded record and its encoded bytes. */
+MUST_CHECK int journal_each_event(struct journal *j, const struct journal_id *run, uint64_t from,
+				  int (*fn)(const struct journal_record *, struct bytes encoded, void *), void *arg);
+
+struct journal_report {
+	uint64_t events, runs, blobs, problems;
+};
+typedef void journal_problem_fn(const char *text, void *arg); /* one line a finding, for people */
+/* Every chain, every lsn, every blob named. 0 with report->problems, or negative errno. */
+MUST_CHECK int journal_verify(struct journal *j, journal_problem_fn *fn, void *arg, struct journal_report *ret, struct error *err);
+/* Folds all events in lsn order into a fresh state and compares it with the rows. */
+MUST_CHECK int journal_fsck(struct journal *j, bool repair, journal_problem_fn *fn, void *arg, struct journal_report *ret, struct error *err);
+/* A stream that any language can read: a CBOR sequence (RFC 8742) of encoded records of a run (or all), then of blobs on demand. */
+MUST_CHECK int journal_export(struct journal *j, const struct journal_id *run_or_null, int out_fd, struct error *err);
+/* Removes blobs (and returns layer names to remove) that no kept run names; runs ended before the given time are dropped. */
+MUST_CHECK int journal_gc(struct journal *j, int64_t ended_before_ns, struct journal_report *ret, struct error *err);
