@@ -1,0 +1,168 @@
+#pragma once
+/*
+ * The engine: what happens next, decided purely from the rows and one input. It performs nothing. Its outputs go
+ * through struct engine_ops: records (folded at once by the receiver, so the rows it reads next are already new),
+ * blobs (content-addressed; stored before the batch is written) and commands (performed by the daemon after the
+ * records of the same input are durable where `after_sync` is set, else at once).
+ *
+ * Every command's outcome comes back as an input; a command whose outcome was lost with the supervisor is issued again
+ * by engine_recover(): so every command is idempotent, named by the ids in it.
+ *
+ * Rules: SEMANTICS.md as ARCHITECTURE.md tells it. One active writer a run: at most one step of a run is
+ * ACTIVE..CHECKING at a time, topological order, ties by position.
+ */
+#include "journal/journal.h"
+#include "supervisor/plan.h"
+
+struct engine; /* opaque, owned: plan cache and scheduling sets; rebuildable from the rows */
+
+struct engine_now {
+	int64_t wall_ns; /* CLOCK_REALTIME */
+	int64_t mono_ns; /* CLOCK_BOOTTIME */
+};
+
+enum engine_command_kind {
+	/* Make the sandbox of one attempt and run it (or the checks of a sealed step: check = true, read-only view of
+	 * exactly stack + layer). Outcome: engine_attempt_live / _not_started, later engine_attempt_ended. */
+	ENGINE_START_ATTEMPT = 1,
+	ENGINE_KILL_ATTEMPT, /* TERM, then KILL after 5 s. Outcome: engine_attempt_ended */
+	ENGINE_SEAL,         /* seal the attempt's layer. Outcome: engine_sealed */
+	ENGINE_REMOVE_LAYER, /* a layer that nothing names any more. No outcome */
+	ENGINE_CARD,         /* render the card of kind for run/step into a blob. Outcome: engine_card */
+	ENGINE_PLAN_LANDING, /* compute the redo plan from the stack's manifests, the policy and the base.
+	                      * Outcome: engine_landing_planned */
+	ENGINE_APPLY_LANDING, /* perform the redo plan (undo = false) or its reverse (undo = true). Outcome: engine_landing_done */
+	ENGINE_FORGET_ATTEMPT, /* its end is durable: the keeper may drop its record and spool */
+};
+
+struct engine_command {
+	enum engine_command_kind kind;
+	bool after_sync;
+	struct journal_id run;
+	uint32_t step;    /* JOURNAL_NO_STEP for run-wide */
+	uint32_t attempt; /* number */
+	struct journal_id attempt_id;
+	char layer[JOURNAL_LAYER_NAME_SIZE];
+	/* START_ATTEMPT: the layers below, bottom to top (borrowed for the call); the spec of the step (borrowed). */
+	const char (*stack)[JOURNAL_LAYER_NAME_SIZE];
+	size_t stack_count;
+	const struct plan_step *spec;
+	bool check;
+	struct bytes feedback; /* borrowed; of the rejection before */
+	uint64_t timeout_ms;
+	enum journal_approval_kind card_kind;
+	struct digest object; /* CARD: conflicts blob, input difference blob; APPLY: the redo plan blob */
+	bool undo;
+};
+
+struct engine_ops {
+	void *ctx;
+	void (*record)(void *ctx, struct journal_record *r);                    /* journal_append */
+	int (*blob)(void *ctx, struct bytes content, struct digest *ret);       /* journal_blob_put; 0 or negative errno */
+	int (*blob_read)(void *ctx, const struct digest *d, struct buffer *out); /* journal_blob_get */
+	void (*command)(void *ctx, const struct engine_command *c);
+	void (*new_id)(void *ctx, struct journal_id *ret);                      /* UUIDv7 */
+	void (*layer_name)(void *ctx, char ret[JOURNAL_LAYER_NAME_SIZE]);       /* unique among all layers of the state directory */
+};
+
+struct engine_limits {
+	uint32_t live_attempts_max; /* over all runs; default 64 */
+	uint32_t lost_max;          /* LOST attempts of a step in a row before the run is PAUSED; default 10 */
+	int64_t decide_by_ns, execute_by_ns; /* defaults of approvals, from the run's policy where it says */
+};
+
+MUST_CHECK int engine_new(const struct journal_state *rows, const struct engine_ops *ops, const struct engine_limits *limits,
+			  struct engine **ret);
+void engine_free(struct engine *e);
+
+/* ---- Requests. 0 with the outcome in rows; negative errno with *err (exit_status set) and nothing recorded. ---- */
+
+struct engine_run_request {
+	struct journal_id id; /* chosen by the caller */
+	struct bytes request; /* client request id: the same one finds the same run (returns it in *ret) */
+	const char *name;
+	const struct plan *plan;
+	struct digest plan_blob, policy_blob, environ_blob, context;
+	const char *workspace;
+	uint64_t ws_dev, ws_ino, ws_uid;
+	enum journal_base base;
+	enum journal_land land;
+	unsigned agency;
+	uint32_t uid;
+	int64_t started_ns; /* CLOCK_REALTIME_COARSE */
+	struct journal_id parent; /* fork */
+	const char *fork_at;
+	/* fork: steps before fork_at are taken over as committed, with their results and layers */
+};
+MUST_CHECK int engine_run_create(struct engine *e, struct engine_now now, const struct engine_run_request *r,
+				 struct journal_id *ret, struct error *err);
+/* Outside driver: declare one more step. Same key and digest and COMMITTED -> *ret_reused. Other digest -> diverged item. */
+MUST_CHECK int engine_step_declare(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t uid,
+				   const struct plan_step *spec, uint32_t *ret_step, bool *ret_reused, struct error *err);
+MUST_CHECK int engine_run_end(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t uid, struct error *err);
+/* named: a deciding command named the run; until then an embedded supervisor starts no attempt of it (DESIGN: Processes). */
+MUST_CHECK int engine_run_resume(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t uid, struct error *err);
+MUST_CHECK int engine_run_pause(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t uid, struct error *err);
+MUST_CHECK int engine_run_cancel(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t uid, bool kill, struct error *err);
+MUST_CHECK int engine_run_land(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t uid, struct error *err);
+MUST_CHECK int engine_run_undo(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t uid, struct error *err);
+
+struct engine_vote {
+	struct journal_id approval;
+	struct digest card; /* render digest the voter saw */
+	enum journal_decision decision;
+	const char *choice; /* per kind; NULL where it needs none */
+	struct bytes path;  /* conflict: one path; empty = all */
+	struct digest file; /* conflict, choice "file": blob of the content */
+	const char *reason, *principal, *auth;
+	uint32_t uid;
+};
+/* -ESTALE: decided already or superseded, or another card (exit CONFLICT; *err tells the recorded outcome). -EPERM: excluded. */
+MUST_CHECK int engine_vote(struct engine *e, struct engine_now now, const struct engine_vote *v, struct error *err);
+
+/* ---- Outcomes of commands and reports of the keeper. A report for an attempt that is not current is refused with
+ * -ESTALE (logged by the caller). ---- */
+
+struct engine_ended {
+	enum journal_attempt_state state; /* EXITED, TIMED_OUT, OOM, KILLED, LOST */
+	uint32_t exit_code, signal;
+	const char *why; /* limit name, "cancelled"; may be NULL */
+	struct digest out, err, results; /* blobs, already stored */
+	uint64_t out_size, err_size, cpu_us, memory_peak, wall_us, weaker;
+	struct bytes denied; /* canonical map or empty */
+};
+MUST_CHECK int engine_attempt_live(struct engine *e, struct engine_now now, const struct journal_id *attempt);
+MUST_CHECK int engine_attempt_not_started(struct engine *e, struct engine_now now, const struct journal_id *attempt, const char *why,
+					  bool infra);
+MUST_CHECK int engine_attempt_ended(struct engine *e, struct engine_now now, const struct journal_id *attempt, const struct engine_ended *r);
+MUST_CHECK int engine_sealed(struct engine *e, struct engine_now now, const struct journal_id *attempt, int error, const char *why,
+			     const struct digest *manifest, uint64_t paths, uint64_t bytes);
+MUST_CHECK int engine_checked(struct engine *e, struct engine_now now, const struct journal_id *attempt, bool passed, const char *why,
+			      const struct digest *feedback);
+MUST_CHECK int engine_card(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t step,
+			   enum journal_approval_kind kind, const struct digest *action, const struct digest *card,
+			   const struct digest *object);
+/* conflicts: blob of the list, or NULL/zero. redo: blob. nothing: there is nothing to land. */
+MUST_CHECK int engine_landing_planned(struct engine *e, struct engine_now now, const struct journal_id *run, const struct digest *redo,
+				      const struct digest *conflicts, bool nothing, const char *why);
+MUST_CHECK int engine_landing_done(struct engine *e, struct engine_now now, const struct journal_id *run, bool undo, const struct digest *result,
+				   const struct digest *conflicts, uint64_t paths, const char *why);
+
+/* ---- Time and recovery ---- */
+
+/* Fires what is due. Returns the next due wall time, or 0 for none. */
+int64_t engine_tick(struct engine *e, struct engine_now now);
+
+struct engine_found { /* what the keeper said of one attempt, at start */
+	struct journal_id attempt;
+	bool live; /* else ended: the caller follows with engine_attempt_ended() */
+};
+/* Once after journal_open and the keeper's hello: adopts (ATTEMPT_ADOPTED), records LOST for attempts that no keeper
+ * knows and whose lock is free, issues lost commands again. start: a service continues every run; an embedded supervisor
+ * (false) starts no attempt until a deciding command names the run. */
+MUST_CHECK int engine_recover(struct engine *e, struct engine_now now, const struct engine_found *found, size_t count, bool start,
+			      struct error *err);
+/* True while something is under way that this process must stay for (live attempt, sealing, landing, armed timer). */
+bool engine_busy(const struct engine *e);
+/* Whether attempts may be started for this run now (see engine_run_resume). */
+bool engine_run_named(const struct engine *e, const struct journal_id *run);

@@ -1,0 +1,59 @@
+#pragma once
+/*
+ * The supervisor's door for the command line: where its socket is, and what is said over it.
+ *
+ * HTTP/1.1 + JSON on a Unix stream socket `control` in the runtime folder. Peers: SO_PEERCRED uid = the daemon's (or
+ * root); a peer in another user or pid namespace is refused (SO_PEERPIDFD, or /proc/PID/ns by pidfd below 6.5). Descriptors
+ * travel by SCM_RIGHTS with the first byte of the request; the header `Holdfast-Fds: name,name` names them in order.
+ * Every mutating request carries `Holdfast-Request: <up to 64 bytes>`: repeating it is idempotent.
+ *
+ * Every answer is one JSON object with "version": 1. Errors: {"version":1,"error":{"what","why","remedy","exit"}} with a
+ * fitting status (400, 403, 404, 409, 413, 503). Times are RFC 3339 UTC with microseconds. Digests and ids are lowercase
+ * hex. Names and paths that are not UTF-8 are escaped as base/escape.h does, and `..._b64` stands beside them.
+ *
+ * GET  /v1/daemon                          {pid, epoch, keeper, version, embedded, idle_in_ms}
+ * POST /v1/daemon/stop                     ends when what it must finish is durable; steps go on in the keeper
+ * POST /v1/runs                            create. JSON {name?, agency?, land?, base?, detach?, env:{..}, policy?: builtin name,
+ *                                          workspace: path text, exec?: {argv, stdin?: true, tty?: {rows, cols, term}, land: bool},
+ *                                          driver?: true}; fds: plan? workspace policy? user-policy? org-policy*? project-policy? stdin?
+ *                                          plan_path and policy_path say what to call them in messages.
+ *                                          201 {run, name, attached: false} | 200 {.., attached: true}
+ * GET  /v1/runs                            roll-up: {runs: [summary...], needs_person: [...], in_doubt: [...]}; ?all=1
+ * GET  /v1/runs/R                          status: {run, name, state, waits, landing, done[], in_flight[], safe_to_retry[],
+ *                                          needs_person[], exit}; R = id prefix or name
+ * GET  /v1/runs/R/events?from=N&follow=1   one JSON object a line (application/x-ndjson, chunked when following)
+ * GET  /v1/runs/R/steps/S                  step with attempts, results, digests; S = name or key
+ * GET  /v1/runs/R/steps/S/output?stream=out|err&from=N&follow=1   raw bytes (application/octet-stream)
+ * GET  /v1/runs/R/steps/S/tty              answers with the pty master descriptor (SCM_RIGHTS with the first byte)
+ * POST /v1/runs/R/steps/S/resize           {rows, cols}
+ * POST /v1/runs/R/steps/S/signal           {signal}
+ * GET  /v1/runs/R/diff?step=S              text/x-diff made by diff(1) in a sandbox; &stat=1 JSON list of net changes
+ * POST /v1/runs/R/resume | pause | cancel {kill?: bool} | land | undo | end
+ * POST /v1/runs/R/fork                     {at: step}           201 {run}
+ * POST /v1/runs/R/steps                    outside driver: {name, argv, needs?, stdin?: true, ...}; fds: stdin?   {step, reused}
+ * GET  /v1/approvals                       the queue, ranked; ?stats=1
+ * GET  /v1/approvals/A                     {.., card: text, card_digest, state, kind, choices: [...], votes: [...]}
+ * POST /v1/approvals/A/vote                {decision: approve|deny, card_digest, choice?, path?, reason?}; fds: file?   409 when stale
+ * POST /v1/trust                           {path, digest}
+ * GET  /v1/trust?path=P
+ * GET  /v1/verify | /v1/fsck | /v1/export?run=R   served while a daemon holds the journal
+ * POST /v1/gc                              {ended_before?: time}
+ */
+#include <stdbool.h>
+#include "base/error.h"
+
+enum { SUPERVISOR_API_VERSION = 1, SUPERVISOR_CONTROL_SOCKET_BACKLOG = 128 };
+#define SUPERVISOR_CONTROL_SOCKET "control"
+
+struct supervisor_paths {
+	int state_fd;   /* the state directory, checked: owner, 0700, O_NOFOLLOW */
+	int runtime_fd; /* where control and keeper sockets are */
+	char state[4096];
+	char runtime[4096];
+};
+
+/* Finds (and with create makes) the state and runtime directories of DESIGN.md. state_option: --state, or NULL.
+ * environ values are passed by the caller: home, xdg_state, xdg_runtime may be NULL. */
+MUST_CHECK int supervisor_paths_open(const char *state_option, const char *home, const char *xdg_state, const char *xdg_runtime,
+				     bool create, struct supervisor_paths *ret, struct error *err);
+void supervisor_paths_close(struct supervisor_paths *p);
