@@ -11,6 +11,10 @@
  * fitting status (400, 403, 404, 409, 413, 503). Times are RFC 3339 UTC with microseconds. Digests and ids are lowercase
  * hex. Names and paths that are not UTF-8 are escaped as base/escape.h does, and `..._b64` stands beside them.
  *
+ * The program: holdfastd [--state DIR] [--embedded] [--ready-fd N]. Once it serves, it writes "ready\n" to N and closes it; when
+ * it cannot, it writes the error as one line ("what: why; remedy") and exits with that error's status. The client starts it with
+ * posix_spawn in a session of its own, standard input and output on /dev/null, standard error on `log` in the state directory.
+ *
  * GET  /v1/daemon                          {pid, epoch, keeper, version, embedded, idle_in_ms}
  * POST /v1/daemon/stop                     ends when what it must finish is durable; steps go on in the keeper
  * POST /v1/runs                            create. JSON {name?, agency?, land?, base?, detach?, env:{..}, policy?: builtin name,
