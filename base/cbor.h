@@ -3,19 +3,22 @@
  * Deterministic CBOR (RFC 8949 section 4.2.1): shortest heads, definite lengths, map keys sorted bytewise and
  * unique, no floats, no tags, no simple values but false, true, null. libcbor's streaming encoder and decoder
  * do the heads; this layer makes them strict and bounded. Injective: decode then encode gives the same bytes
- * or an error. Maps in Holdfast have unsigned integer keys, described in base/holdfast.cddl (RFC 8610).
+ * or an error. Maps in Holdfast have unsigned integer keys, described in base/holdfast.cddl (RFC 8610); text
+ * keys are accepted by cbor_validate and cbor_r_skip, no other kind is.
  *
  * Writer: appends to a struct buffer; errors stick in buffer.failed. The caller gives map keys in ascending
  * order; cbor_w_* asserts nothing about it, the golden tests and cbor_validate do.
  * Reader: a cursor over borrowed bytes; the first error sticks (r->error) and every later call returns a
- * zero value, so a decoder reads straight down and looks once at the end with cbor_r_end().
+ * zero value, so a decoder reads straight down and looks once at the end with cbor_r_end(). An announced
+ * count never exceeds what the bytes left could hold. CBOR_DEPTH_MAX and CBOR_ITEM_MAX bind cbor_r_skip and
+ * cbor_validate; a decoder that recurses by itself counts its own depth.
  */
 #include "base/buffer.h"
 #include "base/digest.h"
 
 enum { CBOR_DEPTH_MAX = 16, CBOR_ITEM_MAX = 16 * 1024 * 1024, CBOR_COUNT_MAX = 1 << 20 };
 
-enum cbor_type {
+enum cbor_kind {
 	CBOR_NONE, /* end of input or error */
 	CBOR_UINT,
 	CBOR_NINT,
@@ -51,12 +54,11 @@ struct cbor_reader {
 	const uint8_t *data;
 	size_t len;
 	size_t at;
-	int depth;
-	int error; /* 0, or -EBADMSG (malformed or not canonical), -E2BIG (limits), -EPROTO (another type than asked) */
+	int error; /* 0, or -EBADMSG (malformed or not canonical), -E2BIG (limits), -EPROTO (another kind than asked) */
 };
 
 struct cbor_reader cbor_reader(struct bytes b);
-enum cbor_type cbor_r_peek(struct cbor_reader *r);
+enum cbor_kind cbor_r_peek(struct cbor_reader *r);
 uint64_t cbor_r_uint(struct cbor_reader *r);
 int64_t cbor_r_int(struct cbor_reader *r);
 struct bytes cbor_r_bytes(struct cbor_reader *r); /* borrowed */

@@ -15,5 +15,5 @@ enum escape_flags {
 void escape_append(struct buffer *out, struct bytes in, unsigned flags);
 /* Owned NUL-terminated copy; NULL when out of memory. */
 char *escape_dup(struct bytes in, unsigned flags);
-/* JSON string body (no quotes), invalid UTF-8 as U+FFFD: only for hand-made JSON lines; jansson elsewhere. */
+/* JSON string body (no quotes), invalid UTF-8 as U+FFFD, deceptive characters as \uNNNN: only for hand-made JSON lines; jansson elsewhere. */
 void escape_json(struct buffer *out, struct bytes in);

@@ -2,7 +2,8 @@
 /*
  * Strict YAML read from libyaml's events into a tree that remembers lines and columns. Refused, each with
  * file:line:column: anchors, aliases, tags, merge keys, duplicate keys, a second document, control and
- * deceptive characters, invalid UTF-8, keys that are not plain scalars, depth, size and count past the limits.
+ * deceptive characters (written or by an escape), invalid UTF-8, keys that are not scalars, empty keys, depth,
+ * size and count past the limits.
  * Scalars stay text: the schema of the reader types them, not YAML. Pure: bytes in, tree out.
  */
 #include "base/buffer.h"
@@ -31,12 +32,17 @@ struct yaml_pair {
 
 struct yaml_doc; /* opaque, owned: the tree and its text */
 
-/* err->where = "file:line:column", err->msg without it. `codes` below are in the message as error[Ennnn]. */
+/*
+ * err->where = "file:line:column", err->msg without it; err->exit_status = EXIT_STATUS_USAGE. Codes in msg:
+ * error[E0001] syntax · E0002 invalid UTF-8, control or deceptive character · E0003 key given twice ·
+ * E0004 anchor, alias, tag, merge key or directive · E0005 second document · E0006 a limit · E0007 a key that is no scalar
+ * or empty · E0008 empty document. Returns -EINVAL, -E2BIG (E0006) or -ENOMEM.
+ */
 MUST_CHECK int yaml_parse(struct bytes text, const char *file, struct yaml_doc **ret, struct error *err);
 void yaml_doc_free(struct yaml_doc *d); /* accepts NULL */
 struct yaml_node *yaml_root(const struct yaml_doc *d);
 const char *yaml_file(const struct yaml_doc *d);
-/* The value under key, or NULL; marks the pair as taken. */
+/* The value under key, or NULL (also where map is no mapping); marks the pair as taken. */
 struct yaml_node *yaml_get(struct yaml_node *map, const char *key);
 /* Fills err at the node's place and returns code. */
 int yaml_error(struct error *err, const char *file, const struct yaml_node *n, int code, const char *fmt, ...)

@@ -1,0 +1,140 @@
+#include "base/failpoint.h"
+
+#ifdef HOLDFAST_FAILPOINTS
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { POINTS_MAX = 16, NAME_BYTES_MAX = 64 };
+
+enum action { ACTION_KILL, ACTION_STOP, ACTION_ERROR };
+
+struct point {
+	char name[NAME_BYTES_MAX];
+	enum action action;
+	int error;	  /* negative errno of ACTION_ERROR */
+	unsigned long at; /* acts at this passing, 1 = the first; ACTION_ERROR from there on unless
+			     given */
+	bool only_at;	  /* "@N" was given */
+	atomic_ulong passings;
+};
+
+static struct point points[POINTS_MAX];
+static size_t point_count;
+
+/* A wrong spec ends the program: a crash test that ran without its crash would pass for no reason.
+ */
+static _Noreturn void die(const char *spec)
+{
+	static const char what[] = "failpoint: cannot read: ";
+
+	if (write(STDERR_FILENO, what, sizeof(what) - 1) < 0 ||
+	    write(STDERR_FILENO, spec, strlen(spec)) < 0 || write(STDERR_FILENO, "\n", 1) < 0)
+		_exit(125);
+	_exit(125);
+}
+
+static int error_by_name(const char *name, size_t len)
+{
+	static const struct {
+		const char *name;
+		int error;
+	} table[] = {
+		{"EIO", EIO},	    {"ENOSPC", ENOSPC}, {"EDQUOT", EDQUOT}, {"ENOMEM", ENOMEM},
+		{"EAGAIN", EAGAIN}, {"EPIPE", EPIPE},	{"EROFS", EROFS},   {"EMFILE", EMFILE},
+		{"EACCES", EACCES}, {"EPERM", EPERM},	{"ENOENT", ENOENT}, {"EBUSY", EBUSY},
+		{"EINVAL", EINVAL},
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		if (strlen(table[i].name) == len && memcmp(table[i].name, name, len) == 0)
+			return -table[i].error;
+	return 0;
+}
+
+static void parse_one(const char *s, size_t len, const char *spec)
+{
+	const char *eq = memchr(s, '=', len);
+	const char *at;
+	struct point *p = &points[point_count];
+	size_t action_len;
+
+	if (!eq || eq == s || (size_t)(eq - s) >= sizeof(p->name) || point_count == POINTS_MAX)
+		die(spec);
+	memcpy(p->name, s, (size_t)(eq - s));
+	p->name[eq - s] = '\0';
+	s = eq + 1;
+	len -= (size_t)(s - (eq - strlen(p->name)));
+	at = memchr(s, '@', len);
+	action_len = at ? (size_t)(at - s) : len;
+	p->at = 1;
+	p->only_at = at != NULL;
+	if (at) {
+		char *end;
+
+		p->at = strtoul(at + 1, &end, 10);
+		if (end == at + 1 || end != s + len || p->at == 0)
+			die(spec);
+	}
+	if (action_len == 4 && memcmp(s, "kill", 4) == 0)
+		p->action = ACTION_KILL;
+	else if (action_len == 4 && memcmp(s, "stop", 4) == 0)
+		p->action = ACTION_STOP;
+	else if (action_len > 6 && memcmp(s, "error:", 6) == 0)
+		p->action = ACTION_ERROR;
+	else
+		die(spec);
+	p->error = p->action == ACTION_ERROR ? error_by_name(s + 6, action_len - 6) : 0;
+	if (p->action == ACTION_ERROR && p->error == 0)
+		die(spec);
+	atomic_store(&p->passings, 0);
+	point_count++;
+}
+
+void failpoint_init(const char *spec)
+{
+	point_count = 0;
+	if (!spec || !*spec)
+		return;
+	for (const char *s = spec;;) {
+		size_t len = strcspn(s, ",");
+
+		parse_one(s, len, spec);
+		if (s[len] == '\0')
+			return;
+		s += len + 1;
+	}
+}
+
+int failpoint_hit(const char *name)
+{
+	for (size_t i = 0; i < point_count; i++) {
+		struct point *p = &points[i];
+		unsigned long n;
+
+		if (strcmp(p->name, name) != 0)
+			continue;
+		n = atomic_fetch_add(&p->passings, 1) + 1;
+		if (n < p->at || (n > p->at && (p->only_at || p->action != ACTION_ERROR)))
+			return 0;
+		switch (p->action) {
+		case ACTION_KILL:
+			kill(getpid(), SIGKILL);
+			break;
+		case ACTION_STOP:
+			kill(getpid(), SIGSTOP);
+			break;
+		case ACTION_ERROR:
+			return p->error;
+		}
+		return 0;
+	}
+	return 0;
+}
+#else
+_Static_assert(sizeof(struct error) > 0, "a translation unit is not empty");
+#endif
