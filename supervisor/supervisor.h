@@ -42,6 +42,22 @@
  * GET  /v1/trust?path=P
  * GET  /v1/verify | /v1/fsck | /v1/export?run=R   served while a daemon holds the journal
  * POST /v1/gc                              {ended_before?: time}
+ *
+ * Shapes (members that do not apply are absent or null):
+ * run summary  {run, name, state, waits: [name], landing, workspace, agency, created, ended, why, exit,
+ *               steps: {total, done, failed}}
+ * status       the summary's members, steps: [{index, name, key, state, attempts, since, why, paths, bytes}] instead,
+ *              done: [{step, committed, attempts, exit_code, paths, bytes}],
+ *              in_flight: [{step, attempt, state, since, waiting_on, deadline}],
+ *              safe_to_retry: [{item, class, until, rule, event}], needs_person: [approval summary],
+ *              notes: [text] (an untrusted project policy and what to type, walls in their weaker form)
+ * step         {run, index, name, key, state, why, input, attempts: [{number, id, state, started, ended, exit_code, signal, why,
+ *               out_size, err_size, cpu_us, memory_peak, wall_us, layer, denied: {what: count}, notes: [text]}],
+ *               result: {exit_code, signal, out, err, out_size, err_size, manifest, paths, bytes, results: {name: digest}}}
+ * event        {lsn, seq, time, type, step, attempt, actor: {kind, uid}, payload: {field: value}}; field names of JOURNAL_FIELDS
+ * approval     {approval, run, run_name, step, kind, state, title, opened, decide_by, execute_by, card_digest, choices: [name]};
+ *              with card: text, votes: [{principal, auth, decision, choice, reason, at}], why in GET /v1/approvals/A
+ * States are lowercase names with dashes ("gated-commit"), times absent where unknown.
  */
 #include <stdbool.h>
 #include "base/error.h"
