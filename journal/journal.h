@@ -24,7 +24,8 @@ enum {
 };
 
 struct journal_id {
-	uint8_t b[JOURNAL_ID_SIZE]; /* UUIDv7 (RFC 9562): sorts by time. All zero: the daemon's own chain */
+	uint8_t b[JOURNAL_ID_SIZE]; /* random (UUIDv4, RFC 9562), so that a short prefix names one; lists are
+	                              * ordered by created_ns. All zero: the daemon's own chain */
 };
 
 #define JOURNAL_ID_TEXT_SIZE 33 /* 32 lowercase hex digits and NUL */

@@ -61,7 +61,7 @@ struct engine_ops {
 	int (*blob)(void *ctx, struct bytes content, struct digest *ret);       /* journal_blob_put; 0 or negative errno */
 	int (*blob_read)(void *ctx, const struct digest *d, struct buffer *out); /* journal_blob_get */
 	void (*command)(void *ctx, const struct engine_command *c);
-	void (*new_id)(void *ctx, struct journal_id *ret);                      /* UUIDv7 */
+	void (*new_id)(void *ctx, struct journal_id *ret);                      /* UUIDv4 */
 	void (*layer_name)(void *ctx, char ret[JOURNAL_LAYER_NAME_SIZE]);       /* unique among all layers of the state directory */
 };
 

@@ -19,8 +19,12 @@
  * POST /v1/daemon/stop                     ends when what it must finish is durable; steps go on in the keeper
  * POST /v1/runs                            create. JSON {name?, agency?, land?, base?, detach?, env:{..}, policy?: builtin name,
  *                                          workspace: path text, exec?: {argv, stdin?: true, tty?: {rows, cols, term}, land: bool},
- *                                          driver?: true}; fds: plan? workspace policy? user-policy? org-policy*? project-policy? stdin?
- *                                          plan_path and policy_path say what to call them in messages.
+ *                                          driver?: true, plan_path?, policy_path?, user_policy_path?, project_policy_path?};
+ *                                          fds: workspace plan? policy? user-policy? project-policy? stdin? file0 file1 ...
+ *                                          The *_path members say what to call the files in messages and in trust. plan is the
+ *                                          plan's text; fileN is the file of the Nth step with stdin: {file: F}, in plan
+ *                                          order (at most 8). project-policy is .holdfast/policy.yaml of the workspace, or what the
+ *                                          plan's policy: names; an inline policy is taken from the plan.
  *                                          201 {run, name, attached: false} | 200 {.., attached: true}
  * GET  /v1/runs                            roll-up: {runs: [summary...], needs_person: [...], in_doubt: [...]}; ?all=1
  * GET  /v1/runs/R                          status: {run, name, state, waits, landing, done[], in_flight[], safe_to_retry[],
@@ -38,7 +42,7 @@
  * GET  /v1/approvals                       the queue, ranked; ?stats=1
  * GET  /v1/approvals/A                     {.., card: text, card_digest, state, kind, choices: [...], votes: [...]}
  * POST /v1/approvals/A/vote                {decision: approve|deny, card_digest, choice?, path?, reason?}; fds: file?   409 when stale
- * POST /v1/trust                           {path, digest}
+ * POST /v1/trust                           {path, digest}; the path is absolute, resolved by the client
  * GET  /v1/trust?path=P
  * GET  /v1/verify | /v1/fsck | /v1/export?run=R   served while a daemon holds the journal
  * POST /v1/gc                              {ended_before?: time}
@@ -61,7 +65,9 @@
  */
 #include <stdbool.h>
 #include "base/error.h"
+#include "supervisor/plan.h" /* the client reads a plan to know which files to open and pass */
 
+enum { SUPERVISOR_STDIN_FILES_MAX = 8 };
 enum { SUPERVISOR_API_VERSION = 1, SUPERVISOR_CONTROL_SOCKET_BACKLOG = 128 };
 #define SUPERVISOR_CONTROL_SOCKET "control"
 
