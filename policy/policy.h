@@ -272,8 +272,9 @@ enum policy_want {
 	POLICY_WANT_READ,
 	POLICY_WANT_EXEC,
 	POLICY_WANT_WRITE,  /* create, change or delete inside the sandbox */
-	POLICY_WANT_LAND,   /* create or change this one path in the user's directory */
-	POLICY_WANT_REMOVE, /* land a deletion of path with all that is below it, or a non-directory in its place */
+	POLICY_WANT_LAND,   /* put a file or link (anything but a folder) at this path of the user's directory */
+	POLICY_WANT_FOLDER, /* land a folder as such: make it, or change its mode; what is in it is asked path by path */
+	POLICY_WANT_REMOVE, /* land a deletion of path with all that is below it (a whiteout, an opaque folder) */
 };
 
 enum policy_fs_verdict {
@@ -290,9 +291,10 @@ struct policy_fs_decision {
 	char why[POLICY_WHY_MAX];
 };
 
-/* Decides a clean absolute path; anything else is a deny. For LAND and REMOVE also every twin is refused: a path that
- * differs from a narrower entry only by case, Unicode form, ignorable characters, or trailing dots and spaces, and
- * names that git takes for ".git" on other systems. REMOVE is refused where a narrower entry lies below the path. */
+/* Decides a clean absolute path; anything else is a deny. For LAND, FOLDER and REMOVE also every twin is refused: a
+ * path that differs from a narrower entry only by case, Unicode form, ignorable characters, or trailing dots and
+ * spaces. LAND and REMOVE are refused where a narrower entry lies below the path: a file called .git would replace
+ * all that .git/hooks protects. */
 void policy_fs_decide(const struct policy_fs *fs, struct bytes path, enum policy_want want,
 		      struct policy_fs_decision *ret);
 
