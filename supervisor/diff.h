@@ -1,0 +1,49 @@
+#pragma once
+/*
+ * The difference that a run or a step makes, for people. The stat list is pure; the text is made by diff(1) inside a
+ * sandbox, since its input is an agent's: diff_prepare() lays two trees with only the changed paths in them, and says what to run.
+ */
+#include "supervisor/landing_plan.h"
+#include "supervisor/landing.h"
+
+enum {
+	DIFF_FILE_MAX = 4 * 1024 * 1024,   /* bytes of one file; a larger one is named, not compared */
+	DIFF_TOTAL_MAX = 64 * 1024 * 1024, /* bytes of both trees */
+	DIFF_PATHS_MAX = 10000,            /* further ones are counted */
+	DIFF_OUTPUT_MAX = 8 * 1024 * 1024, /* of diff(1): for limits.output_bytes */
+};
+
+struct diff_entry { /* borrowed from the net change */
+	struct bytes path;
+	char letter; /* 'A' added, 'M' modified, 'D' deleted, 'T' type replaced */
+	enum manifest_type before, after; /* ABSENT, … */
+	uint64_t size_before, size_after;
+	uint32_t mode_before, mode_after;
+};
+
+/* The changes of a net manifest, in order of path. *ret is malloc'ed, count in *ret_count. */
+MUST_CHECK int diff_stat(const struct manifest *net, struct diff_entry **ret, size_t *ret_count);
+/* "M  src/a.c  (1204 -> 1311)" lines, names escaped; at most max of them, then how many more. */
+MUST_CHECK int diff_stat_text(const struct diff_entry *e, size_t count, size_t max, struct buffer *out);
+
+struct diff_request {
+	int workspace_fd; /* the base */
+	const struct landing_layer *below; /* what the changed side lies on, bottom first: none for a run's diff */
+	size_t below_count;
+	const struct landing_layer *layers; /* the run's stack, or one step's layer */
+	size_t layer_count;
+	const struct landing_source *source;
+	int dest_fd; /* an empty folder: `a`, `b` are made in it */
+};
+
+struct diff_prepared {
+	struct manifest *net; /* owned: for diff_stat */
+	/* What to run: in a sandbox whose workspace (read-only, nothing above it) is dest_fd, cwd = its target. */
+	const char *const *argv; /* NULL-terminated, static; exit 0 equal, 1 different, else trouble */
+	uint64_t skipped; /* paths that are only named: too large, past the limits, or not readable */
+	struct buffer note; /* their names, a line each, escaped: append to the text */
+	bool empty; /* nothing to compare: do not run it */
+};
+void diff_prepared_free(struct diff_prepared *p); /* accepts a zeroed one */
+/* Blocks (copies files). The caller empties dest_fd afterwards (workspace_empty). */
+MUST_CHECK int diff_prepare(const struct diff_request *r, struct diff_prepared *ret, struct error *err);
