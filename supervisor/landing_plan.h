@@ -26,7 +26,7 @@
 #include "base/error.h"
 #include "base/guard.h"
 #include "policy/policy.h"
-#include "sandbox/manifest.h"
+#include "sandbox/sandbox.h"
 
 enum {
 	LANDING_VERSION = 1,
