@@ -27,7 +27,6 @@ enum limits_form {
 struct limits_want {
 	uint64_t memory_bytes;
 	uint64_t cpu_ns;      /* CPU time of all processes together */
-	uint32_t cpu_percent; /* rate, 100 = one CPU */
 	uint32_t pids;        /* processes and threads */
 	bool weaker_memory;   /* allow_weaker names it: sampling will do */
 	bool weaker_cpu;
