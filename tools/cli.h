@@ -1,0 +1,83 @@
+#pragma once
+/*
+ * What every subcommand of holdfast(1) shares: the global options, how errors and JSON are printed, colours.
+ *
+ * A subcommand is `int cmd_name(int argc, char **argv)`, argv[0] its own name; it returns an enum exit_status (exec: see
+ * holdfast(1), EXIT STATUS).
+ */
+#include <getopt.h>
+#include <stdbool.h>
+#include "tools/client.h"
+
+struct cli {
+	const char *state; /* --state, or NULL */
+	bool json, plain, no_input;
+	bool color; /* standard output is a terminal, no NO_COLOR, no --plain */
+	bool progress; /* standard error is a terminal, not --json, not --plain */
+};
+extern struct cli cli; /* filled by main and by cli_option(); the program's only global */
+
+/* Long options of every subcommand; short options start with '+' or are free. */
+enum { CLI_OPT_STATE = 1000, CLI_OPT_JSON, CLI_OPT_PLAIN, CLI_OPT_NO_INPUT, CLI_OPT_HELP, CLI_OPT_OWN = 2000 };
+#define CLI_OPTIONS                                                                                \
+	{"state", required_argument, NULL, CLI_OPT_STATE}, {"json", no_argument, NULL, CLI_OPT_JSON}, \
+		{"plain", no_argument, NULL, CLI_OPT_PLAIN},                                       \
+		{"no-input", no_argument, NULL, CLI_OPT_NO_INPUT}, {"help", no_argument, NULL, CLI_OPT_HELP}
+
+/* Takes one of CLI_OPTIONS: 0 taken, 1 = --help was asked for (print usage, exit 0), -EINVAL = unknown (already said). */
+int cli_option(int opt, const char *usage);
+
+/* Prints `holdfast: msg` (and JSON on stdout with --json) and returns the exit status that the error carries. */
+int cli_fail(const struct error *err);
+int cli_usage(const char *usage); /* prints it to stderr, returns EXIT_STATUS_USAGE */
+void cli_print_json(json_t *doc); /* one document and a newline; takes the reference */
+void cli_print_text(const char *untrusted); /* escaped, to stdout */
+void cli_escape_text(struct buffer *out, struct bytes untrusted); /* text of several lines, as a terminal may show it */
+char *cli_escaped(const char *untrusted); /* escaped copy in a ring of 16 static buffers of limited size: for printf */
+
+enum cli_tone { CLI_PLAIN, CLI_GOOD, CLI_BAD, CLI_WARN, CLI_DIM, CLI_BOLD };
+const char *cli_tone(enum cli_tone t); /* the escape sequence, or "" */
+#define CLI_RESET cli_tone(CLI_PLAIN)
+/* "3s", "5m12s", "2h03m", "4d" since a time in nanoseconds. */
+void cli_duration(char *buf, size_t size, int64_t ns);
+/* RFC 3339 UTC with optional fraction to CLOCK_REALTIME nanoseconds; -1 if it is not. */
+int64_t cli_parse_time(const char *text);
+int64_t cli_now_ns(void);
+
+/* The nearest name by edit distance, or NULL: for "did you mean". */
+const char *cli_nearest(const char *word, const char *const *names, size_t count);
+
+/* JSON access that never fails: a missing or mistyped member is "", 0, NULL. */
+const char *cli_str(const json_t *o, const char *key);
+json_int_t cli_int(const json_t *o, const char *key);
+bool cli_bool(const json_t *o, const char *key);
+json_t *cli_get(const json_t *o, const char *key);
+
+/* GET target and return the document, or print the error and return NULL with *ret_exit. */
+json_t *cli_fetch(struct client *c, const char *target, int *ret_exit);
+
+int cmd_run(int argc, char **argv);
+int cmd_exec(int argc, char **argv);
+int cmd_resume(int argc, char **argv);
+int cmd_step(int argc, char **argv);
+int cmd_rollup(int argc, char **argv);
+int cmd_status(int argc, char **argv);
+int cmd_log(int argc, char **argv);
+int cmd_show(int argc, char **argv);
+int cmd_diff(int argc, char **argv);
+int cmd_queue(int argc, char **argv);
+int cmd_approve(int argc, char **argv);
+int cmd_deny(int argc, char **argv);
+int cmd_run_verb(int argc, char **argv); /* pause, cancel, land, undo: argv[0] says which */
+int cmd_fork(int argc, char **argv);
+int cmd_trust(int argc, char **argv);
+int cmd_daemon(int argc, char **argv);
+int cmd_policy(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
+int cmd_verify(int argc, char **argv);
+int cmd_fsck(int argc, char **argv);
+int cmd_export(int argc, char **argv);
+int cmd_gc(int argc, char **argv);
+
+/* Shared by run, resume, exec: follow a run until it ends or waits for a person; prints progress; returns its exit status. */
+int cli_follow_run(struct client *c, const char *run, bool quiet);

@@ -1,0 +1,494 @@
+/*
+ * holdfast exec and step: one command, with its own output and exit status passed through as env(1) and timeout(1) do: the
+ * command's status, 128+n for a signal, 125 for Holdfast's own outcomes, 126 not executable, 127 not found.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <termios.h>
+#include <unistd.h>
+#include "base/io.h"
+#include "tools/cli.h"
+#include "tools/run_request.h"
+#include "tools/status_print.h"
+#include "tools/trust.h"
+
+enum { EXEC_OWN = 125 };
+
+static const char exec_usage[] =
+	"usage: holdfast exec [--policy FILE|base|offline|coding] [--workspace DIR] [--agency LEVEL] [--name N] [--land] [-i] [-t] -- CMD [ARG ...]\n"
+	"Runs one command in a sandbox over this folder (or DIR). What it changes is kept in a layer: --land applies it when the\n"
+	"command succeeds, 'holdfast land' later. -i passes standard input on (read whole), -it gives it a terminal.\n"
+	"Exit: the command's; 128+n for a signal; 125 where Holdfast itself stopped it (said on standard error); 126, 127 as usual.\n";
+
+/* Holdfast's own outcome at a wrapper's command line. */
+static int own_failure(const struct error *err)
+{
+	cli_fail(err);
+	return EXEC_OWN;
+}
+
+/* ---- output ----------------------------------------------------------------------------------------------------- */
+
+static int open_output(struct client *c, const char *run, const char *step, const char *stream, struct client_stream **ret, struct error *err)
+{
+	AUTO_BUFFER target = {0};
+	buffer_printf(&target, "/v1/runs/%s/steps/", run);
+	client_encode(&target, step);
+	buffer_printf(&target, "/output?stream=%s&from=0&follow=1", stream);
+	return client_stream_open(c, (const char *)target.data, ret, err);
+}
+
+static int pump_one(struct client_stream **s, int to, struct error *err)
+{
+	AUTO_BUFFER piece = {0};
+	int r = client_stream_read(*s, &piece, err);
+	if (r < 0)
+		return r;
+	int w = io_write_all(to, piece.data, piece.len);
+	if (w < 0)
+		return w;
+	if (r == 0) {
+		client_stream_close(*s);
+		*s = NULL;
+	}
+	return 0;
+}
+
+static void signal_step(struct client *c, const char *run, const char *step, int sig)
+{
+	AUTO_BUFFER target = {0};
+	buffer_printf(&target, "/v1/runs/%s/steps/", run);
+	client_encode(&target, step);
+	buffer_append_str(&target, "/signal");
+	struct client_request r = {.method = "POST", .target = (const char *)target.data, .body = json_pack("{s:i}", "signal", sig)};
+	struct error err = {0};
+	if (client_call(c, &r, NULL, NULL, NULL, &err) < 0)
+		cli_fail(&err);
+	json_decref(r.body);
+}
+
+static void cancel_run(struct client *c, const char *run)
+{
+	AUTO_BUFFER target = {0};
+	buffer_printf(&target, "/v1/runs/%s/cancel", run);
+	struct client_request r = {.method = "POST", .target = (const char *)target.data, .body = json_pack("{s:b}", "kill", 1)};
+	struct error err = {0};
+	if (client_call(c, &r, NULL, NULL, NULL, &err) < 0)
+		cli_fail(&err);
+	json_decref(r.body);
+}
+
+/* Passes the output on as it comes. Ctrl-C goes to the command; a second one ends the run. */
+static int pump_output(struct client *c, const char *run, const char *step, struct error *err)
+{
+	AUTO(client_stream_close) struct client_stream *out = NULL;
+	AUTO(client_stream_close) struct client_stream *errs = NULL;
+	int r = open_output(c, run, step, "out", &out, err);
+	if (r == 0)
+		r = open_output(c, run, step, "err", &errs, err);
+	sigset_t set, old;
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigprocmask(SIG_BLOCK, &set, &old);
+	AUTO_FD signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	int interrupts = 0;
+	while (r == 0 && (out || errs)) {
+		struct pollfd p[3] = {{.fd = out ? client_stream_fd(out) : -1, .events = POLLIN},
+				      {.fd = errs ? client_stream_fd(errs) : -1, .events = POLLIN},
+				      {.fd = signals, .events = POLLIN}};
+		if (poll(p, 3, -1) < 0 && errno != EINTR)
+			r = -errno;
+		if (r == 0 && p[0].revents)
+			r = pump_one(&out, STDOUT_FILENO, err);
+		if (r == 0 && p[1].revents)
+			r = pump_one(&errs, STDERR_FILENO, err);
+		struct signalfd_siginfo info;
+		if (p[2].revents && read(signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+			if (interrupts++ == 0)
+				signal_step(c, run, step, (int)info.ssi_signo);
+			else
+				cancel_run(c, run);
+		}
+	}
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	return r;
+}
+
+/* ---- terminal --------------------------------------------------------------------------------------------------- */
+
+static int terminal_size(unsigned *rows, unsigned *cols)
+{
+	struct winsize w;
+	if (ioctl(STDIN_FILENO, TIOCGWINSZ, &w) < 0)
+		return -errno;
+	*rows = w.ws_row;
+	*cols = w.ws_col;
+	return 0;
+}
+
+static void resize_step(struct client *c, const char *run, const char *step)
+{
+	unsigned rows = 0, cols = 0;
+	if (terminal_size(&rows, &cols) < 0)
+		return;
+	AUTO_BUFFER target = {0};
+	buffer_printf(&target, "/v1/runs/%s/steps/", run);
+	client_encode(&target, step);
+	buffer_append_str(&target, "/resize");
+	struct client_request r = {.method = "POST", .target = (const char *)target.data, .body = json_pack("{s:i, s:i}", "rows", rows, "cols", cols)};
+	/* Without the supervisor the size stays as it was; the session goes on. */
+	struct error ignored = {0};
+	int e = client_call(c, &r, NULL, NULL, NULL, &ignored);
+	(void)e;
+	json_decref(r.body);
+}
+
+static int pump_terminal(struct client *c, const char *run, const char *step, int remote)
+{
+	sigset_t set, old;
+	sigemptyset(&set);
+	sigaddset(&set, SIGWINCH);
+	sigprocmask(SIG_BLOCK, &set, &old);
+	AUTO_FD signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	int r = 0;
+	bool input = true;
+	for (;;) {
+		struct pollfd p[3] = {{.fd = remote, .events = POLLIN}, {.fd = input ? STDIN_FILENO : -1, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
+		if (poll(p, 3, -1) < 0) {
+			if (errno == EINTR)
+				continue;
+			r = -errno;
+			break;
+		}
+		char piece[16384];
+		if (p[0].revents) {
+			ssize_t n = read(remote, piece, sizeof(piece));
+			if (n <= 0)
+				break;
+			r = io_write_all(STDOUT_FILENO, piece, (size_t)n);
+			if (r < 0)
+				break;
+		}
+		if (p[1].revents) {
+			ssize_t n = read(STDIN_FILENO, piece, sizeof(piece));
+			if (n <= 0)
+				input = false;
+			else if (io_write_all(remote, piece, (size_t)n) < 0)
+				break;
+		}
+		struct signalfd_siginfo info;
+		if (p[2].revents && read(signals, &info, sizeof(info)) == (ssize_t)sizeof(info))
+			resize_step(c, run, step);
+	}
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	return r;
+}
+
+/* The sandbox's terminal: the keeper pumps the other end, so that this goes on though the supervisor died. */
+static int run_terminal(struct client *c, const char *run, const char *step, struct error *err)
+{
+	AUTO_BUFFER target = {0};
+	buffer_printf(&target, "/v1/runs/%s/steps/", run);
+	client_encode(&target, step);
+	buffer_append_str(&target, "/tty");
+	AUTO_FD remote = -1;
+	struct client_request q = {.method = "GET", .target = (const char *)target.data};
+	int r = client_call(c, &q, NULL, NULL, &remote, err);
+	if (r < 0)
+		return r;
+	if (remote < 0)
+		return error_set(err, -EPROTO, "the supervisor sent no terminal; the step may have ended: see 'holdfast show %.8s'", run);
+	struct termios saved, raw;
+	bool have = tcgetattr(STDIN_FILENO, &saved) == 0;
+	if (have) {
+		raw = saved;
+		cfmakeraw(&raw);
+		tcsetattr(STDIN_FILENO, TCSAFLUSH, &raw);
+	}
+	r = pump_terminal(c, run, step, remote);
+	if (have)
+		tcsetattr(STDIN_FILENO, TCSAFLUSH, &saved);
+	return r;
+}
+
+/* ---- outcome ---------------------------------------------------------------------------------------------------- */
+
+static void tell_changes(const json_t *status, const json_t *result, const char *run)
+{
+	long long paths = (long long)cli_int(result, "paths");
+	if (strcmp(cli_str(status, "landing"), "landed") == 0)
+		fprintf(stderr, "holdfast: changes landed; 'holdfast undo %.8s' takes them back\n", run);
+	else if (paths > 0)
+		fprintf(stderr, "holdfast: %lld %s changed, kept aside: 'holdfast diff %.8s' shows, 'holdfast land %.8s' applies\n", paths,
+			paths == 1 ? "path" : "paths", run, run);
+}
+
+/* The wrapper's exit status from the step's last attempt. */
+static int outcome(struct client *c, const char *run, const char *step_name)
+{
+	int exit_status = EXIT_STATUS_OK;
+	AUTO_BUFFER target = {0}, run_path = {0};
+	buffer_printf(&target, "/v1/runs/%s/steps/", run);
+	client_encode(&target, step_name);
+	buffer_printf(&run_path, "/v1/runs/%s", run);
+	json_t *status = cli_fetch(c, (const char *)run_path.data, &exit_status);
+	json_t *step = status ? cli_fetch(c, (const char *)target.data, &exit_status) : NULL;
+	if (!step) {
+		json_decref(status);
+		return EXEC_OWN;
+	}
+	const json_t *attempts = cli_get(step, "attempts");
+	const json_t *last = json_array_size(attempts) ? json_array_get(attempts, json_array_size(attempts) - 1) : NULL;
+	const char *state = cli_str(last, "state"), *why = *cli_str(last, "why") ? cli_str(last, "why") : cli_str(step, "why");
+	int code;
+	if (strcmp(state, "exited") == 0 && cli_int(last, "signal") > 0)
+		code = 128 + (int)cli_int(last, "signal");
+	else if (strcmp(state, "exited") == 0)
+		code = (int)cli_int(last, "exit_code");
+	else if (strcmp(state, "not-started") == 0 && cli_int(last, "exit_code") >= 126)
+		code = (int)cli_int(last, "exit_code");
+	else
+		code = EXEC_OWN;
+	if (cli.json) {
+		json_object_set(step, "status", status);
+		json_object_set_new(step, "exec_exit", json_integer(code));
+		cli_print_json(json_incref(step));
+	} else {
+		if (strcmp(state, "exited") != 0 || strcmp(cli_str(step, "state"), "denied") == 0)
+			fprintf(stderr, "holdfast: %s: %s\n", *state ? cli_escaped(state) : cli_escaped(cli_str(step, "state")), cli_escaped(why));
+		const char *what;
+		json_t *n;
+		json_object_foreach(cli_get(last, "denied"), what, n) fprintf(stderr, "holdfast: refused inside: %s (%lld times)\n", cli_escaped(what),
+									      (long long)json_integer_value(n));
+		size_t i;
+		const json_t *a;
+		json_array_foreach(cli_get(status, "needs_person"), i, a)
+			fprintf(stderr, "holdfast: waits for you: %s: 'holdfast approve %.8s'\n", cli_escaped(cli_str(a, "title")), cli_str(a, "approval"));
+		tell_changes(status, cli_get(step, "result"), run);
+	}
+	json_decref(step);
+	json_decref(status);
+	return code;
+}
+
+/* Waits until nothing of the run is under way: ended, or waiting for a person. */
+static int run_command(struct client *c, struct run_request *q, const char *step)
+{
+	struct error err = {0};
+	json_t *made = NULL;
+	if (q->tty && terminal_size(&q->rows, &q->cols) < 0) {
+		error_set_exit(&err, -ENOTTY, EXIT_STATUS_USAGE, "-t wants a terminal on standard input; leave -t out, or run it from one");
+		return own_failure(&err);
+	}
+	int r = trust_offer(c, q, &err);
+	if (r == 0)
+		r = run_request_send(c, q, &made, &err);
+	if (r < 0)
+		return own_failure(&err);
+	char run[64];
+	snprintf(run, sizeof(run), "%s", cli_str(made, "run"));
+	status_print_notes(made, stderr);
+	json_decref(made);
+	if (q->tty)
+		r = run_terminal(c, run, step, &err);
+	else if (!cli.json)
+		r = pump_output(c, run, step, &err);
+	if (r < 0)
+		return own_failure(&err);
+	r = cli_follow_run(c, run, true);
+	return r == EXIT_STATUS_OK ? outcome(c, run, step) : EXEC_OWN;
+}
+
+int cmd_exec(int argc, char **argv)
+{
+	enum { WORKSPACE = CLI_OPT_OWN, POLICY, AGENCY, NAME, LAND };
+	static const struct option options[] = {CLI_OPTIONS,
+						{"workspace", required_argument, NULL, WORKSPACE},
+						{"policy", required_argument, NULL, POLICY},
+						{"agency", required_argument, NULL, AGENCY},
+						{"name", required_argument, NULL, NAME},
+						{"land", no_argument, NULL, LAND},
+						{0}};
+	struct run_request q = {0};
+	int opt;
+	while ((opt = getopt_long(argc, argv, "+it", options, NULL)) != -1) {
+		if (opt == 'i')
+			q.send_stdin = true;
+		else if (opt == 't')
+			q.tty = true;
+		else if (opt == WORKSPACE)
+			q.workspace = optarg;
+		else if (opt == POLICY)
+			q.policy = optarg;
+		else if (opt == AGENCY)
+			q.agency = optarg;
+		else if (opt == NAME)
+			q.name = optarg;
+		else if (opt == LAND)
+			q.land = true;
+		else {
+			int r = cli_option(opt, exec_usage);
+			if (r)
+				return r > 0 ? EXIT_STATUS_OK : EXEC_OWN;
+		}
+	}
+	if (optind >= argc) {
+		cli_usage(exec_usage);
+		return EXEC_OWN;
+	}
+	q.argv = argv + optind;
+	struct error err = {0};
+	AUTO(client_close) struct client *c = NULL;
+	if (client_open(cli.state, CLIENT_START_YES, &c, &err) < 0)
+		return own_failure(&err);
+	return run_command(c, &q, "exec");
+}
+
+/* ---- step: an outside driver declares steps one by one ----------------------------------------------------------- */
+
+static const char step_usage[] =
+	"usage: holdfast step --run NAME [--workspace DIR] [--policy P] [--needs STEP,...] [-i] STEP -- CMD [ARG ...]\n"
+	"       holdfast step --run NAME --end\n"
+	"For drivers of your own (a script, an agent loop): declares the step STEP of the run NAME, made by the first call, and\n"
+	"waits for it. A step of that name and input that is committed already is not executed again: its recorded output is\n"
+	"printed. --end ends the run: it succeeds and its changes land as a plan's would. Exit: as 'holdfast exec'.\n";
+
+static int make_driver_run(struct client *c, struct run_request *q, char *ret_run, size_t size, struct error *err)
+{
+	json_t *made = NULL;
+	int r = trust_offer(c, q, err);
+	if (r == 0)
+		r = run_request_send(c, q, &made, err);
+	if (r < 0)
+		return r;
+	snprintf(ret_run, size, "%s", cli_str(made, "run"));
+	status_print_notes(made, stderr);
+	json_decref(made);
+	return 0;
+}
+
+static json_t *step_body(const char *name, char **argv, const char *needs, bool with_stdin)
+{
+	json_t *args = json_array(), *needed = json_array();
+	for (char **a = argv; *a; a++)
+		json_array_append_new(args, json_string(*a));
+	AUTO_FREE char *copy = strdup(needs ? needs : "");
+	char *save = NULL;
+	for (char *n = strtok_r(copy, ",", &save); n; n = strtok_r(NULL, ",", &save))
+		json_array_append_new(needed, json_string(n));
+	return json_pack("{s:s, s:o, s:o, s:b}", "name", name, "argv", args, "needs", needed, "stdin", with_stdin);
+}
+
+static int declare_step(struct client *c, const char *run, json_t *body, bool with_stdin, bool *ret_reused, struct error *err)
+{
+	AUTO_BUFFER target = {0}, in = {.max = 256 * 1024 * 1024};
+	buffer_printf(&target, "/v1/runs/%s/steps", run);
+	struct client_request r = {.method = "POST", .target = (const char *)target.data, .body = body};
+	AUTO_FD file = -1;
+	if (with_stdin) {
+		int e = io_read_all(STDIN_FILENO, in.max, &in);
+		if (e == 0)
+			e = file = io_memfd_sealed("stdin", buffer_bytes(&in), false);
+		if (e < 0)
+			return error_set_exit(err, e, EXIT_STATUS_USAGE, "cannot read standard input: %s; it may hold 256 MiB at most", strerror(-e));
+		r.fds[r.fd_count++] = (struct client_fd){.name = "stdin", .fd = file};
+	}
+	json_t *answer = NULL;
+	int e = client_call(c, &r, NULL, &answer, NULL, err);
+	if (e == 0)
+		*ret_reused = cli_bool(answer, "reused");
+	json_decref(answer);
+	return e;
+}
+
+static int end_driver_run(struct client *c, const char *name)
+{
+	struct error err = {0};
+	AUTO_BUFFER target = {0};
+	buffer_append_str(&target, "/v1/runs/");
+	client_encode(&target, name);
+	int exit_status = EXIT_STATUS_OK;
+	json_t *status = cli_fetch(c, (const char *)target.data, &exit_status);
+	if (!status)
+		return exit_status;
+	char run[64];
+	snprintf(run, sizeof(run), "%s", cli_str(status, "run"));
+	json_decref(status);
+	buffer_append_str(&target, "/end");
+	struct client_request r = {.method = "POST", .target = (const char *)target.data};
+	if (client_call(c, &r, NULL, NULL, NULL, &err) < 0)
+		return cli_fail(&err);
+	exit_status = cli_follow_run(c, run, false);
+	return exit_status == EXIT_STATUS_OK ? status_tell(c, run) : exit_status;
+}
+
+int cmd_step(int argc, char **argv)
+{
+	enum { RUN = CLI_OPT_OWN, WORKSPACE, POLICY, NEEDS, END };
+	static const struct option options[] = {CLI_OPTIONS,
+						{"run", required_argument, NULL, RUN},
+						{"workspace", required_argument, NULL, WORKSPACE},
+						{"policy", required_argument, NULL, POLICY},
+						{"needs", required_argument, NULL, NEEDS},
+						{"end", no_argument, NULL, END},
+						{0}};
+	struct run_request q = {.outside_driver = true};
+	const char *needs = NULL;
+	bool end = false;
+	int opt;
+	while ((opt = getopt_long(argc, argv, "+i", options, NULL)) != -1) {
+		if (opt == 'i')
+			q.send_stdin = true;
+		else if (opt == RUN)
+			q.name = optarg;
+		else if (opt == WORKSPACE)
+			q.workspace = optarg;
+		else if (opt == POLICY)
+			q.policy = optarg;
+		else if (opt == NEEDS)
+			needs = optarg;
+		else if (opt == END)
+			end = true;
+		else {
+			int r = cli_option(opt, step_usage);
+			if (r)
+				return r > 0 ? EXIT_STATUS_OK : EXEC_OWN;
+		}
+	}
+	/* STEP -- CMD: getopt stopped at STEP; the "--" after it is ours to skip. */
+	int at = optind + 1;
+	if (at < argc && strcmp(argv[at], "--") == 0)
+		at++;
+	if (!q.name || (end ? optind != argc : at >= argc)) {
+		cli_usage(step_usage);
+		return EXEC_OWN;
+	}
+	struct error err = {0};
+	AUTO(client_close) struct client *c = NULL;
+	if (client_open(cli.state, CLIENT_START_YES, &c, &err) < 0)
+		return own_failure(&err);
+	if (end)
+		return end_driver_run(c, q.name);
+	const char *step = argv[optind];
+	bool with_stdin = q.send_stdin, reused = false;
+	q.send_stdin = false;
+	char run[64];
+	int r = make_driver_run(c, &q, run, sizeof(run), &err);
+	json_t *body = step_body(step, argv + at, needs, with_stdin);
+	if (r == 0)
+		r = declare_step(c, run, body, with_stdin, &reused, &err);
+	json_decref(body);
+	if (r == 0 && !cli.json)
+		r = pump_output(c, run, step, &err);
+	if (r < 0)
+		return own_failure(&err);
+	if (reused && !cli.json)
+		fprintf(stderr, "holdfast: %s is committed already: its recorded result\n", cli_escaped(step));
+	return outcome(c, run, step);
+}

@@ -1,0 +1,200 @@
+/* holdfast queue, approve, deny: what waits for a person, and the person's word. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+#include "tools/cli.h"
+#include "tools/status_print.h"
+
+int cmd_queue(int argc, char **argv)
+{
+	static const char usage[] = "usage: holdfast queue [--json]\nEverything that waits for a person, most urgent first.\n";
+	static const struct option options[] = {CLI_OPTIONS, {0}};
+	int opt;
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		int r = cli_option(opt, usage);
+		if (r)
+			return r > 0 ? EXIT_STATUS_OK : EXIT_STATUS_USAGE;
+	}
+	if (optind != argc)
+		return cli_usage(usage);
+	struct error err = {0};
+	AUTO(client_close) struct client *c = NULL;
+	if (client_open(cli.state, CLIENT_START_YES, &c, &err) < 0)
+		return cli_fail(&err);
+	int exit_status = EXIT_STATUS_OK;
+	json_t *doc = cli_fetch(c, "/v1/approvals", &exit_status);
+	if (!doc)
+		return exit_status;
+	if (cli.json) {
+		cli_print_json(doc);
+		return EXIT_STATUS_OK;
+	}
+	const json_t *items = cli_get(doc, "approvals");
+	size_t i;
+	const json_t *a;
+	json_array_foreach(items, i, a) status_print_approval(a);
+	if (json_array_size(items) == 0)
+		puts("nothing waits for you.");
+	else
+		puts("'holdfast show ID' shows the card, 'holdfast approve ID' or 'holdfast deny ID' decides.");
+	json_decref(doc);
+	return EXIT_STATUS_OK;
+}
+
+struct vote {
+	const char *id, *choice, *digest, *reason, *path;
+	bool deny, yes;
+	const char *file; /* of --as file=F */
+};
+
+/*
+ * Asks on the terminal. What was typed before the card stood on the screen does not count (typeahead is flushed, 300 ms dead
+ * time), and Enter alone decides nothing (EFFECTS: Card). 1 = yes, 0 = no.
+ */
+static int ask_person(const char *verb)
+{
+	AUTO_FD tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+	if (tty < 0)
+		return 0;
+	poll(NULL, 0, 300);
+	tcflush(tty, TCIFLUSH);
+	dprintf(tty, "%s? type '%s' to confirm: ", verb, verb);
+	char line[64];
+	ssize_t n = read(tty, line, sizeof(line) - 1);
+	if (n <= 0)
+		return 0;
+	line[n] = 0;
+	line[strcspn(line, "\r\n")] = 0;
+	return strcmp(line, verb) == 0;
+}
+
+/* The full digest that a vote names: what the person gave as --digest must be a prefix of the card's, else the card is another. */
+static int vote_digest(const struct vote *v, const json_t *doc, struct error *err)
+{
+	if (!v->digest)
+		return 0;
+	const char *card = cli_str(doc, "card_digest");
+	size_t len = strlen(v->digest);
+	if (len < 8 || strncmp(card, v->digest, len) != 0)
+		return error_set_exit(err, -ESTALE, EXIT_STATUS_CONFLICT,
+				      "the action is not the one of digest %.16s: its card is %.16s now; look at 'holdfast show %.8s' again", v->digest, card,
+				      cli_str(doc, "approval"));
+	return 0;
+}
+
+static int send_vote(struct client *c, const struct vote *v, const json_t *doc, json_t **ret, struct error *err)
+{
+	AUTO_BUFFER target = {0};
+	buffer_printf(&target, "/v1/approvals/%s/vote", cli_str(doc, "approval"));
+	json_t *body = json_pack("{s:s, s:s, s:s*, s:s*, s:s*}", "decision", v->deny ? "deny" : "approve", "card_digest", cli_str(doc, "card_digest"), "choice",
+				 v->choice, "path", v->path, "reason", v->reason);
+	if (!body)
+		return error_set_exit(err, -EILSEQ, EXIT_STATUS_USAGE, "the reason or path is not UTF-8; say it in UTF-8");
+	struct client_request r = {.method = "POST", .target = (const char *)target.data, .body = body};
+	AUTO_FD file = -1;
+	if (v->file) {
+		file = open(v->file, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+		if (file < 0) {
+			json_decref(body);
+			return error_set_exit(err, -errno, EXIT_STATUS_USAGE, "cannot open %s: %s; name a file that you may read", v->file, strerror(errno));
+		}
+		r.fds[r.fd_count++] = (struct client_fd){.name = "file", .fd = file};
+	}
+	int e = client_call(c, &r, NULL, ret, NULL, err);
+	json_decref(body);
+	return e;
+}
+
+static int cast(const struct vote *v)
+{
+	struct error err = {0};
+	AUTO(client_close) struct client *c = NULL;
+	if (client_open(cli.state, CLIENT_START_YES, &c, &err) < 0)
+		return cli_fail(&err);
+	AUTO_BUFFER target = {0};
+	buffer_append_str(&target, "/v1/approvals/");
+	client_encode(&target, v->id);
+	int exit_status = EXIT_STATUS_OK;
+	json_t *doc = cli_fetch(c, (const char *)target.data, &exit_status);
+	if (!doc)
+		return exit_status;
+	int r = vote_digest(v, doc, &err);
+	if (r == 0 && !v->digest && !cli.json)
+		cli_print_text(cli_str(doc, "card"));
+	bool interactive = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && !cli.no_input && !cli.json;
+	if (r == 0 && !v->digest && interactive && !v->yes && !ask_person(v->deny ? "deny" : "approve"))
+		r = error_set_exit(&err, -ECANCELED, EXIT_STATUS_WAITING, "nothing was decided: it still waits; 'holdfast approve %.8s' asks again",
+				   cli_str(doc, "approval"));
+	json_t *answer = NULL;
+	if (r == 0)
+		r = send_vote(c, v, doc, &answer, &err);
+	if (r == 0 && cli.json) {
+		cli_print_json(json_incref(answer));
+	} else if (r == 0) {
+		const char *state = cli_str(answer, "state");
+		printf("%s: %s\n", cli_escaped(cli_str(doc, "title")), *state ? cli_escaped(state) : v->deny ? "denied" : "approved");
+	}
+	json_decref(answer);
+	json_decref(doc);
+	return r < 0 ? cli_fail(&err) : EXIT_STATUS_OK;
+}
+
+static const char approve_usage[] =
+	"usage: holdfast approve ID [--as CHOICE] [--path P] [--digest D] [--reason T] [--yes]\n"
+	"CHOICE: conflict mine|theirs|file=F; exhausted retry|fail; diverged accept|fork|fail. The others need none.\n"
+	"Prints the card and votes with that card's digest; with --digest it votes only if the action is still that one.\n";
+static const char deny_usage[] = "usage: holdfast deny ID [--digest D] [--reason T] [--yes]\nOne deny decides.\n";
+
+static int parse_and_cast(int argc, char **argv, bool deny)
+{
+	enum { AS = CLI_OPT_OWN, PATH, DIGEST, REASON, YES };
+	static const struct option options[] = {CLI_OPTIONS,
+						{"as", required_argument, NULL, AS},
+						{"path", required_argument, NULL, PATH},
+						{"digest", required_argument, NULL, DIGEST},
+						{"reason", required_argument, NULL, REASON},
+						{"yes", no_argument, NULL, YES},
+						{0}};
+	struct vote v = {.deny = deny};
+	const char *usage = deny ? deny_usage : approve_usage;
+	int opt;
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (opt == AS)
+			v.choice = optarg;
+		else if (opt == PATH)
+			v.path = optarg;
+		else if (opt == DIGEST)
+			v.digest = optarg;
+		else if (opt == REASON)
+			v.reason = optarg;
+		else if (opt == YES)
+			v.yes = true;
+		else {
+			int r = cli_option(opt, usage);
+			if (r)
+				return r > 0 ? EXIT_STATUS_OK : EXIT_STATUS_USAGE;
+		}
+	}
+	if (optind + 1 != argc || (deny && v.choice))
+		return cli_usage(usage);
+	v.id = argv[optind];
+	if (v.choice && strncmp(v.choice, "file=", 5) == 0) {
+		v.file = v.choice + 5;
+		v.choice = "file";
+	}
+	return cast(&v);
+}
+
+int cmd_approve(int argc, char **argv)
+{
+	return parse_and_cast(argc, argv, false);
+}
+
+int cmd_deny(int argc, char **argv)
+{
+	return parse_and_cast(argc, argv, true);
+}

@@ -1,0 +1,223 @@
+/* holdfast run, resume, pause, cancel, land, undo, fork: runs as a whole. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include "tools/cli.h"
+#include "tools/run_request.h"
+#include "tools/status_print.h"
+#include "tools/trust.h"
+
+static const char run_usage[] =
+	"usage: holdfast run PLAN [--name N] [--workspace DIR] [--policy FILE|base|offline|coding] [--agency LEVEL] [--detach]\n"
+	"Runs a plan (holdfast-plan(5)). With --name, the run of that name is attached to or resumed: starting is idempotent.\n"
+	"Exit: 0 done, 1 a step failed, 2 bad plan or policy, 3 denied, 4 waits for a person, 7 limit, 8 no sandbox, 9 conflict.\n";
+
+/* Follows to its end or to what it waits for, prints how it stands, and returns its exit status. */
+static int follow_and_tell(struct client *c, const char *run)
+{
+	int exit_status = cli_follow_run(c, run, false);
+	if (exit_status != EXIT_STATUS_OK)
+		return exit_status;
+	AUTO_BUFFER target = {0};
+	buffer_printf(&target, "/v1/runs/%s", run);
+	json_t *status = cli_fetch(c, (const char *)target.data, &exit_status);
+	if (!status)
+		return exit_status;
+	exit_status = (int)cli_int(status, "exit");
+	if (cli.json) {
+		cli_print_json(status);
+		return exit_status;
+	}
+	status_print_brief(status);
+	json_decref(status);
+	return exit_status;
+}
+
+int cmd_run(int argc, char **argv)
+{
+	enum { NAME = CLI_OPT_OWN, WORKSPACE, POLICY, AGENCY, DETACH };
+	static const struct option options[] = {CLI_OPTIONS,
+						{"name", required_argument, NULL, NAME},
+						{"workspace", required_argument, NULL, WORKSPACE},
+						{"policy", required_argument, NULL, POLICY},
+						{"agency", required_argument, NULL, AGENCY},
+						{"detach", no_argument, NULL, DETACH},
+						{0}};
+	struct run_request q = {0};
+	bool detach = false;
+	int opt;
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (opt == NAME)
+			q.name = optarg;
+		else if (opt == WORKSPACE)
+			q.workspace = optarg;
+		else if (opt == POLICY)
+			q.policy = optarg;
+		else if (opt == AGENCY)
+			q.agency = optarg;
+		else if (opt == DETACH)
+			detach = true;
+		else {
+			int r = cli_option(opt, run_usage);
+			if (r)
+				return r > 0 ? EXIT_STATUS_OK : EXIT_STATUS_USAGE;
+		}
+	}
+	if (optind + 1 != argc)
+		return cli_usage(run_usage);
+	q.plan_path = argv[optind];
+
+	struct error err = {0};
+	AUTO(client_close) struct client *c = NULL;
+	json_t *made = NULL;
+	int r = client_open(cli.state, CLIENT_START_YES, &c, &err);
+	if (r == 0)
+		r = trust_offer(c, &q, &err);
+	if (r == 0)
+		r = run_request_send(c, &q, &made, &err);
+	if (r < 0)
+		return cli_fail(&err);
+	char run[64];
+	snprintf(run, sizeof(run), "%s", cli_str(made, "run"));
+	status_print_notes(made, stderr);
+	if (detach) {
+		if (cli.json)
+			cli_print_json(made);
+		else {
+			printf("run %.8s goes on by itself: 'holdfast status %.8s'\n", run, run);
+			json_decref(made);
+		}
+		return EXIT_STATUS_OK;
+	}
+	if (cli.progress && !cli.json)
+		fprintf(stderr, "run %.8s%s\n", run, cli_bool(made, "attached") ? " (attached)" : "");
+	json_decref(made);
+	return follow_and_tell(c, run);
+}
+
+static const char resume_usage[] = "usage: holdfast resume RUN\n"
+				   "Goes on with a run that was paused, or whose supervisor died; follows it as 'run' does.\n";
+
+/* One run named on the command line: parses the shared options, opens the client and finds the run's full id. */
+static int open_run(int argc, char **argv, const char *usage, enum client_start start, struct client **ret_c, char *ret_run, size_t size,
+		    int *ret_exit)
+{
+	static const struct option options[] = {CLI_OPTIONS, {0}};
+	int opt;
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		int r = cli_option(opt, usage);
+		if (r) {
+			*ret_exit = r > 0 ? EXIT_STATUS_OK : EXIT_STATUS_USAGE;
+			return -EINVAL;
+		}
+	}
+	if (optind + 1 != argc) {
+		*ret_exit = cli_usage(usage);
+		return -EINVAL;
+	}
+	struct error err = {0};
+	if (client_open(cli.state, start, ret_c, &err) < 0) {
+		*ret_exit = cli_fail(&err);
+		return -EIO;
+	}
+	AUTO_BUFFER target = {0};
+	buffer_append_str(&target, "/v1/runs/");
+	client_encode(&target, argv[optind]);
+	json_t *status = cli_fetch(*ret_c, (const char *)target.data, ret_exit);
+	if (!status)
+		return -ENOENT;
+	snprintf(ret_run, size, "%s", cli_str(status, "run"));
+	json_decref(status);
+	return 0;
+}
+
+static int post_verb(struct client *c, const char *run, const char *verb, json_t *body, json_t **ret, struct error *err)
+{
+	AUTO_BUFFER target = {0};
+	buffer_printf(&target, "/v1/runs/%s/%s", run, verb);
+	struct client_request r = {.method = "POST", .target = (const char *)target.data, .body = body};
+	return client_call(c, &r, NULL, ret, NULL, err);
+}
+
+int cmd_resume(int argc, char **argv)
+{
+	AUTO(client_close) struct client *c = NULL;
+	char run[64];
+	int exit_status = EXIT_STATUS_OK;
+	if (open_run(argc, argv, resume_usage, CLIENT_START_YES, &c, run, sizeof(run), &exit_status) < 0)
+		return exit_status;
+	struct error err = {0};
+	if (post_verb(c, run, "resume", NULL, NULL, &err) < 0)
+		return cli_fail(&err);
+	return follow_and_tell(c, run);
+}
+
+int cmd_run_verb(int argc, char **argv)
+{
+	static const struct {
+		const char *verb, *usage;
+		bool follow;
+	} verbs[] = {
+		{"pause", "usage: holdfast pause RUN\nNo further step starts; what runs goes on. 'holdfast resume RUN' goes on.\n", false},
+		{"cancel", "usage: holdfast cancel RUN\nEnds the run: what runs is killed, nothing more is started, nothing lands by itself.\n", false},
+		{"land", "usage: holdfast land RUN\nApplies the committed changes of a run to its workspace.\n", true},
+		{"undo", "usage: holdfast undo RUN\nTakes a landing back; a file edited since then is a conflict, never overwritten.\n", true},
+	};
+	size_t at = 0;
+	while (strcmp(verbs[at].verb, argv[0]) != 0)
+		at++;
+	AUTO(client_close) struct client *c = NULL;
+	char run[64];
+	int exit_status = EXIT_STATUS_OK;
+	if (open_run(argc, argv, verbs[at].usage, CLIENT_START_YES, &c, run, sizeof(run), &exit_status) < 0)
+		return exit_status;
+	struct error err = {0};
+	json_t *body = strcmp(verbs[at].verb, "cancel") == 0 ? json_pack("{s:b}", "kill", 1) : NULL;
+	json_t *answer = NULL;
+	int r = post_verb(c, run, verbs[at].verb, body, &answer, &err);
+	json_decref(body);
+	if (r < 0)
+		return cli_fail(&err);
+	json_decref(answer);
+	return verbs[at].follow ? status_wait_landed(c, run, verbs[at].verb) : status_tell(c, run);
+}
+
+static const char fork_usage[] = "usage: holdfast fork RUN --at STEP\n"
+				 "A new run of the same plan that takes over what RUN committed before STEP, and goes on from there.\n";
+
+int cmd_fork(int argc, char **argv)
+{
+	enum { AT = CLI_OPT_OWN };
+	static const struct option options[] = {CLI_OPTIONS, {"at", required_argument, NULL, AT}, {0}};
+	const char *at = NULL;
+	int opt;
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (opt == AT) {
+			at = optarg;
+			continue;
+		}
+		int r = cli_option(opt, fork_usage);
+		if (r)
+			return r > 0 ? EXIT_STATUS_OK : EXIT_STATUS_USAGE;
+	}
+	if (optind + 1 != argc || !at)
+		return cli_usage(fork_usage);
+	struct error err = {0};
+	AUTO(client_close) struct client *c = NULL;
+	if (client_open(cli.state, CLIENT_START_YES, &c, &err) < 0)
+		return cli_fail(&err);
+	AUTO_BUFFER target = {0};
+	buffer_append_str(&target, "/v1/runs/");
+	client_encode(&target, argv[optind]);
+	buffer_append_str(&target, "/fork");
+	json_t *made = NULL;
+	struct client_request r = {.method = "POST", .target = (const char *)target.data, .body = json_pack("{s:s}", "at", at)};
+	int e = client_call(c, &r, NULL, &made, NULL, &err);
+	json_decref(r.body);
+	if (e < 0)
+		return cli_fail(&err);
+	char run[64];
+	snprintf(run, sizeof(run), "%s", cli_str(made, "run"));
+	json_decref(made);
+	return follow_and_tell(c, run);
+}

@@ -1,0 +1,364 @@
+/* holdfast (bare), status, log, show, diff: what was done, what is under way, what waits. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include "tools/cli.h"
+#include "tools/status_print.h"
+
+int cmd_rollup(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	struct error err = {0};
+	AUTO(client_close) struct client *c = NULL;
+	if (client_open(cli.state, CLIENT_START_YES, &c, &err) < 0)
+		return cli_fail(&err);
+	int exit_status = EXIT_STATUS_OK;
+	json_t *doc = cli_fetch(c, "/v1/runs", &exit_status);
+	if (!doc)
+		return exit_status;
+	if (cli.json) {
+		cli_print_json(doc);
+		return EXIT_STATUS_OK;
+	}
+	const json_t *waiting = cli_get(doc, "needs_person"), *doubt = cli_get(doc, "in_doubt"), *runs = cli_get(doc, "runs");
+	size_t i;
+	const json_t *o;
+	if (json_array_size(waiting) > 0)
+		puts("waits for you:");
+	json_array_foreach(waiting, i, o) status_print_approval(o);
+	if (json_array_size(doubt) > 0)
+		puts("in doubt:");
+	json_array_foreach(doubt, i, o) status_print_approval(o);
+	if (json_array_size(runs) > 0)
+		puts("runs:");
+	json_array_foreach(runs, i, o) status_print_summary(o);
+	if (json_array_size(waiting) + json_array_size(doubt) + json_array_size(runs) == 0)
+		puts("nothing runs and nothing waits for you. 'holdfast exec -- CMD' or 'holdfast run PLAN' starts something.");
+	json_decref(doc);
+	return EXIT_STATUS_OK;
+}
+
+/* Options, at most max_args words after them; opens the client. -EINVAL with *ret_exit where the command line ends it. */
+static int open_with_args(int argc, char **argv, const char *usage, int min_args, int max_args, const struct option *options,
+			  void (*own)(int opt, void *arg), void *arg, struct client **ret, int *ret_exit)
+{
+	int opt;
+	while ((opt = getopt_long(argc, argv, "f", options, NULL)) != -1) {
+		if (opt == 'f' || opt >= CLI_OPT_OWN) {
+			own(opt, arg);
+			continue;
+		}
+		int r = cli_option(opt, usage);
+		if (r) {
+			*ret_exit = r > 0 ? EXIT_STATUS_OK : EXIT_STATUS_USAGE;
+			return -EINVAL;
+		}
+	}
+	if (argc - optind < min_args || argc - optind > max_args) {
+		*ret_exit = cli_usage(usage);
+		return -EINVAL;
+	}
+	struct error err = {0};
+	if (client_open(cli.state, CLIENT_START_YES, ret, &err) < 0) {
+		*ret_exit = cli_fail(&err);
+		return -EIO;
+	}
+	return 0;
+}
+
+static void run_target(struct buffer *out, const char *run, const char *rest)
+{
+	buffer_append_str(out, "/v1/runs/");
+	client_encode(out, run);
+	buffer_append_str(out, rest);
+}
+
+static void no_own(int opt, void *arg)
+{
+	(void)opt;
+	(void)arg;
+}
+
+int cmd_status(int argc, char **argv)
+{
+	static const char usage[] = "usage: holdfast status [RUN] [--json]\n"
+				    "Three questions: what is done, what is in flight, what is safe to retry. Without RUN: over all runs.\n";
+	static const struct option options[] = {CLI_OPTIONS, {0}};
+	AUTO(client_close) struct client *c = NULL;
+	int exit_status = EXIT_STATUS_OK;
+	if (open_with_args(argc, argv, usage, 0, 1, options, no_own, NULL, &c, &exit_status) < 0)
+		return exit_status;
+	if (optind == argc)
+		return cmd_rollup(0, NULL);
+	AUTO_BUFFER target = {0};
+	run_target(&target, argv[optind], "");
+	json_t *doc = cli_fetch(c, (const char *)target.data, &exit_status);
+	if (!doc)
+		return exit_status;
+	if (cli.json) {
+		cli_print_json(doc);
+	} else {
+		status_print_whole(doc);
+		json_decref(doc);
+	}
+	return EXIT_STATUS_OK;
+}
+
+static void print_value(const json_t *v)
+{
+	if (json_is_string(v)) {
+		const char *s = json_string_value(v);
+		/* A digest is shown short; --json has it whole. */
+		if (strlen(s) == 64 && strspn(s, "0123456789abcdef") == 64)
+			printf("%.16s", s);
+		else
+			printf("%s", cli_escaped(s));
+	} else {
+		char *text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
+		printf("%s", cli_escaped(text ? text : ""));
+		free(text);
+	}
+}
+
+static void print_event(const json_t *e)
+{
+	const char *time = cli_str(e, "time"), *step = cli_str(e, "step");
+	printf("%s%.23s%s  %5lld  %-20s %-12s", cli_tone(CLI_DIM), time, CLI_RESET, (long long)cli_int(e, "seq"), cli_escaped(cli_str(e, "type")),
+	       cli_escaped(step));
+	if (cli_int(e, "attempt") > 0)
+		printf(" #%lld", (long long)cli_int(e, "attempt"));
+	const json_t *actor = cli_get(e, "actor");
+	if (strcmp(cli_str(actor, "kind"), "person") == 0)
+		printf(" by uid %lld", (long long)cli_int(actor, "uid"));
+	const char *key;
+	json_t *v;
+	json_object_foreach(cli_get(e, "payload"), key, v)
+	{
+		printf(" %s%s=%s", cli_tone(CLI_DIM), cli_escaped(key), CLI_RESET);
+		print_value(v);
+	}
+	putchar('\n');
+}
+
+static void print_event_lines(struct buffer *text)
+{
+	uint8_t *end;
+	while (text->len > 0 && (end = memchr(text->data, '\n', text->len)) != NULL) {
+		size_t len = (size_t)(end - text->data);
+		if (cli.json) {
+			fwrite(text->data, 1, len + 1, stdout);
+		} else {
+			json_t *e = json_loadb((const char *)text->data, len, 0, NULL);
+			if (e)
+				print_event(e);
+			json_decref(e);
+		}
+		buffer_consume(text, len + 1);
+	}
+	fflush(stdout);
+}
+
+static void flag_own(int opt, void *arg)
+{
+	(void)opt;
+	*(bool *)arg = true;
+}
+
+int cmd_log(int argc, char **argv)
+{
+	static const char usage[] = "usage: holdfast log RUN [-f|--follow] [--json]\nEvery record of the run's chain, one a line.\n";
+	static const struct option options[] = {CLI_OPTIONS, {"follow", no_argument, NULL, CLI_OPT_OWN}, {0}};
+	AUTO(client_close) struct client *c = NULL;
+	int exit_status = EXIT_STATUS_OK;
+	bool follow = false;
+	if (open_with_args(argc, argv, usage, 1, 1, options, flag_own, &follow, &c, &exit_status) < 0)
+		return exit_status;
+	struct error err = {0};
+	AUTO_BUFFER target = {0};
+	run_target(&target, argv[optind], follow ? "/events?from=1&follow=1" : "/events?from=1");
+	AUTO(client_stream_close) struct client_stream *s = NULL;
+	int r = client_stream_open(c, (const char *)target.data, &s, &err);
+	if (r < 0)
+		return cli_fail(&err);
+	AUTO_BUFFER text = {0};
+	do {
+		r = client_stream_read(s, &text, &err);
+		if (r >= 0)
+			print_event_lines(&text);
+	} while (r == 1);
+	return r < 0 ? cli_fail(&err) : EXIT_STATUS_OK;
+}
+
+static void print_attempts(const json_t *step)
+{
+	size_t i;
+	const json_t *a;
+	json_array_foreach(cli_get(step, "attempts"), i, a)
+	{
+		char took[32];
+		cli_duration(took, sizeof(took), cli_int(a, "wall_us") * 1000);
+		printf("  attempt %lld  %s", (long long)cli_int(a, "number"), cli_escaped(cli_str(a, "state")));
+		if (cli_get(a, "exit_code"))
+			printf("  exit %lld", (long long)cli_int(a, "exit_code"));
+		if (cli_int(a, "signal") > 0)
+			printf("  signal %lld", (long long)cli_int(a, "signal"));
+		printf("  %s, %.1f MiB peak, %lld bytes out", took, (double)cli_int(a, "memory_peak") / 1048576, (long long)cli_int(a, "out_size"));
+		if (*cli_str(a, "why"))
+			printf("  %s", cli_escaped(cli_str(a, "why")));
+		putchar('\n');
+		const char *what;
+		json_t *n;
+		json_object_foreach(cli_get(a, "denied"), what, n) printf("    refused: %s, %lld times\n", cli_escaped(what),
+									  (long long)json_integer_value(n));
+		size_t k;
+		json_t *note;
+		json_array_foreach(cli_get(a, "notes"), k, note) printf("    note: %s\n", cli_escaped(json_string_value(note) ? json_string_value(note) : ""));
+	}
+}
+
+/* The recorded output, escaped on a terminal and for --plain, byte for byte into a file or pipe. */
+static int print_output(struct client *c, const char *run, const char *step, const char *stream)
+{
+	struct error err = {0};
+	AUTO_BUFFER target = {0};
+	run_target(&target, run, "/steps/");
+	client_encode(&target, step);
+	buffer_printf(&target, "/output?stream=%s&from=0", stream);
+	AUTO(client_stream_close) struct client_stream *s = NULL;
+	int r = client_stream_open(c, (const char *)target.data, &s, &err);
+	AUTO_BUFFER text = {0};
+	while (r >= 0 && (r = client_stream_read(s, &text, &err)) == 1)
+		;
+	if (r < 0)
+		return cli_fail(&err);
+	if (text.len == 0)
+		return EXIT_STATUS_OK;
+	printf("%s--- %s ---%s\n", cli_tone(CLI_DIM), stream, CLI_RESET);
+	AUTO_BUFFER clean = {0};
+	if (isatty(STDOUT_FILENO) || cli.plain)
+		cli_escape_text(&clean, buffer_bytes(&text));
+	else
+		buffer_append(&clean, text.data, text.len);
+	fwrite(clean.data, 1, clean.len, stdout);
+	if (clean.len && clean.data[clean.len - 1] != '\n')
+		putchar('\n');
+	return EXIT_STATUS_OK;
+}
+
+static int show_step(struct client *c, const char *run, const char *step)
+{
+	int exit_status = EXIT_STATUS_OK;
+	AUTO_BUFFER target = {0};
+	run_target(&target, run, "/steps/");
+	client_encode(&target, step);
+	json_t *doc = cli_fetch(c, (const char *)target.data, &exit_status);
+	if (!doc)
+		return exit_status;
+	if (cli.json) {
+		cli_print_json(doc);
+		return EXIT_STATUS_OK;
+	}
+	printf("step %s  %s%s%s\n", cli_escaped(cli_str(doc, "key")), cli_escaped(cli_str(doc, "state")), *cli_str(doc, "why") ? ": " : "",
+	       cli_escaped(cli_str(doc, "why")));
+	print_attempts(doc);
+	const char *name;
+	json_t *digest;
+	json_object_foreach(cli_get(cli_get(doc, "result"), "results"), name, digest)
+		printf("  result %s  %.16s\n", cli_escaped(name), json_string_value(digest) ? json_string_value(digest) : "");
+	json_decref(doc);
+	exit_status = print_output(c, run, step, "out");
+	return exit_status == EXIT_STATUS_OK ? print_output(c, run, step, "err") : exit_status;
+}
+
+int cmd_show(int argc, char **argv)
+{
+	static const char usage[] = "usage: holdfast show RUN [STEP]\n       holdfast show APPROVAL\n"
+				    "A step with its attempts and output, a run as 'status' does, or the card of a waiting action.\n";
+	static const struct option options[] = {CLI_OPTIONS, {0}};
+	AUTO(client_close) struct client *c = NULL;
+	int exit_status = EXIT_STATUS_OK;
+	if (open_with_args(argc, argv, usage, 1, 2, options, no_own, NULL, &c, &exit_status) < 0)
+		return exit_status;
+	if (argc - optind == 2)
+		return show_step(c, argv[optind], argv[optind + 1]);
+	struct error err = {0};
+	AUTO_BUFFER target = {0};
+	buffer_append_str(&target, "/v1/approvals/");
+	client_encode(&target, argv[optind]);
+	struct client_request r = {.method = "GET", .target = (const char *)target.data};
+	json_t *doc = NULL;
+	if (client_call(c, &r, NULL, &doc, NULL, &err) < 0) {
+		/* No approval of that id: a run. */
+		buffer_consume(&target, target.len);
+		run_target(&target, argv[optind], "");
+		doc = cli_fetch(c, (const char *)target.data, &exit_status);
+		if (!doc)
+			return exit_status;
+		if (cli.json)
+			cli_print_json(doc);
+		else
+			status_print_whole(doc);
+		if (!cli.json)
+			json_decref(doc);
+		return EXIT_STATUS_OK;
+	}
+	if (cli.json) {
+		cli_print_json(doc);
+		return EXIT_STATUS_OK;
+	}
+	cli_print_text(cli_str(doc, "card"));
+	printf("state %s%s%s\n", cli_escaped(cli_str(doc, "state")), *cli_str(doc, "why") ? ": " : "", cli_escaped(cli_str(doc, "why")));
+	json_decref(doc);
+	return EXIT_STATUS_OK;
+}
+
+int cmd_diff(int argc, char **argv)
+{
+	static const char usage[] = "usage: holdfast diff RUN [STEP] [--stat]\nWhat the run (or one step) changed, against what it found.\n";
+	static const struct option options[] = {CLI_OPTIONS, {"stat", no_argument, NULL, CLI_OPT_OWN}, {0}};
+	AUTO(client_close) struct client *c = NULL;
+	int exit_status = EXIT_STATUS_OK;
+	bool diff_stat = false;
+	if (open_with_args(argc, argv, usage, 1, 2, options, flag_own, &diff_stat, &c, &exit_status) < 0)
+		return exit_status;
+	const char *diff_step = argc - optind == 2 ? argv[optind + 1] : NULL;
+	AUTO_BUFFER target = {0};
+	run_target(&target, argv[optind], "/diff?");
+	if (diff_stat || cli.json)
+		buffer_append_str(&target, "stat=1&");
+	if (diff_step) {
+		buffer_append_str(&target, "step=");
+		client_encode(&target, diff_step);
+	}
+	if (diff_stat || cli.json) {
+		json_t *doc = cli_fetch(c, (const char *)target.data, &exit_status);
+		if (!doc)
+			return exit_status;
+		if (cli.json) {
+			cli_print_json(doc);
+			return EXIT_STATUS_OK;
+		}
+		size_t i;
+		const json_t *o;
+		json_array_foreach(cli_get(doc, "changes"), i, o)
+			printf("%s %s\n", cli_escaped(cli_str(o, "kind")), cli_escaped(cli_str(o, "path")));
+		json_decref(doc);
+		return EXIT_STATUS_OK;
+	}
+	struct error err = {0};
+	AUTO(client_stream_close) struct client_stream *s = NULL;
+	AUTO_BUFFER text = {0}, clean = {0};
+	int r = client_stream_open(c, (const char *)target.data, &s, &err);
+	while (r >= 0 && (r = client_stream_read(s, &text, &err)) == 1)
+		;
+	if (r < 0)
+		return cli_fail(&err);
+	if (isatty(STDOUT_FILENO) || cli.plain)
+		cli_escape_text(&clean, buffer_bytes(&text));
+	else
+		buffer_append(&clean, text.data, text.len);
+	fwrite(clean.data, 1, clean.len, stdout);
+	return EXIT_STATUS_OK;
+}

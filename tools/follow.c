@@ -1,0 +1,177 @@
+/* Following a run until it ends or waits for a person, with progress of long work on a terminal. */
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+#include "tools/cli.h"
+
+enum { STEPS_SHOWN_MAX = 64, PROGRESS_MS = 500 };
+
+struct follow {
+	struct client *c;
+	const char *run;
+	bool quiet;
+	bool stop;            /* it ended, or waits for a person */
+	int interrupts;       /* Ctrl-C pressed so often */
+	char active[128];     /* name of the step that runs, escaped; "" = none */
+	int64_t active_since; /* ns */
+	bool line_shown;      /* a progress line stands on the terminal */
+	struct buffer text;   /* events not yet cut into lines */
+};
+
+static void clear_line(struct follow *f)
+{
+	if (f->line_shown)
+		fputs("\r\033[K", stderr);
+	f->line_shown = false;
+}
+
+static void show_line(struct follow *f)
+{
+	if (!cli.progress || f->quiet || !f->active[0])
+		return;
+	char since[32];
+	cli_duration(since, sizeof(since), cli_now_ns() - f->active_since);
+	fprintf(stderr, "\r\033[K  %s  running %s", f->active, since);
+	fflush(stderr);
+	f->line_shown = true;
+}
+
+static void say(struct follow *f, const char *mark, const json_t *event, const char *word)
+{
+	if (!cli.progress || f->quiet)
+		return;
+	clear_line(f);
+	const char *why = cli_str(cli_get(event, "payload"), "why");
+	fprintf(stderr, "  %s %s  %s%s%s\n", mark, cli_escaped(cli_str(event, "step")), word, *why ? ": " : "", cli_escaped(why));
+}
+
+/* Which waits end the following: those for a person. Timers and leases pass by themselves. */
+static bool waits_for_person(json_int_t waits)
+{
+	enum { TIMER = 2, LEASE = 64 }; /* enum journal_wait */
+	return (waits & ~(TIMER | LEASE)) != 0;
+}
+
+static void on_event(struct follow *f, const json_t *event)
+{
+	const char *type = cli_str(event, "type");
+	const json_t *payload = cli_get(event, "payload");
+	if (strcmp(type, "ATTEMPT_STARTED") == 0) {
+		snprintf(f->active, sizeof(f->active), "%s", cli_escaped(cli_str(event, "step")));
+		int64_t at = cli_parse_time(cli_str(event, "time"));
+		f->active_since = at > 0 ? at : cli_now_ns();
+	} else if (strcmp(type, "STEP_COMMITTED") == 0) {
+		f->active[0] = 0;
+		say(f, "+", event, "committed");
+	} else if (strcmp(type, "STEP_BACKOFF") == 0 || strcmp(type, "STEP_REJECTED") == 0 || strcmp(type, "ATTEMPT_LOST") == 0) {
+		f->active[0] = 0;
+		say(f, "~", event, strcmp(type, "ATTEMPT_LOST") == 0 ? "lost, runs again" : "tried again");
+	} else if (strcmp(type, "STEP_FAILED") == 0 || strcmp(type, "STEP_DENIED") == 0 || strcmp(type, "STEP_EXHAUSTED") == 0) {
+		f->active[0] = 0;
+		say(f, "x", event, strcmp(type, "STEP_DENIED") == 0 ? "denied" : "failed");
+	} else if (strcmp(type, "RUN_WAITING") == 0) {
+		f->stop = waits_for_person(cli_int(payload, "waits"));
+	} else if (strcmp(type, "RUN_CONTINUED") == 0 || strcmp(type, "RUN_RESUMED") == 0) {
+		f->stop = false;
+	} else if (strcmp(type, "RUN_SUCCEEDED") == 0 || strcmp(type, "RUN_FAILED") == 0 || strcmp(type, "RUN_CANCELLED") == 0 ||
+		   strcmp(type, "RUN_PAUSED") == 0) {
+		f->stop = true;
+	}
+}
+
+static int take_lines(struct follow *f)
+{
+	uint8_t *end;
+	while (f->text.len > 0 && (end = memchr(f->text.data, '\n', f->text.len)) != NULL) {
+		size_t len = (size_t)(end - f->text.data);
+		json_t *event = json_loadb((const char *)f->text.data, len, 0, NULL);
+		if (event)
+			on_event(f, event);
+		json_decref(event);
+		buffer_consume(&f->text, len + 1);
+	}
+	return 0;
+}
+
+/* Once: no further step starts, what runs goes on. Twice: all of it is killed. */
+static void on_interrupt(struct follow *f)
+{
+	struct error err = {0};
+	AUTO_BUFFER target = {0};
+	f->interrupts++;
+	buffer_printf(&target, "/v1/runs/%s/%s", f->run, f->interrupts == 1 ? "pause" : "cancel");
+	struct client_request r = {.method = "POST", .target = (const char *)target.data, .body = json_pack("{s:b}", "kill", f->interrupts > 1)};
+	int e = client_call(f->c, &r, NULL, NULL, NULL, &err);
+	json_decref(r.body);
+	clear_line(f);
+	if (e < 0)
+		cli_fail(&err);
+	else if (f->interrupts == 1)
+		fprintf(stderr, "holdfast: paused: no further step starts, what runs goes on; 'holdfast resume %.8s' goes on, Ctrl-C again cancels\n", f->run);
+	f->stop = true;
+}
+
+static int follow_events(struct follow *f, struct client_stream *events, int signal_fd, struct error *err)
+{
+	while (!f->stop) {
+		struct pollfd p[2] = {{.fd = client_stream_fd(events), .events = POLLIN}, {.fd = signal_fd, .events = POLLIN}};
+		int n = poll(p, 2, cli.progress ? PROGRESS_MS : -1);
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (p[1].revents & POLLIN) {
+			struct signalfd_siginfo info;
+			if (read(signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+				on_interrupt(f);
+		}
+		if (p[0].revents) {
+			int r = client_stream_read(events, &f->text, err);
+			if (r < 0)
+				return r;
+			take_lines(f);
+			if (r == 0)
+				break;
+		}
+		show_line(f);
+	}
+	return 0;
+}
+
+int cli_follow_run(struct client *c, const char *run, bool quiet)
+{
+	struct error err = {0};
+	struct follow f = {.c = c, .run = run, .quiet = quiet};
+	sigset_t set, old;
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigprocmask(SIG_BLOCK, &set, &old);
+	AUTO_FD signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	int r = 0;
+	/* A supervisor that was killed is started again by the client and its stream opened anew: events are replayed from the first. */
+	for (int tries = 0; tries < 3; tries++) {
+		AUTO(client_stream_close) struct client_stream *events = NULL;
+		AUTO_BUFFER target = {0};
+		buffer_printf(&target, "/v1/runs/%s/events?from=1&follow=1", run);
+		f.active[0] = 0;
+		f.stop = false;
+		buffer_free(&f.text);
+		r = client_stream_open(c, (const char *)target.data, &events, &err);
+		if (r == 0)
+			r = follow_events(&f, events, signal_fd, &err);
+		if (f.stop || (r < 0 && r != -ECONNRESET && r != -ECONNREFUSED))
+			break;
+		poll(NULL, 0, 200);
+	}
+	clear_line(&f);
+	buffer_free(&f.text);
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	if (r < 0 && !f.stop) {
+		error_set_exit(&err, r, EXIT_STATUS_SANDBOX, "lost the supervisor while following the run: %s; 'holdfast status %.8s' tells how it stands",
+			       strerror(-r), run);
+		return cli_fail(&err);
+	}
+	return EXIT_STATUS_OK;
+}

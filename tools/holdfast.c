@@ -1,0 +1,97 @@
+/* holdfast(1): the command table and the global options. Each subcommand stands in a file of its own. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/failpoint.h"
+#include "tools/cli.h"
+
+static const struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *summary;
+} commands[] = {
+	{"run", cmd_run, "run a plan, or attach to the run of that name"},
+	{"exec", cmd_exec, "one command in a sandbox, now"},
+	{"resume", cmd_resume, "go on with a run"},
+	{"step", cmd_step, "declare one step of a run from a script, and wait for it"},
+	{"status", cmd_status, "what is done, what is in flight, what is safe to retry"},
+	{"log", cmd_log, "everything that happened in a run"},
+	{"show", cmd_show, "one step or one approval, whole"},
+	{"diff", cmd_diff, "what a run or a step changed"},
+	{"land", cmd_run_verb, "apply a run's changes to the workspace"},
+	{"undo", cmd_run_verb, "take a landing back"},
+	{"queue", cmd_queue, "what waits for a person"},
+	{"approve", cmd_approve, "let one waiting action go ahead"},
+	{"deny", cmd_deny, "refuse one waiting action"},
+	{"pause", cmd_run_verb, "start no further steps of a run"},
+	{"cancel", cmd_run_verb, "end a run"},
+	{"fork", cmd_fork, "a new run from before a step of another"},
+	{"trust", cmd_trust, "let a project's own policy file count"},
+	{"daemon", cmd_daemon, "serve in the foreground"},
+};
+
+static void print_help(FILE *to)
+{
+	fputs("usage: holdfast [--state DIR] [--json] [--plain] [--no-input] COMMAND ...\n\n"
+	      "Runs untrusted agent steps in sandboxes, journals them so that a crash repeats nothing, and holds\n"
+	      "what cannot be undone until a person approves it. Bare `holdfast` says what waits for you.\n\n",
+	      to);
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].summary);
+	fputs("\n`holdfast COMMAND --help` says how; holdfast(1), holdfast-plan(5), holdfast-policy(5) say all.\n", to);
+}
+
+static int unknown_command(const char *name)
+{
+	const char *names[ARRAY_SIZE(commands)];
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		names[i] = commands[i].name;
+	const char *near = cli_nearest(name, names, ARRAY_SIZE(names));
+	struct error err = {0};
+	if (near)
+		error_set_exit(&err, -EINVAL, EXIT_STATUS_USAGE, "unknown command '%.60s'; did you mean '%s'?", name, near);
+	else
+		error_set_exit(&err, -EINVAL, EXIT_STATUS_USAGE, "unknown command '%.60s'; 'holdfast --help' lists them", name);
+	return cli_fail(&err);
+}
+
+int main(int argc, char **argv)
+{
+	signal(SIGPIPE, SIG_DFL);
+	failpoint_init(getenv("HOLDFAST_FAILPOINT"));
+	cli.color = isatty(STDOUT_FILENO) && !(getenv("NO_COLOR") && *getenv("NO_COLOR"));
+	cli.progress = isatty(STDERR_FILENO);
+
+	static const struct option options[] = {CLI_OPTIONS, {"version", no_argument, NULL, CLI_OPT_OWN}, {0}};
+	int opt;
+	while ((opt = getopt_long(argc, argv, "+h", options, NULL)) != -1) {
+		if (opt == 'h' || opt == CLI_OPT_HELP) {
+			print_help(stdout);
+			return EXIT_STATUS_OK;
+		}
+		if (opt == CLI_OPT_OWN) {
+			printf("holdfast %s\n", HOLDFAST_VERSION);
+			return EXIT_STATUS_OK;
+		}
+		if (cli_option(opt, "Try 'holdfast --help'.\n") < 0)
+			return EXIT_STATUS_USAGE;
+	}
+	if (optind >= argc)
+		return cmd_rollup(argc - optind, argv + optind);
+	const char *name = argv[optind];
+	if (strcmp(name, "help") == 0) {
+		print_help(stdout);
+		return EXIT_STATUS_OK;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (strcmp(commands[i].name, name) == 0) {
+			int at = optind;
+			optind = 0; /* glibc: start over for the subcommand's own options */
+			return commands[i].run(argc - at, argv + at);
+		}
+	}
+	return unknown_command(name);
+}

@@ -1,0 +1,224 @@
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include "tools/status_print.h"
+
+static enum cli_tone tone_of(const char *state)
+{
+	static const struct {
+		const char *state;
+		enum cli_tone tone;
+	} tones[] = {
+		{"succeeded", CLI_GOOD}, {"committed", CLI_GOOD}, {"landed", CLI_GOOD},	  {"failed", CLI_BAD},	{"denied", CLI_BAD},
+		{"cancelled", CLI_DIM},	 {"waiting", CLI_WARN},	  {"gated", CLI_WARN},	  {"paused", CLI_WARN}, {"exhausted", CLI_WARN},
+		{"conflict", CLI_WARN},	 {"running", CLI_BOLD},	  {"active", CLI_BOLD},
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(tones); i++)
+		if (strcmp(tones[i].state, state) == 0)
+			return tones[i].tone;
+	return CLI_PLAIN;
+}
+
+static void print_state(const char *state, int width)
+{
+	printf("%s%-*s%s", cli_tone(tone_of(state)), width, cli_escaped(state), CLI_RESET);
+}
+
+static void age_of(char *buf, size_t size, const char *time)
+{
+	int64_t ns = cli_parse_time(time);
+	if (ns < 0)
+		snprintf(buf, size, "?");
+	else
+		cli_duration(buf, size, cli_now_ns() - ns);
+}
+
+static void print_waits(const json_t *waits)
+{
+	size_t i;
+	const json_t *w;
+	if (json_array_size(waits) == 0)
+		return;
+	fputs(" for ", stdout);
+	json_array_foreach(waits, i, w)
+		printf("%s%s", i ? ", " : "", cli_escaped(json_string_value(w) ? json_string_value(w) : ""));
+}
+
+void status_print_notes(const json_t *doc, FILE *to)
+{
+	size_t i;
+	const json_t *n;
+	json_array_foreach(cli_get(doc, "notes"), i, n)
+		fprintf(to, "note: %s\n", cli_escaped(json_string_value(n) ? json_string_value(n) : ""));
+}
+
+void status_print_approval(const json_t *a)
+{
+	char age[32], left[32] = "";
+	age_of(age, sizeof(age), cli_str(a, "opened"));
+	int64_t by = cli_parse_time(cli_str(a, "decide_by"));
+	if (by > 0)
+		cli_duration(left, sizeof(left), by - cli_now_ns());
+	const char *name = cli_str(a, "run_name");
+	printf("  %s%.8s%s  %-10s %s", cli_tone(CLI_BOLD), cli_str(a, "approval"), CLI_RESET, cli_escaped(cli_str(a, "kind")),
+	       cli_escaped(cli_str(a, "title")));
+	printf("%s  (%s%.8s%s%s, waits %s%s%s)%s\n", cli_tone(CLI_DIM), cli_escaped(name), *name ? "" : cli_str(a, "run"), *cli_str(a, "step") ? " " : "",
+	       cli_escaped(cli_str(a, "step")), age, *left ? ", expires in " : "", left, CLI_RESET);
+}
+
+void status_print_summary(const json_t *s)
+{
+	char age[32];
+	age_of(age, sizeof(age), cli_str(s, "created"));
+	const json_t *steps = cli_get(s, "steps");
+	const char *name = cli_str(s, "name");
+	printf("  %s%.8s%s  ", cli_tone(CLI_BOLD), cli_str(s, "run"), CLI_RESET);
+	print_state(cli_str(s, "state"), 10);
+	printf(" %-20s %lld/%lld steps  %s ago", cli_escaped(name), (long long)cli_int(steps, "done"), (long long)cli_int(steps, "total"), age);
+	if (strcmp(cli_str(s, "landing"), "unlanded") != 0)
+		printf("  %s", cli_escaped(cli_str(s, "landing")));
+	print_waits(cli_get(s, "waits"));
+	putchar('\n');
+}
+
+static void print_needs_person(const json_t *status)
+{
+	size_t i;
+	const json_t *a;
+	json_array_foreach(cli_get(status, "needs_person"), i, a)
+	{
+		status_print_approval(a);
+		printf("            holdfast show %.8s | holdfast approve %.8s | holdfast deny %.8s\n", cli_str(a, "approval"), cli_str(a, "approval"),
+		       cli_str(a, "approval"));
+	}
+}
+
+static void print_head(const json_t *status)
+{
+	const char *name = cli_str(status, "name"), *why = cli_str(status, "why");
+	printf("run %s%.8s%s%s%s  ", cli_tone(CLI_BOLD), cli_str(status, "run"), CLI_RESET, *name ? " " : "", cli_escaped(name));
+	print_state(cli_str(status, "state"), 0);
+	print_waits(cli_get(status, "waits"));
+	if (strcmp(cli_str(status, "landing"), "unlanded") != 0)
+		printf(", %s", cli_escaped(cli_str(status, "landing")));
+	if (*why)
+		printf(": %s", cli_escaped(why));
+	putchar('\n');
+}
+
+void status_print_brief(const json_t *status)
+{
+	print_head(status);
+	const char *state = cli_str(status, "state"), *landing = cli_str(status, "landing"), *run = cli_str(status, "run");
+	size_t i;
+	const json_t *s;
+	json_array_foreach(cli_get(status, "steps"), i, s)
+	{
+		const char *st = cli_str(s, "state");
+		if (strcmp(st, "failed") == 0 || strcmp(st, "denied") == 0 || strcmp(st, "exhausted") == 0)
+			printf("  %s %s: %s\n            holdfast show %.8s %s\n", cli_escaped(cli_str(s, "name")), st, cli_escaped(cli_str(s, "why")), run,
+			       cli_escaped(cli_str(s, "name")));
+	}
+	print_needs_person(status);
+	status_print_notes(status, stdout);
+	if (strcmp(landing, "landed") == 0)
+		printf("  changes are in %s; 'holdfast undo %.8s' takes them back\n", cli_escaped(cli_str(status, "workspace")), run);
+	else if (strcmp(state, "succeeded") == 0 && strcmp(landing, "unlanded") == 0)
+		printf("  'holdfast diff %.8s' shows what changed, 'holdfast land %.8s' applies it\n", run, run);
+	else if (strcmp(state, "paused") == 0)
+		printf("  'holdfast resume %.8s' goes on\n", run);
+}
+
+static void print_steps(const json_t *status)
+{
+	size_t i;
+	const json_t *s;
+	json_array_foreach(cli_get(status, "steps"), i, s)
+	{
+		char age[32] = "";
+		if (*cli_str(s, "since"))
+			age_of(age, sizeof(age), cli_str(s, "since"));
+		printf("  ");
+		print_state(cli_str(s, "state"), 12);
+		printf(" %-20s", cli_escaped(cli_str(s, "name")));
+		if (cli_int(s, "attempts") > 1)
+			printf(" %lld attempts", (long long)cli_int(s, "attempts"));
+		if (cli_int(s, "paths") > 0)
+			printf(" %lld paths changed", (long long)cli_int(s, "paths"));
+		if (*age)
+			printf(" %s%s ago%s", cli_tone(CLI_DIM), age, CLI_RESET);
+		if (*cli_str(s, "why"))
+			printf("  %s", cli_escaped(cli_str(s, "why")));
+		putchar('\n');
+	}
+}
+
+void status_print_whole(const json_t *status)
+{
+	print_head(status);
+	printf("  workspace %s, agency %s\n", cli_escaped(cli_str(status, "workspace")), cli_escaped(cli_str(status, "agency")));
+	print_steps(status);
+	size_t i;
+	const json_t *o;
+	json_array_foreach(cli_get(status, "in_flight"), i, o)
+	{
+		char age[32];
+		age_of(age, sizeof(age), cli_str(o, "since"));
+		printf("in flight: %s attempt %lld, %s for %s%s%s\n", cli_escaped(cli_str(o, "step")), (long long)cli_int(o, "attempt"),
+		       cli_escaped(cli_str(o, "state")), age, *cli_str(o, "waiting_on") ? ", waiting on " : "", cli_escaped(cli_str(o, "waiting_on")));
+	}
+	json_array_foreach(cli_get(status, "safe_to_retry"), i, o)
+		printf("retry: %s %s (%s)\n", cli_escaped(cli_str(o, "item")), cli_escaped(cli_str(o, "class")), cli_escaped(cli_str(o, "rule")));
+	if (json_array_size(cli_get(status, "needs_person")) > 0) {
+		puts("waits for you:");
+		print_needs_person(status);
+	}
+	status_print_notes(status, stdout);
+}
+
+int status_tell(struct client *c, const char *run)
+{
+	int exit_status = EXIT_STATUS_OK;
+	AUTO_BUFFER target = {0};
+	buffer_printf(&target, "/v1/runs/%s", run);
+	json_t *status = cli_fetch(c, (const char *)target.data, &exit_status);
+	if (!status)
+		return exit_status;
+	if (cli.json) {
+		cli_print_json(status);
+	} else {
+		status_print_brief(status);
+		json_decref(status);
+	}
+	return EXIT_STATUS_OK;
+}
+
+int status_wait_landed(struct client *c, const char *run, const char *verb)
+{
+	bool undo = strcmp(verb, "undo") == 0;
+	AUTO_BUFFER target = {0};
+	buffer_printf(&target, "/v1/runs/%s", run);
+	for (;;) {
+		int exit_status = EXIT_STATUS_OK;
+		json_t *status = cli_fetch(c, (const char *)target.data, &exit_status);
+		if (!status)
+			return exit_status;
+		const char *landing = cli_str(status, "landing");
+		bool done = strcmp(landing, undo ? "undone" : "landed") == 0 || strcmp(landing, "dropped") == 0;
+		bool conflict = strcmp(landing, "conflict") == 0;
+		bool person = json_array_size(cli_get(status, "needs_person")) > 0;
+		if (!done && !conflict && !person) {
+			json_decref(status);
+			usleep(20000);
+			continue;
+		}
+		if (cli.json) {
+			cli_print_json(json_incref(status));
+		} else {
+			print_head(status);
+			print_needs_person(status);
+		}
+		json_decref(status);
+		return done ? EXIT_STATUS_OK : conflict ? EXIT_STATUS_CONFLICT : EXIT_STATUS_WAITING;
+	}
+}
