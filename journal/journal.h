@@ -21,6 +21,8 @@ enum {
 	JOURNAL_BLOB_INLINE_MAX = 64 * 1024,
 	JOURNAL_BLOB_MAX = 1 << 30,
 	JOURNAL_STEPS_MAX = 100000, /* steps of one run */
+	JOURNAL_VOTES_MAX = 64,     /* votes of one approval */
+	JOURNAL_AGENCY_MAX = 4,
 };
 
 struct journal_id {
@@ -45,6 +47,7 @@ enum journal_type {
 	JOURNAL_TRUST_PINNED = 0x03,     /* daemon chain: a project's policy file, by path and digest */
 	JOURNAL_LEASE_HELD = 0x04,       /* daemon chain */
 	JOURNAL_LEASE_FREED = 0x05,      /* daemon chain */
+	JOURNAL_RUNS_DROPPED = 0x06,     /* daemon chain: gc removed these runs; their last seq and head stay here */
 
 	JOURNAL_RUN_CREATED = 0x10,
 	JOURNAL_RUN_STARTED = 0x11,      /* CREATED -> RUNNING */
@@ -111,6 +114,7 @@ enum journal_type {
 	JOURNAL_TIMER_FIRED = 0x59,
 	JOURNAL_TIMER_CANCELLED = 0x5a,
 };
+enum { JOURNAL_TYPE_LIMIT = 0x60 }; /* above every number; no value of the enum, so that switches stay whole */
 
 /*
  * Everything that any record carries, with its CBOR key; which type must and may carry which field is the table
@@ -174,7 +178,7 @@ enum journal_type {
 	X(54, fork_at, TEXT)       /* step key */                                                               \
 	X(55, started_ns, INT)     /* CLOCK_REALTIME_COARSE at the run's start: the clock of file systems */    \
 	X(56, uncharged, BOOL)     /* does not count toward the retry budget */                                 \
-	X(57, heads, RAW)          /* anchors: map run id -> [seq, digest] */                                   \
+	X(57, heads, RAW)          /* array of [run id, seq, digest], by id */                                   \
 	X(58, conflicts, DIGEST)   /* blob: conflicting paths with the base hash that was shown */              \
 	X(59, feedback, DIGEST)    /* blob: what a failed check says to the next attempt */                     \
 	X(60, index, UINT)         /* position of a step in its plan */                                         \
@@ -249,7 +253,19 @@ void journal_record_hash(struct bytes encoded, struct digest *ret); /* domain "h
 
 /* ---- States (SEMANTICS: States). The table [STATE][EVENT] of each is in state.c; any other transition aborts. ---- */
 
-enum journal_run_state { /* contracts above each enum are in state.h's comments, repeated in ARCHITECTURE */
+/*
+ * Run. should = what holds while it is in this state, must not = what its owner may never do in it.
+ *
+ * CREATED     its plan, policy and environment are on disk; nothing was started. Must not have an attempt.
+ * RUNNING     at least one step can move without a person or a clock. paused_from is meaningless.
+ * WAITING     nothing moves before one of `waits` (bits of enum journal_wait, never 0) is answered.
+ * PAUSED      a person or a crash loop stopped it; paused_from is where RESUMED leads. Live attempts may end and
+ *             are recorded; no attempt may start.
+ * CANCELLING  no attempt may start, no effect may be reserved; ends as CANCELLED when every attempt has ended.
+ * CANCELLED, SUCCEEDED, FAILED  final: no step, attempt or run record follows but REUSED and DIVERGED (a driver
+ *             asked again); landing, undoing and their approvals may.
+ */
+enum journal_run_state {
 	JOURNAL_RUN_S_CREATED,
 	JOURNAL_RUN_S_RUNNING,
 	JOURNAL_RUN_S_WAITING,
@@ -271,6 +287,17 @@ enum journal_wait {
 	JOURNAL_WAIT_LEASE = 64,
 };
 
+/*
+ * Landing: what became of the run's stack in the user's directory. Starts UNLANDED with the run.
+ *
+ * UNLANDED  the directory has nothing of the run.
+ * LANDING   the redo plan is on disk; the directory is anything between before and after. Only redo may touch it.
+ * CONFLICT  what this landing (or, with conflict_undo, undoing) exchanged is exchanged back; an item names the paths.
+ * LANDED    every path that was to land has; pre-images are kept as blobs.
+ * DROPPED   a person decided that it shall not land. Final.
+ * UNDOING   as LANDING, with the pre-images as target.
+ * UNDONE    the directory is as before the landing but for what others changed since. Final.
+ */
 enum journal_landing_state {
 	JOURNAL_LANDING_S_UNLANDED,
 	JOURNAL_LANDING_S_LANDING,
@@ -282,6 +309,23 @@ enum journal_landing_state {
 	JOURNAL_LANDING_S_COUNT
 };
 
+/*
+ * Step.
+ *
+ * DECLARED     its needs are COMMITTED, its input digest is known; the policy has not decided.
+ * GATED        `approval` is open: a person before the step starts.
+ * RUNNABLE     may start as soon as the run's turn comes. Has no attempt that lives.
+ * ACTIVE       its last attempt is STARTING, LIVE, FROZEN, or ended and not yet judged. Exactly one attempt lives.
+ * WAITING      its attempt was suspended, or an effect is in doubt: nothing lives, a decision starts it again.
+ * BACKOFF      it may start again at due_ns.
+ * SEALED       its last attempt EXITED and `layer` is sealed and hashed (or empty).
+ * CHECKING     a checker looks at exactly that layer.
+ * REJECTED     the check failed, or a person refused the commit; `feedback` is the next attempt's input.
+ * GATED_COMMIT `approval` is open: a person before the commit.
+ * EXHAUSTED    retries are used up; a person decides.
+ * COMMITTED    final: never executed again; its result is returned byte for byte.
+ * DENIED, FAILED, CANCELLED  final: its dependents are cancelled.
+ */
 enum journal_step_state {
 	JOURNAL_STEP_S_DECLARED,
 	JOURNAL_STEP_S_GATED,
@@ -301,6 +345,18 @@ enum journal_step_state {
 	JOURNAL_STEP_S_COUNT
 };
 
+/*
+ * Attempt. A report of another epoch or number than the row's is refused by its caller and never recorded.
+ *
+ * STARTING     the keeper was asked; whether anything runs is not known.
+ * LIVE         its pid 1 runs and holds the attempt's lock.
+ * FROZEN       LIVE, and its cgroup is frozen while a person decides.
+ * NOT_STARTED  the keeper refused, `why` says so: nothing ran.
+ * EXITED       its command ended by itself; its layer is whole until LOST says otherwise.
+ * TIMED_OUT, OOM, KILLED  it was ended; its layer is thrown away.
+ * SUSPENDED    ended without charge, so that a long wait holds no process.
+ * LOST         keeper or machine died, or an exited one's layer did not survive; nothing of it counts.
+ */
 enum journal_attempt_state {
 	JOURNAL_ATTEMPT_S_STARTING,
 	JOURNAL_ATTEMPT_S_LIVE,
@@ -315,6 +371,15 @@ enum journal_attempt_state {
 	JOURNAL_ATTEMPT_S_COUNT
 };
 
+/*
+ * Approval.
+ *
+ * OPEN        waits for votes until decide_by_ns.
+ * APPROVED    may be consumed until execute_by_ns, once, by the transition whose digest is `action`.
+ * DENIED, EXPIRED, WITHDRAWN, SUPERSEDED  final: the object does not go on by it.
+ * CONSUMED    final: in the same batch as what it allowed.
+ * LAPSED, REVOKED  final: approved, never carried out.
+ */
 enum journal_approval_state {
 	JOURNAL_APPROVAL_S_OPEN,
 	JOURNAL_APPROVAL_S_APPROVED,
@@ -338,7 +403,13 @@ enum journal_approval_kind {
 };
 
 enum journal_decision { JOURNAL_DECISION_APPROVE = 1, JOURNAL_DECISION_DENY = 2 };
-enum journal_timer_state { JOURNAL_TIMER_S_ARMED, JOURNAL_TIMER_S_FIRED, JOURNAL_TIMER_S_CANCELLED, JOURNAL_TIMER_S_COUNT };
+/* Timer. ARMED: fires once at due_ns (absolute wall time), also when that passed while nobody ran. FIRED, CANCELLED: final. */
+enum journal_timer_state {
+	JOURNAL_TIMER_S_ARMED,
+	JOURNAL_TIMER_S_FIRED,
+	JOURNAL_TIMER_S_CANCELLED,
+	JOURNAL_TIMER_S_COUNT
+};
 enum journal_timer_kind {
 	JOURNAL_TIMER_BACKOFF = 1,
 	JOURNAL_TIMER_STEP_DEADLINE = 2,
@@ -373,18 +444,18 @@ struct journal_attempt {
 	char *why; /* may be NULL */
 	struct digest out, err, results; /* blobs; zero = none */
 	uint64_t out_size, err_size, cpu_us, memory_peak, wall_us, weaker;
-	struct digest denied; /* SHA-256 of the RAW map is not kept; the event has it */
 };
 
 struct journal_step {
-	uint32_t index;
+	uint32_t index;    /* in run.steps: the order of declaration */
+	uint32_t position; /* in its plan; = index where the record does not say */
 	char *key, *name;
 	enum journal_step_state state;
 	struct digest input, context; /* input: also the blob of its canonical description */
 	struct digest diverged;       /* the other digest, while a diverged item is open; else zero */
 	struct journal_attempt *attempts;
 	uint32_t attempt_count;
-	uint32_t charged;  /* attempts that count toward retry.max */
+	uint32_t charged;  /* ended attempts that count toward retry.max: not LOST, SUSPENDED or `uncharged` ones */
 	uint32_t lost;     /* LOST attempts in a row, own cap */
 	uint32_t same_failure;
 	struct digest failure;
@@ -416,7 +487,7 @@ struct journal_run {
 	int64_t created_ns, started_ns, ended_ns; /* started_ns: CLOCK_REALTIME_COARSE */
 	uint8_t boot_id[16];
 	int64_t created_mono_ns;
-	struct journal_step **steps; /* by index, dense */
+	struct journal_step **steps; /* by index, dense: a STEP_DECLARED names step = step_count */
 	uint32_t step_count;
 	struct journal_id parent;
 	char *fork_at;
@@ -425,7 +496,7 @@ struct journal_run {
 	char *why;
 	uint64_t seq;        /* of its last record */
 	struct digest head;  /* hash of its last record */
-	uint32_t starts_without_progress;
+	uint32_t starts_without_progress; /* epochs begun while RUNNING since something of it last ended or was adopted */
 };
 
 struct journal_vote {
@@ -478,8 +549,14 @@ struct journal_state *journal_state_new(void); /* NULL when out of memory */
 void journal_state_free(struct journal_state *s);
 
 /*
- * Applies one record. 0; -EPROTO with *err if the transition is not in the tables (the caller in the supervisor
- * aborts, fsck reports); -ENOMEM. Sets run.seq, run.head and the changed marks below. hash is the record's own.
+ * Fills lsn, seq, epoch (but an EPOCH_BEGUN's own) and prev_hash of r from the state, so that it is what fold
+ * takes next. journal_append() does it; pure callers without a store do it themselves.
+ */
+void journal_state_fill(const struct journal_state *s, struct journal_record *r);
+/*
+ * Applies one record. hash is the record's own. 0; -EPROTO with *err and nothing changed if the transition is not
+ * in the tables, the record is not the next of its chain, or the row it speaks of is not there (the caller in the
+ * supervisor aborts, fsck reports); -ENOMEM, after which the state is only good for journal_state_free().
  */
 MUST_CHECK int journal_fold(struct journal_state *s, const struct journal_record *r, const struct digest *hash,
 			    struct error *err);
@@ -491,10 +568,11 @@ const struct journal_timer *journal_state_timer(const struct journal_state *s, c
 const struct journal_lease *journal_state_lease(const struct journal_state *s, uint64_t dev, uint64_t ino);
 const struct journal_trust *journal_state_trust(const struct journal_state *s, const char *path);
 const struct journal_run *journal_state_run_by_request(const struct journal_state *s, struct bytes request);
-/* Walks: return 0 to go on; the first other value stops the walk and is returned. Order: by id (so by time). */
+/* Walks: return 0 to go on; the first other value stops the walk and is returned. Runs by created_ns, approvals by
+ * opened_ns (oldest first), timers that are ARMED by due_ns. fn must not fold. */
 int journal_state_each_run(const struct journal_state *s, int (*fn)(const struct journal_run *, void *), void *arg);
 int journal_state_each_approval(const struct journal_state *s, int (*fn)(const struct journal_approval *, void *), void *arg);
-int journal_state_each_timer(const struct journal_state *s, int (*fn)(const struct journal_timer *, void *), void *arg); /* by due time */
+int journal_state_each_timer(const struct journal_state *s, int (*fn)(const struct journal_timer *, void *), void *arg);
 uint64_t journal_state_epoch(const struct journal_state *s);
 /* Canonical bytes of all rows, for "live state equals replayed state". */
 MUST_CHECK int journal_state_canonical(const struct journal_state *s, struct buffer *out);

@@ -1,0 +1,863 @@
+/*
+ * journal_fold(): the only code that changes rows, live and on recovery alike. Pure.
+ *
+ * Every function here checks first and changes afterwards, so that a refused record leaves the state as it was.
+ * What a state means stands above its enum in journal.h; which event leads where is state.c.
+ */
+#include "journal/rows.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include "base/cbor.h"
+#include "base/guard.h"
+#include "journal/heads.h"
+#include "journal/record.h"
+#include "journal/state.h"
+
+static const struct journal_id no_id;
+static const struct digest no_digest;
+
+static int refuse(struct error *err, const struct journal_record *r, const char *why)
+{
+	char id[JOURNAL_ID_TEXT_SIZE];
+	const char *name = journal_type_name(r->type);
+	return error_set(err, -EPROTO, "%s (lsn %llu, run %.8s, step %d, attempt %u): %s", name ? name : "record",
+			 (unsigned long long)r->lsn, journal_id_text(&r->run, id),
+			 r->step == JOURNAL_NO_STEP ? -1 : (int)r->step, r->attempt, why);
+}
+
+static int refuse_transition(struct error *err, const struct journal_record *r, const char *what, const char *state)
+{
+	char why[96];
+	snprintf(why, sizeof(why), "not allowed while the %s is %s", what, state ? state : "in an unknown state");
+	return refuse(err, r, why);
+}
+
+/* ---- Small setters ---- */
+
+static int set_text(char **to, struct bytes text)
+{
+	char *copy = bytes_dup_str(text);
+	if (!copy)
+		return -ENOMEM;
+	free(*to);
+	*to = copy;
+	return 0;
+}
+
+/* The reason of the newest transition, or none: an old one never explains a new state. */
+static int set_why(char **to, const struct journal_record *r)
+{
+	if (JOURNAL_HAS(&r->p, why))
+		return set_text(to, r->p.why);
+	free(*to);
+	*to = NULL;
+	return 0;
+}
+
+static bool layer_fits(struct bytes name)
+{
+	return name.len < JOURNAL_LAYER_NAME_SIZE && !(name.len && memchr(name.data, 0, name.len));
+}
+
+static void set_layer(char *to, struct bytes name)
+{
+	memset(to, 0, JOURNAL_LAYER_NAME_SIZE);
+	if (name.len)
+		memcpy(to, name.data, name.len);
+}
+
+#define TAKE(row, r, field)                                                                        \
+	do {                                                                                       \
+		if (JOURNAL_HAS(&(r)->p, field))                                                   \
+			(row)->field = (r)->p.field;                                               \
+	} while (0)
+
+static int mark_run(struct journal_state *s, const struct journal_run *run)
+{
+	return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_RUN, .run = run->id});
+}
+
+static int mark_step(struct journal_state *s, const struct journal_record *r)
+{
+	return journal_rows_mark(
+		s, (struct journal_change){.kind = JOURNAL_ROW_STEP, .run = r->run, .step = r->step});
+}
+
+static int mark_attempt(struct journal_state *s, const struct journal_record *r)
+{
+	int rc = journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_ATTEMPT,
+							      .run = r->run,
+							      .step = r->step,
+							      .attempt = r->attempt});
+	return rc < 0 ? rc : mark_step(s, r);
+}
+
+/* ---- Runs ---- */
+
+static int copy_creation(struct journal_run *run, const struct journal_record *r)
+{
+	const struct journal_payload *p = &r->p;
+	if (JOURNAL_HAS(p, name) && set_text(&run->name, p->name) < 0)
+		return -ENOMEM;
+	if (JOURNAL_HAS(p, workspace) && set_text(&run->workspace, p->workspace) < 0)
+		return -ENOMEM;
+	if (JOURNAL_HAS(p, fork_at) && set_text(&run->fork_at, p->fork_at) < 0)
+		return -ENOMEM;
+	if (JOURNAL_HAS(p, request)) {
+		char *copy = bytes_dup_str(p->request);
+		if (!copy)
+			return -ENOMEM;
+		run->request = bytes_of(copy, p->request.len);
+	}
+	return 0;
+}
+
+static int create_run(struct journal_state *s, const struct journal_record *r, struct error *err)
+{
+	const struct journal_payload *p = &r->p;
+	if (p->land > JOURNAL_LAND_NEVER || p->base > JOURNAL_BASE_PINNED || p->agency > JOURNAL_AGENCY_MAX)
+		return refuse(err, r, "land, base or agency is out of range");
+	struct journal_run *run = calloc(1, sizeof(*run));
+	if (!run || copy_creation(run, r) < 0) {
+		journal_rows_free_run(run);
+		return -ENOMEM;
+	}
+	run->id = r->run;
+	run->state = JOURNAL_RUN_S_CREATED;
+	run->landing = JOURNAL_LANDING_S_UNLANDED;
+	run->land = (enum journal_land)p->land;
+	run->base = (enum journal_base)p->base;
+	run->agency = (unsigned)p->agency;
+	run->plan = p->plan;
+	run->policy = p->policy;
+	run->environ = p->environ;
+	run->context = p->context;
+	run->ws_dev = p->ws_dev;
+	run->ws_ino = p->ws_ino;
+	run->ws_uid = p->ws_uid;
+	run->uid = r->actor_uid;
+	run->parent = p->parent;
+	run->created_ns = r->wall_ns;
+	run->created_mono_ns = r->mono_ns;
+	memcpy(run->boot_id, r->boot_id, sizeof(run->boot_id));
+	run->started_ns = p->started_ns;
+	return journal_rows_add_run(s, run);
+}
+
+/* The one setter of a run's state. */
+static int set_run(struct journal_run *run, enum journal_run_state next, const struct journal_record *r)
+{
+	if (next == JOURNAL_RUN_S_PAUSED && run->state != JOURNAL_RUN_S_PAUSED)
+		run->paused_from = run->state;
+	if (next == JOURNAL_RUN_S_RUNNING || journal_run_final(next))
+		run->waits = 0;
+	if (journal_run_final(next))
+		run->ended_ns = r->wall_ns;
+	if (next == JOURNAL_RUN_S_RUNNING && run->started_ns == 0)
+		run->started_ns = r->wall_ns;
+	if (r->type == JOURNAL_RUN_RESUMED)
+		run->starts_without_progress = 0;
+	run->state = next;
+	return set_why(&run->why, r);
+}
+
+static int run_event(struct journal_run *run, const struct journal_record *r, struct error *err)
+{
+	int next = journal_state_next_run(run->state, r->type);
+	if (next < 0)
+		return refuse_transition(err, r, "run", journal_run_state_name(run->state));
+	if (r->type == JOURNAL_RUN_WAITING && r->p.waits == 0)
+		return refuse(err, r, "it waits for nothing");
+	if (r->type == JOURNAL_RUN_AGENCY) {
+		if (r->p.agency > JOURNAL_AGENCY_MAX)
+			return refuse(err, r, "agency is out of range");
+		run->agency = (unsigned)r->p.agency;
+		TAKE(run, r, context);
+		return 0;
+	}
+	if (r->type == JOURNAL_RUN_RESUMED)
+		next = (int)run->paused_from;
+	int rc = set_run(run, (enum journal_run_state)next, r);
+	TAKE(run, r, started_ns);
+	if (JOURNAL_HAS(&r->p, waits))
+		run->waits = (unsigned)r->p.waits;
+	return rc;
+}
+
+static int landing_event(struct journal_run *run, const struct journal_record *r, struct error *err)
+{
+	int next = journal_state_next_landing(run->landing, r->type);
+	bool conflict = run->landing == JOURNAL_LANDING_S_CONFLICT,
+	     wrong_way = (r->type == JOURNAL_LANDING_STARTED && run->conflict_undo) ||
+			 (r->type == JOURNAL_UNDO_STARTED && !run->conflict_undo);
+	if (next < 0 || (conflict && wrong_way))
+		return refuse_transition(err, r, "landing", journal_landing_state_name(run->landing));
+	if (run->state == JOURNAL_RUN_S_CREATED)
+		return refuse(err, r, "the run was never started");
+	run->landing = (enum journal_landing_state)next;
+	run->conflict_undo = r->type == JOURNAL_UNDO_CONFLICT;
+	if (JOURNAL_HAS(&r->p, redo))
+		run->redo = r->p.redo;
+	if (JOURNAL_HAS(&r->p, result))
+		run->landing_result = r->p.result;
+	run->conflicts = JOURNAL_HAS(&r->p, conflicts) ? r->p.conflicts : no_digest;
+	return 0;
+}
+
+/* ---- Steps ---- */
+
+static int declare_step(struct journal_state *s, struct journal_run *run, const struct journal_record *r,
+			struct error *err)
+{
+	const struct journal_payload *p = &r->p;
+	if (journal_run_final(run->state) || run->state == JOURNAL_RUN_S_CANCELLING)
+		return refuse_transition(err, r, "run", journal_run_state_name(run->state));
+	if (r->step != run->step_count)
+		return refuse(err, r, "steps are declared in order, without holes");
+	if (JOURNAL_HAS(p, index) && p->index >= JOURNAL_STEPS_MAX)
+		return refuse(err, r, "its position is past the limit");
+	struct journal_step *step = calloc(1, sizeof(*step));
+	if (!step || set_text(&step->key, p->key) < 0 || (JOURNAL_HAS(p, name) && set_text(&step->name, p->name) < 0)) {
+		journal_rows_free_step(step);
+		return -ENOMEM;
+	}
+	step->index = r->step;
+	step->position = JOURNAL_HAS(p, index) ? (uint32_t)p->index : r->step;
+	step->state = JOURNAL_STEP_S_DECLARED;
+	step->input = p->input;
+	step->context = p->context;
+	step->declared_ns = r->wall_ns;
+	step->deadline_ns = p->due_ns;
+	int rc = journal_rows_add_step(run, step);
+	return rc < 0 ? rc : mark_step(s, r);
+}
+
+static struct journal_attempt *last_attempt(struct journal_step *step)
+{
+	return step->attempt_count ? &step->attempts[step->attempt_count - 1] : NULL;
+}
+
+static bool attempt_lives(const struct journal_attempt *a)
+{
+	return a && (a->state == JOURNAL_ATTEMPT_S_STARTING || a->state == JOURNAL_ATTEMPT_S_LIVE ||
+		     a->state == JOURNAL_ATTEMPT_S_FROZEN);
+}
+
+static void take_outcome(struct journal_attempt *a, const struct journal_record *r)
+{
+	TAKE(a, r, exit_code);
+	TAKE(a, r, signal);
+	TAKE(a, r, out);
+	TAKE(a, r, err);
+	TAKE(a, r, out_size);
+	TAKE(a, r, err_size);
+	TAKE(a, r, results);
+	TAKE(a, r, cpu_us);
+	TAKE(a, r, memory_peak);
+	TAKE(a, r, wall_us);
+	TAKE(a, r, weaker);
+	if (JOURNAL_HAS(&r->p, layer))
+		set_layer(a->layer, r->p.layer);
+}
+
+/* Equal failures are counted so that a policy can stop repeating itself; a record may also say the number. */
+static void take_failure(struct journal_step *step, const struct journal_record *r)
+{
+	if (!JOURNAL_HAS(&r->p, failure))
+		return;
+	bool equal = digest_equal(&step->failure, &r->p.failure);
+	step->same_failure = JOURNAL_HAS(&r->p, same_failure) ? (uint32_t)r->p.same_failure
+			     : equal			      ? step->same_failure + 1
+							      : 1;
+	step->failure = r->p.failure;
+}
+
+/* What a step-level record says besides its transition. */
+static int take_step_fields(struct journal_state *s, struct journal_step *step, const struct journal_record *r)
+{
+	take_failure(step, r);
+	TAKE(step, r, approval);
+	TAKE(step, r, context);
+	TAKE(step, r, feedback);
+	if (r->type == JOURNAL_STEP_DIVERGED) {
+		step->diverged = r->p.input;
+	} else if (r->type == JOURNAL_STEP_REUSED || JOURNAL_HAS(&r->p, input)) {
+		step->diverged = no_digest;
+		if (step->state != JOURNAL_STEP_S_COMMITTED)
+			TAKE(step, r, input);
+	}
+	if (r->type != JOURNAL_STEP_SEALED && r->type != JOURNAL_STEP_COMMITTED)
+		return 0;
+	if (JOURNAL_HAS(&r->p, layer))
+		set_layer(step->layer, r->p.layer);
+	TAKE(step, r, manifest);
+	if (JOURNAL_HAS(&r->p, paths))
+		step->layer_paths = r->p.paths;
+	if (JOURNAL_HAS(&r->p, size))
+		step->layer_bytes = r->p.size;
+	struct journal_attempt *a = last_attempt(step);
+	if (!a)
+		return 0;
+	take_outcome(a, r);
+	return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_ATTEMPT,
+							    .run = r->run,
+							    .step = r->step,
+							    .attempt = a->number});
+}
+
+/* The one setter of a step's state. */
+static int set_step(struct journal_step *step, enum journal_step_state next, const struct journal_record *r)
+{
+	if (next == JOURNAL_STEP_S_COMMITTED)
+		step->committed_lsn = r->lsn;
+	bool layer_gone = next == JOURNAL_STEP_S_RUNNABLE || next == JOURNAL_STEP_S_BACKOFF;
+	if (layer_gone) {
+		memset(step->layer, 0, sizeof(step->layer));
+		step->manifest = no_digest;
+		step->layer_paths = step->layer_bytes = 0;
+	}
+	step->due_ns = next == JOURNAL_STEP_S_BACKOFF ? r->p.due_ns : 0;
+	step->state = next;
+	return set_why(&step->why, r);
+}
+
+static int step_event(struct journal_state *s, struct journal_run *run, const struct journal_record *r,
+		      struct error *err)
+{
+	bool asked_again = r->type == JOURNAL_STEP_DIVERGED || r->type == JOURNAL_STEP_REUSED;
+	if (r->step >= run->step_count)
+		return refuse(err, r, "no such step");
+	if (journal_run_final(run->state) && !asked_again)
+		return refuse_transition(err, r, "run", journal_run_state_name(run->state));
+	struct journal_step *step = run->steps[r->step];
+	int next = journal_state_next_step(step->state, r->type);
+	if (next < 0)
+		return refuse_transition(err, r, "step", journal_step_state_name(step->state));
+	const struct journal_attempt *a = last_attempt(step);
+	if (step->state == JOURNAL_STEP_S_ACTIVE && !asked_again && r->type != JOURNAL_STEP_CANCELLED &&
+	    attempt_lives(a))
+		return refuse_transition(err, r, "attempt", journal_attempt_state_name(a->state));
+	if (r->type == JOURNAL_STEP_SEALED && (!a || a->state != JOURNAL_ATTEMPT_S_EXITED))
+		return refuse_transition(err, r, "attempt", a ? journal_attempt_state_name(a->state) : "missing");
+	int rc = 0;
+	if (!asked_again)
+		rc = set_step(step, (enum journal_step_state)next, r);
+	if (rc == 0)
+		rc = take_step_fields(s, step, r);
+	return rc < 0 ? rc : mark_step(s, r);
+}
+
+/* ---- Attempts ---- */
+
+static int start_attempt(struct journal_state *s, struct journal_run *run, const struct journal_record *r,
+			 struct error *err)
+{
+	if (r->step >= run->step_count)
+		return refuse(err, r, "no such step");
+	if (run->state != JOURNAL_RUN_S_RUNNING && run->state != JOURNAL_RUN_S_WAITING)
+		return refuse_transition(err, r, "run", journal_run_state_name(run->state));
+	struct journal_step *step = run->steps[r->step];
+	int next = journal_state_next_step(step->state, r->type);
+	if (next < 0)
+		return refuse_transition(err, r, "step", journal_step_state_name(step->state));
+	if (r->attempt != step->attempt_count + 1)
+		return refuse(err, r, "attempts are numbered without holes");
+	struct journal_attempt a = {
+		.number = r->attempt,
+		.state = JOURNAL_ATTEMPT_S_STARTING,
+		.id = r->p.attempt_id,
+		.epoch = r->epoch,
+		.started_ns = r->wall_ns,
+		.started_mono_ns = r->mono_ns,
+		.weaker = r->p.weaker,
+	};
+	memcpy(a.boot_id, r->boot_id, sizeof(a.boot_id));
+	set_layer(a.layer, r->p.layer);
+	int rc = journal_rows_add_attempt(step, &a);
+	if (rc == 0)
+		rc = set_step(step, (enum journal_step_state)next, r);
+	if (rc == 0)
+		rc = take_step_fields(s, step, r);
+	return rc < 0 ? rc : mark_attempt(s, r);
+}
+
+/* Counters of the step when an attempt ends: LOST and SUSPENDED never count toward the retry budget. */
+static void count_ending(struct journal_step *step, struct journal_attempt *a, const struct journal_record *r)
+{
+	bool lost = r->type == JOURNAL_ATTEMPT_LOST, was_counted = a->ended_ns != 0 && !a->uncharged;
+	if (was_counted)
+		step->charged--; /* EXITED, and now its layer is gone */
+	a->uncharged = lost || r->type == JOURNAL_ATTEMPT_SUSPENDED || (JOURNAL_HAS(&r->p, uncharged) && r->p.uncharged);
+	if (!a->uncharged)
+		step->charged++;
+	step->lost = lost ? step->lost + 1 : 0;
+	a->ended_ns = r->wall_ns;
+}
+
+static int attempt_event(struct journal_state *s, struct journal_run *run, const struct journal_record *r,
+			 struct error *err)
+{
+	if (r->step >= run->step_count)
+		return refuse(err, r, "no such step");
+	if (journal_run_final(run->state))
+		return refuse_transition(err, r, "run", journal_run_state_name(run->state));
+	struct journal_step *step = run->steps[r->step];
+	struct journal_attempt *a = last_attempt(step);
+	if (!a || r->attempt != a->number)
+		return refuse(err, r, "it is not the step's last attempt");
+	int next = journal_state_next_attempt(a->state, r->type);
+	if (next < 0)
+		return refuse_transition(err, r, "attempt", journal_attempt_state_name(a->state));
+	take_outcome(a, r);
+	a->state = (enum journal_attempt_state)next;
+	if (!attempt_lives(a)) {
+		count_ending(step, a, r);
+		take_failure(step, r);
+		run->starts_without_progress = 0;
+	}
+	if (r->type == JOURNAL_ATTEMPT_ADOPTED) {
+		a->epoch = r->epoch;
+		run->starts_without_progress = 0;
+	}
+	int rc = set_why(&a->why, r);
+	return rc < 0 ? rc : mark_attempt(s, r);
+}
+
+/* ---- Approvals ---- */
+
+static bool landing_kind(enum journal_approval_kind kind)
+{
+	return kind == JOURNAL_KIND_LANDING || kind == JOURNAL_KIND_CONFLICT;
+}
+
+static int mark_item(struct journal_state *s, const struct journal_approval *a)
+{
+	return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_APPROVAL, .run = a->run, .id = a->id});
+}
+
+/* The row that the item is about remembers it until it is over. */
+static int link_item(struct journal_state *s, struct journal_run *run, const struct journal_approval *a,
+		     const struct journal_record *r, bool over)
+{
+	if (a->step == JOURNAL_NO_STEP) {
+		if (landing_kind(a->kind) && (!over || journal_id_equal(&run->landing_approval, &a->id)))
+			run->landing_approval = over ? no_id : a->id;
+		return 0;
+	}
+	struct journal_step *step = run->steps[a->step];
+	if (over && !journal_id_equal(&step->approval, &a->id))
+		return 0;
+	step->approval = over ? no_id : a->id;
+	return journal_rows_mark(
+		s, (struct journal_change){.kind = JOURNAL_ROW_STEP, .run = r->run, .step = a->step});
+}
+
+static int open_item(struct journal_state *s, struct journal_run *run, const struct journal_record *r,
+		     struct error *err)
+{
+	const struct journal_payload *p = &r->p;
+	if (r->step != JOURNAL_NO_STEP && r->step >= run->step_count)
+		return refuse(err, r, "no such step");
+	if (p->kind < JOURNAL_KIND_STEP_GATE || p->kind > JOURNAL_KIND_DIVERGED)
+		return refuse(err, r, "unknown kind of approval");
+	if (journal_rows_approval(s, &p->approval))
+		return refuse(err, r, "an approval has this id already");
+	struct journal_approval *a = calloc(1, sizeof(*a));
+	if (!a || (JOURNAL_HAS(p, why) && set_text(&a->why, p->why) < 0)) {
+		journal_rows_free_approval(a);
+		return -ENOMEM;
+	}
+	a->id = p->approval;
+	a->run = r->run;
+	a->step = r->step;
+	a->kind = (enum journal_approval_kind)p->kind;
+	a->state = JOURNAL_APPROVAL_S_OPEN;
+	a->action = p->action;
+	a->card = p->card;
+	a->object = JOURNAL_HAS(p, conflicts) ? p->conflicts : JOURNAL_HAS(p, input) ? p->input : p->digest;
+	a->opened_ns = r->wall_ns;
+	a->decide_by_ns = p->decide_by_ns;
+	a->execute_by_ns = p->execute_by_ns;
+	int rc = journal_rows_add_approval(s, a);
+	if (rc == 0)
+		rc = link_item(s, run, a, r, false);
+	return rc < 0 ? rc : mark_item(s, a);
+}
+
+static int add_vote(struct journal_approval *a, const struct journal_record *r)
+{
+	const struct journal_payload *p = &r->p;
+	struct journal_vote *grown = reallocarray(a->votes, a->vote_count + 1ul, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	a->votes = grown;
+	struct journal_vote *v = &grown[a->vote_count];
+	*v = (struct journal_vote){
+		.decision = (enum journal_decision)p->decision, .card = p->card, .at_ns = r->wall_ns};
+	a->vote_count++;
+	if ((JOURNAL_HAS(p, principal) && set_text(&v->principal, p->principal) < 0) ||
+	    (JOURNAL_HAS(p, auth) && set_text(&v->auth, p->auth) < 0) ||
+	    (JOURNAL_HAS(p, why) && set_text(&v->reason, p->why) < 0) ||
+	    (JOURNAL_HAS(p, choice) && set_text(&v->choice, p->choice) < 0))
+		return -ENOMEM;
+	return 0;
+}
+
+static int item_event(struct journal_state *s, struct journal_run *run, const struct journal_record *r,
+		      struct error *err)
+{
+	struct journal_approval *a = journal_rows_approval(s, &r->p.approval);
+	if (!a || !journal_id_equal(&a->run, &r->run) || a->step != r->step)
+		return refuse(err, r, "no such approval of this run and step");
+	int next = journal_state_next_approval(a->state, r->type);
+	if (next < 0)
+		return refuse_transition(err, r, "approval", journal_approval_state_name(a->state));
+	int rc = 0;
+	if (r->type == JOURNAL_VOTE_CAST) {
+		if (r->p.decision != JOURNAL_DECISION_APPROVE && r->p.decision != JOURNAL_DECISION_DENY)
+			return refuse(err, r, "unknown decision");
+		if (a->vote_count >= JOURNAL_VOTES_MAX)
+			return refuse(err, r, "too many votes");
+		run->starts_without_progress = 0;
+		rc = add_vote(a, r);
+		return rc < 0 ? rc : mark_item(s, a);
+	}
+	a->state = (enum journal_approval_state)next;
+	TAKE(a, r, execute_by_ns);
+	if (JOURNAL_HAS(&r->p, choice))
+		rc = set_text(&a->choice, r->p.choice);
+	if (rc == 0 && JOURNAL_HAS(&r->p, why))
+		rc = set_text(&a->why, r->p.why);
+	if (rc == 0)
+		rc = link_item(s, run, a, r, a->state != JOURNAL_APPROVAL_S_APPROVED);
+	return rc < 0 ? rc : mark_item(s, a);
+}
+
+/* ---- Timers ---- */
+
+static int mark_timer(struct journal_state *s, const struct journal_timer *t)
+{
+	return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_TIMER, .run = t->run, .id = t->id});
+}
+
+static int set_deadline(struct journal_state *s, struct journal_run *run, const struct journal_timer *t, int64_t due_ns)
+{
+	if (t->kind != JOURNAL_TIMER_STEP_DEADLINE || t->step == JOURNAL_NO_STEP)
+		return 0;
+	run->steps[t->step]->deadline_ns = due_ns;
+	return journal_rows_mark(
+		s, (struct journal_change){.kind = JOURNAL_ROW_STEP, .run = run->id, .step = t->step});
+}
+
+static int arm_timer(struct journal_state *s, struct journal_run *run, const struct journal_record *r,
+		     struct error *err)
+{
+	const struct journal_payload *p = &r->p;
+	if (r->step != JOURNAL_NO_STEP && r->step >= run->step_count)
+		return refuse(err, r, "no such step");
+	if (p->timer_kind < JOURNAL_TIMER_BACKOFF || p->timer_kind > JOURNAL_TIMER_EXECUTE_BY)
+		return refuse(err, r, "unknown kind of timer");
+	if (journal_rows_timer(s, &p->timer))
+		return refuse(err, r, "a timer has this id already");
+	struct journal_timer *t = calloc(1, sizeof(*t));
+	if (!t)
+		return -ENOMEM;
+	*t = (struct journal_timer){
+		.id = p->timer,
+		.run = r->run,
+		.step = r->step,
+		.kind = (enum journal_timer_kind)p->timer_kind,
+		.state = JOURNAL_TIMER_S_ARMED,
+		.due_ns = p->due_ns,
+		.approval = p->approval,
+	};
+	int rc = journal_rows_add_timer(s, t);
+	if (rc == 0)
+		rc = set_deadline(s, run, t, t->due_ns);
+	return rc < 0 ? rc : mark_timer(s, t);
+}
+
+static int end_timer(struct journal_state *s, struct journal_run *run, const struct journal_record *r,
+		     struct error *err)
+{
+	struct journal_timer *t = journal_rows_timer(s, &r->p.timer);
+	if (!t || !journal_id_equal(&t->run, &r->run))
+		return refuse(err, r, "no such timer of this run");
+	int next = journal_state_next_timer(t->state, r->type);
+	if (next < 0)
+		return refuse_transition(err, r, "timer", t->state == JOURNAL_TIMER_S_FIRED ? "FIRED" : "CANCELLED");
+	journal_rows_timer_ended(s, t);
+	t->state = (enum journal_timer_state)next;
+	int rc = r->type == JOURNAL_TIMER_CANCELLED ? set_deadline(s, run, t, 0) : 0;
+	return rc < 0 ? rc : mark_timer(s, t);
+}
+
+/* ---- The daemon's own chain ---- */
+
+static int begin_epoch(struct journal_state *s, const struct journal_record *r, struct error *err)
+{
+	if (r->epoch <= s->epoch)
+		return refuse(err, r, "the epoch does not go forward");
+	s->epoch = r->epoch;
+	for (size_t i = 0; i < s->runs.count; i++) {
+		struct journal_run *run = s->runs.item[i];
+		if (run->state != JOURNAL_RUN_S_RUNNING)
+			continue;
+		run->starts_without_progress++;
+		int rc = mark_run(s, run);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int mark_lease(struct journal_state *s, const struct journal_lease *l)
+{
+	return journal_rows_mark(
+		s, (struct journal_change){.kind = JOURNAL_ROW_LEASE, .dev = l->ws_dev, .ino = l->ws_ino});
+}
+
+static int hold_lease(struct journal_state *s, const struct journal_record *r, struct error *err)
+{
+	const struct journal_payload *p = &r->p;
+	struct journal_lease *l = journal_rows_lease(s, p->ws_dev, p->ws_ino);
+	if (l && l->held)
+		return refuse_transition(err, r, "lease", "HELD");
+	uint64_t last = l ? l->generation : 0, generation = JOURNAL_HAS(p, generation) ? p->generation : last + 1;
+	if (generation <= last)
+		return refuse(err, r, "the lease's generation does not go forward");
+	if (!l) {
+		l = calloc(1, sizeof(*l));
+		if (!l)
+			return -ENOMEM;
+		l->ws_dev = p->ws_dev;
+		l->ws_ino = p->ws_ino;
+		int rc = journal_rows_add_lease(s, l);
+		if (rc < 0)
+			return rc;
+	}
+	l->held = true;
+	l->holder = p->holder;
+	l->generation = generation;
+	return mark_lease(s, l);
+}
+
+static int free_lease(struct journal_state *s, const struct journal_record *r, struct error *err)
+{
+	struct journal_lease *l = journal_rows_lease(s, r->p.ws_dev, r->p.ws_ino);
+	if (!l || !l->held)
+		return refuse_transition(err, r, "lease", "FREE");
+	if (JOURNAL_HAS(&r->p, holder) && !journal_id_equal(&r->p.holder, &l->holder))
+		return refuse(err, r, "another run holds the lease");
+	l->held = false;
+	l->holder = no_id;
+	return mark_lease(s, l);
+}
+
+/* A pin without a digest takes the trust back. */
+static int pin_trust(struct journal_state *s, const struct journal_record *r, struct error *err)
+{
+	AUTO_FREE char *path = bytes_dup_str(r->p.path);
+	char *marked = bytes_dup_str(r->p.path);
+	if (!path || !marked) {
+		free(marked);
+		return -ENOMEM;
+	}
+	struct journal_trust *t = journal_rows_trust(s, path);
+	bool gone = !JOURNAL_HAS(&r->p, digest);
+	if (gone && !t) {
+		free(marked);
+		return refuse(err, r, "nothing is pinned there");
+	}
+	if (gone) {
+		journal_rows_remove_trust(s, t);
+	} else {
+		if (!t) {
+			t = calloc(1, sizeof(*t));
+			if (!t) {
+				free(marked);
+				return -ENOMEM;
+			}
+			t->path = take_ptr(path);
+			if (journal_rows_add_trust(s, t) < 0) {
+				free(marked);
+				return -ENOMEM;
+			}
+		}
+		t->digest = r->p.digest;
+		t->uid = r->actor_uid;
+		t->at_ns = r->wall_ns;
+	}
+	return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_TRUST, .gone = gone, .path = marked});
+}
+
+static int drop_run(const struct journal_head *head, void *arg)
+{
+	struct journal_state *s = arg;
+	journal_rows_remove_run(s, &head->run);
+	return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_RUN, .gone = true, .run = head->run});
+}
+
+static int check_droppable(const struct journal_head *head, void *arg)
+{
+	const struct journal_run *run = journal_rows_run(arg, &head->run);
+	return run && !journal_rows_run_settled(run) ? 1 : 0;
+}
+
+static int drop_runs(struct journal_state *s, const struct journal_record *r, struct error *err)
+{
+	int rc = journal_heads_each(r->p.heads, check_droppable, s);
+	if (rc != 0)
+		return refuse(err, r, "it names a run that is not over, or is malformed");
+	return journal_heads_each(r->p.heads, drop_run, s);
+}
+
+/* ---- The door ---- */
+
+static int chain_check(const struct journal_state *s, const struct journal_run *run, const struct journal_record *r,
+		       struct error *err)
+{
+	bool daemon = journal_id_equal(&r->run, &no_id);
+	uint64_t seq = daemon ? s->daemon_seq : run ? run->seq : 0;
+	const struct digest *head = daemon ? &s->daemon_head : run ? &run->head : &no_digest;
+	if (r->lsn <= s->last_lsn)
+		return refuse(err, r, "its lsn does not go forward");
+	if (!daemon && !run && r->type != JOURNAL_RUN_CREATED)
+		return refuse(err, r, "no such run in memory");
+	if (run && r->type == JOURNAL_RUN_CREATED)
+		return refuse(err, r, "a run has this id already");
+	if (r->seq != seq + 1)
+		return refuse(err, r, "it is not the next record of its run");
+	if (!digest_equal(&r->prev_hash, head))
+		return refuse(err, r, "it does not follow from the record before: the chain is broken");
+	if (JOURNAL_HAS(&r->p, layer) && !layer_fits(r->p.layer))
+		return refuse(err, r, "the layer's name is too long");
+	if (r->type != JOURNAL_EPOCH_BEGUN && r->epoch > s->epoch)
+		return refuse(err, r, "its epoch never began");
+	return 0;
+}
+
+static int apply(struct journal_state *s, struct journal_run *run, const struct journal_record *r, struct error *err)
+{
+	switch (r->type) {
+	case JOURNAL_EPOCH_BEGUN:
+		return begin_epoch(s, r, err);
+	case JOURNAL_ANCHOR:
+		return 0;
+	case JOURNAL_TRUST_PINNED:
+		return pin_trust(s, r, err);
+	case JOURNAL_LEASE_HELD:
+		return hold_lease(s, r, err);
+	case JOURNAL_LEASE_FREED:
+		return free_lease(s, r, err);
+	case JOURNAL_RUNS_DROPPED:
+		return drop_runs(s, r, err);
+	case JOURNAL_RUN_CREATED:
+		return create_run(s, r, err);
+	case JOURNAL_RUN_STARTED:
+	case JOURNAL_RUN_WAITING:
+	case JOURNAL_RUN_CONTINUED:
+	case JOURNAL_RUN_PAUSED:
+	case JOURNAL_RUN_RESUMED:
+	case JOURNAL_RUN_CANCELLING:
+	case JOURNAL_RUN_CANCELLED:
+	case JOURNAL_RUN_SUCCEEDED:
+	case JOURNAL_RUN_FAILED:
+	case JOURNAL_RUN_AGENCY:
+		return run_event(run, r, err);
+	case JOURNAL_STEP_DECLARED:
+		return declare_step(s, run, r, err);
+	case JOURNAL_STEP_GATED:
+	case JOURNAL_STEP_RUNNABLE:
+	case JOURNAL_STEP_DENIED:
+	case JOURNAL_STEP_BACKOFF:
+	case JOURNAL_STEP_EXHAUSTED:
+	case JOURNAL_STEP_CHECKING:
+	case JOURNAL_STEP_REJECTED:
+	case JOURNAL_STEP_GATED_COMMIT:
+	case JOURNAL_STEP_COMMITTED:
+	case JOURNAL_STEP_FAILED:
+	case JOURNAL_STEP_CANCELLED:
+	case JOURNAL_STEP_DIVERGED:
+	case JOURNAL_STEP_REUSED:
+	case JOURNAL_STEP_SEALED:
+	case JOURNAL_STEP_WAITING:
+		return step_event(s, run, r, err);
+	case JOURNAL_ATTEMPT_STARTED:
+		return start_attempt(s, run, r, err);
+	case JOURNAL_ATTEMPT_LIVE:
+	case JOURNAL_ATTEMPT_NOT_STARTED:
+	case JOURNAL_ATTEMPT_ADOPTED:
+	case JOURNAL_ATTEMPT_FROZEN:
+	case JOURNAL_ATTEMPT_THAWED:
+	case JOURNAL_ATTEMPT_EXITED:
+	case JOURNAL_ATTEMPT_TIMED_OUT:
+	case JOURNAL_ATTEMPT_OOM:
+	case JOURNAL_ATTEMPT_KILLED:
+	case JOURNAL_ATTEMPT_SUSPENDED:
+	case JOURNAL_ATTEMPT_LOST:
+		return attempt_event(s, run, r, err);
+	case JOURNAL_APPROVAL_OPENED:
+		return open_item(s, run, r, err);
+	case JOURNAL_VOTE_CAST:
+	case JOURNAL_APPROVAL_APPROVED:
+	case JOURNAL_APPROVAL_DENIED:
+	case JOURNAL_APPROVAL_EXPIRED:
+	case JOURNAL_APPROVAL_WITHDRAWN:
+	case JOURNAL_APPROVAL_SUPERSEDED:
+	case JOURNAL_APPROVAL_CONSUMED:
+	case JOURNAL_APPROVAL_LAPSED:
+	case JOURNAL_APPROVAL_REVOKED:
+		return item_event(s, run, r, err);
+	case JOURNAL_LANDING_STARTED:
+	case JOURNAL_LANDED:
+	case JOURNAL_LANDING_CONFLICT:
+	case JOURNAL_LANDING_DROPPED:
+	case JOURNAL_UNDO_STARTED:
+	case JOURNAL_UNDONE:
+	case JOURNAL_UNDO_CONFLICT:
+		return landing_event(run, r, err);
+	case JOURNAL_TIMER_ARMED:
+		return arm_timer(s, run, r, err);
+	case JOURNAL_TIMER_FIRED:
+	case JOURNAL_TIMER_CANCELLED:
+		return end_timer(s, run, r, err);
+	}
+	return refuse(err, r, "unknown type");
+}
+
+void journal_state_fill(const struct journal_state *s, struct journal_record *r)
+{
+	bool daemon = journal_id_equal(&r->run, &no_id);
+	const struct journal_run *run = daemon ? NULL : journal_rows_run(s, &r->run);
+	r->lsn = s->last_lsn + 1;
+	r->seq = (daemon ? s->daemon_seq : run ? run->seq : 0) + 1;
+	r->prev_hash = daemon ? s->daemon_head : run ? run->head : no_digest;
+	if (r->type != JOURNAL_EPOCH_BEGUN)
+		r->epoch = s->epoch;
+}
+
+int journal_fold(struct journal_state *s, const struct journal_record *r, const struct digest *hash, struct error *err)
+{
+	struct error why = {0};
+	if (journal_record_check(r, &why) < 0)
+		return refuse(err, r, why.msg);
+	bool daemon = journal_id_equal(&r->run, &no_id);
+	struct journal_run *run = daemon ? NULL : journal_rows_run(s, &r->run);
+	int rc = chain_check(s, run, r, err);
+	if (rc == 0)
+		rc = apply(s, run, r, err);
+	if (rc < 0)
+		return rc;
+	s->last_lsn = r->lsn;
+	if (daemon) {
+		s->daemon_seq = r->seq;
+		s->daemon_head = *hash;
+		return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_DAEMON});
+	}
+	run = journal_rows_run(s, &r->run);
+	run->seq = r->seq;
+	run->head = *hash;
+	return mark_run(s, run);
+}
