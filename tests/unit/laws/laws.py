@@ -58,7 +58,7 @@ def include_fault(room, name, bracket, target):
 
 # Functions of the C library that read and write nothing but their arguments and the heap.
 PURE_LIBC = set("""
-    malloc calloc realloc free reallocarray abort qsort bsearch
+    malloc calloc realloc free reallocarray abort qsort qsort_r bsearch
     memcpy memmove memset memcmp memchr memrchr mempcpy memmem explicit_bzero rawmemchr
     strlen strnlen strcmp strncmp strcasecmp strncasecmp strchr strrchr strchrnul strstr strspn strcspn strpbrk
     strcpy strncpy stpcpy stpncpy strcat strncat strdup strndup strtok_r strsep
