@@ -25,13 +25,15 @@ enum engine_command_kind {
 	/* Make the sandbox of one attempt and run it (or the checks of a sealed step: check = true, read-only view of
 	 * exactly stack + layer). Outcome: engine_attempt_live / _not_started, later engine_attempt_ended. */
 	ENGINE_START_ATTEMPT = 1,
-	ENGINE_KILL_ATTEMPT, /* TERM, then KILL after 5 s. Outcome: engine_attempt_ended */
+	ENGINE_KILL_ATTEMPT, /* TERM, then KILL after 5 s (with `now` at once). Of a check too (check = true). Outcome: engine_attempt_ended */
 	ENGINE_SEAL,         /* seal the attempt's layer. Outcome: engine_sealed */
 	ENGINE_REMOVE_LAYER, /* a layer that nothing names any more. No outcome */
 	ENGINE_CARD,         /* render the card of kind for run/step into a blob. Outcome: engine_card */
-	ENGINE_PLAN_LANDING, /* compute the redo plan from the stack's manifests, the policy and the base.
-	                      * Outcome: engine_landing_planned */
-	ENGINE_APPLY_LANDING, /* perform the redo plan (undo = false) or its reverse (undo = true). Outcome: engine_landing_done */
+	ENGINE_PLAN_LANDING, /* compute the redo plan from the stack's manifests, the policy and the base; with undo the
+	                      * reverse of run.redo. `answers` names the decided CONFLICT item (its votes say path by path what
+	                      * to do with the conflicts of its object). Outcome: engine_landing_planned */
+	ENGINE_APPLY_LANDING, /* perform the redo plan `object` (undo = false) or its reverse (undo = true; a plan that is
+	                       * itself a reverse is applied as it is). Outcome: engine_landing_done */
 	ENGINE_FORGET_ATTEMPT, /* its end is durable: the keeper may drop its record and spool */
 };
 
@@ -50,9 +52,22 @@ struct engine_command {
 	bool check;
 	struct bytes feedback; /* borrowed; of the rejection before */
 	uint64_t timeout_ms;
+	bool now; /* KILL_ATTEMPT: KILL at once */
 	enum journal_approval_kind card_kind;
-	struct digest object; /* CARD: conflicts blob, input difference blob; APPLY: the redo plan blob */
+	struct digest action; /* CARD: shown on it, given back in engine_card */
+	struct digest object; /* CARD: conflicts blob, input difference blob (engine_difference), redo plan; APPLY: the redo plan */
+	struct journal_id answers; /* PLAN_LANDING; zero = none */
 	bool undo;
+};
+
+/* What the run's policy says about approvals. */
+struct engine_rules {
+	int64_t decide_by_ns, execute_by_ns; /* how long; 0 = for ever */
+	uint32_t quorum;                     /* principals that must approve; 0 is 1 */
+	bool exclude_starter;
+	const uint32_t *exclude_uids; /* borrowed until the next call of an op */
+	size_t exclude_uid_count;
+	bool unattended_deny; /* `unattended: deny`: what would ask is denied */
 };
 
 struct engine_ops {
@@ -63,6 +78,8 @@ struct engine_ops {
 	void (*command)(void *ctx, const struct engine_command *c);
 	void (*new_id)(void *ctx, struct journal_id *ret);                      /* UUIDv4 */
 	void (*layer_name)(void *ctx, char ret[JOURNAL_LAYER_NAME_SIZE]);       /* unique among all layers of the state directory */
+	/* Of the run's policy; NULL: the limits' defaults, one person. *ret is zeroed with the defaults filled. */
+	void (*rules)(void *ctx, const struct journal_run *run, struct engine_rules *ret);
 };
 
 struct engine_limits {
@@ -82,7 +99,8 @@ struct engine_run_request {
 	struct bytes request; /* client request id: the same one finds the same run (returns it in *ret) */
 	const char *name;
 	const struct plan *plan;
-	struct digest plan_blob, policy_blob, environ_blob, context;
+	struct digest plan_blob; /* of plan_encode(): stored by the caller, read again by engine_ops.blob_read */
+	struct digest policy_blob, environ_blob, context;
 	const char *workspace;
 	uint64_t ws_dev, ws_ino, ws_uid;
 	enum journal_base base;
@@ -91,9 +109,12 @@ struct engine_run_request {
 	uint32_t uid;
 	int64_t started_ns; /* CLOCK_REALTIME_COARSE */
 	struct journal_id parent; /* fork */
-	const char *fork_at;
-	/* fork: steps before fork_at are taken over as committed, with their results and layers */
+	const char *fork_at;      /* name or key of a step */
+	/* fork: the parent's steps that were committed before fork_at are taken over as committed, with their results and
+	 * layers; plan, policy, environment, workspace are the caller's to copy. The parent's rows are loaded. */
 };
+/* A name that a run in memory has: the same plan and not over: *ret is that run (attached); else -EEXIST, exit USAGE.
+ * Runs whose rows are not in memory are the caller's to look for. */
 MUST_CHECK int engine_run_create(struct engine *e, struct engine_now now, const struct engine_run_request *r,
 				 struct journal_id *ret, struct error *err);
 /* Outside driver: declare one more step. Same key and digest and COMMITTED -> *ret_reused. Other digest -> diverged item. */
@@ -135,16 +156,24 @@ MUST_CHECK int engine_attempt_live(struct engine *e, struct engine_now now, cons
 MUST_CHECK int engine_attempt_not_started(struct engine *e, struct engine_now now, const struct journal_id *attempt, const char *why,
 					  bool infra);
 MUST_CHECK int engine_attempt_ended(struct engine *e, struct engine_now now, const struct journal_id *attempt, const struct engine_ended *r);
+/* error: 0; -EPERM it wrote a protected path, -E2BIG it is past a limit (both the step's fault: why says which); any other:
+ * the layer is lost. manifest NULL: nothing was changed (an empty layer is removed). */
 MUST_CHECK int engine_sealed(struct engine *e, struct engine_now now, const struct journal_id *attempt, int error, const char *why,
 			     const struct digest *manifest, uint64_t paths, uint64_t bytes);
+/* attempt: the sealed attempt that was checked (START_ATTEMPT with check carries its id; the sandboxes of the checks are the
+ * daemon's own to name). A checker that was lost is not reported: engine_check_lost. */
+MUST_CHECK int engine_check_lost(struct engine *e, struct engine_now now, const struct journal_id *attempt);
 MUST_CHECK int engine_checked(struct engine *e, struct engine_now now, const struct journal_id *attempt, bool passed, const char *why,
 			      const struct digest *feedback);
 MUST_CHECK int engine_card(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t step,
 			   enum journal_approval_kind kind, const struct digest *action, const struct digest *card,
 			   const struct digest *object);
-/* conflicts: blob of the list, or NULL/zero. redo: blob. nothing: there is nothing to land. */
+/* redo, conflicts: blobs, NULL = none. nothing: there is nothing to land. Neither of the three: it could not be planned,
+ * why says so, and the run is PAUSED. */
 MUST_CHECK int engine_landing_planned(struct engine *e, struct engine_now now, const struct journal_id *run, const struct digest *redo,
 				      const struct digest *conflicts, bool nothing, const char *why);
+/* result: blob (landed); conflicts: blob (rolled back). Neither: it could neither go on nor back (why); the run is PAUSED, and
+ * resume issues the command again. */
 MUST_CHECK int engine_landing_done(struct engine *e, struct engine_now now, const struct journal_id *run, bool undo, const struct digest *result,
 				   const struct digest *conflicts, uint64_t paths, const char *why);
 
@@ -166,3 +195,16 @@ MUST_CHECK int engine_recover(struct engine *e, struct engine_now now, const str
 bool engine_busy(const struct engine *e);
 /* Whether attempts may be started for this run now (see engine_run_resume). */
 bool engine_run_named(const struct engine *e, const struct journal_id *run);
+/* No attempt starts while held (free space below the reserve). */
+void engine_hold(struct engine *e, struct engine_now now, bool hold);
+
+/* ---- For cards, the API and the daemon: pure helpers ---- */
+
+/* The layers of the committed steps, bottom to top, of those committed before `below` (NULL: all). Returns the count; names are
+ * borrowed from the rows. ret may be NULL to count. */
+size_t engine_stack(const struct journal_run *run, const struct journal_step *below, const char **ret);
+/* Whether the run's changes may land, and whether a person is asked first, at its dial: JOURNAL_LAND_*. */
+enum journal_land engine_land(const struct journal_run *run);
+/* The object of a DIVERGED item: calls fn for each field that differs, as text for people. -EBADMSG. */
+MUST_CHECK int engine_difference(struct bytes object,
+				 int (*fn)(const char *field, struct bytes before, struct bytes after, void *arg), void *arg);

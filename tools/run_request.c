@@ -138,7 +138,7 @@ static int add_policies(struct opened *o, const struct run_request *q, int works
 		return q->policy ? 0 : set_text(o->call.body, "policy", plan->policy_path, err);
 	if (plan && plan->policy_path)
 		return add_file(o, plan_dir, plan->policy_path, "project-policy", "project_policy_path", false, err);
-	if (plan && plan->policy_text.len > 0)
+	if (plan && plan->policy_text)
 		return 0;
 	return add_file(o, workspace_fd, ".holdfast/policy.yaml", "project-policy", "project_policy_path", true, err);
 }
