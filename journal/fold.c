@@ -494,14 +494,21 @@ static int add_vote(struct journal_approval *a, const struct journal_record *r)
 	a->votes = grown;
 	struct journal_vote *v = &grown[a->vote_count];
 	*v = (struct journal_vote){
-		.decision = (enum journal_decision)p->decision, .card = p->card, .at_ns = r->wall_ns};
+		.decision = (enum journal_decision)p->decision,
+		.card = p->card,
+		.at_ns = r->wall_ns,
+		.file = p->digest,
+	};
 	a->vote_count++;
 	if ((JOURNAL_HAS(p, principal) && set_text(&v->principal, p->principal) < 0) ||
 	    (JOURNAL_HAS(p, auth) && set_text(&v->auth, p->auth) < 0) ||
 	    (JOURNAL_HAS(p, why) && set_text(&v->reason, p->why) < 0) ||
 	    (JOURNAL_HAS(p, choice) && set_text(&v->choice, p->choice) < 0))
 		return -ENOMEM;
-	return 0;
+	if (!JOURNAL_HAS(p, path) || p->path.len == 0)
+		return 0;
+	v->path = bytes_of(bytes_dup_str(p->path), p->path.len);
+	return v->path.data ? 0 : -ENOMEM;
 }
 
 static int item_event(struct journal_state *s, struct journal_run *run, const struct journal_record *r,

@@ -505,6 +505,8 @@ struct journal_vote {
 	char *choice;
 	struct digest card;
 	int64_t at_ns;
+	struct bytes path;  /* owned; CONFLICT: the one path that it answers; empty = all that no other vote names */
+	struct digest file; /* CONFLICT, choice "file": blob of the content */
 };
 
 struct journal_approval {

@@ -72,7 +72,8 @@ enum { APPROVAL_VOTES = 64 }; /* key of the array of votes */
 #define VOTE(name, kind) M(journal_vote, name, kind)
 static const struct member vote_members[] = {
 	VOTE(principal, STR), VOTE(auth, STR),	 VOTE(reason, STR), VOTE(decision, U32),
-	VOTE(choice, STR),    VOTE(card, DIGEST), VOTE(at_ns, I64),
+	VOTE(choice, STR),    VOTE(card, DIGEST), VOTE(at_ns, I64),  VOTE(path, OWNED),
+	VOTE(file, DIGEST),
 };
 
 #define TIMER(name, kind) M(journal_timer, name, kind)

@@ -173,6 +173,7 @@ void journal_rows_free_approval(struct journal_approval *a)
 		free(a->votes[i].auth);
 		free(a->votes[i].reason);
 		free(a->votes[i].choice);
+		free((void *)a->votes[i].path.data);
 	}
 	free(a->votes);
 	free(a->choice);
