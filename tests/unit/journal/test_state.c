@@ -55,6 +55,8 @@ static const struct allowed steps[] = {
 	{"REJECTED", "STEP_BACKOFF", "BACKOFF"},     {"REJECTED", "STEP_EXHAUSTED", "EXHAUSTED"},
 	{"REJECTED", "STEP_FAILED", "FAILED"},	     {"EXHAUSTED", "STEP_RUNNABLE", "RUNNABLE"},
 	{"EXHAUSTED", "STEP_FAILED", "FAILED"},
+	/* its deadline passed while it did not run */
+	{"RUNNABLE", "STEP_FAILED", "FAILED"},	     {"BACKOFF", "STEP_FAILED", "FAILED"},
 };
 
 static const struct allowed attempts[] = {
