@@ -7,18 +7,6 @@
 
 #include "base/io.h"
 
-int layers_check_name(const char *name)
-{
-	size_t len = strnlen(name, LAYERS_NAME_SIZE);
-
-	if (len == 0 || len == LAYERS_NAME_SIZE)
-		return -EINVAL;
-	for (size_t i = 0; i < len; i++)
-		if (!(name[i] >= 'a' && name[i] <= 'z') && !(name[i] >= '0' && name[i] <= '9'))
-			return -EINVAL;
-	return 0;
-}
-
 static int open_own(int v1_fd, const char *name, mode_t mode, int *ret, struct error *err)
 {
 	struct stat st;
@@ -138,26 +126,4 @@ int layers_each(int layers, int (*fn)(void *arg, const char *name, bool sealed),
 	if (errno)
 		return error_set(err, -errno, "layers: cannot list them: %s", strerror(errno));
 	return 0;
-}
-
-int layers_read_manifest(int layers, const char *name, struct manifest **ret, struct error *err)
-{
-	AUTO_BUFFER bytes = {.max = MANIFEST_BYTES_MAX};
-	AUTO_FD fd = -1;
-	int r = layers_check_name(name);
-
-	if (r < 0)
-		return error_set(err, r, "layer: its name is not 1 to 7 of a-z, 0-9");
-	fd = io_open_beneath(layers, name, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-	if (fd < 0)
-		return error_set(err, fd, "layer %s: cannot be opened: %s", name, strerror(-fd));
-	r = io_read_file_at(fd, LAYERS_MANIFEST, MANIFEST_BYTES_MAX, &bytes);
-	if (r == -ENOENT)
-		return error_set(err, r, "layer %s: is not sealed", name);
-	if (r < 0)
-		return error_set(err, r, "layer %s: its manifest cannot be read: %s", name, strerror(-r));
-	r = manifest_decode(buffer_bytes(&bytes), ret, err);
-	if (r < 0)
-		error_where(err, "layer %s", name);
-	return r;
 }

@@ -127,7 +127,7 @@ static void read_name(struct cbor_reader *r, char ret[LAYERS_NAME_SIZE])
 {
 	struct bytes text = cbor_r_text(r);
 
-	if (text.len >= LAYERS_NAME_SIZE) {
+	if (text.len >= LAYERS_NAME_SIZE || (text.len > 0 && memchr(text.data, 0, text.len))) {
 		cbor_r_fail(r, -EPROTO);
 		return;
 	}
@@ -147,6 +147,18 @@ static void read_names(struct cbor_reader *r, struct sealer_request *q)
 	for (size_t i = 0; i < count; i++)
 		read_name(r, q->names[i]);
 	q->name_count = count;
+}
+
+/* A number that an enum will be. */
+static unsigned read_small(struct cbor_reader *r)
+{
+	uint64_t v = cbor_r_uint(r);
+
+	if (v > UINT8_MAX) {
+		cbor_r_fail(r, -EPROTO);
+		return 0;
+	}
+	return (unsigned)v;
 }
 
 static void check_protocol(struct cbor_reader *r)
@@ -175,7 +187,7 @@ int sealer_request_decode(struct bytes b, struct sealer_request *ret, struct err
 			q.id = cbor_r_uint(&r);
 			break;
 		case REQUEST_OP:
-			q.op = (enum sealer_op)(cbor_r_uint(&r) & 0xff);
+			q.op = (enum sealer_op)read_small(&r);
 			break;
 		case REQUEST_NAMES:
 			read_names(&r, &q);
@@ -268,7 +280,7 @@ int sealer_reply_decode(struct bytes b, struct sealer_reply *ret, struct error *
 			result = cbor_r_int(&r);
 			break;
 		case REPLY_EXIT_STATUS:
-			a.exit_status = (int)(cbor_r_uint(&r) & 0xff);
+			a.exit_status = (int)read_small(&r);
 			break;
 		case REPLY_MESSAGE:
 			a.message = cbor_r_bytes(&r);
