@@ -1,6 +1,27 @@
 #include "base/error.h"
+#include "base/utf8.h"
 #include <errno.h>
 #include <stdio.h>
+
+/* A message may quote what an agent named its file, and may have been cut inside a character. */
+static void make_printable(char *s)
+{
+	struct bytes b = bytes_str(s);
+	size_t to = 0;
+
+	for (size_t at = 0; at < b.len;) {
+		size_t start = at;
+		int32_t cp = utf8_next(b, &at);
+
+		if (utf8_is_deceptive(cp)) {
+			s[to++] = '?';
+		} else {
+			memmove(s + to, s + start, at - start);
+			to += at - start;
+		}
+	}
+	s[to] = '\0';
+}
 
 int error_vset(struct error *err, int code, const char *fmt, va_list args)
 {
@@ -8,6 +29,7 @@ int error_vset(struct error *err, int code, const char *fmt, va_list args)
 		return code;
 	err->code = code;
 	vsnprintf(err->msg, sizeof(err->msg), fmt, args);
+	make_printable(err->msg);
 	return code;
 }
 
@@ -42,6 +64,7 @@ void error_where(struct error *err, const char *fmt, ...)
 		return;
 	va_start(args, fmt);
 	vsnprintf(err->where, sizeof(err->where), fmt, args);
+	make_printable(err->where);
 	va_end(args);
 }
 

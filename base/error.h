@@ -7,7 +7,8 @@
  * handled by its caller. A `struct error *` is the last argument where a person will read the message;
  * it may be NULL.
  *
- * Fixed size, no allocation, no locale: usable after clone(2) and in a forked child.
+ * Fixed size, no allocation, no locale: usable after clone(2) and in a forked child. Both texts are one line of
+ * valid UTF-8 whatever they quote: a control, deceptive or invalid byte becomes '?' (escape_dup() shows which it was).
  */
 #include <stdarg.h>
 #include <stddef.h>

@@ -77,7 +77,7 @@ static void parse_one(const char *s, size_t len, const char *spec)
 		char *end;
 
 		p->at = strtoul(at + 1, &end, 10);
-		if (end == at + 1 || end != s + len || p->at == 0)
+		if (at[1] < '0' || at[1] > '9' || end != s + len || p->at == 0)
 			die(spec);
 	}
 	if (action_len == 4 && memcmp(s, "kill", 4) == 0)

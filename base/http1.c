@@ -468,7 +468,7 @@ static int parse_head(struct http1_parser *p, struct error *err)
 		return r;
 	p->state = after_head(p);
 	p->left = p->state == STATE_LENGTH ? p->msg.content_length : 0;
-	if (p->complete != (p->state == STATE_DONE) && !p->msg.upgrade)
+	if (p->complete != (p->state == STATE_DONE))
 		return disagree(err);
 	return HTTP1_HEAD;
 }
@@ -637,7 +637,7 @@ static int feed_body(struct http1_parser *p, struct bytes in, size_t *ret_used, 
 /* llhttp's last callback needs no byte of its own: it comes once on_body's pause is taken off. */
 static int tell_end(struct http1_parser *p, struct error *err)
 {
-	if (!p->complete && !p->msg.upgrade) {
+	if (!p->complete) {
 		if (llhttp_get_errno(&p->llhttp) == HPE_PAUSED)
 			llhttp_resume(&p->llhttp);
 		llhttp_execute(&p->llhttp, "", 0);

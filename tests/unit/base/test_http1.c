@@ -131,6 +131,10 @@ static const struct stream requests[] = {
 	 GET "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n\x01\x02",
 	 "GET / [Host=x] [Connection=Upgrade] [Upgrade=websocket] keep upgrade\nend\nthen \x01\x02"
 	 "done"},
+	{"upgrade behind a body",
+	 POST "Connection: Upgrade\r\nUpgrade: a\r\nContent-Length: 2\r\n\r\nabraw",
+	 "POST / [Host=x] [Connection=Upgrade] [Upgrade=a] [Content-Length=2] keep length 2 "
+	 "upgrade\nbody ab\nend\nthen rawdone"},
 	{"IPv6 host", "GET / HTTP/1.1\r\nHost: [::1]:8080\r\n\r\n",
 	 "GET / [Host=[::1]:8080] keep\nend\ndone"},
 	{"cut in the head", GET, ""},
@@ -251,6 +255,10 @@ static const struct stream requests[] = {
 	{"authority form without a port", "CONNECT x HTTP/1.1\r\nHost: x\r\n\r\n", "400",
 	 HTTP1_ALLOW_AUTHORITY},
 	{"authority form with a path", "CONNECT /x HTTP/1.1\r\nHost: x\r\n\r\n", "400",
+	 HTTP1_ALLOW_AUTHORITY},
+	{"CONNECT with a body", "CONNECT x:1 HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na",
+	 "400", HTTP1_ALLOW_AUTHORITY},
+	{"CONNECT with chunks", "CONNECT x:1 HTTP/1.1\r\nHost: x\r\n" TE "\r\n0\r\n\r\n", "400",
 	 HTTP1_ALLOW_AUTHORITY},
 	/* limits */
 	{"body announced past its limit", POST "Content-Length: 65\r\n\r\n", "413"},

@@ -43,6 +43,27 @@ static void a_long_message_is_cut_and_terminated(void **state)
 	assert_int_equal(strlen(e.where), ERROR_WHERE_MAX - 1);
 }
 
+static void a_message_is_printable_whatever_it_quotes(void **state)
+{
+	struct error e = {0};
+	char text[ERROR_MSG_MAX + 8];
+
+	(void)state;
+	error_set(&e, -EIO, "%s", "a\n\x1b[2Jb\xff\xc3\xa4\xe2\x80\xae\xe2\x82");
+	error_where(&e, "%s", "x\ry:1");
+	assert_string_equal(e.msg, "a??[2Jb?\xc3\xa4???");
+	assert_string_equal(e.where, "x?y:1");
+	for (size_t cut = 0; cut < 4; cut++) { /* a character of four bytes at the limit */
+		e = (struct error){0};
+		memset(text, 'a', sizeof(text) - 1);
+		text[sizeof(text) - 1] = '\0';
+		memcpy(text + ERROR_MSG_MAX - 1 - cut, "\xf0\x9f\x98\x80", 4);
+		error_set(&e, -EIO, "%s", text);
+		assert_true(utf8_valid(bytes_str(e.msg)));
+		assert_int_equal(strlen(e.msg), ERROR_MSG_MAX - 1);
+	}
+}
+
 static void bytes_have_memcmp_s_order(void **state)
 {
 	static const struct {
@@ -420,6 +441,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_first_error_stands),
 		cmocka_unit_test(a_long_message_is_cut_and_terminated),
+		cmocka_unit_test(a_message_is_printable_whatever_it_quotes),
 		cmocka_unit_test(bytes_have_memcmp_s_order),
 		cmocka_unit_test(a_buffer_stops_at_its_limit_and_stays_stopped),
 		cmocka_unit_test(a_buffer_holds_exactly_its_limit),
