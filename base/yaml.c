@@ -28,6 +28,7 @@ struct reader {
 	struct frame stack[YAML_DEPTH_MAX];
 	size_t depth;
 	size_t nodes;
+	bool lenient;
 };
 
 static int fail_at(struct error *err, const char *file, int line, int column, int code,
@@ -324,7 +325,7 @@ static int by_key(const void *a, const void *b)
 	return c ? c : x < y ? -1 : 1;
 }
 
-/* Names the first key, in document order, that stands there a second time. */
+/* Names the first key, in document order, that stands there a second time; marks all of them where lenient. */
 static int check_twice(struct reader *r, const struct yaml_node *map)
 {
 	struct yaml_pair **sorted;
@@ -339,14 +340,17 @@ static int check_twice(struct reader *r, const struct yaml_node *map)
 	for (size_t i = 0; i < map->count; i++)
 		sorted[i] = &map->pairs[i];
 	qsort(sorted, map->count, sizeof(struct yaml_pair *), by_key);
-	for (size_t i = 1; i < map->count; i++)
-		if (bytes_equal(sorted[i - 1]->key->text, sorted[i]->key->text) &&
-		    (!twice || sorted[i] < twice)) {
+	for (size_t i = 1; i < map->count; i++) {
+		if (!bytes_equal(sorted[i - 1]->key->text, sorted[i]->key->text))
+			continue;
+		sorted[i]->first = sorted[i - 1]->first ? sorted[i - 1]->first : sorted[i - 1]->key;
+		if (!twice || sorted[i] < twice) {
 			first = sorted[i - 1];
 			twice = sorted[i];
 		}
+	}
 	free(sorted);
-	if (!twice)
+	if (!twice || r->lenient)
 		return 0;
 	return yaml_error(r->err, r->file, twice->key, -EINVAL,
 			  "error[E0003]: key '%s' given twice (first at %d:%d)",
@@ -445,9 +449,10 @@ static int read_events(struct reader *r)
 	return 0;
 }
 
-int yaml_parse(struct bytes text, const char *file, struct yaml_doc **ret, struct error *err)
+static int parse(struct bytes text, const char *file, bool lenient, struct yaml_doc **ret,
+		 struct error *err)
 {
-	struct reader r = {.file = file, .err = err};
+	struct reader r = {.file = file, .err = err, .lenient = lenient};
 	int code = check_text(text, file, err);
 
 	if (code < 0)
@@ -470,6 +475,17 @@ int yaml_parse(struct bytes text, const char *file, struct yaml_doc **ret, struc
 	else
 		*ret = r.doc;
 	return code;
+}
+
+int yaml_parse(struct bytes text, const char *file, struct yaml_doc **ret, struct error *err)
+{
+	return parse(text, file, false, ret, err);
+}
+
+int yaml_parse_lenient(struct bytes text, const char *file, struct yaml_doc **ret,
+		       struct error *err)
+{
+	return parse(text, file, true, ret, err);
 }
 
 struct yaml_node *yaml_get(struct yaml_node *map, const char *key)

@@ -28,6 +28,7 @@ struct yaml_pair {
 	struct yaml_node *key;
 	struct yaml_node *value;
 	bool taken; /* set by yaml_get: what is left over is an unknown key */
+	const struct yaml_node *first; /* yaml_parse_lenient: the same key stood here before; else NULL */
 };
 
 struct yaml_doc; /* opaque, owned: the tree and its text */
@@ -39,6 +40,9 @@ struct yaml_doc; /* opaque, owned: the tree and its text */
  * or empty · E0008 empty document. Returns -EINVAL, -E2BIG (E0006) or -ENOMEM.
  */
 MUST_CHECK int yaml_parse(struct bytes text, const char *file, struct yaml_doc **ret, struct error *err);
+/* The same, but a key given twice is left in the tree with `first` set, for a reader that reports all it finds at
+ * once (as E0003) and takes nothing of a file with an error. */
+MUST_CHECK int yaml_parse_lenient(struct bytes text, const char *file, struct yaml_doc **ret, struct error *err);
 void yaml_doc_free(struct yaml_doc *d); /* accepts NULL */
 struct yaml_node *yaml_root(const struct yaml_doc *d);
 const char *yaml_file(const struct yaml_doc *d);
