@@ -150,7 +150,8 @@ struct policy_effective; /* opaque, owned: what holds for a run, or for one step
 struct policy_combine {
 	const struct policy_input *inputs; /* in any order; at most POLICY_LAYERS_MAX */
 	size_t count;
-	enum policy_agency agency; /* of the command line or plan; POLICY_AGENCY_UNSET = none: only lowers */
+	enum policy_agency agency; /* a person's word on the command line: one more layer; POLICY_AGENCY_UNSET = none */
+	enum policy_agency plan_agency; /* a plan's: it only lowers; POLICY_AGENCY_UNSET = none */
 	const char *fallback;      /* built-in to add where no layer grants ("offline"); NULL = none: all is denied */
 	bool lone_ceiling;         /* tests and explain of one ceiling by itself: silence of the others is not a deny */
 };
