@@ -153,14 +153,18 @@ static int emit(const struct rows *rows, const struct manifest *const *stack,
 		struct manifest_entry e = *r->entry;
 		int done;
 
-		if (is_whiteout(r) && flags == MANIFEST_MERGE_OVER_BASE &&
-		    r->base->type == MANIFEST_ABSENT)
+		/* Below what hides all a whiteout says nothing more; and on disk, in a folder that has nothing
+		 * to be merged with, overlay would list it as a name. */
+		bool below = is_whiteout(r) && hidden_by(out, r->entry->path);
+
+		if (is_whiteout(r) && r->base->type == MANIFEST_ABSENT &&
+		    (below || flags == MANIFEST_MERGE_OVER_BASE))
 			continue;
-		if (r->hidden) {
+		if (is_whiteout(r)) {
 			e = (struct manifest_entry){.path = r->entry->path,
 						    .type = MANIFEST_WHITEOUT,
-						    .implied = true};
-		} else if (e.type != MANIFEST_WHITEOUT && e.type != MANIFEST_DIR) {
+						    .implied = below};
+		} else if (e.type != MANIFEST_DIR) {
 			done = lead(leaders, stack[r->layer], r, &e.link);
 			if (done < 0)
 				return error_nomem(err);

@@ -78,6 +78,17 @@ static int walk(struct usage *u, int dir, int depth)
 	return r;
 }
 
+static int walk_named(struct usage *u, int layer, const char *name)
+{
+	AUTO_FD fd = sealer_tree_enter(layer, name);
+
+	if (fd == -ENOENT)
+		return 0;
+	if (fd < 0)
+		return error_set(u->err, fd, "usage: %s: %s", name, strerror(-fd));
+	return walk(u, fd, 0);
+}
+
 int sealer_usage_run(int layers, const struct sealer_request *q, struct sealer_done *ret,
 		     struct error *err)
 {
@@ -85,16 +96,20 @@ int sealer_usage_run(int layers, const struct sealer_request *q, struct sealer_d
 	AUTO_FD layer = sealer_tree_enter(layers, q->names[0]);
 	int r;
 
+	if (layer == -ENOENT)
+		return 0; /* nothing was made yet, or it is being removed */
 	if (layer < 0)
 		return error_set(err, layer, "usage: layer %s cannot be opened: %s", q->names[0],
 				 strerror(-layer));
-	r = walk(&u, layer, 0);
-	sealer_tree_inodes_free(&u.inodes);
-	if (r < 0)
-		return r;
-	ret->bytes = u.bytes;
+	r = walk_named(&u, layer, LAYERS_UPPER);
 	ret->entries = u.entries;
-	return 0;
+	/* Overlay's own folder holds files on their way up: their blocks count, their names are not the step's. */
+	u.entries_max = 0;
+	if (r == 0)
+		r = walk_named(&u, layer, LAYERS_WORK);
+	ret->bytes = u.bytes;
+	sealer_tree_inodes_free(&u.inodes);
+	return r;
 }
 
 int sealer_open_run(int layers, const struct sealer_request *q, struct sealer_done *ret,
