@@ -1,0 +1,33 @@
+# bash completion for holdfast(1)
+_holdfast()
+{
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} cmd= i
+	local commands="run exec resume step status log show diff land undo queue approve deny pause cancel fork policy trust doctor verify fsck export gc daemon"
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		case ${COMP_WORDS[i]} in
+		--state) ((i++)) ;;
+		-*) ;;
+		*) cmd=${COMP_WORDS[i]}; break ;;
+		esac
+	done
+	case $prev in
+	--policy) COMPREPLY=($(compgen -W "base offline coding" -f -- "$cur")); return ;;
+	--agency) COMPREPLY=($(compgen -W "observe draft assist trusted autonomous" -- "$cur")); return ;;
+	--workspace | --state) COMPREPLY=($(compgen -d -- "$cur")); return ;;
+	--as) COMPREPLY=($(compgen -W "mine theirs file= retry fail accept fork" -- "$cur")); return ;;
+	esac
+	if [ -z "$cmd" ]; then
+		COMPREPLY=($(compgen -W "$commands --state --json --plain --no-input --help --version" -- "$cur"))
+		return
+	fi
+	case $cmd in
+	run) COMPREPLY=($(compgen -W "--name --workspace --policy --agency --detach" -f -- "$cur")) ;;
+	exec) COMPREPLY=($(compgen -W "--policy --workspace --agency --name --land" -c -- "$cur")) ;;
+	policy) COMPREPLY=($(compgen -W "check explain test diff schema" -f -- "$cur")) ;;
+	approve | deny) COMPREPLY=($(compgen -W "$(holdfast queue --json 2>/dev/null | grep -o '"approval":"[0-9a-f]\{8\}' | cut -d'"' -f4) --as --path --digest --reason --yes" -- "$cur")) ;;
+	resume | status | log | show | diff | land | undo | pause | cancel | fork)
+		COMPREPLY=($(compgen -W "$(holdfast status --json 2>/dev/null | grep -o '"run":"[0-9a-f]\{8\}' | cut -d'"' -f4)" -- "$cur")) ;;
+	trust) COMPREPLY=($(compgen -f -- "$cur")) ;;
+	esac
+}
+complete -F _holdfast holdfast

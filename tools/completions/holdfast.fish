@@ -1,0 +1,15 @@
+# fish completion for holdfast(1)
+set -l commands run exec resume step status log show diff land undo queue approve deny pause cancel fork policy trust doctor verify fsck export gc daemon
+complete -c holdfast -f -n "not __fish_seen_subcommand_from $commands" -a "$commands"
+complete -c holdfast -l state -r -d 'state directory'
+complete -c holdfast -l json -d 'machine-readable'
+complete -c holdfast -l plain -d 'no colours'
+complete -c holdfast -l no-input -d 'never ask'
+complete -c holdfast -n '__fish_seen_subcommand_from run exec' -l policy -r -a 'base offline coding'
+complete -c holdfast -n '__fish_seen_subcommand_from run exec' -l workspace -r -a '(__fish_complete_directories)'
+complete -c holdfast -n '__fish_seen_subcommand_from run exec' -l agency -x -a 'observe draft assist trusted autonomous'
+complete -c holdfast -n '__fish_seen_subcommand_from run' -l detach
+complete -c holdfast -n '__fish_seen_subcommand_from run' -F
+complete -c holdfast -n '__fish_seen_subcommand_from exec' -l land
+complete -c holdfast -n '__fish_seen_subcommand_from policy' -x -a 'check explain test diff schema'
+complete -c holdfast -n '__fish_seen_subcommand_from approve' -l as -x -a 'mine theirs file= retry fail accept fork'
