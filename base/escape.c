@@ -100,7 +100,7 @@ static void append_one(struct buffer *out, int32_t cp, struct bytes raw, unsigne
 		buffer_append_str(out, "\\t");
 	else if (cp == '\\')
 		buffer_append_str(out, flags & ESCAPE_KEEP_BACKSLASH ? "\\" : "\\\\");
-	else if (cp < 0 || cp < 0x20 || cp == 0x7f)
+	else if (cp < 0x20 || cp == 0x7f) /* below 0: a byte that is not UTF-8 */
 		buffer_printf(out, "\\x%02x", *(const uint8_t *)raw.data);
 	else if (utf8_is_deceptive(cp) || (marked && cp >= 0x80))
 		buffer_printf(out, "\\u{%x}", (unsigned)cp);
