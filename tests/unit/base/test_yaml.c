@@ -320,6 +320,21 @@ static void a_reader_sees_which_keys_it_took(void **state)
 	assert_null(yaml_get(NULL, "x"));
 }
 
+static void a_lenient_reader_sees_each_key_given_twice(void **state)
+{
+	AUTO(yaml_doc_free) struct yaml_doc *d = NULL;
+	struct yaml_pair *p;
+
+	(void)state;
+	assert_int_equal(yaml_parse_lenient(bytes_str("b: 1\na: 2\nb: 3\nb: 4\n"), "f", &d, NULL),
+			 0);
+	p = yaml_root(d)->pairs;
+	assert_null(p[0].first);
+	assert_null(p[1].first);
+	assert_ptr_equal(p[2].first, p[0].key);
+	assert_ptr_equal(p[3].first, p[0].key);
+}
+
 static void an_error_of_a_reader_stands_at_its_node(void **state)
 {
 	AUTO(yaml_doc_free) struct yaml_doc *d = NULL;
@@ -411,6 +426,7 @@ int main(void)
 		cmocka_unit_test(a_text_is_limited_at_its_edge),
 		cmocka_unit_test(many_keys_are_compared_in_reasonable_time),
 		cmocka_unit_test(a_reader_sees_which_keys_it_took),
+		cmocka_unit_test(a_lenient_reader_sees_each_key_given_twice),
 		cmocka_unit_test(an_error_of_a_reader_stands_at_its_node),
 		cmocka_unit_test(a_quoted_key_is_cut_and_escaped_in_messages),
 		cmocka_unit_test(nearest_word_is_at_most_a_third_away),
