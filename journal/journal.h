@@ -583,6 +583,12 @@ MUST_CHECK int journal_state_canonical(const struct journal_state *s, struct buf
 
 struct journal; /* opaque, owned. One per process; not thread-safe but for the committer it runs itself */
 
+enum {
+	JOURNAL_RESERVE_DEFAULT = 64 << 20, /* bytes */
+	JOURNAL_RESERVE_FILE = 16 << 20,    /* preallocated, given up so that outcomes can still be recorded */
+	JOURNAL_ANCHOR_EVERY = 1024,        /* events */
+};
+
 struct journal_clock { /* given by the caller: this room reads no clock */
 	int64_t (*wall_ns)(void);
 	int64_t (*mono_ns)(void); /* CLOCK_BOOTTIME */
@@ -590,25 +596,36 @@ struct journal_clock { /* given by the caller: this room reads no clock */
 };
 
 struct journal_options {
-	int dirfd;       /* v1/ of the state directory; borrowed during open, duplicated */
-	bool in_memory;  /* the second store behind the same interface: for tests and `fsck` */
-	bool read_only;  /* verify, fsck, export beside no running daemon */
-	uint64_t reserve_bytes; /* of free space below which journal_space_low() is true */
+	int dirfd;       /* v1/ of the state directory; borrowed during open, duplicated; unused in memory */
+	bool in_memory;  /* the second store behind the same interface: for tests */
+	bool read_only;  /* verify, export: beside each other, never beside a writer */
+	uint64_t reserve_bytes; /* of free space below which journal_space_low() is true; 0 = JOURNAL_RESERVE_DEFAULT */
+	uint32_t anchor_every;  /* events between two anchors; 0 = JOURNAL_ANCHOR_EVERY */
 	struct journal_clock clock;
+	/* Called once, with what happened, before the process aborts (illegal transition, write or sync error). From
+	 * any thread. NULL: the message goes to standard error. */
+	void (*fatal)(const struct error *err);
 };
 
 /* -EBUSY: another process has it open. -ENOTSUP: a format newer than known. -EUCLEAN: damage that names synced
  * records (remedy in *err: restore). Recovery as in SEMANTICS: Storage. Rows of runs that are not final are in memory
  * afterwards; others are loaded by journal_load_run(). */
 MUST_CHECK int journal_open(const struct journal_options *o, struct journal **ret, struct error *err);
-void journal_close(struct journal *j); /* waits for what is queued; accepts NULL */
+void journal_close(struct journal *j); /* writes and syncs what is queued; accepts NULL */
+/* What recovery had to do that a person should know ("the last 2 unacknowledged ... were torn"); NULL: nothing. */
+const char *journal_recovery_note(const struct journal *j);
 const struct journal_state *journal_rows(const struct journal *j);
 /* Reads the rows of an ended run into memory. -ENOENT. Stays until journal_drop_final() is called (by the daemon when idle). */
 MUST_CHECK int journal_load_run(struct journal *j, const struct journal_id *id, struct error *err);
 void journal_drop_final(struct journal *j);
-/* Ids of all runs, newest first, from the index; runs matching a hex prefix. Returns count or negative errno. */
+/* Ids of all runs, newest first. Returns how many were stored (at most max), or negative errno. */
 MUST_CHECK int journal_list_runs(struct journal *j, size_t max, struct journal_id *ret);
 MUST_CHECK int journal_find_run(struct journal *j, const char *hex_prefix_or_name, struct journal_id *ret, struct error *err); /* -ENOENT, -ENOTUNIQ */
+/* The run that a client's request id created, loaded or not. -ENOENT. */
+MUST_CHECK int journal_find_request(struct journal *j, struct bytes request, struct journal_id *ret);
+/* An approval by a prefix of its id, and its run, loaded or not. -ENOENT, -ENOTUNIQ. */
+MUST_CHECK int journal_find_approval(struct journal *j, const char *hex_prefix, struct journal_id *ret,
+				     struct journal_id *ret_run, struct error *err);
 int journal_epoch_begin(struct journal *j, uint64_t keeper_epoch, const char *version, struct error *err) MUST_CHECK;
 
 /*
@@ -617,14 +634,15 @@ int journal_epoch_begin(struct journal *j, uint64_t keeper_epoch, const char *ve
  * An illegal transition aborts the process. *ret_lsn may be NULL.
  */
 void journal_append(struct journal *j, struct journal_record *r, uint64_t *ret_lsn);
-/* Ends the batch and wakes the committer; sync: it must be on disk before it is acknowledged. Idempotent when empty. */
+/* Ends the batch and wakes the committer; sync: it must be on disk before it is acknowledged (implied by a record of
+ * a type that is always synced). When nothing is pending, sync asks for what was written unsynced before. */
 void journal_flush(struct journal *j, bool sync);
 /* Readable when journal_durable_lsn() has moved. A write or fsync error aborts the process: fsync is never tried again. */
 int journal_event_fd(const struct journal *j);
 uint64_t journal_durable_lsn(struct journal *j); /* everything up to here survives a power cut; clears the event fd */
 uint64_t journal_last_lsn(const struct journal *j);
 MUST_CHECK int journal_wait_durable(struct journal *j, uint64_t lsn); /* blocks; for start-up and tests */
-bool journal_space_low(struct journal *j);
+bool journal_space_low(struct journal *j); /* then no attempt may start and nothing be RESERVED */
 
 /* Blobs: written (fsynced, folder too, unless inline) BEFORE an event names them. Content-addressed; idempotent. */
 MUST_CHECK int journal_blob_put(struct journal *j, struct bytes content, struct digest *ret, struct error *err);
@@ -645,7 +663,11 @@ typedef void journal_problem_fn(const char *text, void *arg); /* one line a find
 MUST_CHECK int journal_verify(struct journal *j, journal_problem_fn *fn, void *arg, struct journal_report *ret, struct error *err);
 /* Folds all events in lsn order into a fresh state and compares it with the rows. */
 MUST_CHECK int journal_fsck(struct journal *j, bool repair, journal_problem_fn *fn, void *arg, struct journal_report *ret, struct error *err);
-/* A stream that any language can read: a CBOR sequence (RFC 8742) of encoded records of a run (or all), then of blobs on demand. */
+/* A stream that any language can read: a CBOR sequence (RFC 8742) of encoded records of a run (or of all, chain by
+ * chain, the daemon's first). */
 MUST_CHECK int journal_export(struct journal *j, const struct journal_id *run_or_null, int out_fd, struct error *err);
-/* Removes blobs (and returns layer names to remove) that no kept run names; runs ended before the given time are dropped. */
+/* Drops settled runs that ended before the given time (RUNS_DROPPED keeps their heads), then removes blobs that no
+ * kept record names, directly or through a blob. The caller holds no blob that it has not named in a record yet. */
 MUST_CHECK int journal_gc(struct journal *j, int64_t ended_before_ns, struct journal_report *ret, struct error *err);
+/* Every layer that a kept run's rows name, each once a step or attempt: what else lies in the layers' folder may go. */
+MUST_CHECK int journal_each_layer(struct journal *j, int (*fn)(const char *name, void *arg), void *arg);

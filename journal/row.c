@@ -89,7 +89,7 @@ static const struct member trust_members[] = {TRUST(digest, DIGEST), TRUST(uid, 
 
 #define DAEMON(name, kind) M(journal_state, name, kind)
 static const struct member daemon_members[] = {
-	DAEMON(epoch, U64), DAEMON(last_lsn, U64), DAEMON(daemon_seq, U64), DAEMON(daemon_head, DIGEST)};
+	DAEMON(epoch, U64), DAEMON(daemon_seq, U64), DAEMON(daemon_head, DIGEST)};
 
 _Static_assert(sizeof(enum journal_run_state) == 4, "enums are coded as U32");
 
