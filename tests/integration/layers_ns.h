@@ -326,7 +326,7 @@ static inline void layers_ns_open(struct layers_ns *t)
 		exit(LAYERS_NS_SKIP);
 	}
 	/* Not /tmp: where that is a tmpfs the overlay is another one than in life. */
-	snprintf(t->root, sizeof(t->root), "%s/holdfast-test-XXXXXX", tmp ? tmp : "/var/tmp");
+	snprintf(t->root, sizeof(t->root), "%s/holdfast-layers-XXXXXX", tmp ? tmp : "/var/tmp");
 	assert_non_null(mkdtemp(t->root));
 	assert_int_equal(chmod(t->root, 0711), 0);
 	layers_ns_mkdir(t, "base", 0755, true);
