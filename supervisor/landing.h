@@ -75,15 +75,25 @@ struct landing_outcome {
 };
 void landing_outcome_free(struct landing_outcome *o); /* accepts a zeroed one */
 
-/* Applies the redo plan, or with undo its reverse (a plan that landing_plan_reverse made is applied as it is). For the
- * undoing of a conflict, shown and choices as landing_plan_reverse has them.
+struct landing_application {
+	int workspace_fd;
+	struct bytes redo; /* canonical plan */
+	bool undo;         /* apply its reverse; a plan that landing_plan_reverse made is applied as it is */
+	/* False only for the very first call with this plan and these choices: paths that already are as wanted are then
+	 * somebody else's doing, and rolling back does not touch them. After a crash or a failed call: true. */
+	bool again;
+	struct bytes shown; /* undoing after a conflict: as landing_plan_reverse has them; else empty */
+	const struct landing_choice *choices;
+	size_t choice_count;
+	const struct landing_source *source;
+};
+
+/* Applies the redo plan.
  * APPLIED; CONFLICT: all that this landing did is rolled back, but for a path that somebody edited after it landed (it
  * stays as they left it and is named); a negative errno with *err: could not go on or back (I/O error): call again. */
-MUST_CHECK int landing_apply(int workspace_fd, struct bytes redo, bool undo, struct bytes shown,
-			     const struct landing_choice *choices, size_t choice_count, const struct landing_source *source,
-			     struct landing_outcome *ret, struct error *err);
+MUST_CHECK int landing_apply(const struct landing_application *a, struct landing_outcome *ret, struct error *err);
 
-/* The state of one path below workspace_fd, symlinks never followed. digest: hash a file. A missing path, also by a
- * missing or replaced folder above it, is ABSENT. target is owned by the caller (malloc'ed). */
+/* The state of one path (NUL-terminated) below workspace_fd, symlinks never followed. digest: hash a file. A missing path, also by a
+ * missing or replaced folder above it, is ABSENT. *ret_target, malloc'ed, is what ret->target borrows from; may be NULL. */
 MUST_CHECK int landing_look(int workspace_fd, const char *path, bool digest, bool entries, struct landing_state *ret,
-			    struct error *err);
+			    char **ret_target, struct error *err);

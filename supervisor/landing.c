@@ -1,0 +1,110 @@
+/* Preparing a landing: looking at the workspace and planning. Applying is landing_apply.c. */
+#include "supervisor/landing.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/escape.h"
+
+struct gather {
+	int workspace_fd;
+	struct landing_facts *facts;
+	struct error *err;
+};
+
+static int gather_one(void *arg, struct bytes path, bool digest, bool entries)
+{
+	struct gather *g = arg;
+	AUTO_FREE char *name = NULL;
+	AUTO_FREE char *target = NULL;
+	struct landing_state s;
+	int r;
+
+	if (landing_facts_find(g->facts, path))
+		return 0;
+	name = bytes_dup_str(path);
+	if (!name)
+		return error_nomem(g->err);
+	r = landing_look(g->workspace_fd, name, digest, entries, &s, &target, g->err);
+	if (r < 0) {
+		AUTO_FREE char *shown = escape_dup(path, ESCAPE_LINE);
+
+		error_where(g->err, "%s", shown ? shown : "");
+		return r;
+	}
+	r = landing_facts_add(g->facts, path, &s);
+	return r < 0 ? error_nomem(g->err) : 0;
+}
+
+void landing_prepared_free(struct landing_prepared *p)
+{
+	landing_plan_free(p->plan);
+	buffer_free(&p->redo);
+	buffer_free(&p->conflicts);
+	*p = (struct landing_prepared){0};
+}
+
+void landing_outcome_free(struct landing_outcome *o)
+{
+	buffer_free(&o->result);
+	buffer_free(&o->conflicts);
+	*o = (struct landing_outcome){0};
+}
+
+static int plan(const struct landing_request *r, struct landing_inputs *in, struct landing_plan **ret,
+		struct error *err)
+{
+	AUTO(landing_plan_free) struct landing_plan *last = NULL;
+	AUTO(landing_plan_free) struct landing_plan *shown = NULL;
+	int n = 0;
+
+	if (r->last.len > 0)
+		n = landing_plan_decode(r->last, &last, err);
+	if (n == 0 && r->shown.len > 0)
+		n = landing_conflicts_decode(r->shown, &shown, err);
+	if (n < 0)
+		return n;
+	in->last = last;
+	in->shown = shown ? shown->conflicts : NULL;
+	in->shown_count = shown ? shown->conflict_count : 0;
+	return landing_plan_make(in, ret, err);
+}
+
+int landing_prepare(const struct landing_request *r, struct landing_prepared *ret, struct error *err)
+{
+	AUTO(landing_facts_free) struct landing_facts *facts = landing_facts_new();
+	AUTO(manifest_free) struct manifest *net = NULL;
+	struct gather g = {.workspace_fd = r->workspace_fd, .facts = facts, .err = err};
+	struct landing_prepared p = {0};
+	struct landing_inputs in = {
+		.layers = r->layers, .layer_count = r->layer_count, .fs = r->fs, .workspace = r->workspace,
+		.uid = r->uid, .gid = r->gid, .clock = r->clock, .facts = facts,
+		.choices = r->choices, .choice_count = r->choice_count,
+	};
+	struct stat st;
+	int n;
+
+	if (!facts)
+		return error_nomem(err);
+	if (fstat(r->workspace_fd, &st) < 0)
+		return error_set(err, -errno, "landing: the workspace cannot be looked at: %s", strerror(errno));
+	in.ws_dev = st.st_dev;
+	in.ws_ino = st.st_ino;
+	n = landing_net(r->layers, r->layer_count, &net, err);
+	if (n == 0)
+		n = landing_facts_want(net, gather_one, &g);
+	if (n == 0)
+		n = plan(r, &in, &p.plan, err);
+	if (n == 0 && p.plan->conflict_count > 0)
+		n = landing_conflicts_encode(p.plan->conflicts, p.plan->conflict_count, false, &p.conflicts);
+	else if (n == 0)
+		n = landing_plan_encode(p.plan, &p.redo);
+	if (n < 0) {
+		landing_prepared_free(&p);
+		return error_set(err, n, "landing: the plan could not be made: %s", strerror(-n));
+	}
+	p.nothing = p.plan->conflict_count == 0 && p.plan->action_count == 0;
+	*ret = p;
+	return 0;
+}

@@ -1,0 +1,774 @@
+/*
+ * The planner. Every changed path of the net change is an item; passes over the items, each in the order of paths (a folder
+ * before what is in it), settle what stays out, what conflicts, and what is left to do.
+ */
+#include "supervisor/landing_plan.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/escape.h"
+#include "supervisor/landing_arena.h"
+
+enum verdict { NOTHING, ACT, OUT, CONFLICT };
+
+struct item {
+	struct bytes path;
+	enum verdict verdict;
+	const struct landing_state *now;
+	struct landing_state after;
+	enum landing_from from;
+	const char *layer;
+	const struct manifest_entry *entry; /* landing; NULL when undoing */
+	const struct landing_choice *choice;
+	const struct landing_conflict *shown; /* what choice is bound to */
+};
+
+struct maker {
+	const struct landing_inputs *in;
+	struct landing_plan *plan;
+	struct manifest *net;
+	struct item *items;
+	size_t count;
+	struct error *err;
+};
+
+static const struct landing_state nothing_there = {.type = MANIFEST_ABSENT};
+
+bool landing_state_same(const struct landing_state *a, const struct landing_state *b)
+{
+	if (a->type != b->type)
+		return false;
+	switch (a->type) {
+	case MANIFEST_FILE:
+		return a->mode == b->mode && a->size == b->size && a->has_digest && b->has_digest &&
+		       digest_equal(&a->digest, &b->digest);
+	case MANIFEST_DIR:
+		return ((a->mode ^ b->mode) & 01777) == 0; /* setgid is inherited, not landed */
+	case MANIFEST_SYMLINK:
+		return bytes_equal(a->target, b->target);
+	case MANIFEST_ABSENT:
+		return true;
+	case MANIFEST_WHITEOUT:
+	case MANIFEST_FIFO:
+	case MANIFEST_SOCKET:
+	case MANIFEST_CHAR:
+	case MANIFEST_BLOCK:
+		return false;
+	}
+	return false;
+}
+
+void landing_plan_free(struct landing_plan *p)
+{
+	if (!p)
+		return;
+	landing_arena_free(p->arena);
+	free(p->actions);
+	free(p->out);
+	free(p->conflicts);
+	free(p);
+}
+
+static struct landing_plan *plan_new(void)
+{
+	struct landing_plan *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	p->arena = landing_arena_new();
+	if (p->arena)
+		return p;
+	free(p);
+	return NULL;
+}
+
+/* ---- what is asked before planning ---- */
+
+int landing_net(const struct landing_layer *layers, size_t count, struct manifest **ret, struct error *err)
+{
+	const struct manifest *stack[MANIFEST_STACK_MAX];
+
+	if (count > MANIFEST_STACK_MAX)
+		return error_set_exit(err, -E2BIG, EXIT_STATUS_LIMIT,
+				      "landing: more than %d layers in one stack", MANIFEST_STACK_MAX);
+	for (size_t i = 0; i < count; i++)
+		stack[i] = layers[i].manifest;
+	return manifest_merge(stack, count, MANIFEST_MERGE_OVER_BASE, ret, err);
+}
+
+/* The length of the next folder above path, from the top; start with *at = 0. False when there is none left. */
+static bool next_above(struct bytes path, size_t *at)
+{
+	const char *p = path.data;
+
+	for (size_t i = *at ? *at + 1 : 1; i < path.len; i++) {
+		if (p[i] == '/') {
+			*at = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool replaces_folder(const struct manifest_entry *e)
+{
+	return e->base.type == MANIFEST_DIR && e->type != MANIFEST_DIR;
+}
+
+int landing_facts_want(const struct manifest *net,
+		       int (*fn)(void *arg, struct bytes path, bool digest, bool entries), void *arg)
+{
+	for (size_t i = 0; i < manifest_count(net); i++) {
+		const struct manifest_entry *e = manifest_at(net, i);
+		size_t at = 0;
+		int r;
+
+		if (!manifest_entry_changes(e))
+			continue;
+		while (next_above(e->path, &at)) {
+			struct bytes above = bytes_of(e->path.data, at);
+			const struct manifest_entry *a = manifest_find(net, above);
+
+			r = fn(arg, above, true, a && replaces_folder(a));
+			if (r != 0)
+				return r;
+		}
+		r = fn(arg, e->path, true, replaces_folder(e));
+		if (r != 0)
+			return r;
+	}
+	return 0;
+}
+
+/* ---- items ---- */
+
+static struct item *find_item(struct maker *m, struct bytes path)
+{
+	size_t lo = 0;
+	size_t hi = m->count;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (bytes_compare(m->items[mid].path, path) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < m->count && bytes_equal(m->items[lo].path, path) ? &m->items[lo] : NULL;
+}
+
+static int keep_text(struct maker *m, const char *text, struct bytes *ret)
+{
+	AUTO_BUFFER b = {0};
+
+	escape_append(&b, bytes_str(text), ESCAPE_LINE | ESCAPE_KEEP_BACKSLASH);
+	return b.failed ? b.failed : landing_arena_keep(m->plan->arena, buffer_bytes(&b), ret);
+}
+
+static int note_out(struct maker *m, const struct item *it, enum landing_out_why why, const char *text)
+{
+	struct landing_out o = {.why = why, .type = it->after.type};
+	int r = landing_arena_keep(m->plan->arena, it->path, &o.path);
+
+	if (r == 0)
+		r = keep_text(m, text, &o.text);
+	if (r == 0)
+		r = landing_arena_grow((void **)&m->plan->out, m->plan->out_count, sizeof(o));
+	if (r < 0)
+		return error_nomem(m->err);
+	m->plan->out[m->plan->out_count++] = o;
+	return 0;
+}
+
+static int leave_out(struct maker *m, struct item *it, enum landing_out_why why, const char *text)
+{
+	it->verdict = OUT;
+	return note_out(m, it, why, text);
+}
+
+static int conflict(struct maker *m, struct item *it, enum landing_conflict_why why, const char *text)
+{
+	struct landing_conflict c = {.why = why, .now = *it->now, .want = it->after};
+	int r = landing_arena_keep(m->plan->arena, it->path, &c.path);
+
+	it->verdict = CONFLICT;
+	if (r == 0)
+		r = landing_arena_keep_state(m->plan->arena, &c.now);
+	if (r == 0)
+		r = landing_arena_keep_state(m->plan->arena, &c.want);
+	if (r == 0)
+		r = keep_text(m, text, &c.text);
+	if (r == 0)
+		r = landing_arena_grow((void **)&m->plan->conflicts, m->plan->conflict_count, sizeof(c));
+	if (r < 0)
+		return error_nomem(m->err);
+	m->plan->conflicts[m->plan->conflict_count++] = c;
+	return 0;
+}
+
+/* The person's word about a path, if it was among the conflicts that were shown. */
+static void bind_choice(struct item *it, const struct landing_conflict *shown, size_t shown_count,
+			const struct landing_choice *choices, size_t choice_count)
+{
+	const struct landing_choice *any = NULL;
+
+	for (size_t i = 0; i < shown_count && !it->shown; i++)
+		if (bytes_equal(shown[i].path, it->path))
+			it->shown = &shown[i];
+	if (!it->shown)
+		return;
+	for (size_t i = 0; i < choice_count; i++) {
+		if (bytes_equal(choices[i].path, it->path))
+			it->choice = &choices[i];
+		else if (choices[i].path.len == 0)
+			any = &choices[i];
+	}
+	if (!it->choice)
+		it->choice = any;
+}
+
+static bool chose(const struct item *it, enum landing_choice_kind kind)
+{
+	return it->choice && it->choice->kind == kind;
+}
+
+/* ---- pass 1: what each path by itself allows ---- */
+
+static void want_of(const struct landing_inputs *in, const struct manifest_entry *e,
+		    const struct landing_state *now, struct landing_state *ret)
+{
+	uint32_t own = now->type == MANIFEST_DIR ? now->mode & 06000 : 0;
+
+	*ret = (struct landing_state){.type = e->type == MANIFEST_WHITEOUT ? MANIFEST_ABSENT : e->type};
+	if (ret->type == MANIFEST_ABSENT)
+		return;
+	ret->uid = in->uid;
+	ret->gid = now->type != MANIFEST_ABSENT && now->uid == in->uid ? now->gid : in->gid;
+	if (e->type == MANIFEST_FILE) {
+		ret->mode = e->mode & 0777;
+		ret->size = e->size;
+		ret->has_digest = true;
+		ret->digest = e->digest;
+	} else if (e->type == MANIFEST_DIR) {
+		ret->mode = (e->mode & 01777) | own;
+	} else if (e->type == MANIFEST_SYMLINK) {
+		ret->target = e->target;
+		ret->size = e->target.len;
+		ret->has_digest = true;
+		ret->digest = e->digest;
+	}
+}
+
+/* The topmost layer that names a path has what the stack shows there. */
+static const char *layer_of(const struct landing_inputs *in, struct bytes path)
+{
+	for (size_t i = in->layer_count; i-- > 0;)
+		if (manifest_find(in->layers[i].manifest, path))
+			return in->layers[i].name;
+	return "";
+}
+
+static bool reserved(struct bytes path)
+{
+	static const char prefix[] = LANDING_HIDDEN_PREFIX;
+	const char *p = path.data;
+
+	for (size_t i = 0; i + sizeof(prefix) - 1 <= path.len; i++)
+		if ((i == 0 || p[i - 1] == '/') && memcmp(p + i, prefix, sizeof(prefix) - 1) == 0)
+			return true;
+	return false;
+}
+
+static enum policy_want want_policy(enum manifest_type after)
+{
+	if (after == MANIFEST_ABSENT)
+		return POLICY_WANT_REMOVE;
+	return after == MANIFEST_DIR ? POLICY_WANT_FOLDER : POLICY_WANT_LAND;
+}
+
+/* The strictest of the run's table and those of all steps that touched the path: a step's narrowing holds for what it made,
+ * whoever built on that. */
+static int decide(struct maker *m, const struct item *it, struct policy_fs_decision *ret)
+{
+	AUTO_BUFFER full = {0};
+	const struct landing_inputs *in = m->in;
+
+	*ret = (struct policy_fs_decision){.verdict = POLICY_FS_DENY, .at = {.file = ""}, .why = "no policy"};
+	buffer_append_str(&full, in->workspace);
+	buffer_append_byte(&full, '/');
+	if (buffer_append(&full, it->path.data, it->path.len) < 0)
+		return error_nomem(m->err);
+	if (!in->fs)
+		return 0;
+	policy_fs_decide(in->fs, buffer_bytes(&full), want_policy(it->after.type), ret);
+	for (size_t i = 0; i < in->layer_count && ret->verdict != POLICY_FS_DENY; i++) {
+		struct policy_fs_decision d;
+		const struct manifest_entry *e = manifest_find(in->layers[i].manifest, it->path);
+
+		if (!in->layers[i].fs || !e || !manifest_entry_changes(e))
+			continue;
+		policy_fs_decide(in->layers[i].fs, buffer_bytes(&full), want_policy(it->after.type), &d);
+		if (d.verdict > ret->verdict)
+			*ret = d;
+	}
+	return 0;
+}
+
+static int leave_out_by_policy(struct maker *m, struct item *it, const struct policy_fs_decision *d)
+{
+	char text[LANDING_WHY_MAX * 2];
+	const char *file = d->at.file ? d->at.file : "";
+
+	if (d->at.line > 0)
+		snprintf(text, sizeof(text), "%s:%d:%d: %s", file, d->at.line, d->at.column, d->why);
+	else
+		snprintf(text, sizeof(text), "%s%s%s", file, *file ? ": " : "", d->why);
+	return leave_out(m, it, d->verdict == POLICY_FS_STAYS ? LANDING_OUT_SCRATCH : LANDING_OUT_POLICY, text);
+}
+
+static bool special(enum manifest_type t)
+{
+	return t > MANIFEST_WHITEOUT;
+}
+
+static int consider(struct maker *m, struct item *it)
+{
+	struct policy_fs_decision d;
+	uint32_t had = it->entry->base.type == MANIFEST_DIR && it->after.type == MANIFEST_DIR ?
+			       it->entry->base.mode : 0;
+	char text[LANDING_WHY_MAX];
+	int r;
+
+	it->verdict = ACT;
+	if (reserved(it->path))
+		return leave_out(m, it, LANDING_OUT_RESERVED, "a name that landing uses itself");
+	if (special(it->after.type))
+		return leave_out(m, it, LANDING_OUT_TYPE, manifest_type_name(it->after.type));
+	r = decide(m, it, &d);
+	if (r < 0)
+		return r;
+	if (d.verdict != POLICY_FS_ALLOW)
+		return leave_out_by_policy(m, it, &d);
+	if (special(it->now->type)) {
+		snprintf(text, sizeof(text), "a %s stands there", manifest_type_name(it->now->type));
+		return leave_out(m, it, LANDING_OUT_TYPE, text);
+	}
+	if (chose(it, LANDING_CHOICE_MINE))
+		return leave_out(m, it, LANDING_OUT_MINE, "");
+	if (it->entry->mode & 06000 & ~had)
+		return note_out(m, it, LANDING_OUT_BITS, it->entry->mode & 04000 ? "setuid" : "setgid");
+	return 0;
+}
+
+static int make_items(struct maker *m)
+{
+	const struct landing_inputs *in = m->in;
+	int r = 0;
+
+	m->items = calloc(manifest_count(m->net) + 1, sizeof(*m->items));
+	if (!m->items)
+		return error_nomem(m->err);
+	for (size_t i = 0; i < manifest_count(m->net) && r == 0; i++) {
+		const struct manifest_entry *e = manifest_at(m->net, i);
+		const struct landing_state *now = landing_facts_find(in->facts, e->path);
+		struct item *it = &m->items[m->count++];
+
+		*it = (struct item){.path = e->path, .entry = e, .now = now ? now : &nothing_there};
+		want_of(in, e, it->now, &it->after);
+		if (!manifest_entry_changes(e))
+			continue;
+		it->from = it->after.type == MANIFEST_FILE ? LANDING_FROM_LAYER : LANDING_FROM_NONE;
+		it->layer = it->from == LANDING_FROM_LAYER ? layer_of(in, e->path) : "";
+		bind_choice(it, in->shown, in->shown_count, in->choices, in->choice_count);
+		r = consider(m, it);
+	}
+	return r;
+}
+
+/* ---- pass 2: what follows for folders ---- */
+
+/* What was left out takes what lies in it along, and keeps the folders that it stays in. */
+static int leave_out_around(struct maker *m)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < m->count && r == 0; i++) {
+		struct item *it = &m->items[i];
+		size_t at = 0;
+
+		while (it->verdict == ACT && r == 0 && next_above(it->path, &at)) {
+			struct item *above = find_item(m, bytes_of(it->path.data, at));
+
+			if (above && above->verdict == OUT && above->after.type == MANIFEST_DIR &&
+			    above->now->type != MANIFEST_DIR)
+				r = leave_out(m, it, LANDING_OUT_FOLDER, "");
+		}
+	}
+	for (size_t i = m->count; i-- > 0 && r == 0;) {
+		struct item *it = &m->items[i];
+		bool stays = (it->verdict == OUT && it->now->type != MANIFEST_ABSENT) ||
+			     chose(it, LANDING_CHOICE_FILE);
+		size_t at = 0;
+
+		while (stays && r == 0 && next_above(it->path, &at)) {
+			struct item *above = find_item(m, bytes_of(it->path.data, at));
+
+			if (above && above->verdict == ACT && above->after.type != MANIFEST_DIR)
+				r = leave_out(m, above, LANDING_OUT_NOT_EMPTY, "");
+		}
+	}
+	return r;
+}
+
+/* ---- pass 3: conflicts ---- */
+
+static int64_t start_of(const struct landing_clock *c)
+{
+	int64_t start = c->started_ns - c->back_ns;
+
+	return c->granularity_ns > 1 ? start - start % c->granularity_ns : start;
+}
+
+static bool moved_here(const struct landing_clock *c, const struct landing_state *folder)
+{
+	return folder->ctime_ns >= start_of(c) && folder->mtime_ns < start_of(c);
+}
+
+/* 0 where the folders above the path are as the run knew them, or enum landing_conflict_why. */
+static unsigned look_above(struct maker *m, const struct item *it)
+{
+	size_t at = 0;
+
+	while (next_above(it->path, &at)) {
+		struct bytes path = bytes_of(it->path.data, at);
+		const struct landing_state *now = landing_facts_find(m->in->facts, path);
+		const struct item *above = find_item(m, path);
+
+		if (above && above->verdict == ACT && above->after.type == MANIFEST_DIR &&
+		    (!now || now->type != MANIFEST_DIR))
+			continue;
+		if (!now || now->type != MANIFEST_DIR)
+			return LANDING_CONFLICT_FOLDER;
+		if (!m->in->clock.suspect && moved_here(&m->in->clock, now))
+			return LANDING_CONFLICT_MOVED;
+	}
+	return 0;
+}
+
+static bool looked_at_before(const struct landing_inputs *in, const struct item *it)
+{
+	size_t lo = 0;
+	size_t hi = in->last ? in->last->action_count : 0;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		int c = bytes_compare(in->last->actions[mid].path, it->path);
+
+		if (c == 0)
+			return landing_state_same(&in->last->actions[mid].before, it->now);
+		if (c < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return false;
+}
+
+static bool content_differs(const struct manifest_seen *seen, const struct landing_state *now)
+{
+	if (now->type != seen->type)
+		return true;
+	if (now->type == MANIFEST_FILE || now->type == MANIFEST_DIR) {
+		if (now->mode != seen->mode)
+			return true;
+	}
+	if (now->type == MANIFEST_DIR)
+		return false;
+	if (seen->has_digest && now->has_digest)
+		return !digest_equal(&seen->digest, &now->digest);
+	/* One side could not be read: only an untouched inode is surely the same. */
+	return seen->size != now->size || seen->ctime_ns != now->ctime_ns || seen->ino != now->ino;
+}
+
+/* 0, or enum landing_conflict_why: the rules of DESIGN.md, in their order. */
+static unsigned find_conflict(struct maker *m, const struct item *it)
+{
+	const struct manifest_seen *seen = &it->entry->base;
+	const struct landing_clock *clock = &m->in->clock;
+	const struct landing_state *now = it->now;
+	unsigned why = look_above(m, it);
+
+	if (why)
+		return why;
+	if (seen->type == MANIFEST_ABSENT)
+		return now->type == MANIFEST_ABSENT ? 0 : LANDING_CONFLICT_APPEARED;
+	if (now->type == MANIFEST_ABSENT)
+		return LANDING_CONFLICT_GONE;
+	if (!looked_at_before(m->in, it)) {
+		bool mode_only = now->type == MANIFEST_DIR && it->after.type == MANIFEST_DIR;
+
+		if (clock->suspect)
+			return LANDING_CONFLICT_CLOCK;
+		/* A folder's ctime moves with every name in it: for its mode alone, the mode is what is compared. */
+		if (!mode_only && now->ctime_ns >= start_of(clock))
+			return LANDING_CONFLICT_CHANGED;
+	}
+	return content_differs(seen, now) ? LANDING_CONFLICT_CONTENT : 0;
+}
+
+/* Folders that are gone are made again where a person wants the run's version of what was in them. */
+static bool make_again(struct maker *m, const struct item *it)
+{
+	size_t at = 0;
+
+	while (next_above(it->path, &at)) {
+		struct item *above = find_item(m, bytes_of(it->path.data, at));
+		const struct landing_state *now =
+			landing_facts_find(m->in->facts, bytes_of(it->path.data, at));
+
+		if (now && now->type == MANIFEST_DIR)
+			continue;
+		if (!above || above->after.type != MANIFEST_DIR ||
+		    (now && now->type != MANIFEST_ABSENT) || above->verdict == OUT)
+			return false;
+		above->now = &nothing_there;
+		above->verdict = ACT;
+	}
+	return true;
+}
+
+/* Applies a person's THEIRS or FILE to a conflict. False: it stays one. */
+static bool choose(struct maker *m, struct item *it, unsigned why)
+{
+	uint32_t mode = 0644;
+
+	if (!it->choice || chose(it, LANDING_CHOICE_MINE) || !landing_state_same(&it->shown->now, it->now))
+		return false;
+	if (why == LANDING_CONFLICT_FOLDER && !make_again(m, it))
+		return false;
+	if (chose(it, LANDING_CHOICE_THEIRS))
+		return true;
+	if (it->now->type == MANIFEST_FILE)
+		mode = it->now->mode & 0777;
+	else if (it->after.type == MANIFEST_FILE)
+		mode = it->after.mode;
+	it->after = (struct landing_state){
+		.type = MANIFEST_FILE, .mode = mode, .size = it->choice->file_size, .has_digest = true,
+		.digest = it->choice->file, .uid = m->in->uid,
+		.gid = it->now->type != MANIFEST_ABSENT && it->now->uid == m->in->uid ? it->now->gid : m->in->gid,
+	};
+	it->from = LANDING_FROM_BLOB;
+	it->layer = "";
+	return true;
+}
+
+static bool stands_already(const struct item *it)
+{
+	/* A folder that both made is one folder; its mode is the user's. */
+	if (it->after.type == MANIFEST_DIR && it->now->type == MANIFEST_DIR && it->entry &&
+	    it->entry->base.type == MANIFEST_ABSENT)
+		return true;
+	return landing_state_same(it->now, &it->after);
+}
+
+static int find_conflicts(struct maker *m)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < m->count && r == 0; i++) {
+		struct item *it = &m->items[i];
+		unsigned why;
+
+		if (it->verdict != ACT || !it->entry || !manifest_entry_changes(it->entry))
+			continue;
+		if (stands_already(it) && !chose(it, LANDING_CHOICE_FILE)) {
+			it->verdict = NOTHING;
+			continue;
+		}
+		why = find_conflict(m, it);
+		if (why && !choose(m, it, why))
+			r = conflict(m, it, why, "");
+		else if (it->now->type == MANIFEST_FILE && !it->now->has_digest)
+			r = conflict(m, it, LANDING_CONFLICT_REFUSED, "it cannot be read, or is too large to be kept for undo");
+	}
+	return r;
+}
+
+/* ---- pass 4: folders that hold more than the run knows ---- */
+
+static uint64_t known_names(const struct maker *m, size_t folder)
+{
+	struct bytes path = m->items[folder].path;
+	uint64_t n = 0;
+
+	for (size_t i = folder + 1; i < m->count; i++) {
+		const struct item *it = &m->items[i];
+		const char *p = it->path.data;
+
+		if (it->path.len < path.len || memcmp(p, path.data, path.len) != 0)
+			break;
+		if (it->path.len == path.len || p[path.len] != '/')
+			continue; /* "a-b" stands between "a" and "a/c" */
+		if (!memchr(p + path.len + 1, '/', it->path.len - path.len - 1) &&
+		    it->now->type != MANIFEST_ABSENT)
+			n++;
+	}
+	return n;
+}
+
+static int find_strangers(struct maker *m)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < m->count && r == 0; i++) {
+		struct item *it = &m->items[i];
+
+		if (it->verdict == ACT && it->now->type == MANIFEST_DIR && it->after.type != MANIFEST_DIR &&
+		    it->now->entries > known_names(m, i))
+			r = conflict(m, it, LANDING_CONFLICT_NOT_EMPTY, "");
+	}
+	return r;
+}
+
+/* ---- pass 5: the plan ---- */
+
+static int by_path_out(const void *a, const void *b)
+{
+	return bytes_compare(((const struct landing_out *)a)->path, ((const struct landing_out *)b)->path);
+}
+
+static int by_path_conflict(const void *a, const void *b)
+{
+	return bytes_compare(((const struct landing_conflict *)a)->path,
+			     ((const struct landing_conflict *)b)->path);
+}
+
+static int emit(struct maker *m)
+{
+	struct landing_plan *p = m->plan;
+	size_t acts = 0;
+
+	for (size_t i = 0; i < m->count; i++)
+		acts += m->items[i].verdict == ACT;
+	p->actions = calloc(acts + 1, sizeof(*p->actions));
+	if (!p->actions)
+		return error_nomem(m->err);
+	for (size_t i = 0; i < m->count; i++) {
+		const struct item *it = &m->items[i];
+		struct landing_action *a = &p->actions[p->action_count];
+
+		if (it->verdict != ACT)
+			continue;
+		*a = (struct landing_action){.before = *it->now, .after = it->after, .from = it->from};
+		a->before.mtime_ns = 0;
+		a->before.entries = 0;
+		if (it->layer)
+			memcpy(a->layer, it->layer, strnlen(it->layer, sizeof(a->layer) - 1));
+		if (landing_arena_keep(p->arena, it->path, &a->path) < 0 ||
+		    landing_arena_keep_state(p->arena, &a->before) < 0 ||
+		    landing_arena_keep_state(p->arena, &a->after) < 0)
+			return error_nomem(m->err);
+		p->action_count++;
+	}
+	if (p->out_count > 0)
+		qsort(p->out, p->out_count, sizeof(*p->out), by_path_out);
+	if (p->conflict_count > 0)
+		qsort(p->conflicts, p->conflict_count, sizeof(*p->conflicts), by_path_conflict);
+	return 0;
+}
+
+static void maker_done(struct maker *m)
+{
+	landing_plan_free(m->plan);
+	manifest_free(m->net);
+	free(m->items);
+}
+
+#define AUTO_MAKER __attribute__((cleanup(maker_done))) struct maker
+
+int landing_plan_make(const struct landing_inputs *in, struct landing_plan **ret, struct error *err)
+{
+	AUTO_MAKER m = {.in = in, .err = err};
+	int r;
+
+	m.plan = plan_new();
+	if (!m.plan)
+		return error_nomem(err);
+	m.plan->ws_dev = in->ws_dev;
+	m.plan->ws_ino = in->ws_ino;
+	m.plan->uid = in->uid;
+	m.plan->gid = in->gid;
+	m.plan->started_ns = in->clock.started_ns;
+	r = landing_net(in->layers, in->layer_count, &m.net, err);
+	if (r == 0)
+		r = make_items(&m);
+	if (r == 0)
+		r = leave_out_around(&m);
+	if (r == 0)
+		r = find_conflicts(&m);
+	if (r == 0)
+		r = find_strangers(&m);
+	if (r == 0)
+		r = emit(&m);
+	if (r < 0)
+		return r;
+	*ret = take_ptr(m.plan);
+	return 0;
+}
+
+/* ---- undoing ---- */
+
+static int reverse_item(struct maker *m, const struct landing_action *a, struct item *it)
+{
+	*it = (struct item){.path = a->path, .verdict = ACT, .now = &a->after, .after = a->before,
+			    .from = a->before.type == MANIFEST_FILE ? LANDING_FROM_BLOB : LANDING_FROM_NONE};
+	it->after.ctime_ns = 0;
+	it->after.ino = 0;
+	bind_choice(it, m->in->shown, m->in->shown_count, m->in->choices, m->in->choice_count);
+	if (!it->choice)
+		return 0;
+	it->now = &it->shown->now;
+	if (chose(it, LANDING_CHOICE_MINE))
+		return leave_out(m, it, LANDING_OUT_MINE, "");
+	if (chose(it, LANDING_CHOICE_FILE)) {
+		it->after = (struct landing_state){.type = MANIFEST_FILE, .size = it->choice->file_size,
+						   .mode = it->now->type == MANIFEST_FILE ? it->now->mode & 0777 : 0644,
+						   .has_digest = true, .digest = it->choice->file,
+						   .uid = m->in->uid, .gid = m->in->gid};
+		it->from = LANDING_FROM_BLOB;
+	}
+	return 0;
+}
+
+int landing_plan_reverse(const struct landing_plan *p, const struct landing_conflict *shown, size_t shown_count,
+			 const struct landing_choice *choices, size_t choice_count, struct landing_plan **ret,
+			 struct error *err)
+{
+	struct landing_inputs in = {.uid = p->uid, .gid = p->gid, .shown = shown, .shown_count = shown_count,
+				    .choices = choices, .choice_count = choice_count};
+	AUTO_MAKER m = {.in = &in, .err = err};
+	int r = 0;
+
+	m.plan = plan_new();
+	m.items = calloc(p->action_count + 1, sizeof(*m.items));
+	if (!m.plan || !m.items)
+		return error_nomem(err);
+	m.plan->undo = !p->undo;
+	m.plan->ws_dev = p->ws_dev;
+	m.plan->ws_ino = p->ws_ino;
+	m.plan->uid = p->uid;
+	m.plan->gid = p->gid;
+	m.plan->started_ns = p->started_ns;
+	for (size_t i = 0; i < p->action_count && r == 0; i++)
+		r = reverse_item(&m, &p->actions[i], &m.items[m.count++]);
+	if (r == 0)
+		r = leave_out_around(&m);
+	if (r == 0)
+		r = emit(&m);
+	if (r < 0)
+		return r;
+	*ret = take_ptr(m.plan);
+	return 0;
+}
