@@ -38,7 +38,7 @@ int layers_open(int v1_fd, int *ret_layers, int *ret_spool, struct error *err)
 
 	if (r < 0)
 		return r;
-	r = open_own(v1_fd, "spool", 0700, &spool, err);
+	r = open_own(v1_fd, "spool", 0711, &spool, err);
 	if (r < 0)
 		return r;
 	*ret_layers = take_fd(&layers);

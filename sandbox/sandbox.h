@@ -92,9 +92,12 @@ struct sandbox_limits {
 enum sandbox_weaker {
 	SANDBOX_WEAKER_MEMORY = 1 << 0,
 	SANDBOX_WEAKER_CPU = 1 << 1,
-	SANDBOX_WEAKER_PIDS = 1 << 2,
-	SANDBOX_WEAKER_LANDLOCK = 1 << 3,
+	SANDBOX_WEAKER_LANDLOCK = 1 << 2, /* pids have no weaker form: RLIMIT_NPROC in a namespace of its own holds anywhere */
 };
+
+/* Addresses of the sandbox's own `lo` beside 127.0.0.0/8 and ::1; every one of them is local. */
+#define SANDBOX_NET_V4 "198.18.0.0/15"
+#define SANDBOX_NET_V6 "fd48:6f6c:6466::/48"
 
 /* A socket that listens INSIDE the sandbox's network namespace, on its `lo`, bound before the command starts; the
  * supervisor gets the descriptors with SANDBOX_EVENT_STARTED, in this order. */
@@ -129,7 +132,8 @@ struct sandbox_spec {
 	size_t mount_count;
 	struct sandbox_workspace workspace;
 	int stdin_fd;            /* borrowed; -1 = /dev/null; unused with a pty */
-	const char *in_name;     /* folder below spool/, seen read-only at /run/holdfast/in; NULL = an empty one */
+	const char *in_name;     /* folder below spool/, seen read-only at /run/holdfast/in; NULL = an empty one. In root's
+				  * spool it must be readable by everybody, like all in it */
 	const struct sandbox_etc_file *etc_files;
 	size_t etc_file_count;
 	const struct sandbox_listener *listeners;
@@ -212,7 +216,9 @@ enum sandbox_event_type {
 	SANDBOX_EVENT_STARTED = 1,     /* the command was executed; fds: the listeners */
 	SANDBOX_EVENT_NOT_STARTED = 2, /* final */
 	SANDBOX_EVENT_EXITED = 3,      /* as soon as it is known; output is whole in the spool */
-	SANDBOX_EVENT_GONE = 4,        /* layer and out folder are final; seal now */
+	SANDBOX_EVENT_GONE = 4,        /* layer and out folder are final; seal now. fds: the out folder, what was seen at
+					* /run/holdfast/out, a tmpfs that lives until FORGET: no path of the state directory
+					* shows in the sandbox's mountinfo. Untrusted: walk it by io_open_beneath */
 	SANDBOX_EVENT_OUTPUT = 5,      /* followed attempts: sizes of the spool files now; at most one per SANDBOX_OUTPUT_EVERY_MS */
 	SANDBOX_EVENT_REPLY = 6,       /* answer to the request of that number: result, and what it asked for */
 	SANDBOX_EVENT_LAYER = 7,       /* answer to a layer request */
@@ -321,8 +327,7 @@ enum { SANDBOX_SPOOL_NAME_SIZE = 48 };
 enum sandbox_spool_kind {
 	SANDBOX_SPOOL_STDOUT = 0, /* ".o"; of a pty: both streams */
 	SANDBOX_SPOOL_STDERR = 1, /* ".e" */
-	SANDBOX_SPOOL_OUT = 2,    /* ".d", the folder seen at /run/holdfast/out */
-	SANDBOX_SPOOL_LOCK = 3,   /* ".l": flock(LOCK_EX) held by the attempt's pid 1 */
+	SANDBOX_SPOOL_LOCK = 2,   /* ".l": flock(LOCK_EX) held by the attempt's pid 1 */
 };
 char *sandbox_spool_name(const struct sandbox_attempt_id *a, enum sandbox_spool_kind kind, char *buf);
 

@@ -1,0 +1,31 @@
+/*
+ * Names below spool/, and the lock that tells a live attempt from a lost one: for both ends.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include "sandbox/sandbox.h"
+
+char *sandbox_spool_name(const struct sandbox_attempt_id *a, enum sandbox_spool_kind kind, char *buf)
+{
+	static const char *const suffix[] = {".o", ".e", ".l"};
+	char *p = buf;
+
+	for (size_t i = 0; i < SANDBOX_ATTEMPT_SIZE; i++, p += 2)
+		snprintf(p, 3, "%02x", a->b[i]);
+	strcpy(p, suffix[kind]);
+	return buf;
+}
+
+int sandbox_attempt_lives(int spool_fd, const struct sandbox_attempt_id *a)
+{
+	char name[SANDBOX_SPOOL_NAME_SIZE];
+
+	AUTO_FD fd = openat(spool_fd, sandbox_spool_name(a, SANDBOX_SPOOL_LOCK, name), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	return errno == EWOULDBLOCK ? 1 : -errno;
+}

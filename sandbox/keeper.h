@@ -1,0 +1,272 @@
+#pragma once
+/*
+ * The keeper's parts, seen by each other only. Single thread, one loop; whatever comes from a connection, a sandbox, a
+ * template or a sealer is input, and an error in it ends that one object, never the keeper.
+ *
+ *   keeper_main.c      start, loop, idle exit          keeper_conn.c     connections, the request table
+ *   keeper_loop.c      epoll, timers                   keeper_attempt.c  the life of an attempt
+ *   keeper_userns.c    user namespaces, net pools,     keeper_template.c sources, template cache
+ *                      sealers
+ *   keeper_spool.c     output, terminals               keeper_proc.c     starting holdfast-init
+ */
+#include <sys/types.h>
+#include "base/buffer.h"
+#include "base/error.h"
+#include "base/guard.h"
+#include "sandbox/init.h"
+#include "sandbox/limits.h"
+#include "sandbox/plan.h"
+#include "sandbox/protocol.h"
+
+enum {
+	KEEPER_CONNECTIONS_MAX = 16,
+	KEEPER_ATTEMPTS_MAX = 4096,
+	KEEPER_QUEUE_MAX = 8192,       /* messages that wait for one connection; past it the connection ends, and asks again */
+	KEEPER_TEMPLATES_MAX = 16,     /* least recently used goes */
+	KEEPER_NETNS_POOL = 4,         /* network namespaces kept ready in each user namespace */
+	KEEPER_ANSWER_MS = 10000,      /* a template or pool that does not answer for so long is given up */
+	KEEPER_DENIED_REPORTS_MAX = 256, /* of one attempt; then its listener closes */
+	KEEPER_JOBS_MAX = 1024,        /* layer requests at work */
+	KEEPER_COPY = 64 * 1024,
+	KEEPER_ROOT_UID_BASE = 0x7a000000, /* uid 0 inside a root-owned workspace is this plus 16 bits of the state directory outside */
+};
+
+/* ---- loop ---- */
+
+struct loop_source {
+	int fd; /* -1 = not watched */
+	void (*fn)(struct loop_source *s, uint32_t events);
+};
+
+struct loop_timer {
+	struct loop_timer *next;
+	uint64_t due_ns; /* CLOCK_MONOTONIC; 0 = off */
+	void (*fn)(struct loop_timer *t);
+};
+
+struct loop {
+	int epoll;
+	int timerfd;
+	struct loop_timer *timers;
+	uint64_t armed_ns;
+	bool stop;
+};
+
+#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
+
+MUST_CHECK int loop_open(struct loop *l);
+MUST_CHECK int loop_watch(struct loop *l, struct loop_source *s, int fd, uint32_t events,
+			  void (*fn)(struct loop_source *, uint32_t));
+void loop_change(struct loop *l, struct loop_source *s, uint32_t events);
+void loop_unwatch(struct loop *l, struct loop_source *s); /* the descriptor stays open */
+uint64_t loop_now_ns(void);
+void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t due_ns, void (*fn)(struct loop_timer *));
+void loop_timer_off(struct loop *l, struct loop_timer *t);
+/* One event at a time, so that a handler may free any object. */
+MUST_CHECK int loop_run(struct loop *l);
+
+/* ---- objects ---- */
+
+struct keeper;
+
+struct userns {
+	struct userns *next;
+	struct keeper *keeper;
+	uid_t uid; /* as in specs */
+	gid_t gid;
+	uint32_t in_uid, in_gid, out_uid, out_gid; /* inside; on the host */
+	int fd;
+	int pool;          /* socket to its holder, which makes network namespaces */
+	int netns[KEEPER_NETNS_POOL];
+	size_t netns_count, netns_asked;
+	struct loop_source pool_source;
+	int sealer; /* socket, -1 = not running */
+	struct loop_source sealer_source;
+};
+
+struct template {
+	struct template *next;
+	struct userns *userns;
+	struct buffer plan;
+	int sock;
+	uint64_t used; /* keeper's counter */
+};
+
+struct attempt;
+
+struct spool {
+	struct attempt *attempt;
+	int file;
+	uint64_t bytes, dropped;
+	int error;
+	struct loop_source source; /* the pipe's read end, or the terminal's master */
+};
+
+struct attempt {
+	struct attempt *next;
+	struct keeper *keeper;
+	struct sandbox_attempt_id id;
+	enum sandbox_attempt_state state;
+	struct protocol_spec *spec;
+	struct userns *userns;
+	struct buffer plan; /* until it started: failures name strings of it */
+	struct limits *limits;
+	struct loop_timer wall;
+	uint64_t wall_left_ns;     /* while frozen */
+	uint64_t started_ns, disk_checked_ns;
+	int lock;                  /* until pid 1 has it */
+	int main_pidfd, out_fd;
+	int listeners[SANDBOX_LISTENERS_MAX];
+	size_t listener_count;
+	struct loop_source status, pid1, denied;
+	struct spool out[2];
+	struct loop_source relay;  /* interactive client of the terminal */
+	struct buffer to_terminal; /* what it typed and the terminal has not taken */
+	enum sandbox_exit_why killed_why; /* 0 = we did not */
+	char killed_limit[16];
+	bool exit_told, usage_asked;
+	uint32_t denied_reports;
+	bool followed;
+	uint64_t output_told_ns;
+	bool output_pending;
+	struct sandbox_exit exit;
+	struct sandbox_not_started not_started;
+};
+
+struct conn {
+	struct conn *next;
+	struct keeper *keeper;
+	struct loop_source source;
+	enum conn_phase { CONN_NEW = 1, CONN_LOOKING = 2, CONN_SERVED = 4 } phase;
+	uint64_t epoch;
+	struct outgoing *first, **last;
+	size_t queued;
+};
+
+/* A layer request on its way through a sealer. */
+struct job {
+	struct job *next;
+	struct userns *userns;
+	uint64_t id;
+	struct conn *conn; /* NULL: nobody waits for the answer any more, or the keeper asked for itself */
+	uint64_t request;
+	struct attempt *usage_of;
+	bool sent;
+	struct sealer_request q;
+	struct buffer path; /* owns q.path */
+	int base_fd;
+};
+
+struct keeper {
+	struct loop loop;
+	int runtime_fd, helpers_fd, layers_fd, spool_fd, init_fd, sealer_fd, self_pidfd, null_fd;
+	int listen_fd;
+	struct loop_source listen_source;
+	uint64_t epoch, next_job, use_counter;
+	uint32_t idle_ms, root_uid;
+	bool privileged; /* uid 0 of the initial user namespace */
+	bool draining;
+	char boot_id[37];
+	char layers_path[SANDBOX_PATH_MAX + 1], spool_path[SANDBOX_PATH_MAX + 1];
+	struct hidden {
+		char path[SANDBOX_PATH_MAX + 1];
+	} hidden[2]; /* state and runtime folder: never seen inside */
+	struct conn *conns;
+	struct attempt *attempts;
+	size_t attempt_count, live_count;
+	struct userns *usernses;
+	struct template *templates;
+	struct job *jobs;
+	size_t job_count;
+	struct limits_host *limits;
+	struct loop_timer idle, sampler, notices;
+	struct buffer filters[2]; /* plain, and for root-owned workspaces */
+	bool landlock;
+};
+
+/* ---- keeper_proc.c ---- */
+
+/* Starts holdfast-init in a mode, with a socket to it (ours is *ret_sock). */
+MUST_CHECK int proc_start_init(struct keeper *k, const char *mode, int *ret_sock, pid_t *ret_pid, struct error *err);
+/* One message to it: header, plan (inline or as a memfd), descriptors. */
+MUST_CHECK int proc_send(int sock, const struct init_message *m, struct bytes plan, const int *fds, size_t fd_count);
+/* One report from it. Blocking sockets have a receive time-out of KEEPER_ANSWER_MS. -ECONNRESET at the end. */
+MUST_CHECK int proc_receive(int sock, struct init_report *ret, int *fds, size_t *ret_fd_count);
+
+/* ---- keeper_userns.c ---- */
+
+MUST_CHECK int userns_get(struct keeper *k, uid_t uid, gid_t gid, struct userns **ret, struct error *err);
+/* A network namespace with lo up; the pool is refilled behind. */
+MUST_CHECK int userns_take_netns(struct userns *u, int *ret, struct error *err);
+static inline bool userns_is_idmapped(const struct userns *u)
+{
+	return u->in_uid != u->out_uid;
+}
+/* Queues a layer request; job is taken over. The answer goes to job->conn, or to the attempt that asked. */
+void userns_submit(struct keeper *k, struct job *job);
+void userns_retry_jobs(struct keeper *k); /* after an attempt is gone: its layer can be sealed */
+void userns_forget_conn(struct keeper *k, struct conn *c);
+void userns_forget_attempt(struct keeper *k, struct attempt *a);
+void job_free(struct job *j); /* accepts NULL */
+
+/* ---- keeper_template.c ---- */
+
+struct prepared {
+	struct plan_input in;
+	struct plan_seen seen[SANDBOX_MOUNTS_MAX];
+	char *links[SANDBOX_MOUNTS_MAX];
+	char *masks[PLAN_MASKS_MAX];
+	char base_path[SANDBOX_PATH_MAX + 1];
+};
+void prepared_free(struct prepared *p);
+DEFINE_GUARD(struct prepared *, prepared_free)
+/* Looks at every source of a spec. -ESTALE, -ENOENT, -EPERM with what and why. */
+MUST_CHECK int template_prepare(struct keeper *k, struct userns *u, const struct sandbox_spec *s, struct prepared **ret,
+				struct error *err);
+/* The template for it: a cached one or a new one. Borrowed. */
+MUST_CHECK int template_get(struct keeper *k, struct userns *u, const struct prepared *p, struct template **ret,
+			    struct error *err);
+void template_drop(struct keeper *k, struct template *t);
+/* The base folder as a step of that user namespace sees it (idmapped where it is), for the sealer. */
+MUST_CHECK int template_open_base(struct userns *u, int base_fd, struct error *err);
+
+/* ---- keeper_attempt.c ---- */
+
+struct attempt *attempt_find(struct keeper *k, const struct sandbox_attempt_id *id);
+/* Takes s over. Always leaves an attempt in k->attempts: STARTING, or NOT_STARTED and told. */
+void attempt_start(struct keeper *k, struct protocol_spec *s);
+void attempt_kill(struct attempt *a, enum sandbox_exit_why why, const char *limit);
+MUST_CHECK int attempt_freeze(struct attempt *a, bool frozen);
+void attempt_free(struct attempt *a);
+void attempt_tell_again(struct attempt *a); /* to a new connection */
+void attempt_usage(struct attempt *a, const struct sealer_reply *r);
+void attempt_sample_all(struct loop_timer *t);
+bool attempt_uses_layer(struct keeper *k, const char *name); /* its sandbox is not GONE yet */
+
+/* ---- keeper_spool.c ---- */
+
+MUST_CHECK int spool_open(struct keeper *k, struct spool *s, const struct sandbox_attempt_id *id,
+			  enum sandbox_spool_kind kind);
+void spool_close(struct keeper *k, struct spool *s);
+/* Reads what is there now. For a terminal it is also passed on to the interactive client. */
+void spool_drain(struct attempt *a, struct spool *s);
+MUST_CHECK int spool_watch(struct attempt *a, int which, int fd);
+/* The other end of a new relay, for the client. */
+MUST_CHECK int spool_relay(struct attempt *a, int *ret_fd);
+void spool_relay_end(struct attempt *a);
+void spool_notices(struct loop_timer *t);
+
+/* ---- keeper_conn.c ---- */
+
+void conn_accept(struct loop_source *s, uint32_t events);
+void conn_end(struct conn *c);
+/* To the connection that is served, if there is one. fds are duplicated. */
+void conn_event(struct keeper *k, const struct sandbox_event *e, const int *fds, size_t fd_count);
+/* An answer to one request of one connection. */
+void conn_reply(struct conn *c, uint64_t request, const struct sandbox_attempt_id *a, int result, const struct error *err,
+		const int *fds, size_t fd_count);
+void conn_layer_reply(struct conn *c, uint64_t request, const struct sealer_reply *r, const int *fds, size_t fd_count);
+
+/* ---- keeper_main.c ---- */
+
+void keeper_look_idle(struct keeper *k);

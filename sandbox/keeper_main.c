@@ -1,0 +1,218 @@
+/*
+ * holdfast-keeper: makes sandboxes, owns their lives, spools their output, records their exits, and outlives the
+ * supervisor. Started by sandbox_keeper_start (client.c) with 3 runtime folder, 4 state folder, 5 helpers' folder,
+ * 6 a pipe for "ok" or why not. argv[1]: milliseconds without attempt and connection after which it goes.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include "base/failpoint.h"
+#include "base/io.h"
+#include "sandbox/keeper.h"
+#include "sandbox/seccomp.h"
+#include "sandbox/sys.h"
+
+enum { RUNTIME_FD = 3, STATE_FD = 4, HELPERS_FD = 5, READY_FD = 6, INIT_BYTES_MAX = 64 << 20 };
+
+static void on_idle(struct loop_timer *t)
+{
+	container_of(t, struct keeper, idle)->loop.stop = true;
+}
+
+void keeper_look_idle(struct keeper *k)
+{
+	if (k->draining && k->attempt_count == 0) {
+		k->loop.stop = true;
+	} else if (k->attempt_count > 0 || k->conns) {
+		loop_timer_off(&k->loop, &k->idle);
+	} else if (k->idle.due_ns == 0) {
+		loop_timer_set(&k->loop, &k->idle, loop_now_ns() + k->idle_ms * 1000000ULL, on_idle);
+	}
+}
+
+static int folder_path(int fd, char *buf, size_t size, struct error *err)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	ssize_t n = readlink(name, buf, size - 1);
+	if (n < 0 || (size_t)n >= size - 1)
+		return error_set(err, n < 0 ? -errno : -ENAMETOOLONG, "keeper: a folder's path: %s",
+				 n < 0 ? strerror(errno) : "too long");
+	buf[n] = '\0';
+	return 0;
+}
+
+/* One keeper a runtime folder: the lock is held as long as it lives; a socket without it is a dead one's. */
+static int listen_there(struct keeper *k, struct error *err)
+{
+	int lock = openat(k->runtime_fd, PROTOCOL_SOCKET ".lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (lock < 0)
+		return error_set(err, -errno, "keeper: its lock file: %s", strerror(errno));
+	if (flock(lock, LOCK_EX | LOCK_NB) < 0)
+		return error_set(err, -EADDRINUSE, "keeper: another one serves this folder");
+	if (unlinkat(k->runtime_fd, PROTOCOL_SOCKET, 0) < 0 && errno != ENOENT)
+		return error_set(err, -errno, "keeper: its old socket: %s", strerror(errno));
+	k->listen_fd = io_unix_listen_at(k->runtime_fd, PROTOCOL_SOCKET, SOCK_SEQPACKET, 16);
+	if (k->listen_fd < 0)
+		return error_set(err, k->listen_fd, "keeper: its socket: %s", strerror(-k->listen_fd));
+	return 0;
+}
+
+/* Init runs from bytes that nobody can change any more: its /proc/self/exe is no file of the host. */
+static int load_helpers(struct keeper *k, struct error *err)
+{
+	AUTO_BUFFER init = {0};
+
+	init.max = INIT_BYTES_MAX;
+	int r = io_read_file_at(HELPERS_FD, "holdfast-init", INIT_BYTES_MAX, &init);
+	if (r == 0)
+		r = k->init_fd = io_memfd_sealed("init", buffer_bytes(&init), true);
+	if (r < 0)
+		return error_set(err, r, "keeper: holdfast-init: %s; reinstall", strerror(-r));
+	k->sealer_fd = openat(HELPERS_FD, "holdfast-sealer", O_RDONLY | O_CLOEXEC);
+	if (k->sealer_fd < 0)
+		return error_set(err, -errno, "keeper: holdfast-sealer: %s; reinstall", strerror(errno));
+	return 0;
+}
+
+/* Root of a container is an ordinary user here: it owns no file system and can map no owner. */
+static bool is_initial_root(void)
+{
+	unsigned inside, outside, count;
+
+	AUTO_FILE f = fopen("/proc/self/uid_map", "re");
+	return geteuid() == 0 && f && fscanf(f, "%u %u %u", &inside, &outside, &count) == 3 && inside == 0 &&
+	       outside == 0 && count == UINT32_MAX;
+}
+
+static int read_boot_id(struct keeper *k)
+{
+	AUTO_FILE f = fopen("/proc/sys/kernel/random/boot_id", "re");
+
+	return f && fgets(k->boot_id, sizeof(k->boot_id), f) ? 0 : -EIO;
+}
+
+static int open_folders(struct keeper *k, struct error *err)
+{
+	struct stat st;
+
+	k->runtime_fd = RUNTIME_FD;
+	k->helpers_fd = HELPERS_FD;
+	for (int fd = RUNTIME_FD; fd <= READY_FD; fd++)
+		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+			return error_set(err, -errno, "keeper: started without descriptor %d; it is started by holdfast", fd);
+	int r = layers_open(STATE_FD, &k->layers_fd, &k->spool_fd, err);
+	if (r == 0)
+		r = folder_path(k->layers_fd, k->layers_path, sizeof(k->layers_path), err);
+	if (r == 0)
+		r = folder_path(k->spool_fd, k->spool_path, sizeof(k->spool_path), err);
+	if (r == 0)
+		r = folder_path(STATE_FD, k->hidden[0].path, sizeof(k->hidden[0].path), err);
+	if (r == 0)
+		r = folder_path(RUNTIME_FD, k->hidden[1].path, sizeof(k->hidden[1].path), err);
+	if (r < 0)
+		return r;
+	if (fstat(STATE_FD, &st) < 0)
+		return error_set(err, -errno, "keeper: the state folder: %s", strerror(errno));
+	k->root_uid = KEEPER_ROOT_UID_BASE + (uint32_t)(st.st_ino & 0xffff);
+	/* v1 lies in the state directory, all of which is hidden */
+	char *slash = strrchr(k->hidden[0].path, '/');
+	if (slash && slash != k->hidden[0].path && strcmp(slash, "/v1") == 0)
+		*slash = '\0';
+	return 0;
+}
+
+static int prepare(struct keeper *k, struct error *err)
+{
+	char tag[17];
+
+	int r = open_folders(k, err);
+	if (r == 0)
+		r = listen_there(k, err);
+	if (r == 0)
+		r = load_helpers(k, err);
+	if (r < 0)
+		return r;
+	k->self_pidfd = sys_pidfd_open(getpid());
+	k->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (k->self_pidfd < 0 || k->null_fd < 0 || read_boot_id(k) < 0)
+		return error_set(err, -ENOSYS, "keeper: this kernel lacks pidfds, or /dev or /proc is missing");
+	k->privileged = is_initial_root();
+	snprintf(tag, sizeof(tag), "k%x", k->root_uid);
+	r = limits_host_open(tag, &k->limits, err);
+	if (r == 0)
+		r = seccomp_program(SECCOMP_NOTIFY, &k->filters[0], err);
+	if (r == 0)
+		r = seccomp_program(SECCOMP_NOTIFY | SECCOMP_DENY_SETID, &k->filters[1], err);
+	if (r < 0)
+		return r;
+	r = loop_open(&k->loop);
+	if (r == 0)
+		r = fcntl(k->listen_fd, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
+	if (r == 0)
+		r = loop_watch(&k->loop, &k->listen_source, k->listen_fd, EPOLLIN, conn_accept);
+	return r < 0 ? error_set(err, r, "keeper: %s", strerror(-r)) : 0;
+}
+
+static void raise_descriptor_limit(void)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r) == 0) {
+		r.rlim_cur = r.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &r);
+	}
+}
+
+static void say_ready(const struct error *err)
+{
+	char text[ERROR_MSG_MAX + 16] = "ok";
+
+	if (err)
+		snprintf(text, sizeof(text), "%d %s", err->code, err->msg);
+	(void)!io_write_all(READY_FD, text, strlen(text));
+	close(READY_FD);
+}
+
+int main(int argc, char **argv)
+{
+	struct error err = {0};
+
+	if (argc != 2)
+		return EXIT_STATUS_USAGE;
+	pid_t pid = fork();
+	if (pid != 0)
+		return pid < 0 ? 1 : 0; /* the starter waits for this one only */
+	failpoint_init(getenv("HOLDFAST_FAILPOINT"));
+	/* helpers are reaped by the kernel; sandboxes are not its children by signal, and are waited for by pidfd */
+	signal(SIGCHLD, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	umask(0077);
+	if (chdir("/") < 0)
+		return 1;
+	raise_descriptor_limit();
+	prctl(PR_SET_DUMPABLE, 0);
+	struct keeper *k = calloc(1, sizeof(*k));
+	if (!k)
+		return 1;
+	k->idle_ms = (uint32_t)strtoul(argv[1], NULL, 10);
+	int r = prepare(k, &err);
+	say_ready(r < 0 ? &err : NULL);
+	if (r < 0)
+		return 1;
+	keeper_look_idle(k);
+	r = loop_run(&k->loop);
+	(void)unlinkat(k->runtime_fd, PROTOCOL_SOCKET, 0);
+	limits_host_free(k->limits);
+	return r < 0 ? 1 : 0;
+}

@@ -1,0 +1,57 @@
+#pragma once
+/*
+ * Plans: which mounts, in which order, make the sandbox of a spec; what belongs to the template and what to each step.
+ * Pure: the keeper looks at the sources first and gives what it saw (struct plan_seen); init.c follows the result.
+ *
+ * Order: parents before what is below them, so that the deepest target wins. What lies at or below a place that each step
+ * has of its own (/tmp, $HOME, tmpfs, workspace) is mounted by the step: its source waits in the staging folder.
+ */
+#include "base/buffer.h"
+#include "base/error.h"
+#include "sandbox/init.h"
+#include "sandbox/sandbox.h"
+
+enum { PLAN_TMPFS_BYTES = 1 << 30, PLAN_SHM_BYTES = 256 << 20, PLAN_OUT_BYTES = 256 << 20, PLAN_MASKS_MAX = 64 };
+
+enum plan_type { PLAN_MISSING = 0, PLAN_DIR, PLAN_FILE, PLAN_DEVICE, PLAN_SYMLINK, PLAN_OTHER };
+
+/* What the keeper saw at one path of the host, not following a symlink at its end. */
+struct plan_seen {
+	enum plan_type type;
+	uint64_t dev, ino;
+	const char *link; /* SYMLINK: where to */
+};
+
+struct plan_input {
+	const struct sandbox_spec *spec;
+	const struct plan_seen *mounts; /* as spec->mounts; unused for the kinds without a source */
+	const char *base_path, *layers_path, *spool_path; /* in the keeper's mount namespace */
+	struct plan_seen base, layers, spool;
+	struct plan_seen devices[6]; /* of plan_devices */
+	struct plan_seen proc;
+	const char *const *masks;    /* targets that are masked whatever is granted: state and runtime folders */
+	size_t mask_count;
+	uint32_t uid, gid;           /* inside */
+	bool trees_come;             /* root: sources are passed as descriptors */
+	bool idmap;                  /* root-owned workspace: its owner is another uid outside */
+};
+
+extern const char *const plan_devices[6];
+
+/* An encoded struct init_template; two specs with equal bytes share a template. The order of its sources is the order in which
+ * the keeper passes trees. -EINVAL, -E2BIG, -ENOMEM. */
+MUST_CHECK int plan_template(const struct plan_input *in, struct buffer *out, struct error *err);
+
+struct plan_step_input {
+	const struct plan_input *in;
+	struct bytes filter; /* struct sock_filter[]; empty = none */
+	bool filter_notifies;
+	bool own_userns;
+	bool landlock;
+};
+MUST_CHECK int plan_step(const struct plan_step_input *in, struct buffer *out, struct error *err);
+
+/* "overlay", "landlock", … for reports. */
+const char *plan_stage_name(enum init_stage stage);
+/* The string at offset of a plan, or "". */
+const char *plan_string(struct bytes plan, uint32_t offset);
