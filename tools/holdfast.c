@@ -29,6 +29,7 @@ static const struct command {
 	{"pause", cmd_run_verb, "start no further steps of a run"},
 	{"cancel", cmd_run_verb, "end a run"},
 	{"fork", cmd_fork, "a new run from before a step of another"},
+	{"policy", cmd_policy, "check, explain, test and compare policies"},
 	{"trust", cmd_trust, "let a project's own policy file count"},
 	{"daemon", cmd_daemon, "serve in the foreground"},
 };

@@ -80,6 +80,7 @@ PURE_DEPS = {
     r"should_keep_alive)|yaml_(parser_(initialize|delete|parse|set_encoding|set_input_string)|event_delete)",
     "policy_pure": r"idn2_(lookup_u8|to_ascii_8z|to_ascii_lz|check_version|free|strerror)|"
     r"psl_(builtin|is_public_suffix2?|registrable_domain|unregistrable_domain)|"
+    r"u8_casefold|uninorm_nfkc|uc_is_property_default_ignorable_code_point|"
     r"json_(?!load_file|dump_file|loadf|dumpf|load_callback|dump_callback|loadfd|dumpfd)\w+|jsonp_\w+",
     "supervisor_pure": r"json_(?!load_file|dump_file|loadf|dumpf|load_callback|dump_callback|loadfd|dumpfd)\w+",
 }
