@@ -10,15 +10,15 @@
 
 struct workspace {
 	uint64_t dev, ino; /* identity: the lease and every later landing are bound to it */
-	uint32_t uid, gid;
+	uint32_t uid, gid; /* whose the run is: the directory's owner for root's daemon, else the daemon's own user */
 	uint32_t mode;
 	uint64_t fs_magic;   /* statfs(2) f_type */
 	const char *fs_name; /* "ext4", "tmpfs", …, "other" */
 	bool base_ok;        /* ext4, xfs, btrfs, tmpfs, FUSE, overlay */
 };
 
-/* Looks at fd, a directory. -ENOTDIR; -EOPNOTSUPP (exit status SANDBOX) where no overlay can stand on its file system;
- * -EPERM where uid (whose daemon this is) is neither its owner nor root. Nothing is written. */
+/* Looks at fd, a directory, for a daemon of uid. -ENOTDIR; -EOPNOTSUPP (exit status SANDBOX) where no overlay can stand on
+ * its file system. Nothing is written. */
 MUST_CHECK int workspace_open(int fd, uid_t uid, struct workspace *ret, struct error *err);
 /* For a supervisor that starts again: path, as the client gave it, is only believed where it is still the directory of
  * that identity. -ESTALE with the remedy otherwise. Returns the descriptor. */
@@ -31,7 +31,8 @@ struct workspace_abilities {
 };
 /*
  * Tries it, in a hidden folder `.holdfast-land-probe-*` of the directory that is gone when this returns: for runs that may
- * land. *ret is filled also when a flag is missing; -EOPNOTSUPP (exit status SANDBOX) then, with the remedy.
+ * land. *ret is filled also when a flag is missing; -EOPNOTSUPP (exit status SANDBOX) then, with the remedy. -EACCES, -EROFS,
+ * …: nothing can be written there, so nothing can land.
  */
 MUST_CHECK int workspace_probe(int fd, struct workspace_abilities *ret, struct error *err);
 
