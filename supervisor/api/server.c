@@ -12,7 +12,7 @@
 
 enum { READ_PIECE = 64 * 1024, ACCEPTS_A_TURN = 64, CHUNK_HEAD_MAX = 20 };
 
-enum phase { PHASE_IDLE, PHASE_READING, PHASE_HANDLING, PHASE_ANSWERING };
+enum phase { PHASE_IDLE, PHASE_READING, PHASE_HANDLING, PHASE_ANSWERING, PHASE_LINGERING };
 
 struct conn {
 	struct conn *next, *prev; /* in the server's list, the least recently used first */
@@ -121,7 +121,8 @@ static void arm(struct conn *c, int ms)
 static void set_phase(struct conn *c, enum phase phase)
 {
 	static const int timer_ms[] = {
-		[PHASE_IDLE] = API_IDLE_MS, [PHASE_READING] = API_READ_MS, [PHASE_HANDLING] = 0, [PHASE_ANSWERING] = 0};
+		[PHASE_IDLE] = API_IDLE_MS, [PHASE_READING] = API_READ_MS, [PHASE_HANDLING] = 0, [PHASE_ANSWERING] = 0,
+		[PHASE_LINGERING] = API_LINGER_MS};
 
 	c->phase = phase;
 	arm(c, timer_ms[phase]);
@@ -218,11 +219,18 @@ static bool conn_send(struct conn *c)
 	arm(c, 0);
 	if (c->stream)
 		return true;
-	if (c->closing || c->peer_done) {
-		/* What the peer still sends is not read; a reset must not eat our last answer. */
-		shutdown(c->fd, SHUT_WR);
+	if (c->peer_done) {
 		conn_free(c);
 		return false;
+	}
+	if (c->closing) {
+		/* What it still sends is taken and thrown away for a while: it must be able to finish sending, and read why. */
+		shutdown(c->fd, SHUT_WR);
+		buffer_free(&c->in);
+		set_phase(c, PHASE_LINGERING);
+		if (!event_pending(c->read, EV_READ, NULL))
+			event_add(c->read, NULL);
+		return true;
 	}
 	c->hold = 0;
 	set_phase(c, PHASE_IDLE);
@@ -384,47 +392,42 @@ static void conn_head(struct conn *c)
 		conn_refuse(c, status, &err);
 }
 
+/* One event of the parser. Returns it, or a negative errno after the refusal was made ready. */
+static int feed_one(struct conn *c)
+{
+	struct error err = {0};
+	size_t used = 0;
+	int r = http1_feed(c->parser, buffer_bytes(&c->in), &used, &err);
+
+	if (r < 0) {
+		conn_refuse(c, http1_status_for(r), &err);
+		return r;
+	}
+	if (r == HTTP1_BODY) { /* borrowed from what is consumed below */
+		struct bytes piece = http1_body(c->parser);
+
+		c->body.max = API_BODY_MAX;
+		buffer_append(&c->body, piece.data, piece.len);
+	}
+	buffer_consume(&c->in, used);
+	if (r == HTTP1_HEAD)
+		conn_head(c);
+	return r;
+}
+
 /* Feeds what was received, one request at a time. False: freed. */
 static bool conn_feed(struct conn *c)
 {
 	while (c->phase <= PHASE_READING && c->in.len > 0) {
-		struct error err = {0};
-		size_t used = 0;
 		int r;
 
 		if (c->phase == PHASE_IDLE)
 			set_phase(c, PHASE_READING);
-		r = http1_feed(c->parser, buffer_bytes(&c->in), &used, &err);
-		if (r < 0) {
-			conn_refuse(c, http1_status_for(r), &err);
-			return conn_send(c);
-		}
-		buffer_consume(&c->in, used);
-		if (r == HTTP1_HEAD) {
-			conn_head(c);
-		} else if (r == HTTP1_BODY) {
-			struct bytes piece = http1_body(c->parser);
-
-			c->body.max = API_BODY_MAX;
-			buffer_append(&c->body, piece.data, piece.len);
-		} else if (r == HTTP1_NEED_MORE) {
-			continue;
-		}
-		/* A request without a body ends without a further byte. */
-		while (c->phase == PHASE_READING && r != HTTP1_END && r > 0) {
-			r = http1_feed(c->parser, buffer_bytes(&c->in), &used, &err);
-			if (r < 0) {
-				conn_refuse(c, http1_status_for(r), &err);
-				return conn_send(c);
-			}
-			buffer_consume(&c->in, used);
-			if (r == HTTP1_BODY) {
-				struct bytes piece = http1_body(c->parser);
-
-				buffer_append(&c->body, piece.data, piece.len);
-			}
-		}
-		if (c->phase == PHASE_READING && r == HTTP1_END) {
+		/* An event may need no further byte: a request without a body ends right after its head. */
+		do
+			r = feed_one(c);
+		while (r > 0 && r != HTTP1_END && c->phase == PHASE_READING);
+		if (r == HTTP1_END && c->phase == PHASE_READING) {
 			conn_dispatch(c);
 			http1_next(c->parser);
 		}
@@ -436,7 +439,7 @@ static bool conn_feed(struct conn *c)
 
 static void conn_advance(struct conn *c)
 {
-	if (!conn_send(c) || !conn_feed(c))
+	if (!conn_send(c) || !conn_feed(c) || c->phase == PHASE_LINGERING)
 		return;
 	if (c->peer_done) {
 		/* Its side is shut: what was asked for is answered, a stream has no reader any more. */
@@ -465,9 +468,18 @@ static void on_read(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	if (c->phase == PHASE_LINGERING)
+		room = sizeof(piece);
 	n = io_recv_fds(c->fd, piece, room < sizeof(piece) ? room : sizeof(piece), fds, &count);
 	if (n == -EAGAIN)
 		return;
+	if (c->phase == PHASE_LINGERING) {
+		for (size_t i = 0; i < count; i++)
+			close_fd(&fds[i]);
+		if (n <= 0 && n != -EPROTO)
+			conn_free(c);
+		return;
+	}
 	if (n < 0 && n != -EPROTO) {
 		conn_free(c);
 		return;
@@ -553,7 +565,7 @@ static void make_room(struct api_server *s)
 	if (s->conns < API_CONNECTIONS_MAX)
 		return;
 	for (struct conn *c = s->head.next; c != &s->head; c = c->next) {
-		if (c->phase == PHASE_IDLE) {
+		if (c->phase == PHASE_IDLE || c->phase == PHASE_LINGERING) {
 			conn_free(c);
 			return;
 		}
@@ -704,7 +716,7 @@ bool api_server_drain(struct api_server *s)
 	}
 	for (struct conn *c = s->head.next; c != &s->head; c = next) {
 		next = c->next;
-		if (c->phase <= PHASE_READING || c->stream)
+		if (c->phase <= PHASE_READING || c->phase == PHASE_LINGERING || c->stream)
 			conn_free(c);
 	}
 	return s->conns == 0;

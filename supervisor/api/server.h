@@ -10,6 +10,7 @@
  *   HANDLING   the answer comes later (api_server_answer). No timer: the handler has its own.
  *   ANSWERING  bytes of the answer are held back (not durable yet) or on their way. Timer: API_WRITE_MS without progress,
  *              while there is something that may be written.
+ *   LINGERING  its last answer is out and our side is shut: what it still sends is thrown away. Timer: API_LINGER_MS.
  * While a request is handled up to API_PIPELINE_BYTES of later ones are taken in; then the socket is not read. A client that
  * does not read its answers costs its own connection: nothing is made for it beyond API_STREAM_HIGH bytes.
  *
@@ -37,6 +38,7 @@ enum {
 	API_IDLE_MS = 5 * 60 * 1000,
 	API_READ_MS = 15 * 1000,
 	API_WRITE_MS = 30 * 1000,
+	API_LINGER_MS = 1000,
 	API_REMEMBERED = 1024,          /* answers kept by request id, for clients that lost theirs */
 };
 
