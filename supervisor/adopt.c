@@ -1,0 +1,736 @@
+#include "supervisor/adopt.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/cbor.h"
+#include "base/failpoint.h"
+#include "base/io.h"
+#include "supervisor/attempts.h"
+#include "supervisor/runs.h"
+
+enum {
+	LOCK_WAIT_MS = 5000, /* for processes to die with their keeper */
+	KEEPER_WAIT_MS = 5000,
+	GARBAGE_AFTER_MS = 2000,
+};
+
+struct request { /* of which an answer is awaited */
+	struct request *next;
+	uint64_t number;
+	enum { ASKED_SEAL, ASKED_REMOVE, ASKED_PTY } what;
+	struct journal_id run, attempt;
+	char layer[JOURNAL_LAYER_NAME_SIZE];
+	uint64_t ticket;
+};
+
+struct adopt {
+	struct sandbox_client *client;
+	struct event *event;
+	struct event *garbage;
+	struct request *requests;
+	bool lost;     /* the connection ended during a dispatch: to be opened anew */
+	bool draining; /* a dispatch is going on */
+};
+
+static void on_keeper(evutil_socket_t fd, short what, void *arg);
+static void on_garbage(evutil_socket_t fd, short what, void *arg);
+static void on_event(void *arg, const struct sandbox_event *e);
+
+/* ---- the connection ---- */
+
+static void watch(struct daemon *d)
+{
+	struct adopt *a = d->adopt;
+	short poll_events = sandbox_client_poll_events(a->client);
+	short wanted = EV_PERSIST | EV_READ;
+
+	if (poll_events & POLLOUT)
+		wanted |= EV_WRITE;
+	if (a->event && event_get_events(a->event) == wanted)
+		return;
+	if (a->event)
+		event_free(a->event);
+	a->event = event_new(d->loop, sandbox_client_fd(a->client), wanted, on_keeper, d);
+	if (a->event)
+		event_add(a->event, NULL);
+}
+
+static void disconnect(struct adopt *a)
+{
+	if (a->event)
+		event_free(a->event);
+	a->event = NULL;
+	sandbox_client_free(a->client);
+	a->client = NULL;
+}
+
+static int connect_keeper(struct daemon *d, struct error *err)
+{
+	int r = sandbox_client_open(d->paths.runtime_fd, d->epoch, on_event, d, &d->adopt->client, err);
+
+	if (r == 0)
+		watch(d);
+	return r;
+}
+
+/* Connects to the keeper, and starts one where there is none. */
+static int need_keeper(struct daemon *d, struct error *err)
+{
+	struct sandbox_keeper_options o = {.helpers_fd = d->helpers_fd, .runtime_fd = d->paths.runtime_fd, .state_fd = d->v1_fd};
+	struct error first = {0};
+	int r;
+
+	if (d->adopt->client)
+		return 0;
+	r = connect_keeper(d, &first);
+	if (r == -ENOENT || r == -ECONNREFUSED) {
+		r = sandbox_keeper_start(&o, err);
+		if (r == 0 || r == -EADDRINUSE)
+			r = connect_keeper(d, err);
+	} else if (r < 0 && err) {
+		*err = first;
+	}
+	if (r < 0)
+		error_set_exit(err, r, EXIT_STATUS_SANDBOX, "no keeper: %s; run 'holdfast doctor'", strerror(-r));
+	return r;
+}
+
+uint64_t adopt_look(struct daemon *d)
+{
+	AUTO(sandbox_client_free) struct sandbox_client *c = NULL;
+
+	if (sandbox_client_open(d->paths.runtime_fd, 0, on_event, d, &c, NULL) < 0)
+		return 0;
+	return sandbox_client_hello(c)->keeper_epoch;
+}
+
+pid_t adopt_keeper_pid(const struct daemon *d)
+{
+	return d->adopt->client ? sandbox_client_hello(d->adopt->client)->keeper_pid : 0;
+}
+
+static void await(struct daemon *d, const struct request *like)
+{
+	struct request *r = malloc(sizeof(*r));
+
+	if (!r)
+		abort(); /* an answer that nobody waits for would be forgotten: recovery knows better */
+	*r = *like;
+	r->next = d->adopt->requests;
+	d->adopt->requests = r;
+}
+
+static struct request *take_request(struct adopt *a, uint64_t number)
+{
+	for (struct request **at = &a->requests; *at; at = &(*at)->next) {
+		struct request *r = *at;
+
+		if (r->number == number) {
+			*at = r->next;
+			return r;
+		}
+	}
+	return NULL;
+}
+
+/* ---- commands ---- */
+
+static void perform_kill(struct daemon *d, const struct engine_command *c)
+{
+	struct attempt *a = attempts_of(d, &c->attempt_id);
+
+	/* Nobody knows it: it was never asked for, or its end is on its way already. */
+	if (a && d->adopt->client)
+		attempts_kill(d, d->adopt->client, a, c->now);
+}
+
+static void seal_failed(struct daemon *d, const struct journal_id *attempt, int r, const char *why)
+{
+	daemon_check(d, engine_sealed(d->engine, daemon_now(), attempt, r, why, NULL, 0, 0), "sealing failed");
+}
+
+static void perform_seal(struct daemon *d, const struct engine_command *c)
+{
+	struct sealer_request q = {.op = SEALER_SEAL, .name_count = 1};
+	struct request asked = {.what = ASKED_SEAL, .run = c->run, .attempt = c->attempt_id};
+	const struct journal_run *run = journal_state_run(d->rows, &c->run);
+	struct runs_context *ctx;
+	struct error err = {0};
+	int r = need_keeper(d, &err);
+
+	if (r == 0)
+		r = runs_get(d, &c->run, &ctx, &err);
+	if (r == 0)
+		r = runs_workspace(d, ctx, &err);
+	if (r == 0) {
+		memcpy(q.names[0], c->layer, sizeof(q.names[0]));
+		r = sandbox_client_layer(d->adopt->client, &q, (uid_t)run->ws_uid, ctx->gid, ctx->workspace_fd, &asked.number);
+	}
+	if (r < 0) {
+		seal_failed(d, &c->attempt_id, r, err.msg[0] ? err.msg : strerror(-r));
+		return;
+	}
+	memcpy(asked.layer, c->layer, sizeof(asked.layer));
+	await(d, &asked);
+	watch(d);
+}
+
+static void remove_layer(struct daemon *d, const char *layer, uid_t uid, gid_t gid)
+{
+	struct sealer_request q = {.op = SEALER_REMOVE, .name_count = 1};
+	struct request asked = {.what = ASKED_REMOVE};
+	struct error err = {0};
+	int r;
+
+	if (layers_check_name(layer) < 0 || faccessat(d->layers_fd, layer, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+		return;
+	r = need_keeper(d, &err);
+	memcpy(q.names[0], layer, sizeof(q.names[0]));
+	if (r == 0)
+		r = sandbox_client_layer(d->adopt->client, &q, uid, gid, -1, &asked.number);
+	if (r < 0) {
+		daemon_log(d, "layer %s stays until the next start: %s", layer, err.msg[0] ? err.msg : strerror(-r));
+		return;
+	}
+	memcpy(asked.layer, layer, sizeof(q.names[0]));
+	await(d, &asked);
+	watch(d);
+}
+
+static void perform_remove(struct daemon *d, const struct engine_command *c)
+{
+	struct stat st;
+
+	/* Its upper folder tells whose it is: root's runs have several owners. */
+	char upper[JOURNAL_LAYER_NAME_SIZE + 4];
+
+	snprintf(upper, sizeof(upper), "%s/" LAYERS_UPPER, c->layer);
+	if (fstatat(d->layers_fd, upper, &st, AT_SYMLINK_NOFOLLOW) < 0 && fstatat(d->layers_fd, c->layer, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return;
+	remove_layer(d, c->layer, st.st_uid, st.st_gid);
+}
+
+void adopt_kill_now(struct daemon *d, const struct sandbox_attempt_id *id)
+{
+	if (!d->adopt->client)
+		return;
+	if (sandbox_client_kill(d->adopt->client, id, NULL) < 0)
+		daemon_log(d, "the keeper cannot be asked to kill an attempt");
+	watch(d);
+}
+
+void adopt_forget(struct daemon *d, const struct sandbox_attempt_id *id)
+{
+	if (d->adopt->client && sandbox_client_forget(d->adopt->client, id, NULL) < 0)
+		daemon_log(d, "the keeper cannot be asked to forget an attempt");
+	attempts_spool_remove(d, id);
+}
+
+static void perform_forget(struct daemon *d, const struct journal_id *attempt)
+{
+	struct sandbox_attempt_id id;
+	struct attempt *a;
+
+	attempts_id(attempt, &id);
+	adopt_forget(d, &id);
+	a = attempts_find(d, &id);
+	if (a)
+		attempts_drop(d, a);
+}
+
+void adopt_check_next(struct daemon *d, const struct engine_command *cmd, uint32_t index)
+{
+	struct error err = {0};
+
+	if (need_keeper(d, &err) < 0)
+		attempts_not_started(d, cmd, "machine", err.msg, true);
+	else
+		attempts_check_next(d, d->adopt->client, cmd, index);
+	if (d->adopt->client)
+		watch(d);
+}
+
+static void perform_start(struct daemon *d, const struct engine_command *c)
+{
+	struct error err = {0};
+	int r = need_keeper(d, &err);
+
+	if (r < 0)
+		attempts_not_started(d, c, "machine", err.msg, true);
+	else
+		attempts_start(d, d->adopt->client, c);
+	if (d->adopt->client)
+		watch(d);
+}
+
+void adopt_perform(struct daemon *d, const struct engine_command *c)
+{
+	switch (c->kind) {
+	case ENGINE_START_ATTEMPT:
+		perform_start(d, c);
+		break;
+	case ENGINE_KILL_ATTEMPT:
+		perform_kill(d, c);
+		break;
+	case ENGINE_SEAL:
+		perform_seal(d, c);
+		break;
+	case ENGINE_REMOVE_LAYER:
+		perform_remove(d, c);
+		break;
+	case ENGINE_FORGET_ATTEMPT:
+		perform_forget(d, &c->attempt_id);
+		break;
+	case ENGINE_CARD:
+	case ENGINE_PLAN_LANDING:
+	case ENGINE_APPLY_LANDING:
+		break;
+	}
+	if (d->adopt->client)
+		watch(d);
+}
+
+bool adopt_busy(const struct daemon *d)
+{
+	return d->adopt->requests != NULL || attempts_any(d);
+}
+
+/* ---- what the keeper says ---- */
+
+static void on_sealed(struct daemon *d, const struct request *q, const struct sealer_reply *reply)
+{
+	char name[JOURNAL_LAYER_NAME_SIZE + 4];
+	struct digest manifest;
+	struct error err = {0};
+	uint64_t size;
+	AUTO_FD fd = -1;
+	int r;
+
+	if (reply->result < 0) {
+		AUTO_FREE char *why = bytes_dup_str(reply->message);
+
+		seal_failed(d, &q->attempt, reply->result, why && why[0] ? why : strerror(-reply->result));
+		return;
+	}
+	snprintf(name, sizeof(name), "%s/" LAYERS_MANIFEST, q->layer);
+	fd = openat(d->layers_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	r = fd < 0 ? -errno : journal_blob_put_fd(d->journal, fd, MANIFEST_BYTES_MAX, &manifest, &size, &err);
+	if (r < 0) {
+		seal_failed(d, &q->attempt, r, err.msg[0] ? err.msg : "the manifest cannot be read");
+		return;
+	}
+	if (failpoint_hit("adopt.sealed") < 0)
+		return;
+	daemon_check(d, engine_sealed(d->engine, daemon_now(), &q->attempt, 0, NULL, &manifest, reply->entries, reply->bytes),
+		     "sealed");
+}
+
+static void on_reply(struct daemon *d, const struct sandbox_event *e)
+{
+	struct request *q = take_request(d->adopt, e->request);
+	struct api_answer a = {.fd = -1};
+	struct error err = {0};
+
+	if (!q)
+		return;
+	if (e->type == SANDBOX_EVENT_LAYER && q->what == ASKED_SEAL) {
+		on_sealed(d, q, &e->layer);
+	} else if (e->type == SANDBOX_EVENT_LAYER && q->what == ASKED_REMOVE) {
+		if (e->layer.result < 0)
+			daemon_log(d, "layer %s could not be removed: %s", q->layer, strerror(-e->layer.result));
+	} else if (q->what == ASKED_PTY) {
+		if (e->type == SANDBOX_EVENT_REPLY && e->reply.result == 0 && e->fd_count == 1) {
+			a.status = 200;
+			a.json = json_pack("{s:i}", "version", SUPERVISOR_API_VERSION);
+			a.fd = take_fd(&e->fds[0]);
+			a.volatile_ = true;
+		} else {
+			error_set_exit(&err, -ENOTTY, EXIT_STATUS_USAGE, "no terminal: %s; only 'exec -t' has one, while it runs",
+				       e->type == SANDBOX_EVENT_REPLY && e->reply.error.msg[0] ? e->reply.error.msg : "this step runs without");
+			api_answer_error(&a, 409, &err);
+		}
+		api_server_answer(d->api, q->ticket, &a);
+	}
+	free(q);
+}
+
+static void on_event(void *arg, const struct sandbox_event *e)
+{
+	struct daemon *d = arg;
+	struct attempt *a = NULL;
+
+	if (!d->adopt)
+		return;
+	a = attempts_find(d, &e->attempt);
+	switch (e->type) {
+	case SANDBOX_EVENT_STARTED:
+		if (a)
+			attempts_on_started(d, a);
+		break;
+	case SANDBOX_EVENT_NOT_STARTED:
+		if (a)
+			attempts_on_not_started(d, a, &e->not_started);
+		break;
+	case SANDBOX_EVENT_EXITED:
+		if (a)
+			attempts_on_exited(d, a, &e->exit);
+		break;
+	case SANDBOX_EVENT_GONE:
+		if (a)
+			attempts_on_gone(d, a, e->fd_count > 0 ? e->fds[0] : -1);
+		break;
+	case SANDBOX_EVENT_OUTPUT:
+		break;
+	case SANDBOX_EVENT_REPLY:
+	case SANDBOX_EVENT_LAYER:
+		on_reply(d, e);
+		break;
+	case SANDBOX_EVENT_CONNECTION_LOST:
+		d->adopt->lost = true;
+		break;
+	}
+	if (d->api)
+		api_server_kick(d->api);
+}
+
+/* ---- losing and finding ---- */
+
+/* Their keeper is gone: its sandboxes die with it. Their locks say when. */
+static void wait_for_locks(struct daemon *d)
+{
+	struct timespec pause = {.tv_nsec = 5 * 1000 * 1000};
+
+	for (int waited = 0; waited < LOCK_WAIT_MS && attempts_locked(d); waited += 5)
+		nanosleep(&pause, NULL);
+	/* Processes outlive the lock by some 50 us (SANDBOX.md). */
+	nanosleep(&pause, NULL);
+}
+
+/* Seals and removals that were on their way are asked for again; they are idempotent. */
+static void ask_again(struct daemon *d)
+{
+	struct request *old = take_ptr(d->adopt->requests);
+
+	while (old) {
+		struct request *q = old;
+		struct engine_command c = {.kind = ENGINE_SEAL, .run = q->run, .attempt_id = q->attempt};
+		struct api_answer a = {.fd = -1};
+		struct error err = {0};
+
+		old = q->next;
+		memcpy(c.layer, q->layer, sizeof(c.layer));
+		if (q->what == ASKED_PTY) {
+			error_set(&err, -EAGAIN, "the keeper was lost: the terminal is gone with it; start the command again");
+			api_answer_error(&a, 503, &err);
+			api_server_answer(d->api, q->ticket, &a);
+		} else if (q->what == ASKED_REMOVE) {
+			perform_remove(d, &c);
+		} else {
+			perform_seal(d, &c);
+		}
+		free(q);
+	}
+}
+
+static void on_lost(struct daemon *d)
+{
+	struct error err = {0};
+	int r;
+
+	d->adopt->lost = false;
+	disconnect(d->adopt);
+	r = connect_keeper(d, &err);
+	if (r < 0 && r != -ENOENT && r != -ECONNREFUSED) {
+		/* It lives and does not want us: a newer supervisor has taken over (epoch fence). */
+		daemon_log(d, "the keeper was taken over: %s", err.msg);
+		daemon_stop(d);
+		return;
+	}
+	if (r < 0) {
+		daemon_log(d, "the keeper is gone: its attempts are lost");
+		wait_for_locks(d);
+	}
+	attempts_after_loss(d, r == 0 ? sandbox_client_hello(d->adopt->client) : NULL);
+	ask_again(d);
+}
+
+static void on_keeper(evutil_socket_t fd, short what, void *arg)
+{
+	struct daemon *d = arg;
+
+	(void)fd;
+	(void)what;
+	if (sandbox_client_dispatch(d->adopt->client) < 0)
+		d->adopt->lost = true;
+	if (d->adopt->lost)
+		on_lost(d);
+	else
+		watch(d);
+	daemon_settle(d);
+}
+
+static struct engine_found *gather(struct daemon *d, size_t *ret_count)
+{
+	const struct sandbox_hello *h = d->adopt->client ? sandbox_client_hello(d->adopt->client) : NULL;
+	struct engine_found *found = calloc(h ? h->found_count + 1 : 1, sizeof(*found));
+
+	*ret_count = 0;
+	for (size_t i = 0; found && h && i < h->found_count; i++) {
+		struct engine_found *f = &found[*ret_count];
+
+		memcpy(f->attempt.b, h->found[i].attempt.b, sizeof(f->attempt.b));
+		f->live = h->found[i].state <= SANDBOX_ATTEMPT_FROZEN;
+		if (attempts_adopt(d, &h->found[i].attempt)) {
+			(*ret_count)++;
+		} else { /* a check of an earlier supervisor, or what the journal lost with its unsynced tail */
+			(void)!sandbox_client_kill(d->adopt->client, &h->found[i].attempt, NULL);
+			attempts_disown(d, &h->found[i].attempt);
+		}
+	}
+	return found;
+}
+
+int adopt_recover(struct daemon *d, bool start, struct error *err)
+{
+	struct timeval soon = {.tv_sec = GARBAGE_AFTER_MS / 1000};
+	struct engine_found *found;
+	struct error quiet = {0};
+	size_t count;
+	int r = connect_keeper(d, &quiet);
+
+	if (r < 0 && r != -ENOENT && r != -ECONNREFUSED) {
+		*err = quiet;
+		return r;
+	}
+	if (r < 0)
+		wait_for_locks(d);
+	found = gather(d, &count);
+	if (!found)
+		return error_nomem(err);
+	r = engine_recover(d->engine, daemon_now(), found, count, start, err);
+	free(found);
+	if (d->adopt->client)
+		watch(d);
+	event_add(d->adopt->garbage, &soon);
+	return r;
+}
+
+/* ---- layers that the journal does not know ---- */
+
+struct garbage {
+	char (*names)[JOURNAL_LAYER_NAME_SIZE];
+	size_t count;
+};
+
+static int note_layer(void *arg, const char *name, bool sealed)
+{
+	struct garbage *g = arg;
+	void *more = realloc(g->names, (g->count + 1) * sizeof(*g->names));
+
+	(void)sealed;
+	if (!more)
+		return -ENOMEM;
+	g->names = more;
+	memcpy(g->names[g->count], name, strlen(name) + 1);
+	g->count++;
+	return 0;
+}
+
+static void strike(struct garbage *g, const char *name)
+{
+	for (size_t i = 0; i < g->count; i++)
+		if (strcmp(g->names[i], name) == 0)
+			memcpy(g->names[i], g->names[--g->count], sizeof(g->names[0]));
+}
+
+static int strike_run(const struct journal_run *run, void *arg)
+{
+	for (uint32_t i = 0; i < run->step_count; i++) {
+		const struct journal_step *s = run->steps[i];
+
+		strike(arg, s->layer);
+		for (uint32_t k = 0; k < s->attempt_count; k++)
+			strike(arg, s->attempts[k].layer);
+	}
+	return 0;
+}
+
+/* Rows of ended runs are read only while some name is unexplained. */
+static int strike_ended(struct daemon *d, struct garbage *g)
+{
+	enum { RUNS_MAX = 100000 };
+	AUTO_FREE struct journal_id *ids = calloc(RUNS_MAX, sizeof(*ids));
+	int n = ids ? journal_list_runs(d->journal, RUNS_MAX, ids) : -ENOMEM;
+
+	for (int i = 0; i < n && g->count > 0; i++) {
+		const struct journal_run *run = journal_state_run(d->rows, &ids[i]);
+
+		if (!run && journal_load_run(d->journal, &ids[i], NULL) == 0)
+			run = journal_state_run(d->rows, &ids[i]);
+		if (!run)
+			return -EIO; /* then every name may be its own */
+		(void)!strike_run(run, g);
+	}
+	return n < 0 || n == RUNS_MAX ? -E2BIG : 0;
+}
+
+static void on_garbage(evutil_socket_t fd, short what, void *arg)
+{
+	struct daemon *d = arg;
+	struct garbage g = {0};
+
+	(void)fd;
+	(void)what;
+	if (layers_each(d->layers_fd, note_layer, &g, NULL) == 0) {
+		(void)!journal_state_each_run(d->rows, strike_run, &g);
+		if (g.count > 0 && strike_ended(d, &g) < 0)
+			g.count = 0;
+		for (size_t i = 0; i < g.count; i++) {
+			struct engine_command c = {.kind = ENGINE_REMOVE_LAYER};
+
+			memcpy(c.layer, g.names[i], sizeof(c.layer));
+			perform_remove(d, &c);
+		}
+	}
+	free(g.names);
+	daemon_settle(d);
+}
+
+void adopt_collect(struct daemon *d)
+{
+	struct timeval now = {0};
+
+	event_add(d->adopt->garbage, &now);
+}
+
+/* ---- for the API ---- */
+
+static int no_attempt(struct error *err)
+{
+	return error_set_exit(err, -ESRCH, EXIT_STATUS_CONFLICT, "it does not run: the step has no live attempt");
+}
+
+int adopt_signal(struct daemon *d, const struct journal_id *attempt, int sig, struct error *err)
+{
+	struct attempt *a = attempts_of(d, attempt);
+	int r;
+
+	if (!a || !d->adopt->client || !a->live)
+		return no_attempt(err);
+	r = sandbox_client_signal(d->adopt->client, &a->id, sig, NULL);
+	watch(d);
+	return r < 0 ? error_set(err, r, "the signal was not sent: %s", strerror(-r)) : 0;
+}
+
+int adopt_resize(struct daemon *d, const struct journal_id *attempt, uint16_t rows, uint16_t cols, struct error *err)
+{
+	struct attempt *a = attempts_of(d, attempt);
+	int r;
+
+	if (!a || !d->adopt->client)
+		return no_attempt(err);
+	r = sandbox_client_resize(d->adopt->client, &a->id, rows, cols, NULL);
+	watch(d);
+	return r < 0 ? error_set(err, r, "the terminal was not resized: %s", strerror(-r)) : 0;
+}
+
+int adopt_pty(struct daemon *d, const struct journal_id *attempt, uint64_t ticket, struct error *err)
+{
+	struct attempt *a = attempts_of(d, attempt);
+	struct request asked = {.what = ASKED_PTY, .attempt = *attempt, .ticket = ticket};
+	int r;
+
+	if (!a || !d->adopt->client)
+		return no_attempt(err);
+	r = sandbox_client_pty(d->adopt->client, &a->id, &asked.number);
+	if (r < 0)
+		return error_set(err, r, "the terminal was not asked for: %s", strerror(-r));
+	await(d, &asked);
+	watch(d);
+	return 0;
+}
+
+void adopt_follow(struct daemon *d, const struct journal_id *attempt, bool on)
+{
+	struct attempt *a = attempts_of(d, attempt);
+
+	if (!a || !d->adopt->client)
+		return;
+	a->followers += on ? 1 : -1;
+	if ((a->followers == 1 && on) || (a->followers == 0 && !on)) {
+		if (sandbox_client_follow(d->adopt->client, &a->id, on, NULL) < 0)
+			daemon_log(d, "the keeper does not tell of output");
+		watch(d);
+	}
+}
+
+int adopt_spool_open(struct daemon *d, const struct journal_id *attempt, bool err_stream)
+{
+	char name[SANDBOX_SPOOL_NAME_SIZE];
+	struct sandbox_attempt_id id;
+	int fd;
+
+	attempts_id(attempt, &id);
+	sandbox_spool_name(&id, err_stream ? SANDBOX_SPOOL_STDERR : SANDBOX_SPOOL_STDOUT, name);
+	fd = openat(d->spool_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+bool adopt_live(const struct daemon *d, const struct journal_id *attempt)
+{
+	const struct attempt *a = attempts_of(d, attempt);
+
+	return a && !a->exited;
+}
+
+int adopt_diff(struct daemon *d, const struct journal_id *run, const char *const *argv, int dest_fd, const char *dest_name,
+	       struct buffer *note, uint64_t ticket, struct error *err)
+{
+	int r = need_keeper(d, err);
+
+	if (r == 0)
+		r = attempts_start_tool(d, d->adopt->client, run, argv, dest_fd, dest_name, note, ticket, err);
+	if (d->adopt->client)
+		watch(d);
+	return r;
+}
+
+int adopt_new(struct daemon *d, struct adopt **ret, struct error *err)
+{
+	struct adopt *a = calloc(1, sizeof(*a));
+
+	if (!a)
+		return error_nomem(err);
+	a->garbage = event_new(d->loop, -1, 0, on_garbage, d);
+	if (!a->garbage) {
+		free(a);
+		return error_nomem(err);
+	}
+	*ret = a;
+	return 0;
+}
+
+void adopt_stop(struct daemon *d)
+{
+	disconnect(d->adopt);
+	event_del(d->adopt->garbage);
+}
+
+void adopt_free(struct adopt *a)
+{
+	if (!a)
+		return;
+	disconnect(a);
+	if (a->garbage)
+		event_free(a->garbage);
+	while (a->requests) {
+		struct request *q = a->requests;
+
+		a->requests = q->next;
+		free(q);
+	}
+	free(a);
+}

@@ -1,0 +1,658 @@
+#include "supervisor/api/routes.h"
+
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "supervisor/adopt.h"
+#include "supervisor/api/streams.h"
+#include "supervisor/api/views.h"
+#include "supervisor/create.h"
+#include "supervisor/diffs.h"
+#include "supervisor/runs.h"
+#include "supervisor/status.h"
+
+enum { RUNS_SHOWN_MAX = 10000, PROBLEMS_MAX = 200, EXPORT_MAX = 1 << 30, VOTE_TEXT_MAX = 4096 };
+
+struct call { /* one request on its way through a row */
+	struct daemon *d;
+	struct api_request *q;
+	struct api_answer *a;
+	const struct journal_run *run;   /* rows of segments[2], where the row wants a run */
+	const struct journal_step *step; /* of segments[4], where it wants a step */
+	struct error err;
+};
+
+static int answer(struct call *c, int status, json_t *o)
+{
+	c->a->status = status;
+	c->a->json = o;
+	return o ? 0 : -ENOMEM;
+}
+
+static int ok(struct call *c)
+{
+	return answer(c, 200, json_pack("{s:i, s:b}", "version", SUPERVISOR_API_VERSION, "ok", 1));
+}
+
+static int wrong(struct call *c, const char *what)
+{
+	return error_set_exit(&c->err, -EINVAL, EXIT_STATUS_USAGE, "bad request: %s; see supervisor.h", what);
+}
+
+static const char *text(const struct call *c, const char *key)
+{
+	return json_string_value(json_object_get(c->q->body, key));
+}
+
+static bool asked(const struct call *c, const char *key)
+{
+	const char *v = api_request_query(c->q, key);
+
+	return v && strcmp(v, "0") != 0;
+}
+
+static int number(struct call *c, const char *key, uint64_t otherwise, uint64_t *ret)
+{
+	const char *v = api_request_query(c->q, key);
+	char *end;
+
+	*ret = otherwise;
+	if (!v)
+		return 0;
+	errno = 0;
+	*ret = strtoull(v, &end, 10);
+	return v[0] < '0' || v[0] > '9' || *end || errno ? wrong(c, "a number was expected in the query") : 0;
+}
+
+/* ---- daemon ---- */
+
+static int get_daemon(struct call *c)
+{
+	struct daemon *d = c->d;
+
+	return answer(c, 200,
+		      json_pack("{s:i, s:i, s:I, s:i, s:s, s:b, s:I, s:i}", "version", SUPERVISOR_API_VERSION, "pid", (int)getpid(), "epoch",
+				(json_int_t)d->epoch, "keeper", (int)adopt_keeper_pid(d), "program", HOLDFAST_VERSION, "embedded",
+				d->options.embedded, "idle_in_ms", (json_int_t)daemon_idle_in_ms(d), "clients",
+				(int)api_server_connections(d->api)));
+}
+
+static int post_stop(struct call *c)
+{
+	daemon_stop(c->d);
+	return ok(c);
+}
+
+/* ---- runs ---- */
+
+static int post_runs(struct call *c)
+{
+	const struct journal_run *run;
+	struct journal_id id;
+	bool attached;
+	json_t *o;
+	int r;
+
+	if (!c->q->body)
+		return wrong(c, "the body is missing");
+	r = create_run(c->d, c->q, &id, &attached, &c->err);
+	if (r < 0)
+		return r;
+	run = journal_state_run(c->d->rows, &id);
+	o = json_pack("{s:i, s:o, s:o, s:b}", "version", SUPERVISOR_API_VERSION, "run", views_id(&id), "name",
+		      run && run->name ? api_json_text(bytes_str(run->name)) : json_null(), "attached", attached);
+	return answer(c, attached ? 200 : 201, o);
+}
+
+struct rollup {
+	struct daemon *d;
+	json_t *runs;
+};
+
+static int add_run(const struct journal_run *run, void *arg)
+{
+	struct rollup *x = arg;
+
+	json_array_append_new(x->runs, views_summary(x->d, run));
+	return 0;
+}
+
+static int add_all_runs(struct call *c, struct rollup *x)
+{
+	AUTO_FREE struct journal_id *ids = calloc(RUNS_SHOWN_MAX, sizeof(*ids));
+	int n = ids ? journal_list_runs(c->d->journal, RUNS_SHOWN_MAX, ids) : -ENOMEM;
+
+	for (int i = 0; i < n; i++) {
+		const struct journal_run *run = journal_state_run(c->d->rows, &ids[i]);
+
+		if (!run && journal_load_run(c->d->journal, &ids[i], NULL) == 0)
+			run = journal_state_run(c->d->rows, &ids[i]);
+		if (run)
+			add_run(run, x);
+	}
+	return n < 0 ? n : 0;
+}
+
+static json_t *queue_of(struct daemon *d)
+{
+	const struct journal_approval **items = NULL;
+	json_t *list = json_array();
+	size_t count = 0;
+
+	if (status_queue(d->rows, &items, &count) == 0)
+		for (size_t i = 0; i < count; i++)
+			json_array_append_new(list, views_approval(d, items[i], false));
+	free(items);
+	return list;
+}
+
+static int get_runs(struct call *c)
+{
+	struct rollup x = {c->d, json_array()};
+	int r = asked(c, "all") ? add_all_runs(c, &x) : journal_state_each_run(c->d->rows, add_run, &x);
+
+	if (r < 0) {
+		json_decref(x.runs);
+		return r;
+	}
+	return answer(c, 200,
+		      json_pack("{s:i, s:o, s:o, s:[]}", "version", SUPERVISOR_API_VERSION, "runs", x.runs, "needs_person", queue_of(c->d), "in_doubt"));
+}
+
+static int get_run(struct call *c)
+{
+	return answer(c, 200, views_status(c->d, c->run));
+}
+
+static int stream(struct call *c, struct api_stream *s, const char *type)
+{
+	c->a->status = 200;
+	c->a->type = type;
+	c->a->stream = s;
+	return s ? 0 : -ENOMEM;
+}
+
+static int get_events(struct call *c)
+{
+	uint64_t from;
+	int r = number(c, "from", 1, &from);
+
+	return r < 0 ? r : stream(c, streams_events(c->d, &c->run->id, from, asked(c, "follow")), "application/x-ndjson");
+}
+
+typedef int verb_fn(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t uid, struct error *err);
+
+static int verb(struct call *c, verb_fn *fn)
+{
+	struct journal_id id = c->run->id;
+	int fd = api_request_fd(c->q, "workspace");
+	struct runs_context *ctx;
+	int r = 0;
+
+	if (fd >= 0) {
+		r = runs_get(c->d, &id, &ctx, &c->err);
+		if (r == 0)
+			r = runs_give_workspace(c->d, ctx, fd, &c->err);
+	}
+	if (r == 0)
+		r = fn(c->d->engine, daemon_now(), &id, c->q->uid, &c->err);
+	c->d->need_sync = true;
+	return r < 0 ? r : ok(c);
+}
+
+static int post_resume(struct call *c)
+{
+	return verb(c, engine_run_resume);
+}
+
+static int post_pause(struct call *c)
+{
+	return verb(c, engine_run_pause);
+}
+
+static int post_land(struct call *c)
+{
+	return verb(c, engine_run_land);
+}
+
+static int post_undo(struct call *c)
+{
+	return verb(c, engine_run_undo);
+}
+
+static int post_end(struct call *c)
+{
+	return verb(c, engine_run_end);
+}
+
+static int post_cancel(struct call *c)
+{
+	struct journal_id id = c->run->id;
+	int r = engine_run_cancel(c->d->engine, daemon_now(), &id, c->q->uid, json_is_true(json_object_get(c->q->body, "kill")), &c->err);
+
+	c->d->need_sync = true;
+	return r < 0 ? r : ok(c);
+}
+
+static int post_fork(struct call *c)
+{
+	const char *at = text(c, "at");
+	struct journal_id id;
+	int r;
+
+	if (!at)
+		return wrong(c, "'at' names the step to fork at");
+	r = create_fork(c->d, c->q, c->run, at, &id, &c->err);
+	return r < 0 ? r : answer(c, 201, json_pack("{s:i, s:o}", "version", SUPERVISOR_API_VERSION, "run", views_id(&id)));
+}
+
+static int get_diff(struct call *c)
+{
+	const char *step = api_request_query(c->q, "step");
+	const struct journal_step *s = step ? runs_step(c->run, step) : NULL;
+
+	if (step && !s)
+		return error_set_exit(&c->err, -ENOENT, EXIT_STATUS_USAGE, "no step %s in this run; see 'holdfast status'", step);
+	return diffs_answer(c->d, c->run, s, asked(c, "stat"), c->q->ticket, c->a, &c->err);
+}
+
+/* ---- steps ---- */
+
+static int post_steps(struct call *c)
+{
+	AUTO(plan_step_free) struct plan_step *spec = NULL;
+	struct journal_id id = c->run->id;
+	bool reused = false;
+	uint32_t step;
+	int r = create_step(c->d, c->q, &spec, &c->err);
+
+	if (r == 0)
+		r = engine_step_declare(c->d->engine, daemon_now(), &id, c->q->uid, spec, &step, &reused, &c->err);
+	c->d->need_sync = true;
+	if (r < 0)
+		return r;
+	return answer(c, reused ? 200 : 201,
+		      json_pack("{s:i, s:s, s:i, s:b}", "version", SUPERVISOR_API_VERSION, "step", spec->name, "index", (int)step, "reused", reused));
+}
+
+static int get_step(struct call *c)
+{
+	return answer(c, 200, views_step(c->d, c->run, c->step));
+}
+
+static int get_output(struct call *c)
+{
+	const char *which = api_request_query(c->q, "stream");
+	bool err_stream = which && strcmp(which, "err") == 0;
+	uint64_t from;
+	int r = number(c, "from", 0, &from);
+
+	if (r == 0 && which && !err_stream && strcmp(which, "out") != 0)
+		r = wrong(c, "stream is out or err");
+	return r < 0 ? r
+		     : stream(c, streams_output(c->d, &c->run->id, c->step->index, err_stream, from, asked(c, "follow")), "application/octet-stream");
+}
+
+static int last_attempt(struct call *c, struct journal_id *ret)
+{
+	if (c->step->attempt_count == 0)
+		return error_set_exit(&c->err, -ESRCH, EXIT_STATUS_CONFLICT, "it does not run: the step has no attempt yet");
+	*ret = c->step->attempts[c->step->attempt_count - 1].id;
+	return 0;
+}
+
+static int get_tty(struct call *c)
+{
+	struct journal_id attempt;
+	int r = last_attempt(c, &attempt);
+
+	if (r == 0)
+		r = adopt_pty(c->d, &attempt, c->q->ticket, &c->err);
+	c->a->later = r == 0;
+	return r;
+}
+
+static int post_resize(struct call *c)
+{
+	json_int_t rows = json_integer_value(json_object_get(c->q->body, "rows")), cols = json_integer_value(json_object_get(c->q->body, "cols"));
+	struct journal_id attempt;
+	int r = last_attempt(c, &attempt);
+
+	if (rows < 1 || rows > UINT16_MAX || cols < 1 || cols > UINT16_MAX)
+		return wrong(c, "rows and cols are numbers of a terminal");
+	if (r == 0)
+		r = adopt_resize(c->d, &attempt, (uint16_t)rows, (uint16_t)cols, &c->err);
+	return r < 0 ? r : ok(c);
+}
+
+static int post_signal(struct call *c)
+{
+	json_int_t sig = json_integer_value(json_object_get(c->q->body, "signal"));
+	struct journal_id attempt;
+	int r = last_attempt(c, &attempt);
+
+	if (sig < 1 || sig > 64)
+		return wrong(c, "signal is a number from 1 to 64");
+	if (r == 0)
+		r = adopt_signal(c->d, &attempt, (int)sig, &c->err);
+	return r < 0 ? r : ok(c);
+}
+
+/* ---- the queue ---- */
+
+static int get_approvals(struct call *c)
+{
+	return answer(c, 200, json_pack("{s:i, s:o}", "version", SUPERVISOR_API_VERSION, "approvals", queue_of(c->d)));
+}
+
+struct search {
+	const char *prefix;
+	const struct journal_approval *found;
+	int count;
+};
+
+static int match_approval(const struct journal_approval *a, void *arg)
+{
+	struct search *s = arg;
+	char id[JOURNAL_ID_TEXT_SIZE];
+
+	if (strncmp(journal_id_text(&a->id, id), s->prefix, strlen(s->prefix)) == 0) {
+		s->found = a;
+		s->count++;
+	}
+	return 0;
+}
+
+static int find_approval(struct call *c, const struct journal_approval **ret)
+{
+	struct search s = {.prefix = c->q->segments[2]};
+
+	(void)!journal_state_each_approval(c->d->rows, match_approval, &s);
+	if (s.count == 1) {
+		*ret = s.found;
+		return 0;
+	}
+	if (s.count > 1)
+		return error_set_exit(&c->err, -ENOTUNIQ, EXIT_STATUS_USAGE, "%s names several items; give more digits", s.prefix);
+	return error_set_exit(&c->err, -ENOENT, EXIT_STATUS_USAGE, "no item %s in the queue; see 'holdfast queue'", s.prefix);
+}
+
+static int get_approval(struct call *c)
+{
+	const struct journal_approval *a;
+	int r = find_approval(c, &a);
+
+	return r < 0 ? r : answer(c, 200, views_approval(c->d, a, true));
+}
+
+static int keep_vote_file(struct call *c, struct digest *ret)
+{
+	int fd = api_request_fd(c->q, "file");
+	uint64_t size;
+
+	*ret = (struct digest){0};
+	return fd < 0 ? 0 : journal_blob_put_fd(c->d->journal, fd, JOURNAL_BLOB_MAX, ret, &size, &c->err);
+}
+
+static int post_vote(struct call *c)
+{
+	const char *decision = text(c, "decision"), *card = text(c, "card_digest"), *path = text(c, "path");
+	struct engine_vote v = {.choice = text(c, "choice"), .reason = text(c, "reason"), .auth = "peercred", .uid = c->q->uid};
+	const struct journal_approval *a;
+	char principal[24];
+	int r = find_approval(c, &a);
+
+	if (r < 0)
+		return r;
+	if (!decision || (strcmp(decision, "approve") != 0 && strcmp(decision, "deny") != 0))
+		return wrong(c, "decision is approve or deny");
+	if (!card || digest_from_hex(bytes_str(card), &v.card) < 0)
+		return wrong(c, "card_digest names the card that was shown");
+	if ((v.reason && strlen(v.reason) > VOTE_TEXT_MAX) || (v.choice && strlen(v.choice) > VOTE_TEXT_MAX))
+		return wrong(c, "the reason is too long");
+	snprintf(principal, sizeof(principal), "uid:%u", c->q->uid);
+	v.approval = a->id;
+	v.principal = principal;
+	v.decision = decision[0] == 'a' ? JOURNAL_DECISION_APPROVE : JOURNAL_DECISION_DENY;
+	v.path = bytes_str(path ? path : "");
+	r = keep_vote_file(c, &v.file);
+	if (r == 0)
+		r = engine_vote(c->d->engine, daemon_now(), &v, &c->err);
+	c->d->need_sync = true;
+	if (r < 0)
+		return r;
+	a = journal_state_approval(c->d->rows, &v.approval);
+	return a ? answer(c, 200, views_approval(c->d, a, true)) : ok(c);
+}
+
+/* ---- trust ---- */
+
+static int post_trust(struct call *c)
+{
+	const char *path = text(c, "path"), *hex = text(c, "digest");
+	struct journal_record r = {.type = JOURNAL_TRUST_PINNED, .step = JOURNAL_NO_STEP, .actor = JOURNAL_ACTOR_PERSON, .actor_uid = c->q->uid};
+	struct digest digest;
+
+	if (!path || !policy_path_clean(bytes_str(path)) || !hex || digest_from_hex(bytes_str(hex), &digest) < 0)
+		return wrong(c, "trust needs an absolute path and a digest");
+	JOURNAL_SET(&r.p, path, bytes_str(path));
+	JOURNAL_SET(&r.p, digest, digest);
+	journal_append(c->d->journal, &r, NULL);
+	c->d->need_sync = true;
+	return ok(c);
+}
+
+static int get_trust(struct call *c)
+{
+	const char *path = api_request_query(c->q, "path");
+	const struct journal_trust *t = path ? journal_state_trust(c->d->rows, path) : NULL;
+
+	if (!path)
+		return wrong(c, "path is missing");
+	return answer(c, 200,
+		      json_pack("{s:i, s:s, s:o, s:o}", "version", SUPERVISOR_API_VERSION, "path", path, "digest",
+				t ? views_digest(&t->digest) : json_null(), "at", t ? views_time(t->at_ns) : json_null()));
+}
+
+/* ---- the journal ---- */
+
+static void add_problem(const char *line, void *arg)
+{
+	if (json_array_size(arg) < PROBLEMS_MAX)
+		json_array_append_new(arg, api_json_text(bytes_str(line)));
+}
+
+static int report(struct call *c, const struct journal_report *r, json_t *problems)
+{
+	return answer(c, 200,
+		      json_pack("{s:i, s:I, s:I, s:I, s:I, s:o}", "version", SUPERVISOR_API_VERSION, "events", (json_int_t)r->events, "runs",
+				(json_int_t)r->runs, "blobs", (json_int_t)r->blobs, "problems", (json_int_t)r->problems, "findings", problems));
+}
+
+/* What is looked at must be all that there is: the committer is waited for. */
+static int catch_up(struct call *c)
+{
+	journal_flush(c->d->journal, true);
+	return journal_wait_durable(c->d->journal, journal_last_lsn(c->d->journal));
+}
+
+static int get_verify(struct call *c)
+{
+	struct journal_report rep = {0};
+	json_t *problems = json_array();
+	int r = catch_up(c);
+
+	if (r == 0)
+		r = journal_verify(c->d->journal, add_problem, problems, &rep, &c->err);
+	if (r < 0) {
+		json_decref(problems);
+		return r;
+	}
+	return report(c, &rep, problems);
+}
+
+static int get_fsck(struct call *c)
+{
+	struct journal_report rep = {0};
+	json_t *problems = json_array();
+	int r = catch_up(c);
+
+	if (r == 0)
+		r = journal_fsck(c->d->journal, false, add_problem, problems, &rep, &c->err);
+	if (r < 0) {
+		json_decref(problems);
+		return r;
+	}
+	return report(c, &rep, problems);
+}
+
+static int get_export(struct call *c)
+{
+	const char *name = api_request_query(c->q, "run");
+	const struct journal_run *run = NULL;
+	AUTO_FD fd = memfd_create("export", MFD_CLOEXEC);
+	int r = fd < 0 ? -errno : catch_up(c);
+
+	if (r == 0 && name)
+		r = runs_find(c->d, name, &run, &c->err);
+	if (r == 0)
+		r = journal_export(c->d->journal, run ? &run->id : NULL, fd, &c->err);
+	if (r < 0)
+		return r;
+	if (lseek(fd, 0, SEEK_SET) < 0)
+		return -errno;
+	return stream(c, streams_fd(take_fd(&fd)), "application/cbor-seq");
+}
+
+/* RFC 3339 in UTC, fractions cut off: "2026-05-01T00:00:00Z". */
+static int parse_time(const char *s, int64_t *ret_ns)
+{
+	struct tm tm = {0};
+	const char *end = strptime(s, "%Y-%m-%dT%H:%M:%S", &tm);
+
+	if (end && *end == '.')
+		end += 1 + strspn(end + 1, "0123456789");
+	if (!end || strcmp(end, "Z") != 0)
+		return -EINVAL;
+	*ret_ns = (int64_t)timegm(&tm) * 1000000000;
+	return 0;
+}
+
+static int post_gc(struct call *c)
+{
+	struct journal_report rep = {0};
+	const char *text_before = text(c, "ended_before");
+	int64_t before = 0;
+	int r = catch_up(c);
+
+	if (text_before && parse_time(text_before, &before) < 0)
+		return wrong(c, "ended_before is no RFC 3339 time in UTC");
+	if (r == 0)
+		r = journal_gc(c->d->journal, before, &rep, &c->err);
+	if (r < 0)
+		return r;
+	adopt_collect(c->d);
+	return report(c, &rep, json_array());
+}
+
+/* ---- the table ---- */
+
+enum { WANTS_RUN = 1, WANTS_STEP = 2 };
+
+static const struct route {
+	bool post;
+	const char *path; /* "*" takes any segment */
+	unsigned wants;
+	int (*fn)(struct call *c);
+} routes[] = {
+	{false, "v1/daemon", 0, get_daemon},
+	{true, "v1/daemon/stop", 0, post_stop},
+	{true, "v1/runs", 0, post_runs},
+	{false, "v1/runs", 0, get_runs},
+	{false, "v1/runs/*", WANTS_RUN, get_run},
+	{false, "v1/runs/*/events", WANTS_RUN, get_events},
+	{false, "v1/runs/*/diff", WANTS_RUN, get_diff},
+	{true, "v1/runs/*/resume", WANTS_RUN, post_resume},
+	{true, "v1/runs/*/pause", WANTS_RUN, post_pause},
+	{true, "v1/runs/*/cancel", WANTS_RUN, post_cancel},
+	{true, "v1/runs/*/land", WANTS_RUN, post_land},
+	{true, "v1/runs/*/undo", WANTS_RUN, post_undo},
+	{true, "v1/runs/*/end", WANTS_RUN, post_end},
+	{true, "v1/runs/*/fork", WANTS_RUN, post_fork},
+	{true, "v1/runs/*/steps", WANTS_RUN, post_steps},
+	{false, "v1/runs/*/steps/*", WANTS_RUN | WANTS_STEP, get_step},
+	{false, "v1/runs/*/steps/*/output", WANTS_RUN | WANTS_STEP, get_output},
+	{false, "v1/runs/*/steps/*/tty", WANTS_RUN | WANTS_STEP, get_tty},
+	{true, "v1/runs/*/steps/*/resize", WANTS_RUN | WANTS_STEP, post_resize},
+	{true, "v1/runs/*/steps/*/signal", WANTS_RUN | WANTS_STEP, post_signal},
+	{false, "v1/approvals", 0, get_approvals},
+	{false, "v1/approvals/*", 0, get_approval},
+	{true, "v1/approvals/*/vote", 0, post_vote},
+	{true, "v1/trust", 0, post_trust},
+	{false, "v1/trust", 0, get_trust},
+	{false, "v1/verify", 0, get_verify},
+	{false, "v1/fsck", 0, get_fsck},
+	{false, "v1/export", 0, get_export},
+	{true, "v1/gc", 0, post_gc},
+};
+
+static bool matches(const struct route *r, const struct api_request *q)
+{
+	const char *at = r->path;
+
+	for (size_t i = 0; i < q->segment_count; i++) {
+		size_t n = strcspn(at, "/");
+
+		if (n == 0)
+			return false;
+		if (!(n == 1 && at[0] == '*') && (strlen(q->segments[i]) != n || strncmp(at, q->segments[i], n) != 0))
+			return false;
+		at += n;
+		at += *at == '/';
+	}
+	return *at == '\0';
+}
+
+static int resolve(struct call *c, unsigned wants)
+{
+	int r = 0;
+
+	if (wants & WANTS_RUN)
+		r = runs_find(c->d, c->q->segments[2], &c->run, &c->err);
+	if (r == 0 && (wants & WANTS_STEP)) {
+		c->step = runs_step(c->run, c->q->segments[4]);
+		if (!c->step)
+			r = error_set_exit(&c->err, -ENOENT, EXIT_STATUS_USAGE, "no step %s in this run; see 'holdfast status'", c->q->segments[4]);
+	}
+	return r;
+}
+
+void routes_handle(void *ctx, struct api_request *q, struct api_answer *a)
+{
+	struct call c = {.d = ctx, .q = q, .a = a};
+	bool other_method = false;
+
+	for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
+		int r;
+
+		if (!matches(&routes[i], q))
+			continue;
+		if (routes[i].post != q->post) {
+			other_method = true;
+			continue;
+		}
+		r = resolve(&c, routes[i].wants);
+		if (r == 0)
+			r = routes[i].fn(&c);
+		if (r < 0) {
+			error_set(&c.err, r, "failed: %s", strerror(-r));
+			c.err.code = r;
+			api_answer_error(a, 0, &c.err);
+		}
+		return;
+	}
+	error_set_exit(&c.err, -ENOENT, EXIT_STATUS_USAGE, "no such endpoint: %s; see supervisor.h",
+		       other_method ? "it takes another method" : "nothing is served there");
+	api_answer_error(a, other_method ? 405 : 404, &c.err);
+}

@@ -1,0 +1,247 @@
+#include "supervisor/api/streams.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "supervisor/adopt.h"
+#include "supervisor/api/views.h"
+
+enum { PIECE = 64 * 1024, EVENTS_A_PIECE = 200 };
+
+/* ---- events ---- */
+
+struct events {
+	struct api_stream base;
+	struct daemon *d;
+	struct journal_id run;
+	uint64_t next; /* seq */
+	bool follow;
+	/* during one fill: */
+	struct buffer *out;
+	int count;
+	bool stopped; /* at a record that is not durable, or at the end of the piece */
+};
+
+static int show_event(const struct journal_record *r, struct bytes encoded, void *arg)
+{
+	struct events *e = arg;
+	json_t *o;
+	char *text;
+
+	(void)encoded;
+	if (r->lsn > e->d->durable || e->count == EVENTS_A_PIECE) {
+		e->stopped = true;
+		return 1;
+	}
+	o = views_event(journal_state_run(e->d->rows, &e->run), r);
+	text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+	json_decref(o);
+	if (!text)
+		return -ENOMEM;
+	buffer_append_str(e->out, text);
+	buffer_append_byte(e->out, '\n');
+	free(text);
+	e->next = r->seq + 1;
+	e->count++;
+	return e->out->failed;
+}
+
+/* Nothing more will come but by a person's later word (land, undo). */
+static bool run_over(const struct daemon *d, const struct journal_id *id)
+{
+	const struct journal_run *run = journal_state_run(d->rows, id);
+
+	if (!run)
+		return true;
+	return journal_run_final(run->state) && run->landing != JOURNAL_LANDING_S_LANDING && run->landing != JOURNAL_LANDING_S_UNDOING;
+}
+
+static int fill_events(struct api_stream *s, struct buffer *out)
+{
+	struct events *e = (struct events *)s;
+	const struct journal_run *run = journal_state_run(e->d->rows, &e->run);
+	int r = 0;
+
+	/* The row knows the last record: while there is none beyond what was shown, the store is not asked. */
+	if (!run || e->next <= run->seq) {
+		e->out = out;
+		e->count = 0;
+		e->stopped = false;
+		r = journal_each_event(e->d->journal, &e->run, e->next, show_event, e);
+		if (r < 0)
+			return r;
+		if (e->stopped)
+			return e->count > 0 ? 2 : 1;
+	}
+	if (e->follow && !run_over(e->d, &e->run))
+		return 1;
+	return e->count > 0 && run && e->next <= run->seq ? 2 : 0;
+}
+
+static void free_plain(struct api_stream *s)
+{
+	free(s);
+}
+
+struct api_stream *streams_events(struct daemon *d, const struct journal_id *run, uint64_t from, bool follow)
+{
+	struct events *e = calloc(1, sizeof(*e));
+
+	if (!e)
+		return NULL;
+	e->base = (struct api_stream){fill_events, free_plain};
+	e->d = d;
+	e->run = *run;
+	e->next = from ? from : 1;
+	e->follow = follow;
+	return &e->base;
+}
+
+/* ---- output ---- */
+
+struct output {
+	struct api_stream base;
+	struct daemon *d;
+	struct journal_id run, attempt;
+	uint32_t step;
+	bool err_stream, follow, found, following;
+	int fd; /* spool or blob; owned; -1 = not open */
+	uint64_t at;
+};
+
+static const struct journal_attempt *attempt_of(const struct output *o, const struct journal_step **ret_step)
+{
+	const struct journal_run *run = journal_state_run(o->d->rows, &o->run);
+	const struct journal_step *s = run && o->step < run->step_count ? run->steps[o->step] : NULL;
+
+	*ret_step = s;
+	if (!s || s->attempt_count == 0)
+		return NULL;
+	if (!o->found)
+		return &s->attempts[s->attempt_count - 1];
+	for (uint32_t i = 0; i < s->attempt_count; i++)
+		if (journal_id_equal(&s->attempts[i].id, &o->attempt))
+			return &s->attempts[i];
+	return NULL;
+}
+
+static bool ended(const struct journal_attempt *a)
+{
+	return a->state != JOURNAL_ATTEMPT_S_STARTING && a->state != JOURNAL_ATTEMPT_S_LIVE && a->state != JOURNAL_ATTEMPT_S_FROZEN;
+}
+
+/* The spool holds it until the end is recorded and forgotten; from then on the blob does. */
+static int open_output(struct output *o, const struct journal_attempt *a)
+{
+	const struct digest *blob = o->err_stream ? &a->err : &a->out;
+
+	o->fd = adopt_spool_open(o->d, &a->id, o->err_stream);
+	if (o->fd < 0 && ended(a) && !digest_is_zero(blob))
+		o->fd = journal_blob_open(o->d->journal, blob, NULL);
+	return o->fd;
+}
+
+static int fill_output(struct api_stream *s, struct buffer *out)
+{
+	struct output *o = (struct output *)s;
+	const struct journal_step *step;
+	const struct journal_attempt *a = attempt_of(o, &step);
+	bool over;
+	ssize_t n;
+
+	if (!step)
+		return 0;
+	if (!a)
+		return o->follow && !journal_step_final(step->state) && !run_over(o->d, &o->run) ? 1 : 0;
+	if (!o->found) {
+		o->found = true;
+		o->attempt = a->id;
+	}
+	if (o->follow && !o->following && !ended(a)) {
+		adopt_follow(o->d, &a->id, true);
+		o->following = true;
+	}
+	/* Asked before the file is read: what was written before the end is then in it. */
+	over = !adopt_live(o->d, &a->id) || ended(a);
+	if (o->fd < 0 && open_output(o, a) < 0)
+		return o->follow && !ended(a) ? 1 : 0;
+	if (buffer_reserve(out, PIECE) < 0)
+		return -ENOMEM;
+	n = pread(o->fd, out->data + out->len, PIECE, (off_t)o->at);
+	if (n < 0)
+		return -errno;
+	out->len += (size_t)n;
+	o->at += (uint64_t)n;
+	if (n > 0)
+		return 2;
+	return o->follow && !over ? 1 : 0;
+}
+
+static void free_output(struct api_stream *s)
+{
+	struct output *o = (struct output *)s;
+
+	if (o->following)
+		adopt_follow(o->d, &o->attempt, false);
+	close_fd(&o->fd);
+	free(o);
+}
+
+struct api_stream *streams_output(struct daemon *d, const struct journal_id *run, uint32_t step, bool err_stream, uint64_t from, bool follow)
+{
+	struct output *o = calloc(1, sizeof(*o));
+
+	if (!o)
+		return NULL;
+	o->base = (struct api_stream){fill_output, free_output};
+	o->d = d;
+	o->run = *run;
+	o->step = step;
+	o->err_stream = err_stream;
+	o->follow = follow;
+	o->fd = -1;
+	o->at = from;
+	return &o->base;
+}
+
+/* ---- a file ---- */
+
+struct file {
+	struct api_stream base;
+	int fd;
+};
+
+static int fill_file(struct api_stream *s, struct buffer *out)
+{
+	struct file *f = (struct file *)s;
+	ssize_t n;
+
+	if (buffer_reserve(out, PIECE) < 0)
+		return -ENOMEM;
+	n = read(f->fd, out->data + out->len, PIECE);
+	if (n < 0)
+		return -errno;
+	out->len += (size_t)n;
+	return n > 0 ? 2 : 0;
+}
+
+static void free_file(struct api_stream *s)
+{
+	struct file *f = (struct file *)s;
+
+	close_fd(&f->fd);
+	free(f);
+}
+
+struct api_stream *streams_fd(int fd)
+{
+	struct file *f = calloc(1, sizeof(*f));
+
+	if (!f) {
+		close(fd);
+		return NULL;
+	}
+	f->base = (struct api_stream){fill_file, free_file};
+	f->fd = fd;
+	return &f->base;
+}

@@ -1,0 +1,368 @@
+#include "supervisor/api/views.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "base/cbor.h"
+#include "base/escape.h"
+#include "base/utf8.h"
+#include "supervisor/results.h"
+#include "supervisor/runs.h"
+#include "supervisor/status.h"
+
+enum { CARD_MAX = 64 * 1024, RESULTS_LIST_MAX = 16 * 1024 * 1024, SYSCALL_NAME_MAX = 32 };
+
+/* ---- small values ---- */
+
+json_t *views_id(const struct journal_id *id)
+{
+	char text[JOURNAL_ID_TEXT_SIZE];
+
+	return json_string(journal_id_text(id, text));
+}
+
+json_t *views_digest(const struct digest *d)
+{
+	char hex[DIGEST_HEX_SIZE];
+
+	return digest_is_zero(d) ? json_null() : json_string(digest_hex(d, hex));
+}
+
+json_t *views_time(int64_t ns)
+{
+	time_t s = (time_t)(ns / 1000000000);
+	struct tm tm;
+	char text[40];
+	size_t n;
+
+	if (ns == 0 || !gmtime_r(&s, &tm))
+		return json_null();
+	n = strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
+	snprintf(text + n, sizeof(text) - n, ".%06dZ", (int)(ns % 1000000000 / 1000));
+	return json_string(text);
+}
+
+static json_t *text_of(const char *s)
+{
+	return s && s[0] ? api_json_text(bytes_str(s)) : json_null();
+}
+
+/* "GATED_COMMIT" -> "gated-commit" */
+static json_t *state_of(const char *name)
+{
+	char out[48];
+	size_t i;
+
+	for (i = 0; name && name[i] && i < sizeof(out) - 1; i++)
+		out[i] = name[i] == '_' ? '-' : name[i] >= 'A' && name[i] <= 'Z' ? (char)(name[i] + 32) : name[i];
+	out[i] = '\0';
+	return json_string(out);
+}
+
+static json_t *waits_of(unsigned waits)
+{
+	json_t *list = json_array();
+
+	for (unsigned bit = 1; bit <= JOURNAL_WAIT_LEASE; bit <<= 1)
+		if (waits & bit)
+			json_array_append_new(list, json_string(journal_wait_name((enum journal_wait)bit)));
+	return list;
+}
+
+static json_t *waits_text(unsigned waits)
+{
+	AUTO_BUFFER b = {0};
+
+	for (unsigned bit = 1; bit <= JOURNAL_WAIT_LEASE; bit <<= 1)
+		if (waits & bit)
+			buffer_printf(&b, "%s%s", b.len ? ", " : "", journal_wait_name((enum journal_wait)bit));
+	return b.len ? json_string((const char *)b.data) : json_null();
+}
+
+static const struct journal_attempt *last_attempt(const struct journal_step *s)
+{
+	return s->attempt_count > 0 ? &s->attempts[s->attempt_count - 1] : NULL;
+}
+
+/* ---- runs ---- */
+
+static json_t *head_of(struct daemon *d, const struct journal_run *run)
+{
+	json_t *path = api_json_text(bytes_str(run->workspace));
+
+	return json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:i}", "version", SUPERVISOR_API_VERSION, "run",
+			 views_id(&run->id), "name", text_of(run->name), "state", state_of(journal_run_state_name(run->state)), "waits",
+			 waits_of(run->waits), "landing", state_of(journal_landing_state_name(run->landing)), "workspace", path, "agency",
+			 policy_agency_name((enum policy_agency)(run->agency + POLICY_OBSERVE)), "created", views_time(run->created_ns), "ended",
+			 views_time(run->ended_ns), "why", text_of(run->why), "exit", status_exit(d->rows, run));
+}
+
+json_t *views_summary(struct daemon *d, const struct journal_run *run)
+{
+	json_t *o = head_of(d, run);
+	int done = 0, failed = 0;
+
+	for (uint32_t i = 0; i < run->step_count; i++) {
+		done += run->steps[i]->state == JOURNAL_STEP_S_COMMITTED;
+		failed += run->steps[i]->state == JOURNAL_STEP_S_FAILED || run->steps[i]->state == JOURNAL_STEP_S_DENIED;
+	}
+	json_object_set_new(o, "steps", json_pack("{s:i, s:i, s:i}", "total", (int)run->step_count, "done", done, "failed", failed));
+	return o;
+}
+
+static json_t *step_line(const struct journal_step *s)
+{
+	const struct journal_attempt *a = last_attempt(s);
+
+	return json_pack("{s:i, s:o, s:o, s:o, s:i, s:o, s:o, s:I, s:I}", "index", (int)s->index, "name", text_of(s->name), "key", text_of(s->key),
+			 "state", state_of(journal_step_state_name(s->state)), "attempts", (int)s->attempt_count, "since",
+			 views_time(a ? (a->ended_ns ? a->ended_ns : a->started_ns) : s->declared_ns), "why",
+			 text_of(s->why ? s->why : a ? a->why : NULL), "paths", (json_int_t)s->layer_paths, "bytes", (json_int_t)s->layer_bytes);
+}
+
+static json_t *done_line(const struct journal_step *s)
+{
+	const struct journal_attempt *a = last_attempt(s);
+
+	return json_pack("{s:o, s:I, s:i, s:I, s:I, s:I}", "step", text_of(s->name), "committed", (json_int_t)s->committed_lsn, "attempts",
+			 (int)s->attempt_count, "exit_code", (json_int_t)(a ? a->exit_code : 0), "paths", (json_int_t)s->layer_paths, "bytes",
+			 (json_int_t)s->layer_bytes);
+}
+
+static json_t *flight_line(const struct status_flight *f)
+{
+	return json_pack("{s:o, s:i, s:s, s:o, s:o, s:o}", "step", f->step ? text_of(f->step->name) : json_string("landing"), "attempt",
+			 f->attempt ? (int)f->attempt->number : 0, "state", f->what, "since", views_time(f->since_ns), "waiting_on",
+			 waits_text(f->waiting_on), "deadline", views_time(f->due_ns));
+}
+
+static json_t *open_line(const struct status_open *o)
+{
+	return json_pack("{s:o, s:s, s:o, s:s, s:s}", "item", o->step ? text_of(o->step->name) : json_string("landing"), "class",
+			 status_retry_name(o->class), "until", views_time(o->until_ns), "rule", o->rule, "event", o->event);
+}
+
+static void add_notes(struct daemon *d, const struct journal_run *run, json_t *o)
+{
+	json_t *notes = json_array();
+	struct runs_context *c;
+
+	if (runs_get(d, &run->id, &c, NULL) == 0)
+		for (char **n = c->settings.notes; n && *n; n++)
+			json_array_append_new(notes, api_json_text(bytes_str(*n)));
+	json_object_set_new(o, "notes", notes);
+}
+
+json_t *views_status(struct daemon *d, const struct journal_run *run)
+{
+	json_t *o = head_of(d, run);
+	json_t *steps = json_array(), *done = json_array(), *flight = json_array(), *open = json_array(), *person = json_array();
+	struct status *s = NULL;
+
+	if (status_of(d->rows, run, &s) < 0) {
+		json_decref(o);
+		o = NULL;
+	}
+	for (uint32_t i = 0; i < run->step_count; i++)
+		json_array_append_new(steps, step_line(run->steps[i]));
+	for (size_t i = 0; s && i < s->done_count; i++)
+		json_array_append_new(done, done_line(s->done[i]));
+	for (size_t i = 0; s && i < s->in_flight_count; i++)
+		json_array_append_new(flight, flight_line(&s->in_flight[i]));
+	for (size_t i = 0; s && i < s->open_count; i++)
+		json_array_append_new(open, open_line(&s->open[i]));
+	for (size_t i = 0; s && i < s->needs_person_count; i++)
+		json_array_append_new(person, views_approval(d, s->needs_person[i], false));
+	status_free(s);
+	json_object_set_new(o, "steps", steps);
+	json_object_set_new(o, "done", done);
+	json_object_set_new(o, "in_flight", flight);
+	json_object_set_new(o, "safe_to_retry", open);
+	json_object_set_new(o, "needs_person", person);
+	if (o)
+		add_notes(d, run, o);
+	return o;
+}
+
+/* ---- steps ---- */
+
+static json_t *attempt_of(const struct journal_attempt *a)
+{
+	json_t *o = json_pack("{s:i, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:I, s:I}", "number", (int)a->number, "id", views_id(&a->id), "state",
+			      state_of(journal_attempt_state_name(a->state)), "started", views_time(a->started_ns), "ended",
+			      views_time(a->ended_ns), "exit_code", (json_int_t)a->exit_code, "signal", (json_int_t)a->signal, "why",
+			      text_of(a->why), "out_size", (json_int_t)a->out_size, "err_size", (json_int_t)a->err_size);
+
+	json_object_set_new(o, "cpu_us", json_integer((json_int_t)a->cpu_us));
+	json_object_set_new(o, "memory_peak", json_integer((json_int_t)a->memory_peak));
+	json_object_set_new(o, "wall_us", json_integer((json_int_t)a->wall_us));
+	json_object_set_new(o, "layer", json_string(a->layer));
+	json_object_set_new(o, "uncharged", json_boolean(a->uncharged));
+	return o;
+}
+
+static int add_result_file(void *arg, struct bytes path, const struct digest *digest, uint64_t size)
+{
+	AUTO_FREE char *name = utf8_valid(path) ? bytes_dup_str(path) : escape_dup(path, ESCAPE_LINE);
+
+	(void)size;
+	return !name || json_object_set_new(arg, name, views_digest(digest)) < 0 ? -ENOMEM : 0;
+}
+
+static json_t *results_of(struct daemon *d, const struct digest *list)
+{
+	json_t *o = json_object();
+	AUTO_BUFFER b = {0};
+
+	if (!digest_is_zero(list) && journal_blob_get(d->journal, list, RESULTS_LIST_MAX, &b, NULL) == 0)
+		(void)!results_each(buffer_bytes(&b), add_result_file, o);
+	return o;
+}
+
+/* What the walls refused: ATTEMPT records have it, rows do not. */
+struct denials {
+	uint32_t step;
+	json_t *attempts;
+};
+
+static int add_denied(const struct journal_record *r, struct bytes encoded, void *arg)
+{
+	const struct denials *x = arg;
+	struct cbor_reader c;
+	struct cbor_map_iter m;
+	uint64_t key;
+	json_t *o;
+
+	(void)encoded;
+	if (r->step != x->step || !JOURNAL_HAS(&r->p, denied) || r->attempt == 0 || r->attempt > json_array_size(x->attempts))
+		return 0;
+	o = json_object();
+	c = cbor_reader(r->p.denied);
+	cbor_r_map(&c, &m);
+	while (cbor_r_key(&c, &m, &key)) {
+		char name[SYSCALL_NAME_MAX];
+
+		snprintf(name, sizeof(name), key == UINT32_MAX ? "others" : "syscall %u", (unsigned)key);
+		json_object_set_new(o, name, json_integer((json_int_t)cbor_r_uint(&c)));
+	}
+	json_object_set_new(json_array_get(x->attempts, r->attempt - 1), "denied", o);
+	return 0;
+}
+
+json_t *views_step(struct daemon *d, const struct journal_run *run, const struct journal_step *step)
+{
+	const struct journal_attempt *a = last_attempt(step);
+	json_t *attempts = json_array();
+	struct denials x = {step->index, attempts};
+	json_t *o;
+
+	for (uint32_t i = 0; i < step->attempt_count; i++)
+		json_array_append_new(attempts, attempt_of(&step->attempts[i]));
+	(void)!journal_each_event(d->journal, &run->id, 1, add_denied, &x);
+	o = json_pack("{s:i, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "version", SUPERVISOR_API_VERSION, "run", views_id(&run->id), "index",
+		      (int)step->index, "name", text_of(step->name), "key", text_of(step->key), "state",
+		      state_of(journal_step_state_name(step->state)), "why", text_of(step->why), "input", views_digest(&step->input), "attempts",
+		      attempts);
+	if (a && a->ended_ns)
+		json_object_set_new(o, "result",
+				    json_pack("{s:I, s:I, s:o, s:o, s:I, s:I, s:o, s:I, s:I, s:o}", "exit_code", (json_int_t)a->exit_code, "signal",
+					      (json_int_t)a->signal, "out", views_digest(&a->out), "err", views_digest(&a->err), "out_size",
+					      (json_int_t)a->out_size, "err_size", (json_int_t)a->err_size, "manifest",
+					      views_digest(&step->manifest), "paths", (json_int_t)step->layer_paths, "bytes",
+					      (json_int_t)step->layer_bytes, "results", results_of(d, &a->results)));
+	return o;
+}
+
+/* ---- approvals ---- */
+
+/* The first line of a card: verb and destination. */
+static json_t *title_of(const struct buffer *card)
+{
+	const char *nl = card->len ? memchr(card->data, '\n', card->len) : NULL;
+
+	return card->len ? api_json_text(bytes_of(card->data, nl ? (size_t)(nl - (const char *)card->data) : card->len)) : json_null();
+}
+
+static json_t *votes_of(const struct journal_approval *a)
+{
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < a->vote_count; i++) {
+		const struct journal_vote *v = &a->votes[i];
+
+		json_array_append_new(list, json_pack("{s:o, s:o, s:s, s:o, s:o, s:o}", "principal", text_of(v->principal), "auth", text_of(v->auth),
+						      "decision", v->decision == JOURNAL_DECISION_APPROVE ? "approve" : "deny", "choice",
+						      text_of(v->choice), "reason", text_of(v->reason), "at", views_time(v->at_ns)));
+	}
+	return list;
+}
+
+json_t *views_approval(struct daemon *d, const struct journal_approval *a, bool with_card)
+{
+	const struct journal_run *run = journal_state_run(d->rows, &a->run);
+	const struct journal_step *step = run && a->step < run->step_count ? run->steps[a->step] : NULL;
+	json_t *choices = json_array();
+	AUTO_BUFFER card = {0};
+	json_t *o;
+
+	if (!digest_is_zero(&a->card))
+		(void)!journal_blob_get(d->journal, &a->card, CARD_MAX, &card, NULL);
+	for (const char *const *c = status_choices(a->kind); c && *c; c++)
+		json_array_append_new(choices, json_string(*c));
+	o = json_pack("{s:i, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "version", SUPERVISOR_API_VERSION, "approval",
+		      views_id(&a->id), "run", views_id(&a->run), "run_name", text_of(run ? run->name : NULL), "step",
+		      text_of(step ? step->name : NULL), "kind", journal_approval_kind_name(a->kind), "state",
+		      state_of(journal_approval_state_name(a->state)), "title", title_of(&card), "opened", views_time(a->opened_ns), "decide_by",
+		      views_time(a->decide_by_ns), "execute_by", views_time(a->execute_by_ns), "card_digest", views_digest(&a->card), "choices",
+		      choices);
+	if (with_card) {
+		json_object_set_new(o, "card", api_json_text(buffer_bytes(&card)));
+		json_object_set_new(o, "action", views_digest(&a->action));
+		json_object_set_new(o, "choice", text_of(a->choice));
+		json_object_set_new(o, "why", text_of(a->why));
+		json_object_set_new(o, "votes", votes_of(a));
+	}
+	return o;
+}
+
+/* ---- events ---- */
+
+static json_t *raw_of(struct bytes raw)
+{
+	AUTO_BUFFER text = {0};
+
+	return cbor_diagnostic(raw, &text) == 0 ? api_json_text(buffer_bytes(&text)) : json_null();
+}
+
+static json_t *payload_of(const struct journal_record *r)
+{
+	json_t *o = json_object();
+
+#define VIEW_UINT(v)   json_integer((json_int_t)(v))
+#define VIEW_INT(v)    json_integer((json_int_t)(v))
+#define VIEW_TEXT(v)   api_json_text(v)
+#define VIEW_BYTES(v)  api_json_text(v)
+#define VIEW_RAW(v)    raw_of(v)
+#define VIEW_DIGEST(v) views_digest(&(v))
+#define VIEW_ID(v)     views_id(&(v))
+#define VIEW_BOOL(v)   json_boolean(v)
+#define X(num, field, kind)                                                                        \
+	if (JOURNAL_HAS(&r->p, field))                                                             \
+		json_object_set_new(o, #field, VIEW_##kind(r->p.field));
+	JOURNAL_FIELDS(X)
+#undef X
+	return o;
+}
+
+json_t *views_event(const struct journal_run *run, const struct journal_record *r)
+{
+	static const char *const actors[] = {"supervisor", "keeper", "person"};
+	const char *type = journal_type_name(r->type);
+	json_t *step = json_null();
+
+	if (r->step != JOURNAL_NO_STEP)
+		step = run && r->step < run->step_count ? text_of(run->steps[r->step]->name) : json_integer(r->step);
+	return json_pack("{s:I, s:I, s:o, s:s, s:o, s:i, s:{s:s, s:i}, s:o}", "lsn", (json_int_t)r->lsn, "seq", (json_int_t)r->seq, "time",
+			 views_time(r->wall_ns), "type", type ? type : "UNKNOWN", "step", step, "attempt", (int)r->attempt, "actor", "kind",
+			 (size_t)r->actor < ARRAY_SIZE(actors) ? actors[r->actor] : "unknown", "uid", (int)r->actor_uid, "payload", payload_of(r));
+}

@@ -1,0 +1,780 @@
+#include "supervisor/attempts.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#include "base/cbor.h"
+#include "base/failpoint.h"
+#include "base/io.h"
+#include "supervisor/adopt.h"
+#include "supervisor/confine.h"
+#include "supervisor/results.h"
+
+struct attempts {
+	struct attempt *first;
+};
+
+#define INPUTS_SUFFIX "i" /* spool/<attempt>.i: what is seen at /run/holdfast/in */
+
+int attempts_new(struct attempts **ret)
+{
+	*ret = calloc(1, sizeof(**ret));
+	return *ret ? 0 : -ENOMEM;
+}
+
+static void attempt_free(struct attempt *a)
+{
+	if (a->kill_timer)
+		event_free(a->kill_timer);
+	daemon_command_free(a->command);
+	buffer_free(&a->note);
+	free(a);
+}
+
+void attempts_free(struct attempts *list)
+{
+	if (!list)
+		return;
+	while (list->first) {
+		struct attempt *a = list->first;
+
+		list->first = a->next;
+		attempt_free(a);
+	}
+	free(list);
+}
+
+void attempts_id(const struct journal_id *attempt, struct sandbox_attempt_id *ret)
+{
+	_Static_assert(sizeof(ret->b) == sizeof(attempt->b), "an attempt has one name");
+	memcpy(ret->b, attempt->b, sizeof(ret->b));
+}
+
+struct attempt *attempts_find(const struct daemon *d, const struct sandbox_attempt_id *id)
+{
+	struct attempt *a = d->attempts->first;
+
+	while (a && memcmp(&a->id, id, sizeof(*id)) != 0)
+		a = a->next;
+	return a;
+}
+
+struct attempt *attempts_of(const struct daemon *d, const struct journal_id *attempt)
+{
+	struct attempt *a = d->attempts->first;
+
+	while (a && (a->ticket || !journal_id_equal(&a->attempt, attempt)))
+		a = a->next;
+	return a;
+}
+
+bool attempts_any(const struct daemon *d)
+{
+	return d->attempts->first != NULL;
+}
+
+void attempts_drop(struct daemon *d, struct attempt *a)
+{
+	struct attempt **at = &d->attempts->first;
+
+	while (*at && *at != a)
+		at = &(*at)->next;
+	if (*at)
+		*at = a->next;
+	attempt_free(a);
+}
+
+static struct attempt *add(struct daemon *d, const struct sandbox_attempt_id *id)
+{
+	struct attempt *a = calloc(1, sizeof(*a));
+
+	if (!a)
+		return NULL;
+	a->id = *id;
+	a->next = d->attempts->first;
+	d->attempts->first = a;
+	return a;
+}
+
+static const char *inputs_name(const struct sandbox_attempt_id *id, char *buf)
+{
+	sandbox_spool_name(id, SANDBOX_SPOOL_STDOUT, buf);
+	strcpy(strrchr(buf, '.') + 1, INPUTS_SUFFIX);
+	return buf;
+}
+
+void attempts_spool_remove(struct daemon *d, const struct sandbox_attempt_id *id)
+{
+	static const enum sandbox_spool_kind kinds[] = {SANDBOX_SPOOL_STDOUT, SANDBOX_SPOOL_STDERR, SANDBOX_SPOOL_LOCK};
+	char name[SANDBOX_SPOOL_NAME_SIZE];
+
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (results_remove(d->spool_fd, sandbox_spool_name(id, kinds[i], name)) < 0)
+			daemon_log(d, "spool/%s stays behind", name);
+	(void)!results_remove(d->spool_fd, inputs_name(id, name));
+}
+
+/* ---- starting ---- */
+
+/* A check's own name toward the keeper: another one in each epoch, so that an earlier supervisor's is not taken for it. */
+static void check_id(const struct daemon *d, const struct journal_id *attempt, uint32_t index, struct sandbox_attempt_id *ret)
+{
+	AUTO_BUFFER b = {0};
+	struct digest hash;
+
+	cbor_w_array(&b, 3);
+	cbor_w_bytes(&b, bytes_of(attempt->b, sizeof(attempt->b)));
+	cbor_w_uint(&b, index);
+	cbor_w_uint(&b, d->epoch);
+	digest_domain("holdfast.check", buffer_bytes(&b), &hash);
+	memcpy(ret->b, hash.b, sizeof(ret->b));
+}
+
+static const struct journal_attempt *result_of(const struct journal_run *run, const char *step_name)
+{
+	const struct journal_step *s = runs_step(run, step_name);
+
+	return s && s->state == JOURNAL_STEP_S_COMMITTED && s->attempt_count > 0 ? &s->attempts[s->attempt_count - 1] : NULL;
+}
+
+/* Folder /run/holdfast/in: a folder of results for each step that this one needs, and the last rejection's words. */
+static int lay_inputs(struct daemon *d, const struct journal_run *run, const struct plan_step *spec, struct bytes feedback,
+		      const struct sandbox_attempt_id *id, char *ret_name, struct error *err)
+{
+	AUTO_FD dir = -1;
+	int r = 0;
+
+	inputs_name(id, ret_name);
+	(void)!results_remove(d->spool_fd, ret_name);
+	if (mkdirat(d->spool_fd, ret_name, 0755) < 0)
+		return error_set(err, -errno, "cannot make the inputs of the step: %s; free some space", strerror(errno));
+	dir = openat(d->spool_fd, ret_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (dir < 0 || fchmod(dir, 0755) < 0)
+		return error_set(err, -errno, "cannot open the inputs of the step: %s", strerror(errno));
+	for (char **need = spec->needs; need && *need && r == 0; need++) {
+		const struct journal_attempt *a = result_of(run, *need);
+		AUTO_FD sub = -1;
+
+		if (!a)
+			continue;
+		if (mkdirat(dir, *need, 0755) < 0)
+			return error_set(err, -errno, "cannot make the inputs of the step: %s", strerror(errno));
+		sub = openat(dir, *need, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (sub < 0 || fchmod(sub, 0755) < 0)
+			return error_set(err, -errno, "cannot open the inputs of the step: %s", strerror(errno));
+		if (!digest_is_zero(&a->results))
+			r = results_lay(d->journal, &a->results, sub, err);
+		if (r == 0 && !digest_is_zero(&a->out) && faccessat(sub, "stdout", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+			r = results_lay_blob(d->journal, &a->out, sub, "stdout", err);
+	}
+	if (r == 0 && feedback.len > 0)
+		r = io_write_file_atomic_at(dir, "feedback", feedback, 0644);
+	return r;
+}
+
+static int open_stdin(struct daemon *d, const struct journal_run *run, const struct plan_step *spec, struct error *err)
+{
+	const struct journal_attempt *a;
+	const struct digest *from = NULL;
+	int fd;
+
+	switch (spec->stdin_kind) {
+	case PLAN_STDIN_STEP:
+		a = result_of(run, spec->stdin_step);
+		from = a && !digest_is_zero(&a->out) ? &a->out : NULL;
+		break;
+	case PLAN_STDIN_BLOB:
+		from = &spec->stdin_blob;
+		break;
+	case PLAN_STDIN_NONE:
+	case PLAN_STDIN_FILE:
+		break;
+	}
+	if (!from)
+		return -1;
+	fd = journal_blob_open(d->journal, from, err);
+	return fd < 0 ? error_set(err, fd, "cannot open standard input: %s", strerror(-fd)) : fd;
+}
+
+static int confine(struct daemon *d, const struct engine_command *c, const struct journal_run *run, const struct runs_context *ctx,
+		   struct attempt *a, const char *in_name, int stdin_fd, const char **layers, struct confine **ret,
+		   struct error *err)
+{
+	struct confine_input in = {
+		.policy = ctx->policy,
+		.step = c->spec,
+		.argv = (const char *const *)(c->check ? c->spec->checks[a->check_index].argv : c->spec->argv),
+		.env = ctx->settings.env,
+		.home = ctx->settings.home,
+		.workspace = run->workspace,
+		.workspace_fd = ctx->workspace_fd,
+		.uid = (uid_t)run->ws_uid,
+		.gid = ctx->gid,
+		.layers = layers,
+		.layer_count = c->stack_count,
+		.upper = c->check ? NULL : c->layer,
+		.in_name = in_name,
+		.stdin_fd = stdin_fd,
+		.timeout_ms = c->timeout_ms,
+		.tty = ctx->settings.tty && !c->check,
+		.rows = ctx->settings.rows,
+		.cols = ctx->settings.cols,
+		.state = d->paths.state,
+		.runtime = d->paths.runtime,
+		.attempt = a->id,
+	};
+
+	for (size_t i = 0; i < c->stack_count; i++)
+		layers[i] = c->stack[i];
+	if (c->check && c->layer[0]) /* exactly the sealed layer over its stack */
+		layers[in.layer_count++] = c->layer;
+	return confine_new(&in, ret, err);
+}
+
+static int start(struct daemon *d, struct sandbox_client *client, const struct engine_command *c, struct attempt *a, struct error *err)
+{
+	const struct journal_run *run = journal_state_run(d->rows, &c->run);
+	const char *layers[MANIFEST_STACK_MAX + 1];
+	char in_name[SANDBOX_SPOOL_NAME_SIZE];
+	AUTO(confine_free) struct confine *walls = NULL;
+	struct runs_context *ctx;
+	AUTO_FD stdin_fd = -1;
+	int r = runs_get(d, &c->run, &ctx, err);
+
+	if (r == 0)
+		r = runs_workspace(d, ctx, err);
+	if (r == 0 && journal_space_low(d->journal))
+		r = error_set_exit(err, -ENOSPC, EXIT_STATUS_LIMIT, "the disk of %s is nearly full; free some space", d->paths.state);
+	if (r == 0 && c->stack_count > MANIFEST_STACK_MAX)
+		r = error_set_exit(err, -E2BIG, EXIT_STATUS_LIMIT, "the run has more than %d layers; start a new run from what it landed",
+				   MANIFEST_STACK_MAX);
+	if (r == 0)
+		r = lay_inputs(d, run, c->spec, c->feedback, &a->id, in_name, err);
+	if (r == 0 && !c->check) {
+		stdin_fd = open_stdin(d, run, c->spec, err);
+		r = stdin_fd < -1 ? stdin_fd : 0;
+	}
+	if (r == 0)
+		r = confine(d, c, run, ctx, a, in_name, stdin_fd, layers, &walls, err);
+	if (r < 0)
+		return r;
+	r = sandbox_client_start(client, confine_spec(walls), NULL, err);
+	return r < 0 ? error_set(err, r, "the keeper did not take the step: %s", strerror(-r)) : 0;
+}
+
+static const char *kind_of(const struct error *err)
+{
+	switch (err->exit_status) {
+	case EXIT_STATUS_DENIED:
+		return "denied";
+	case EXIT_STATUS_SANDBOX:
+		return "machine";
+	case EXIT_STATUS_LIMIT:
+		return "limit";
+	case EXIT_STATUS_CONFLICT:
+		return "workspace";
+	default:
+		return "spec";
+	}
+}
+
+void attempts_not_started(struct daemon *d, const struct engine_command *cmd, const char *kind, const char *why, bool infra)
+{
+	char text[ERROR_MSG_MAX + 32];
+
+	snprintf(text, sizeof(text), "%s: %s", kind, why);
+	if (cmd->check)
+		daemon_check(d, engine_checked(d->engine, daemon_now(), &cmd->attempt_id, false, text, NULL), "a check that cannot start");
+	else
+		daemon_check(d, engine_attempt_not_started(d->engine, daemon_now(), &cmd->attempt_id, text, infra), "not started");
+}
+
+static void start_index(struct daemon *d, struct sandbox_client *client, const struct engine_command *cmd, uint32_t index)
+{
+	struct sandbox_attempt_id id;
+	struct error err = {0};
+	struct attempt *a;
+	int r;
+
+	if (cmd->check)
+		check_id(d, &cmd->attempt_id, index, &id);
+	else
+		attempts_id(&cmd->attempt_id, &id);
+	a = attempts_find(d, &id);
+	if (a)
+		return; /* issued again; it is on its way */
+	a = add(d, &id);
+	if (!a) {
+		attempts_not_started(d, cmd, "infra", "out of memory", true);
+		return;
+	}
+	a->attempt = cmd->attempt_id;
+	a->run = cmd->run;
+	a->step = cmd->step;
+	a->check = cmd->check;
+	a->check_index = index;
+	a->command = daemon_command_copy(cmd);
+	r = a->command ? start(d, client, &a->command->c, a, &err) : -ENOMEM;
+	if (r == 0)
+		return;
+	attempts_spool_remove(d, &id);
+	attempts_drop(d, a);
+	attempts_not_started(d, cmd, kind_of(&err), err.msg[0] ? err.msg : strerror(-r), r == -ENOSPC || r == -ENOMEM || r == -EAGAIN);
+}
+
+void attempts_start(struct daemon *d, struct sandbox_client *c, const struct engine_command *cmd)
+{
+	if (failpoint_hit("attempts.start") < 0)
+		return;
+	start_index(d, c, cmd, 0);
+}
+
+static void on_kill_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct attempt *a = arg;
+	struct daemon *d = a->owner;
+
+	(void)fd;
+	(void)what;
+	adopt_kill_now(d, &a->id);
+}
+
+void attempts_kill(struct daemon *d, struct sandbox_client *c, struct attempt *a, bool now)
+{
+	struct timeval tv = {.tv_sec = ATTEMPTS_TERM_MS / 1000};
+
+	a->owner = d;
+	if (!a->kill_timer)
+		a->kill_timer = event_new(d->loop, -1, 0, on_kill_timer, a);
+	if (now || !a->live || !a->kill_timer) {
+		if (sandbox_client_kill(c, &a->id, NULL) < 0)
+			daemon_log(d, "the keeper cannot be asked to kill an attempt");
+		return;
+	}
+	if (sandbox_client_signal(c, &a->id, SIGTERM, NULL) < 0)
+		daemon_log(d, "the keeper cannot be asked to signal an attempt");
+	event_add(a->kill_timer, &tv);
+}
+
+/* ---- ends ---- */
+
+/* False for one that the journal does not know: nothing of it is told. */
+static bool ours(const struct attempt *a)
+{
+	static const struct journal_id none;
+
+	return !journal_id_equal(&a->run, &none);
+}
+
+void attempts_on_started(struct daemon *d, struct attempt *a)
+{
+	if (a->live)
+		return;
+	a->live = true;
+	if (ours(a) && !a->check && !a->ticket)
+		daemon_check(d, engine_attempt_live(d->engine, daemon_now(), &a->attempt), "live");
+}
+
+static int keep_stream(struct daemon *d, const struct attempt *a, enum sandbox_spool_kind kind, struct digest *ret, struct error *err)
+{
+	char name[SANDBOX_SPOOL_NAME_SIZE];
+	AUTO_FD fd = openat(d->spool_fd, sandbox_spool_name(&a->id, kind, name), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+	uint64_t size;
+
+	*ret = (struct digest){0};
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
+		return 0;
+	return journal_blob_put_fd(d->journal, fd, JOURNAL_BLOB_MAX, ret, &size, err);
+}
+
+static void encode_denied(const struct sandbox_exit *e, struct buffer *out)
+{
+	struct cbor_map_mark m;
+	bool used[SANDBOX_DENIED_MAX] = {false};
+
+	if (e->denied_count == 0 && e->denied_more == 0)
+		return;
+	m = cbor_w_map_begin(out);
+	for (size_t n = 0; n < e->denied_count; n++) {
+		size_t least = SANDBOX_DENIED_MAX;
+
+		for (size_t i = 0; i < e->denied_count; i++)
+			if (!used[i] && (least == SANDBOX_DENIED_MAX || e->denied[i].number < e->denied[least].number))
+				least = i;
+		used[least] = true;
+		cbor_w_key(out, &m, (uint32_t)e->denied[least].number);
+		cbor_w_uint(out, e->denied[least].count);
+	}
+	if (e->denied_more > 0) { /* all that the table has no room for */
+		cbor_w_key(out, &m, UINT32_MAX);
+		cbor_w_uint(out, e->denied_more);
+	}
+	cbor_w_map_end(out, &m);
+}
+
+static void judge(const struct sandbox_exit *e, struct engine_ended *r)
+{
+	switch (e->why) {
+	case SANDBOX_WHY_EXITED:
+		r->state = JOURNAL_ATTEMPT_S_EXITED;
+		break;
+	case SANDBOX_WHY_TIMED_OUT:
+		r->state = JOURNAL_ATTEMPT_S_TIMED_OUT;
+		r->why = "limit: wall";
+		break;
+	case SANDBOX_WHY_OOM:
+		r->state = JOURNAL_ATTEMPT_S_OOM;
+		r->why = "limit: memory";
+		break;
+	case SANDBOX_WHY_KILLED:
+		r->state = JOURNAL_ATTEMPT_S_KILLED;
+		r->why = "cancelled";
+		break;
+	case SANDBOX_WHY_LIMIT:
+		r->state = JOURNAL_ATTEMPT_S_KILLED;
+		break;
+	case SANDBOX_WHY_LOST:
+		r->state = JOURNAL_ATTEMPT_S_LOST;
+		r->why = "its first process was killed from outside";
+		break;
+	}
+	r->exit_code = e->status >= 0 ? (uint32_t)e->status : 0;
+	r->signal = e->signal > 0 ? (uint32_t)e->signal : 0;
+	r->out_size = e->stdout_bytes;
+	r->err_size = e->stderr_bytes;
+	r->cpu_us = e->usage.cpu_us;
+	r->memory_peak = e->usage.memory_peak_bytes;
+	r->wall_us = e->usage.wall_us;
+}
+
+static void settle_attempt(struct daemon *d, struct attempt *a, int out_fd)
+{
+	struct engine_ended r = {0};
+	AUTO_BUFFER denied = {0};
+	struct error err = {0};
+	char limit[40];
+	int e;
+
+	judge(&a->exit, &r);
+	if (a->exit.why == SANDBOX_WHY_LIMIT) {
+		snprintf(limit, sizeof(limit), "limit: %.15s", a->exit.limit);
+		r.why = limit;
+	}
+	e = keep_stream(d, a, SANDBOX_SPOOL_STDOUT, &r.out, &err);
+	if (e == 0)
+		e = keep_stream(d, a, SANDBOX_SPOOL_STDERR, &r.err, &err);
+	if (e == 0 && r.state == JOURNAL_ATTEMPT_S_EXITED && out_fd >= 0)
+		e = results_keep(d->journal, out_fd, &r.results, &err);
+	if (e < 0 && r.state == JOURNAL_ATTEMPT_S_EXITED) {
+		/* A result that is not whole is no result: what it did is thrown away. */
+		r.state = err.exit_status == EXIT_STATUS_LIMIT ? JOURNAL_ATTEMPT_S_KILLED : JOURNAL_ATTEMPT_S_LOST;
+		r.why = err.msg;
+	}
+	encode_denied(&a->exit, &denied);
+	r.denied = buffer_bytes(&denied);
+	if (failpoint_hit("attempts.ended") < 0)
+		return;
+	e = engine_attempt_ended(d->engine, daemon_now(), &a->attempt, &r);
+	daemon_check(d, e, "ended");
+	if (e == -ESTALE) { /* the journal has another end for it, so no FORGET_ATTEMPT comes */
+		adopt_forget(d, &a->id);
+		attempts_drop(d, a);
+	}
+}
+
+/* What the next attempt is told: the check, its status, and the last of what it wrote. */
+static void make_feedback(struct daemon *d, const struct attempt *a, const struct plan_check *check, struct buffer *out)
+{
+	static const enum sandbox_spool_kind kinds[] = {SANDBOX_SPOOL_STDOUT, SANDBOX_SPOOL_STDERR};
+
+	buffer_append_str(out, "check failed:");
+	for (char **arg = check->argv; *arg; arg++)
+		buffer_printf(out, " %s", *arg);
+	if (a->exit.signal > 0)
+		buffer_printf(out, "\nended by signal %d\n", a->exit.signal);
+	else
+		buffer_printf(out, "\nexit status %d, expected %u\n", a->exit.status, check->expect_exit);
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		char name[SANDBOX_SPOOL_NAME_SIZE];
+		AUTO_FD fd = openat(d->spool_fd, sandbox_spool_name(&a->id, kinds[i], name), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+		char piece[ATTEMPTS_FEEDBACK_MAX];
+		off_t size = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
+		ssize_t n = size > 0 ? pread(fd, piece, sizeof(piece), size > (off_t)sizeof(piece) ? size - (off_t)sizeof(piece) : 0) : 0;
+
+		if (n > 0)
+			buffer_append(out, piece, (size_t)n);
+	}
+}
+
+static void settle_check(struct daemon *d, struct attempt *a)
+{
+	const struct engine_command *c = &a->command->c;
+	const struct plan_check *check = &c->spec->checks[a->check_index];
+	bool passed = a->exit.why == SANDBOX_WHY_EXITED && a->exit.signal == 0 && a->exit.status == (int)check->expect_exit;
+	bool lost = a->exit.why == SANDBOX_WHY_LOST;
+	struct daemon_command *command = take_ptr(a->command);
+	struct journal_id attempt = a->attempt;
+	uint32_t next = a->check_index + 1;
+	AUTO_BUFFER feedback = {0};
+	struct digest blob;
+	struct error err = {0};
+	char why[64];
+
+	if (!passed && !lost) {
+		snprintf(why, sizeof(why), "check %u of %zu failed", a->check_index + 1, c->spec->check_count);
+		make_feedback(d, a, check, &feedback);
+	}
+	adopt_forget(d, &a->id);
+	attempts_drop(d, a);
+	if (passed && next < command->c.spec->check_count)
+		adopt_check_next(d, &command->c, next);
+	else if (passed)
+		daemon_check(d, engine_checked(d->engine, daemon_now(), &attempt, true, NULL, NULL), "checked");
+	else if (lost)
+		daemon_check(d, engine_check_lost(d->engine, daemon_now(), &attempt), "check lost");
+	else if (journal_blob_put(d->journal, buffer_bytes(&feedback), &blob, &err) < 0)
+		daemon_check(d, engine_checked(d->engine, daemon_now(), &attempt, false, why, NULL), "checked");
+	else
+		daemon_check(d, engine_checked(d->engine, daemon_now(), &attempt, false, why, &blob), "checked");
+	daemon_command_free(command);
+}
+
+void attempts_check_next(struct daemon *d, struct sandbox_client *client, const struct engine_command *cmd, uint32_t index)
+{
+	start_index(d, client, cmd, index);
+}
+
+static void settle_diff(struct daemon *d, struct attempt *a)
+{
+	char name[SANDBOX_SPOOL_NAME_SIZE];
+	AUTO_FD fd = openat(d->spool_fd, sandbox_spool_name(&a->id, SANDBOX_SPOOL_STDOUT, name), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	struct api_answer answer = {.fd = -1, .status = 200, .type = "text/x-diff; charset=utf-8"};
+	struct error err = {0};
+
+	if (a->exit.why != SANDBOX_WHY_EXITED || a->exit.signal != 0 || a->exit.status > 1) {
+		error_set_exit(&err, -EIO, EXIT_STATUS_SANDBOX, "no diff: diff(1) ended with status %d; see that diffutils is installed",
+			       a->exit.status);
+		api_answer_error(&answer, 500, &err);
+	} else {
+		if (fd >= 0 && io_read_all(fd, API_ANSWER_MAX / 2, &answer.text) < 0)
+			buffer_append_str(&answer.text, "\n(the rest is too long)\n");
+		buffer_append(&answer.text, a->note.data, a->note.len);
+	}
+	api_server_answer(d->api, a->ticket, &answer);
+	(void)!results_remove(d->spool_fd, a->dest);
+	adopt_forget(d, &a->id);
+	attempts_drop(d, a);
+}
+
+void attempts_on_not_started(struct daemon *d, struct attempt *a, const struct sandbox_not_started *n)
+{
+	static const char *const kinds[] = {
+		[SANDBOX_NOT_STARTED_EXEC] = "exec",
+		[SANDBOX_NOT_STARTED_SPEC] = "spec",
+		[SANDBOX_NOT_STARTED_MACHINE] = "machine",
+		[SANDBOX_NOT_STARTED_INFRA] = "infra",
+		[SANDBOX_NOT_STARTED_KILLED] = "killed",
+	};
+	struct engine_command c = {.attempt_id = a->attempt, .check = a->check};
+	struct sandbox_attempt_id id = a->id;
+	bool told = ours(a) && !a->ticket;
+	char text[ERROR_MSG_MAX];
+
+	snprintf(text, sizeof(text), "%s", n->text[0] ? n->text : strerror(-n->error));
+	if (a->ticket) {
+		a->exit = (struct sandbox_exit){.why = SANDBOX_WHY_LOST, .status = -1};
+		settle_diff(d, a);
+		return;
+	}
+	if (!told || a->check)
+		adopt_forget(d, &id);
+	attempts_drop(d, a);
+	if (told)
+		attempts_not_started(d, &c, kinds[n->why], text, n->why == SANDBOX_NOT_STARTED_INFRA);
+}
+
+void attempts_on_exited(struct daemon *d, struct attempt *a, const struct sandbox_exit *e)
+{
+	(void)d;
+	a->exited = true;
+	a->exit = *e;
+	if (a->kill_timer)
+		event_del(a->kill_timer);
+}
+
+void attempts_on_gone(struct daemon *d, struct attempt *a, int out_fd)
+{
+	if (!a->exited) /* its EXITED was not heard by this connection; the keeper tells both again after hello */
+		return;
+	if (a->ticket)
+		settle_diff(d, a);
+	else if (a->check && a->command)
+		settle_check(d, a);
+	else if (!ours(a)) {
+		adopt_forget(d, &a->id);
+		attempts_drop(d, a);
+	} else
+		settle_attempt(d, a, out_fd);
+}
+
+/* ---- recovery ---- */
+
+struct wanted {
+	const struct sandbox_attempt_id *id;
+	const struct journal_run *run;
+	uint32_t step;
+	bool found;
+};
+
+static bool in_flight(const struct journal_attempt *a)
+{
+	return a->state == JOURNAL_ATTEMPT_S_STARTING || a->state == JOURNAL_ATTEMPT_S_LIVE || a->state == JOURNAL_ATTEMPT_S_FROZEN;
+}
+
+static int want(const struct journal_run *run, void *arg)
+{
+	struct wanted *w = arg;
+
+	for (uint32_t i = 0; i < run->step_count; i++) {
+		const struct journal_step *s = run->steps[i];
+		const struct journal_attempt *a = s->attempt_count > 0 ? &s->attempts[s->attempt_count - 1] : NULL;
+
+		if (a && in_flight(a) && memcmp(a->id.b, w->id->b, sizeof(a->id.b)) == 0) {
+			w->run = run;
+			w->step = i;
+			return 1;
+		}
+	}
+	return 0;
+}
+
+bool attempts_adopt(struct daemon *d, const struct sandbox_attempt_id *id)
+{
+	struct wanted w = {.id = id};
+	struct attempt *a;
+
+	if (journal_state_each_run(d->rows, want, &w) == 0)
+		return false;
+	a = attempts_find(d, id);
+	if (!a)
+		a = add(d, id);
+	if (!a)
+		abort(); /* recovery starts over */
+	memcpy(a->attempt.b, id->b, sizeof(a->attempt.b));
+	a->run = w.run->id;
+	a->step = w.step;
+	a->live = w.run->steps[w.step]->attempts[w.run->steps[w.step]->attempt_count - 1].state != JOURNAL_ATTEMPT_S_STARTING;
+	return true;
+}
+
+void attempts_disown(struct daemon *d, const struct sandbox_attempt_id *id)
+{
+	if (!attempts_find(d, id) && !add(d, id))
+		abort();
+}
+
+static bool named(const struct sandbox_hello *h, const struct sandbox_attempt_id *id)
+{
+	for (size_t i = 0; h && i < h->found_count; i++)
+		if (memcmp(&h->found[i].attempt, id, sizeof(*id)) == 0)
+			return true;
+	return false;
+}
+
+static void lose(struct daemon *d, struct attempt *a)
+{
+	struct engine_ended r = {.state = JOURNAL_ATTEMPT_S_LOST, .why = "its keeper died"};
+
+	if (a->ticket || (a->check && a->command)) {
+		a->exit = (struct sandbox_exit){.why = SANDBOX_WHY_LOST, .status = -1};
+		a->exited = true;
+		attempts_on_gone(d, a, -1);
+	} else if (!ours(a)) {
+		attempts_spool_remove(d, &a->id);
+		attempts_drop(d, a);
+	} else {
+		struct journal_id id = a->attempt;
+
+		attempts_drop(d, a);
+		daemon_check(d, engine_attempt_ended(d->engine, daemon_now(), &id, &r), "lost");
+	}
+}
+
+void attempts_after_loss(struct daemon *d, const struct sandbox_hello *h)
+{
+	struct attempt *next;
+
+	for (struct attempt *a = d->attempts->first; a; a = next) {
+		next = a->next;
+		if (!named(h, &a->id))
+			lose(d, a);
+	}
+}
+
+static int any_locked(const struct journal_run *run, void *arg)
+{
+	const struct daemon *d = arg;
+
+	for (uint32_t i = 0; i < run->step_count; i++) {
+		const struct journal_step *s = run->steps[i];
+		const struct journal_attempt *a = s->attempt_count > 0 ? &s->attempts[s->attempt_count - 1] : NULL;
+		struct sandbox_attempt_id id;
+
+		if (!a || !in_flight(a))
+			continue;
+		attempts_id(&a->id, &id);
+		if (sandbox_attempt_lives(d->spool_fd, &id) == 1)
+			return 1;
+	}
+	return 0;
+}
+
+bool attempts_locked(const struct daemon *d)
+{
+	return journal_state_each_run(d->rows, any_locked, (void *)d) != 0;
+}
+
+/* ---- a tool for a client ---- */
+
+int attempts_start_tool(struct daemon *d, struct sandbox_client *c, const struct journal_id *run_id, const char *const *argv, int dest_fd,
+			const char *dest, struct buffer *note, uint64_t ticket, struct error *err)
+{
+	const struct journal_run *run = journal_state_run(d->rows, run_id);
+	struct plan_step step = {.name = (char *)"diff"};
+	AUTO(confine_free) struct confine *walls = NULL;
+	AUTO(policy_effective_free) struct policy_effective *effective = NULL;
+	struct policy_combine combine = {.fallback = "offline"};
+	struct sandbox_attempt_id id;
+	struct attempt *a;
+	struct stat st;
+	int r;
+
+	if (getrandom(id.b, sizeof(id.b), 0) != sizeof(id.b) || fstat(dest_fd, &st) < 0)
+		return error_set(err, -errno, "cannot make a diff: %s", strerror(errno));
+	r = policy_combine(&combine, &effective, err);
+	if (r == 0) {
+		struct confine_input in = {
+			.policy = effective, .step = &step, .argv = argv, .workspace = run->workspace, .workspace_fd = dest_fd,
+			.uid = st.st_uid, .gid = st.st_gid, .stdin_fd = -1, .timeout_ms = 60000, .state = d->paths.state,
+			.runtime = d->paths.runtime, .attempt = id,
+		};
+		r = confine_new(&in, &walls, err);
+	}
+	if (r < 0)
+		return r;
+	a = add(d, &id);
+	if (!a)
+		return error_nomem(err);
+	a->ticket = ticket;
+	a->run = *run_id;
+	snprintf(a->dest, sizeof(a->dest), "%s", dest);
+	a->note = *note;
+	*note = (struct buffer){0};
+	r = sandbox_client_start(c, confine_spec(walls), NULL, err);
+	if (r < 0)
+		attempts_drop(d, a);
+	return r;
+}

@@ -1,0 +1,72 @@
+#pragma once
+/*
+ * The attempts that the keeper has for us, and what each becomes for the engine. Used by adopt.c, which owns the
+ * connection; see adopt.h for the life of one.
+ */
+#include "supervisor/daemon.h"
+#include "supervisor/runs.h"
+
+enum {
+	ATTEMPTS_TERM_MS = 5000,
+	ATTEMPTS_FEEDBACK_MAX = 16 * 1024, /* bytes of a failed check's output that the next attempt gets, of each stream */
+};
+
+struct attempt {
+	struct attempt *next;
+	struct sandbox_attempt_id id; /* toward the keeper */
+	struct journal_id attempt;    /* in the journal */
+	struct journal_id run;
+	uint32_t step;
+	bool live, exited;
+	struct daemon *owner;     /* borrowed, for the timer */
+	struct event *kill_timer; /* KILL after TERM; NULL = it was not asked to end */
+	struct sandbox_exit exit;
+	int followers;
+	/* A check of a sealed step: */
+	bool check;
+	uint32_t check_index;
+	struct daemon_command *command; /* owned copy: the next check starts from it */
+	/* A diff for a client: */
+	uint64_t ticket; /* 0 = none */
+	char dest[32];
+	struct buffer note;
+};
+
+MUST_CHECK int attempts_new(struct attempts **ret);
+void attempts_free(struct attempts *a); /* accepts NULL */
+
+void attempts_id(const struct journal_id *attempt, struct sandbox_attempt_id *ret);
+struct attempt *attempts_find(const struct daemon *d, const struct sandbox_attempt_id *id);
+/* The step's own attempt or its check that runs now; NULL = none. */
+struct attempt *attempts_of(const struct daemon *d, const struct journal_id *attempt);
+bool attempts_any(const struct daemon *d);
+void attempts_drop(struct daemon *d, struct attempt *a);
+
+/* Makes the sandbox of a command's attempt, or of its next check. Every failure is told to the engine. */
+void attempts_start(struct daemon *d, struct sandbox_client *c, const struct engine_command *cmd);
+void attempts_check_next(struct daemon *d, struct sandbox_client *client, const struct engine_command *cmd, uint32_t index);
+/* kind: "exec", "spec", "machine", "infra", "denied", "killed": the word before the colon of the recorded reason. */
+void attempts_not_started(struct daemon *d, const struct engine_command *cmd, const char *kind, const char *why, bool infra);
+
+/* TERM, and KILL after ATTEMPTS_TERM_MS; or KILL at once. */
+void attempts_kill(struct daemon *d, struct sandbox_client *c, struct attempt *a, bool now);
+
+void attempts_on_started(struct daemon *d, struct attempt *a);
+void attempts_on_not_started(struct daemon *d, struct attempt *a, const struct sandbox_not_started *n);
+void attempts_on_exited(struct daemon *d, struct attempt *a, const struct sandbox_exit *e);
+/* out_fd: the results folder, borrowed; -1 = none. */
+void attempts_on_gone(struct daemon *d, struct attempt *a, int out_fd);
+
+/* Whether the journal has this attempt in flight; then it is ours from now on. */
+bool attempts_adopt(struct daemon *d, const struct sandbox_attempt_id *id);
+/* One that the journal does not know: it is forgotten when it is gone, with its spool. */
+void attempts_disown(struct daemon *d, const struct sandbox_attempt_id *id);
+/* The connection was lost. What hello does not name (NULL: all) is lost. */
+void attempts_after_loss(struct daemon *d, const struct sandbox_hello *h);
+/* True while a process of an attempt in flight lives. */
+bool attempts_locked(const struct daemon *d);
+void attempts_spool_remove(struct daemon *d, const struct sandbox_attempt_id *id);
+
+/* One command outside of steps: argv read-only over a folder of the spool, for adopt_diff. */
+MUST_CHECK int attempts_start_tool(struct daemon *d, struct sandbox_client *c, const struct journal_id *run, const char *const *argv,
+				   int dest_fd, const char *dest, struct buffer *note, uint64_t ticket, struct error *err);

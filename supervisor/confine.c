@@ -1,0 +1,564 @@
+#include "supervisor/confine.h"
+
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/io.h"
+
+enum { STRINGS_MAX = 4096, PATH_SIZE = 4096 };
+
+#define DEFAULT_PATH	"/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
+#define INSIDE_TMP	"/tmp"
+#define INSIDE_RUN	"/run/holdfast"
+
+struct confine {
+	struct sandbox_spec spec;
+	struct policy_effective *policy; /* of the step */
+	struct policy_fs *fs;
+	struct sandbox_mount mounts[SANDBOX_MOUNTS_MAX];
+	char *strings[STRINGS_MAX]; /* owned */
+	size_t string_count;
+	const char **env;
+	enum policy_access workspace_access;
+	const struct confine_input *in; /* during confine_new */
+};
+
+static char *own(struct confine *c, char *s)
+{
+	if (!s || c->string_count == STRINGS_MAX) {
+		free(s);
+		return NULL;
+	}
+	c->strings[c->string_count++] = s;
+	return s;
+}
+
+static char *own_printf(struct confine *c, const char *fmt, ...)
+{
+	va_list args;
+	char *s = NULL;
+
+	va_start(args, fmt);
+	if (vasprintf(&s, fmt, args) < 0)
+		s = NULL;
+	va_end(args);
+	return own(c, s);
+}
+
+/* True where path is below folder or is it. */
+static bool within(const char *path, const char *folder)
+{
+	size_t n = strlen(folder);
+
+	if (strcmp(folder, "/") == 0)
+		return true;
+	return strncmp(path, folder, n) == 0 && (path[n] == '/' || path[n] == '\0');
+}
+
+static int unsupported(struct error *err, const struct policy_mount *m, const char *why)
+{
+	error_where(err, "%s:%d:%d", m->at.file, m->at.line, m->at.column);
+	return error_set_exit(err, -EOPNOTSUPP, EXIT_STATUS_SANDBOX, "cannot confine to '%s: %s': %s", m->path,
+			      policy_access_name(m->access), why);
+}
+
+static int add_mount(struct confine *c, enum sandbox_mount_kind kind, const char *source, const char *target, bool exec,
+		     bool optional, struct error *err)
+{
+	if (c->spec.mount_count == SANDBOX_MOUNTS_MAX)
+		return error_set_exit(err, -E2BIG, EXIT_STATUS_LIMIT,
+				      "the policy's fs table needs more than %d mounts; name folders instead of their entries",
+				      SANDBOX_MOUNTS_MAX);
+	c->mounts[c->spec.mount_count++] = (struct sandbox_mount){
+		.kind = kind, .source = source, .target = target, .exec = exec, .optional = optional};
+	return 0;
+}
+
+/* ---- what stands where ---- */
+
+/* The type of what is at an absolute path, its last component not followed; 0 = nothing that we can see. Below the workspace
+ * through its descriptor, so that it is the folder that the client opened. */
+static mode_t look(const struct confine *c, const char *path, struct stat *ret)
+{
+	const struct confine_input *in = c->in;
+
+	if (in->workspace_fd >= 0 && within(path, in->workspace) && strcmp(in->workspace, "/") != 0) {
+		const char *rest = path + strlen(in->workspace);
+		AUTO_FD fd = io_open_beneath(in->workspace_fd, rest[0] ? rest + 1 : ".", O_PATH | O_NOFOLLOW, 0);
+
+		return fd < 0 || fstat(fd, ret) < 0 ? 0 : ret->st_mode & S_IFMT;
+	}
+	return lstat(path, ret) < 0 ? 0 : ret->st_mode & S_IFMT;
+}
+
+/* Trees of the system that no user can write: bound as they are. Everything else is seen through an overlay, where connect()
+ * and FIFOs do not pass. */
+static bool is_system(const char *path, const struct stat *st)
+{
+	static const char *const roots[] = {"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix", "/gnu"};
+
+	if (st->st_uid != 0 || (!S_ISLNK(st->st_mode) && (st->st_mode & (S_IWGRP | S_IWOTH))))
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(roots); i++)
+		if (within(path, roots[i]))
+			return true;
+	return false;
+}
+
+static int mask(struct confine *c, const char *path, struct error *err)
+{
+	struct stat st;
+	mode_t type = look(c, path, &st);
+	char *target;
+
+	if (type == 0 || type == S_IFLNK) /* nothing to hide; a link's target has an entry of its own, or no grant */
+		return 0;
+	target = own_printf(c, "%s", path);
+	if (!target)
+		return error_nomem(err);
+	return add_mount(c, type == S_IFDIR ? SANDBOX_MOUNT_MASK_DIR : SANDBOX_MOUNT_MASK_FILE, NULL, target, false, true, err);
+}
+
+/* ---- entries of the table ---- */
+
+static int place_in_workspace(struct confine *c, const struct policy_mount *m, const char *path, struct error *err)
+{
+	char *target;
+
+	switch (m->access) {
+	case POLICY_ACCESS_NONE:
+		return mask(c, path, err);
+	case POLICY_ACCESS_R:
+	case POLICY_ACCESS_RX:
+		if (c->workspace_access <= POLICY_ACCESS_RX)
+			return 0;
+		target = own_printf(c, "%s", path);
+		return target ? add_mount(c, SANDBOX_MOUNT_PROTECT, NULL, target, m->access == POLICY_ACCESS_RX, true, err)
+			      : error_nomem(err);
+	case POLICY_ACCESS_SCRATCH:
+	case POLICY_ACCESS_STAGE:
+		if (c->workspace_access < POLICY_ACCESS_SCRATCH)
+			return unsupported(err, m,
+					   "the workspace around it is read-only; grant the workspace 'stage' and its other parts 'rx'");
+		return 0;
+	case POLICY_ACCESS_RW:
+		target = own_printf(c, "%s", path);
+		return target ? add_mount(c, SANDBOX_MOUNT_RW, target, target, true, false, err) : error_nomem(err);
+	}
+	return 0;
+}
+
+static int place_outside(struct confine *c, const struct policy_mount *m, const char *path, bool optional, struct error *err)
+{
+	const struct confine_input *in = c->in;
+	struct stat st = {0};
+	char *target;
+
+	if (m->access == POLICY_ACCESS_NONE)
+		return mask(c, path, err);
+	target = own_printf(c, "%s", path);
+	if (!target)
+		return error_nomem(err);
+	switch (m->access) {
+	case POLICY_ACCESS_R:
+	case POLICY_ACCESS_RX:
+		if (look(c, path, &st) == 0)
+			return 0;
+		return add_mount(c, is_system(path, &st) ? SANDBOX_MOUNT_SYSTEM : SANDBOX_MOUNT_VIEW, target, target,
+				 m->access == POLICY_ACCESS_RX, optional, err);
+	case POLICY_ACCESS_SCRATCH:
+	case POLICY_ACCESS_STAGE:
+		if (in->home && strcmp(path, in->home) == 0)
+			return 0; /* spec.home */
+		if (strcmp(path, INSIDE_TMP) == 0)
+			return 0; /* every sandbox has its own */
+		if (within(path, INSIDE_TMP) || (in->home && within(path, in->home)) || within(path, INSIDE_RUN))
+			return 0; /* inside one of the two */
+		return unsupported(err, m, "only the workspace has layers; move it into the workspace, or grant 'rw'");
+	case POLICY_ACCESS_RW:
+		if (within(in->state, path) || within(in->runtime, path))
+			return unsupported(err, m, "Holdfast's own state lies in it; grant a smaller folder or move --state");
+		return add_mount(c, SANDBOX_MOUNT_RW, target, target, true, optional, err);
+	case POLICY_ACCESS_NONE:
+		break;
+	}
+	return 0;
+}
+
+static int place(struct confine *c, const struct policy_mount *m, const char *path, struct error *err)
+{
+	const char *workspace = c->in->workspace;
+
+	if (strcmp(path, workspace) == 0)
+		return 0; /* spec.workspace */
+	if (within(path, workspace))
+		return place_in_workspace(c, m, path, err);
+	return place_outside(c, m, path, m->access != POLICY_ACCESS_RW || m->glob, err);
+}
+
+static bool has_own_entry(const struct policy_mount *table, size_t count, const char *path)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!table[i].glob && strcmp(table[i].path, path) == 0)
+			return true;
+	return false;
+}
+
+/* The '*' of the last component, against the names that are there now. */
+static int expand(struct confine *c, const struct policy_mount *table, size_t count, const struct policy_mount *m,
+		  struct error *err)
+{
+	const struct confine_input *in = c->in;
+	const char *slash = strrchr(m->path, '/');
+	char folder[PATH_SIZE], path[PATH_SIZE + 256];
+	AUTO_DIR dir = NULL;
+	int fd;
+
+	snprintf(folder, sizeof(folder), "%.*s", slash == m->path ? 1 : (int)(slash - m->path), m->path);
+	if (in->workspace_fd >= 0 && within(folder, in->workspace)) {
+		const char *rest = folder + strlen(in->workspace);
+
+		fd = io_open_beneath(in->workspace_fd, rest[0] ? rest + 1 : ".", O_RDONLY | O_DIRECTORY, 0);
+	} else {
+		fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	}
+	if (fd < 0)
+		return 0;
+	dir = fdopendir(fd);
+	if (!dir) {
+		close(fd);
+		return error_nomem(err);
+	}
+	for (struct dirent *e = readdir(dir); e; e = readdir(dir)) {
+		int r;
+
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || fnmatch(slash + 1, e->d_name, FNM_NOESCAPE) != 0)
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", strcmp(folder, "/") == 0 ? "" : folder, e->d_name);
+		if (has_own_entry(table, count, path))
+			continue;
+		r = place(c, m, path, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static enum policy_access access_of(const struct policy_mount *table, size_t count, const char *path)
+{
+	enum policy_access access = POLICY_ACCESS_NONE;
+	size_t best = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (!table[i].glob && within(path, table[i].path) && strlen(table[i].path) >= best) {
+			best = strlen(table[i].path);
+			access = table[i].access;
+		}
+	}
+	return access;
+}
+
+static int place_workspace(struct confine *c, const struct policy_mount *table, size_t count, struct error *err)
+{
+	const struct confine_input *in = c->in;
+	struct sandbox_workspace *w = &c->spec.workspace;
+
+	c->workspace_access = access_of(table, count, in->workspace);
+	*w = (struct sandbox_workspace){.target = in->workspace, .base_fd = -1};
+	if (within(in->workspace, in->state) || within(in->workspace, in->runtime))
+		return error_set_exit(err, -EOPNOTSUPP, EXIT_STATUS_SANDBOX,
+				      "cannot work in %s: it is inside Holdfast's own state; choose another workspace", in->workspace);
+	switch (c->workspace_access) {
+	case POLICY_ACCESS_NONE:
+		w->mode = SANDBOX_WORKSPACE_NONE;
+		return 0;
+	case POLICY_ACCESS_RW:
+		if (within(in->state, in->workspace) || within(in->runtime, in->workspace))
+			return error_set_exit(err, -EOPNOTSUPP, EXIT_STATUS_SANDBOX,
+					      "cannot grant 'rw' on %s: Holdfast's own state lies in it; move --state", in->workspace);
+		w->mode = SANDBOX_WORKSPACE_NONE;
+		return add_mount(c, SANDBOX_MOUNT_RW, in->workspace, in->workspace, true, false, err);
+	case POLICY_ACCESS_R:
+	case POLICY_ACCESS_RX:
+		w->mode = SANDBOX_WORKSPACE_READONLY;
+		break;
+	case POLICY_ACCESS_SCRATCH:
+	case POLICY_ACCESS_STAGE:
+		w->mode = in->upper ? SANDBOX_WORKSPACE_STAGED : SANDBOX_WORKSPACE_READONLY;
+		break;
+	}
+	if (!in->upper)
+		c->workspace_access = POLICY_ACCESS_RX;
+	w->base_fd = in->workspace_fd;
+	w->layers = in->layers;
+	w->layer_count = in->layer_count;
+	w->upper = w->mode == SANDBOX_WORKSPACE_STAGED ? in->upper : NULL;
+	return 0;
+}
+
+static int place_all(struct confine *c, struct error *err)
+{
+	size_t count;
+	const struct policy_mount *table = policy_fs_table(c->fs, &count);
+	const char *const own_state[] = {c->in->state, c->in->runtime};
+	int r = place_workspace(c, table, count, err);
+
+	for (size_t i = 0; r == 0 && i < count; i++) {
+		if (table[i].glob)
+			r = expand(c, table, count, &table[i], err);
+		else
+			r = place(c, &table[i], table[i].path, err);
+	}
+	/* Whatever the policy grants (invariant 6). */
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(own_state); i++)
+		if (access_of(table, count, own_state[i]) != POLICY_ACCESS_NONE)
+			r = mask(c, own_state[i], err);
+	return r;
+}
+
+/* ---- program, environment, limits ---- */
+
+static const char *find_env(const char *const *env, const char *name)
+{
+	size_t n = strlen(name);
+
+	for (; *env; env++)
+		if (strncmp(*env, name, n) == 0 && (*env)[n] == '=')
+			return *env + n + 1;
+	return NULL;
+}
+
+static int make_env(struct confine *c, struct error *err)
+{
+	const struct confine_input *in = c->in;
+	char **kept = NULL;
+	size_t n = 0, extra = 0, at = 0;
+	int r;
+
+	while (in->env && in->env[n])
+		n++;
+	for (size_t i = 0; i < in->step->env_count; i++)
+		extra++;
+	const char **all = calloc(n + extra + 1, sizeof(*all));
+
+	if (!all)
+		return error_nomem(err);
+	for (size_t i = 0; i < n; i++) {
+		bool replaced = false;
+
+		for (size_t k = 0; k < in->step->env_count; k++) {
+			size_t len = strlen(in->step->env[k].name);
+
+			replaced |= strncmp(in->env[i], in->step->env[k].name, len) == 0 && in->env[i][len] == '=';
+		}
+		if (!replaced)
+			all[at++] = in->env[i];
+	}
+	for (size_t k = 0; k < in->step->env_count; k++) {
+		all[at++] = own_printf(c, "%s=%s", in->step->env[k].name, in->step->env[k].value);
+		if (!all[at - 1]) {
+			free(all);
+			return error_nomem(err);
+		}
+	}
+	r = policy_env(c->policy, all, &kept);
+	free(all);
+	if (r < 0)
+		return error_nomem(err);
+	for (n = 0; kept[n]; n++)
+		;
+	c->env = calloc(n + 4, sizeof(*c->env));
+	for (size_t i = 0; c->env && i < n; i++)
+		c->env[i] = own_printf(c, "%s", kept[i]);
+	policy_env_free(kept);
+	if (!c->env)
+		return error_nomem(err);
+	if (!find_env(c->env, "PATH"))
+		c->env[n++] = "PATH=" DEFAULT_PATH;
+	if (in->home && !find_env(c->env, "HOME"))
+		c->env[n++] = own_printf(c, "HOME=%s", in->home);
+	c->spec.env = c->env;
+	return 0;
+}
+
+/* Lexically: the sandbox may see another thing there, and its walls then say what can be executed. */
+static char *clean(struct confine *c, const char *folder, const char *path)
+{
+	char joined[2 * PATH_SIZE], out[2 * PATH_SIZE] = "";
+	char *save = NULL;
+
+	if ((size_t)snprintf(joined, sizeof(joined), "%s/%s", path[0] == '/' ? "" : folder, path) >= sizeof(joined))
+		return NULL;
+	for (char *part = strtok_r(joined, "/", &save); part; part = strtok_r(NULL, "/", &save)) {
+		if (strcmp(part, ".") == 0)
+			continue;
+		if (strcmp(part, "..") == 0) {
+			char *slash = strrchr(out, '/');
+
+			if (slash)
+				*slash = '\0';
+			continue;
+		}
+		strcat(out, "/");
+		strcat(out, part);
+	}
+	return own_printf(c, "%s", out[0] ? out : "/");
+}
+
+/* The program that argv[0] names, as the policy decides it: looked up in PATH as the sandbox will. */
+static char *resolve_program(struct confine *c)
+{
+	const char *name = c->in->argv[0], *path = find_env(c->env, "PATH");
+	char candidate[2 * PATH_SIZE];
+
+	if (strchr(name, '/'))
+		return clean(c, c->spec.cwd, name);
+	while (path && *path) {
+		const char *end = strchrnul(path, ':');
+
+		if (end > path && path[0] == '/' &&
+		    (size_t)snprintf(candidate, sizeof(candidate), "%.*s/%s", (int)(end - path), path, name) < sizeof(candidate) &&
+		    access(candidate, X_OK) == 0)
+			return clean(c, "/", candidate);
+		path = *end ? end + 1 : end;
+	}
+	return clean(c, c->spec.cwd, name); /* not found here: what an earlier step made may still be found inside */
+}
+
+static int decide_exec(struct confine *c, struct error *err)
+{
+	const struct confine_input *in = c->in;
+	const char *program = resolve_program(c);
+	struct policy_request q = {.kind = POLICY_EXEC, .fs = c->fs};
+	struct policy_decision d;
+	struct bytes *argv;
+	size_t argc = 0;
+
+	if (!program)
+		return error_nomem(err);
+	while (in->argv[argc])
+		argc++;
+	argv = calloc(argc, sizeof(*argv));
+	if (!argv)
+		return error_nomem(err);
+	for (size_t i = 0; i < argc; i++)
+		argv[i] = bytes_str(in->argv[i]);
+	q.path = bytes_str(program);
+	q.argv = argv;
+	q.argc = argc;
+	policy_decide(c->policy, &q, &d);
+	free(argv);
+	if (d.verdict == POLICY_ALLOW)
+		return 0;
+	if (d.at.line > 0)
+		error_where(err, "%s:%d:%d", d.at.file, d.at.line, d.at.column);
+	if (d.verdict == POLICY_ASK)
+		return error_set_exit(err, -EACCES, EXIT_STATUS_DENIED,
+				      "denied: an exec rule asks a person before %s starts; say 'gate: ask' on the step, and 'do: allow' in the rule",
+				      program);
+	return error_set_exit(err, -EACCES, EXIT_STATUS_DENIED, "denied: %s: %s; see 'holdfast policy explain'", program, d.why);
+}
+
+static void set_limits(struct confine *c)
+{
+	static const struct {
+		enum policy_limit limit;
+		uint32_t weaker;
+	} weaker[] = {
+		{POLICY_LIMIT_MEMORY, SANDBOX_WEAKER_MEMORY},
+		{POLICY_LIMIT_CPU, SANDBOX_WEAKER_CPU},
+	};
+	struct sandbox_limits *l = &c->spec.limits;
+	struct policy_settings s;
+	const uint64_t *v = s.limits.value;
+
+	policy_settings(c->policy, &s);
+	l->wall_ms = v[POLICY_LIMIT_WALL];
+	if (c->in->timeout_ms && (!l->wall_ms || c->in->timeout_ms < l->wall_ms))
+		l->wall_ms = c->in->timeout_ms;
+	l->cpu_ms = v[POLICY_LIMIT_CPU];
+	l->memory_bytes = v[POLICY_LIMIT_MEMORY];
+	l->disk_bytes = v[POLICY_LIMIT_DISK];
+	l->output_bytes = v[POLICY_LIMIT_OUTPUT];
+	l->pids = v[POLICY_LIMIT_PIDS] > UINT32_MAX ? UINT32_MAX : (uint32_t)v[POLICY_LIMIT_PIDS];
+	l->files = v[POLICY_LIMIT_FILES] > UINT32_MAX ? UINT32_MAX : (uint32_t)v[POLICY_LIMIT_FILES];
+	for (size_t i = 0; i < ARRAY_SIZE(weaker); i++)
+		if (s.limits.weaker & (1u << weaker[i].limit))
+			c->spec.allow_weaker |= weaker[i].weaker;
+	if (s.limits.weaker_landlock)
+		c->spec.allow_weaker |= SANDBOX_WEAKER_LANDLOCK;
+}
+
+/* ---- the whole ---- */
+
+int confine_fs(const struct policy_effective *run, const char *step, const char *workspace, const char *home,
+	       struct policy_effective **ret_effective, struct policy_fs **ret, struct error *err)
+{
+	struct policy_vars vars = {.workspace = workspace, .home = home, .tmp = INSIDE_TMP, .run = INSIDE_RUN};
+	AUTO(policy_effective_free) struct policy_effective *e = NULL;
+	int r = policy_effective_step(run, step, POLICY_AGENCY_UNSET, &e, err);
+
+	if (r == 0)
+		r = policy_fs_new(e, &vars, ret, err);
+	if (r == 0)
+		*ret_effective = take_ptr(e);
+	return r;
+}
+
+int confine_new(const struct confine_input *in, struct confine **ret, struct error *err)
+{
+	AUTO(confine_free) struct confine *c = calloc(1, sizeof(*c));
+	struct sandbox_spec *s;
+	int r;
+
+	if (!c)
+		return error_nomem(err);
+	s = &c->spec;
+	c->in = in;
+	*s = (struct sandbox_spec){.attempt = in->attempt, .argv = in->argv, .mounts = c->mounts, .stdin_fd = in->stdin_fd,
+				   .in_name = in->in_name, .pty = in->tty, .pty_rows = in->rows, .pty_cols = in->cols,
+				   .uid = in->uid, .gid = in->gid};
+	r = confine_fs(in->policy, in->step->name, in->workspace, in->home, &c->policy, &c->fs, err);
+	if (r == 0)
+		r = place_all(c, err);
+	if (r < 0)
+		return r;
+	/* A home that is the workspace, or around it, is not hidden behind an empty one. */
+	s->home = in->home && !within(in->home, in->workspace) ? in->home : NULL;
+	s->cwd = s->workspace.mode == SANDBOX_WORKSPACE_NONE && c->workspace_access != POLICY_ACCESS_RW ? "/" : in->workspace;
+	if (in->step->cwd) {
+		s->cwd = clean(c, in->workspace, in->step->cwd);
+		if (!s->cwd || !within(s->cwd, in->workspace))
+			return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE, "cwd '%s' of step %s is not in the workspace; name a folder in it",
+					      in->step->cwd, in->step->name);
+	}
+	r = make_env(c, err);
+	if (r == 0)
+		r = decide_exec(c, err);
+	if (r < 0)
+		return r;
+	set_limits(c);
+	c->in = NULL;
+	*ret = take_ptr(c);
+	return 0;
+}
+
+void confine_free(struct confine *c)
+{
+	if (!c)
+		return;
+	for (size_t i = 0; i < c->string_count; i++)
+		free(c->strings[i]);
+	free(c->env);
+	policy_fs_free(c->fs);
+	policy_effective_free(c->policy);
+	free(c);
+}
+
+const struct sandbox_spec *confine_spec(const struct confine *c)
+{
+	return &c->spec;
+}

@@ -1,0 +1,726 @@
+#include "supervisor/create.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#include "base/cbor.h"
+#include "base/io.h"
+#include "base/utf8.h"
+#include "base/yaml.h"
+#include "supervisor/confine.h"
+#include "supervisor/runs.h"
+#include "supervisor/workspace.h"
+
+enum { INPUTS_MAX = POLICY_LAYERS_MAX, NOTES_MAX = 32, STDIN_MAX = 1024 * 1024 * 1024 };
+
+#define ORG_POLICIES "/etc/holdfast/policy.d"
+
+struct making { /* one request on its way to a run */
+	struct daemon *d;
+	struct api_request *q;
+	struct plan *plan;
+	struct policy *policies[INPUTS_MAX]; /* owned */
+	struct policy_input inputs[INPUTS_MAX];
+	size_t input_count;
+	struct policy_effective *effective;
+	struct runs_settings settings;
+	size_t note_count;
+	struct workspace workspace;
+	char path[4096]; /* of the workspace, real */
+	int workspace_fd; /* owned */
+	bool exec, exec_lands;
+};
+
+static void making_free(struct making *m)
+{
+	plan_free(m->plan);
+	for (size_t i = 0; i < m->input_count; i++)
+		policy_free(m->policies[i]);
+	policy_effective_free(m->effective);
+	runs_settings_free(&m->settings);
+	close_fd(&m->workspace_fd);
+}
+
+static const char *text(const struct api_request *q, const char *key)
+{
+	return json_string_value(json_object_get(q->body, key));
+}
+
+static int wrong(struct error *err, const char *what)
+{
+	return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE, "bad request: %s; see supervisor.h", what);
+}
+
+static int note(struct making *m, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static int note(struct making *m, const char *fmt, ...)
+{
+	va_list args;
+	int n;
+
+	if (!m->settings.notes)
+		m->settings.notes = calloc(NOTES_MAX + 1, sizeof(char *));
+	if (!m->settings.notes)
+		return -ENOMEM;
+	if (m->note_count == NOTES_MAX)
+		return 0;
+	va_start(args, fmt);
+	n = vasprintf(&m->settings.notes[m->note_count], fmt, args);
+	va_end(args);
+	if (n < 0) {
+		m->settings.notes[m->note_count] = NULL;
+		return -ENOMEM;
+	}
+	m->note_count++;
+	return 0;
+}
+
+/* ---- workspace ---- */
+
+/* The path comes from the descriptor, not from the client's word: it is what the sandbox will show. */
+static int open_workspace(struct making *m, struct error *err)
+{
+	int given = api_request_fd(m->q, "workspace");
+	char link[64];
+	ssize_t n;
+	int r;
+
+	if (given < 0)
+		return wrong(err, "descriptor 'workspace' is missing");
+	m->workspace_fd = fcntl(given, F_DUPFD_CLOEXEC, 3);
+	if (m->workspace_fd < 0)
+		return error_set(err, -errno, "cannot keep the workspace: %s", strerror(errno));
+	r = workspace_open(m->workspace_fd, geteuid(), &m->workspace, err);
+	if (r < 0)
+		return r;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", m->workspace_fd);
+	n = readlink(link, m->path, sizeof(m->path) - 1);
+	m->path[n > 0 ? n : 0] = '\0';
+	if (!policy_path_clean(bytes_str(m->path)) || strcmp(m->path, "/") == 0 || !utf8_valid(bytes_str(m->path)))
+		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
+				      "cannot work in this folder: it is removed, '/', or its path is not UTF-8; choose another workspace");
+	return 0;
+}
+
+/* ---- plan ---- */
+
+static char **strings(const json_t *array, size_t max)
+{
+	size_t n = json_array_size(array);
+	char **list;
+
+	if (!json_is_array(array) || n == 0 || n > max)
+		return NULL;
+	list = calloc(n + 1, sizeof(*list));
+	for (size_t i = 0; list && i < n; i++) {
+		const char *s = json_string_value(json_array_get(array, i));
+
+		list[i] = s ? strdup(s) : NULL;
+		if (!list[i]) {
+			for (size_t k = 0; k < i; k++)
+				free(list[k]);
+			free(list);
+			return NULL;
+		}
+	}
+	return list;
+}
+
+/* The name of the only step of `exec`: its program's, where that can be one. */
+static char *step_name(const char *argv0)
+{
+	const char *slash = strrchr(argv0, '/');
+	const char *name = slash ? slash + 1 : argv0;
+
+	return strdup(utf8_check_name(bytes_str(name)) == 0 ? name : "exec");
+}
+
+static int keep_stdin(struct making *m, const char *fd_name, struct digest *ret, struct error *err)
+{
+	int fd = api_request_fd(m->q, fd_name);
+	struct stat st;
+	uint64_t size;
+
+	if (fd < 0)
+		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE, "bad request: descriptor '%s' is missing; see supervisor.h", fd_name);
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > STDIN_MAX)
+		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
+				      "bad request: descriptor '%s' is not a regular file of at most 1 GiB; pass a file or a memfd", fd_name);
+	return journal_blob_put_fd(m->d->journal, fd, STDIN_MAX, ret, &size, err);
+}
+
+static int make_exec_step(struct making *m, const json_t *exec, struct plan_step *s, struct error *err)
+{
+	const json_t *tty = json_object_get(exec, "tty");
+	int r = 0;
+
+	plan_step_defaults(s);
+	s->argv = strings(json_object_get(exec, "argv"), PLAN_ARGV_MAX);
+	if (!s->argv)
+		return wrong(err, "exec.argv is not a list of texts");
+	s->name = step_name(s->argv[0]);
+	if (!s->name)
+		return error_nomem(err);
+	s->retry.max = 1;
+	s->retry.on = 0;
+	m->exec = true;
+	m->exec_lands = json_is_true(json_object_get(exec, "land"));
+	if (json_is_true(json_object_get(exec, "stdin"))) {
+		s->stdin_kind = PLAN_STDIN_BLOB;
+		r = keep_stdin(m, "stdin", &s->stdin_blob, err);
+	}
+	if (json_is_object(tty)) {
+		m->settings.tty = true;
+		m->settings.rows = (uint16_t)json_integer_value(json_object_get(tty, "rows"));
+		m->settings.cols = (uint16_t)json_integer_value(json_object_get(tty, "cols"));
+	}
+	return r;
+}
+
+static int make_exec(struct making *m, const json_t *exec, struct error *err)
+{
+	struct plan *p = calloc(1, sizeof(*p));
+	int r;
+
+	if (!p)
+		return error_nomem(err);
+	m->plan = p;
+	p->base = -1;
+	p->agency = -1;
+	p->steps = calloc(1, sizeof(*p->steps));
+	if (!p->steps)
+		return error_nomem(err);
+	p->step_count = 1;
+	r = make_exec_step(m, exec, &p->steps[0], err);
+	p->land = m->exec_lands ? JOURNAL_LAND_AUTO : JOURNAL_LAND_NEVER;
+	return r < 0 ? r : plan_check(p, NULL, err);
+}
+
+static int make_driver(struct making *m, struct error *err)
+{
+	struct plan *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return error_nomem(err);
+	m->plan = p;
+	p->base = -1;
+	p->agency = -1;
+	p->outside_driver = true;
+	return plan_check(p, NULL, err);
+}
+
+/* Standard inputs that stand in the plan or beside it become blobs: the run must not need the client again. */
+static int resolve_stdins(struct making *m, struct error *err)
+{
+	unsigned file = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < m->plan->step_count && r == 0; i++) {
+		struct plan_step *s = &m->plan->steps[i];
+		char name[24];
+
+		if (s->stdin_kind == PLAN_STDIN_FILE) {
+			snprintf(name, sizeof(name), "file%u", file++);
+			r = keep_stdin(m, name, &s->stdin_blob, err);
+			if (r == 0) {
+				free(s->stdin_file);
+				s->stdin_file = NULL;
+				s->stdin_kind = PLAN_STDIN_BLOB;
+			}
+		} else if (s->stdin_text) {
+			r = journal_blob_put(m->d->journal, bytes_of(s->stdin_text, s->stdin_text_len), &s->stdin_blob, err);
+			if (r == 0) {
+				free(s->stdin_text);
+				s->stdin_text = NULL;
+				s->stdin_text_len = 0;
+			}
+		}
+	}
+	return r;
+}
+
+static int read_fd(int fd, size_t max, const char *name, struct buffer *out, struct error *err)
+{
+	struct stat st;
+	int r;
+
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE, "cannot read %s: it is not a regular file; name one", name);
+	out->max = max + 1;
+	r = io_read_all(fd, max, out);
+	if (r == -E2BIG)
+		return error_set_exit(err, r, EXIT_STATUS_USAGE, "cannot read %s: it is larger than %zu bytes", name, max);
+	return r < 0 ? error_set_exit(err, r, EXIT_STATUS_USAGE, "cannot read %s: %s", name, strerror(-r)) : 0;
+}
+
+static int make_plan(struct making *m, struct error *err)
+{
+	const json_t *exec = json_object_get(m->q->body, "exec");
+	const char *path = text(m->q, "plan_path");
+	AUTO_BUFFER yaml = {0};
+	int fd = api_request_fd(m->q, "plan");
+	int r;
+
+	if ((exec != NULL) + (fd >= 0) + json_is_true(json_object_get(m->q->body, "driver")) != 1)
+		return wrong(err, "it needs exactly one of a plan, 'exec' and 'driver'");
+	if (exec)
+		return make_exec(m, exec, err);
+	if (fd < 0)
+		return make_driver(m, err);
+	r = read_fd(fd, YAML_BYTES_MAX, path ? path : "plan", &yaml, err);
+	if (r == 0)
+		r = plan_parse(buffer_bytes(&yaml), path ? path : "plan", &m->plan, err);
+	return r < 0 ? r : resolve_stdins(m, err);
+}
+
+/* ---- policy ---- */
+
+/* Takes policy over. */
+static int add_input(struct making *m, enum policy_layer layer, struct policy *policy, struct error *err)
+{
+	if (m->input_count == INPUTS_MAX) {
+		policy_free(policy);
+		return error_set_exit(err, -E2BIG, EXIT_STATUS_USAGE, "too many policy files: more than %d layers; merge some", INPUTS_MAX);
+	}
+	m->policies[m->input_count] = policy;
+	m->inputs[m->input_count++] = (struct policy_input){.layer = layer, .policy = policy};
+	return policy_check(policy, err);
+}
+
+static int add_text(struct making *m, enum policy_layer layer, struct bytes yaml, const char *name, struct error *err)
+{
+	struct policy *p = NULL;
+	int r = policy_parse(yaml, name, NULL, &p);
+
+	return r < 0 ? error_nomem(err) : add_input(m, layer, p, err);
+}
+
+static int add_fd(struct making *m, enum policy_layer layer, const char *fd_name, const char *path_key, struct error *err)
+{
+	int fd = api_request_fd(m->q, fd_name);
+	const char *path = text(m->q, path_key);
+	AUTO_BUFFER yaml = {0};
+	int r;
+
+	if (fd < 0)
+		return 0;
+	r = read_fd(fd, POLICY_BYTES_MAX, path ? path : fd_name, &yaml, err);
+	return r < 0 ? r : add_text(m, layer, buffer_bytes(&yaml), path ? path : fd_name, err);
+}
+
+static int is_yaml(const struct dirent *e)
+{
+	const char *dot = strrchr(e->d_name, '.');
+
+	return dot && e->d_name[0] != '.' && strcmp(dot, ".yaml") == 0;
+}
+
+/* The organisation's ceiling counts only where none but root could have written it; a file that fails this refuses the run. */
+static int add_org(struct making *m, struct error *err)
+{
+	AUTO_FD dir = open(ORG_POLICIES, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct dirent **names = NULL;
+	int n, r = 0;
+
+	if (dir < 0 && (errno == ENOENT || errno == ENOTDIR))
+		return 0;
+	n = dir < 0 ? -1 : scandir(ORG_POLICIES, &names, is_yaml, alphasort);
+	if (n < 0)
+		return error_set_exit(err, -errno, EXIT_STATUS_USAGE, "cannot read " ORG_POLICIES ": %s; ask who administers this machine",
+				      strerror(errno));
+	for (int i = 0; i < n; i++) {
+		char path[sizeof(ORG_POLICIES) + 1 + NAME_MAX];
+		AUTO_FD fd = r < 0 ? -1 : openat(dir, names[i]->d_name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+		AUTO_BUFFER yaml = {0};
+		struct stat st;
+
+		snprintf(path, sizeof(path), ORG_POLICIES "/%s", names[i]->d_name);
+		free(names[i]);
+		if (r < 0)
+			continue;
+		if (fd < 0 || fstat(fd, &st) < 0 || st.st_uid != 0 || (st.st_mode & (S_IWGRP | S_IWOTH))) {
+			r = error_set_exit(err, -EPERM, EXIT_STATUS_USAGE,
+					   "cannot use %s: it must be readable, root's, and writable by root alone; ask who administers this machine", path);
+			continue;
+		}
+		r = read_fd(fd, POLICY_BYTES_MAX, path, &yaml, err);
+		if (r == 0)
+			r = add_text(m, POLICY_LAYER_ORG, buffer_bytes(&yaml), path, err);
+	}
+	free(names);
+	return r;
+}
+
+/* A project's file is input, not authority: pinned by digest, or only what it takes away counts. */
+static int add_project(struct making *m, struct bytes yaml, const char *path, struct error *err)
+{
+	const struct journal_trust *trust = journal_state_trust(m->d->rows, path);
+	struct digest digest;
+	bool trusted;
+
+	policy_trust_digest(yaml, &digest);
+	trusted = trust && digest_equal(&trust->digest, &digest);
+	if (!trusted && note(m, "%s is not trusted: only what it takes away counts; read it, then type: holdfast trust %s", path, path) < 0)
+		return error_nomem(err);
+	return add_text(m, trusted ? POLICY_LAYER_PROJECT : POLICY_LAYER_PROJECT_UNTRUSTED, yaml, path, err);
+}
+
+static int add_run_policy(struct making *m, struct error *err)
+{
+	const char *builtin = text(m->q, "policy");
+	struct policy *p = NULL;
+
+	if (!builtin)
+		return add_fd(m, POLICY_LAYER_RUN, "policy", "policy_path", err);
+	if (policy_builtin(builtin, &p) < 0)
+		return error_set_exit(err, -ENOENT, EXIT_STATUS_USAGE, "no built-in policy '%s': there are base, offline and coding", builtin);
+	return add_input(m, POLICY_LAYER_RUN, p, err);
+}
+
+static int make_policy(struct making *m, enum policy_agency agency, struct error *err)
+{
+	struct policy_combine c = {.inputs = m->inputs, .agency = agency, .fallback = "offline"};
+	int project = api_request_fd(m->q, "project-policy");
+	const char *path = text(m->q, "project_policy_path");
+	const struct policy_findings *notes;
+	AUTO_BUFFER yaml = {0};
+	int r = add_org(m, err);
+
+	if (r == 0)
+		r = add_fd(m, POLICY_LAYER_USER, "user-policy", "user_policy_path", err);
+	if (r == 0 && project >= 0) {
+		r = read_fd(project, POLICY_BYTES_MAX, path ? path : "project policy", &yaml, err);
+		if (r == 0)
+			r = add_project(m, buffer_bytes(&yaml), path ? path : "project policy", err);
+	}
+	if (r == 0 && m->plan->policy_text) {
+		path = text(m->q, "plan_path");
+		r = add_project(m, bytes_of(m->plan->policy_text, m->plan->policy_text_len), path ? path : "plan", err);
+	}
+	if (r == 0)
+		r = add_run_policy(m, err);
+	c.count = m->input_count;
+	if (m->plan->agency >= 0)
+		c.plan_agency = (enum policy_agency)(m->plan->agency + POLICY_OBSERVE);
+	if (r == 0)
+		r = policy_combine(&c, &m->effective, err);
+	if (r < 0)
+		return r;
+	notes = policy_effective_notes(m->effective);
+	for (size_t i = 0; i < notes->count; i++) {
+		AUTO_BUFFER line = {0};
+
+		policy_finding_print(&notes->items[i], &line);
+		if (line.len > 0 && note(m, "%.*s", (int)line.len - 1, (const char *)line.data) < 0)
+			return error_nomem(err);
+	}
+	return 0;
+}
+
+/* A step that asks for more than the run has is an error before anything starts. */
+static int check_steps(struct making *m, struct error *err)
+{
+	for (size_t i = 0; i < m->plan->step_count; i++) {
+		AUTO(policy_effective_free) struct policy_effective *e = NULL;
+		int r = policy_effective_step(m->effective, m->plan->steps[i].name, POLICY_AGENCY_UNSET, &e, err);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* ---- environment ---- */
+
+static int find_home(struct making *m, const char *env_home, struct error *err)
+{
+	struct passwd *pw = env_home ? NULL : getpwuid((uid_t)m->workspace.uid);
+	const char *home = env_home ? env_home : pw ? pw->pw_dir : NULL;
+
+	if (!home || !policy_path_clean(bytes_str(home)) || strcmp(home, "/") == 0)
+		return 0;
+	m->settings.home = strdup(home);
+	return m->settings.home ? 0 : error_nomem(err);
+}
+
+static int make_env(struct making *m, struct error *err)
+{
+	const json_t *env = json_object_get(m->q->body, "env"), *tty = json_object_get(json_object_get(m->q->body, "exec"), "tty");
+	const char *term = json_string_value(json_object_get(tty, "term"));
+	size_t n = 0, at = 0;
+	char **all;
+	const char *key;
+	json_t *value;
+	int r = 0;
+
+	n = json_object_size(env);
+	if (n > SANDBOX_ARGS_MAX / 2)
+		return wrong(err, "too many environment variables");
+	all = calloc(n + 2, sizeof(*all));
+	if (!all)
+		return error_nomem(err);
+	json_object_foreach((json_t *)env, key, value) {
+		if (!json_is_string(value) || strchr(key, '=') || !key[0]) {
+			r = wrong(err, "env is not an object of texts");
+			break;
+		}
+		if (term && strcmp(key, "TERM") == 0)
+			continue;
+		if (asprintf(&all[at], "%s=%s", key, json_string_value(value)) < 0) {
+			all[at] = NULL;
+			r = error_nomem(err);
+			break;
+		}
+		at++;
+	}
+	if (r == 0)
+		r = find_home(m, json_string_value(json_object_get(env, "HOME")), err);
+	if (r == 0 && policy_env(m->effective, (const char *const *)all, &m->settings.env) < 0)
+		r = error_nomem(err);
+	while (at > 0)
+		free(all[--at]);
+	free(all);
+	if (r == 0 && term) { /* of the terminal that it gets, not of the client's environment */
+		char **env_now = m->settings.env;
+
+		for (n = 0; env_now[n]; n++)
+			;
+		env_now = realloc(env_now, (n + 2) * sizeof(*env_now));
+		if (!env_now || asprintf(&env_now[n], "TERM=%s", term) < 0)
+			return error_nomem(err);
+		env_now[n + 1] = NULL;
+		m->settings.env = env_now;
+	}
+	if (r == 0 && !m->settings.notes)
+		m->settings.notes = calloc(1, sizeof(char *));
+	return r == 0 && !m->settings.notes ? error_nomem(err) : r;
+}
+
+/* ---- the run ---- */
+
+static int choose_agency(struct making *m, enum policy_agency *ret, struct error *err)
+{
+	const char *asked = text(m->q, "agency");
+
+	*ret = asked ? policy_agency_from(asked) : POLICY_AGENCY_UNSET;
+	if (asked && *ret == POLICY_AGENCY_UNSET)
+		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
+				      "no agency '%s': it is one of observe, draft, assist, trusted, autonomous", asked);
+	return 0;
+}
+
+/* The dial can only make landing stricter. */
+static enum journal_land choose_land(const struct making *m, enum policy_agency agency)
+{
+	static const char *const names[] = {"auto", "ask", "never"};
+	const char *asked = text(m->q, "land");
+	int land = m->plan->land;
+
+	for (int i = 0; asked && i < 3; i++)
+		if (strcmp(asked, names[i]) == 0 && i > land)
+			land = i;
+	if (policy_dial_files(agency) == POLICY_FILES_READ_ONLY)
+		return JOURNAL_LAND_NEVER;
+	if (policy_dial_files(agency) == POLICY_FILES_LANDING_ASKS && land == JOURNAL_LAND_AUTO)
+		return JOURNAL_LAND_ASK;
+	return (enum journal_land)land;
+}
+
+/* policy, contract, agency: what a later, looser one is told from. */
+static int context_digest(const struct making *m, unsigned agency, struct digest *ret)
+{
+	AUTO_BUFFER b = {0};
+	struct digest policy;
+	int r = policy_effective_digest(m->effective, &policy);
+
+	if (r < 0)
+		return r;
+	cbor_w_array(&b, 2);
+	cbor_w_bytes(&b, bytes_of(policy.b, sizeof(policy.b)));
+	cbor_w_uint(&b, agency);
+	digest_domain("holdfast.context", buffer_bytes(&b), ret);
+	return b.failed;
+}
+
+static int store(struct making *m, struct engine_run_request *r, struct error *err)
+{
+	AUTO_BUFFER plan = {0};
+	AUTO_BUFFER policy = {0};
+	AUTO_BUFFER settings = {0};
+	int e = plan_encode(m->plan, &plan);
+
+	if (e == 0)
+		e = policy_effective_encode(m->effective, &policy);
+	if (e == 0)
+		e = runs_settings_encode(&m->settings, &settings);
+	if (e == 0)
+		e = journal_blob_put(m->d->journal, buffer_bytes(&plan), &r->plan_blob, err);
+	if (e == 0)
+		e = journal_blob_put(m->d->journal, buffer_bytes(&policy), &r->policy_blob, err);
+	if (e == 0)
+		e = journal_blob_put(m->d->journal, buffer_bytes(&settings), &r->environ_blob, err);
+	if (e == 0)
+		e = context_digest(m, r->agency, &r->context);
+	return e < 0 ? error_set(err, e, "cannot keep what the run is made from: %s", strerror(-e)) : 0;
+}
+
+static void new_id(struct journal_id *ret)
+{
+	if (getrandom(ret->b, sizeof(ret->b), 0) != sizeof(ret->b))
+		abort();
+	ret->b[6] = (uint8_t)((ret->b[6] & 0x0f) | 0x40);
+	ret->b[8] = (uint8_t)((ret->b[8] & 0x3f) | 0x80);
+}
+
+/* The name of a run that is not in memory is the caller's to look for (engine.h). */
+static int check_name(struct making *m, const char *name, struct error *err)
+{
+	struct journal_id other;
+	const struct journal_run *run;
+
+	if (!name)
+		return 0;
+	if (utf8_check_name(bytes_str(name)) < 0)
+		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE, "bad name: 1 to 128 bytes without control characters, '/' and '#'");
+	if (journal_find_run(m->d->journal, name, &other, NULL) < 0)
+		return 0;
+	if (!journal_state_run(m->d->rows, &other) && journal_load_run(m->d->journal, &other, err) < 0)
+		return -EIO;
+	run = journal_state_run(m->d->rows, &other);
+	if (run && run->name && strcmp(run->name, name) == 0 && journal_run_final(run->state)) {
+		char id[JOURNAL_ID_TEXT_SIZE];
+
+		return error_set_exit(err, -EEXIST, EXIT_STATUS_USAGE, "name '%s' is taken: run %.8s has ended; choose another --name", name,
+				      journal_id_text(&other, id));
+	}
+	return 0;
+}
+
+static int make(struct making *m, struct journal_id *ret, struct error *err)
+{
+	struct engine_run_request r = {.request = bytes_str(m->q->request_id), .uid = m->q->uid, .started_ns = workspace_now_ns()};
+	struct policy_settings settings;
+	struct runs_context *ctx;
+	enum policy_agency agency;
+	const char *base = text(m->q, "base");
+	int e = open_workspace(m, err);
+
+	if (e == 0)
+		e = make_plan(m, err);
+	if (e == 0)
+		e = choose_agency(m, &agency, err);
+	if (e == 0)
+		e = make_policy(m, agency, err);
+	if (e == 0)
+		e = check_steps(m, err);
+	if (e == 0)
+		e = make_env(m, err);
+	if (e < 0)
+		return e;
+	policy_settings(m->effective, &settings);
+	new_id(&r.id);
+	r.name = text(m->q, "name");
+	r.plan = m->plan;
+	r.workspace = m->path;
+	r.ws_dev = m->workspace.dev;
+	r.ws_ino = m->workspace.ino;
+	r.ws_uid = m->workspace.uid;
+	r.agency = (unsigned)settings.agency - POLICY_OBSERVE;
+	r.land = choose_land(m, settings.agency);
+	r.base = base ? (strcmp(base, "pinned") == 0 ? JOURNAL_BASE_PINNED : JOURNAL_BASE_LIVE)
+		      : m->plan->base >= 0 ? (enum journal_base)m->plan->base
+					   : (settings.base == POLICY_PINNED ? JOURNAL_BASE_PINNED : JOURNAL_BASE_LIVE);
+	if (r.base == JOURNAL_BASE_PINNED)
+		return error_set_exit(err, -EOPNOTSUPP, EXIT_STATUS_SANDBOX, "base: pinned is not served yet; say base: live");
+	e = check_name(m, r.name, err);
+	if (e == 0)
+		e = store(m, &r, err);
+	if (e == 0)
+		e = engine_run_create(m->d->engine, daemon_now(), &r, ret, err);
+	if (e < 0)
+		return e;
+	/* The folder as the client opened it, for as long as this supervisor lives. */
+	if (runs_get(m->d, ret, &ctx, NULL) == 0 && ctx->workspace_fd < 0)
+		(void)!runs_give_workspace(m->d, ctx, m->workspace_fd, NULL);
+	m->d->need_sync = true;
+	return journal_id_equal(ret, &r.id) ? 0 : 1;
+}
+
+int create_run(struct daemon *d, struct api_request *q, struct journal_id *ret, bool *ret_attached, struct error *err)
+{
+	struct making *m = calloc(1, sizeof(*m));
+	int r;
+
+	if (!m)
+		return error_nomem(err);
+	m->d = d;
+	m->q = q;
+	m->workspace_fd = -1;
+	r = make(m, ret, err);
+	making_free(m);
+	free(m);
+	*ret_attached = r == 1;
+	return r < 0 ? r : 0;
+}
+
+int create_fork(struct daemon *d, struct api_request *q, const struct journal_run *parent, const char *at, struct journal_id *ret,
+		struct error *err)
+{
+	struct engine_run_request r = {.request = bytes_str(q->request_id), .uid = q->uid, .started_ns = workspace_now_ns()};
+	struct runs_context *ctx;
+	int e = runs_get(d, &parent->id, &ctx, err);
+
+	if (e == 0)
+		e = runs_workspace(d, ctx, err);
+	if (e < 0)
+		return e;
+	new_id(&r.id);
+	r.plan = ctx->plan;
+	r.plan_blob = parent->plan;
+	r.policy_blob = parent->policy;
+	r.environ_blob = parent->environ;
+	r.context = parent->context;
+	r.workspace = parent->workspace;
+	r.ws_dev = parent->ws_dev;
+	r.ws_ino = parent->ws_ino;
+	r.ws_uid = parent->ws_uid;
+	r.base = parent->base;
+	r.land = parent->land;
+	r.agency = parent->agency;
+	r.parent = parent->id;
+	r.fork_at = at;
+	d->need_sync = true;
+	return engine_run_create(d->engine, daemon_now(), &r, ret, err);
+}
+
+int create_step(struct daemon *d, struct api_request *q, struct plan_step **ret, struct error *err)
+{
+	AUTO(plan_step_free) struct plan_step *s = calloc(1, sizeof(*s));
+	const char *name = text(q, "name"), *cwd = text(q, "cwd");
+	const json_t *needs = json_object_get(q->body, "needs");
+	struct making m = {.d = d, .q = q, .workspace_fd = -1};
+	int r = 0;
+
+	if (!s)
+		return error_nomem(err);
+	plan_step_defaults(s);
+	s->name = name ? strdup(name) : NULL;
+	s->argv = strings(json_object_get(q->body, "argv"), PLAN_ARGV_MAX);
+	s->needs = json_array_size(needs) > 0 ? strings(needs, PLAN_NEEDS_MAX) : NULL;
+	s->cwd = cwd ? strdup(cwd) : NULL;
+	s->timeout_ms = (uint64_t)json_integer_value(json_object_get(q->body, "timeout_ms"));
+	if (!s->name || !s->argv)
+		return wrong(err, "a step needs a name and argv");
+	if (json_is_true(json_object_get(q->body, "stdin"))) {
+		s->stdin_kind = PLAN_STDIN_BLOB;
+		r = keep_stdin(&m, "stdin", &s->stdin_blob, err);
+	}
+	if (r == 0)
+		r = plan_step_check(s, NULL, err);
+	if (r == 0)
+		*ret = take_ptr(s);
+	return r;
+}

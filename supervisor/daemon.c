@@ -1,0 +1,636 @@
+#include "supervisor/daemon.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+
+#include "base/escape.h"
+#include "base/failpoint.h"
+#include "base/io.h"
+#include "supervisor/adopt.h"
+#include "supervisor/api/routes.h"
+#include "supervisor/attempts.h"
+#include "supervisor/work.h"
+
+#define LOCK_NAME "lock"
+
+/* ---- clocks and words ---- */
+
+static int64_t clock_ns(clockid_t id)
+{
+	struct timespec t;
+
+	clock_gettime(id, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static int64_t wall_ns(void)
+{
+	return clock_ns(CLOCK_REALTIME);
+}
+
+static int64_t boot_ns(void)
+{
+	return clock_ns(CLOCK_BOOTTIME);
+}
+
+struct engine_now daemon_now(void)
+{
+	return (struct engine_now){.wall_ns = wall_ns(), .mono_ns = boot_ns()};
+}
+
+void daemon_log(const struct daemon *d, const char *fmt, ...)
+{
+	char text[512];
+	AUTO_FREE char *shown = NULL;
+	va_list args;
+
+	(void)d;
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	shown = escape_dup(bytes_str(text), ESCAPE_LINE);
+	fprintf(stderr, "holdfastd: %s\n", shown ? shown : "out of memory");
+}
+
+void daemon_check(const struct daemon *d, int result, const char *what)
+{
+	if (result == -ESTALE)
+		daemon_log(d, "%s: refused, it is about an attempt or object that is not current", what);
+	else if (result < 0)
+		daemon_log(d, "%s: %s", what, strerror(-result));
+}
+
+/* ---- commands of the engine ---- */
+
+void daemon_command_free(struct daemon_command *c)
+{
+	if (!c)
+		return;
+	plan_step_free(c->spec);
+	free(c->stack);
+	buffer_free(&c->feedback);
+	free(c);
+}
+
+struct daemon_command *daemon_command_copy(const struct engine_command *c)
+{
+	struct daemon_command *copy = calloc(1, sizeof(*copy));
+	AUTO_BUFFER spec = {0};
+
+	if (!copy)
+		return NULL;
+	copy->c = *c;
+	if (c->spec) {
+		if (plan_step_encode(c->spec, &spec) < 0 || plan_step_decode(buffer_bytes(&spec), &copy->spec) < 0)
+			goto fail;
+		copy->c.spec = copy->spec;
+	}
+	if (c->stack_count > 0) {
+		copy->stack = calloc(c->stack_count, sizeof(*copy->stack));
+		if (!copy->stack)
+			goto fail;
+		memcpy(copy->stack, c->stack, c->stack_count * sizeof(*copy->stack));
+		copy->c.stack = (const char(*)[JOURNAL_LAYER_NAME_SIZE])copy->stack;
+	}
+	if (buffer_append(&copy->feedback, c->feedback.data, c->feedback.len) < 0)
+		goto fail;
+	copy->c.feedback = buffer_bytes(&copy->feedback);
+	return copy;
+fail:
+	daemon_command_free(copy);
+	return NULL;
+}
+
+static void perform(struct daemon *d, const struct engine_command *c)
+{
+	switch (c->kind) {
+	case ENGINE_START_ATTEMPT:
+	case ENGINE_KILL_ATTEMPT:
+	case ENGINE_SEAL:
+	case ENGINE_REMOVE_LAYER:
+	case ENGINE_FORGET_ATTEMPT:
+		adopt_perform(d, c);
+		break;
+	case ENGINE_CARD:
+	case ENGINE_PLAN_LANDING:
+	case ENGINE_APPLY_LANDING:
+		work_perform(d, c);
+		break;
+	}
+}
+
+/* The first command that may be performed now, taken out of the queue. */
+static struct daemon_command *next_command(struct daemon *d)
+{
+	for (struct daemon_command **at = &d->commands; *at; at = &(*at)->next) {
+		struct daemon_command *c = *at;
+
+		if (c->after > d->durable)
+			continue;
+		*at = c->next;
+		if (d->commands_end == &c->next)
+			d->commands_end = at;
+		return c;
+	}
+	return NULL;
+}
+
+/* ---- the engine's hands ---- */
+
+static void op_record(void *ctx, struct journal_record *r)
+{
+	struct daemon *d = ctx;
+
+	d->need_sync |= journal_type_synced(r->type);
+	journal_append(d->journal, r, NULL);
+}
+
+static int op_blob(void *ctx, struct bytes content, struct digest *ret)
+{
+	struct daemon *d = ctx;
+
+	return journal_blob_put(d->journal, content, ret, NULL);
+}
+
+static int op_blob_read(void *ctx, const struct digest *digest, struct buffer *out)
+{
+	struct daemon *d = ctx;
+
+	return journal_blob_get(d->journal, digest, JOURNAL_BLOB_MAX, out, NULL);
+}
+
+static void op_command(void *ctx, const struct engine_command *c)
+{
+	struct daemon *d = ctx;
+	struct daemon_command *copy = daemon_command_copy(c);
+
+	if (!copy)
+		abort(); /* recovery issues it again */
+	if (c->after_sync) {
+		d->need_sync = true;
+		copy->after = journal_last_lsn(d->journal);
+	}
+	*d->commands_end = copy;
+	d->commands_end = &copy->next;
+}
+
+static void op_new_id(void *ctx, struct journal_id *ret)
+{
+	(void)ctx;
+	if (getrandom(ret->b, sizeof(ret->b), 0) != sizeof(ret->b))
+		abort();
+	ret->b[6] = (uint8_t)((ret->b[6] & 0x0f) | 0x40); /* UUIDv4, RFC 9562 section 5.4 */
+	ret->b[8] = (uint8_t)((ret->b[8] & 0x3f) | 0x80);
+}
+
+static void op_layer_name(void *ctx, char ret[JOURNAL_LAYER_NAME_SIZE])
+{
+	static const char digits[] = "abcdefghijklmnopqrstuvwxyz234567";
+	struct daemon *d = ctx;
+	uint8_t random[JOURNAL_LAYER_NAME_SIZE];
+
+	do {
+		if (getrandom(random, sizeof(random), 0) != sizeof(random))
+			abort();
+		for (int i = 0; i < JOURNAL_LAYER_NAME_SIZE - 1; i++)
+			ret[i] = digits[random[i] & 31];
+		ret[JOURNAL_LAYER_NAME_SIZE - 1] = '\0';
+	} while (faccessat(d->layers_fd, ret, F_OK, AT_SYMLINK_NOFOLLOW) == 0);
+}
+
+static void op_rules(void *ctx, const struct journal_run *run, struct engine_rules *ret)
+{
+	/* Lives until the next call, as the header asks. */
+	static struct policy_settings s;
+	struct daemon *d = ctx;
+	struct runs_context *c;
+
+	if (runs_get(d, &run->id, &c, NULL) < 0)
+		return;
+	policy_settings(c->policy, &s);
+	ret->decide_by_ns = (int64_t)s.decide_by_ms * 1000000;
+	ret->execute_by_ns = (int64_t)s.execute_by_ms * 1000000;
+	ret->quorum = s.quorum;
+	ret->exclude_starter = s.exclude_starter;
+	ret->exclude_uids = s.exclude_uids;
+	ret->exclude_uid_count = s.exclude_uid_count;
+	ret->unattended_deny = s.unattended == POLICY_UNATTENDED_DENY;
+}
+
+/* ---- the turn of every input ---- */
+
+static void arm_ms(struct event *e, int64_t ms)
+{
+	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+
+	event_add(e, &tv);
+}
+
+static void set_tick(struct daemon *d)
+{
+	int64_t due = engine_tick(d->engine, daemon_now());
+	int64_t left = due == 0 ? DAEMON_TICK_MAX_MS : (due - wall_ns()) / 1000000 + 1;
+
+	if (left < 0)
+		left = 0;
+	arm_ms(d->tick, left > DAEMON_TICK_MAX_MS ? DAEMON_TICK_MAX_MS : left);
+}
+
+static void end_batch(struct daemon *d)
+{
+	journal_flush(d->journal, d->need_sync);
+	d->need_sync = false;
+}
+
+void daemon_settle(struct daemon *d)
+{
+	struct daemon_command *c;
+
+	if (d->settling || !d->recovered)
+		return;
+	d->settling = true;
+	set_tick(d);
+	end_batch(d);
+	while ((c = next_command(d))) {
+		perform(d, &c->c);
+		daemon_command_free(c);
+		end_batch(d);
+	}
+	set_tick(d);
+	end_batch(d);
+	d->settling = false;
+	if (journal_last_lsn(d->journal) > d->durable && d->api && api_server_streams(d->api) > 0 &&
+	    !event_pending(d->follow_sync, EV_TIMEOUT, NULL))
+		arm_ms(d->follow_sync, DAEMON_FOLLOW_SYNC_MS);
+}
+
+static void on_journal(evutil_socket_t fd, short what, void *arg)
+{
+	struct daemon *d = arg;
+
+	(void)fd;
+	(void)what;
+	d->durable = journal_durable_lsn(d->journal);
+	daemon_settle(d);
+	if (d->api) {
+		api_server_durable(d->api, d->durable);
+		api_server_kick(d->api);
+	}
+}
+
+static void on_follow_sync(evutil_socket_t fd, short what, void *arg)
+{
+	struct daemon *d = arg;
+
+	(void)fd;
+	(void)what;
+	journal_flush(d->journal, true);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct daemon *d = arg;
+
+	(void)fd;
+	(void)what;
+	engine_hold(d->engine, daemon_now(), journal_space_low(d->journal));
+	daemon_settle(d);
+}
+
+/* ---- going away ---- */
+
+static bool idle(const struct daemon *d)
+{
+	return d->options.embedded && api_server_connections(d->api) == 0 && !engine_busy(d->engine) && !adopt_busy(d) && !d->commands;
+}
+
+int64_t daemon_idle_in_ms(const struct daemon *d)
+{
+	int64_t left;
+
+	if (!d->options.embedded)
+		return -1;
+	left = d->idle_since_ms ? DAEMON_IDLE_MS - (boot_ns() / 1000000 - d->idle_since_ms) : DAEMON_IDLE_MS;
+	return left < 0 ? 0 : left;
+}
+
+void daemon_stop(struct daemon *d)
+{
+	if (d->stopping)
+		return;
+	d->stopping = true;
+	arm_ms(d->idle, 0);
+}
+
+static void on_idle(evutil_socket_t fd, short what, void *arg)
+{
+	struct daemon *d = arg;
+	int64_t now_ms = boot_ns() / 1000000;
+
+	(void)fd;
+	(void)what;
+	if (d->stopping) {
+		if (api_server_drain(d->api))
+			event_base_loopbreak(d->loop);
+		else
+			arm_ms(d->idle, 20);
+		return;
+	}
+	if (!idle(d))
+		d->idle_since_ms = 0;
+	else if (!d->idle_since_ms)
+		d->idle_since_ms = now_ms;
+	else if (now_ms - d->idle_since_ms >= DAEMON_IDLE_MS)
+		daemon_stop(d);
+	if (!d->stopping)
+		arm_ms(d->idle, DAEMON_IDLE_MS / 4);
+}
+
+static void on_signal(evutil_socket_t sig, short what, void *arg)
+{
+	(void)what;
+	/* Caught and not ignored: what is ignored stays so over exec, and would reach the steps. */
+	if (sig != SIGPIPE)
+		daemon_stop(arg);
+}
+
+/* ---- opening ---- */
+
+static int take_lock(struct daemon *d, struct error *err)
+{
+	char text[32] = "";
+	ssize_t n;
+
+	d->lock_fd = openat(d->paths.state_fd, LOCK_NAME, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (d->lock_fd < 0)
+		return error_set(err, -errno, "cannot open the lock of %s: %s", d->paths.state, strerror(errno));
+	if (flock(d->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+		n = pread(d->lock_fd, text, sizeof(text) - 1, 0);
+		text[n > 0 ? strcspn(text, "\n") : 0] = '\0';
+		return error_set_exit(err, -EBUSY, EXIT_STATUS_CONFLICT,
+				      "another supervisor serves %s: process %s; use it, stop it, or choose another --state", d->paths.state,
+				      text[0] ? text : "unknown");
+	}
+	n = snprintf(text, sizeof(text), "%d\n", getpid());
+	if (ftruncate(d->lock_fd, 0) < 0 || pwrite(d->lock_fd, text, (size_t)n, 0) != n)
+		return error_set(err, -errno, "cannot write the lock of %s: %s; free some space", d->paths.state, strerror(errno));
+	return 0;
+}
+
+static int read_boot_id(uint8_t ret[16])
+{
+	char text[64] = "";
+	AUTO_FD fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	int n = 0;
+
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) < 36)
+		return -errno;
+	for (const char *p = text; *p && n < 32; p++) {
+		int v = *p >= '0' && *p <= '9' ? *p - '0' : *p >= 'a' && *p <= 'f' ? *p - 'a' + 10 : -1;
+
+		if (v < 0)
+			continue;
+		ret[n / 2] = (uint8_t)(n % 2 ? ret[n / 2] | v : v << 4);
+		n++;
+	}
+	return n == 32 ? 0 : -EBADMSG;
+}
+
+static int open_folders(struct daemon *d, struct error *err)
+{
+	int r = supervisor_paths_open(d->options.state, d->options.home, d->options.xdg_state, d->options.xdg_runtime, true, &d->paths, err);
+
+	if (r == 0)
+		r = take_lock(d, err);
+	if (r < 0)
+		return r;
+	d->v1_fd = openat(d->paths.state_fd, "v1", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (d->v1_fd < 0)
+		return error_set(err, -errno, "cannot open %s/v1: %s", d->paths.state, strerror(errno));
+	r = layers_open(d->v1_fd, &d->layers_fd, &d->spool_fd, err);
+	if (r < 0)
+		return r;
+	d->helpers_fd = open(d->options.helpers, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (d->helpers_fd < 0)
+		return error_set_exit(err, -errno, EXIT_STATUS_SANDBOX, "cannot open the helpers' folder %s: %s; install Holdfast again",
+				      d->options.helpers, strerror(errno));
+	return 0;
+}
+
+static int open_journal(struct daemon *d, struct error *err)
+{
+	struct journal_options o = {.dirfd = d->v1_fd, .reserve_bytes = DAEMON_RESERVE_BYTES, .clock = {.wall_ns = wall_ns, .mono_ns = boot_ns}};
+	int r = read_boot_id(d->boot_id);
+
+	if (r < 0)
+		return error_set(err, r, "cannot read the boot id: %s; mount /proc", strerror(-r));
+	memcpy(o.clock.boot_id, d->boot_id, sizeof(o.clock.boot_id));
+	r = journal_open(&o, &d->journal, err);
+	if (r < 0)
+		return r;
+	d->rows = journal_rows(d->journal);
+	r = journal_epoch_begin(d->journal, adopt_look(d), HOLDFAST_VERSION, err);
+	if (r < 0)
+		return r;
+	journal_flush(d->journal, true);
+	r = journal_wait_durable(d->journal, journal_last_lsn(d->journal));
+	if (r < 0)
+		return error_set(err, r, "cannot write the journal: %s", strerror(-r));
+	d->epoch = journal_state_epoch(d->rows);
+	d->durable = journal_durable_lsn(d->journal);
+	return 0;
+}
+
+static int open_engine(struct daemon *d, struct error *err)
+{
+	struct engine_ops ops = {.ctx = d, .record = op_record, .blob = op_blob, .blob_read = op_blob_read, .command = op_command,
+				 .new_id = op_new_id, .layer_name = op_layer_name, .rules = op_rules};
+	struct engine_limits limits = {.live_attempts_max = DAEMON_LIVE_MAX, .lost_max = DAEMON_LOST_MAX,
+				       .decide_by_ns = 30ll * 86400 * 1000000000, .execute_by_ns = 3600ll * 1000000000};
+	int r = engine_new(d->rows, &ops, &limits, &d->engine);
+
+	if (r < 0)
+		return error_set(err, r, "cannot make the engine: %s", strerror(-r));
+	r = adopt_recover(d, !d->options.embedded, err);
+	if (r < 0)
+		return r;
+	d->recovered = true;
+	return 0;
+}
+
+static uint64_t api_settle(void *ctx)
+{
+	struct daemon *d = ctx;
+
+	daemon_settle(d);
+	/* Whatever an answer tells must survive what comes: also a read of what is not on disk yet. */
+	if (journal_last_lsn(d->journal) > d->durable)
+		journal_flush(d->journal, true);
+	return journal_last_lsn(d->journal);
+}
+
+static void api_log(void *ctx, const char *text)
+{
+	daemon_log(ctx, "%s", text);
+}
+
+static int open_api(struct daemon *d, struct error *err)
+{
+	struct api_handler handler = {.ctx = d, .handle = routes_handle, .settle = api_settle, .log = api_log};
+	int fd, r;
+
+	/* The lock is ours: what is there is a dead supervisor's. */
+	if (unlinkat(d->paths.runtime_fd, SUPERVISOR_CONTROL_SOCKET, 0) < 0 && errno != ENOENT)
+		return error_set(err, -errno, "cannot remove the old socket in %s: %s", d->paths.runtime, strerror(errno));
+	fd = io_unix_listen_at(d->paths.runtime_fd, SUPERVISOR_CONTROL_SOCKET, SOCK_STREAM | SOCK_NONBLOCK, SUPERVISOR_CONTROL_SOCKET_BACKLOG);
+	if (fd < 0)
+		return error_set(err, fd, "cannot listen in %s: %s", d->paths.runtime, strerror(-fd));
+	r = api_server_new(d->loop, fd, &handler, &d->api, err);
+	if (r < 0)
+		return r;
+	api_server_durable(d->api, d->durable);
+	return supervisor_paths_record(&d->paths, err);
+}
+
+static int open_events(struct daemon *d, struct error *err)
+{
+	static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGPIPE};
+
+	d->tick = event_new(d->loop, -1, 0, on_tick, d);
+	d->idle = event_new(d->loop, -1, 0, on_idle, d);
+	d->follow_sync = event_new(d->loop, -1, 0, on_follow_sync, d);
+	d->journal_event = event_new(d->loop, journal_event_fd(d->journal), EV_READ | EV_PERSIST, on_journal, d);
+	if (!d->tick || !d->idle || !d->follow_sync || !d->journal_event || event_add(d->journal_event, NULL) < 0)
+		return error_nomem(err);
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
+		d->signals[i] = evsignal_new(d->loop, signals[i], on_signal, d);
+		if (!d->signals[i] || event_add(d->signals[i], NULL) < 0)
+			return error_nomem(err);
+	}
+	arm_ms(d->idle, DAEMON_IDLE_MS / 4);
+	return 0;
+}
+
+/* A client may hold 16 descriptors while its request is read, and there may be 2,048 of them. */
+static void raise_files(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) < 0 || l.rlim_cur >= DAEMON_FILES_MAX)
+		return;
+	l.rlim_cur = l.rlim_max < DAEMON_FILES_MAX ? l.rlim_max : DAEMON_FILES_MAX;
+	(void)!setrlimit(RLIMIT_NOFILE, &l);
+}
+
+int daemon_open(const struct daemon_options *o, struct daemon **ret, struct error *err)
+{
+	AUTO(daemon_free) struct daemon *d = calloc(1, sizeof(*d));
+	int r;
+
+	if (!d)
+		return error_nomem(err);
+	d->options = *o;
+	d->commands_end = &d->commands;
+	d->lock_fd = d->v1_fd = d->spool_fd = d->layers_fd = d->helpers_fd = -1;
+	d->paths.state_fd = d->paths.runtime_fd = -1;
+	raise_files();
+	d->loop = event_base_new();
+	if (!d->loop)
+		return error_nomem(err);
+	r = open_folders(d, err);
+	if (r == 0)
+		r = adopt_new(d, &d->adopt, err);
+	if (r == 0 && (attempts_new(&d->attempts) < 0 || runs_new(&d->runs) < 0))
+		r = error_nomem(err);
+	if (r == 0)
+		r = open_journal(d, err);
+	if (r == 0)
+		r = open_events(d, err);
+	if (r == 0)
+		r = open_engine(d, err);
+	if (r == 0)
+		r = open_api(d, err);
+	if (r < 0)
+		return r;
+	*ret = take_ptr(d);
+	return 0;
+}
+
+/* sd_notify(3) by hand: one datagram. */
+static void notify(const struct daemon *d, const char *text)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	const char *path = d->options.notify_socket;
+	AUTO_FD fd = -1;
+	size_t n = path ? strlen(path) : 0;
+
+	if (n < 2 || n >= sizeof(a.sun_path) || (path[0] != '/' && path[0] != '@'))
+		return;
+	memcpy(a.sun_path, path, n);
+	if (path[0] == '@')
+		a.sun_path[0] = '\0';
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0)
+		(void)!sendto(fd, text, strlen(text), MSG_NOSIGNAL, (struct sockaddr *)&a, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n));
+}
+
+int daemon_run(struct daemon *d, struct error *err)
+{
+	int r;
+
+	daemon_settle(d);
+	if (d->options.ready_fd >= 0) {
+		(void)!io_write_all(d->options.ready_fd, "ready\n", 6);
+		close_fd(&d->options.ready_fd);
+	}
+	notify(d, "READY=1");
+	r = event_base_loop(d->loop, EVLOOP_NO_EXIT_ON_EMPTY);
+	notify(d, "STOPPING=1");
+	journal_flush(d->journal, true);
+	if (journal_wait_durable(d->journal, journal_last_lsn(d->journal)) < 0 || r < 0)
+		return error_set(err, -EIO, "the supervisor ended badly: its loop or journal failed");
+	return 0;
+}
+
+void daemon_free(struct daemon *d)
+{
+	struct event *events[] = {d ? d->tick : NULL, d ? d->idle : NULL, d ? d->follow_sync : NULL, d ? d->journal_event : NULL};
+
+	if (!d)
+		return;
+	api_server_free(d->api);
+	for (size_t i = 0; i < ARRAY_SIZE(events); i++)
+		if (events[i])
+			event_free(events[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(d->signals); i++)
+		if (d->signals[i])
+			event_free(d->signals[i]);
+	adopt_free(d->adopt);
+	attempts_free(d->attempts);
+	while (d->commands) {
+		struct daemon_command *c = d->commands;
+
+		d->commands = c->next;
+		daemon_command_free(c);
+	}
+	engine_free(d->engine);
+	runs_free(d->runs);
+	journal_close(d->journal);
+	if (d->loop)
+		event_base_free(d->loop);
+	close_fd(&d->helpers_fd);
+	close_fd(&d->layers_fd);
+	close_fd(&d->spool_fd);
+	close_fd(&d->v1_fd);
+	supervisor_paths_close(&d->paths);
+	close_fd(&d->lock_fd); /* last: another may start now */
+	free(d);
+}

@@ -1,0 +1,89 @@
+#pragma once
+/*
+ * holdfastd's own inside: what its parts share. Private to the impure half of the room (daemon, runs, create, confine,
+ * adopt, work, api/).
+ *
+ * One thread runs all of it (the journal's committer is the journal's own). Every input goes the same way: a request, a
+ * report of the keeper or a timer calls the engine; the engine appends records and asks for commands; daemon_settle()
+ * ends the batch and performs what may be performed; what leaves waits for daemon.durable.
+ */
+#include <event2/event.h>
+#include "journal/journal.h"
+#include "policy/policy.h"
+#include "sandbox/sandbox.h"
+#include "supervisor/api/server.h"
+#include "supervisor/engine.h"
+#include "supervisor/supervisor.h"
+
+enum {
+	DAEMON_IDLE_MS = 3000,       /* an embedded supervisor with nothing to do goes after so long */
+	DAEMON_TICK_MAX_MS = 10000,  /* timers are looked at so often at least: the wall clock may jump */
+	DAEMON_FOLLOW_SYNC_MS = 20,  /* unsynced records reach followers within this */
+	DAEMON_LIVE_MAX = 64,        /* attempts at a time, over all runs */
+	DAEMON_LOST_MAX = 10,
+	DAEMON_RESERVE_BYTES = 64 * 1024 * 1024, /* of free space, below which no attempt starts */
+	DAEMON_FILES_MAX = 65536,    /* descriptors, where the hard limit allows it */
+};
+
+struct daemon_options {
+	const char *state;   /* --state, or NULL */
+	const char *home, *xdg_state, *xdg_runtime, *notify_socket; /* of the environment; may be NULL */
+	const char *helpers; /* folder of the helper programs */
+	bool embedded;
+	int ready_fd;        /* closed by daemon_run; -1 = none */
+};
+
+struct daemon_command { /* a copy of an engine_command that waits for its turn */
+	struct daemon_command *next;
+	struct engine_command c;
+	uint64_t after; /* lsn that must be durable first; 0 = none */
+	struct plan_step *spec; /* owned copies of what the command borrows */
+	char (*stack)[JOURNAL_LAYER_NAME_SIZE];
+	struct buffer feedback;
+};
+
+struct adopt; /* adopt.h */
+struct attempts; /* attempts.h */
+struct runs;  /* runs.h */
+
+struct daemon {
+	struct daemon_options options;
+	struct event_base *loop;
+	struct supervisor_paths paths;
+	int lock_fd, v1_fd, spool_fd, layers_fd, helpers_fd;
+	struct journal *journal;
+	const struct journal_state *rows; /* of journal, borrowed */
+	struct engine *engine;
+	struct api_server *api;
+	struct adopt *adopt;
+	struct attempts *attempts;
+	struct runs *runs;
+	uint64_t epoch, durable;
+	uint8_t boot_id[16];
+	struct event *tick, *idle, *journal_event, *follow_sync;
+	struct event *signals[4];
+	struct daemon_command *commands, **commands_end;
+	bool need_sync;  /* a record of the open batch must be durable before what depends on it */
+	bool settling, recovered, stopping;
+	int64_t idle_since_ms;
+};
+
+/* A deep copy, or NULL when out of memory. */
+struct daemon_command *daemon_command_copy(const struct engine_command *c);
+void daemon_command_free(struct daemon_command *c); /* accepts NULL */
+
+MUST_CHECK int daemon_open(const struct daemon_options *o, struct daemon **ret, struct error *err);
+/* Serves until it is told to stop, or idle. */
+MUST_CHECK int daemon_run(struct daemon *d, struct error *err);
+void daemon_free(struct daemon *d); /* accepts NULL */
+DEFINE_GUARD(struct daemon *, daemon_free)
+
+/* After every input: performs commands, ends the batch, sets the timers. */
+void daemon_settle(struct daemon *d);
+void daemon_stop(struct daemon *d);
+struct engine_now daemon_now(void);
+void daemon_log(const struct daemon *d, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* Milliseconds until an embedded supervisor goes; -1 = it stays. */
+int64_t daemon_idle_in_ms(const struct daemon *d);
+/* A refused report (-ESTALE) is logged, another failure too: the engine recorded nothing then. */
+void daemon_check(const struct daemon *d, int result, const char *what);

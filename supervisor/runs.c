@@ -1,0 +1,302 @@
+#include "supervisor/runs.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/cbor.h"
+#include "supervisor/workspace.h"
+
+enum { BLOB_PLAN_MAX = 64 * 1024 * 1024, SETTINGS_ENV_MAX = 8192, SETTINGS_NOTES_MAX = 64 };
+
+struct runs {
+	struct runs_context *first;
+};
+
+int runs_new(struct runs **ret)
+{
+	*ret = calloc(1, sizeof(**ret));
+	return *ret ? 0 : -ENOMEM;
+}
+
+static void context_free(struct runs_context *c)
+{
+	plan_free(c->plan);
+	policy_effective_free(c->policy);
+	runs_settings_free(&c->settings);
+	close_fd(&c->workspace_fd);
+	free(c);
+}
+
+void runs_free(struct runs *r)
+{
+	if (!r)
+		return;
+	while (r->first) {
+		struct runs_context *c = r->first;
+
+		r->first = c->next;
+		context_free(c);
+	}
+	free(r);
+}
+
+void runs_drop(struct daemon *d, const struct journal_id *id)
+{
+	for (struct runs_context **at = &d->runs->first; *at; at = &(*at)->next) {
+		struct runs_context *c = *at;
+
+		if (journal_id_equal(&c->id, id)) {
+			*at = c->next;
+			context_free(c);
+			return;
+		}
+	}
+}
+
+/* ---- settings ---- */
+
+static size_t count(char *const *list)
+{
+	size_t n = 0;
+
+	while (list && list[n])
+		n++;
+	return n;
+}
+
+int runs_settings_encode(const struct runs_settings *s, struct buffer *out)
+{
+	struct cbor_map_mark m = cbor_w_map_begin(out);
+
+	cbor_w_key(out, &m, 1);
+	cbor_w_array(out, count(s->env));
+	for (char **e = s->env; e && *e; e++)
+		cbor_w_bytes(out, bytes_str(*e));
+	if (s->home) {
+		cbor_w_key(out, &m, 2);
+		cbor_w_bytes(out, bytes_str(s->home));
+	}
+	if (s->tty) {
+		cbor_w_key(out, &m, 3);
+		cbor_w_array(out, 2);
+		cbor_w_uint(out, s->rows);
+		cbor_w_uint(out, s->cols);
+	}
+	cbor_w_key(out, &m, 4);
+	cbor_w_array(out, count(s->notes));
+	for (char **n = s->notes; n && *n; n++)
+		cbor_w_bytes(out, bytes_str(*n));
+	cbor_w_map_end(out, &m);
+	return out->failed;
+}
+
+static char **read_list(struct cbor_reader *r, size_t max)
+{
+	size_t n = cbor_r_array(r);
+	char **list;
+
+	if (n > max) {
+		cbor_r_fail(r, -E2BIG);
+		n = 0;
+	}
+	list = calloc(n + 1, sizeof(*list));
+	for (size_t i = 0; list && i < n; i++) {
+		list[i] = bytes_dup_str(cbor_r_bytes(r));
+		if (!list[i])
+			cbor_r_fail(r, -ENOMEM);
+	}
+	if (!list)
+		cbor_r_fail(r, -ENOMEM);
+	return list;
+}
+
+int runs_settings_decode(struct bytes b, struct runs_settings *ret)
+{
+	struct cbor_reader r = cbor_reader(b);
+	struct runs_settings s = {0};
+	struct cbor_map_iter m;
+	uint64_t key;
+	int e;
+
+	cbor_r_map(&r, &m);
+	while (cbor_r_key(&r, &m, &key)) {
+		switch (key) {
+		case 1:
+			s.env = read_list(&r, SETTINGS_ENV_MAX);
+			break;
+		case 2:
+			s.home = bytes_dup_str(cbor_r_bytes(&r));
+			break;
+		case 3:
+			if (cbor_r_array(&r) != 2)
+				cbor_r_fail(&r, -EBADMSG);
+			s.tty = true;
+			s.rows = (uint16_t)cbor_r_uint(&r);
+			s.cols = (uint16_t)cbor_r_uint(&r);
+			break;
+		case 4:
+			s.notes = read_list(&r, SETTINGS_NOTES_MAX);
+			break;
+		default:
+			cbor_r_skip(&r);
+		}
+	}
+	e = cbor_r_end(&r);
+	if (e == 0 && (!s.env || !s.notes))
+		e = -EBADMSG;
+	if (e < 0) {
+		runs_settings_free(&s);
+		return e;
+	}
+	*ret = s;
+	return 0;
+}
+
+static void free_list(char **list)
+{
+	for (char **at = list; at && *at; at++)
+		free(*at);
+	free(list);
+}
+
+void runs_settings_free(struct runs_settings *s)
+{
+	free_list(s->env);
+	free_list(s->notes);
+	free(s->home);
+	*s = (struct runs_settings){0};
+}
+
+/* ---- contexts ---- */
+
+static int load(struct daemon *d, const struct journal_run *run, struct runs_context *c, struct error *err)
+{
+	AUTO_BUFFER plan = {0};
+	AUTO_BUFFER policy = {0};
+	AUTO_BUFFER settings = {0};
+	int r = journal_blob_get(d->journal, &run->plan, BLOB_PLAN_MAX, &plan, err);
+
+	if (r == 0)
+		r = plan_decode(buffer_bytes(&plan), &c->plan);
+	if (r == 0)
+		r = journal_blob_get(d->journal, &run->policy, BLOB_PLAN_MAX, &policy, err);
+	if (r == 0)
+		r = policy_effective_decode(buffer_bytes(&policy), &c->policy, err);
+	if (r == 0)
+		r = journal_blob_get(d->journal, &run->environ, BLOB_PLAN_MAX, &settings, err);
+	if (r == 0)
+		r = runs_settings_decode(buffer_bytes(&settings), &c->settings);
+	if (r < 0)
+		return error_set(err, r, "cannot read what the run was made from: %s; run 'holdfast verify'", strerror(-r));
+	return 0;
+}
+
+int runs_get(struct daemon *d, const struct journal_id *id, struct runs_context **ret, struct error *err)
+{
+	const struct journal_run *run = journal_state_run(d->rows, id);
+	struct runs_context *c;
+	int r;
+
+	for (c = d->runs->first; c; c = c->next) {
+		if (journal_id_equal(&c->id, id)) {
+			*ret = c;
+			return 0;
+		}
+	}
+	if (!run)
+		return error_set_exit(err, -ENOENT, EXIT_STATUS_USAGE, "no such run");
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return error_nomem(err);
+	c->id = *id;
+	c->workspace_fd = -1;
+	r = load(d, run, c, err);
+	if (r < 0) {
+		context_free(c);
+		return r;
+	}
+	c->next = d->runs->first;
+	d->runs->first = c;
+	*ret = c;
+	return 0;
+}
+
+static int take_workspace(struct daemon *d, struct runs_context *c, int fd, struct error *err)
+{
+	struct workspace ws;
+	int r = workspace_open(fd, geteuid(), &ws, err);
+
+	(void)d;
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
+	close_fd(&c->workspace_fd);
+	c->workspace_fd = fd;
+	c->gid = ws.gid;
+	return 0;
+}
+
+int runs_workspace(struct daemon *d, struct runs_context *c, struct error *err)
+{
+	const struct journal_run *run = journal_state_run(d->rows, &c->id);
+	int fd;
+
+	if (c->workspace_fd >= 0)
+		return 0;
+	if (!run)
+		return error_set(err, -ENOENT, "no such run");
+	fd = workspace_reopen(run->workspace, run->ws_dev, run->ws_ino, err);
+	return fd < 0 ? fd : take_workspace(d, c, fd, err);
+}
+
+int runs_give_workspace(struct daemon *d, struct runs_context *c, int fd, struct error *err)
+{
+	const struct journal_run *run = journal_state_run(d->rows, &c->id);
+	struct stat st;
+	int copy;
+
+	if (!run || fstat(fd, &st) < 0)
+		return error_set(err, -ENOENT, "no such run");
+	if (st.st_dev != run->ws_dev || st.st_ino != run->ws_ino)
+		return error_set_exit(err, -ESTALE, EXIT_STATUS_CONFLICT,
+				      "another workspace: this run was started in %s; name that folder", run->workspace);
+	copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	return copy < 0 ? error_set(err, -errno, "cannot keep the workspace: %s", strerror(errno))
+			: take_workspace(d, c, copy, err);
+}
+
+int runs_find(struct daemon *d, const char *prefix_or_name, const struct journal_run **ret, struct error *err)
+{
+	struct journal_id id;
+	int r = journal_find_run(d->journal, prefix_or_name, &id, err);
+
+	if (r == -ENOENT)
+		return error_set_exit(err, r, EXIT_STATUS_USAGE, "no run %s: neither an id nor a name starts so; see 'holdfast status'",
+				      prefix_or_name);
+	if (r == -ENOTUNIQ)
+		return error_set_exit(err, r, EXIT_STATUS_USAGE, "%s names several runs; give more digits", prefix_or_name);
+	if (r < 0)
+		return error_set(err, r, "cannot look up %s: %s", prefix_or_name, strerror(-r));
+	if (!journal_state_run(d->rows, &id)) {
+		r = journal_load_run(d->journal, &id, err);
+		if (r < 0)
+			return r;
+	}
+	*ret = journal_state_run(d->rows, &id);
+	return *ret ? 0 : error_set(err, -ENOENT, "no run %s", prefix_or_name);
+}
+
+const struct journal_step *runs_step(const struct journal_run *run, const char *name_or_key)
+{
+	const struct journal_step *found = NULL;
+
+	for (uint32_t i = 0; i < run->step_count; i++) {
+		if (strcmp(run->steps[i]->key, name_or_key) == 0)
+			return run->steps[i];
+		if (strcmp(run->steps[i]->name, name_or_key) == 0)
+			found = run->steps[i];
+	}
+	return found;
+}

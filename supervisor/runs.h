@@ -1,0 +1,45 @@
+#pragma once
+/*
+ * What a run needs while it is worked on and that the rows name only by digest: its plan, effective policy, settings and
+ * the descriptor of its workspace. Made when first asked for, from the blobs; kept while the run is not final.
+ */
+#include "supervisor/daemon.h"
+
+/* The blob that RUN_CREATED names as `environ`: what the client brought along and no later client can bring again.
+ * Canonical CBOR: {1: [NAME=value as bytes, sorted], 2: home, 3: [rows, cols], 4: [note]}. */
+struct runs_settings {
+	char **env;  /* NULL-terminated */
+	char *home;  /* clean absolute path; NULL = none */
+	bool tty;
+	uint16_t rows, cols;
+	char **notes; /* NULL-terminated, never NULL */
+};
+
+struct runs_context {
+	struct runs_context *next;
+	struct journal_id id;
+	struct plan *plan;
+	struct policy_effective *policy;
+	struct runs_settings settings;
+	int workspace_fd; /* the base that steps see: the user's directory, or the pinned copy; -1 = not open yet */
+	gid_t gid;        /* of the workspace */
+	struct digest applied; /* the redo plan that this process applied last; zero = none */
+};
+
+MUST_CHECK int runs_new(struct runs **ret);
+void runs_free(struct runs *r); /* accepts NULL */
+/* The context, owned by the daemon. -ENOENT: no such run. The workspace is not opened by it. */
+MUST_CHECK int runs_get(struct daemon *d, const struct journal_id *id, struct runs_context **ret, struct error *err);
+/* Opens the workspace where it is not open: by the path of the record, believed only where it is still that directory. */
+MUST_CHECK int runs_workspace(struct daemon *d, struct runs_context *c, struct error *err);
+/* The client brought the workspace: keeps a duplicate, if it is the one of the run. */
+MUST_CHECK int runs_give_workspace(struct daemon *d, struct runs_context *c, int fd, struct error *err);
+void runs_drop(struct daemon *d, const struct journal_id *id);
+/* Loads the rows of a run that has ended; finds by id prefix or name. */
+MUST_CHECK int runs_find(struct daemon *d, const char *prefix_or_name, const struct journal_run **ret, struct error *err);
+/* By index, name or key; NULL = none. */
+const struct journal_step *runs_step(const struct journal_run *run, const char *name_or_key);
+
+MUST_CHECK int runs_settings_encode(const struct runs_settings *s, struct buffer *out);
+MUST_CHECK int runs_settings_decode(struct bytes b, struct runs_settings *ret);
+void runs_settings_free(struct runs_settings *s); /* accepts a zeroed one */

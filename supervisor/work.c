@@ -1,0 +1,554 @@
+#include "supervisor/work.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/failpoint.h"
+#include "supervisor/card.h"
+#include "supervisor/confine.h"
+#include "supervisor/runs.h"
+#include "supervisor/workspace.h"
+
+enum { FEEDBACK_SHOWN_MAX = 4096, CHOICES_MAX = LANDING_CONFLICTS_MAX };
+
+/* ---- the committed stack ---- */
+
+void work_stack_free(struct work_stack *s)
+{
+	for (size_t i = 0; i < s->count; i++) {
+		manifest_free((struct manifest *)s->layers[i].manifest);
+		policy_fs_free(s->fs[i]);
+		policy_effective_free(s->effective[i]);
+	}
+	free(s->layers);
+	free(s->fs);
+	free(s->effective);
+	*s = (struct work_stack){0};
+}
+
+static int reserve(struct work_stack *s, size_t max)
+{
+	s->layers = calloc(max + 1, sizeof(*s->layers));
+	s->fs = calloc(max + 1, sizeof(*s->fs));
+	s->effective = calloc(max + 1, sizeof(*s->effective));
+	return s->layers && s->fs && s->effective ? 0 : -ENOMEM;
+}
+
+static int push(struct daemon *d, const struct journal_run *run, const struct journal_step *step, struct work_stack *s, struct error *err)
+{
+	struct landing_layer *l = &s->layers[s->count];
+	struct runs_context *ctx;
+	struct manifest *m = NULL;
+	AUTO_BUFFER b = {.max = MANIFEST_BYTES_MAX};
+	int r = runs_get(d, &run->id, &ctx, err);
+
+	if (r == 0)
+		r = journal_blob_get(d->journal, &step->manifest, MANIFEST_BYTES_MAX, &b, err);
+	if (r == 0)
+		r = manifest_decode(buffer_bytes(&b), &m, err);
+	if (r == 0)
+		r = confine_fs(ctx->policy, step->name, run->workspace, ctx->settings.home, &s->effective[s->count], &s->fs[s->count], err);
+	if (r < 0) {
+		manifest_free(m);
+		return error_set(err, r, "cannot read what step %s changed: %s; run 'holdfast verify'", step->name, strerror(-r));
+	}
+	memcpy(l->name, step->layer, sizeof(l->name));
+	l->manifest = m;
+	l->fs = s->fs[s->count];
+	s->count++;
+	return 0;
+}
+
+int work_stack(struct daemon *d, const struct journal_run *run, const struct journal_step *below, struct work_stack *ret, struct error *err)
+{
+	size_t n = engine_stack(run, below, NULL);
+	AUTO_FREE const char **names = calloc(n + 1, sizeof(*names));
+	struct work_stack s = {0};
+	int r = names ? reserve(&s, n + 1) : -ENOMEM;
+
+	if (r == 0)
+		engine_stack(run, below, names);
+	for (size_t i = 0; i < n && r == 0; i++)
+		for (uint32_t k = 0; k < run->step_count && r == 0; k++)
+			if (strcmp(run->steps[k]->layer, names[i]) == 0 && run->steps[k]->state == JOURNAL_STEP_S_COMMITTED)
+				r = push(d, run, run->steps[k], &s, err);
+	if (r < 0) {
+		work_stack_free(&s);
+		return error_set(err, r, "cannot read the run's layers: %s", strerror(-r));
+	}
+	*ret = s;
+	return 0;
+}
+
+int work_layer(struct daemon *d, const struct journal_run *run, const struct journal_step *step, struct work_stack *ret, struct error *err)
+{
+	struct work_stack s = {0};
+	int r = reserve(&s, 1);
+
+	if (r == 0 && step->layer[0] && !digest_is_zero(&step->manifest))
+		r = push(d, run, step, &s, err);
+	if (r < 0) {
+		work_stack_free(&s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+/* ---- what landing asks of us ---- */
+
+static int source_open(void *ctx, const struct digest *digest)
+{
+	struct daemon *d = ctx;
+
+	return journal_blob_open(d->journal, digest, NULL);
+}
+
+static int source_put(void *ctx, int fd, uint64_t max, struct digest *ret)
+{
+	struct daemon *d = ctx;
+	uint64_t size;
+
+	return journal_blob_put_fd(d->journal, fd, max, ret, &size, NULL);
+}
+
+void work_source(struct daemon *d, struct landing_source *ret)
+{
+	*ret = (struct landing_source){.ctx = d, .layers_fd = d->layers_fd, .blob_open = source_open, .blob_put = source_put};
+}
+
+static int see(const struct journal_record *r, struct bytes encoded, void *arg)
+{
+	(void)encoded;
+	landing_clock_see(arg, r->wall_ns, r->mono_ns, r->boot_id);
+	return 0;
+}
+
+static int make_clock(struct daemon *d, const struct journal_run *run, int workspace_fd, struct landing_clock *ret, struct error *err)
+{
+	struct workspace_abilities can;
+	struct engine_now now = daemon_now();
+	int r = workspace_probe(workspace_fd, &can, err);
+
+	if (r < 0)
+		return r;
+	landing_clock_start(ret, run->started_ns, can.granularity_ns);
+	if (!can.ctime_ok)
+		ret->suspect = true;
+	r = journal_each_event(d->journal, &run->id, 1, see, ret);
+	landing_clock_see(ret, now.wall_ns, now.mono_ns, d->boot_id);
+	return r < 0 ? error_set(err, r, "cannot read the run's events: %s", strerror(-r)) : 0;
+}
+
+/* A person's answers to the conflicts of an item, path by path. */
+struct answers {
+	struct buffer shown;
+	struct landing_choice *choices;
+	size_t count;
+};
+
+static void answers_free(struct answers *a)
+{
+	buffer_free(&a->shown);
+	free(a->choices);
+}
+
+static int answer_size(struct daemon *d, struct landing_choice *c, struct error *err)
+{
+	AUTO_FD fd = journal_blob_open(d->journal, &c->file, err);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return fd < 0 ? fd : -errno;
+	c->file_size = (uint64_t)st.st_size;
+	return 0;
+}
+
+static int make_answers(struct daemon *d, const struct journal_id *item, struct answers *ret, struct error *err)
+{
+	static const struct journal_id none;
+	const struct journal_approval *a = journal_id_equal(item, &none) ? NULL : journal_state_approval(d->rows, item);
+	int r;
+
+	if (!a)
+		return 0;
+	if (!digest_is_zero(&a->object)) {
+		ret->shown.max = LANDING_BYTES_MAX;
+		r = journal_blob_get(d->journal, &a->object, LANDING_BYTES_MAX, &ret->shown, err);
+		if (r < 0)
+			return r;
+	}
+	ret->choices = calloc(a->vote_count + 1, sizeof(*ret->choices));
+	if (!ret->choices)
+		return error_nomem(err);
+	/* A later word about the same path replaces an earlier one. */
+	for (uint32_t i = a->vote_count; i-- > 0;) {
+		const struct journal_vote *v = &a->votes[i];
+		struct landing_choice c = {.path = v->path, .file = v->file};
+		bool known = false;
+
+		if (v->decision != JOURNAL_DECISION_APPROVE || !v->choice)
+			continue;
+		for (size_t k = 0; k < ret->count; k++)
+			known |= bytes_equal(ret->choices[k].path, v->path);
+		if (known)
+			continue;
+		c.kind = strcmp(v->choice, "mine") == 0     ? LANDING_CHOICE_MINE
+			 : strcmp(v->choice, "theirs") == 0 ? LANDING_CHOICE_THEIRS
+							    : LANDING_CHOICE_FILE;
+		if (c.kind == LANDING_CHOICE_FILE) {
+			r = answer_size(d, &c, err);
+			if (r < 0)
+				return r;
+		}
+		ret->choices[ret->count++] = c;
+	}
+	return 0;
+}
+
+/* ---- planning ---- */
+
+struct planned {
+	struct buffer redo, conflicts;
+	bool nothing;
+	struct landing_plan *plan; /* owned; for a card */
+};
+
+static void planned_free(struct planned *p)
+{
+	buffer_free(&p->redo);
+	buffer_free(&p->conflicts);
+	landing_plan_free(p->plan);
+}
+
+/* What landing these layers would do. */
+static int prepare(struct daemon *d, const struct journal_run *run, const struct work_stack *stack, const struct answers *answers,
+		   struct planned *ret, struct error *err)
+{
+	struct landing_request q = {.workspace = run->workspace, .uid = (uint32_t)run->ws_uid, .layers = stack->layers, .layer_count = stack->count,
+				    .shown = buffer_bytes(&answers->shown), .choices = answers->choices, .choice_count = answers->count};
+	struct landing_prepared p = {0};
+	AUTO_BUFFER last = {.max = LANDING_BYTES_MAX};
+	AUTO(policy_fs_free) struct policy_fs *fs = NULL;
+	struct policy_vars vars = {.workspace = run->workspace, .tmp = "/tmp", .run = "/run/holdfast"};
+	struct runs_context *ctx;
+	int r = runs_get(d, &run->id, &ctx, err);
+
+	if (r == 0)
+		r = runs_workspace(d, ctx, err);
+	if (r < 0)
+		return r;
+	q.workspace_fd = ctx->workspace_fd;
+	q.gid = ctx->gid;
+	vars.home = ctx->settings.home;
+	r = policy_fs_new(ctx->policy, &vars, &fs, err);
+	if (r == 0)
+		r = make_clock(d, run, ctx->workspace_fd, &q.clock, err);
+	if (r == 0 && !digest_is_zero(&run->redo))
+		r = journal_blob_get(d->journal, &run->redo, LANDING_BYTES_MAX, &last, err);
+	q.fs = fs;
+	q.last = buffer_bytes(&last);
+	if (r == 0)
+		r = landing_prepare(&q, &p, err);
+	if (r == 0) {
+		*ret = (struct planned){.redo = p.redo, .conflicts = p.conflicts, .nothing = p.nothing, .plan = take_ptr(p.plan)};
+		p.redo = p.conflicts = (struct buffer){0};
+	}
+	landing_prepared_free(&p);
+	return r;
+}
+
+static int reverse(struct daemon *d, const struct journal_run *run, const struct answers *answers, struct planned *ret, struct error *err)
+{
+	AUTO_BUFFER redo = {.max = LANDING_BYTES_MAX};
+	AUTO(landing_plan_free) struct landing_plan *plan = NULL;
+	AUTO(landing_plan_free) struct landing_plan *shown = NULL;
+	int r = journal_blob_get(d->journal, &run->redo, LANDING_BYTES_MAX, &redo, err);
+
+	if (r == 0)
+		r = landing_plan_decode(buffer_bytes(&redo), &plan, err);
+	if (r == 0 && answers->shown.len > 0)
+		r = landing_conflicts_decode(buffer_bytes(&answers->shown), &shown, err);
+	if (r == 0)
+		r = landing_plan_reverse(plan, shown ? shown->conflicts : NULL, shown ? shown->conflict_count : 0, answers->choices,
+					 answers->count, &ret->plan, err);
+	if (r < 0)
+		return r;
+	ret->redo.max = LANDING_BYTES_MAX;
+	ret->nothing = ret->plan->action_count == 0;
+	return landing_plan_encode(ret->plan, &ret->redo);
+}
+
+static int put(struct daemon *d, const struct buffer *b, struct digest *ret, struct error *err)
+{
+	*ret = (struct digest){0};
+	return b->len == 0 ? 0 : journal_blob_put(d->journal, buffer_bytes(b), ret, err);
+}
+
+static const struct digest *or_null(const struct digest *d)
+{
+	return digest_is_zero(d) ? NULL : d;
+}
+
+static void plan_landing(struct daemon *d, const struct engine_command *c)
+{
+	const struct journal_run *run = journal_state_run(d->rows, &c->run);
+	__attribute__((cleanup(work_stack_free))) struct work_stack stack = {0};
+	__attribute__((cleanup(answers_free))) struct answers answers = {0};
+	__attribute__((cleanup(planned_free))) struct planned p = {0};
+	struct digest redo = {0}, conflicts = {0};
+	struct error err = {0};
+	int r = run ? make_answers(d, &c->answers, &answers, &err) : -ENOENT;
+
+	if (r == 0 && c->undo)
+		r = reverse(d, run, &answers, &p, &err);
+	else if (r == 0)
+		r = work_stack(d, run, NULL, &stack, &err);
+	if (r == 0 && !c->undo)
+		r = prepare(d, run, &stack, &answers, &p, &err);
+	if (r == 0)
+		r = put(d, &p.conflicts, &conflicts, &err);
+	if (r == 0 && p.conflicts.len == 0)
+		r = put(d, &p.redo, &redo, &err);
+	if (r < 0)
+		error_set(&err, r, "cannot plan the landing: %s", strerror(-r));
+	daemon_check(d,
+		     engine_landing_planned(d->engine, daemon_now(), &c->run, or_null(&redo), or_null(&conflicts), r == 0 && p.nothing,
+					    r < 0 ? err.msg : NULL),
+		     "landing planned");
+}
+
+/* Whether this plan was begun by the epoch that is now: then its first application by this process is the first of all. */
+static int begun(const struct journal_record *r, struct bytes encoded, void *arg)
+{
+	uint64_t *epoch = arg;
+
+	(void)encoded;
+	if (r->type == JOURNAL_LANDING_STARTED || r->type == JOURNAL_UNDO_STARTED)
+		*epoch = r->epoch;
+	return 0;
+}
+
+static bool was_begun_before(struct daemon *d, struct runs_context *ctx, const struct digest *plan)
+{
+	uint64_t epoch = 0;
+	bool here = digest_equal(&ctx->applied, plan);
+
+	ctx->applied = *plan;
+	return here || journal_each_event(d->journal, &ctx->id, 1, begun, &epoch) < 0 || epoch != d->epoch;
+}
+
+static void apply_landing(struct daemon *d, const struct engine_command *c)
+{
+	__attribute__((cleanup(landing_outcome_free))) struct landing_outcome o = {0};
+	AUTO_BUFFER redo = {.max = LANDING_BYTES_MAX};
+	struct digest result = {0}, conflicts = {0};
+	struct landing_source source;
+	struct runs_context *ctx;
+	struct error err = {0};
+	int r = runs_get(d, &c->run, &ctx, &err);
+
+	work_source(d, &source);
+	if (r == 0)
+		r = runs_workspace(d, ctx, &err);
+	if (r == 0)
+		r = journal_blob_get(d->journal, &c->object, LANDING_BYTES_MAX, &redo, &err);
+	if (r == 0 && failpoint_hit("work.apply") < 0)
+		return;
+	if (r == 0) {
+		struct landing_application a = {.workspace_fd = ctx->workspace_fd, .redo = buffer_bytes(&redo), .undo = c->undo, .source = &source};
+
+		a.again = was_begun_before(d, ctx, &c->object);
+		r = landing_apply(&a, &o, &err);
+	}
+	if (r >= 0 && failpoint_hit("work.applied") < 0)
+		return;
+	if (r == LANDING_APPLIED)
+		r = put(d, &o.result, &result, &err);
+	else if (r == LANDING_CONFLICT)
+		r = put(d, &o.conflicts, &conflicts, &err);
+	if (r < 0)
+		error_set(&err, r, "cannot land: %s", strerror(-r));
+	daemon_check(d,
+		     engine_landing_done(d->engine, daemon_now(), &c->run, c->undo, or_null(&result), or_null(&conflicts), o.paths,
+					 r < 0 ? err.msg : o.why[0] ? o.why : NULL),
+		     "landing done");
+}
+
+/* ---- cards ---- */
+
+struct card_work { /* what a card points to while it is rendered */
+	struct card_input in;
+	struct landing_plan *plan;
+	struct buffer feedback;
+	struct card_difference differences[16];
+	char *texts[32];
+	size_t text_count;
+	char rule[256];
+};
+
+static void card_work_free(struct card_work *w)
+{
+	landing_plan_free(w->plan);
+	buffer_free(&w->feedback);
+	for (size_t i = 0; i < w->text_count; i++)
+		free(w->texts[i]);
+}
+
+static int add_difference(const char *field, struct bytes before, struct bytes after, void *arg)
+{
+	struct card_work *w = arg;
+	struct card_difference *x = &w->differences[w->in.difference_count];
+	char *a, *b;
+
+	if (w->in.difference_count == ARRAY_SIZE(w->differences))
+		return 0;
+	a = bytes_dup_str(before);
+	b = bytes_dup_str(after);
+	if (!a || !b) {
+		free(a);
+		free(b);
+		return -ENOMEM;
+	}
+	w->texts[w->text_count++] = a;
+	w->texts[w->text_count++] = b;
+	*x = (struct card_difference){field, bytes_of(a, before.len), bytes_of(b, after.len)};
+	w->in.difference_count++;
+	return 0;
+}
+
+static int read_plan_blob(struct daemon *d, const struct digest *object, bool conflicts, struct landing_plan **ret, struct error *err)
+{
+	AUTO_BUFFER b = {.max = LANDING_BYTES_MAX};
+	int r = journal_blob_get(d->journal, object, LANDING_BYTES_MAX, &b, err);
+
+	if (r < 0)
+		return r;
+	return conflicts ? landing_conflicts_decode(buffer_bytes(&b), ret, err) : landing_plan_decode(buffer_bytes(&b), ret, err);
+}
+
+static int card_of_commit(struct daemon *d, const struct journal_run *run, const struct journal_step *step, struct card_work *w,
+			  struct error *err)
+{
+	__attribute__((cleanup(work_stack_free))) struct work_stack stack = {0};
+	__attribute__((cleanup(planned_free))) struct planned p = {0};
+	struct answers none = {0};
+	int r = work_layer(d, run, step, &stack, err);
+
+	if (r == 0 && stack.count > 0)
+		r = prepare(d, run, &stack, &none, &p, err);
+	if (r == 0)
+		w->plan = take_ptr(p.plan);
+	w->in.plan = w->plan;
+	return r;
+}
+
+static void card_of_exhausted(struct daemon *d, const struct journal_step *step, struct card_work *w)
+{
+	const struct journal_attempt *a = step->attempt_count > 0 ? &step->attempts[step->attempt_count - 1] : NULL;
+	const struct digest *from = !digest_is_zero(&step->feedback) ? &step->feedback : a ? &a->err : NULL;
+
+	w->in.attempts = step->attempt_count;
+	w->in.why = step->why ? step->why : a ? a->why : NULL;
+	if (from && !digest_is_zero(from) && journal_blob_get(d->journal, from, JOURNAL_BLOB_MAX, &w->feedback, NULL) == 0 &&
+	    w->feedback.len > FEEDBACK_SHOWN_MAX)
+		buffer_consume(&w->feedback, w->feedback.len - FEEDBACK_SHOWN_MAX);
+	w->in.feedback = buffer_bytes(&w->feedback);
+}
+
+static int fill_kind(struct daemon *d, const struct engine_command *c, const struct journal_run *run, const struct journal_step *step,
+		     struct card_work *w, struct error *err)
+{
+	AUTO_BUFFER b = {0};
+	int r = 0;
+
+	switch (c->card_kind) {
+	case JOURNAL_KIND_STEP_GATE:
+		w->in.rule = "gate: ask";
+		break;
+	case JOURNAL_KIND_STEP_COMMIT:
+		w->in.rule = "gate: commit";
+		r = step ? card_of_commit(d, run, step, w, err) : -ENOENT;
+		break;
+	case JOURNAL_KIND_LANDING:
+		snprintf(w->rule, sizeof(w->rule), "agency %s, land: ask", policy_agency_name((enum policy_agency)(run->agency + POLICY_OBSERVE)));
+		w->in.rule = w->rule;
+		r = read_plan_blob(d, &c->object, false, &w->plan, err);
+		w->in.plan = w->plan;
+		break;
+	case JOURNAL_KIND_CONFLICT:
+		r = read_plan_blob(d, &c->object, true, &w->plan, err);
+		if (r == 0) {
+			w->in.conflicts = w->plan->conflicts;
+			w->in.conflict_count = w->plan->conflict_count;
+			w->in.undo = w->plan->undo;
+		}
+		break;
+	case JOURNAL_KIND_EXHAUSTED:
+		if (step)
+			card_of_exhausted(d, step, w);
+		break;
+	case JOURNAL_KIND_DIVERGED:
+		r = journal_blob_get(d->journal, &c->object, JOURNAL_BLOB_MAX, &b, err);
+		if (r == 0)
+			r = engine_difference(buffer_bytes(&b), add_difference, w);
+		w->in.differences = w->differences;
+		break;
+	}
+	return r;
+}
+
+static void make_card(struct daemon *d, const struct engine_command *c)
+{
+	const struct journal_run *run = journal_state_run(d->rows, &c->run);
+	const struct journal_step *step = run && c->step < run->step_count ? run->steps[c->step] : NULL;
+	__attribute__((cleanup(card_work_free))) struct card_work w = {0};
+	struct policy_settings settings;
+	AUTO_BUFFER card = {0};
+	struct runs_context *ctx;
+	struct error err = {0};
+	struct digest blob;
+	int r = run ? runs_get(d, &c->run, &ctx, &err) : -ENOENT;
+
+	if (r == 0) {
+		policy_settings(ctx->policy, &settings);
+		w.in = (struct card_input){.kind = c->card_kind, .run_name = run->name, .run = run->id, .workspace = run->workspace,
+					   .step_key = step ? step->key : NULL, .action = c->action, .undo = c->undo,
+					   .decide_by_ns = settings.decide_by_ms ? daemon_now().wall_ns + (int64_t)settings.decide_by_ms * 1000000 : 0,
+					   .execute_by_ns = (int64_t)settings.execute_by_ms * 1000000};
+		if (c->spec)
+			w.in.argv = (const char *const *)c->spec->argv;
+		r = fill_kind(d, c, run, step, &w, &err);
+	}
+	if (r == 0)
+		r = card_render(&w.in, &card, NULL);
+	if (r == 0)
+		r = journal_blob_put(d->journal, buffer_bytes(&card), &blob, &err);
+	if (r < 0) {
+		/* Without a card nothing can be voted on; it is asked for again at the next start. */
+		daemon_log(d, "cannot make a card: %s", err.msg[0] ? err.msg : strerror(-r));
+		return;
+	}
+	daemon_check(d, engine_card(d->engine, daemon_now(), &c->run, c->step, c->card_kind, &c->action, &blob, &c->object), "card");
+}
+
+void work_perform(struct daemon *d, const struct engine_command *c)
+{
+	switch (c->kind) {
+	case ENGINE_CARD:
+		make_card(d, c);
+		break;
+	case ENGINE_PLAN_LANDING:
+		plan_landing(d, c);
+		break;
+	case ENGINE_APPLY_LANDING:
+		apply_landing(d, c);
+		break;
+	case ENGINE_START_ATTEMPT:
+	case ENGINE_KILL_ATTEMPT:
+	case ENGINE_SEAL:
+	case ENGINE_REMOVE_LAYER:
+	case ENGINE_FORGET_ATTEMPT:
+		break;
+	}
+}
