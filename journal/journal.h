@@ -599,6 +599,7 @@ struct journal_options {
 	int dirfd;       /* v1/ of the state directory; borrowed during open, duplicated; unused in memory */
 	bool in_memory;  /* the second store behind the same interface: for tests */
 	bool read_only;  /* verify, export: beside each other, never beside a writer */
+	bool unloaded;   /* no rows are read or compared: for verify, fsck and export of a journal that may be damaged */
 	uint64_t reserve_bytes; /* of free space below which journal_space_low() is true; 0 = JOURNAL_RESERVE_DEFAULT */
 	uint32_t anchor_every;  /* events between two anchors; 0 = JOURNAL_ANCHOR_EVERY */
 	struct journal_clock clock;
@@ -661,7 +662,8 @@ struct journal_report {
 typedef void journal_problem_fn(const char *text, void *arg); /* one line a finding, for people */
 /* Every chain, every lsn, every blob named. 0 with report->problems, or negative errno. */
 MUST_CHECK int journal_verify(struct journal *j, journal_problem_fn *fn, void *arg, struct journal_report *ret, struct error *err);
-/* Folds all events in lsn order into a fresh state and compares it with the rows. */
+/* Folds all events in lsn order into a fresh state and compares it with the rows and indexes. repair (of a journal
+ * opened unloaded): rewrites those that differ, unless the records themselves are damaged. */
 MUST_CHECK int journal_fsck(struct journal *j, bool repair, journal_problem_fn *fn, void *arg, struct journal_report *ret, struct error *err);
 /* A stream that any language can read: a CBOR sequence (RFC 8742) of encoded records of a run (or of all, chain by
  * chain, the daemon's first). */
@@ -669,5 +671,6 @@ MUST_CHECK int journal_export(struct journal *j, const struct journal_id *run_or
 /* Drops settled runs that ended before the given time (RUNS_DROPPED keeps their heads), then removes blobs that no
  * kept record names, directly or through a blob. The caller holds no blob that it has not named in a record yet. */
 MUST_CHECK int journal_gc(struct journal *j, int64_t ended_before_ns, struct journal_report *ret, struct error *err);
-/* Every layer that a kept run's rows name, each once a step or attempt: what else lies in the layers' folder may go. */
+/* Every layer that a kept run needs (its stack, its steps', its last attempts'; some more than once): what else lies
+ * in the layers' folder may go. fn returns 0 or a negative errno, which is returned. */
 MUST_CHECK int journal_each_layer(struct journal *j, int (*fn)(const char *name, void *arg), void *arg);

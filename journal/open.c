@@ -425,7 +425,7 @@ static int open_on_disk(struct journal *j, struct error *err)
 		rc = check_format(j, err);
 	if (rc == 0)
 		rc = journal_blob_setup(j, err);
-	if (rc == 0)
+	if (rc == 0 && !j->o.unloaded)
 		rc = journal_store_load(j, err);
 	if (rc < 0 || j->o.read_only)
 		return rc;

@@ -157,7 +157,7 @@ void journal_append(struct journal *j, struct journal_record *r, uint64_t *ret_l
 	struct error err = {0};
 	struct digest hash;
 	uint8_t key[JOURNAL_EVENT_KEY_SIZE];
-	if (j->o.read_only)
+	if (j->o.read_only || j->o.unloaded)
 		check(j, -EROFS, &err);
 	bool daemon = journal_id_equal(&r->run, &no_id), was_settled = daemon || settled(j, &r->run);
 

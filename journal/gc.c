@@ -1,0 +1,357 @@
+/* gc: runs that are over and old enough go, their heads stay; then blobs that nothing names. */
+#include "journal/audit.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include "base/cbor.h"
+#include "base/guard.h"
+#include "journal/blob.h"
+
+enum { GC_RUNS_A_BATCH = 256, GC_BLOBS_A_BATCH = 4096, GC_SCAN_MAX = 64 << 20 };
+
+/* ---- Runs ---- */
+
+struct drop {
+	struct journal *j;
+	int64_t before_ns;
+	struct journal_head heads[GC_RUNS_A_BATCH];
+	size_t count;
+	uint64_t total;
+	struct error *err;
+};
+
+static int delete_event(struct bytes key, struct bytes value, void *arg)
+{
+	(void)value;
+	journal_kv_delete(arg, JOURNAL_FAMILY_EVENT, key);
+	return 0;
+}
+
+static int delete_row(struct bytes key, struct bytes value, void *arg)
+{
+	(void)value;
+	journal_kv_delete(arg, JOURNAL_FAMILY_STATE, key);
+	return 0;
+}
+
+static int delete_index(struct bytes key, struct bytes value, void *arg)
+{
+	(void)value;
+	journal_kv_delete(arg, JOURNAL_FAMILY_INDEX, key);
+	return 0;
+}
+
+static void forget_head(struct journal *j, const struct journal_id *run)
+{
+	for (size_t i = 0; i < j->head_count; i++)
+		if (journal_id_equal(&j->heads[i].head.run, run)) {
+			j->heads[i] = j->heads[--j->head_count];
+			return;
+		}
+}
+
+/* Everything that has the run's name on it, into the open batch. */
+static int delete_run(struct drop *d, const struct journal_run *run, const struct journal_state *rows)
+{
+	static const uint8_t kinds[] = {JOURNAL_ROW_STEP, JOURNAL_ROW_ATTEMPT, JOURNAL_ROW_APPROVAL, JOURNAL_ROW_TIMER};
+	struct journal *j = d->j;
+	struct buffer *ops = &j->batch;
+	uint8_t key[1 + JOURNAL_ID_SIZE];
+	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_EVENT, bytes_of(run->id.b, JOURNAL_ID_SIZE), bytes_of(NULL, 0),
+				  false, delete_event, ops);
+	for (size_t i = 0; rc == 0 && i < sizeof(kinds); i++)
+		rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_STATE, journal_store_tag_key(kinds[i], &run->id, key),
+				      bytes_of(NULL, 0), false, delete_row, ops);
+	if (rc == 0)
+		rc = journal_store_each_index(run, delete_index, ops);
+	for (size_t i = 0; i < rows->approvals.count; i++) {
+		const struct journal_approval *a = rows->approvals.item[i];
+		if (journal_id_equal(&a->run, &run->id))
+			journal_kv_delete(ops, JOURNAL_FAMILY_INDEX,
+					  journal_store_tag_key(JOURNAL_INDEX_APPROVAL, &a->id, key));
+	}
+	journal_kv_delete(ops, JOURNAL_FAMILY_META, journal_store_tag_key(JOURNAL_META_HEAD, &run->id, key));
+	journal_kv_delete(ops, JOURNAL_FAMILY_META, journal_store_tag_key(JOURNAL_META_UNANCHORED, &run->id, key));
+	forget_head(j, &run->id);
+	return rc < 0 ? rc : ops->failed;
+}
+
+static int drop_batch(struct drop *d)
+{
+	AUTO_BUFFER raw = {0};
+	if (d->count == 0)
+		return 0;
+	int rc = journal_heads_encode(d->heads, d->count, &raw);
+	if (rc < 0)
+		return rc;
+	struct journal_record r = {.type = JOURNAL_RUNS_DROPPED, .step = JOURNAL_NO_STEP};
+	JOURNAL_SET(&r.p, heads, buffer_bytes(&raw));
+	journal_append(d->j, &r, NULL);
+	journal_flush(d->j, true);
+	d->total += d->count;
+	d->count = 0;
+	return 0;
+}
+
+/* A run that is forked from keeps its own copy of nothing: its layers are named by the fork's own record. */
+static int consider(struct drop *d, const struct journal_id *id)
+{
+	struct journal_state *rows = journal_state_new();
+	if (!rows)
+		return -ENOMEM;
+	int rc = journal_store_load_run(d->j->kv, rows, id, d->err);
+	const struct journal_run *run = rc == 0 ? journal_state_run(rows, id) : NULL;
+	if (run && journal_rows_run_settled(run) && run->ended_ns < d->before_ns) {
+		d->heads[d->count++] = (struct journal_head){run->id, run->seq, run->head};
+		rc = delete_run(d, run, rows);
+		if (rc == 0 && d->count == GC_RUNS_A_BATCH)
+			rc = drop_batch(d);
+	}
+	journal_state_free(rows);
+	return rc;
+}
+
+static int collect_run(struct bytes key, struct bytes value, void *arg)
+{
+	(void)value;
+	if (key.len != 9 + JOURNAL_ID_SIZE)
+		return 0;
+	return buffer_append(arg, (const uint8_t *)key.data + 9, JOURNAL_ID_SIZE);
+}
+
+static int drop_runs(struct journal *j, int64_t before_ns, uint64_t *ret_runs, struct error *err)
+{
+	const uint8_t tag = JOURNAL_INDEX_CREATED;
+	struct drop d = {.j = j, .before_ns = before_ns, .err = err};
+	AUTO_BUFFER ids = {0};
+	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_INDEX, bytes_of(&tag, 1), bytes_of(NULL, 0), false, collect_run, &ids);
+	for (size_t at = 0; rc == 0 && at < ids.len; at += JOURNAL_ID_SIZE) {
+		struct journal_id id;
+		memcpy(id.b, ids.data + at, JOURNAL_ID_SIZE);
+		rc = consider(&d, &id);
+	}
+	if (rc == 0)
+		rc = drop_batch(&d);
+	*ret_runs = d.total;
+	return rc;
+}
+
+/* ---- Blobs ---- */
+
+struct mark {
+	struct journal *j;
+	struct journal_digestset named;
+	struct digest *todo; /* named and not yet looked into */
+	size_t todo_count, todo_cap;
+	struct journal_report report;
+};
+
+static int name_digest(const struct digest *d, bool must, void *arg)
+{
+	struct mark *m = arg;
+	(void)must;
+	int rc = journal_digestset_add(&m->named, d);
+	if (rc <= 0)
+		return rc;
+	if (m->todo_count == m->todo_cap) {
+		size_t cap = m->todo_cap ? m->todo_cap * 2 : 1024;
+		struct digest *grown = reallocarray(m->todo, cap, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		m->todo = grown;
+		m->todo_cap = cap;
+	}
+	m->todo[m->todo_count++] = *d;
+	return 0;
+}
+
+static int mark_event(struct bytes key, struct bytes value, void *arg)
+{
+	struct mark *m = arg;
+	struct journal_record r;
+	(void)key;
+	/* Nothing is removed from a journal that cannot be read whole. */
+	int rc = journal_record_decode(value, &r);
+	if (rc < 0)
+		return rc;
+	m->report.events++;
+	return journal_audit_each_digest(&r, name_digest, m);
+}
+
+/* Every byte string of 32 in a CBOR blob may be a digest (a redo plan's pre-images, a map of results): kept. */
+static int mark_within(struct mark *m, struct bytes content)
+{
+	if (cbor_validate(content) < 0)
+		return 0;
+	/* Canonical bytes: a byte string of 32 has one head, 58 20. Finding it at every place only keeps too much. */
+	const uint8_t *p = content.data;
+	for (size_t at = 0; at + 2 + DIGEST_SIZE <= content.len; at++) {
+		struct digest d;
+		if (p[at] != 0x58 || p[at + 1] != DIGEST_SIZE)
+			continue;
+		memcpy(d.b, p + at + 2, DIGEST_SIZE);
+		int rc = name_digest(&d, false, m);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int mark_blobs(struct mark *m)
+{
+	int rc = m->j->kv->ops->each(m->j->kv, JOURNAL_FAMILY_EVENT, bytes_of(NULL, 0), bytes_of(NULL, 0), false,
+				     mark_event, m);
+	while (rc == 0 && m->todo_count) {
+		struct digest d = m->todo[--m->todo_count];
+		AUTO_BUFFER content = {.max = GC_SCAN_MAX + 1};
+		int got = journal_blob_get(m->j, &d, GC_SCAN_MAX, &content, NULL);
+		if (got == -E2BIG || got == -ENOENT)
+			continue; /* too large for a structure of ours; or a digest that is no blob's */
+		rc = got < 0 ? got : mark_within(m, buffer_bytes(&content));
+	}
+	return rc;
+}
+
+struct sweep {
+	struct mark *m;
+	struct buffer ops;
+	size_t pending;
+	struct error *err;
+};
+
+static int sweep_inline(struct bytes key, struct bytes value, void *arg)
+{
+	struct sweep *s = arg;
+	struct digest d;
+	(void)value;
+	if (key.len != DIGEST_SIZE)
+		return 0;
+	memcpy(d.b, key.data, DIGEST_SIZE);
+	if (journal_digestset_has(&s->m->named, &d))
+		return 0;
+	journal_kv_delete(&s->ops, JOURNAL_FAMILY_BLOB, key);
+	s->m->report.blobs++;
+	if (++s->pending < GC_BLOBS_A_BATCH)
+		return s->ops.failed;
+	int rc = journal_store_write_now(s->m->j, buffer_bytes(&s->ops), s->err);
+	s->ops.len = s->pending = 0;
+	return rc;
+}
+
+static int sweep_file(const struct digest *d, int folder, const char *name, void *arg)
+{
+	struct sweep *s = arg;
+	if (d && journal_digestset_has(&s->m->named, d))
+		return 0;
+	if (unlinkat(folder, name, 0) < 0)
+		return -errno;
+	s->m->report.blobs++;
+	return 0;
+}
+
+static int sweep_blobs(struct mark *m, struct error *err)
+{
+	struct sweep s = {.m = m, .err = err, .ops = {.max = SIZE_MAX}};
+	int rc = m->j->kv->ops->each(m->j->kv, JOURNAL_FAMILY_BLOB, bytes_of(NULL, 0), bytes_of(NULL, 0), false,
+				     sweep_inline, &s);
+	if (rc == 0 && s.ops.len)
+		rc = journal_store_write_now(m->j, buffer_bytes(&s.ops), err);
+	if (rc == 0)
+		rc = journal_audit_each_file(m->j, sweep_file, &s);
+	buffer_free(&s.ops);
+	return rc;
+}
+
+int journal_gc(struct journal *j, int64_t ended_before_ns, struct journal_report *ret, struct error *err)
+{
+	struct mark m = {.j = j};
+	if (j->o.read_only || j->o.unloaded)
+		return error_set(err, -EROFS, "gc: the journal is not open for writing");
+	journal_flush(j, false);
+	journal_store_drain(j);
+	int rc = drop_runs(j, ended_before_ns, &m.report.runs, err);
+	journal_store_drain(j);
+	if (rc == 0)
+		rc = mark_blobs(&m);
+	if (rc == 0)
+		rc = sweep_blobs(&m, err);
+	journal_digestset_free(&m.named);
+	free(m.todo);
+	*ret = m.report;
+	return rc < 0 ? error_set(err, rc, "gc: %s", strerror(-rc)) : 0;
+}
+
+/* ---- Layers ---- */
+
+/* fn returns 0 or a negative errno. */
+struct layer_walk {
+	struct journal *j;
+	int (*fn)(const char *, void *);
+	void *arg;
+};
+
+static int name_stack(const struct journal_record *r, struct bytes encoded, void *arg)
+{
+	struct layer_walk *w = arg;
+	(void)encoded;
+	if (r->type != JOURNAL_RUN_CREATED || !JOURNAL_HAS(&r->p, stack))
+		return 1; /* only the first record has it */
+	struct cbor_reader c = cbor_reader(r->p.stack);
+	size_t count = cbor_r_array(&c);
+	for (size_t i = 0; i < count && !c.error; i++) {
+		char name[JOURNAL_LAYER_NAME_SIZE] = "";
+		struct bytes text = cbor_r_text(&c);
+		if (c.error || text.len >= sizeof(name))
+			return -EBADMSG;
+		memcpy(name, text.data, text.len);
+		int rc = w->fn(name, w->arg);
+		if (rc)
+			return rc;
+	}
+	return 1;
+}
+
+static int name_layers(const struct journal_run *run, void *arg)
+{
+	struct layer_walk *w = arg;
+	int rc = journal_each_event(w->j, &run->id, 1, name_stack, w);
+	if (rc < 0)
+		return rc;
+	for (uint32_t i = 0; i < run->step_count; i++) {
+		const struct journal_step *step = run->steps[i];
+		rc = step->layer[0] ? w->fn(step->layer, w->arg) : 0;
+		const struct journal_attempt *a = step->attempt_count ? &step->attempts[step->attempt_count - 1] : NULL;
+		/* The last attempt's, unless it is over in a way that throws its layer away. */
+		bool keeps = a && a->layer[0] && a->state <= JOURNAL_ATTEMPT_S_EXITED &&
+			     a->state != JOURNAL_ATTEMPT_S_NOT_STARTED && !journal_step_final(step->state);
+		if (rc == 0 && keeps)
+			rc = w->fn(a->layer, w->arg);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+int journal_each_layer(struct journal *j, int (*fn)(const char *name, void *arg), void *arg)
+{
+	const uint8_t tag = JOURNAL_INDEX_CREATED;
+	struct layer_walk w = {j, fn, arg};
+	AUTO_BUFFER ids = {0};
+	journal_store_drain(j);
+	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_INDEX, bytes_of(&tag, 1), bytes_of(NULL, 0), false, collect_run, &ids);
+	for (size_t at = 0; rc == 0 && at < ids.len; at += JOURNAL_ID_SIZE) {
+		struct journal_id id;
+		memcpy(id.b, ids.data + at, JOURNAL_ID_SIZE);
+		const struct journal_run *run = journal_state_run(j->state, &id);
+		struct journal_state *rows = run ? NULL : journal_state_new();
+		if (!run && rows) {
+			rc = journal_store_load_run(j->kv, rows, &id, NULL);
+			run = rc == 0 ? journal_state_run(rows, &id) : NULL;
+		}
+		if (rc == 0)
+			rc = run ? name_layers(run, &w) : -ENOMEM;
+		journal_state_free(rows);
+	}
+	return rc;
+}
