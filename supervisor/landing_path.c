@@ -455,7 +455,8 @@ int landing_path_settle(struct landing_work *w, size_t i)
 	if (is_before(w, a, &now))
 		return 0;
 	if (is_after(a, &now)) {
-		w->phase[i] = w->again ? LANDING_DONE : LANDING_ALREADY;
+		/* What displaced nothing leaves no hidden name, and can be taken out as if it had just been put in. */
+		w->phase[i] = !w->again ? LANDING_ALREADY : a->before.type == MANIFEST_ABSENT ? LANDING_PUT : LANDING_DONE;
 		return 0;
 	}
 	return landing_path_conflict(w, i, LANDING_CONFLICT_EDITED, &now, "%s", "");

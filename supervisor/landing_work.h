@@ -10,7 +10,7 @@
  *   FRESH     NAME is as before; there may be no HIDDEN
  *   STAGED    NAME is as before; HIDDEN is new
  *   PUT       NAME is as after; HIDDEN is the displaced one, if there was one; its bytes are a blob
- *   DONE      NAME is as after, from an earlier call; no HIDDEN
+ *   DONE      NAME is as after, from an earlier call that removed HIDDEN: its bytes are a blob
  *   ALREADY   NAME was as after before we came: not ours
  *   LEFT      NAME is somebody's edit of what we had put there; it stays
  *   BACK      rolled back: NAME is as before, no HIDDEN
