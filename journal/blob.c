@@ -4,6 +4,7 @@
  */
 #include "journal/store.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -17,12 +18,28 @@
 
 enum { BLOB_CHUNK = 64 * 1024, BLOB_FOLDER_MODE = 0700, BLOB_FILE_MODE = 0400 };
 
+/* Files that a crash left half written: nothing names them. */
+static int drop_temporaries(int blobs)
+{
+	AUTO_FD fd = openat(blobs, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	AUTO_DIR d = fd < 0 ? NULL : fdopendir(fd);
+	if (!d)
+		return -errno;
+	(void)take_fd(&fd);
+	for (struct dirent *e; (e = readdir(d));)
+		if (strncmp(e->d_name, JOURNAL_BLOB_TEMPORARY, strlen(JOURNAL_BLOB_TEMPORARY)) == 0 &&
+		    unlinkat(blobs, e->d_name, 0) < 0)
+			return -errno;
+	return 0;
+}
+
 int journal_blob_setup(struct journal *j, struct error *err)
 {
 	if (!j->o.read_only && mkdirat(j->dirfd, "blobs", BLOB_FOLDER_MODE) < 0 && errno != EEXIST)
 		return error_set(err, -errno, "journal: making the blobs' folder: %s", strerror(errno));
 	j->blobs_fd = openat(j->dirfd, "blobs", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	return j->blobs_fd < 0 ? error_set(err, -errno, "journal: the blobs' folder: %s", strerror(errno)) : 0;
+	int rc = j->blobs_fd < 0 ? -errno : j->o.read_only ? 0 : drop_temporaries(j->blobs_fd);
+	return rc < 0 ? error_set(err, rc, "journal: the blobs' folder: %s", strerror(-rc)) : 0;
 }
 
 void journal_blob_name(const struct digest *d, char *folder, char *name)
