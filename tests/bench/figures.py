@@ -8,11 +8,17 @@ def quantile(ordered, q):
 
 
 class Row:
-    def __init__(self, name, note="", must=False, base=False):
-        self.name, self.note, self.must, self.base = name, note, must, base
+    """every: it takes part in one of so many rounds. must: the bench fails where it is not measured."""
+
+    def __init__(self, name, note="", must=False, base=False, every=1):
+        self.name, self.note, self.must, self.base, self.every = name, note, must, base, every
         self.samples = []  # nanoseconds
         self.count = 0     # things done in all of them
         self.left_out = None
+
+    def add(self, ns, count=1):
+        self.samples.append(ns)
+        self.count += count
 
     def summary(self):
         s = sorted(self.samples)
@@ -37,8 +43,7 @@ class Table:
             if value == "failed":
                 row.left_out = "failed: " + " ".join(rest)
             else:
-                row.samples.append(int(value))
-                row.count += int(rest[0]) if rest else 1
+                row.add(int(value), int(rest[0]) if rest else 1)
 
     def base_ns(self):
         for r in self.rows:
@@ -50,7 +55,8 @@ class Table:
         base, rows = self.base_ns(), []
         for r in self.rows:
             s = r.summary()
-            out = {"name": r.name, "note": r.note, "must": r.must, "samples": len(r.samples), "left_out": r.left_out}
+            out = {"name": r.name, "note": r.note, "must": r.must, "wanted": math.ceil(self.rounds / r.every),
+                   "samples": len(r.samples), "left_out": r.left_out}
             out.update({f"{k}_us": round(v / 1000, 1) for k, v in s.items()})
             if s and base:
                 out["ratio"] = round(s["median"] / base, 2)

@@ -15,11 +15,11 @@ PROBE_TIMEOUT_S = 30
 class Peer:
     """How one row is made: a command to spawn, or a server that is asked (bench.h)."""
 
-    def __init__(self, row, argv, file="-", ask=False, every=1):
-        self.row, self.argv, self.file, self.ask, self.every = row, argv, file, ask, every
+    def __init__(self, row, argv, file="-", ask=False):
+        self.row, self.argv, self.file, self.ask = row, argv, file, ask
 
     def words(self):
-        return ["ask" if self.ask else "spawn", self.row.name, str(self.every), self.file, *self.argv, ";"]
+        return ["ask" if self.ask else "spawn", self.row.name, str(self.row.every), self.file, *self.argv, ";"]
 
 
 def make_tree(folder):
