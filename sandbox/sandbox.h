@@ -15,6 +15,7 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "base/guard.h"
+#include "sandbox/doctor.h"
 #include "sandbox/layers.h"
 #include "sandbox/manifest.h"
 #include "sandbox/sealer.h"

@@ -30,6 +30,7 @@ static const struct command {
 	{"cancel", cmd_run_verb, "end a run"},
 	{"fork", cmd_fork, "a new run from before a step of another"},
 	{"policy", cmd_policy, "check, explain, test and compare policies"},
+	{"doctor", cmd_doctor, "what this machine can enforce, and how to mend what it cannot"},
 	{"trust", cmd_trust, "let a project's own policy file count"},
 	{"daemon", cmd_daemon, "serve in the foreground"},
 };

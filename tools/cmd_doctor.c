@@ -1,0 +1,135 @@
+/* holdfast doctor: what this machine can enforce, what is weaker, what is missing, and how to mend it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "sandbox/sandbox.h"
+#include "supervisor/supervisor.h"
+#include "tools/cli.h"
+#include "tools/helpers.h"
+
+static const char usage[] =
+	"usage: holdfast doctor [--json] [--state DIR]\n\n"
+	"Tests by doing what this machine can enforce, and says the exact remedy for what it cannot.\n"
+	"Exit status 0: steps can run (some limits may be weaker); 8: something is missing.\n";
+
+static int open_v1(int state_fd, struct error *err)
+{
+	if (mkdirat(state_fd, "v1", 0700) < 0 && errno != EEXIST)
+		return error_set(err, -errno, "cannot make v1 in the state directory: %s; check its owner and free space", strerror(errno));
+	int fd = openat(state_fd, "v1", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? error_set(err, -errno, "cannot open v1 in the state directory: %s", strerror(errno)) : fd;
+}
+
+/* The profile where this program was installed; its source folder's while it was not. */
+static const char *apparmor_profile(void)
+{
+	return access(HOLDFAST_APPARMOR, R_OK) == 0 ? HOLDFAST_APPARMOR : HOLDFAST_APPARMOR_BUILD;
+}
+
+/* The programs that the command line starts: a broken installation looks like a broken machine else. */
+static void add_programs(struct doctor_report *r)
+{
+	static const char *const names[] = {"holdfastd", "holdfast-keeper", "holdfast-init", "holdfast-sealer"};
+
+	if (r->count == DOCTOR_FINDINGS_MAX)
+		return;
+	struct doctor_finding *f = &r->findings[r->count++];
+	*f = (struct doctor_finding){.name = "programs", .grade = DOCTOR_OK};
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		char path[4096];
+		if (helpers_find(names[i], path, sizeof(path), NULL) == 0)
+			continue;
+		f->grade = DOCTOR_MISSING;
+		snprintf(f->detail, sizeof(f->detail), "%s is not installed", names[i]);
+		snprintf(f->remedy, sizeof(f->remedy), "install Holdfast whole: meson install -C build");
+		return;
+	}
+	snprintf(f->detail, sizeof(f->detail), "supervisor, keeper, init and sealer are there");
+}
+
+static void print_text(const struct doctor_report *r, const struct supervisor_paths *paths)
+{
+	static const enum cli_tone tones[] = {
+		[DOCTOR_OK] = CLI_GOOD, [DOCTOR_WEAKER] = CLI_WARN, [DOCTOR_MISSING] = CLI_BAD, [DOCTOR_SKIPPED] = CLI_DIM,
+	};
+	enum doctor_grade verdict = doctor_verdict(r);
+
+	for (size_t i = 0; i < r->count; i++) {
+		const struct doctor_finding *f = &r->findings[i];
+		printf("%s%-8s%s %-17s %s\n", cli_tone(tones[f->grade]), doctor_grade_name(f->grade), CLI_RESET, f->name, cli_escaped(f->detail));
+		if (f->remedy[0])
+			printf("         %-17s -> %s\n", "", cli_escaped(f->remedy));
+	}
+	printf("\nstate    %s\nruntime  %s\n", cli_escaped(paths->state), cli_escaped(paths->runtime));
+	if (verdict == DOCTOR_MISSING)
+		printf("%sNo step can run here until what is missing is mended.%s\n", cli_tone(CLI_BAD), CLI_RESET);
+	else if (verdict == DOCTOR_WEAKER)
+		printf("%sSteps can run here; what is weaker is used only where a policy allows it.%s\n", cli_tone(CLI_WARN), CLI_RESET);
+	else
+		printf("%sEverything is enforced here.%s\n", cli_tone(CLI_GOOD), CLI_RESET);
+}
+
+static void print_json(const struct doctor_report *r, const struct supervisor_paths *paths)
+{
+	const struct doctor_machine *m = &r->machine;
+	json_t *findings = json_array();
+
+	for (size_t i = 0; i < r->count; i++) {
+		const struct doctor_finding *f = &r->findings[i];
+		json_array_append_new(findings, json_pack("{s:s, s:s, s:s, s:s}", "name", f->name, "grade", doctor_grade_name(f->grade),
+							  "detail", f->detail, "remedy", f->remedy));
+	}
+	json_t *doc = json_pack("{s:i, s:s, s:o, s:{s:b, s:b, s:b, s:b, s:b, s:b, s:i, s:b, s:b, s:b, s:b}}", "version", SUPERVISOR_API_VERSION,
+				"verdict", doctor_grade_name(doctor_verdict(r)), "findings", findings, "machine", "user_namespace",
+				m->user_namespace, "namespaces", m->namespaces, "proc", m->proc, "overlay", m->overlay,
+				"overlay_volatile", m->overlay_volatile, "idmap", m->idmap, "landlock_abi", m->landlock_abi, "seccomp",
+				m->seccomp, "seccomp_notify", m->seccomp_notify, "memfd_exec", m->memfd_exec, "rename_exchange",
+				m->rename_exchange);
+	if (!doc)
+		return;
+	/* Paths are bytes: one that is not UTF-8 is left out. */
+	json_object_set_new(doc, "state", json_string(paths->state));
+	json_object_set_new(doc, "runtime", json_string(paths->runtime));
+	cli_print_json(doc);
+}
+
+int cmd_doctor(int argc, char **argv)
+{
+	static const struct option options[] = {CLI_OPTIONS, {0}};
+	struct supervisor_paths paths;
+	struct doctor_report report;
+	struct error err = {0};
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, "+", options, NULL)) != -1) {
+		int r = cli_option(opt, usage);
+		if (r != 0)
+			return r > 0 ? EXIT_STATUS_OK : EXIT_STATUS_USAGE;
+	}
+	if (optind < argc)
+		return cli_usage(usage);
+	if (supervisor_paths_open(cli.state, getenv("HOME"), getenv("XDG_STATE_HOME"), getenv("XDG_RUNTIME_DIR"), true, &paths, &err) < 0)
+		return cli_fail(&err);
+	int v1 = open_v1(paths.state_fd, &err);
+	int r = v1;
+	if (v1 >= 0) {
+		const struct doctor_options o = {.v1_fd = v1, .runtime_fd = paths.runtime_fd, .apparmor = apparmor_profile()};
+		r = doctor_run(&o, &report, &err);
+		if (r == 0)
+			add_programs(&report);
+		if (r == 0)
+			r = doctor_store(v1, &report, &err);
+		close(v1);
+	}
+	if (r == 0 && cli.json)
+		print_json(&report, &paths);
+	else if (r == 0)
+		print_text(&report, &paths);
+	supervisor_paths_close(&paths);
+	if (r < 0)
+		return cli_fail(&err);
+	return doctor_verdict(&report) == DOCTOR_MISSING ? EXIT_STATUS_SANDBOX : EXIT_STATUS_OK;
+}
