@@ -25,14 +25,6 @@ enum {
 	DAEMON_FILES_MAX = 65536,    /* descriptors, where the hard limit allows it */
 };
 
-struct daemon_options {
-	const char *state;   /* --state, or NULL */
-	const char *home, *xdg_state, *xdg_runtime, *notify_socket; /* of the environment; may be NULL */
-	const char *helpers; /* folder of the helper programs */
-	bool embedded;
-	int ready_fd;        /* closed by daemon_run; -1 = none */
-};
-
 struct daemon_command { /* a copy of an engine_command that waits for its turn */
 	struct daemon_command *next;
 	struct engine_command c;
@@ -71,12 +63,6 @@ struct daemon {
 /* A deep copy, or NULL when out of memory. */
 struct daemon_command *daemon_command_copy(const struct engine_command *c);
 void daemon_command_free(struct daemon_command *c); /* accepts NULL */
-
-MUST_CHECK int daemon_open(const struct daemon_options *o, struct daemon **ret, struct error *err);
-/* Serves until it is told to stop, or idle. */
-MUST_CHECK int daemon_run(struct daemon *d, struct error *err);
-void daemon_free(struct daemon *d); /* accepts NULL */
-DEFINE_GUARD(struct daemon *, daemon_free)
 
 /* After every input: performs commands, ends the batch, sets the timers. */
 void daemon_settle(struct daemon *d);

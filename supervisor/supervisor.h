@@ -65,6 +65,7 @@
  */
 #include <stdbool.h>
 #include "base/error.h"
+#include "base/guard.h"
 #include "supervisor/plan.h" /* the client reads a plan to know which files to open and pass */
 
 enum { SUPERVISOR_STDIN_FILES_MAX = 8 };
@@ -86,3 +87,20 @@ MUST_CHECK int supervisor_paths_open(const char *state_option, const char *home,
  * one. By the supervisor that holds the lock. */
 MUST_CHECK int supervisor_paths_record(const struct supervisor_paths *p, struct error *err);
 void supervisor_paths_close(struct supervisor_paths *p);
+
+/* ---- holdfastd: its program is nothing but these ---- */
+
+struct daemon_options {
+	const char *state;   /* --state, or NULL */
+	const char *home, *xdg_state, *xdg_runtime, *notify_socket; /* of the environment; may be NULL */
+	const char *helpers; /* folder of the helper programs */
+	bool embedded;
+	int ready_fd;        /* closed by daemon_run; -1 = none */
+};
+
+struct daemon; /* opaque, owned */
+MUST_CHECK int daemon_open(const struct daemon_options *o, struct daemon **ret, struct error *err);
+/* Serves until it is told to stop, or idle. */
+MUST_CHECK int daemon_run(struct daemon *d, struct error *err);
+void daemon_free(struct daemon *d); /* accepts NULL */
+DEFINE_GUARD(struct daemon *, daemon_free)

@@ -13,7 +13,7 @@
 #include "base/failpoint.h"
 #include "base/guard.h"
 #include "base/io.h"
-#include "supervisor/daemon.h"
+#include "supervisor/supervisor.h"
 
 static int usage(void)
 {
