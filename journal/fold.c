@@ -189,12 +189,14 @@ static int landing_event(struct journal_run *run, const struct journal_record *r
 {
 	int next = journal_state_next_landing(run->landing, r->type);
 	bool conflict = run->landing == JOURNAL_LANDING_S_CONFLICT,
-	     wrong_way = (r->type == JOURNAL_LANDING_STARTED && run->conflict_undo) ||
-			 (r->type == JOURNAL_UNDO_STARTED && !run->conflict_undo);
+	     undo = r->type == JOURNAL_UNDO_STARTED || r->type == JOURNAL_UNDO_CONFLICT,
+	     wrong_way = r->type != JOURNAL_LANDING_DROPPED && undo != run->conflict_undo;
 	if (next < 0 || (conflict && wrong_way))
 		return refuse_transition(err, r, "landing", journal_landing_state_name(run->landing));
 	if (run->state == JOURNAL_RUN_S_CREATED)
 		return refuse(err, r, "the run was never started");
+	if (conflict && run->conflict_undo && r->type == JOURNAL_LANDING_DROPPED)
+		next = JOURNAL_LANDING_S_LANDED; /* its undoing was dropped */
 	run->landing = (enum journal_landing_state)next;
 	run->conflict_undo = r->type == JOURNAL_UNDO_CONFLICT;
 	if (JOURNAL_HAS(&r->p, redo))

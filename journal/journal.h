@@ -563,7 +563,8 @@ void journal_state_fill(const struct journal_state *s, struct journal_record *r)
 MUST_CHECK int journal_fold(struct journal_state *s, const struct journal_record *r, const struct digest *hash,
 			    struct error *err);
 
-/* Rows are borrowed, const, valid until the next fold or journal_state_free. NULL = not there (or not loaded). */
+/* Rows are borrowed and const. Runs, steps, approvals and timers stay where they are until they leave memory; arrays inside
+ * them (attempts, votes) and their strings are valid until the next fold. NULL = not there (or not loaded). */
 const struct journal_run *journal_state_run(const struct journal_state *s, const struct journal_id *id);
 const struct journal_approval *journal_state_approval(const struct journal_state *s, const struct journal_id *id);
 const struct journal_timer *journal_state_timer(const struct journal_state *s, const struct journal_id *id);

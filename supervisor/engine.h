@@ -186,11 +186,14 @@ struct engine_found { /* what the keeper said of one attempt, at start */
 	struct journal_id attempt;
 	bool live; /* else ended: the caller follows with engine_attempt_ended() */
 };
-/* Once after journal_open and the keeper's hello: adopts (ATTEMPT_ADOPTED), records LOST for attempts that no keeper
+/* Once after journal_open and the keeper's hello, before any other input: boot_id is this boot's; adopts (ATTEMPT_ADOPTED), records LOST for attempts that no keeper
  * knows and whose lock is free, issues lost commands again. start: a service continues every run; an embedded supervisor
  * (false) starts no attempt until a deciding command names the run. */
-MUST_CHECK int engine_recover(struct engine *e, struct engine_now now, const struct engine_found *found, size_t count, bool start,
-			      struct error *err);
+MUST_CHECK int engine_recover(struct engine *e, struct engine_now now, const uint8_t boot_id[16], const struct engine_found *found,
+			      size_t count, bool start, struct error *err);
+/* Whether this is the last attempt of a step that is not over. A keeper's attempt that is not known here is killed and
+ * forgotten by the caller: its record was never written. */
+bool engine_attempt_known(struct engine *e, const struct journal_id *attempt);
 /* True while something is under way that this process must stay for (live attempt, sealing, landing, armed timer). */
 bool engine_busy(const struct engine *e);
 /* Whether attempts may be started for this run now (see engine_run_resume). */
@@ -200,9 +203,9 @@ void engine_hold(struct engine *e, struct engine_now now, bool hold);
 
 /* ---- For cards, the API and the daemon: pure helpers ---- */
 
-/* The layers of the committed steps, bottom to top, of those committed before `below` (NULL: all). Returns the count; names are
- * borrowed from the rows. ret may be NULL to count. */
-size_t engine_stack(const struct journal_run *run, const struct journal_step *below, const char **ret);
+/* The committed steps that have a layer, bottom to top, of those committed before `below` (NULL: all). Returns the count; ret
+ * has room for run->step_count, or is NULL to count. */
+size_t engine_stack(const struct journal_run *run, const struct journal_step *below, const struct journal_step **ret);
 /* Whether the run's changes may land, and whether a person is asked first, at its dial: JOURNAL_LAND_*. */
 enum journal_land engine_land(const struct journal_run *run);
 /* The object of a DIVERGED item: calls fn for each field that differs, as text for people. -EBADMSG. */

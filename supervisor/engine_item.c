@@ -1,0 +1,579 @@
+/*
+ * The queue: what is asked of people, what they answered, and how long an answer holds.
+ *
+ * An item is opened with the card that was rendered for exactly its action; a vote names the item and that card. The
+ * digest of the action covers the kind, the object and what it stands on, so that an answer can never be used for
+ * anything else. An answer is consumed in the same batch as what it allows.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include "base/cbor.h"
+#include "base/escape.h"
+#include "supervisor/engine_private.h"
+
+static const struct journal_id no_id;
+static const struct digest no_digest;
+
+const struct journal_approval *engine_item_of(const struct engine *e, const struct journal_id *id)
+{
+	return engine_id_is_zero(id) ? NULL : journal_state_approval(e->rows, id);
+}
+
+void engine_item_rules(struct engine *e, const struct engine_run *r, struct engine_rules *ret)
+{
+	*ret = (struct engine_rules){.decide_by_ns = e->limits.decide_by_ns,
+				     .execute_by_ns = e->limits.execute_by_ns,
+				     .quorum = 1};
+	if (e->ops.rules)
+		e->ops.rules(e->ops.ctx, engine_run_row(e, r), ret);
+	if (ret->quorum == 0)
+		ret->quorum = 1;
+}
+
+/* ---- the action ---- */
+
+static void write_digest(struct buffer *b, const struct digest *d)
+{
+	cbor_w_bytes(b, bytes_of(d->b, DIGEST_SIZE));
+}
+
+/* What an item of this kind stands on now, besides its object. */
+static int action_of(const struct engine *e, const struct engine_run *r, uint32_t step,
+		     enum journal_approval_kind kind, const struct digest *object, struct digest *ret)
+{
+	const struct journal_run *row = engine_run_row(e, r);
+	const struct journal_step *s = step == JOURNAL_NO_STEP ? NULL : row->steps[step];
+	const struct journal_attempt *a = s ? engine_last_attempt(s) : NULL;
+	AUTO_BUFFER b = {0};
+
+	cbor_w_array(&b, 8);
+	cbor_w_uint(&b, kind);
+	cbor_w_bytes(&b, bytes_of(row->id.b, JOURNAL_ID_SIZE));
+	cbor_w_str(&b, s ? s->key : "");
+	write_digest(&b, object);
+	write_digest(&b, s ? &s->input : &no_digest);
+	write_digest(&b, s ? &s->diverged : &no_digest);
+	cbor_w_bytes(&b, bytes_of(a ? a->id.b : no_id.b, JOURNAL_ID_SIZE));
+	cbor_w_bool(&b, row->conflict_undo);
+	if (b.failed)
+		return b.failed;
+	digest_domain("holdfast.action", buffer_bytes(&b), ret);
+	return 0;
+}
+
+/* ---- asking ---- */
+
+bool engine_item_pending(const struct engine_run *r, uint32_t step, enum journal_approval_kind kind)
+{
+	for (size_t i = 0; i < r->card_count; i++)
+		if (r->cards[i].step == step && r->cards[i].kind == kind)
+			return true;
+	return false;
+}
+
+static void drop_card(struct engine_run *r, size_t i)
+{
+	memmove(&r->cards[i], &r->cards[i + 1], (r->card_count - i - 1) * sizeof(*r->cards));
+	r->card_count--;
+}
+
+void engine_item_want(struct engine *e, struct engine_run *r, uint32_t step, enum journal_approval_kind kind,
+		      const struct digest *object)
+{
+	struct engine_pending_card *grown;
+	struct engine_command c = {
+		.kind = ENGINE_CARD, .run = r->id, .step = step, .card_kind = kind, .object = *object};
+	int rc;
+
+	if (!r->named || engine_item_pending(r, step, kind))
+		return;
+	rc = action_of(e, r, step, kind, object, &c.action);
+	grown = reallocarray(r->cards, r->card_count + 1, sizeof(*grown));
+	if (grown)
+		r->cards = grown;
+	if (!grown || rc < 0) {
+		e->failed = rc < 0 ? rc : -ENOMEM;
+		return;
+	}
+	r->cards[r->card_count++] =
+		(struct engine_pending_card){.step = step, .kind = kind, .action = c.action, .object = *object};
+	c.undo = engine_run_row(e, r)->conflict_undo;
+	if (step != JOURNAL_NO_STEP) {
+		const struct journal_attempt *a = engine_last_attempt(engine_run_row(e, r)->steps[step]);
+
+		c.spec = engine_run_spec(e, r, step);
+		c.attempt = a ? a->number : 0;
+		c.attempt_id = a ? a->id : no_id;
+	}
+	e->ops.command(e->ops.ctx, &c);
+}
+
+static void set_object(struct journal_payload *p, enum journal_approval_kind kind, const struct digest *object)
+{
+	if (digest_is_zero(object))
+		return;
+	if (kind == JOURNAL_KIND_CONFLICT)
+		JOURNAL_SET(p, conflicts, *object);
+	else
+		JOURNAL_SET(p, digest, *object);
+}
+
+static void open_item(struct engine *e, struct engine_run *r, const struct engine_pending_card *want,
+		      const struct digest *card)
+{
+	struct journal_record rec = engine_record(r, want->step, JOURNAL_APPROVAL_OPENED);
+	struct engine_rules rules;
+	struct journal_id id;
+	int64_t due;
+
+	engine_item_rules(e, r, &rules);
+	due = rules.decide_by_ns ? e->now.wall_ns + rules.decide_by_ns : 0;
+	e->ops.new_id(e->ops.ctx, &id);
+	JOURNAL_SET(&rec.p, approval, id);
+	JOURNAL_SET(&rec.p, kind, want->kind);
+	JOURNAL_SET(&rec.p, action, want->action);
+	JOURNAL_SET(&rec.p, card, *card);
+	set_object(&rec.p, want->kind, &want->object);
+	if (due)
+		JOURNAL_SET(&rec.p, decide_by_ns, due);
+	engine_emit(e, &rec);
+	if (due)
+		engine_timer_arm(e, r, want->step, JOURNAL_TIMER_DECIDE_BY, due, &id);
+}
+
+int engine_card(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t step,
+		enum journal_approval_kind kind, const struct digest *action, const struct digest *card,
+		const struct digest *object)
+{
+	struct engine_run *r;
+	struct engine_pending_card want;
+	struct digest is;
+	size_t i;
+
+	engine_enter(e, now);
+	r = engine_run_cached(e, run);
+	for (i = 0; r && i < r->card_count; i++)
+		if (r->cards[i].step == step && r->cards[i].kind == kind)
+			break;
+	if (!r || i == r->card_count || !digest_equal(&r->cards[i].action, action) ||
+	    (object && !digest_equal(&r->cards[i].object, object)))
+		return -ESTALE;
+	want = r->cards[i];
+	drop_card(r, i);
+	/* What it stands on may have changed while it was rendered. */
+	if (action_of(e, r, step, kind, &want.object, &is) < 0 || !digest_equal(&is, action))
+		return engine_advance(e, r);
+	open_item(e, r, &want, card);
+	return engine_advance(e, r);
+}
+
+/* ---- ending ---- */
+
+static void emit_item(struct engine *e, const struct engine_run *r, const struct journal_approval *a,
+		      enum journal_type type, const char *why)
+{
+	struct journal_record rec = engine_record(r, a->step, type);
+
+	JOURNAL_SET(&rec.p, approval, a->id);
+	if (why)
+		JOURNAL_SET(&rec.p, why, bytes_str(why));
+	engine_emit(e, &rec);
+}
+
+static void end_item(struct engine *e, struct engine_run *r, const struct journal_approval *a,
+		     enum journal_type type, const char *why)
+{
+	struct journal_id id = a->id;
+
+	emit_item(e, r, a, type, why);
+	engine_timer_cancel(e, r, JOURNAL_NO_STEP, 0, &id);
+}
+
+void engine_item_consume(struct engine *e, struct engine_run *r, const struct journal_approval *a)
+{
+	end_item(e, r, a, JOURNAL_APPROVAL_CONSUMED, NULL);
+}
+
+void engine_item_lapsed(struct engine *e, struct engine_run *r, const struct journal_approval *a, const char *why)
+{
+	end_item(e, r, a, JOURNAL_APPROVAL_LAPSED, why);
+}
+
+void engine_item_withdraw(struct engine *e, struct engine_run *r, uint32_t step, const char *why)
+{
+	const struct journal_run *row = engine_run_row(e, r);
+	const struct journal_approval *a =
+		engine_item_of(e, step == JOURNAL_NO_STEP ? &row->landing_approval : &row->steps[step]->approval);
+
+	for (size_t i = r->card_count; i-- > 0;)
+		if (r->cards[i].step == step)
+			drop_card(r, i);
+	if (!a)
+		return;
+	if (a->state == JOURNAL_APPROVAL_S_OPEN)
+		end_item(e, r, a, JOURNAL_APPROVAL_WITHDRAWN, why);
+	else if (a->state == JOURNAL_APPROVAL_S_APPROVED)
+		end_item(e, r, a, JOURNAL_APPROVAL_REVOKED, why);
+}
+
+/* Nobody may go on with it: what the object becomes. */
+static void refused(struct engine *e, struct engine_run *r, uint32_t step, enum journal_approval_kind kind,
+		    const char *why)
+{
+	const struct journal_attempt *a;
+
+	switch (kind) {
+	case JOURNAL_KIND_STEP_GATE:
+		engine_timer_cancel(e, r, step, 0, NULL);
+		engine_emit_step(e, r, step, JOURNAL_STEP_DENIED, why);
+		break;
+	case JOURNAL_KIND_STEP_COMMIT:
+		engine_emit_step(e, r, step, JOURNAL_STEP_DENIED, why);
+		a = engine_last_attempt(engine_run_row(e, r)->steps[step]);
+		engine_step_remove_layer(e, r, step, a->layer, true);
+		break;
+	case JOURNAL_KIND_EXHAUSTED:
+		engine_emit_step(e, r, step, JOURNAL_STEP_FAILED, why);
+		break;
+	case JOURNAL_KIND_LANDING:
+	case JOURNAL_KIND_CONFLICT:
+		engine_land_drop(e, r, why);
+		break;
+	case JOURNAL_KIND_DIVERGED: /* found again by engine_item_diverged */
+		break;
+	}
+}
+
+void engine_item_expired(struct engine *e, struct engine_run *r, const struct journal_approval *a)
+{
+	uint32_t step = a->step;
+	enum journal_approval_kind kind = a->kind;
+
+	end_item(e, r, a, JOURNAL_APPROVAL_EXPIRED, "nobody decided in time");
+	refused(e, r, step, kind, "nobody decided in time");
+}
+
+/* ---- divergence: its answer outlives its item, because carrying it out may take a while ---- */
+
+struct diverged_search {
+	const struct engine_run *run;
+	uint32_t step;
+	struct digest action;
+	const struct journal_approval *found;
+};
+
+static int match_diverged(const struct journal_approval *a, void *arg)
+{
+	struct diverged_search *s = arg;
+
+	if (journal_id_equal(&a->run, &s->run->id) && a->step == s->step && a->kind == JOURNAL_KIND_DIVERGED &&
+	    digest_equal(&a->action, &s->action))
+		s->found = a;
+	return 0;
+}
+
+static int diverged_action(struct engine *e, struct engine_run *r, uint32_t step, struct digest *ret_object,
+			   struct digest *ret_action)
+{
+	const struct journal_step *s = engine_run_row(e, r)->steps[step];
+	int rc = engine_input_difference(e, &s->input, &s->diverged, ret_object);
+
+	return rc < 0 ? rc : action_of(e, r, step, JOURNAL_KIND_DIVERGED, ret_object, ret_action);
+}
+
+const char *engine_item_diverged(struct engine *e, struct engine_run *r, uint32_t step,
+				 const struct journal_approval **ret_item)
+{
+	struct diverged_search s = {.run = r, .step = step};
+	struct digest object;
+	int rc = diverged_action(e, r, step, &object, &s.action);
+
+	*ret_item = NULL;
+	if (rc < 0) {
+		e->failed = rc;
+		return NULL;
+	}
+	journal_state_each_approval(e->rows, match_diverged, &s);
+	if (!s.found)
+		return NULL;
+	if (s.found->state == JOURNAL_APPROVAL_S_DENIED || s.found->state == JOURNAL_APPROVAL_S_EXPIRED)
+		return "fail";
+	if (s.found->state != JOURNAL_APPROVAL_S_APPROVED)
+		return NULL;
+	*ret_item = s.found;
+	return s.found->choice ? s.found->choice : "fail";
+}
+
+void engine_item_want_diverged(struct engine *e, struct engine_run *r, uint32_t step)
+{
+	struct digest object, action;
+	int rc = diverged_action(e, r, step, &object, &action);
+
+	if (rc < 0)
+		e->failed = rc;
+	else
+		engine_item_want(e, r, step, JOURNAL_KIND_DIVERGED, &object);
+}
+
+/* ---- votes ---- */
+
+static const char *const *choices_of(enum journal_approval_kind kind)
+{
+	static const char *const none[] = {NULL};
+	static const char *const conflict[] = {"mine", "theirs", "file", NULL};
+	static const char *const exhausted[] = {"retry", "fail", NULL};
+	static const char *const diverged[] = {"accept", "fork", "fail", NULL};
+
+	switch (kind) {
+	case JOURNAL_KIND_STEP_GATE:
+	case JOURNAL_KIND_STEP_COMMIT:
+	case JOURNAL_KIND_LANDING:
+		return none;
+	case JOURNAL_KIND_CONFLICT:
+		return conflict;
+	case JOURNAL_KIND_EXHAUSTED:
+		return exhausted;
+	case JOURNAL_KIND_DIVERGED:
+		return diverged;
+	}
+	return none;
+}
+
+static int check_choice(const struct journal_approval *a, const struct engine_vote *v, struct error *err)
+{
+	const char *const *known = choices_of(a->kind);
+	bool file = v->choice && strcmp(v->choice, "file") == 0;
+
+	if (v->decision == JOURNAL_DECISION_DENY)
+		return 0;
+	if (!*known && v->choice)
+		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
+				      "vote: a %s needs no choice; approve it or deny it",
+				      journal_approval_kind_name(a->kind));
+	for (; *known; known++)
+		if (v->choice && strcmp(*known, v->choice) == 0)
+			break;
+	if (!*known && *choices_of(a->kind))
+		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
+				      "vote: '%.32s' is no choice of this item; say --as %s",
+				      v->choice ? v->choice : "",
+				      a->kind == JOURNAL_KIND_CONFLICT	  ? "mine, theirs or file=F"
+				      : a->kind == JOURNAL_KIND_EXHAUSTED ? "retry or fail"
+									  : "accept, fork or fail");
+	if (a->kind != JOURNAL_KIND_CONFLICT && v->path.len)
+		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE, "vote: only a conflict has paths");
+	if (file && (v->path.len == 0 || digest_is_zero(&v->file)))
+		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
+				      "vote: a file answers one path; name it with --path");
+	return 0;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	return (!a || !*a) ? (!b || !*b) : b && strcmp(a, b) == 0;
+}
+
+static bool same_vote(const struct journal_vote *a, const struct engine_vote *v)
+{
+	return same_text(a->principal, v->principal) && a->decision == v->decision &&
+	       same_text(a->choice, v->choice) && bytes_equal(a->path, v->path) &&
+	       digest_equal(&a->card, &v->card) && digest_equal(&a->file, &v->file);
+}
+
+static bool has_vote(const struct journal_approval *a, const struct engine_vote *v)
+{
+	for (uint32_t i = 0; i < a->vote_count; i++)
+		if (same_vote(&a->votes[i], v))
+			return true;
+	return false;
+}
+
+static int check_vote(struct engine *e, struct engine_run *r, const struct journal_approval *a,
+		      const struct engine_vote *v, struct error *err)
+{
+	const struct journal_run *row = engine_run_row(e, r);
+	const struct journal_vote *last = a->vote_count ? &a->votes[a->vote_count - 1] : NULL;
+	struct engine_rules rules;
+
+	if (a->state != JOURNAL_APPROVAL_S_OPEN)
+		return error_set_exit(err, -ESTALE, EXIT_STATUS_CONFLICT, "vote: it is %s already%s%.64s%s%.32s",
+				      journal_approval_state_name(a->state), last ? ", last by " : "",
+				      last && last->principal ? last->principal : "", a->choice ? ": " : "",
+				      a->choice ? a->choice : "");
+	if (!digest_equal(&a->card, &v->card))
+		return error_set_exit(err, -ESTALE, EXIT_STATUS_CONFLICT,
+				      "vote: another card was shown than the one of this item; look again");
+	engine_item_rules(e, r, &rules);
+	if (rules.exclude_starter && v->uid == row->uid)
+		return error_set_exit(err, -EPERM, EXIT_STATUS_DENIED,
+				      "vote: who started the run may not decide; the policy excludes the starter");
+	for (size_t i = 0; i < rules.exclude_uid_count; i++)
+		if (rules.exclude_uids[i] == v->uid)
+			return error_set_exit(err, -EPERM, EXIT_STATUS_DENIED,
+					      "vote: uid %u may not decide; the policy excludes it", v->uid);
+	if (a->vote_count >= JOURNAL_VOTES_MAX)
+		return error_set_exit(err, -E2BIG, EXIT_STATUS_LIMIT,
+				      "vote: %d votes stand already; answer all paths at once, or deny",
+				      JOURNAL_VOTES_MAX);
+	return check_choice(a, v, err);
+}
+
+static void cast(struct engine *e, struct engine_run *r, const struct journal_approval *a,
+		 const struct engine_vote *v)
+{
+	struct journal_record rec = engine_record(r, a->step, JOURNAL_VOTE_CAST);
+
+	JOURNAL_SET(&rec.p, approval, a->id);
+	JOURNAL_SET(&rec.p, decision, v->decision);
+	JOURNAL_SET(&rec.p, card, v->card);
+	if (v->principal)
+		JOURNAL_SET(&rec.p, principal, bytes_str(v->principal));
+	if (v->auth)
+		JOURNAL_SET(&rec.p, auth, bytes_str(v->auth));
+	if (v->reason)
+		JOURNAL_SET(&rec.p, why, bytes_str(v->reason));
+	if (v->choice)
+		JOURNAL_SET(&rec.p, choice, bytes_str(v->choice));
+	if (v->path.len)
+		JOURNAL_SET(&rec.p, path, v->path);
+	if (!digest_is_zero(&v->file))
+		JOURNAL_SET(&rec.p, digest, v->file);
+	engine_emit(e, &rec);
+}
+
+/* The answer that holds for a path: the last vote that names it, else the last that names none. */
+static const struct journal_vote *answer_for(const struct journal_approval *a, struct bytes path)
+{
+	const struct journal_vote *all = NULL, *one = NULL;
+
+	for (uint32_t i = 0; i < a->vote_count; i++) {
+		const struct journal_vote *v = &a->votes[i];
+
+		if (v->path.len == 0)
+			all = v;
+		else if (bytes_equal(v->path, path))
+			one = v;
+	}
+	return one ? one : all;
+}
+
+static int path_unanswered(struct bytes path, void *arg)
+{
+	return answer_for(arg, path) ? 0 : 1;
+}
+
+static int path_is(struct bytes path, void *arg)
+{
+	return bytes_equal(path, *(struct bytes *)arg);
+}
+
+static int each_path(struct engine *e, const struct journal_approval *a, int (*fn)(struct bytes path, void *arg),
+		     void *arg)
+{
+	AUTO_BUFFER b = {0};
+	int rc = e->ops.blob_read(e->ops.ctx, &a->object, &b);
+
+	return rc < 0 ? rc : engine_land_each_conflict(buffer_bytes(&b), fn, arg);
+}
+
+/* Whether the votes approve: enough principals, and every path answered. 1 yes, 0 not yet, negative errno. */
+static int decided(struct engine *e, struct engine_run *r, const struct journal_approval *a)
+{
+	struct engine_rules rules;
+	uint32_t principals = 0;
+	int rc;
+
+	engine_item_rules(e, r, &rules);
+	for (uint32_t i = 0; i < a->vote_count; i++) {
+		bool again = false;
+
+		for (uint32_t k = 0; k < i; k++)
+			again |= same_text(a->votes[i].principal, a->votes[k].principal);
+		principals += !again;
+	}
+	if (principals < rules.quorum)
+		return 0;
+	if (a->kind != JOURNAL_KIND_CONFLICT)
+		return 1;
+	rc = each_path(e, a, path_unanswered, (void *)a);
+	return rc < 0 ? rc : !rc;
+}
+
+static void approve(struct engine *e, struct engine_run *r, const struct journal_approval *a,
+		    const struct engine_vote *v)
+{
+	struct journal_record rec = engine_record(r, a->step, JOURNAL_APPROVAL_APPROVED);
+	struct journal_id id = a->id;
+	uint32_t step = a->step;
+	struct engine_rules rules;
+	int64_t due;
+
+	engine_item_rules(e, r, &rules);
+	due = rules.execute_by_ns ? e->now.wall_ns + rules.execute_by_ns : 0;
+	JOURNAL_SET(&rec.p, approval, id);
+	if (v->choice)
+		JOURNAL_SET(&rec.p, choice, bytes_str(v->path.len ? "by path" : v->choice));
+	if (due)
+		JOURNAL_SET(&rec.p, execute_by_ns, due);
+	engine_emit(e, &rec);
+	engine_timer_cancel(e, r, JOURNAL_NO_STEP, 0, &id);
+	if (due)
+		engine_timer_arm(e, r, step, JOURNAL_TIMER_EXECUTE_BY, due, &id);
+}
+
+static int find_item(struct engine *e, const struct engine_vote *v, struct engine_run **ret,
+		     const struct journal_approval **ret_item, struct error *err)
+{
+	*ret_item = journal_state_approval(e->rows, &v->approval);
+	if (!*ret_item)
+		return error_set_exit(err, -ENOENT, EXIT_STATUS_USAGE, "vote: no such item in the queue");
+	*ret = engine_run_get(e, &(*ret_item)->run);
+	if (!*ret)
+		return error_set(err, e->failed ? e->failed : -ENOENT, "vote: its run cannot be read");
+	return 0;
+}
+
+int engine_vote(struct engine *e, struct engine_now now, const struct engine_vote *v, struct error *err)
+{
+	const struct journal_approval *a;
+	struct engine_run *r;
+	struct bytes path;
+	int rc;
+
+	engine_enter(e, now);
+	rc = find_item(e, v, &r, &a, err);
+	if (rc < 0)
+		return rc;
+	if (has_vote(a, v)) /* said before, and recorded: the voter had no answer */
+		return 0;
+	rc = check_vote(e, r, a, v, err);
+	if (rc < 0)
+		return rc;
+	path = v->path;
+	if (path.len && each_path(e, a, path_is, &path) <= 0) {
+		AUTO_FREE char *text = escape_dup(path, ESCAPE_LINE);
+
+		return error_set_exit(err, -ENOENT, EXIT_STATUS_USAGE, "vote: '%.120s' is no path of this conflict",
+				      text ? text : "?");
+	}
+	r->named = true;
+	engine_act_as(e, JOURNAL_ACTOR_PERSON, v->uid);
+	cast(e, r, a, v);
+	if (v->decision == JOURNAL_DECISION_DENY) {
+		uint32_t step = a->step;
+		enum journal_approval_kind kind = a->kind;
+
+		end_item(e, r, a, JOURNAL_APPROVAL_DENIED, v->reason);
+		engine_act_as(e, JOURNAL_ACTOR_SUPERVISOR, 0);
+		refused(e, r, step, kind, v->reason && *v->reason ? v->reason : "a person denied it");
+	} else {
+		rc = decided(e, r, a);
+		if (rc < 0)
+			return error_set(err, rc, "vote: recorded, but the conflicts cannot be read");
+		if (rc > 0)
+			approve(e, r, a, v);
+		engine_act_as(e, JOURNAL_ACTOR_SUPERVISOR, 0);
+	}
+	rc = engine_advance(e, r);
+	return rc < 0 ? error_set(err, rc, "vote: recorded; what follows from it failed") : 0;
+}

@@ -1,0 +1,806 @@
+/*
+ * One step's life, from its declaration to a final state: what every report about its attempt makes of it.
+ *
+ * An attempt's end is recorded as it was reported, and judged from the row, so that a supervisor that died between
+ * the two judges alike.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include "base/cbor.h"
+#include "supervisor/engine_private.h"
+
+#define MS 1000000ll
+static const struct journal_id no_id;
+
+static const struct journal_step *step_row(const struct engine *e, const struct engine_run *r, uint32_t step)
+{
+	return engine_run_row(e, r)->steps[step];
+}
+
+bool engine_step_writes(const struct journal_step *s)
+{
+	return s->state == JOURNAL_STEP_S_ACTIVE || s->state == JOURNAL_STEP_S_SEALED ||
+	       s->state == JOURNAL_STEP_S_CHECKING || s->state == JOURNAL_STEP_S_REJECTED ||
+	       s->state == JOURNAL_STEP_S_GATED_COMMIT;
+}
+
+/* ---- beginning ---- */
+
+int engine_step_new(struct engine *e, struct engine_run *r, const struct plan_step *spec, uint32_t position,
+		    uint32_t *ret)
+{
+	const struct journal_run *row = engine_run_row(e, r);
+	struct journal_record rec = engine_record(r, row->step_count, JOURNAL_STEP_DECLARED);
+	char key[160];
+	struct digest input;
+	int rc;
+
+	snprintf(key, sizeof(key), "%s#1", spec->name);
+	rc = engine_input_describe(e, r, key, spec, NULL, &input);
+	if (rc < 0)
+		return rc;
+	JOURNAL_SET(&rec.p, key, bytes_str(key));
+	JOURNAL_SET(&rec.p, name, bytes_str(spec->name));
+	JOURNAL_SET(&rec.p, input, input);
+	JOURNAL_SET(&rec.p, context, row->context);
+	JOURNAL_SET(&rec.p, index, position);
+	engine_emit(e, &rec);
+	*ret = rec.step;
+	return engine_run_add_spec(e, r, rec.step, NULL);
+}
+
+/* The clock of the deadline begins when no person is waited for. */
+static void arm_deadline(struct engine *e, struct engine_run *r, uint32_t step)
+{
+	const struct plan_step *spec = engine_run_spec(e, r, step);
+
+	if (spec && spec->deadline_ms && step_row(e, r, step)->deadline_ns == 0)
+		engine_timer_arm(e, r, step, JOURNAL_TIMER_STEP_DEADLINE,
+				 e->now.wall_ns + (int64_t)spec->deadline_ms * MS, NULL);
+}
+
+void engine_step_make_runnable(struct engine *e, struct engine_run *r, uint32_t step, const char *why)
+{
+	engine_emit_step(e, r, step, JOURNAL_STEP_RUNNABLE, why);
+	arm_deadline(e, r, step);
+}
+
+static bool deadline_passed(const struct engine *e, const struct journal_step *s)
+{
+	return s->deadline_ns && e->now.wall_ns >= s->deadline_ns;
+}
+
+static int stack_names(const struct journal_run *row, char (**ret)[JOURNAL_LAYER_NAME_SIZE], size_t *ret_count)
+{
+	AUTO_FREE const struct journal_step **steps = calloc(row->step_count + 1, sizeof(*steps));
+	char(*names)[JOURNAL_LAYER_NAME_SIZE];
+	size_t n;
+
+	if (!steps)
+		return -ENOMEM;
+	n = engine_stack(row, NULL, steps);
+	names = calloc(n + 1, sizeof(*names));
+	if (!names)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		memcpy(names[i], steps[i]->layer, sizeof(names[i]));
+	*ret = names;
+	*ret_count = n;
+	return 0;
+}
+
+/* The command of an attempt, or of the check of its sealed layer. */
+static void command_start(struct engine *e, struct engine_run *r, uint32_t step, bool check)
+{
+	const struct journal_run *row = engine_run_row(e, r);
+	const struct journal_step *s = row->steps[step];
+	const struct journal_attempt *a = engine_last_attempt(s);
+	const struct plan_step *spec = engine_run_spec(e, r, step);
+	AUTO_FREE char(*names)[JOURNAL_LAYER_NAME_SIZE] = NULL;
+	AUTO_BUFFER feedback = {0};
+	struct engine_command c = {.kind = ENGINE_START_ATTEMPT,
+				   .run = r->id,
+				   .step = step,
+				   .attempt = a->number,
+				   .attempt_id = a->id,
+				   .spec = spec,
+				   .check = check};
+	int rc = spec ? stack_names(row, &names, &c.stack_count) : e->failed;
+
+	if (rc == 0 && !check && !digest_is_zero(&s->feedback))
+		rc = e->ops.blob_read(e->ops.ctx, &s->feedback, &feedback);
+	if (rc < 0) {
+		e->failed = rc;
+		return;
+	}
+	c.stack = (const char(*)[JOURNAL_LAYER_NAME_SIZE])names;
+	c.feedback = buffer_bytes(&feedback);
+	c.timeout_ms = spec->timeout_ms;
+	memcpy(c.layer, check ? s->layer : a->layer, sizeof(c.layer));
+	e->ops.command(e->ops.ctx, &c);
+}
+
+void engine_step_start(struct engine *e, struct engine_run *r, uint32_t step)
+{
+	const struct journal_run *row = engine_run_row(e, r);
+	struct journal_record rec = engine_record(r, step, JOURNAL_ATTEMPT_STARTED);
+	char layer[JOURNAL_LAYER_NAME_SIZE] = "";
+	struct journal_id id;
+
+	e->ops.new_id(e->ops.ctx, &id);
+	rec.attempt = row->steps[step]->attempt_count + 1;
+	JOURNAL_SET(&rec.p, attempt_id, id);
+	if (row->agency > 0) { /* at observe the workspace is read-only: there is no layer */
+		e->ops.layer_name(e->ops.ctx, layer);
+		JOURNAL_SET(&rec.p, layer, bytes_str(layer));
+	}
+	engine_emit(e, &rec);
+	command_start(e, r, step, false);
+}
+
+/* ---- ending ---- */
+
+static void command_attempt(struct engine *e, struct engine_run *r, uint32_t step, enum engine_command_kind kind,
+			    bool after_sync)
+{
+	const struct journal_attempt *a = engine_last_attempt(step_row(e, r, step));
+	struct engine_command c = {.kind = kind,
+				   .after_sync = after_sync,
+				   .run = r->id,
+				   .step = step,
+				   .attempt = a->number,
+				   .attempt_id = a->id};
+
+	memcpy(c.layer, a->layer, sizeof(c.layer));
+	e->ops.command(e->ops.ctx, &c);
+}
+
+void engine_step_remove_layer(struct engine *e, struct engine_run *r, uint32_t step, const char *layer,
+			      bool after_sync)
+{
+	struct engine_command c = {
+		.kind = ENGINE_REMOVE_LAYER, .after_sync = after_sync, .run = r->id, .step = step};
+
+	if (layer[0] == '\0')
+		return;
+	memcpy(c.layer, layer, sizeof(c.layer));
+	e->ops.command(e->ops.ctx, &c);
+}
+
+/* Its end stands in the journal, and nothing of it is kept. */
+static void throw_away(struct engine *e, struct engine_run *r, uint32_t step)
+{
+	const struct journal_attempt *a = engine_last_attempt(step_row(e, r, step));
+	char layer[JOURNAL_LAYER_NAME_SIZE];
+
+	memcpy(layer, a->layer, sizeof(layer));
+	engine_step_remove_layer(e, r, step, layer, true);
+	command_attempt(e, r, step, ENGINE_FORGET_ATTEMPT, true);
+}
+
+void engine_step_kill(struct engine *e, struct engine_run *r, uint32_t step, bool now)
+{
+	const struct journal_step *s = step_row(e, r, step);
+	const struct journal_attempt *a = engine_last_attempt(s);
+	struct engine_command c = {.kind = ENGINE_KILL_ATTEMPT,
+				   .run = r->id,
+				   .step = step,
+				   .attempt = a->number,
+				   .attempt_id = a->id,
+				   .check = s->state == JOURNAL_STEP_S_CHECKING,
+				   .now = now};
+
+	if (journal_id_equal(&r->killing, &a->id) && !now)
+		return;
+	r->killing = a->id;
+	e->ops.command(e->ops.ctx, &c);
+}
+
+void engine_step_cancel(struct engine *e, struct engine_run *r, uint32_t step, const char *why)
+{
+	const struct journal_step *s = step_row(e, r, step);
+	bool had = engine_last_attempt(s) && (s->state == JOURNAL_STEP_S_ACTIVE || engine_step_writes(s));
+
+	engine_item_withdraw(e, r, step, why);
+	engine_timer_cancel(e, r, step, 0, NULL);
+	engine_emit_step(e, r, step, JOURNAL_STEP_CANCELLED, why);
+	if (had)
+		throw_away(e, r, step);
+	r->sealing = r->checking = no_id;
+}
+
+/* x2 from first to cap; up to a quarter less, by the key and the attempt alone, so that it is the same on a retry of this. */
+static int64_t backoff_ns(const struct plan_retry *t, const char *key, uint32_t attempt)
+{
+	uint64_t ms = t->first_ms;
+	AUTO_BUFFER b = {0};
+	struct digest d;
+
+	for (uint32_t i = 1; i < attempt && ms < t->cap_ms; i++)
+		ms *= 2;
+	if (ms > t->cap_ms)
+		ms = t->cap_ms;
+	cbor_w_array(&b, 2);
+	cbor_w_str(&b, key);
+	cbor_w_uint(&b, attempt);
+	digest_domain("holdfast.jitter", buffer_bytes(&b), &d);
+	return (int64_t)(ms - ms / 4 * d.b[0] / 255) * MS;
+}
+
+static void to_exhausted(struct engine *e, struct engine_run *r, uint32_t step, const char *why)
+{
+	struct engine_rules rules;
+
+	engine_item_rules(e, r, &rules);
+	engine_timer_cancel(e, r, step, JOURNAL_TIMER_STEP_DEADLINE, NULL);
+	engine_emit_step(e, r, step, rules.unattended_deny ? JOURNAL_STEP_FAILED : JOURNAL_STEP_EXHAUSTED, why);
+}
+
+static void fail(struct engine *e, struct engine_run *r, uint32_t step, const char *why)
+{
+	engine_timer_cancel(e, r, step, 0, NULL);
+	engine_emit_step(e, r, step, JOURNAL_STEP_FAILED, why);
+}
+
+/* The attempt of an ACTIVE or REJECTED step failed in this way: again, later, by a person, or never. */
+static void judge_failure(struct engine *e, struct engine_run *r, uint32_t step, enum plan_failure kind,
+			  const char *why)
+{
+	const struct plan_step *spec = engine_run_spec(e, r, step);
+	const struct journal_step *s = step_row(e, r, step);
+	struct journal_record rec = engine_record(r, step, JOURNAL_STEP_BACKOFF);
+	char text[240];
+	int64_t due;
+
+	if (!spec)
+		return;
+	if (deadline_passed(e, s)) {
+		fail(e, r, step, "its deadline passed");
+	} else if (!(spec->retry.on & (unsigned)kind) || spec->retry.max <= 1) {
+		fail(e, r, step, why);
+	} else if (spec->retry.same_failure && s->same_failure >= spec->retry.same_failure) {
+		snprintf(text, sizeof(text), "the same failure %u times: %.180s", s->same_failure, why);
+		to_exhausted(e, r, step, text);
+	} else if (s->charged >= spec->retry.max) {
+		snprintf(text, sizeof(text), "%u attempts failed, the last: %.180s", s->charged, why);
+		to_exhausted(e, r, step, text);
+	} else {
+		due = e->now.wall_ns + backoff_ns(&spec->retry, s->key, s->charged);
+		JOURNAL_SET(&rec.p, due_ns, due);
+		JOURNAL_SET(&rec.p, why, bytes_str(why));
+		engine_emit(e, &rec);
+		engine_timer_arm(e, r, step, JOURNAL_TIMER_BACKOFF, due, NULL);
+	}
+}
+
+static const char *exit_text(const struct journal_attempt *a, char *buf, size_t size)
+{
+	if (a->signal)
+		snprintf(buf, size, "ended by signal %llu", (unsigned long long)a->signal);
+	else
+		snprintf(buf, size, "exit status %llu", (unsigned long long)a->exit_code);
+	return buf;
+}
+
+static void pause_if_lost_too_often(struct engine *e, struct engine_run *r, uint32_t step)
+{
+	const struct journal_run *row = engine_run_row(e, r);
+	char why[120];
+
+	if (row->steps[step]->lost < e->limits.lost_max ||
+	    (row->state != JOURNAL_RUN_S_RUNNING && row->state != JOURNAL_RUN_S_WAITING))
+		return;
+	snprintf(why, sizeof(why), "%u attempts in a row were lost; look at the machine, then resume",
+		 row->steps[step]->lost);
+	engine_emit_run(e, r, JOURNAL_RUN_PAUSED, why);
+}
+
+/* An ACTIVE step whose last attempt has ended, and which is not being sealed. */
+static void judge_attempt(struct engine *e, struct engine_run *r, uint32_t step)
+{
+	const struct journal_run *row = engine_run_row(e, r);
+	const struct journal_attempt *a = engine_last_attempt(row->steps[step]);
+	enum journal_attempt_state state = a->state;
+	AUTO_FREE char *why = strdup(a->why ? a->why : "");
+	char text[240];
+
+	if (!why) {
+		e->failed = -ENOMEM;
+		return;
+	}
+	switch (state) {
+	case JOURNAL_ATTEMPT_S_STARTING:
+	case JOURNAL_ATTEMPT_S_LIVE:
+	case JOURNAL_ATTEMPT_S_FROZEN:
+	case JOURNAL_ATTEMPT_S_COUNT:
+		assert(!"a living attempt is not judged");
+		break;
+	case JOURNAL_ATTEMPT_S_EXITED:
+		throw_away(e, r, step);
+		exit_text(a, text, sizeof(text));
+		judge_failure(e, r, step, PLAN_ON_EXIT, *why ? why : text);
+		break;
+	case JOURNAL_ATTEMPT_S_TIMED_OUT:
+		throw_away(e, r, step);
+		judge_failure(e, r, step, PLAN_ON_TIMEOUT, *why ? why : "timed out");
+		break;
+	case JOURNAL_ATTEMPT_S_OOM:
+		throw_away(e, r, step);
+		judge_failure(e, r, step, PLAN_ON_OOM, *why ? why : "out of memory");
+		break;
+	case JOURNAL_ATTEMPT_S_NOT_STARTED:
+		throw_away(e, r, step);
+		judge_failure(e, r, step, PLAN_ON_INFRA, *why ? why : "the sandbox could not be made");
+		break;
+	case JOURNAL_ATTEMPT_S_KILLED: /* by a limit or by a person: never tried again by itself */
+		throw_away(e, r, step);
+		fail(e, r, step,
+		     deadline_passed(e, step_row(e, r, step)) ? "its deadline passed"
+		     : *why				       ? why
+							       : "killed");
+		break;
+	case JOURNAL_ATTEMPT_S_SUSPENDED:
+		throw_away(e, r, step);
+		engine_emit_step(e, r, step, JOURNAL_STEP_WAITING, *why ? why : NULL);
+		break;
+	case JOURNAL_ATTEMPT_S_LOST:
+		throw_away(e, r, step);
+		engine_emit_step(e, r, step, JOURNAL_STEP_RUNNABLE, *why ? why : NULL);
+		pause_if_lost_too_often(e, r, step);
+		break;
+	}
+}
+
+void engine_step_lost(struct engine *e, struct engine_run *r, uint32_t step, const char *why)
+{
+	const struct journal_attempt *a = engine_last_attempt(step_row(e, r, step));
+	struct journal_record rec = engine_record(r, step, JOURNAL_ATTEMPT_LOST);
+
+	rec.attempt = a->number;
+	JOURNAL_SET(&rec.p, why, bytes_str(why));
+	engine_emit(e, &rec);
+	r->sealing = no_id;
+}
+
+/* ---- sealed, checked, committed ---- */
+
+static void commit(struct engine *e, struct engine_run *r, uint32_t step)
+{
+	engine_timer_cancel(e, r, step, 0, NULL);
+	engine_emit_step(e, r, step, JOURNAL_STEP_COMMITTED, NULL);
+	command_attempt(e, r, step, ENGINE_FORGET_ATTEMPT, true);
+}
+
+/* Past the checks: a person, or the commit. */
+static void push_commit(struct engine *e, struct engine_run *r, uint32_t step)
+{
+	const struct plan_step *spec = engine_run_spec(e, r, step);
+	struct engine_rules rules;
+
+	if (!spec)
+		return;
+	if (spec->gate != PLAN_GATE_COMMIT) {
+		commit(e, r, step);
+		return;
+	}
+	engine_item_rules(e, r, &rules);
+	engine_timer_cancel(e, r, step, JOURNAL_TIMER_STEP_DEADLINE, NULL);
+	engine_emit_step(e, r, step, JOURNAL_STEP_GATED_COMMIT, NULL);
+	if (rules.unattended_deny) {
+		engine_emit_step(e, r, step, JOURNAL_STEP_DENIED, "the policy denies what would ask a person");
+		throw_away(e, r, step);
+	}
+}
+
+static void push_gated_commit(struct engine *e, struct engine_run *r, uint32_t step)
+{
+	const struct journal_step *s = step_row(e, r, step);
+	const struct journal_approval *a = engine_item_of(e, &s->approval);
+
+	if (a && a->state == JOURNAL_APPROVAL_S_APPROVED) {
+		engine_item_consume(e, r, a);
+		commit(e, r, step);
+	} else if (!a) {
+		engine_item_want(e, r, step, JOURNAL_KIND_STEP_COMMIT, &s->manifest);
+	}
+}
+
+static void push_sealed(struct engine *e, struct engine_run *r, uint32_t step)
+{
+	const struct plan_step *spec = engine_run_spec(e, r, step);
+
+	if (!spec)
+		return;
+	if (spec->check_count == 0) {
+		push_commit(e, r, step);
+		return;
+	}
+	engine_emit_step(e, r, step, JOURNAL_STEP_CHECKING, NULL);
+}
+
+static void push_checking(struct engine *e, struct engine_run *r, uint32_t step)
+{
+	const struct journal_attempt *a = engine_last_attempt(step_row(e, r, step));
+
+	/* A check is a sandbox too: not in a paused run, nor in one that nobody named. */
+	if (!r->named || engine_run_row(e, r)->state == JOURNAL_RUN_S_PAUSED || !engine_id_is_zero(&r->checking))
+		return;
+	r->checking = a->id;
+	command_start(e, r, step, true);
+}
+
+static void push_active(struct engine *e, struct engine_run *r, uint32_t step)
+{
+	const struct journal_step *s = step_row(e, r, step);
+	const struct journal_attempt *a = engine_last_attempt(s);
+
+	if (engine_attempt_lives(a)) {
+		if (deadline_passed(e, s))
+			engine_step_kill(e, r, step, false);
+		return;
+	}
+	if (a->state != JOURNAL_ATTEMPT_S_EXITED || a->exit_code || a->signal) {
+		judge_attempt(e, r, step);
+	} else if (a->layer[0] == '\0') {
+		engine_emit_step(e, r, step, JOURNAL_STEP_SEALED, NULL);
+	} else if (engine_id_is_zero(&r->sealing)) {
+		r->sealing = a->id;
+		command_attempt(e, r, step, ENGINE_SEAL, false);
+	}
+}
+
+static void push_rejected(struct engine *e, struct engine_run *r, uint32_t step)
+{
+	const struct journal_step *s = step_row(e, r, step);
+	AUTO_FREE char *why = strdup(s->why ? s->why : "a check failed");
+
+	if (!why) {
+		e->failed = -ENOMEM;
+		return;
+	}
+	throw_away(e, r, step);
+	judge_failure(e, r, step, PLAN_ON_CHECK, why);
+}
+
+static void push_exhausted(struct engine *e, struct engine_run *r, uint32_t step)
+{
+	const struct journal_step *s = step_row(e, r, step);
+	const struct journal_approval *a = engine_item_of(e, &s->approval);
+
+	if (!a) {
+		engine_item_want(e, r, step, JOURNAL_KIND_EXHAUSTED, &s->feedback);
+	} else if (a->state == JOURNAL_APPROVAL_S_APPROVED) {
+		bool again = a->choice && strcmp(a->choice, "retry") == 0;
+
+		engine_item_consume(e, r, a);
+		if (again)
+			engine_step_make_runnable(e, r, step, "a person said: retry");
+		else
+			fail(e, r, step, "a person said: fail");
+	}
+}
+
+static void push_declared(struct engine *e, struct engine_run *r, uint32_t step)
+{
+	const struct plan_step *spec = engine_run_spec(e, r, step);
+	struct engine_rules rules;
+
+	if (!spec)
+		return;
+	if (spec->gate != PLAN_GATE_ASK) {
+		engine_step_make_runnable(e, r, step, NULL);
+		return;
+	}
+	engine_item_rules(e, r, &rules);
+	engine_emit_step(e, r, step, rules.unattended_deny ? JOURNAL_STEP_DENIED : JOURNAL_STEP_GATED,
+			 rules.unattended_deny ? "the policy denies what would ask a person" : NULL);
+}
+
+void engine_step_push(struct engine *e, struct engine_run *r, uint32_t step)
+{
+	const struct journal_step *s = step_row(e, r, step);
+
+	switch (s->state) {
+	case JOURNAL_STEP_S_DECLARED:
+		push_declared(e, r, step);
+		break;
+	case JOURNAL_STEP_S_GATED:
+		if (!engine_item_of(e, &s->approval))
+			engine_item_want(e, r, step, JOURNAL_KIND_STEP_GATE, &s->input);
+		break;
+	case JOURNAL_STEP_S_RUNNABLE:
+	case JOURNAL_STEP_S_BACKOFF:
+		if (deadline_passed(e, s))
+			fail(e, r, step, "its deadline passed");
+		break;
+	case JOURNAL_STEP_S_ACTIVE:
+		push_active(e, r, step);
+		break;
+	case JOURNAL_STEP_S_SEALED:
+		push_sealed(e, r, step);
+		break;
+	case JOURNAL_STEP_S_CHECKING:
+		push_checking(e, r, step);
+		break;
+	case JOURNAL_STEP_S_REJECTED:
+		push_rejected(e, r, step);
+		break;
+	case JOURNAL_STEP_S_GATED_COMMIT:
+		push_gated_commit(e, r, step);
+		break;
+	case JOURNAL_STEP_S_EXHAUSTED:
+		push_exhausted(e, r, step);
+		break;
+	case JOURNAL_STEP_S_WAITING: /* effects decide */
+	case JOURNAL_STEP_S_COMMITTED:
+	case JOURNAL_STEP_S_DENIED:
+	case JOURNAL_STEP_S_FAILED:
+	case JOURNAL_STEP_S_CANCELLED:
+	case JOURNAL_STEP_S_COUNT:
+		break;
+	}
+}
+
+/* ---- reports ---- */
+
+/* The current attempt of this id, in an ACTIVE step; -ESTALE: a report for what is over. */
+static int report(struct engine *e, struct engine_now now, const struct journal_id *attempt, struct engine_run **ret,
+		  uint32_t *ret_step)
+{
+	engine_enter(e, now);
+	engine_act_as(e, JOURNAL_ACTOR_KEEPER, 0);
+	if (!engine_find_attempt(e, attempt, ret, ret_step))
+		return -ESTALE;
+	return 0;
+}
+
+int engine_attempt_live(struct engine *e, struct engine_now now, const struct journal_id *attempt)
+{
+	struct engine_run *r;
+	uint32_t step;
+	int rc = report(e, now, attempt, &r, &step);
+	const struct journal_attempt *a = rc < 0 ? NULL : engine_last_attempt(step_row(e, r, step));
+	struct journal_record rec;
+
+	if (!a || !engine_attempt_lives(a))
+		return -ESTALE;
+	if (a->state != JOURNAL_ATTEMPT_S_STARTING)
+		return 0;
+	rec = engine_record(r, step, JOURNAL_ATTEMPT_LIVE);
+	rec.attempt = a->number;
+	engine_emit(e, &rec);
+	return engine_advance(e, r);
+}
+
+/* What makes two failures equal: the kind, how it ended, and what it wrote to standard error. */
+static void failure_of(const struct engine_ended *x, const char *why, struct digest *ret)
+{
+	AUTO_BUFFER b = {0};
+
+	cbor_w_array(&b, 5);
+	cbor_w_uint(&b, x->state);
+	cbor_w_uint(&b, x->exit_code);
+	cbor_w_uint(&b, x->signal);
+	cbor_w_bytes(&b, bytes_str(why));
+	cbor_w_bytes(&b, bytes_of(x->err.b, DIGEST_SIZE));
+	digest_domain("holdfast.failure", buffer_bytes(&b), ret);
+}
+
+int engine_attempt_not_started(struct engine *e, struct engine_now now, const struct journal_id *attempt,
+			       const char *why, bool infra)
+{
+	struct engine_run *r;
+	uint32_t step;
+	int rc = report(e, now, attempt, &r, &step);
+	const struct journal_attempt *a = rc < 0 ? NULL : engine_last_attempt(step_row(e, r, step));
+	struct engine_ended x = {.state = JOURNAL_ATTEMPT_S_NOT_STARTED};
+	struct journal_record rec;
+	struct digest failure;
+
+	if (!a || a->state != JOURNAL_ATTEMPT_S_STARTING)
+		return -ESTALE;
+	rec = engine_record(r, step, JOURNAL_ATTEMPT_NOT_STARTED);
+	rec.attempt = a->number;
+	failure_of(&x, why, &failure);
+	JOURNAL_SET(&rec.p, failure, failure);
+	JOURNAL_SET(&rec.p, why, bytes_str(why ? why : "the sandbox could not be made"));
+	engine_emit(e, &rec);
+	engine_act_as(e, JOURNAL_ACTOR_SUPERVISOR, 0);
+	if (!infra && engine_run_row(e, r)->state != JOURNAL_RUN_S_CANCELLING) {
+		throw_away(e, r, step);
+		fail(e, r, step, why);
+	}
+	return engine_advance(e, r);
+}
+
+static enum journal_type ended_type(enum journal_attempt_state s)
+{
+	switch (s) {
+	case JOURNAL_ATTEMPT_S_EXITED:
+		return JOURNAL_ATTEMPT_EXITED;
+	case JOURNAL_ATTEMPT_S_TIMED_OUT:
+		return JOURNAL_ATTEMPT_TIMED_OUT;
+	case JOURNAL_ATTEMPT_S_OOM:
+		return JOURNAL_ATTEMPT_OOM;
+	case JOURNAL_ATTEMPT_S_KILLED:
+		return JOURNAL_ATTEMPT_KILLED;
+	case JOURNAL_ATTEMPT_S_LOST:
+		return JOURNAL_ATTEMPT_LOST;
+	case JOURNAL_ATTEMPT_S_STARTING:
+	case JOURNAL_ATTEMPT_S_LIVE:
+	case JOURNAL_ATTEMPT_S_FROZEN:
+	case JOURNAL_ATTEMPT_S_NOT_STARTED:
+	case JOURNAL_ATTEMPT_S_SUSPENDED:
+	case JOURNAL_ATTEMPT_S_COUNT:
+		break;
+	}
+	return 0;
+}
+
+#define SET_DIGEST(p, field, value)                                                                \
+	do {                                                                                       \
+		if (!digest_is_zero(&(value)))                                                     \
+			JOURNAL_SET(p, field, value);                                              \
+	} while (0)
+#define SET_NUMBER(p, field, value)                                                                \
+	do {                                                                                       \
+		if (value)                                                                         \
+			JOURNAL_SET(p, field, value);                                              \
+	} while (0)
+
+static void fill_outcome(struct journal_payload *p, const struct engine_ended *x)
+{
+	if (x->state == JOURNAL_ATTEMPT_S_EXITED)
+		JOURNAL_SET(p, exit_code, x->exit_code);
+	SET_NUMBER(p, signal, x->signal);
+	if (x->why)
+		JOURNAL_SET(p, why, bytes_str(x->why));
+	SET_DIGEST(p, out, x->out);
+	SET_DIGEST(p, err, x->err);
+	SET_DIGEST(p, results, x->results);
+	SET_NUMBER(p, out_size, x->out_size);
+	SET_NUMBER(p, err_size, x->err_size);
+	SET_NUMBER(p, cpu_us, x->cpu_us);
+	SET_NUMBER(p, memory_peak, x->memory_peak);
+	SET_NUMBER(p, wall_us, x->wall_us);
+	SET_NUMBER(p, weaker, x->weaker);
+	if (x->denied.len)
+		JOURNAL_SET(p, denied, x->denied);
+}
+
+int engine_attempt_ended(struct engine *e, struct engine_now now, const struct journal_id *attempt,
+			 const struct engine_ended *x)
+{
+	enum journal_type type = ended_type(x->state);
+	struct engine_run *r;
+	uint32_t step;
+	int rc = report(e, now, attempt, &r, &step);
+	const struct journal_attempt *a = rc < 0 ? NULL : engine_last_attempt(step_row(e, r, step));
+	struct journal_record rec;
+	struct digest failure;
+	uint32_t number;
+
+	if (!type)
+		return -EINVAL;
+	if (!a || !engine_attempt_lives(a))
+		return -ESTALE;
+	number = a->number;
+	if (a->state == JOURNAL_ATTEMPT_S_STARTING && type != JOURNAL_ATTEMPT_LOST) {
+		rec = engine_record(r, step, JOURNAL_ATTEMPT_LIVE);
+		rec.attempt = number;
+		engine_emit(e, &rec);
+	}
+	rec = engine_record(r, step, type);
+	rec.attempt = number;
+	fill_outcome(&rec.p, x);
+	if (type != JOURNAL_ATTEMPT_LOST && (type != JOURNAL_ATTEMPT_EXITED || x->exit_code || x->signal)) {
+		failure_of(x, x->why, &failure);
+		JOURNAL_SET(&rec.p, failure, failure);
+	}
+	engine_emit(e, &rec);
+	r->killing = no_id;
+	return engine_advance(e, r);
+}
+
+/* It broke a rule of the contract or a limit by what it wrote: judged as a failed check, from ACTIVE. */
+static void refused_layer(struct engine *e, struct engine_run *r, uint32_t step, int error, const char *why)
+{
+	throw_away(e, r, step);
+	if (error == -E2BIG)
+		fail(e, r, step, why ? why : "its files are past a limit");
+	else
+		judge_failure(e, r, step, PLAN_ON_CHECK, why ? why : "it wrote a protected path");
+}
+
+int engine_sealed(struct engine *e, struct engine_now now, const struct journal_id *attempt, int error,
+		  const char *why, const struct digest *manifest, uint64_t paths, uint64_t bytes)
+{
+	struct engine_run *r;
+	uint32_t step;
+	int rc = report(e, now, attempt, &r, &step);
+	const struct journal_step *s = rc < 0 ? NULL : step_row(e, r, step);
+	const struct journal_attempt *a = s ? engine_last_attempt(s) : NULL;
+	struct journal_record rec;
+	char layer[JOURNAL_LAYER_NAME_SIZE];
+
+	if (!s || s->state != JOURNAL_STEP_S_ACTIVE || a->state != JOURNAL_ATTEMPT_S_EXITED)
+		return -ESTALE;
+	r->sealing = no_id;
+	memcpy(layer, a->layer, sizeof(layer));
+	engine_act_as(e, JOURNAL_ACTOR_SUPERVISOR, 0);
+	if (engine_run_row(e, r)->state == JOURNAL_RUN_S_CANCELLING)
+		return engine_advance(e, r);
+	if (error == -EPERM || error == -E2BIG) {
+		refused_layer(e, r, step, error, why);
+	} else if (error < 0) {
+		engine_step_lost(e, r, step, why ? why : "its layer is lost");
+	} else {
+		rec = engine_record(r, step, JOURNAL_STEP_SEALED);
+		if (manifest && paths) {
+			JOURNAL_SET(&rec.p, layer, bytes_str(layer));
+			JOURNAL_SET(&rec.p, manifest, *manifest);
+			JOURNAL_SET(&rec.p, paths, paths);
+			JOURNAL_SET(&rec.p, size, bytes);
+		} else {
+			engine_step_remove_layer(e, r, step, layer, false);
+		}
+		engine_emit(e, &rec);
+	}
+	return engine_advance(e, r);
+}
+
+static int checked_step(struct engine *e, struct engine_now now, const struct journal_id *attempt,
+			struct engine_run **ret, uint32_t *ret_step)
+{
+	int rc = report(e, now, attempt, ret, ret_step);
+
+	if (rc < 0 || step_row(e, *ret, *ret_step)->state != JOURNAL_STEP_S_CHECKING ||
+	    !journal_id_equal(&(*ret)->checking, attempt))
+		return -ESTALE;
+	(*ret)->checking = no_id;
+	engine_act_as(e, JOURNAL_ACTOR_SUPERVISOR, 0);
+	return 0;
+}
+
+int engine_check_lost(struct engine *e, struct engine_now now, const struct journal_id *attempt)
+{
+	struct engine_run *r;
+	uint32_t step;
+	int rc = checked_step(e, now, attempt, &r, &step);
+
+	if (rc < 0)
+		return rc;
+	engine_emit_step(e, r, step, JOURNAL_STEP_CHECKING, "the checker was lost");
+	return engine_advance(e, r);
+}
+
+int engine_checked(struct engine *e, struct engine_now now, const struct journal_id *attempt, bool passed,
+		   const char *why, const struct digest *feedback)
+{
+	struct engine_run *r;
+	uint32_t step;
+	int rc = checked_step(e, now, attempt, &r, &step);
+	struct journal_record rec;
+	struct engine_ended x = {.state = JOURNAL_ATTEMPT_S_EXITED};
+	struct digest failure;
+
+	if (rc < 0)
+		return rc;
+	if (engine_run_row(e, r)->state == JOURNAL_RUN_S_CANCELLING)
+		return engine_advance(e, r);
+	if (passed) {
+		push_commit(e, r, step);
+		return engine_advance(e, r);
+	}
+	rec = engine_record(r, step, JOURNAL_STEP_REJECTED);
+	if (feedback)
+		x.err = *feedback;
+	failure_of(&x, why, &failure);
+	JOURNAL_SET(&rec.p, failure, failure);
+	JOURNAL_SET(&rec.p, why, bytes_str(why ? why : "a check failed"));
+	if (feedback)
+		JOURNAL_SET(&rec.p, feedback, *feedback);
+	engine_emit(e, &rec);
+	return engine_advance(e, r);
+}
