@@ -510,7 +510,7 @@ int adopt_recover(struct daemon *d, bool start, struct error *err)
 	found = gather(d, &count);
 	if (!found)
 		return error_nomem(err);
-	r = engine_recover(d->engine, daemon_now(), found, count, start, err);
+	r = engine_recover(d->engine, daemon_now(), d->boot_id, found, count, start, err);
 	free(found);
 	if (d->adopt->client)
 		watch(d);

@@ -62,16 +62,14 @@ static int push(struct daemon *d, const struct journal_run *run, const struct jo
 int work_stack(struct daemon *d, const struct journal_run *run, const struct journal_step *below, struct work_stack *ret, struct error *err)
 {
 	size_t n = engine_stack(run, below, NULL);
-	AUTO_FREE const char **names = calloc(n + 1, sizeof(*names));
+	AUTO_FREE const struct journal_step **steps = calloc(n + 1, sizeof(*steps));
 	struct work_stack s = {0};
-	int r = names ? reserve(&s, n + 1) : -ENOMEM;
+	int r = steps ? reserve(&s, n + 1) : -ENOMEM;
 
 	if (r == 0)
-		engine_stack(run, below, names);
+		engine_stack(run, below, steps);
 	for (size_t i = 0; i < n && r == 0; i++)
-		for (uint32_t k = 0; k < run->step_count && r == 0; k++)
-			if (strcmp(run->steps[k]->layer, names[i]) == 0 && run->steps[k]->state == JOURNAL_STEP_S_COMMITTED)
-				r = push(d, run, run->steps[k], &s, err);
+		r = push(d, run, steps[i], &s, err);
 	if (r < 0) {
 		work_stack_free(&s);
 		return error_set(err, r, "cannot read the run's layers: %s", strerror(-r));
