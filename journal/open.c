@@ -40,8 +40,8 @@ static int take_lock(struct journal *j, struct error *err)
 		ssize_t n = pread(j->lockfd, holder, sizeof(holder) - 1, 0);
 		holder[n > 0 ? strcspn(holder, "\n") : 0] = '\0';
 		return error_set(err, -EBUSY,
-				 "journal: process %s has it open; ask that daemon, or stop it (`holdfast daemon --stop`) "
-				 "and try again",
+				 "journal: process %s has it open; wait until it is idle or end it with kill(1), then try "
+				 "again",
 				 holder[0] ? holder : "(another)");
 	}
 	if (j->o.read_only)

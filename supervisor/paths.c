@@ -232,32 +232,38 @@ static int open_runtime(int state_fd, const char *state, const char *xdg_runtime
 	return fd;
 }
 
-int supervisor_paths_open(const char *state_option, const char *home, const char *xdg_state, const char *xdg_runtime,
-			  bool create, struct supervisor_paths *ret, struct error *err)
+static int open_state(const char *state_option, const char *home, const char *xdg_state, bool create, char ret[PATH_MAX],
+		      struct error *err)
 {
-	struct supervisor_paths p = {.state_fd = -1, .runtime_fd = -1};
-	AUTO_FD parent = -1, state = -1, runtime = -1;
+	AUTO_FD parent = -1;
 	const char *last;
-	int r;
+	int r = choose_state(state_option, home, xdg_state, ret, err);
 
-	_Static_assert(sizeof(p.state) == PATH_MAX, "paths of the header are whole paths");
-	r = choose_state(state_option, home, xdg_state, p.state, err);
 	if (r < 0)
 		return r;
-	parent = open_parent(p.state, create, &last, err);
+	parent = open_parent(ret, create, &last, err);
 	if (parent < 0)
 		return parent;
 	if (last[0] == '\0' || strcmp(last, ".") == 0 || strcmp(last, "..") == 0)
 		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
-				      "%s cannot be a state directory; name a folder of its own", p.state);
-	r = check_parent(parent, p.state, err);
-	if (r < 0)
-		return r;
-	state = open_own(parent, last, p.state, 0700, create, err);
+				      "%s cannot be a state directory; name a folder of its own", ret);
+	r = check_parent(parent, ret, err);
+	return r < 0 ? r : open_own(parent, last, ret, 0700, create, err);
+}
+
+int supervisor_paths_open(const char *state_option, const char *home, const char *xdg_state, const char *xdg_runtime,
+			  bool create, struct supervisor_paths *ret, struct error *err)
+{
+	struct supervisor_paths p = {.state_fd = -1, .runtime_fd = -1};
+	AUTO_FD state = -1, runtime = -1;
+
+	_Static_assert(sizeof(p.state) == PATH_MAX, "paths of the header are whole paths");
+	state = open_state(state_option, home, xdg_state, create, p.state, err);
 	if (state < 0)
 		return state;
 	if (create) {
-		r = make_folders(state, p.state, err);
+		int r = make_folders(state, p.state, err);
+
 		if (r < 0)
 			return r;
 	}
@@ -266,6 +272,18 @@ int supervisor_paths_open(const char *state_option, const char *home, const char
 		return runtime;
 	p.state_fd = take_fd(&state);
 	p.runtime_fd = take_fd(&runtime);
+	*ret = p;
+	return 0;
+}
+
+int supervisor_paths_open_state(const char *state_option, const char *home, const char *xdg_state,
+				struct supervisor_paths *ret, struct error *err)
+{
+	struct supervisor_paths p = {.state_fd = -1, .runtime_fd = -1};
+
+	p.state_fd = open_state(state_option, home, xdg_state, false, p.state, err);
+	if (p.state_fd < 0)
+		return p.state_fd;
 	*ret = p;
 	return 0;
 }

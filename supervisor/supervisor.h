@@ -83,6 +83,9 @@ struct supervisor_paths {
  * environ values are passed by the caller: home, xdg_state, xdg_runtime may be NULL. */
 MUST_CHECK int supervisor_paths_open(const char *state_option, const char *home, const char *xdg_state, const char *xdg_runtime,
 				     bool create, struct supervisor_paths *ret, struct error *err);
+/* The state directory alone, as it is: for commands that read it where no supervisor runs. runtime_fd is -1. */
+MUST_CHECK int supervisor_paths_open_state(const char *state_option, const char *home, const char *xdg_state,
+					   struct supervisor_paths *ret, struct error *err);
 /* Writes the runtime folder down in the state directory, so that a client with another XDG_RUNTIME_DIR finds the same
  * one. By the supervisor that holds the lock. */
 MUST_CHECK int supervisor_paths_record(const struct supervisor_paths *p, struct error *err);

@@ -32,6 +32,10 @@ static const struct command {
 	{"policy", cmd_policy, "check, explain, test and compare policies"},
 	{"doctor", cmd_doctor, "what this machine can enforce, and how to mend what it cannot"},
 	{"trust", cmd_trust, "let a project's own policy file count"},
+	{"verify", cmd_verify, "check every record, chain, anchor and blob of the journal"},
+	{"fsck", cmd_fsck, "fold the journal again and compare it with its rows"},
+	{"export", cmd_export, "write records out as a CBOR sequence"},
+	{"gc", cmd_gc, "drop old runs and blobs that nothing names"},
 	{"daemon", cmd_daemon, "serve in the foreground"},
 };
 
