@@ -20,6 +20,14 @@ static const struct yaml_node *child(const struct yaml_node *n, const char *key)
 	return NULL;
 }
 
+/* Written as [], not emptied by the errors of its entries. */
+static bool is_empty(const struct yaml_node *n, const char *key, const struct policy_strs *s)
+{
+	const struct yaml_node *v = child(n, key);
+
+	return v ? v->kind == YAML_SEQUENCE && v->count == 0 : s->set && s->n == 0;
+}
+
 /* How many of the keys were given: in the file where there is one (whatever became of the value), else by what is set. */
 static int count_given(const struct yaml_node *n, const char *const *keys, const void *const *set, size_t count)
 {
@@ -136,7 +144,7 @@ void policy_check_http(struct policy_parser *c, const struct yaml_node *n, void 
 			error_at(c, at_key(c, n, h, "tls"), 206,
 				 "passthrough shows the host only; drop method, path, query_max, body_max and json");
 	}
-	if (h->host.set && h->host.n == 0 && !c->findings->errors)
+	if (is_empty(n, "host", &h->host))
 		error_at(c, at_key(c, n, h, "host"), 213, "an empty list of hosts matches nothing");
 }
 
@@ -181,7 +189,7 @@ static void check_net_http(struct policy_parser *c, const struct yaml_node *n, s
 	const struct policy_http *h = r->http;
 	const struct yaml_node *sub = child(n, "http");
 
-	for (size_t i = 0; !r->address.n && i < h->host.n; i++)
+	for (size_t i = 0; !r->address.set && i < h->host.n; i++)
 		check_local(c, at_key(c, sub, h, "host"), h->host.v[i]);
 	if (r->rule.secret && h->scheme == POLICY_SCHEME_HTTP)
 		error_at(c, at_key(c, n, r, "secret"), 205, "a secret goes over https only");
@@ -201,7 +209,7 @@ static void check_net_git(struct policy_parser *c, const struct yaml_node *n, st
 		error_at(c, g->item.at, 210, "a push names its 'refs'");
 	if (g->op == POLICY_GIT_PUSH && r->rule.effect == POLICY_EFFECT_READ)
 		error_at(c, at_key(c, n, r, "effect"), 211, "a push is no 'read'");
-	if (!r->address.n && g->remote && policy_remote_normal(bytes_str(g->remote), remote) == 0) {
+	if (!r->address.set && g->remote && policy_remote_normal(bytes_str(g->remote), remote) == 0) {
 		char *host = remote + strlen("https://");
 
 		host[strcspn(host, "/")] = '\0';
@@ -223,7 +231,7 @@ void policy_check_net(struct policy_parser *c, const struct yaml_node *n, void *
 	if (r->git)
 		check_net_git(c, n, r);
 	if (r->tcp) {
-		if (!r->address.n && r->tcp->host)
+		if (!r->address.set && r->tcp->host)
 			check_local(c, r->tcp->item.at, r->tcp->host);
 		if (r->rule.secret)
 			error_at(c, at_key(c, n, r, "secret"), 206, "a tcp stream cannot carry a secret");
@@ -239,7 +247,7 @@ void policy_check_tool(struct policy_parser *c, const struct yaml_node *n, void 
 	struct policy_tool *t = item;
 
 	check_effect(c, n, &t->rule, false);
-	if (t->run.set && t->run.n == 0)
+	if (is_empty(n, "run", &t->run))
 		error_at(c, at_key(c, n, t, "run"), 213, "'run' is empty; name the command");
 }
 

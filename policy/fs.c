@@ -85,36 +85,35 @@ static bool point_covers(const struct point *p, struct bytes path, bool folded)
 	return covers(folded ? p->folded : p->path, p->glob, path);
 }
 
-static bool entry_covers(const struct entry *e, struct bytes path, bool folded)
+static bool entry_covers(const struct entry *e, struct bytes path)
 {
-	if (!point_covers(&e->at, path, folded))
+	if (!point_covers(&e->at, path, false))
 		return false;
-	/* A twin of an exception is no exception. */
-	for (size_t i = 0; !folded && i < e->except_count; i++)
+	for (size_t i = 0; i < e->except_count; i++)
 		if (point_covers(&e->except[i], path, false))
 			return false;
 	return true;
 }
 
 /* Whether a decides before b in one table, both covering the path. */
-static bool beats(const struct entry *a, const struct entry *b, bool folded)
+static bool beats(const struct entry *a, const struct entry *b)
 {
 	if (a->depth != b->depth)
 		return a->depth > b->depth;
-	/* A name beats a pattern; among twins and patterns the narrower counts. */
-	if (!folded && a->at.glob != b->at.glob)
+	/* A name beats a pattern; among patterns the narrower counts. */
+	if (a->at.glob != b->at.glob)
 		return !a->at.glob;
 	return a->access < b->access;
 }
 
-static struct answer ask_table(const struct table *t, struct bytes path, bool folded)
+static struct answer ask_table(const struct table *t, struct bytes path)
 {
 	struct answer a = {.access = t->outside, .table = t};
 
 	for (size_t i = 0; i < t->count; i++) {
 		const struct entry *e = &t->entries[i];
 
-		if (entry_covers(e, path, folded) && (!a.entry || beats(e, a.entry, folded))) {
+		if (entry_covers(e, path) && (!a.entry || beats(e, a.entry))) {
 			a.entry = e;
 			a.access = e->access;
 		}
@@ -122,14 +121,38 @@ static struct answer ask_table(const struct table *t, struct bytes path, bool fo
 	return a;
 }
 
-static struct answer ask(const struct policy_fs *fs, struct bytes path, bool folded)
+/* The same where the path might be read as its twin: an entry that means a twin and not this very name narrows it,
+ * unless a deeper one means this very name. */
+static struct answer ask_twins(const struct table *t, struct bytes path, struct bytes folded)
+{
+	struct answer a = ask_table(t, path);
+	const struct entry *twin = NULL;
+
+	for (size_t i = 0; i < t->count; i++) {
+		const struct entry *e = &t->entries[i];
+
+		if (!point_covers(&e->at, folded, true) || point_covers(&e->at, path, false))
+			continue;
+		if (!twin || e->depth > twin->depth || (e->depth == twin->depth && e->access < twin->access))
+			twin = e;
+	}
+	if (twin && twin->access < a.access && (!a.entry || twin->depth >= a.entry->depth)) {
+		a.entry = twin;
+		a.access = twin->access;
+	}
+	return a;
+}
+
+/* folded: NULL, or the common form of the path's twins. */
+static struct answer ask(const struct policy_fs *fs, struct bytes path, const char *folded)
 {
 	struct answer narrowest = {.access = POLICY_ACCESS_RW};
 
 	if (!fs->granted)
 		return (struct answer){.access = POLICY_ACCESS_NONE};
 	for (size_t i = 0; i < fs->count; i++) {
-		struct answer a = ask_table(&fs->tables[i], path, folded);
+		const struct table *t = &fs->tables[i];
+		struct answer a = folded ? ask_twins(t, path, bytes_str(folded)) : ask_table(t, path);
 
 		/* Of equal answers the one that an entry gave can be explained. */
 		if (!narrowest.table || a.access < narrowest.access ||
@@ -346,7 +369,7 @@ static int make_mounts(struct policy_fs *fs)
 		return -ENOMEM;
 	for (size_t i = 0; i < fs->point_count; i++) {
 		const struct point *p = &fs->points[i];
-		struct answer a = ask(fs, bytes_str(p->path), false);
+		struct answer a = ask(fs, bytes_str(p->path), NULL);
 		const struct policy_fs_rule *r = a.entry ? a.entry->rule : NULL;
 
 		fs->mounts[fs->mount_count++] = (struct policy_mount){
@@ -468,7 +491,7 @@ static void explain(const struct policy_fs *fs, const struct answer *a, const ch
 			 policy_access_name(a->entry->access), r->why ? ": " : "", r->why ? r->why : "");
 }
 
-/* The narrower place that would go away with all that is below path, or NULL. */
+/* The narrower place that would go away with all that is below path (or its twin), or NULL. */
 static const struct point *narrower_below(const struct policy_fs *fs, struct bytes path, bool folded,
 					  struct answer *ret)
 {
@@ -480,7 +503,7 @@ static const struct point *narrower_below(const struct policy_fs *fs, struct byt
 		if (strlen(text) <= path.len || memcmp(text, path.data, path.len) != 0 ||
 		    (text[path.len] != '/' && path.len != 1))
 			continue;
-		a = ask(fs, bytes_str(p->path), false);
+		a = ask(fs, bytes_str(p->path), NULL);
 		if (a.access < POLICY_ACCESS_STAGE) {
 			*ret = a;
 			return p;
@@ -489,35 +512,34 @@ static const struct point *narrower_below(const struct policy_fs *fs, struct byt
 	return NULL;
 }
 
-/* Judges one form of the path; what is already refused stays refused. */
-static void judge(const struct policy_fs *fs, struct bytes path, bool folded, enum policy_want want,
+static bool lands(enum policy_want want)
+{
+	return want == POLICY_WANT_LAND || want == POLICY_WANT_FOLDER || want == POLICY_WANT_REMOVE;
+}
+
+/* Judges the path as it is (folded NULL), or as any of its twins; what is already refused stays refused. */
+static void judge(const struct policy_fs *fs, struct bytes path, const char *folded, enum policy_want want,
 		  struct policy_fs_decision *d)
 {
-	bool lands = want == POLICY_WANT_LAND || want == POLICY_WANT_FOLDER || want == POLICY_WANT_REMOVE;
 	struct answer a = ask(fs, path, folded);
 	struct answer below;
 	const struct point *p;
 
 	if (a.access < needed(want)) {
-		if (lands && a.access == POLICY_ACCESS_SCRATCH) {
-			if (d->verdict == POLICY_FS_ALLOW) {
-				d->verdict = POLICY_FS_STAYS;
-				explain(fs, &a, folded ? "as a twin, " : "", d);
-			}
+		if (d->verdict == POLICY_FS_DENY)
 			return;
-		}
-		d->verdict = POLICY_FS_DENY;
+		d->verdict = lands(want) && a.access == POLICY_ACCESS_SCRATCH ? POLICY_FS_STAYS : POLICY_FS_DENY;
 		explain(fs, &a, folded ? "it is a twin (case, Unicode form) of a narrower name: " : "", d);
 		return;
 	}
 	if (want != POLICY_WANT_LAND && want != POLICY_WANT_REMOVE)
 		return;
-	p = narrower_below(fs, path, folded, &below);
+	p = narrower_below(fs, folded ? bytes_str(folded) : path, folded != NULL, &below);
 	if (!p)
 		return;
 	d->verdict = POLICY_FS_DENY;
 	explain(fs, &below, "", d);
-	snprintf(d->why, sizeof(d->why), "it would %s '%s', which is %s",
+	snprintf(d->why, sizeof(d->why), "it would %s '%.150s', which is %s",
 		 want == POLICY_WANT_LAND ? "stand in the place of" : "take away", p->path,
 		 policy_access_name(below.access));
 }
@@ -526,7 +548,6 @@ void policy_fs_decide(const struct policy_fs *fs, struct bytes path, enum policy
 		      struct policy_fs_decision *ret)
 {
 	struct policy_fs_decision d = {.verdict = POLICY_FS_ALLOW, .at.file = "", .layer = POLICY_LAYER_DEFAULT};
-	bool lands = want == POLICY_WANT_LAND || want == POLICY_WANT_FOLDER || want == POLICY_WANT_REMOVE;
 	struct answer a;
 
 	if (!policy_path_clean(path)) {
@@ -535,16 +556,15 @@ void policy_fs_decide(const struct policy_fs *fs, struct bytes path, enum policy
 		*ret = d;
 		return;
 	}
-	a = ask(fs, path, false);
+	a = ask(fs, path, NULL);
 	explain(fs, &a, "", &d);
-	judge(fs, path, false, want, &d);
-	if (lands && d.verdict != POLICY_FS_DENY) {
+	judge(fs, path, NULL, want, &d);
+	if (lands(want) && d.verdict != POLICY_FS_DENY) {
 		struct policy_arena scratch = {0};
 		const char *folded;
-		int err = policy_path_fold(&scratch, path, &folded);
 
-		if (err == 0) {
-			judge(fs, bytes_str(folded), true, want, &d);
+		if (policy_path_fold(&scratch, path, &folded) == 0) {
+			judge(fs, path, folded, want, &d);
 		} else {
 			d.verdict = POLICY_FS_DENY;
 			snprintf(d.why, sizeof(d.why), "its name cannot be compared with those that are protected");

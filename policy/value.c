@@ -317,6 +317,8 @@ static int check_host(const char *name, char *msg)
 {
 	char normal[POLICY_HOST_MAX];
 
+	if (name[0] != '[' && strchr(name, ':') && strchr(name, ':') == strrchr(name, ':'))
+		return refuse(msg, CODE_HOST, "holds a port; say it under `port`");
 	if (policy_host_is_address(bytes_str(name)))
 		return refuse(msg, CODE_HOST, "is an address; name the host, and say its address under `address`");
 	if (policy_host_normal(bytes_str(name), normal) < 0)
