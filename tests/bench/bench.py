@@ -13,11 +13,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+import journal
 import launch
 import resume
 
 TOP = Path(__file__).resolve().parents[2]
-PARTS = {"launch": launch.measure, "resume": resume.measure}
+PARTS = {"launch": launch.measure, "journal": journal.measure, "resume": resume.measure}
 ROUNDS = 300
 SMOKE_ROUNDS = 3
 ORDINARY_UID = 54321
