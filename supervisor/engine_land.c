@@ -442,11 +442,12 @@ int engine_run_undo(struct engine *e, struct engine_now now, const struct journa
 	if (rc < 0)
 		return rc;
 	row = engine_run_row(e, r);
-	r->stuck = false;
-	r->named = true;
 	if (row->landing == JOURNAL_LANDING_S_UNDOING ||
-	    (row->landing == JOURNAL_LANDING_S_CONFLICT && row->conflict_undo))
+	    (row->landing == JOURNAL_LANDING_S_CONFLICT && row->conflict_undo)) {
+		r->named = true;
+		r->stuck = false;
 		return engine_advance(e, r);
+	}
 	if (row->landing != JOURNAL_LANDING_S_LANDED)
 		return error_set_exit(err, -EALREADY, EXIT_STATUS_CONFLICT,
 				      "undo: the run is %s; only what has landed can be taken back",
@@ -454,6 +455,8 @@ int engine_run_undo(struct engine *e, struct engine_now now, const struct journa
 	if (!engine_land_lease_take(e, r))
 		return error_set_exit(err, -EBUSY, EXIT_STATUS_CONFLICT,
 				      "undo: another run works in this directory; wait for it or cancel it");
+	r->named = true;
+	r->stuck = false;
 	engine_act_as(e, JOURNAL_ACTOR_PERSON, uid);
 	redo = row->redo;
 	start(e, r, true, &redo, NULL);

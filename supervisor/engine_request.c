@@ -455,12 +455,12 @@ int engine_step_declare(struct engine *e, struct engine_now now, const struct jo
 		rc = check_declare(e, r, spec, err);
 	if (rc < 0)
 		return rc;
-	r->named = true;
 	s = find_step(engine_run_row(e, r), spec->name);
 	step = s ? s->index : 0;
 	said = s ? declare_again(e, r, uid, s, spec, &reused, err) : declare_first(e, r, uid, spec, &step, err);
 	if (said < 0 && said != -EINPROGRESS)
 		return said;
+	r->named = true;
 	rc = engine_advance(e, r);
 	if (rc < 0)
 		return error_set(err, rc, "step: recorded; what follows from it failed");
