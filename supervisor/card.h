@@ -11,7 +11,7 @@
 #include "supervisor/landing_plan.h"
 
 enum {
-	CARD_BYTES_MAX = 16 * 1024,
+	CARD_BYTES_MAX = 64 * 1024, /* more than its lists can come to */
 	CARD_LIST_MAX = 20,       /* paths of one list; then "and N more" */
 	CARD_DIFF_LINES_MAX = 40, /* changed lines shown; then "N more lines" */
 	CARD_LINE_MAX = 200,      /* bytes of one line of others' text; then "…" */

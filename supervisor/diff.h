@@ -21,6 +21,10 @@ struct diff_entry { /* borrowed from the net change */
 	uint32_t mode_before, mode_after;
 };
 
+/* What `layers` change over `below` (both bottom first; below may be empty): a net manifest whose `base` is the state that
+ * below and the base show together. For a run: its whole stack over nothing. */
+MUST_CHECK int diff_net(const struct landing_layer *below, size_t below_count, const struct landing_layer *layers,
+			size_t layer_count, struct manifest **ret, struct error *err);
 /* The changes of a net manifest, in order of path. *ret is malloc'ed, count in *ret_count. */
 MUST_CHECK int diff_stat(const struct manifest *net, struct diff_entry **ret, size_t *ret_count);
 /* "M  src/a.c  (1204 -> 1311)" lines, names escaped; at most max of them, then how many more. */
@@ -41,7 +45,7 @@ struct diff_prepared {
 	/* What to run: in a sandbox whose workspace (read-only, nothing above it) is dest_fd, cwd = its target. */
 	const char *const *argv; /* NULL-terminated, static; exit 0 equal, 1 different, else trouble */
 	uint64_t skipped; /* paths that are only named: too large, past the limits, or not readable */
-	struct buffer note; /* their names, a line each, escaped: append to the text */
+	struct buffer note; /* what no text diff tells, a line each, escaped: those names, and changed modes; goes below the text */
 	bool empty; /* nothing to compare: do not run it */
 };
 void diff_prepared_free(struct diff_prepared *p); /* accepts a zeroed one */

@@ -67,7 +67,7 @@ static int answer(struct daemon *d, const struct journal_run *run, const struct 
 	if (stat) {
 		AUTO(manifest_free) struct manifest *net = NULL;
 
-		r = landing_net(layers->layers, layers->count, &net, err);
+		r = diff_net(below->layers, below->count, layers->layers, layers->count, &net, err);
 		if (r < 0)
 			return r;
 		a->status = 200;

@@ -446,8 +446,9 @@ static unsigned look_above(struct maker *m, const struct item *it)
 		const struct landing_state *now = landing_facts_find(m->in->facts, path);
 		const struct item *above = find_item(m, path);
 
-		if (above && above->verdict == ACT && above->after.type == MANIFEST_DIR &&
-		    (!now || now->type != MANIFEST_DIR))
+		/* Made by this landing; or in conflict itself, which is then the one to be answered. */
+		if (above && (above->verdict == ACT || above->verdict == CONFLICT) &&
+		    above->after.type == MANIFEST_DIR && (!now || now->type != MANIFEST_DIR))
 			continue;
 		if (!now || now->type != MANIFEST_DIR)
 			return LANDING_CONFLICT_FOLDER;

@@ -1,0 +1,415 @@
+#include "supervisor/card.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "base/escape.h"
+
+struct card {
+	const struct card_input *in;
+	struct buffer *out;
+	bool complete;
+};
+
+/* Others' text, made visible and cut: never inside an escape or a character. */
+static void put(struct card *c, struct bytes text)
+{
+	AUTO_BUFFER shown = {0};
+	size_t cut = CARD_LINE_MAX;
+
+	escape_append(&shown, text, ESCAPE_LINE | ESCAPE_MARK_LOOKALIKE);
+	if (shown.failed) {
+		c->out->failed = shown.failed;
+		return;
+	}
+	if (shown.len <= CARD_LINE_MAX) {
+		buffer_append(c->out, shown.data, shown.len);
+		return;
+	}
+	while (cut > 0 && (shown.data[cut] & 0xc0) == 0x80)
+		cut--;
+	for (size_t i = 1; i <= 10 && i <= cut; i++) {
+		if (shown.data[cut - i] == '\\') {
+			cut -= i;
+			break;
+		}
+	}
+	buffer_append(c->out, shown.data, cut);
+	buffer_append_str(c->out, "…");
+	c->complete = false;
+}
+
+static void put_str(struct card *c, const char *text)
+{
+	put(c, bytes_str(text ? text : ""));
+}
+
+static void put_more(struct card *c, size_t more, const char *what)
+{
+	if (more == 0)
+		return;
+	buffer_printf(c->out, "  and %zu more %s\n", more, what);
+	c->complete = false;
+}
+
+static void put_run(struct card *c)
+{
+	char id[JOURNAL_ID_TEXT_SIZE];
+	const struct card_input *in = c->in;
+
+	buffer_append_str(c->out, "run     ");
+	if (in->run_name) {
+		put_str(c, in->run_name);
+		buffer_append_byte(c->out, ' ');
+	}
+	buffer_printf(c->out, "%.8s\n", journal_id_text(&in->run, id));
+	if (in->step_key) {
+		buffer_append_str(c->out, "step    ");
+		put_str(c, in->step_key);
+		buffer_append_byte(c->out, '\n');
+	}
+	if (!in->argv || !in->argv[0])
+		return;
+	buffer_append_str(c->out, "command");
+	for (size_t i = 0; in->argv[i]; i++) {
+		if (i == CARD_ARGS_MAX) {
+			size_t more = 0;
+
+			while (in->argv[i + more])
+				more++;
+			buffer_append_byte(c->out, '\n');
+			put_more(c, more, "arguments");
+			return;
+		}
+		/* Quoted where it would read as more than one. */
+		bool quote = !*in->argv[i] || strpbrk(in->argv[i], " '\"");
+
+		buffer_append_str(c->out, quote ? " '" : " ");
+		put_str(c, in->argv[i]);
+		buffer_append_str(c->out, quote ? "'" : "");
+	}
+	buffer_append_byte(c->out, '\n');
+}
+
+static void put_time(struct card *c, const char *label, int64_t ns)
+{
+	time_t s = (time_t)(ns / 1000000000);
+	struct tm tm;
+	char text[80];
+
+	if (ns <= 0 || !gmtime_r(&s, &tm))
+		return;
+	snprintf(text, sizeof(text), "%04d-%02d-%02d %02d:%02d:%02d UTC", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
+		 tm.tm_hour, tm.tm_min, tm.tm_sec);
+	buffer_printf(c->out, "%s%s\n", label, text);
+}
+
+static void put_tail(struct card *c, const char *approve, const char *deny)
+{
+	const struct card_input *in = c->in;
+	char hex[DIGEST_HEX_SIZE];
+
+	buffer_append_byte(c->out, '\n');
+	if (approve)
+		buffer_printf(c->out, "approve: %s\n", approve);
+	buffer_printf(c->out, "deny:    %s\n", deny);
+	if (in->rule) {
+		buffer_append_str(c->out, "asked by ");
+		put_str(c, in->rule);
+		buffer_append_byte(c->out, '\n');
+	}
+	put_time(c, "decide by ", in->decide_by_ns);
+	if (in->execute_by_ns > 0)
+		buffer_printf(c->out, "an approval holds for %lld minutes\n", (long long)(in->execute_by_ns / 60000000000));
+	buffer_printf(c->out, "action  %.16s\n", digest_hex(&in->action, hex));
+}
+
+static void put_state(struct card *c, const struct landing_state *s)
+{
+	char hex[DIGEST_HEX_SIZE];
+
+	switch (s->type) {
+	case MANIFEST_ABSENT:
+		buffer_append_str(c->out, "nothing");
+		break;
+	case MANIFEST_FILE:
+		buffer_printf(c->out, "file of %llu bytes, mode %o", (unsigned long long)s->size, s->mode);
+		if (s->has_digest)
+			buffer_printf(c->out, ", %.8s", digest_hex(&s->digest, hex));
+		break;
+	case MANIFEST_DIR:
+		buffer_printf(c->out, "folder, mode %o", s->mode);
+		break;
+	case MANIFEST_SYMLINK:
+		buffer_append_str(c->out, "link to ");
+		put(c, s->target);
+		break;
+	case MANIFEST_WHITEOUT:
+	case MANIFEST_FIFO:
+	case MANIFEST_SOCKET:
+	case MANIFEST_CHAR:
+	case MANIFEST_BLOCK:
+		buffer_append_str(c->out, manifest_type_name(s->type));
+		break;
+	}
+}
+
+static void put_action(struct card *c, const struct landing_action *a)
+{
+	char letter = landing_action_letter(a);
+
+	buffer_printf(c->out, "  %c ", letter);
+	put(c, a->path);
+	buffer_append_str(c->out, ": ");
+	if (letter != 'A')
+		put_state(c, &a->before);
+	if (letter == 'M' || letter == 'T')
+		buffer_append_str(c->out, " -> ");
+	if (letter != 'D')
+		put_state(c, &a->after);
+	buffer_append_byte(c->out, '\n');
+}
+
+static void put_plan(struct card *c)
+{
+	const struct landing_plan *p = c->in->plan;
+
+	for (size_t i = 0; p && i < p->action_count && i < CARD_LIST_MAX; i++)
+		put_action(c, &p->actions[i]);
+	if (p && p->action_count > CARD_LIST_MAX)
+		put_more(c, p->action_count - CARD_LIST_MAX, "changes");
+	if (!p || p->out_count == 0)
+		return;
+	buffer_printf(c->out, "left out: %zu\n", p->out_count);
+	for (size_t i = 0; i < p->out_count && i < CARD_LIST_MAX; i++) {
+		buffer_append_str(c->out, "  ");
+		put(c, p->out[i].path);
+		buffer_printf(c->out, ": %s", landing_out_why_name(p->out[i].why));
+		if (p->out[i].text.len > 0) {
+			buffer_append_str(c->out, ", ");
+			put(c, p->out[i].text);
+		}
+		buffer_append_byte(c->out, '\n');
+	}
+	if (p->out_count > CARD_LIST_MAX)
+		put_more(c, p->out_count - CARD_LIST_MAX, "left out");
+}
+
+/* The next line of *text, without its end; false when there is none. */
+static bool next_line(struct bytes *text, struct bytes *ret)
+{
+	const char *p = text->data;
+	const char *end = text->len ? memchr(p, '\n', text->len) : NULL;
+	size_t len = end ? (size_t)(end - p) : text->len;
+
+	if (text->len == 0)
+		return false;
+	*ret = bytes_of(p, len);
+	*text = bytes_of(p + len + (end ? 1 : 0), text->len - len - (end ? 1 : 0));
+	return true;
+}
+
+static void put_diff(struct card *c)
+{
+	struct bytes rest = c->in->diff;
+	struct bytes line;
+	size_t shown = 0;
+	size_t more = 0;
+
+	if (rest.len == 0)
+		return;
+	buffer_append_byte(c->out, '\n');
+	while (next_line(&rest, &line)) {
+		/* Only what changed, and in which file. */
+		bool changed = line.len > 0 && (*(const char *)line.data == '+' || *(const char *)line.data == '-');
+
+		if (!changed && !(line.len > 6 && memcmp(line.data, "Binary", 6) == 0))
+			continue;
+		if (shown == CARD_DIFF_LINES_MAX) {
+			more++;
+			continue;
+		}
+		buffer_append_str(c->out, "  ");
+		put(c, line);
+		buffer_append_byte(c->out, '\n');
+		shown++;
+	}
+	if (c->in->diff_cut) {
+		buffer_append_str(c->out, "  and more lines than were compared\n");
+		c->complete = false;
+	}
+	put_more(c, more, "lines");
+}
+
+static void put_count(struct card *c, const char *verb)
+{
+	const struct landing_plan *p = c->in->plan;
+	size_t n = p ? p->action_count : 0;
+
+	buffer_printf(c->out, "%s %zu change%s in ", verb, n, n == 1 ? "" : "s");
+	put_str(c, c->in->workspace);
+	buffer_append_byte(c->out, '\n');
+}
+
+static void step_gate(struct card *c)
+{
+	buffer_append_str(c->out, "start step ");
+	put_str(c, c->in->step_key);
+	buffer_append_str(c->out, " in ");
+	put_str(c, c->in->workspace);
+	buffer_append_byte(c->out, '\n');
+	put_run(c);
+	put_tail(c, "the step starts, in its sandbox", "the step never runs, and what needs it is cancelled");
+}
+
+static void step_commit(struct card *c)
+{
+	buffer_append_str(c->out, "commit step ");
+	put_str(c, c->in->step_key);
+	buffer_printf(c->out, ": %zu changed paths of ", c->in->plan ? c->in->plan->action_count : 0);
+	put_str(c, c->in->workspace);
+	buffer_append_byte(c->out, '\n');
+	put_run(c);
+	put_plan(c);
+	put_diff(c);
+	put_tail(c, "its changes are seen by the steps after it; nothing lands yet",
+		 "its changes are thrown away, and what needs the step is cancelled");
+}
+
+static void landing(struct card *c)
+{
+	put_count(c, c->in->undo ? "undo" : "land");
+	put_run(c);
+	put_plan(c);
+	put_diff(c);
+	if (c->in->undo)
+		put_tail(c, "the directory is as before the landing, for these paths", "the directory stays as it is");
+	else
+		put_tail(c, "these changes are made in the directory; `holdfast undo` takes them back",
+			 "the directory stays as it is; the run's changes are kept with the run");
+}
+
+static void conflict(struct card *c)
+{
+	const struct card_input *in = c->in;
+
+	buffer_printf(c->out, "%s in conflict: %zu path%s of ", in->undo ? "undo" : "landing", in->conflict_count,
+		      in->conflict_count == 1 ? "" : "s");
+	put_str(c, in->workspace);
+	buffer_append_byte(c->out, '\n');
+	put_run(c);
+	for (size_t i = 0; i < in->conflict_count && i < CARD_LIST_MAX; i++) {
+		const struct landing_conflict *x = &in->conflicts[i];
+
+		buffer_append_str(c->out, "  ");
+		put(c, x->path);
+		buffer_printf(c->out, ": %s\n", landing_conflict_why_text(x->why));
+		if (x->text.len > 0) {
+			buffer_append_str(c->out, "    ");
+			put(c, x->text);
+			buffer_append_byte(c->out, '\n');
+		}
+		buffer_append_str(c->out, "    mine:   ");
+		put_state(c, &x->now);
+		buffer_append_str(c->out, in->undo ? "\n    theirs: (before the landing) " : "\n    theirs: (the run's) ");
+		put_state(c, &x->want);
+		buffer_append_byte(c->out, '\n');
+	}
+	if (in->conflict_count > CARD_LIST_MAX)
+		put_more(c, in->conflict_count - CARD_LIST_MAX, "paths");
+	buffer_append_str(c->out, "\nNothing was changed. For each path (--path), or for all:\n"
+				  "  --as mine    it stays as it is in the directory\n");
+	buffer_append_str(c->out, in->undo ? "  --as theirs  it becomes what it was before the landing; mine is kept as a blob\n" :
+					     "  --as theirs  the run's version goes in; mine is kept for `holdfast undo`\n");
+	buffer_append_str(c->out, "  --as file=F  the content of F goes in\n");
+	put_tail(c, NULL, in->undo ? "nothing is undone" : "nothing of the run lands");
+}
+
+static void exhausted(struct card *c)
+{
+	struct bytes rest = c->in->feedback;
+	struct bytes line;
+	struct bytes skip;
+	size_t lines = 0;
+
+	buffer_append_str(c->out, "retry step ");
+	put_str(c, c->in->step_key);
+	buffer_printf(c->out, ": %u attempt%s failed\n", c->in->attempts, c->in->attempts == 1 ? "" : "s");
+	put_run(c);
+	if (c->in->why) {
+		buffer_append_str(c->out, "last    ");
+		put_str(c, c->in->why);
+		buffer_append_byte(c->out, '\n');
+	}
+	for (struct bytes all = rest; next_line(&all, &line);)
+		lines++;
+	for (; lines > CARD_LIST_MAX; lines--)
+		(void)next_line(&rest, &skip);
+	if (rest.len > 0)
+		buffer_append_str(c->out, "the end of what it said (its words, not ours):\n");
+	while (next_line(&rest, &line)) {
+		buffer_append_str(c->out, "  | ");
+		put(c, line);
+		buffer_append_byte(c->out, '\n');
+	}
+	buffer_append_str(c->out, "\n  --as retry  one more attempt\n  --as fail   the step has failed\n");
+	put_tail(c, NULL, "the step has failed, and what needs it is cancelled");
+}
+
+static void diverged(struct card *c)
+{
+	buffer_append_str(c->out, "step ");
+	put_str(c, c->in->step_key);
+	buffer_append_str(c->out, " was asked for again with another input\n");
+	put_run(c);
+	for (size_t i = 0; i < c->in->difference_count && i < CARD_LIST_MAX; i++) {
+		buffer_printf(c->out, "  %s\n    before: ", c->in->differences[i].field);
+		put(c, c->in->differences[i].before);
+		buffer_append_str(c->out, "\n    now:    ");
+		put(c, c->in->differences[i].after);
+		buffer_append_byte(c->out, '\n');
+	}
+	if (c->in->difference_count > CARD_LIST_MAX)
+		put_more(c, c->in->difference_count - CARD_LIST_MAX, "fields");
+	buffer_append_str(c->out, "\n  --as accept  the recorded result is returned (not yet committed: the new input is taken)\n"
+				  "  --as fork    a new run begins before this step\n"
+				  "  --as fail    the run fails\n");
+	put_tail(c, NULL, "the run fails");
+}
+
+int card_render(const struct card_input *in, struct buffer *out, bool *ret_complete)
+{
+	AUTO_BUFFER text = {.max = CARD_BYTES_MAX};
+	struct card c = {.in = in, .out = &text, .complete = true};
+	int r;
+
+	switch (in->kind) {
+	case JOURNAL_KIND_STEP_GATE:
+		step_gate(&c);
+		break;
+	case JOURNAL_KIND_STEP_COMMIT:
+		step_commit(&c);
+		break;
+	case JOURNAL_KIND_LANDING:
+		landing(&c);
+		break;
+	case JOURNAL_KIND_CONFLICT:
+		conflict(&c);
+		break;
+	case JOURNAL_KIND_EXHAUSTED:
+		exhausted(&c);
+		break;
+	case JOURNAL_KIND_DIVERGED:
+		diverged(&c);
+		break;
+	}
+	if (text.failed)
+		return text.failed;
+	if (text.len == 0)
+		return -EINVAL;
+	r = buffer_append(out, text.data, text.len);
+	if (r == 0 && ret_complete)
+		*ret_complete = c.complete;
+	return r;
+}

@@ -1,0 +1,144 @@
+/* What changed, without looking at any content. Pure. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/escape.h"
+#include "supervisor/diff.h"
+
+static enum manifest_type plain(enum manifest_type t)
+{
+	return t == MANIFEST_WHITEOUT ? MANIFEST_ABSENT : t;
+}
+
+/* What an entry leaves at its path, as something that was seen there. */
+static struct manifest_seen seen_of(const struct manifest_entry *e)
+{
+	return (struct manifest_seen){
+		.type = plain(e->type),
+		.mode = e->mode,
+		.size = e->type == MANIFEST_SYMLINK ? e->target.len : e->size,
+		.has_digest = e->type == MANIFEST_FILE || e->type == MANIFEST_SYMLINK,
+		.digest = e->digest,
+	};
+}
+
+static int add(struct manifest *out, const struct manifest_entry *below, const struct manifest_entry *above,
+	       struct error *err)
+{
+	struct manifest_entry e = {.type = MANIFEST_WHITEOUT};
+
+	if (above) {
+		e = *above;
+		e.link = bytes_of("", 0); /* the file that it names may not be among the changes */
+	} else {
+		e.path = below->path; /* made by the layers below, and gone */
+	}
+	if (below)
+		e.base = seen_of(below);
+	if (plain(e.type) == e.base.type && !manifest_entry_changes(&e))
+		return 0;
+	if (e.type == MANIFEST_WHITEOUT && e.base.type == MANIFEST_ABSENT)
+		return 0;
+	return manifest_add(out, &e, err);
+}
+
+static int net_of(const struct landing_layer *a, size_t a_count, const struct landing_layer *b, size_t b_count,
+		  struct manifest **ret, struct error *err)
+{
+	struct landing_layer all[MANIFEST_STACK_MAX];
+
+	if (a_count + b_count > MANIFEST_STACK_MAX)
+		return error_set_exit(err, -E2BIG, EXIT_STATUS_LIMIT, "diff: more than %d layers in one stack", MANIFEST_STACK_MAX);
+	for (size_t i = 0; i < a_count + b_count; i++)
+		all[i] = i < a_count ? a[i] : b[i - a_count];
+	return landing_net(all, a_count + b_count, ret, err);
+}
+
+int diff_net(const struct landing_layer *below, size_t below_count, const struct landing_layer *layers,
+	     size_t layer_count, struct manifest **ret, struct error *err)
+{
+	AUTO(manifest_free) struct manifest *before = NULL;
+	AUTO(manifest_free) struct manifest *after = NULL;
+	AUTO(manifest_free) struct manifest *out = manifest_new();
+	size_t i = 0;
+	size_t j = 0;
+	int r = net_of(below, below_count, NULL, 0, &before, err);
+
+	if (r == 0)
+		r = net_of(below, below_count, layers, layer_count, &after, err);
+	if (!out)
+		r = error_nomem(err);
+	while (r == 0) {
+		const struct manifest_entry *b = manifest_at(before, i);
+		const struct manifest_entry *a = manifest_at(after, j);
+		int c = !b ? 1 : !a ? -1 : bytes_compare(b->path, a->path);
+
+		if (!a && !b)
+			break;
+		i += c <= 0;
+		j += c >= 0;
+		r = add(out, c <= 0 ? b : NULL, c >= 0 ? a : NULL, err);
+	}
+	if (r == 0)
+		r = manifest_finish(out, err);
+	if (r < 0)
+		return r;
+	*ret = take_ptr(out);
+	return 0;
+}
+
+int diff_stat(const struct manifest *net, struct diff_entry **ret, size_t *ret_count)
+{
+	struct diff_entry *list = calloc(manifest_count(net) + 1, sizeof(*list));
+	size_t n = 0;
+
+	if (!list)
+		return -ENOMEM;
+	for (size_t i = 0; i < manifest_count(net); i++) {
+		const struct manifest_entry *e = manifest_at(net, i);
+		struct manifest_seen after = seen_of(e);
+
+		if (!manifest_entry_changes(e))
+			continue;
+		list[n++] = (struct diff_entry){
+			.path = e->path,
+			.letter = e->base.type == MANIFEST_ABSENT ? 'A' : after.type == MANIFEST_ABSENT ? 'D' :
+				  e->base.type == after.type ? 'M' : 'T',
+			.before = e->base.type, .after = after.type,
+			.size_before = e->base.size, .size_after = after.size,
+			.mode_before = e->base.mode, .mode_after = after.mode,
+		};
+	}
+	*ret = list;
+	*ret_count = n;
+	return 0;
+}
+
+static void put_side(struct buffer *out, enum manifest_type t, uint64_t size)
+{
+	if (t == MANIFEST_FILE)
+		buffer_printf(out, "%llu", (unsigned long long)size);
+	else
+		buffer_append_str(out, manifest_type_name(t));
+}
+
+int diff_stat_text(const struct diff_entry *e, size_t count, size_t max, struct buffer *out)
+{
+	for (size_t i = 0; i < count && i < max; i++) {
+		buffer_printf(out, "%c  ", e[i].letter);
+		escape_append(out, e[i].path, ESCAPE_LINE | ESCAPE_MARK_LOOKALIKE);
+		buffer_append_str(out, "  (");
+		if (e[i].letter != 'A')
+			put_side(out, e[i].before, e[i].size_before);
+		if (e[i].letter == 'M' || e[i].letter == 'T')
+			buffer_append_str(out, " -> ");
+		if (e[i].letter != 'D')
+			put_side(out, e[i].after, e[i].size_after);
+		if (e[i].letter == 'M' && e[i].mode_before != e[i].mode_after)
+			buffer_printf(out, ", mode %o -> %o", e[i].mode_before, e[i].mode_after);
+		buffer_append_str(out, ")\n");
+	}
+	if (count > max)
+		buffer_printf(out, "and %zu more\n", count - max);
+	return out->failed;
+}
