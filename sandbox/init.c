@@ -1,9 +1,8 @@
 /*
- * holdfast-init: user namespace, template, and pid 1 of every sandbox. One file that reads in the order in which a
+ * holdfast-init: template, and pid 1 of every sandbox. One file that reads in the order in which a
  * sandbox comes to be. Statically linked; after clone there is no allocation, no stdio and no library state: system
  * calls on data that the keeper prepared (init.h).
  *
- *   pool_main       stage 1, then network namespaces
  *   template_main   stages 1 to 4, then one clone for each step
  *   step_main       stages 6 to 13, in pid 1
  *   command_main    stages 14 to 17, in the command's own process, up to execve
@@ -16,7 +15,6 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <linux/securebits.h>
-#include <linux/netlink.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -144,45 +142,6 @@ static void become(uint32_t uid, uint32_t gid)
 		fail(INIT_CONTROL_FD, INIT_STAGE_USERNS, -errno, 0);
 	prctl(PR_SET_DUMPABLE, 0);
 	die_with_keeper();
-}
-
-/* ---- pool ---- */
-
-static void pool_make_netns(void)
-{
-	if (unshare(CLONE_NEWNET) < 0)
-		fail(INIT_CONTROL_FD, INIT_STAGE_NETWORK, -errno, 0);
-	int fds[2] = {open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC),
-		      socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE)};
-	if (fds[0] < 0 || fds[1] < 0)
-		fail(INIT_CONTROL_FD, INIT_STAGE_NETWORK, -errno, 0);
-	struct init_report r = {.type = INIT_REPORT_NETNS};
-	int err = send_report(INIT_CONTROL_FD, &r, fds, 2);
-	if (err < 0)
-		_exit(0);
-	close(fds[0]);
-	close(fds[1]);
-}
-
-static int pool_main(void)
-{
-	struct init_message m;
-	struct init_report ready = {.type = INIT_REPORT_READY};
-	int fds[INIT_FD_BATCH];
-	size_t fd_count;
-
-	if (unshare(CLONE_NEWUSER) < 0)
-		fail(INIT_CONTROL_FD, INIT_STAGE_USERNS, -errno, 0);
-	if (send_report(INIT_CONTROL_FD, &ready, NULL, 0) < 0)
-		return 0;
-	receive(&m, fds, &fd_count);
-	become(m.uid, m.gid);
-	if (send_report(INIT_CONTROL_FD, &ready, NULL, 0) < 0)
-		return 0;
-	for (;;) {
-		receive(&m, fds, &fd_count);
-		pool_make_netns();
-	}
 }
 
 /* ---- following a plan ---- */
@@ -526,6 +485,11 @@ static void template_build(const struct init_template *t)
 
 _Noreturn static void step_main(const int *fds, uint32_t which);
 
+static int fd_of(const int *fds, uint32_t which, uint32_t bit)
+{
+	return which & bit ? fds[__builtin_popcount(which & (bit - 1))] : -1;
+}
+
 /* Stage 5, clone. The step's parent is the keeper, so it is the keeper that waits for it; exit_signal must be 0 then. */
 static void template_step(struct init_message *m, int *fds, size_t fd_count, size_t len)
 {
@@ -543,7 +507,17 @@ static void template_step(struct init_message *m, int *fds, size_t fd_count, siz
 		r.stage = INIT_STAGE_CLONE;
 		r.error = -EPROTO;
 	} else {
-		long pid = sys_clone3(&args);
+		int cgroup = fd_of(fds, m->fds, INIT_FD_CGROUP);
+		long pid = -EOPNOTSUPP;
+		if (cgroup >= 0) {
+			args.flags |= CLONE_INTO_CGROUP;
+			args.cgroup = (uint64_t)cgroup;
+			pid = sys_clone3(&args);
+			r.entered_cgroup = pid > 0;
+			args.flags &= ~(uint64_t)CLONE_INTO_CGROUP; /* refused: then the keeper moves it */
+		}
+		if (pid < 0)
+			pid = sys_clone3(&args);
 		if (pid == 0)
 			step_main(fds, m->fds);
 		r.pid = (int32_t)pid;
@@ -705,7 +679,7 @@ static void set_limit(int status, int which, uint64_t value)
 		fail(status, INIT_STAGE_LIMITS, -errno, 0);
 }
 
-/* Stage 11, limits, after the keeper put us in our control groups. */
+/* Stage 11, limits, in our control groups. */
 static void take_limits(const struct init_step *s, int status)
 {
 	int err;
@@ -941,29 +915,43 @@ static void wait_for_go(int status)
 		_exit(0);
 }
 
+/* Of v1 a process alone can enter a group without the kernel waiting for all others (limits.h). */
+static void enter_groups(const int *fds, uint32_t which, int status)
+{
+	for (int i = 0; i < INIT_TASKS_MAX; i++) {
+		int fd = fd_of(fds, which, INIT_FD_TASKS << i);
+		if (fd >= 0 && write(fd, "0", 1) != 1)
+			fail(status, INIT_STAGE_LIMITS, -errno, 0);
+	}
+}
+
 _Noreturn static void step_main(const int *given, uint32_t which)
 {
 	const struct init_step *s = at(0);
 	static uint8_t stack[64 * 1024] __attribute__((aligned(16)));
-	int fds[INIT_STEP_FDS], next = 0, pidfd = -1;
+	int status = fd_of(given, which, INIT_FD_STATUS), lock = fd_of(given, which, INIT_FD_LOCK), pidfd = -1;
+	int netns = fd_of(given, which, INIT_FD_NETNS);
 
-	for (int i = 0; i < INIT_STEP_FDS; i++)
-		fds[i] = which & (1U << i) ? given[next++] : -1;
-	int status = fds[0];
 	close(INIT_CONTROL_FD);
 	die_with_keeper();
+	enter_groups(given, which, status);
 	/* Stage 6, network: one with nothing but lo, used once */
-	if (fds[2] >= 0 && setns(fds[2], CLONE_NEWNET) < 0)
+	if (netns >= 0 && setns(netns, CLONE_NEWNET) < 0)
 		fail(status, INIT_STAGE_NETWORK, -errno, 0);
 	/* Stage 7, mounts: this step's own. Should leave: no way back to the staging folder. */
 	int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	follow_all(root, &s->ops, status, INIT_STAGE_MOUNTS);
 	close(root);
-	struct command c = {.step = s, .status = status, .in = fds[3], .out = fds[4], .err = fds[5]};
+	struct command c = {.step = s,
+			    .status = status,
+			    .in = fd_of(given, which, INIT_FD_STDIN),
+			    .out = fd_of(given, which, INIT_FD_STDOUT),
+			    .err = fd_of(given, which, INIT_FD_STDERR)};
 	if (s->pty)
 		c.in = c.out = c.err = make_terminal(s, status);
 	make_listeners(s, status);
-	wait_for_go(status);
+	if (s->wait_for_go)
+		wait_for_go(status);
 	take_limits(s, status);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		fail(status, INIT_STAGE_CAPABILITIES, -errno, 0);
@@ -983,10 +971,12 @@ _Noreturn static void step_main(const int *given, uint32_t which)
 	if (err < 0)
 		_exit(1);
 	/* what pid 1 keeps: the status socket, and the attempt's lock as long as it lives */
-	int keep = fds[1] >= 0 ? fds[1] : status;
-	for (int fd = 0; fd < 64; fd++)
-		if (fd != status && fd != keep)
-			close(fd);
+	int low = lock >= 0 && lock < status ? lock : status, high = lock > status ? lock : status;
+	if (low > 0)
+		(void)sys_close_range(0, (unsigned)low - 1, 0);
+	if (high > low + 1)
+		(void)sys_close_range((unsigned)low + 1, (unsigned)high - 1, 0);
+	(void)sys_close_range((unsigned)high + 1, ~0U, 0);
 	reap(pid, status);
 }
 
@@ -1002,13 +992,10 @@ static void plain_name(char **argv, int argc)
 
 int main(int argc, char **argv)
 {
-	if (argc != 2)
-		return 2;
-	bool pool = strcmp(argv[1], "pool") == 0;
-	if (!pool && strcmp(argv[1], "template") != 0)
+	if (argc != 2 || strcmp(argv[1], "template") != 0)
 		return 2;
 	plain_name(argv, argc);
 	if (geteuid() == 0 && setgroups(0, NULL) < 0 && errno != EPERM)
 		return 1;
-	return pool ? pool_main() : template_main();
+	return template_main();
 }

@@ -4,9 +4,8 @@
  * clone nothing can be parsed or allocated. Both ends are one build and trust each other; `bytes` and `magic` guard
  * against a mix of two.
  *
- * holdfast-init runs from a sealed memfd in two modes, by argv[1]:
- *   pool      one per user namespace: makes the namespace, then network namespaces on demand
- *   template  enters that namespace, builds a mount skeleton once, then clones itself for each step
+ * holdfast-init runs from a sealed memfd: it enters a user namespace, builds a mount skeleton once (the template), then
+ * clones itself for each step. The pool (keeper_pool.c) speaks the same messages.
  * Descriptor INIT_CONTROL_FD is a SOCK_SEQPACKET socket to the keeper, INIT_KEEPER_FD the keeper's pidfd.
  */
 #include <stdint.h>
@@ -135,15 +134,18 @@ enum init_step_fd {
 	INIT_FD_STDIN = 1 << 3,
 	INIT_FD_STDOUT = 1 << 4,
 	INIT_FD_STDERR = 1 << 5,
-	INIT_FD_PLAN = 1 << 6, /* the plan itself, in a memfd */
+	INIT_FD_CGROUP = 1 << 6, /* v2: cloned into it */
+	INIT_FD_TASKS = 1 << 7,  /* v1: up to 4 files that "0" is written to, bits 7 to 10 */
+	INIT_FD_PLAN = 1 << 11,  /* the plan itself, in a memfd */
 };
-enum { INIT_STEP_FDS = 7 };
+enum { INIT_TASKS_MAX = 4, INIT_STEP_FDS = 12 };
 
 struct init_step {
 	uint32_t magic, bytes;
 	uint32_t uid, gid;
 	uint32_t pty;            /* make a terminal; its master is reported */
 	uint16_t rows, cols;
+	uint32_t wait_for_go;    /* the keeper moves us into control groups first */
 	uint32_t own_userns;     /* for RLIMIT_NPROC, which counts in the user namespace */
 	uint32_t filter_notifies;
 	uint32_t landlock_weaker; /* without Landlock: go on */
@@ -173,7 +175,7 @@ enum init_report_type {
 	INIT_REPORT_FAILED = 1,
 	INIT_REPORT_READY = 2,     /* pool: namespace made; template: skeleton built */
 	INIT_REPORT_CLONED = 3,    /* template: `pid`, in the keeper's pid namespace */
-	INIT_REPORT_NETNS = 4,     /* pool: two descriptors, the namespace and a NETLINK_ROUTE socket in it */
+	INIT_REPORT_NETNS = 4,     /* pool: one descriptor, the namespace with lo up */
 	INIT_REPORT_OUT = 5,       /* one descriptor: the out folder */
 	INIT_REPORT_TERMINAL = 6,  /* one: the pty's master */
 	INIT_REPORT_LISTENERS = 7, /* up to INIT_FD_BATCH */
@@ -186,6 +188,7 @@ struct init_report {
 	uint32_t type, stage;
 	int32_t error;
 	int32_t pid;
+	int32_t entered_cgroup;   /* CLONED */
 	int32_t wait_status;
 	uint32_t object;          /* offset in the plan of the string that the failure is about; 0 = none */
 	uint64_t cpu_us, maxrss_kib;

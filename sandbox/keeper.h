@@ -5,8 +5,8 @@
  *
  *   keeper_main.c      start, loop, idle exit          keeper_conn.c     connections, the request table
  *   keeper_loop.c      epoll, timers                   keeper_attempt.c  the life of an attempt
- *   keeper_userns.c    user namespaces, net pools,     keeper_template.c sources, template cache
- *                      sealers
+ *   keeper_userns.c    user namespaces, sealers        keeper_template.c sources, template cache
+ *   keeper_pool.c      network namespaces
  *   keeper_spool.c     output, terminals               keeper_proc.c     starting holdfast-init
  */
 #include <sys/types.h>
@@ -193,6 +193,12 @@ MUST_CHECK int proc_send(int sock, const struct init_message *m, struct bytes pl
 /* One report from it. Blocking sockets have a receive time-out of KEEPER_ANSWER_MS. -ECONNRESET at the end. */
 MUST_CHECK int proc_receive(int sock, struct init_report *ret, int *fds, size_t *ret_fd_count);
 
+/* ---- keeper_pool.c ---- */
+
+/* Forks the holder of a new user namespace: it says READY, waits for its maps and an INIT_USERNS message, says READY, then
+ * answers each INIT_NETNS with NETNS and one descriptor. */
+MUST_CHECK int pool_start(struct keeper *k, int *ret_sock, pid_t *ret_pid, struct error *err);
+
 /* ---- keeper_userns.c ---- */
 
 MUST_CHECK int userns_get(struct keeper *k, uid_t uid, gid_t gid, struct userns **ret, struct error *err);
@@ -211,11 +217,18 @@ void job_free(struct job *j); /* accepts NULL */
 
 /* ---- keeper_template.c ---- */
 
+enum { PREPARED_ANCESTORS_MAX = 128 };
+
 struct prepared {
 	struct plan_input in;
 	struct plan_seen seen[SANDBOX_MOUNTS_MAX];
 	char *links[SANDBOX_MOUNTS_MAX];
 	char *masks[PLAN_MASKS_MAX];
+	struct ancestor {
+		uint64_t dev, ino;
+		const char *rest; /* of the hidden folder's path, below this one */
+	} ancestors[PREPARED_ANCESTORS_MAX];
+	size_t ancestor_count;
 	char base_path[SANDBOX_PATH_MAX + 1];
 };
 void prepared_free(struct prepared *p);
@@ -245,8 +258,6 @@ bool attempt_uses_layer(struct keeper *k, const char *name); /* its sandbox is n
 
 /* ---- keeper_spool.c ---- */
 
-MUST_CHECK int spool_open(struct keeper *k, struct spool *s, const struct sandbox_attempt_id *id,
-			  enum sandbox_spool_kind kind);
 void spool_close(struct keeper *k, struct spool *s);
 /* Reads what is there now. For a terminal it is also passed on to the interactive client. */
 void spool_drain(struct attempt *a, struct spool *s);

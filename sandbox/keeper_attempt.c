@@ -126,6 +126,13 @@ static void release(struct attempt *a)
 	buffer_free(&a->plan);
 }
 
+static void spec_drop(struct protocol_spec *s)
+{
+	close_fd(&s->spec.stdin_fd);
+	close_fd(&s->spec.workspace.base_fd);
+	protocol_spec_free(s);
+}
+
 void attempt_free(struct attempt *a)
 {
 	struct keeper *k = a->keeper;
@@ -142,7 +149,7 @@ void attempt_free(struct attempt *a)
 	close_fd(&a->out_fd);
 	for (size_t i = 0; i < a->listener_count; i++)
 		close_fd(&a->listeners[i]);
-	protocol_spec_free(a->spec);
+	spec_drop(a->spec);
 	free(a);
 }
 
@@ -225,6 +232,8 @@ static int make_limits(struct attempt *a, struct error *err)
 /* The ends of pipes that go to the sandbox; the others are watched. */
 struct ends {
 	int fds[INIT_STEP_FDS]; /* by bit of enum init_step_fd */
+	size_t task_count;
+	bool entered_v2;
 };
 
 static void close_ends(struct ends *e)
@@ -237,18 +246,30 @@ static int make_output(struct attempt *a, int which, struct ends *e, struct erro
 {
 	int pair[2];
 
-	int r = spool_open(a->keeper, &a->out[which], &a->id, (enum sandbox_spool_kind)which);
-	if (r < 0)
-		return error_set(err, r, "spool: %s", strerror(-r));
 	if (a->spec->spec.pty)
 		return 0;
 	if (pipe2(pair, O_CLOEXEC) < 0)
 		return error_set(err, -errno, "keeper: no pipe: %s", strerror(errno));
 	e->fds[4 + which] = pair[1];
-	r = fcntl(pair[0], F_SETFL, O_NONBLOCK) < 0 ? -errno : spool_watch(a, which, pair[0]);
+	int r = fcntl(pair[0], F_SETFL, O_NONBLOCK) < 0 ? -errno : spool_watch(a, which, pair[0]);
 	if (r < 0)
 		close(pair[0]);
 	return r < 0 ? error_set(err, r, "keeper: %s", strerror(-r)) : 0;
+}
+
+static int make_entries(struct attempt *a, struct ends *e, struct error *err)
+{
+	struct limits_entries entries;
+
+	int r = limits_entries(a->limits, &entries, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < entries.task_count; i++)
+		e->fds[7 + i] = entries.tasks[i];
+	e->task_count = entries.task_count;
+	if (entries.cgroup2 >= 0)
+		e->fds[6] = fcntl(entries.cgroup2, F_DUPFD_CLOEXEC, 3);
+	return 0;
 }
 
 static int make_ends(struct attempt *a, struct ends *e, struct error *err)
@@ -277,12 +298,13 @@ static int make_ends(struct attempt *a, struct ends *e, struct error *err)
 	return r;
 }
 
-static int make_plan(struct attempt *a, const struct prepared *p, struct error *err)
+static int make_plan(struct attempt *a, const struct prepared *p, const struct ends *e, struct error *err)
 {
 	const struct sandbox_spec *s = &a->spec->spec;
 	struct keeper *k = a->keeper;
 	struct plan_step_input in = {.in = &p->in,
 				     .filter_notifies = true,
+				     .wait_for_go = e->fds[6] >= 0,
 				     .own_userns = limits_forms(a->limits).pids == LIMITS_RLIMIT,
 				     .landlock = !(s->without_walls & SANDBOX_WALL_LANDLOCK)};
 
@@ -319,6 +341,7 @@ static int ask_clone(struct attempt *a, struct template *t, struct ends *e, pid_
 		return error_set_exit(err, r.error, r.error == -EAGAIN || r.error == -ENOMEM ? 0 : EXIT_STATUS_SANDBOX,
 				      "sandbox: clone: %s", strerror(-r.error));
 	*ret_pid = r.pid;
+	e->entered_v2 = r.entered_cgroup;
 	return 0;
 }
 
@@ -328,7 +351,7 @@ static void kill_pid1(struct attempt *a)
 		(void)sys_pidfd_send_signal(a->pid1.fd, SIGKILL);
 }
 
-static int release_step(struct attempt *a, pid_t pid, struct error *err)
+static int release_step(struct attempt *a, pid_t pid, const struct ends *e, struct error *err)
 {
 	int pidfd = sys_pidfd_open(pid);
 	if (pidfd < 0)
@@ -340,8 +363,8 @@ static int release_step(struct attempt *a, pid_t pid, struct error *err)
 		return error_set(err, r, "keeper: %s", strerror(-r));
 	}
 	close_fd(&a->lock);
-	r = limits_attach(a->limits, pid, pidfd, err);
-	if (r == 0 && send(a->status.fd, "g", 1, MSG_NOSIGNAL) != 1)
+	r = limits_attach(a->limits, pid, pidfd, true, e->entered_v2, err);
+	if (r == 0 && e->fds[6] >= 0 && send(a->status.fd, "g", 1, MSG_NOSIGNAL) != 1)
 		r = error_set(err, -ECONNRESET, "keeper: pid 1 went away before it was let go");
 	if (r < 0)
 		kill_pid1(a);
@@ -356,6 +379,7 @@ static int start(struct attempt *a, const char **ret_stage, struct error *err)
 	struct template *t = NULL;
 	pid_t pid = -1;
 
+	e = (struct ends){0};
 	for (int i = 0; i < INIT_STEP_FDS; i++)
 		e.fds[i] = -1;
 	*ret_stage = "user namespace";
@@ -379,8 +403,11 @@ static int start(struct attempt *a, const char **ret_stage, struct error *err)
 		r = make_limits(a, err);
 	}
 	if (r == 0) {
+		r = make_entries(a, &e, err);
+	}
+	if (r == 0) {
 		*ret_stage = "plan";
-		r = make_plan(a, p, err);
+		r = make_plan(a, p, &e, err);
 	}
 	if (r == 0)
 		r = make_ends(a, &e, err);
@@ -388,12 +415,12 @@ static int start(struct attempt *a, const char **ret_stage, struct error *err)
 		*ret_stage = "clone";
 		r = ask_clone(a, t, &e, &pid, err);
 	}
-	close_ends(&e);
 	if (r == 0) {
 		*ret_stage = "limits";
 		a->started_ns = loop_now_ns();
-		r = release_step(a, pid, err);
+		r = release_step(a, pid, &e, err);
 	}
+	close_ends(&e);
 	if (r == 0 && s->limits.wall_ms)
 		loop_timer_set(&a->keeper->loop, &a->wall, a->started_ns + s->limits.wall_ms * 1000000, on_wall);
 	return r;
@@ -406,7 +433,7 @@ void attempt_start(struct keeper *k, struct protocol_spec *s)
 	const char *stage;
 
 	if (!a) {
-		protocol_spec_free(s);
+		spec_drop(s);
 		return; /* nobody hears of it; the supervisor asks again */
 	}
 	a->keeper = k;

@@ -202,17 +202,17 @@ static int do_hello(struct request *r)
 	if (err < 0)
 		return err;
 	c->epoch = r->q.epoch;
-	push(c, PROTOCOL_HELLO_REPLY, NULL, r->h.request, buffer_bytes(&body), NULL, 0, 0);
-	if (r->q.epoch == 0) {
-		c->phase = CONN_LOOKING;
-		return 0;
-	}
-	if (r->q.epoch < k->epoch)
-		return -ESTALE; /* it was told our epoch, and its connection ends */
-	for (struct conn *o = k->conns, *next; o; o = next) {
+	bool takes_over = r->q.epoch != 0 && r->q.epoch >= k->epoch;
+	/* the older one's connection is gone before the newer one hears that it is served */
+	for (struct conn *o = k->conns, *next; takes_over && o; o = next) {
 		next = o->next;
 		if (o != c && o->phase == CONN_SERVED)
 			conn_end(o);
+	}
+	push(c, PROTOCOL_HELLO_REPLY, NULL, r->h.request, buffer_bytes(&body), NULL, 0, 0);
+	if (!takes_over) {
+		c->phase = CONN_LOOKING;
+		return r->q.epoch == 0 ? 0 : -ESTALE; /* it was told our epoch, and its connection ends */
 	}
 	k->epoch = r->q.epoch;
 	c->phase = CONN_SERVED;

@@ -14,12 +14,13 @@ enum { TYPED_MAX = 64 * 1024 };
 
 static void on_output(struct loop_source *s, uint32_t events);
 
-int spool_open(struct keeper *k, struct spool *s, const struct sandbox_attempt_id *id, enum sandbox_spool_kind kind)
+/* Files are made with their first byte: most steps write nothing to stderr. */
+static int open_file(struct attempt *a, struct spool *s)
 {
 	char name[SANDBOX_SPOOL_NAME_SIZE];
 
-	sandbox_spool_name(id, kind, name);
-	s->file = openat(k->spool_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+	sandbox_spool_name(&a->id, s == &a->out[0] ? SANDBOX_SPOOL_STDOUT : SANDBOX_SPOOL_STDERR, name);
+	s->file = openat(a->keeper->spool_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
 	return s->file < 0 ? -errno : 0;
 }
 
@@ -77,6 +78,10 @@ static void keep(struct attempt *a, struct spool *s, const uint8_t *data, size_t
 		take = 0; /* what is kept is a prefix, without holes */
 	else if (cap && kept + len > cap)
 		take = cap > kept ? (size_t)(cap - kept) : 0;
+	if (take > 0 && s->file < 0) {
+		s->error = open_file(a, s);
+		take = s->error ? 0 : take;
+	}
 	size_t done = 0;
 	while (done < take) {
 		ssize_t n = write(s->file, data + done, take - done);

@@ -72,8 +72,28 @@ static int add_mask(struct prepared *p, const char *target, const char *suffix)
 	return 0;
 }
 
-/* Compares by device and inode with every ancestor, so that another path to the same folder is seen too. What
- * contains a hidden folder gets a mask at its place; what lies in one is refused. */
+/* The ancestors of the hidden folders, as they are now. */
+static void look_at_hidden(struct keeper *k, struct prepared *p)
+{
+	for (size_t h = 0; h < ARRAY_SIZE(k->hidden); h++) {
+		const char *path = k->hidden[h].path;
+		size_t len = strlen(path);
+		for (size_t n = 1; n <= len && p->ancestor_count < PREPARED_ANCESTORS_MAX; n++) {
+			char prefix[SANDBOX_PATH_MAX + 1];
+			struct stat st;
+			if (path[n] != '/' && path[n] != '\0' && n > 1)
+				continue;
+			memcpy(prefix, path, n);
+			prefix[n] = '\0';
+			if (stat(prefix, &st) == 0)
+				p->ancestors[p->ancestor_count++] =
+					(struct ancestor){st.st_dev, st.st_ino, n == 1 ? path : path + n};
+		}
+	}
+}
+
+/* Compares by device and inode, so that another path to the same folder is seen too. What contains a hidden folder gets a
+ * mask at its place; what lies in one is refused. */
 static int hide(struct keeper *k, struct prepared *p, const char *source, const struct plan_seen *seen, const char *target,
 		struct error *err)
 {
@@ -83,19 +103,13 @@ static int hide(struct keeper *k, struct prepared *p, const char *source, const 
 		if (strncmp(source, path, len) == 0 && (source[len] == '/' || source[len] == '\0'))
 			return error_set(err, -EPERM, "sandbox: '%s' lies in Holdfast's own folder: nothing of it is ever seen inside",
 					 source);
-		for (size_t n = 1; n <= len; n++) {
-			char prefix[SANDBOX_PATH_MAX + 1];
-			struct stat st;
-			if (path[n] != '/' && path[n] != '\0' && n > 1)
-				continue;
-			memcpy(prefix, path, n);
-			prefix[n] = '\0';
-			if (stat(prefix, &st) < 0 || st.st_dev != seen->dev || st.st_ino != seen->ino)
-				continue;
-			int r = add_mask(p, target, n == 1 ? path : path + n);
-			if (r < 0)
-				return error_set(err, r, "sandbox: too many places to mask");
-		}
+	}
+	for (size_t i = 0; i < p->ancestor_count; i++) {
+		if (p->ancestors[i].dev != seen->dev || p->ancestors[i].ino != seen->ino)
+			continue;
+		int r = add_mask(p, target, p->ancestors[i].rest);
+		if (r < 0)
+			return error_set(err, r, "sandbox: too many places to mask");
 	}
 	return 0;
 }
@@ -179,6 +193,7 @@ int template_prepare(struct keeper *k, struct userns *u, const struct sandbox_sp
 				    .gid = u->in_gid,
 				    .trees_come = k->privileged,
 				    .idmap = userns_is_idmapped(u)};
+	look_at_hidden(k, p);
 	for (size_t i = 0; i < s->mount_count; i++) {
 		int r = prepare_mount(k, p, i, err);
 		if (r < 0)

@@ -5,10 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <net/if.h>
-#include <netlink/netlink.h>
-#include <netlink/route/link.h>
-#include <netlink/route/route.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -62,7 +58,7 @@ static int userns_build(struct keeper *k, struct userns *u, struct error *err)
 	char path[64];
 	pid_t pid;
 
-	int r = proc_start_init(k, "pool", &u->pool, &pid, err);
+	int r = pool_start(k, &u->pool, &pid, err);
 	if (r == 0)
 		r = await_ready(u->pool, err);
 	if (r < 0)
@@ -99,56 +95,6 @@ DEFINE_GUARD(struct userns *, userns_free)
 
 /* ---- network namespaces ---- */
 
-static int add_local_route(struct nl_sock *s, const char *prefix, int family)
-{
-	struct nl_addr *dst = NULL;
-	struct rtnl_route *route = rtnl_route_alloc();
-	struct rtnl_nexthop *hop = rtnl_route_nh_alloc();
-	int r = route && hop ? nl_addr_parse(prefix, family, &dst) : -NLE_NOMEM;
-
-	if (r == 0) {
-		rtnl_route_nh_set_ifindex(hop, 1);
-		rtnl_route_add_nexthop(route, hop);
-		hop = NULL;
-		rtnl_route_set_table(route, RT_TABLE_LOCAL);
-		rtnl_route_set_type(route, RTN_LOCAL);
-		rtnl_route_set_scope(route, RT_SCOPE_HOST);
-		r = rtnl_route_set_dst(route, dst);
-	}
-	if (r == 0)
-		r = rtnl_route_add(s, route, NLM_F_CREATE | NLM_F_EXCL);
-	nl_addr_put(dst);
-	if (hop)
-		rtnl_route_nh_free(hop);
-	rtnl_route_put(route);
-	return r;
-}
-
-/* lo is interface 1 of every network namespace. The socket was made inside, and its owner's parent namespace is ours,
- * so we have the capability over it. Without IPv6 the second route is not there to be had. */
-static int configure_lo(int netlink)
-{
-	struct nl_sock *s = nl_socket_alloc();
-	struct rtnl_link *lo = rtnl_link_alloc(), *up = rtnl_link_alloc();
-	int r = s && lo && up ? nl_socket_set_fd(s, NETLINK_ROUTE, netlink) : -NLE_NOMEM;
-
-	if (r < 0) {
-		close(netlink);
-	} else {
-		rtnl_link_set_ifindex(lo, 1);
-		rtnl_link_set_flags(up, IFF_UP);
-		r = rtnl_link_change(s, lo, up, 0);
-		if (r == 0)
-			r = add_local_route(s, SANDBOX_NET_V4, AF_INET);
-		if (r == 0)
-			(void)add_local_route(s, SANDBOX_NET_V6, AF_INET6);
-	}
-	rtnl_link_put(lo);
-	rtnl_link_put(up);
-	nl_socket_free(s);
-	return r < 0 ? -EIO : 0;
-}
-
 /* One report of the pool. */
 static int receive_netns(struct userns *u)
 {
@@ -161,13 +107,9 @@ static int receive_netns(struct userns *u)
 		return err;
 	if (u->netns_asked > 0)
 		u->netns_asked--;
-	if (r.type == INIT_REPORT_NETNS && fd_count == 2 && u->netns_count < KEEPER_NETNS_POOL) {
-		err = configure_lo(fds[1]);
-		if (err == 0)
-			u->netns[u->netns_count++] = fds[0];
-		else
-			close(fds[0]);
-		return err;
+	if (r.type == INIT_REPORT_NETNS && fd_count == 1 && u->netns_count < KEEPER_NETNS_POOL) {
+		u->netns[u->netns_count++] = fds[0];
+		return 0;
 	}
 	for (size_t i = 0; i < fd_count; i++)
 		close(fds[i]);

@@ -215,36 +215,14 @@ static void take_controllers(const struct limits_host *h, int dir)
 	}
 }
 
-static void find_v2(struct limits_host *h)
-{
-	int dir = open_own(NULL);
-	int place = -1;
-
-	if (dir < 0)
-		return;
-	take_controllers(h, dir);
-	for (int i = 0; i < LIMITS_ROLES; i++) {
-		if (!works(h, dir, roles[i].v2_file))
-			continue;
-		if (place < 0) {
-			int copy = fcntl(dir, F_DUPFD_CLOEXEC, 0);
-
-			place = copy < 0 ? -1 : add_place(h, copy, true);
-		}
-		if (place >= 0)
-			h->roles[i] = (struct limits_role){LIMITS_CGROUP2, place};
-	}
-	close(dir);
-}
-
+/* Before v2: into v1's groups a process can write itself without waiting (limits_entries), so where v1 has the
+ * controllers (hybrid), none of v2 is used. */
 static void find_v1(struct limits_host *h)
 {
 	for (int i = 0; i < LIMITS_ROLES; i++) {
 		int dir;
 		int place;
 
-		if (h->roles[i].form == LIMITS_CGROUP2)
-			continue;
 		dir = open_own(roles[i].v1);
 		if (dir < 0)
 			continue;
@@ -256,6 +234,28 @@ static void find_v1(struct limits_host *h)
 		if (place >= 0)
 			h->roles[i] = (struct limits_role){LIMITS_CGROUP1, place};
 	}
+}
+
+static void find_v2(struct limits_host *h)
+{
+	int dir = open_own(NULL);
+	int place = -1;
+
+	if (dir < 0)
+		return;
+	take_controllers(h, dir);
+	for (int i = 0; i < LIMITS_ROLES; i++) {
+		if (h->roles[i].form == LIMITS_CGROUP1 || !works(h, dir, roles[i].v2_file))
+			continue;
+		if (place < 0) {
+			int copy = fcntl(dir, F_DUPFD_CLOEXEC, 0);
+
+			place = copy < 0 ? -1 : add_place(h, copy, true);
+		}
+		if (place >= 0)
+			h->roles[i] = (struct limits_role){LIMITS_CGROUP2, place};
+	}
+	close(dir);
 }
 
 /* Where no group does it. */
@@ -300,8 +300,8 @@ int limits_host_open(const char *tag, struct limits_host **ret, struct error *er
 				      "limits: /proc does not show this process; mount /proc of this pid namespace");
 	snprintf(h->prefix, sizeof(h->prefix), "holdfast-%s-", tag);
 	snprintf(h->own, sizeof(h->own), "holdfast-%s-%s-", tag, me);
-	find_v2(h);
 	find_v1(h);
+	find_v2(h);
 	find_weaker(h);
 	limits_group_sweep(h);
 	*ret = take_ptr(h);

@@ -481,7 +481,7 @@ static void step_workspace(struct builder *b, const struct plan_input *in)
 				    w->upper, w->upper);
 	else if (w->layer_count == 0)
 		(void)buffer_append_str(&options, ":" INIT_STAGED_EMPTY);
-	(void)buffer_append_str(&options, ",userxattr");
+	(void)buffer_append_str(&options, ",userxattr,uuid=off");
 	if (options.failed < 0)
 		b->strings.failed = options.failed;
 	else
@@ -645,6 +645,7 @@ static void step_fields(struct builder *b, const struct plan_step_input *in, str
 				.pty = s->pty,
 				.rows = s->pty_rows,
 				.cols = s->pty_cols,
+				.wait_for_go = in->wait_for_go,
 				.own_userns = in->own_userns,
 				.filter_notifies = in->filter_notifies,
 				.landlock_weaker = !!(s->allow_weaker & SANDBOX_WEAKER_LANDLOCK)};

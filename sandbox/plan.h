@@ -46,6 +46,7 @@ struct plan_step_input {
 	const struct plan_input *in;
 	struct bytes filter; /* struct sock_filter[]; empty = none */
 	bool filter_notifies;
+	bool wait_for_go;
 	bool own_userns;
 	bool landlock;
 };

@@ -561,8 +561,6 @@ void protocol_spec_free(struct protocol_spec *s)
 {
 	if (!s)
 		return;
-	close_fd(&s->spec.stdin_fd);
-	close_fd(&s->spec.workspace.base_fd);
 	for (struct chunk *c = s->memory, *next; c; c = next) {
 		next = c->next;
 		free(c);

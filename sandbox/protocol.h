@@ -78,7 +78,8 @@ MUST_CHECK int protocol_check_header(const struct protocol_header *h, size_t dat
 /* Descriptors of START, in this order, each only if its bit is set in the spec's `fds`. */
 enum protocol_start_fd { PROTOCOL_START_STDIN = 1 << 0, PROTOCOL_START_BASE = 1 << 1 };
 
-/* A decoded spec owns all that `spec` points to; its descriptors are -1 until the receiver fills them in. */
+/* A decoded spec owns all that `spec` points to; its descriptors are -1 until the receiver fills them in, and stay the
+ * receiver's to close. */
 struct protocol_spec {
 	struct sandbox_spec spec;
 	uint32_t fds; /* enum protocol_start_fd: which descriptors came with it */

@@ -323,7 +323,8 @@ MUST_CHECK int sandbox_client_layer(struct sandbox_client *c, const struct seale
 
 /* ---- what lies in spool/ ----------------------------------------------------------------------------------------- */
 
-/* Names below spool/ of one attempt: 32 hex digits and a suffix. buf holds SANDBOX_SPOOL_NAME_SIZE. */
+/* Names below spool/ of one attempt: 32 hex digits and a suffix. buf holds SANDBOX_SPOOL_NAME_SIZE. An output file is made with
+ * its first byte: a missing one is empty. */
 enum { SANDBOX_SPOOL_NAME_SIZE = 48 };
 enum sandbox_spool_kind {
 	SANDBOX_SPOOL_STDOUT = 0, /* ".o"; of a pty: both streams */

@@ -118,7 +118,7 @@ static struct limits *prepare(struct limits_host *h, struct limits_want want, st
 	struct error err = {0};
 
 	want.weaker_memory = want.weaker_cpu = true;
-	if (limits_prepare(h, "box", &want, &l, &err) < 0 || limits_attach(l, b->pid, b->pidfd, &err) < 0)
+	if (limits_prepare(h, "box", &want, &l, &err) < 0 || limits_attach(l, b->pid, b->pidfd, false, false, &err) < 0)
 		fail_msg("%s", err.msg);
 	return l;
 }
@@ -430,7 +430,7 @@ static pid_t keeper(struct box *b, int *ret_told)
 
 		if (limits_host_open(tag, &h, &err) < 0 ||
 		    limits_prepare(h, "box", &(struct limits_want){.pids = 10}, &l, &err) < 0 ||
-		    limits_attach(l, b->pid, b->pidfd, &err) < 0) {
+		    limits_attach(l, b->pid, b->pidfd, false, false, &err) < 0) {
 			fprintf(stderr, "%s\n", err.msg);
 			_exit(1);
 		}

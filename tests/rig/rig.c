@@ -38,7 +38,8 @@ void rig_open(struct rig *r, uid_t uid, gid_t gid)
 
 	*r = (struct rig){.out_fd = -1, .reply_fd = -1, .uid = uid, .gid = gid};
 	CHECK(helpers);
-	snprintf(r->dir, sizeof(r->dir), "/var/tmp/hf-rig.XXXXXX");
+	const char *where = getenv("HOLDFAST_TEST_DIR");
+	snprintf(r->dir, sizeof(r->dir), "%s/hf-rig.XXXXXX", where ? where : "/var/tmp");
 	CHECK(mkdtemp(r->dir) && chmod(r->dir, 0755) == 0);
 	r->dir_fd = open(r->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	CHECK(r->dir_fd >= 0);
@@ -231,6 +232,10 @@ void rig_await(struct rig *r, const bool *flag, const char *what)
 	uint64_t end = now_ms() + RIG_WAIT_MS;
 
 	while (!*flag) {
+		if (r->not_started && (flag == &r->exited || flag == &r->started)) {
+			fprintf(stderr, "rig: not started: %s: %s\n", r->why_not.stage, r->why_not.text);
+			abort();
+		}
 		struct pollfd p = {.fd = sandbox_client_fd(r->client), .events = sandbox_client_poll_events(r->client)};
 		uint64_t now = now_ms();
 		if (now >= end) {
