@@ -218,7 +218,7 @@ static void succeed(struct engine *e, struct engine_run *r)
 	if (row->state != JOURNAL_RUN_S_WAITING && row->state != JOURNAL_RUN_S_RUNNING)
 		return;
 	if (row->landing == JOURNAL_LANDING_S_LANDED || row->landing == JOURNAL_LANDING_S_DROPPED ||
-	    engine_land(row) == JOURNAL_LAND_NEVER)
+	    row->landing == JOURNAL_LANDING_S_UNDONE || engine_land(row) == JOURNAL_LAND_NEVER)
 		if (all_committed(e, r))
 			engine_emit_run(e, r, JOURNAL_RUN_SUCCEEDED, NULL);
 }

@@ -8,6 +8,7 @@
 #include "base/utf8.h"
 #include "base/yaml.h"
 #include "journal/journal.h"
+#include "policy/policy.h"
 
 DEFINE_GUARD(struct yaml_doc *, yaml_doc_free)
 
@@ -143,55 +144,13 @@ static int want_word(const struct parse *p, const struct yaml_node *n, const cha
 		     (const char *)n->text.data, list);
 }
 
-/* "90s", "1h30m", "250ms": whole numbers with units, larger ones first, each unit once. */
-static int duration(struct bytes text, uint64_t *ret_ms)
-{
-	static const struct {
-		const char *unit;
-		uint64_t ms;
-	} units[] = {{"d", 86400000}, {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}};
-	const char *c = text.data;
-	size_t at = 0, next_unit = 0;
-	uint64_t sum = 0;
-
-	if (text.len == 0)
-		return -EINVAL;
-	while (at < text.len) {
-		size_t digits = at, letters;
-		uint64_t v = 0;
-
-		for (; at < text.len && c[at] >= '0' && c[at] <= '9'; at++) {
-			if (at - digits >= 15)
-				return -ERANGE;
-			v = v * 10 + (uint64_t)(c[at] - '0');
-		}
-		if (at == digits)
-			return -EINVAL;
-		for (letters = at; at < text.len && c[at] >= 'a' && c[at] <= 'z'; at++)
-			;
-		while (next_unit < ARRAY_SIZE(units) &&
-		       !bytes_equal(bytes_of(c + letters, at - letters),
-				    bytes_str(units[next_unit].unit)))
-			next_unit++;
-		if (next_unit == ARRAY_SIZE(units))
-			return -EINVAL;
-		if (v > PLAN_DURATION_MAX_MS / units[next_unit].ms)
-			return -ERANGE;
-		sum += v * units[next_unit++].ms;
-		if (sum > PLAN_DURATION_MAX_MS)
-			return -ERANGE;
-	}
-	*ret_ms = sum;
-	return 0;
-}
-
 static int want_duration(const struct parse *p, const struct yaml_node *n, struct bytes text,
 			 const char *what, uint64_t *ret_ms)
 {
 	uint64_t ms = 0;
-	int r = n->kind == YAML_SCALAR ? duration(text, &ms) : -EINVAL;
+	int r = n->kind == YAML_SCALAR ? policy_duration_parse(text, &ms) : -EINVAL;
 
-	if (r == -ERANGE)
+	if (r == -ERANGE || (r == 0 && ms > PLAN_DURATION_MAX_MS))
 		return WRONG(p, n, "%s: longer than 366d", what);
 	if (r < 0)
 		return WRONG(p, n, "%s: must be a duration such as 90s, 10m or 1h30m", what);

@@ -101,6 +101,9 @@ static void look_at_command(struct fake *f, const struct engine_command *c)
 		    !journal_id_equal(&last_attempt(st)->id, &c->attempt_id))
 			FAKE_FAIL("a start of step %s, which is %s", st->key, journal_step_state_name(st->state));
 	}
+	if (c->kind == ENGINE_PLAN_LANDING &&
+	    (run->state == JOURNAL_RUN_S_PAUSED || run->state == JOURNAL_RUN_S_CANCELLING))
+		FAKE_FAIL("a landing is planned for a run that is %s", journal_run_state_name(run->state));
 	if (c->kind != ENGINE_REMOVE_LAYER)
 		return;
 	for (size_t i = 0; i < s->run_count; i++) {
@@ -162,6 +165,22 @@ static void check_not_undone(struct sim *s)
 	}
 }
 
+/* What is approved and carried out is consumed; nothing else may still be APPROVED. */
+static int check_item(const struct journal_approval *a, void *arg)
+{
+	const struct journal_run *run = journal_state_run(((struct fake *)arg)->rows, &a->run);
+	const struct journal_step *st = a->step == JOURNAL_NO_STEP ? NULL : run->steps[a->step];
+	bool done = st ? st->state == JOURNAL_STEP_S_ACTIVE || st->state == JOURNAL_STEP_S_COMMITTED
+		       : run->landing == JOURNAL_LANDING_S_LANDING || run->landing == JOURNAL_LANDING_S_LANDED ||
+				 run->landing == JOURNAL_LANDING_S_UNDOING || run->landing == JOURNAL_LANDING_S_UNDONE;
+
+	if (a->state == JOURNAL_APPROVAL_S_APPROVED && done && a->kind != JOURNAL_KIND_DIVERGED)
+		FAKE_FAIL("an approval (%s) was carried out and not consumed", journal_approval_kind_name(a->kind));
+	if (a->state == JOURNAL_APPROVAL_S_OPEN && journal_run_final(run->state) && st)
+		FAKE_FAIL("an item of a step is open in a run that is over");
+	return 0;
+}
+
 static void check_run(struct sim *s, const struct journal_run *run, unsigned *workers)
 {
 	unsigned writers = 0;
@@ -200,6 +219,7 @@ static void check(struct sim *s)
 		if (run)
 			check_run(s, run, &workers);
 	}
+	journal_state_each_approval(f->rows, check_item, f);
 	if (workers > 1)
 		FAKE_FAIL("%u runs work in one directory", workers);
 	if (s->inputs % 16 == 0)

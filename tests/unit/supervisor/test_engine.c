@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "base/guard.h"
+#include "tests/golden.h"
 #include "tests/unit/supervisor/fake.h"
 
 #define ONE "version: 1\nsteps:\n  - {name: a, run: [x]}\n"
@@ -241,6 +242,18 @@ static void test_a_step_sees_the_layers_committed_before_it(void **state)
 	assert_true(fake_take(f, ENGINE_START_ATTEMPT, &c));
 	assert_int_equal(c.stack_count, 1);
 	assert_string_equal(c.stack[0], fake_step(f, &run, "a")->layer);
+}
+
+static void test_a_step_is_described_by_all_it_depends_on(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run = created(f, "version: 1\nsteps:\n  - {name: a, run: [x]}\n"
+					   "  - {name: b, run: [y], stdin: {from: a}}\n");
+	AUTO_BUFFER b = {0};
+
+	ran(f, "a");
+	fake_blob_get(f, &fake_step(f, &run, "b")->input, &b);
+	golden_check("supervisor/step-input.needs.cbor", buffer_bytes(&b));
 }
 
 static void test_one_writer_in_order_of_position(void **state)
@@ -1209,6 +1222,7 @@ static void test_a_diverged_step_waits_for_a_person(void **state)
 	assert_int_equal(declare(f, &run, "a", "2", &reused), -EINPROGRESS);
 	item = asked(f, &run, JOURNAL_KIND_DIVERGED);
 	fake_blob_get(f, &item->object, &b);
+	golden_check("supervisor/step-difference.run.cbor", buffer_bytes(&b));
 	assert_int_equal(engine_difference(buffer_bytes(&b), count_field, &fields), 0);
 	assert_int_equal(fields, 1);
 	assert_int_equal(fake_run(f, &run)->waits, JOURNAL_WAIT_DIVERGED);
@@ -1274,6 +1288,7 @@ int main(void)
 		T(test_a_run_goes_from_step_to_step_and_lands),
 		T(test_land_never_succeeds_with_the_last_commit),
 		T(test_a_step_sees_the_layers_committed_before_it),
+		T(test_a_step_is_described_by_all_it_depends_on),
 		T(test_one_writer_in_order_of_position),
 		T(test_a_request_and_a_name_start_one_run),
 		T(test_a_failure_that_no_retry_covers_fails_the_run),

@@ -11,6 +11,7 @@
 #include "base/cbor.h"
 #include "base/guard.h"
 #include "base/yaml.h"
+#include "policy/policy.h"
 #include "supervisor/plan.h"
 #include "tests/golden.h"
 
@@ -380,6 +381,56 @@ static void test_many_steps_are_checked_quickly(void **state)
 	assert_int_equal(plan_find(p, bytes_str("s0")), 9999);
 }
 
+static void test_the_examples_are_right(void **state)
+{
+	static const char *const dirs[] = {"examples/plans", "examples/fix-bug"};
+	size_t seen = 0;
+	(void)state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
+		AUTO_BUFFER path = {0};
+		AUTO_DIR d = NULL;
+		const struct dirent *entry;
+
+		buffer_printf(&path, "%s/%s", SOURCE_ROOT, dirs[i]);
+		d = opendir((char *)path.data);
+		assert_non_null(d);
+		while ((entry = readdir(d))) {
+			AUTO(plan_free) struct plan *p = NULL;
+			AUTO(policy_free) struct policy *policy = NULL;
+			AUTO_BUFFER text = {0};
+			struct error err = {0};
+
+			if (!strstr(entry->d_name, ".yaml") || strcmp(entry->d_name, "policy.yaml") == 0)
+				continue;
+			assert_int_equal(io_read_file_at(dirfd(d), entry->d_name, YAML_BYTES_MAX, &text), 0);
+			if (plan_parse(buffer_bytes(&text), entry->d_name, &p, &err) < 0)
+				fail_msg("%s: %s", err.where, err.msg);
+			seen++;
+			if (!p->policy_text)
+				continue;
+			assert_int_equal(policy_parse(bytes_of(p->policy_text, p->policy_text_len),
+						      entry->d_name, NULL, &policy),
+					 0);
+			if (policy_check(policy, &err) < 0)
+				fail_msg("%s: %s", err.where, err.msg);
+		}
+	}
+	assert_true(seen >= 4);
+}
+
+static void test_an_inline_policy_is_wrong_where_it_stands_in_the_plan(void **state)
+{
+	AUTO(plan_free) struct plan *p = parsed("version: 1\npolicy:\n  version: 1\n  naem: x\nsteps:\n  - {name: a, run: x}\n");
+	AUTO(policy_free) struct policy *policy = NULL;
+	struct error err = {0};
+	(void)state;
+
+	assert_int_equal(policy_parse(bytes_of(p->policy_text, p->policy_text_len), "p.yaml", NULL, &policy), 0);
+	assert_true(policy_check(policy, &err) < 0);
+	assert_string_equal(err.where, "p.yaml:4:3");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -391,6 +442,8 @@ int main(void)
 		cmocka_unit_test(test_the_canonical_form_comes_back_byte_for_byte),
 		cmocka_unit_test(test_a_hand_made_plan_is_held_to_the_same_rules),
 		cmocka_unit_test(test_many_steps_are_checked_quickly),
+		cmocka_unit_test(test_the_examples_are_right),
+		cmocka_unit_test(test_an_inline_policy_is_wrong_where_it_stands_in_the_plan),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
