@@ -1,367 +1,64 @@
 /*
- * holdfast verify, fsck, export, gc: the journal, checked and tidied. Where no daemon holds it they open it themselves
- * (to read: shared with each other); where one does, it is asked to do the same.
+ * holdfast verify, fsck, export, gc: handed to holdfast-journal. RocksDB takes longer to load than a sandbox to start,
+ * so that the command line is without it.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
-#include "base/io.h"
-#include "journal/journal.h"
 #include "tools/cli.h"
+#include "tools/helpers.h"
 
-enum { OPT_REPAIR = CLI_OPT_OWN, OPT_OUTPUT, OPT_OLDER_THAN };
+enum { PREFIX_MAX = 8 };
 
-static const char usage_verify[] =
-	"usage: holdfast verify [--json]\n\n"
-	"Checks every record's hash chain from its beginning to its head, that no record is missing, every anchor, and\n"
-	"every blob. Exit 1 if anything was found.\n";
-static const char usage_fsck[] =
-	"usage: holdfast fsck [--repair] [--json]\n\n"
-	"Folds all records again and compares the result with the stored rows and indexes. --repair rewrites those that\n"
-	"differ (never a record). Exit 1 if anything was found.\n";
-static const char usage_export[] =
-	"usage: holdfast export [RUN] [--output FILE]\n\n"
-	"Writes the records of one run, or of all, as a CBOR sequence (RFC 8742; types in holdfast.cddl).\n";
-static const char usage_gc[] =
-	"usage: holdfast gc [--older-than AGE] [--json]\n\n"
-	"Removes blobs that no record names; with --older-than (30d, 12h) also runs that ended longer ago. Their last hashes\n"
-	"stay in the journal.\n";
-
-/* ---- The journal itself ---- */
-
-static int64_t clock_ns(clockid_t id)
+/* The global options that main has taken already, then the command as it was given. */
+static int hand_over(int argc, char **argv)
 {
-	struct timespec t;
-	clock_gettime(id, &t);
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-static int64_t wall_ns(void)
-{
-	return clock_ns(CLOCK_REALTIME);
-}
-
-static int64_t mono_ns(void)
-{
-	return clock_ns(CLOCK_BOOTTIME);
-}
-
-/* -EBUSY: a daemon has it. how: read_only or unloaded are taken from it. */
-static int open_here(struct journal_options how, struct journal **ret, struct error *err)
-{
-	struct supervisor_paths paths;
-	int rc = supervisor_paths_open_state(cli.state, getenv("HOME"), getenv("XDG_STATE_HOME"), &paths, err);
-	if (rc < 0)
-		return rc;
-	AUTO_FD dir = openat(paths.state_fd, "v1", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (dir < 0)
-		rc = error_set_exit(err, -errno, EXIT_STATUS_USAGE, "no journal in %s: %s; nothing was run there yet, or give another --state",
-				    paths.state, strerror(errno));
-	how.dirfd = dir;
-	how.clock = (struct journal_clock){.wall_ns = wall_ns, .mono_ns = mono_ns};
-	if (rc == 0)
-		rc = journal_open(&how, ret, err);
-	supervisor_paths_close(&paths);
-	return rc;
-}
-
-/* The daemon that has it; NULL where none answers: then the error that names the holder says more than this one's. */
-static struct client *open_daemon(void)
-{
-	struct client *c = NULL;
 	struct error err = {0};
-	return client_open(cli.state, CLIENT_START_NO, &c, &err) == 0 ? c : NULL;
-}
+	char path[PATH_MAX];
+	AUTO_FREE char **args = calloc(PREFIX_MAX + (size_t)argc + 1, sizeof(*args));
+	int n = 0;
 
-/* ---- Findings ---- */
-
-static void collect(const char *text, void *arg)
-{
-	json_array_append_new(arg, json_string(text));
-}
-
-static int print_report(const char *command, json_t *doc, const char *whole)
-{
-	json_int_t problems = cli_int(doc, "problems");
-	int status = problems ? EXIT_STATUS_STEP_FAILED : EXIT_STATUS_OK;
-	if (cli.json) {
-		cli_print_json(doc);
-		return status;
+	if (!args) {
+		error_nomem(&err);
+		return cli_fail(&err);
 	}
-	size_t i;
-	json_t *finding;
-	json_array_foreach(cli_get(doc, "findings"), i, finding)
-		printf("%s%s%s\n", cli_tone(CLI_BAD), cli_escaped(json_string_value(finding)), CLI_RESET);
-	if (problems)
-		printf("%s: %s%lld found%s in %lld records of %lld chains\n", command, cli_tone(CLI_BAD), (long long)problems, CLI_RESET,
-		       (long long)cli_int(doc, "events"), (long long)cli_int(doc, "runs"));
-	else
-		printf("%s: %s%s%s: %lld records of %lld chains, %lld blobs\n", command, cli_tone(CLI_GOOD), whole, CLI_RESET,
-		       (long long)cli_int(doc, "events"), (long long)cli_int(doc, "runs"), (long long)cli_int(doc, "blobs"));
-	json_decref(doc);
-	return status;
-}
-
-static json_t *report_json(const struct journal_report *r, json_t *findings)
-{
-	return json_pack("{s:i, s:I, s:I, s:I, s:I, s:o}", "version", SUPERVISOR_API_VERSION, "events", (json_int_t)r->events, "runs",
-			 (json_int_t)r->runs, "blobs", (json_int_t)r->blobs, "problems", (json_int_t)r->problems, "findings",
-			 findings);
-}
-
-/* Options that these commands share: 0 go on, 1 leave with *ret. */
-static int own_options(int argc, char **argv, const struct option *options, const char *usage, int (*own)(int opt, void *),
-		       void *arg, int *ret)
-{
-	int opt;
-	optind = 1;
-	while ((opt = getopt_long(argc, argv, "+h", options, NULL)) != -1) {
-		if (opt == 'h')
-			opt = CLI_OPT_HELP;
-		if (opt >= CLI_OPT_OWN && own && own(opt, arg) == 0)
-			continue;
-		int r = cli_option(opt, usage);
-		if (r != 0) {
-			*ret = r > 0 ? EXIT_STATUS_OK : EXIT_STATUS_USAGE;
-			return 1;
-		}
+	if (helpers_find("holdfast-journal", path, sizeof(path), &err) < 0)
+		return cli_fail(&err);
+	args[n++] = "holdfast";
+	if (cli.state) {
+		args[n++] = "--state";
+		args[n++] = (char *)cli.state;
 	}
-	return 0;
-}
-
-/* ---- verify, fsck ---- */
-
-static int audit_by_daemon(const char *command, struct error *busy, const char *whole)
-{
-	AUTO(client_close) struct client *c = open_daemon();
-	char target[32];
-	int status;
-	if (!c)
-		return cli_fail(busy);
-	snprintf(target, sizeof(target), "/v1/%s", command);
-	json_t *doc = cli_fetch(c, target, &status);
-	return doc ? print_report(command, doc, whole) : status;
+	if (cli.json)
+		args[n++] = "--json";
+	if (cli.plain)
+		args[n++] = "--plain";
+	if (cli.no_input)
+		args[n++] = "--no-input";
+	memcpy(args + n, argv, ((size_t)argc + 1) * sizeof(*argv));
+	execv(path, args);
+	error_set_exit(&err, -errno, EXIT_STATUS_SANDBOX, "cannot run %s: %s", path, strerror(errno));
+	return cli_fail(&err);
 }
 
 int cmd_verify(int argc, char **argv)
 {
-	static const struct option options[] = {CLI_OPTIONS, {0}};
-	struct journal *j = NULL;
-	struct journal_report r = {0};
-	struct error err = {0};
-	int status;
-	if (own_options(argc, argv, options, usage_verify, NULL, NULL, &status))
-		return status;
-	if (optind != argc)
-		return cli_usage(usage_verify);
-	int rc = open_here((struct journal_options){.read_only = true, .unloaded = true}, &j, &err);
-	if (rc == -EBUSY)
-		return audit_by_daemon("verify", &err, "whole");
-	if (rc < 0)
-		return cli_fail(&err);
-	json_t *findings = json_array();
-	if (journal_recovery_note(j) && !cli.json)
-		fprintf(stderr, "holdfast: journal: %s\n", journal_recovery_note(j));
-	rc = journal_verify(j, collect, findings, &r, &err);
-	journal_close(j);
-	if (rc == 0)
-		return print_report("verify", report_json(&r, findings), "whole");
-	json_decref(findings);
-	return cli_fail(&err);
-}
-
-static int take_repair(int opt, void *arg)
-{
-	*(bool *)arg = opt == OPT_REPAIR;
-	return opt == OPT_REPAIR ? 0 : -EINVAL;
+	return hand_over(argc, argv);
 }
 
 int cmd_fsck(int argc, char **argv)
 {
-	static const struct option options[] = {CLI_OPTIONS, {"repair", no_argument, NULL, OPT_REPAIR}, {0}};
-	struct journal *j = NULL;
-	struct journal_report r = {0};
-	struct error err = {0};
-	bool repair = false;
-	int status;
-	if (own_options(argc, argv, options, usage_fsck, take_repair, &repair, &status))
-		return status;
-	if (optind != argc)
-		return cli_usage(usage_fsck);
-	int rc = open_here((struct journal_options){.read_only = !repair, .unloaded = true}, &j, &err);
-	if (rc == -EBUSY && !repair)
-		return audit_by_daemon("fsck", &err, "clean");
-	if (rc < 0)
-		return cli_fail(&err);
-	json_t *findings = json_array();
-	rc = journal_fsck(j, repair, collect, findings, &r, &err);
-	journal_close(j);
-	if (rc == 0)
-		return print_report("fsck", report_json(&r, findings), "clean");
-	json_decref(findings);
-	return cli_fail(&err);
-}
-
-/* ---- export ---- */
-
-static int take_output(int opt, void *arg)
-{
-	*(const char **)arg = optarg;
-	return opt == OPT_OUTPUT ? 0 : -EINVAL;
-}
-
-static int export_by_daemon(const char *run, int out, struct error *busy)
-{
-	AUTO(client_close) struct client *c = open_daemon();
-	AUTO(client_stream_close) struct client_stream *s = NULL;
-	AUTO_BUFFER target = {0};
-	struct error err = {0};
-	int rc;
-	if (!c)
-		return cli_fail(busy);
-	buffer_append_str(&target, "/v1/export");
-	if (run) {
-		buffer_append_str(&target, "?run=");
-		client_encode(&target, run);
-	}
-	if (target.failed || client_stream_open(c, (const char *)target.data, &s, &err) < 0)
-		return cli_fail(&err);
-	do {
-		AUTO_BUFFER piece = {0};
-		rc = client_stream_read(s, &piece, &err);
-		int wrote = piece.len ? io_write_all(out, piece.data, piece.len) : 0;
-		if (wrote < 0)
-			rc = error_set(&err, wrote, "export: writing: %s", strerror(-wrote));
-	} while (rc > 0);
-	return rc < 0 ? cli_fail(&err) : EXIT_STATUS_OK;
-}
-
-static int export_here(struct journal *j, const char *name, int out, struct error *err)
-{
-	struct journal_id run;
-	int rc = name ? journal_find_run(j, name, &run, err) : 0;
-	return rc < 0 ? rc : journal_export(j, name ? &run : NULL, out, err);
+	return hand_over(argc, argv);
 }
 
 int cmd_export(int argc, char **argv)
 {
-	static const struct option options[] = {CLI_OPTIONS, {"output", required_argument, NULL, OPT_OUTPUT}, {0}};
-	struct journal *j = NULL;
-	struct error err = {0};
-	const char *output = NULL;
-	int status;
-	if (own_options(argc, argv, options, usage_export, take_output, (void *)&output, &status))
-		return status;
-	const char *run = optind < argc ? argv[optind] : NULL;
-	if (optind + 1 < argc)
-		return cli_usage(usage_export);
-	if (!output && isatty(STDOUT_FILENO)) {
-		error_set_exit(&err, -EINVAL, EXIT_STATUS_USAGE, "export: this is binary and standard output a terminal; give --output FILE");
-		return cli_fail(&err);
-	}
-	AUTO_FD file = output ? open(output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
-	if (output && file < 0) {
-		error_set_exit(&err, -errno, EXIT_STATUS_USAGE, "export: %s: %s", output, strerror(errno));
-		return cli_fail(&err);
-	}
-	int out = output ? file : STDOUT_FILENO;
-	int rc = open_here((struct journal_options){.read_only = true, .unloaded = true}, &j, &err);
-	if (rc == -EBUSY)
-		return export_by_daemon(run, out, &err);
-	if (rc == 0)
-		rc = export_here(j, run, out, &err);
-	journal_close(j);
-	return rc < 0 ? cli_fail(&err) : EXIT_STATUS_OK;
-}
-
-/* ---- gc ---- */
-
-static int take_age(int opt, void *arg)
-{
-	*(const char **)arg = optarg;
-	return opt == OPT_OLDER_THAN ? 0 : -EINVAL;
-}
-
-/* "30d", "12h", "90m", "10s": nanoseconds, or -EINVAL. */
-static int64_t parse_age(const char *text)
-{
-	static const struct {
-		char unit;
-		int64_t seconds;
-	} units[] = {{'d', 86400}, {'h', 3600}, {'m', 60}, {'s', 1}};
-	char *end;
-	errno = 0;
-	long n = strtol(text, &end, 10);
-	if (end == text || errno || n < 0 || n > 100000 || !*end || end[1])
-		return -EINVAL;
-	for (size_t i = 0; i < ARRAY_SIZE(units); i++)
-		if (*end == units[i].unit)
-			return n * units[i].seconds * 1000000000;
-	return -EINVAL;
-}
-
-static int print_collected(json_t *doc)
-{
-	if (cli.json) {
-		cli_print_json(doc);
-		return EXIT_STATUS_OK;
-	}
-	printf("gc: %lld runs dropped, %lld blobs removed; %lld records kept\n", (long long)cli_int(doc, "runs"),
-	       (long long)cli_int(doc, "blobs"), (long long)cli_int(doc, "events"));
-	json_decref(doc);
-	return EXIT_STATUS_OK;
-}
-
-static int gc_by_daemon(int64_t before_ns, struct error *busy)
-{
-	AUTO(client_close) struct client *c = open_daemon();
-	struct client_request q = {.method = "POST", .target = "/v1/gc", .body = json_object()};
-	struct error err = {0};
-	json_t *doc = NULL;
-	if (!c) {
-		json_decref(q.body);
-		return cli_fail(busy);
-	}
-	if (before_ns) {
-		char text[40];
-		time_t t = (time_t)(before_ns / 1000000000);
-		struct tm tm;
-		gmtime_r(&t, &tm);
-		strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
-		json_object_set_new(q.body, "ended_before", json_string(text));
-	}
-	int rc = client_call(c, &q, NULL, &doc, NULL, &err);
-	json_decref(q.body);
-	return rc < 0 ? cli_fail(&err) : print_collected(doc);
+	return hand_over(argc, argv);
 }
 
 int cmd_gc(int argc, char **argv)
 {
-	static const struct option options[] = {CLI_OPTIONS, {"older-than", required_argument, NULL, OPT_OLDER_THAN}, {0}};
-	struct journal *j = NULL;
-	struct journal_report r = {0};
-	struct error err = {0};
-	const char *age_text = NULL;
-	int status;
-	if (own_options(argc, argv, options, usage_gc, take_age, (void *)&age_text, &status))
-		return status;
-	if (optind != argc)
-		return cli_usage(usage_gc);
-	int64_t age = age_text ? parse_age(age_text) : 0;
-	if (age < 0) {
-		error_set_exit(&err, -EINVAL, EXIT_STATUS_USAGE, "gc: --older-than %.40s: not an age; write 30d, 12h, 90m or 10s", age_text);
-		return cli_fail(&err);
-	}
-	int64_t before = age_text ? wall_ns() - age : 0;
-	int rc = open_here((struct journal_options){.read_only = false}, &j, &err);
-	if (rc == -EBUSY)
-		return gc_by_daemon(before, &err);
-	if (rc == 0)
-		rc = journal_gc(j, before, &r, &err);
-	journal_close(j);
-	return rc < 0 ? cli_fail(&err) : print_collected(report_json(&r, json_array()));
+	return hand_over(argc, argv);
 }
