@@ -532,7 +532,7 @@ const char *landing_conflict_why_text(enum landing_conflict_why w)
 	case LANDING_CONFLICT_FOLDER: return "a folder above it is gone";
 	case LANDING_CONFLICT_CLOCK: return "the clock went back: it may have changed";
 	case LANDING_CONFLICT_NOT_EMPTY: return "holds files that the run knows nothing of";
-	case LANDING_CONFLICT_EDITED: return "changed while it was landing";
+	case LANDING_CONFLICT_EDITED: return "changed in the meantime";
 	case LANDING_CONFLICT_BUSY: return "open for writing by another program";
 	case LANDING_CONFLICT_REFUSED: return "the system refused the change";
 	}

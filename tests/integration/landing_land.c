@@ -95,11 +95,11 @@ static const struct land_case {
 	 .outcome = "plan:d: not what the run saw\n"},
 
 	{"edited between plan and landing", "echo a > f; echo b > g", "echo x > f; echo y > g; echo n > n", .before_apply = "echo mine > g",
-	 .outcome = "apply:g: changed while it was landing\n"},
+	 .outcome = "apply:g: changed in the meantime\n"},
 	{"made between plan and landing", "echo a > f", "echo x > f; echo n > n", .before_apply = "echo mine > n",
-	 .outcome = "apply:n: changed while it was landing\n"},
+	 .outcome = "apply:n: changed in the meantime\n"},
 	{"removed between plan and landing", "echo a > f; echo b > g", "echo x > f; echo y > g", .before_apply = "rm f",
-	 .outcome = "apply:f: changed while it was landing\n"},
+	 .outcome = "apply:f: changed in the meantime\n"},
 	{"a folder moved away between plan and landing", "mkdir d; echo a > d/f; echo b > g", "echo x > d/f; echo y > g; rm -f d/none",
 	 .before_apply = "mv d e", .outcome = "apply:d/f: a folder above it is gone\n"},
 	{"a folder replaced by a link between plan and landing", "mkdir d; echo a > d/f; echo b > g", "echo x > d/f; echo y > g",
@@ -109,7 +109,7 @@ static const struct land_case {
 	{"a file made in a folder to be replaced", "mkdir d; echo a > d/f; echo b > g", "rm -r d; echo x > d; echo y > g",
 	 .before_apply = "echo mine > d/n", .outcome = "apply:d: holds files that the run knows nothing of\n"},
 	{"the mode of a file between plan and landing", "echo a > f; echo b > g", "echo x > f; echo y > g", .before_apply = "chmod 600 f",
-	 .outcome = "apply:f: changed while it was landing\n"},
+	 .outcome = "apply:f: changed in the meantime\n"},
 	{"edited and back, which nobody can tell", "echo a > f", "echo x > f", .before_apply = "echo b > f; echo a > f",
 	 .outcome = "landed", .tree = "f f 644 x\\n\n"},
 };

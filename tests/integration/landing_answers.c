@@ -1,0 +1,403 @@
+/* What people do about a landing: answer its conflicts, undo it after they went on working, and look at the difference. */
+#include "supervisor/diff.h"
+#include "tests/integration/landing_ns.h"
+
+static void keep_file(struct landing_ns *n, const char *content, struct landing_choice *ret)
+{
+	char hex[DIGEST_HEX_SIZE];
+
+	digest_of(bytes_str(content), &ret->file);
+	ret->file_size = strlen(content);
+	assert_int_equal(io_write_file_atomic_at(n->blobs, digest_hex(&ret->file, hex), bytes_str(content), 0600), 0);
+}
+
+static struct buffer copy_of(const struct buffer *b)
+{
+	struct buffer out = {.max = LANDING_BYTES_MAX};
+
+	assert_int_equal(buffer_append(&out, b->data, b->len), 0);
+	return out;
+}
+
+static void expect_tree(struct landing_ns *n, const char *rule, const char *want)
+{
+	AUTO_FREE char *got = landing_ns_list(n);
+
+	if (strcmp(got, want) != 0)
+		fail_msg("%s: the directory has:\n%s-- but not\n%s", rule, got, want);
+}
+
+/* f is edited by both, g by the run alone. early: before the plan, else between plan and landing. */
+static const struct answer_case {
+	const char *rule;
+	bool early;
+	enum landing_choice_kind kind;
+	const char *landed;
+	const char *undone;
+} answers[] = {
+	{"mine", true, LANDING_CHOICE_MINE, "f f 644 mine\\n\nf g 644 run\\n\n", "f f 644 mine\\n\nf g 644 b\\n\n"},
+	{"theirs", true, LANDING_CHOICE_THEIRS, "f f 644 run\\n\nf g 644 run\\n\n", "f f 644 mine\\n\nf g 644 b\\n\n"},
+	{"file", true, LANDING_CHOICE_FILE, "f f 644 merged\\n\nf g 644 run\\n\n", "f f 644 mine\\n\nf g 644 b\\n\n"},
+	{"mine, met while landing", false, LANDING_CHOICE_MINE, "f f 644 mine\\n\nf g 644 run\\n\n", "f f 644 mine\\n\nf g 644 b\\n\n"},
+	{"theirs, met while landing", false, LANDING_CHOICE_THEIRS, "f f 644 run\\n\nf g 644 run\\n\n", "f f 644 mine\\n\nf g 644 b\\n\n"},
+};
+
+static void each_answer_to_a_conflict(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(answers); i++) {
+		const struct answer_case *c = &answers[i];
+		struct landing_choice choice = {.path = bytes_str("f"), .kind = c->kind};
+		struct landing_outcome o = {0};
+		AUTO_BUFFER shown = {0};
+		AUTO_BUFFER last = {0};
+		struct landing_ns n;
+
+		landing_ns_open(&n, NULL);
+		landing_ns_begin(&n, "echo a > f; echo b > g");
+		landing_ns_step(&n, "echo run > f; echo run > g", NULL);
+		keep_file(&n, "merged\n", &choice);
+		if (c->early)
+			landing_ns_user(&n, "echo mine > f");
+		landing_ns_prepare(&n, (struct bytes){0}, (struct bytes){0}, NULL, 0);
+		if (!c->early) {
+			landing_ns_user(&n, "echo mine > f");
+			assert_int_equal(landing_ns_apply(&n, false, false, &o), LANDING_CONFLICT);
+			last = copy_of(&n.prepared.redo);
+			shown = copy_of(&o.conflicts);
+			landing_outcome_free(&o);
+		} else {
+			shown = copy_of(&n.prepared.conflicts);
+		}
+		landing_ns_prepare(&n, buffer_bytes(&shown), buffer_bytes(&last), &choice, 1);
+		assert_int_equal(n.prepared.plan->conflict_count, 0);
+		assert_int_equal(landing_ns_apply(&n, false, false, &o), LANDING_APPLIED);
+		landing_outcome_free(&o);
+		expect_tree(&n, c->rule, c->landed);
+		assert_int_equal(landing_ns_apply(&n, true, false, &o), LANDING_APPLIED);
+		landing_outcome_free(&o);
+		expect_tree(&n, c->rule, c->undone);
+		landing_ns_no_leftovers(&n, c->rule);
+		landing_ns_close(&n);
+	}
+}
+
+static void edited_since_landing_is_not_undone(void **state)
+{
+	static const enum landing_choice_kind kinds[] = {LANDING_CHOICE_MINE, LANDING_CHOICE_THEIRS};
+	static const char *const trees[] = {"f f 644 run\\nsince\\n\nf g 644 b\\n\n", "f f 644 a\\n\nf g 644 b\\n\n"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		struct landing_choice choice = {.path = bytes_str("f"), .kind = kinds[i]};
+		struct landing_outcome o = {0};
+		AUTO_BUFFER shown = {0};
+		AUTO_BUFFER met = {0};
+		struct landing_ns n;
+		struct error err = {0};
+
+		landing_ns_open(&n, NULL);
+		landing_ns_begin(&n, "echo a > f; echo b > g");
+		landing_ns_step(&n, "echo run > f; echo run > g; echo run > n; mkdir d; echo run > d/e", NULL);
+		landing_ns_prepare(&n, (struct bytes){0}, (struct bytes){0}, NULL, 0);
+		assert_int_equal(landing_ns_apply(&n, false, false, &o), LANDING_APPLIED);
+		landing_outcome_free(&o);
+		landing_ns_user(&n, "echo since >> f");
+		assert_int_equal(landing_ns_apply(&n, true, false, &o), LANDING_CONFLICT);
+		landing_ns_conflicts(buffer_bytes(&o.conflicts), &met);
+		assert_string_equal((char *)met.data, "f: changed in the meantime\n");
+		expect_tree(&n, "refused",
+			    "d d 755\nf d/e 644 run\\n\nf f 644 run\\nsince\\n\nf g 644 run\\n\nf n 644 run\\n\n");
+		shown = copy_of(&o.conflicts);
+		landing_outcome_free(&o);
+		if (landing_apply(&(struct landing_application){.workspace_fd = n.t.base, .redo = buffer_bytes(&n.prepared.redo),
+								.undo = true, .again = false, .shown = buffer_bytes(&shown),
+								.choices = &choice, .choice_count = 1, .source = &n.source},
+				  &o, &err) != LANDING_APPLIED)
+			fail_msg("%s %s", err.msg, o.why);
+		landing_outcome_free(&o);
+		expect_tree(&n, "answered", trees[i]);
+		landing_ns_close(&n);
+	}
+}
+
+static void a_file_made_in_a_landed_folder_keeps_it(void **state)
+{
+	struct landing_outcome o = {0};
+	struct landing_ns n;
+
+	(void)state;
+	landing_ns_open(&n, NULL);
+	landing_ns_begin(&n, "echo a > f");
+	landing_ns_step(&n, "mkdir d; echo run > d/e; echo run > f", NULL);
+	landing_ns_prepare(&n, (struct bytes){0}, (struct bytes){0}, NULL, 0);
+	assert_int_equal(landing_ns_apply(&n, false, false, &o), LANDING_APPLIED);
+	landing_outcome_free(&o);
+	landing_ns_user(&n, "echo mine > d/new");
+	assert_int_equal(landing_ns_apply(&n, true, false, &o), LANDING_CONFLICT);
+	landing_outcome_free(&o);
+	expect_tree(&n, "refused", "d d 755\nf d/e 644 run\\n\nf d/new 644 mine\\n\nf f 644 run\\n\n");
+	landing_ns_close(&n);
+}
+
+/* The directory at the path is another one: nothing is written into it. */
+static void another_directory_is_refused(void **state)
+{
+	struct landing_outcome o = {0};
+	struct error err = {0};
+	struct landing_ns n;
+
+	(void)state;
+	landing_ns_open(&n, NULL);
+	landing_ns_begin(&n, "echo a > f; mkdir other");
+	landing_ns_step(&n, "echo run > f", NULL);
+	landing_ns_prepare(&n, (struct bytes){0}, (struct bytes){0}, NULL, 0);
+	AUTO_FD other = openat(n.t.base, "other", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	assert_int_equal(landing_apply(&(struct landing_application){.workspace_fd = other, .redo = buffer_bytes(&n.prepared.redo),
+								     .source = &n.source}, &o, &err), -ESTALE);
+	assert_int_equal(err.exit_status, EXIT_STATUS_CONFLICT);
+	assert_int_equal(workspace_reopen(n.workspace, n.prepared.plan->ws_dev, n.prepared.plan->ws_ino + 1, &err), -ESTALE);
+	int again = workspace_reopen(n.workspace, n.prepared.plan->ws_dev, n.prepared.plan->ws_ino, &err);
+
+	assert_true(again >= 0);
+	close(again);
+	landing_ns_close(&n);
+}
+
+/* Bytes that are not what was sealed never land, and nothing else does. */
+static void a_layer_that_changed_is_refused(void **state)
+{
+	struct landing_outcome o = {0};
+	struct error err = {0};
+	struct landing_ns n;
+	char path[128];
+
+	(void)state;
+	landing_ns_open(&n, NULL);
+	landing_ns_begin(&n, "echo a > f; echo b > g");
+	landing_ns_step(&n, "echo run > f; echo run > g", NULL);
+	landing_ns_prepare(&n, (struct bytes){0}, (struct bytes){0}, NULL, 0);
+	snprintf(path, sizeof(path), "%s/v1/layers/l0/u/g", n.t.root);
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	assert_int_equal(write(fd, "RUN", 3), 3);
+	close(fd);
+	assert_int_equal(landing_apply(&(struct landing_application){.workspace_fd = n.t.base, .redo = buffer_bytes(&n.prepared.redo),
+								     .source = &n.source}, &o, &err), -EBADMSG);
+	expect_tree(&n, "refused", "f f 644 a\\n\nf g 644 b\\n\n");
+	landing_ns_close(&n);
+}
+
+/* ---- the difference ---- */
+
+static char *run_diff(int dest, const struct diff_prepared *p)
+{
+	struct buffer out = {0};
+	int pipes[2];
+	pid_t pid;
+
+	assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
+	pid = fork();
+	if (pid == 0) {
+		if (fchdir(dest) < 0 || dup2(pipes[1], 1) < 0)
+			_exit(9);
+		execvp(p->argv[0], (char *const *)p->argv);
+		_exit(9);
+	}
+	close(pipes[1]);
+	assert_int_equal(io_read_all(pipes[0], DIFF_OUTPUT_MAX, &out), 0);
+	close(pipes[0]);
+	assert_true(layers_ns_wait(pid) <= 1);
+	return buffer_take(&out, NULL);
+}
+
+/* Lines of diff(1) with a time stamp are cut before it. */
+static char *cut_times(const char *text)
+{
+	struct buffer out = {0};
+
+	for (const char *p = text; *p;) {
+		const char *end = strchr(p, '\n') + 1;
+		bool head = strncmp(p, "--- ", 4) == 0 || strncmp(p, "+++ ", 4) == 0;
+		const char *tab = head ? memchr(p, '\t', (size_t)(end - p)) : NULL;
+
+		if (strncmp(p, "diff ", 5) != 0) {
+			buffer_append(&out, p, (size_t)((tab ? tab : end - 1) - p));
+			buffer_append_byte(&out, '\n');
+		}
+		p = end;
+	}
+	return buffer_take(&out, NULL);
+}
+
+static void check_diff(struct landing_ns *n, size_t below, const char *want_text, const char *want_note, const char *want_stat)
+{
+	struct diff_prepared p = {0};
+	struct diff_entry *list;
+	AUTO_BUFFER stat = {0};
+	AUTO_FREE char *text = NULL;
+	AUTO_FREE char *cut = NULL;
+	struct error err = {0};
+	size_t count;
+
+	layers_ns_mkdir(&n->t, "diff", 0755, false);
+	AUTO_FD dest = layers_ns_open_at(&n->t, "diff");
+
+	if (diff_prepare(&(struct diff_request){.workspace_fd = n->t.base, .below = n->layers, .below_count = below,
+						.layers = n->layers + below, .layer_count = n->layer_count - below,
+						.source = &n->source, .dest_fd = dest}, &p, &err) < 0)
+		fail_msg("%s", err.msg);
+	text = run_diff(dest, &p);
+	cut = cut_times(text);
+	assert_string_equal(cut, want_text);
+	assert_string_equal(p.note.data ? (char *)p.note.data : "", want_note);
+	assert_int_equal(diff_stat(p.net, &list, &count), 0);
+	assert_int_equal(diff_stat_text(list, count, 6, &stat), 0);
+	assert_string_equal((char *)stat.data, want_stat);
+	free(list);
+	diff_prepared_free(&p);
+	assert_int_equal(workspace_empty(dest, &err), 0);
+	AUTO_BUFFER path = {0};
+
+	buffer_printf(&path, "%s/diff", n->t.root);
+	assert_int_equal(rmdir((char *)path.data), 0);
+}
+
+static void the_difference_of_a_run_and_of_a_step(void **state)
+{
+	struct landing_ns n;
+
+	(void)state;
+	landing_ns_open(&n, NULL);
+	landing_ns_begin(&n, "printf 'one\\ntwo\\n' > f; echo gone > g; ln -s a l; echo x > x; printf '\\000\\001' > bin; echo same > same");
+	landing_ns_step(&n, "printf 'one\\n2\\n' > f; rm g; ln -sf b l; chmod 755 x; printf '\\000\\002' > bin; echo hid > h; chmod 000 h", NULL);
+	landing_ns_step(&n, "printf 'one\\n3\\n' > f; echo n > n; rm -f h; n=$(printf 'new\\nline'); echo y > \"$n\"; truncate -s 5M big", NULL);
+	check_diff(&n, 0,
+		   "Binary files a/bin and b/bin differ\n"
+		   "--- a/f\n+++ b/f\n@@ -1,2 +1,2 @@\n one\n-two\n+3\n"
+		   "--- a/g\n+++ b/g\n@@ -1 +0,0 @@\n-gone\n"
+		   "--- a/l\n+++ b/l\n@@ -1 +1 @@\n-symlink -> a\n+symlink -> b\n"
+		   "--- a/n\n+++ b/n\n@@ -0,0 +1 @@\n+n\n"
+		   "--- \"a/new\\nline\"\n+++ \"b/new\\nline\"\n@@ -0,0 +1 @@\n+y\n",
+		   "big: too large to be shown\nx: mode 644 -> 755\n1 changed files are not shown\n",
+		   "A  big  (5242880)\nM  bin  (2 -> 2)\nM  f  (8 -> 6)\nD  g  (5)\nM  l  (symlink -> symlink)\n"
+		   "A  n  (2)\nand 2 more\n");
+	check_diff(&n, 1,
+		   "--- a/f\n+++ b/f\n@@ -1,2 +1,2 @@\n one\n-2\n+3\n"
+		   "--- a/h\n+++ b/h\n@@ -1 +0,0 @@\n-hid\n"
+		   "--- a/n\n+++ b/n\n@@ -0,0 +1 @@\n+n\n"
+		   "--- \"a/new\\nline\"\n+++ \"b/new\\nline\"\n@@ -0,0 +1 @@\n+y\n",
+		   "big: too large to be shown\n1 changed files are not shown\n",
+		   "A  big  (5242880)\nM  f  (6 -> 6)\nD  h  (4)\nA  n  (2)\nA  new\\nline  (2)\n");
+	landing_ns_close(&n);
+}
+
+/* ---- the workspace ---- */
+
+static void what_the_file_system_can_do(void **state)
+{
+	struct workspace_abilities a;
+	struct workspace w;
+	struct error err = {0};
+	struct landing_ns n;
+
+	(void)state;
+	landing_ns_open(&n, NULL);
+	/* One that a killed supervisor left, long ago. */
+	layers_ns_base(&n.t, "mkdir .holdfast-land-probe-1-1; touch .holdfast-land-probe-1-1/a");
+	if (workspace_open(n.t.base, geteuid(), &w, &err) < 0)
+		fail_msg("%s", err.msg);
+	assert_int_equal(w.uid, n.t.uid);
+	if (workspace_probe(n.t.base, &a, &err) < 0)
+		fail_msg("%s", err.msg);
+	assert_true(a.exchange && a.noreplace && a.ctime_ok);
+	assert_true(a.granularity_ns >= 1 && a.granularity_ns <= 1000000);
+	expect_tree(&n, "only the young one is left", "d .holdfast-land-probe-1-1 755\nf .holdfast-land-probe-1-1/a 644 \n");
+	AUTO_FD null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	assert_int_equal(workspace_open(null, geteuid(), &w, &err), -ENOTDIR);
+	AUTO_FD proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	err = (struct error){0};
+	assert_int_equal(workspace_open(proc, geteuid(), &w, &err), -EOPNOTSUPP);
+	assert_int_equal(err.exit_status, EXIT_STATUS_SANDBOX);
+	landing_ns_close(&n);
+}
+
+static void a_pinned_base_is_a_copy(void **state)
+{
+	struct workspace_copied done = {0};
+	AUTO_BUFFER got = {0};
+	AUTO_FREE char *want = NULL;
+	struct error err = {0};
+	struct landing_ns n;
+	struct stat st;
+
+	(void)state;
+	landing_ns_open(&n, NULL);
+	landing_ns_user(&n, "mkdir -p d/e state; echo a > d/e/f; chmod 555 d/e; ln -s d/e l; mkfifo p; echo secret > state/s; touch -d @1000 d/e/f");
+	layers_ns_mkdir(&n.t, "pin", 0700, true);
+	AUTO_FD dest = layers_ns_open_at(&n.t, "pin");
+
+	assert_int_equal(fstatat(n.t.base, "state", &st, 0), 0);
+	if (workspace_pin(n.t.base, dest, st.st_dev, st.st_ino, &done, &err) < 0)
+		fail_msg("%s", err.msg);
+	assert_int_equal(done.files, 1);
+	assert_int_equal(done.skipped, 1);
+	landing_ns_tree(dest, "", &got);
+	assert_string_equal((char *)got.data, "d d 755\nd d/e 555\nf d/e/f 644 a\\n\nl l d/e\n");
+	assert_int_equal(fstatat(dest, "d/e/f", &st, 0), 0);
+	assert_int_equal(st.st_mtim.tv_sec, 1000);
+	/* Edits of the one are not in the other. */
+	landing_ns_user(&n, "echo b > d/e/f; rm -f p");
+	want = landing_ns_list(&n);
+	assert_non_null(strstr(want, "f d/e/f 644 b"));
+	assert_int_equal(workspace_empty(dest, &err), 0);
+	buffer_free(&got);
+	landing_ns_tree(dest, "", &got);
+	assert_int_equal(got.len, 0);
+	landing_ns_close(&n);
+}
+
+static void a_copy_too_large_says_what_to_do(void **state)
+{
+	struct workspace_copied done;
+	struct error err = {0};
+	struct landing_ns n;
+	int r;
+
+	(void)state;
+	landing_ns_open(&n, NULL);
+	landing_ns_user(&n, "truncate -s 257M big");
+	layers_ns_mkdir(&n.t, "pin", 0700, true);
+	AUTO_FD dest = layers_ns_open_at(&n.t, "pin");
+
+	r = workspace_pin(n.t.base, dest, 0, 0, &done, &err);
+	if (r == 0) {
+		assert_int_equal(done.bytes_copied, 0); /* a file system that clones */
+	} else {
+		assert_int_equal(r, -EOPNOTSUPP);
+		assert_int_equal(err.exit_status, EXIT_STATUS_SANDBOX);
+		assert_non_null(strstr(err.msg, "base: live"));
+	}
+	landing_ns_close(&n);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(each_answer_to_a_conflict),
+		cmocka_unit_test(edited_since_landing_is_not_undone),
+		cmocka_unit_test(a_file_made_in_a_landed_folder_keeps_it),
+		cmocka_unit_test(another_directory_is_refused),
+		cmocka_unit_test(a_layer_that_changed_is_refused),
+		cmocka_unit_test(the_difference_of_a_run_and_of_a_step),
+		cmocka_unit_test(what_the_file_system_can_do),
+		cmocka_unit_test(a_pinned_base_is_a_copy),
+		cmocka_unit_test(a_copy_too_large_says_what_to_do),
+	};
+
+	cmocka_set_test_filter(getenv("LANDING_TEST"));
+	return cmocka_run_group_tests_name("landing, answered", tests, NULL, NULL);
+}
