@@ -18,7 +18,9 @@ int cmd_rollup(int argc, char **argv)
 	json_t *doc = cli_fetch(c, "/v1/runs", &exit_status);
 	if (!doc)
 		return exit_status;
+	json_t *daemon = cli_fetch(c, "/v1/daemon", &exit_status);
 	if (cli.json) {
+		json_object_set_new(doc, "daemon", daemon);
 		cli_print_json(doc);
 		return EXIT_STATUS_OK;
 	}
@@ -36,6 +38,9 @@ int cmd_rollup(int argc, char **argv)
 	json_array_foreach(runs, i, o) status_print_summary(o);
 	if (json_array_size(waiting) + json_array_size(doubt) + json_array_size(runs) == 0)
 		puts("nothing runs and nothing waits for you. 'holdfast exec -- CMD' or 'holdfast run PLAN' starts something.");
+	printf("%ssupervisor %lld%s, epoch %lld; keeper %lld%s\n", cli_tone(CLI_DIM), (long long)cli_int(daemon, "pid"),
+	       cli_bool(daemon, "embedded") ? " (embedded)" : "", (long long)cli_int(daemon, "epoch"), (long long)cli_int(daemon, "keeper"), CLI_RESET);
+	json_decref(daemon);
 	json_decref(doc);
 	return EXIT_STATUS_OK;
 }
