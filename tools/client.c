@@ -261,10 +261,11 @@ static int answer_receive(int sock, struct answer *a)
 	return buffer_append(&a->in, piece, (size_t)n);
 }
 
-/* Parses what is in a->in; stops when the body ended. */
+/* Parses what is in a->in; stops when the body ended. The parser is asked until it needs more, also with no byte left: its
+ * last event may stand on bytes that it has already taken. */
 static int answer_parse(struct answer *a, struct error *err)
 {
-	while (a->in.len > 0 && !a->end) {
+	while (!a->end) {
 		size_t used = 0;
 		int ev = http1_feed(a->parser, buffer_bytes(&a->in), &used, err);
 		if (ev < 0)
@@ -412,6 +413,11 @@ int client_stream_open(struct client *c, const char *target, struct client_strea
 int client_stream_fd(const struct client_stream *s)
 {
 	return s->sock;
+}
+
+bool client_stream_pending(const struct client_stream *s)
+{
+	return s->answer.body.len > 0 || s->answer.end;
 }
 
 int client_stream_read(struct client_stream *s, struct buffer *out, struct error *err)

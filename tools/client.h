@@ -48,6 +48,7 @@ MUST_CHECK int client_call(struct client *c, const struct client_request *r, int
 struct client_stream; /* opaque, owned: one GET whose body is read as it comes */
 MUST_CHECK int client_stream_open(struct client *c, const char *target, struct client_stream **ret, struct error *err);
 int client_stream_fd(const struct client_stream *s); /* poll for POLLIN */
+bool client_stream_pending(const struct client_stream *s); /* something was received already: do not poll for it */
 /* Reads what is there into out. 1 = more may come, 0 = the body has ended, negative errno. Blocks if nothing is there. */
 MUST_CHECK int client_stream_read(struct client_stream *s, struct buffer *out, struct error *err);
 void client_stream_close(struct client_stream *s); /* accepts NULL */

@@ -102,11 +102,12 @@ static int pump_output(struct client *c, const char *run, const char *step, stru
 		struct pollfd p[3] = {{.fd = out ? client_stream_fd(out) : -1, .events = POLLIN},
 				      {.fd = errs ? client_stream_fd(errs) : -1, .events = POLLIN},
 				      {.fd = signals, .events = POLLIN}};
-		if (poll(p, 3, -1) < 0 && errno != EINTR)
+		bool out_pending = out && client_stream_pending(out), errs_pending = errs && client_stream_pending(errs);
+		if (poll(p, 3, out_pending || errs_pending ? 0 : -1) < 0 && errno != EINTR)
 			r = -errno;
-		if (r == 0 && p[0].revents)
+		if (r == 0 && (out_pending || p[0].revents))
 			r = pump_one(&out, STDOUT_FILENO, err);
-		if (r == 0 && p[1].revents)
+		if (r == 0 && (errs_pending || p[1].revents))
 			r = pump_one(&errs, STDERR_FILENO, err);
 		struct signalfd_siginfo info;
 		if (p[2].revents && read(signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
@@ -278,9 +279,10 @@ static int outcome(struct client *c, const char *run, const char *step_name)
 }
 
 /* Waits until nothing of the run is under way: ended, or waiting for a person. */
-static int run_command(struct client *c, struct run_request *q, const char *step)
+static int run_command(struct client *c, struct run_request *q)
 {
 	struct error err = {0};
+	char run[64], step[256];
 	json_t *made = NULL;
 	if (q->tty && terminal_size(&q->rows, &q->cols) < 0) {
 		error_set_exit(&err, -ENOTTY, EXIT_STATUS_USAGE, "-t wants a terminal on standard input; leave -t out, or run it from one");
@@ -291,8 +293,8 @@ static int run_command(struct client *c, struct run_request *q, const char *step
 		r = run_request_send(c, q, &made, &err);
 	if (r < 0)
 		return own_failure(&err);
-	char run[64];
 	snprintf(run, sizeof(run), "%s", cli_str(made, "run"));
+	snprintf(step, sizeof(step), "%s", cli_str(made, "step"));
 	status_print_notes(made, stderr);
 	json_decref(made);
 	if (q->tty)
@@ -347,7 +349,7 @@ int cmd_exec(int argc, char **argv)
 	AUTO(client_close) struct client *c = NULL;
 	if (client_open(cli.state, CLIENT_START_YES, &c, &err) < 0)
 		return own_failure(&err);
-	return run_command(c, &q, "exec");
+	return run_command(c, &q);
 }
 
 /* ---- step: an outside driver declares steps one by one ----------------------------------------------------------- */

@@ -119,7 +119,8 @@ static int follow_events(struct follow *f, struct client_stream *events, int sig
 {
 	while (!f->stop) {
 		struct pollfd p[2] = {{.fd = client_stream_fd(events), .events = POLLIN}, {.fd = signal_fd, .events = POLLIN}};
-		int n = poll(p, 2, cli.progress ? PROGRESS_MS : -1);
+		bool pending = client_stream_pending(events);
+		int n = poll(p, 2, pending ? 0 : cli.progress ? PROGRESS_MS : -1);
 		if (n < 0 && errno != EINTR)
 			return -errno;
 		if (p[1].revents & POLLIN) {
@@ -127,7 +128,7 @@ static int follow_events(struct follow *f, struct client_stream *events, int sig
 			if (read(signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
 				on_interrupt(f);
 		}
-		if (p[0].revents) {
+		if (pending || p[0].revents) {
 			int r = client_stream_read(events, &f->text, err);
 			if (r < 0)
 				return r;
