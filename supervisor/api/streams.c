@@ -73,9 +73,10 @@ static int fill_events(struct api_stream *s, struct buffer *out)
 		if (e->stopped)
 			return e->count > 0 ? 2 : 1;
 	}
-	if (e->follow && !run_over(e->d, &e->run))
-		return 1;
-	return e->count > 0 && run && e->next <= run->seq ? 2 : 0;
+	/* Rows are ahead of the store: what is folded and not yet written follows with the next commit. */
+	if (run && e->next <= run->seq)
+		return e->count > 0 ? 2 : 1;
+	return e->follow && !run_over(e->d, &e->run) ? 1 : 0;
 }
 
 static void free_plain(struct api_stream *s)
