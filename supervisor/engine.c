@@ -129,10 +129,21 @@ bool engine_attempt_known(struct engine *e, const struct journal_id *attempt)
 
 /* ---- time ---- */
 
+struct due {
+	struct engine *e;
+	struct engine_run *run;
+	struct journal_timer timer;
+};
+
+/* The first timer whose run can be read: one that cannot must not hold up the others. */
 static int first_timer(const struct journal_timer *t, void *arg)
 {
-	*(struct journal_timer *)arg = *t;
-	return 1;
+	struct due *d = arg;
+
+	d->timer = *t;
+	d->run = engine_run_get(d->e, &t->run);
+	d->e->failed = 0;
+	return d->run != NULL;
 }
 
 static void fire(struct engine *e, struct engine_run *r, const struct journal_timer *t)
@@ -165,20 +176,15 @@ static void fire(struct engine *e, struct engine_run *r, const struct journal_ti
 
 int64_t engine_tick(struct engine *e, struct engine_now now)
 {
-	struct journal_timer t;
+	struct due d = {.e = e};
 
 	engine_enter(e, now);
-	while (journal_state_each_timer(e->rows, first_timer, &t)) {
-		struct engine_run *r;
-
-		if (t.due_ns > now.wall_ns)
-			return t.due_ns;
-		r = engine_run_get(e, &t.run);
-		if (!r)
-			return t.due_ns; /* its plan cannot be read now: not lost, asked again at the next tick */
-		fire(e, r, &t);
-		if (engine_advance(e, r) < 0)
-			return now.wall_ns;
+	while (journal_state_each_timer(e->rows, first_timer, &d)) {
+		if (d.timer.due_ns > now.wall_ns)
+			return d.timer.due_ns;
+		fire(e, d.run, &d.timer);
+		(void)engine_advance(e, d.run); /* what failed is tried again by the next input of that run */
+		e->failed = 0;
 	}
 	return 0;
 }
@@ -290,19 +296,19 @@ int engine_recover(struct engine *e, struct engine_now now, const uint8_t boot_i
 	memcpy(e->boot_id, boot_id, sizeof(e->boot_id));
 	rc = journal_state_each_run(e->rows, collect, &c);
 	for (size_t i = 0; rc == 0 && i < c.count; i++) {
-		rc = recover_run(e, &c.ids[i], found, count, start);
-		if (rc < 0) {
-			char text[JOURNAL_ID_TEXT_SIZE];
-			error_set(err, rc, "run %.8s: its plan cannot be read; `holdfast fsck` says more",
+		int one = recover_run(e, &c.ids[i], found, count, start);
+		char text[JOURNAL_ID_TEXT_SIZE];
+
+		if (one < 0) /* left as it is: the others go on */
+			error_set(err, one, "run %.8s: its plan cannot be read; `holdfast verify` says more",
 				  journal_id_text(&c.ids[i], text));
-		}
+		e->failed = 0;
 	}
 	free(c.ids);
 	if (rc < 0)
-		return rc;
+		return error_set(err, rc, "the runs cannot be read");
 	engine_advance_all(e);
-	/* Only runs that were there before must be named; what is made from now on is named by being made. */
-	return e->failed;
+	return 0;
 }
 
 /* ---- questions ---- */

@@ -186,9 +186,11 @@ struct engine_found { /* what the keeper said of one attempt, at start */
 	struct journal_id attempt;
 	bool live; /* else ended: the caller follows with engine_attempt_ended() */
 };
-/* Once after journal_open and the keeper's hello, before any other input: boot_id is this boot's; adopts (ATTEMPT_ADOPTED), records LOST for attempts that no keeper
- * knows and whose lock is free, issues lost commands again. start: a service continues every run; an embedded supervisor
- * (false) starts no attempt until a deciding command names the run. */
+/* Once after journal_open and the keeper's hello, before any other input: boot_id is this boot's. Adopts (ATTEMPT_ADOPTED),
+ * records LOST for attempts that no keeper knows and whose lock is free, issues lost commands again. start: a service continues
+ * every run; an embedded supervisor
+ * (false) starts no attempt until a deciding command names the run. A run whose plan cannot be read is left as it is and named in
+ * *err (the return is 0 all the same). */
 MUST_CHECK int engine_recover(struct engine *e, struct engine_now now, const uint8_t boot_id[16], const struct engine_found *found,
 			      size_t count, bool start, struct error *err);
 /* Whether this is the last attempt of a step that is not over. A keeper's attempt that is not known here is killed and

@@ -454,8 +454,11 @@ int engine_advance(struct engine *e, struct engine_run *r)
 
 void engine_advance_all(struct engine *e)
 {
-	for (size_t i = 0; i < e->run_count && !e->failed; i++)
+	for (size_t i = 0; i < e->run_count; i++) {
+		e->failed = 0; /* what fails in one run does not hold up the others */
 		push(e, e->runs[i]);
+	}
+	e->failed = 0;
 	push_blocked(e);
 	forget_settled(e);
 }

@@ -251,6 +251,8 @@ int engine_run_create(struct engine *e, struct engine_now now, const struct engi
 	if (rc < 0)
 		return rc;
 	r = engine_run_cached(e, &id);
+	if (r)
+		r->named = true;
 	rc = r ? engine_advance(e, r) : 0;
 	if (rc < 0)
 		return error_set(err, rc, "run: recorded; what follows from it failed");

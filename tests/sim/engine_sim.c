@@ -119,7 +119,8 @@ static bool carries_out(enum journal_type t)
 {
 	return t == JOURNAL_ATTEMPT_STARTED || t == JOURNAL_STEP_COMMITTED || t == JOURNAL_LANDING_STARTED ||
 	       t == JOURNAL_UNDO_STARTED || t == JOURNAL_STEP_RUNNABLE || t == JOURNAL_STEP_FAILED ||
-	       t == JOURNAL_LANDING_DROPPED || t == JOURNAL_STEP_REUSED;
+	       t == JOURNAL_LANDING_DROPPED || t == JOURNAL_STEP_REUSED || t == JOURNAL_RUN_CREATED ||
+	       t == JOURNAL_RUN_FAILED;
 }
 
 static void check_batch(struct sim *s)
@@ -203,6 +204,19 @@ static void check_run(struct sim *s, const struct journal_run *run, unsigned *wo
 	*workers += works && run->ws_ino == 2;
 }
 
+static int note_fork(const struct journal_run *run, void *arg)
+{
+	struct sim *s = arg;
+
+	for (size_t i = 0; i < s->run_count; i++)
+		if (journal_id_equal(&s->runs[i], &run->id))
+			return 0;
+	if (s->run_count == ARRAY_SIZE(s->runs))
+		return 1;
+	s->runs[s->run_count++] = run->id;
+	return 0;
+}
+
 static void check(struct sim *s)
 {
 	struct fake *f = &s->f;
@@ -212,6 +226,7 @@ static void check(struct sim *s)
 	if (f->dying)
 		return;
 	check_batch(s);
+	journal_state_each_run(f->rows, note_fork, s);
 	check_not_undone(s);
 	for (size_t i = 0; i < s->run_count; i++) {
 		const struct journal_run *run = journal_state_run(f->rows, &s->runs[i]);
@@ -224,6 +239,18 @@ static void check(struct sim *s)
 		FAKE_FAIL("%u runs work in one directory", workers);
 	if (s->inputs % 16 == 0)
 		fake_check_replay(f);
+}
+
+/* It waits for its driver: that is no wait that the engine names. */
+static bool driver_idle(struct fake *f, const struct journal_run *run)
+{
+	AUTO_BUFFER b = {0};
+	AUTO(plan_free) struct plan *p = NULL;
+
+	fake_blob_get(f, &run->plan, &b);
+	if (plan_decode(buffer_bytes(&b), &p) < 0)
+		FAKE_FAIL("plan");
+	return p->outside_driver;
 }
 
 /* With nothing under way, a run is over, or it waits for something it names. */
@@ -240,6 +267,8 @@ static void check_quiet(struct sim *s)
 		    !engine_run_named(f->e, &run->id))
 			continue;
 		/* A landing that an I/O error holds up under a cancel: cancelling or resuming again tries again. */
+		if (run->state == JOURNAL_RUN_S_RUNNING && driver_idle(f, run))
+			continue;
 		if (run->state == JOURNAL_RUN_S_CANCELLING && run->landing == JOURNAL_LANDING_S_LANDING)
 			continue;
 		if (run->state != JOURNAL_RUN_S_WAITING || run->waits == 0)
@@ -297,6 +326,43 @@ static void make_plan(struct sim *s, struct buffer *out)
 	}
 }
 
+/* A run whose steps an outside driver declares. */
+static void create_driver(struct sim *s, struct engine_run_request *q)
+{
+	struct plan p = {.base = -1, .agency = -1, .land = (int)rnd(s, 3), .outside_driver = true};
+	AUTO_BUFFER b = {0};
+	struct journal_id id;
+
+	if (plan_encode(&p, &b) < 0)
+		FAKE_FAIL("plan");
+	q->plan_blob = fake_blob_bytes(&s->f, buffer_bytes(&b));
+	q->policy_blob = fake_blob(&s->f, "policy");
+	q->environ_blob = fake_blob(&s->f, "environ");
+	q->workspace = "/w";
+	q->land = (enum journal_land)p.land;
+	q->agency = 2;
+	(void)!engine_run_create(s->f.e, fake_now(&s->f), q, &id, NULL);
+}
+
+static bool drive(struct sim *s)
+{
+	static char *argvs[2][3] = {{"run", "1", NULL}, {"run", "2", NULL}};
+	static char *names[] = {"d0", "d1", "d2"};
+	const struct journal_id *run = &s->runs[rnd(s, s->run_count)];
+	struct plan_step spec = {.name = names[rnd(s, 3)], .argv = argvs[!s->drain && chance(s, 15)]};
+	uint32_t step;
+	bool reused;
+
+	plan_step_defaults(&spec);
+	if (!journal_state_run(s->f.rows, run))
+		return false;
+	if (chance(s, 20))
+		(void)!engine_run_end(s->f.e, fake_now(&s->f), run, 1000, NULL);
+	else
+		(void)!engine_step_declare(s->f.e, fake_now(&s->f), run, 1000, &spec, &step, &reused, NULL);
+	return true;
+}
+
 static void create_run(struct sim *s)
 {
 	AUTO_BUFFER plan = {0};
@@ -311,7 +377,10 @@ static void create_run(struct sim *s)
 	q.id.b[0] = (uint8_t)(s->run_count + 1);
 	memcpy(q.id.b + 1, &s->f.ids, sizeof(s->f.ids));
 	s->runs[s->run_count++] = q.id;
-	fake_create(&s->f, (char *)plan.data, &q);
+	if (chance(s, 25))
+		create_driver(s, &q);
+	else
+		fake_create(&s->f, (char *)plan.data, &q);
 }
 
 static void end_attempt(struct sim *s, struct fake_attempt *a, bool well)
@@ -452,7 +521,7 @@ static const char *choice_for(struct sim *s, enum journal_approval_kind kind)
 	case JOURNAL_KIND_EXHAUSTED:
 		return s->drain || chance(s, 50) ? "fail" : "retry";
 	case JOURNAL_KIND_DIVERGED:
-		return "accept";
+		return s->drain || chance(s, 40) ? "accept" : chance(s, 50) ? "fork" : "fail";
 	case JOURNAL_KIND_STEP_GATE:
 	case JOURNAL_KIND_STEP_COMMIT:
 	case JOURNAL_KIND_LANDING:
@@ -519,7 +588,9 @@ static void step_once(struct sim *s)
 
 	if (s->run_count == 0 || (what < 4 && !s->drain))
 		create_run(s);
-	else if (what < 50 && perform(s))
+	else if (what < 46 && perform(s))
+		return;
+	else if (what < 52 && drive(s))
 		return;
 	else if (what < 70 && f->attempt_count)
 		end_attempt(s, &f->attempts[rnd(s, f->attempt_count)], s->drain);
