@@ -1,5 +1,6 @@
 /*
- * The engine's door: making one, records, time, recovery. Deciding is in engine_advance.c and below it.
+ * The engine's door: making one, records, time, recovery. Deciding is in engine_advance.c and below
+ * it.
  */
 #include <assert.h>
 #include <errno.h>
@@ -8,8 +9,8 @@
 
 enum { STARTS_WITHOUT_PROGRESS_MAX = 3, LIVE_ATTEMPTS_DEFAULT = 64, LOST_DEFAULT = 10 };
 
-int engine_new(const struct journal_state *rows, const struct engine_ops *ops, const struct engine_limits *limits,
-	       struct engine **ret)
+int engine_new(const struct journal_state *rows, const struct engine_ops *ops,
+	       const struct engine_limits *limits, struct engine **ret)
 {
 	struct engine *e = calloc(1, sizeof(*e));
 
@@ -53,7 +54,8 @@ void engine_act_as(struct engine *e, enum journal_actor actor, uint32_t uid)
 
 /* ---- records ---- */
 
-struct journal_record engine_record(const struct engine_run *r, uint32_t step, enum journal_type type)
+struct journal_record engine_record(const struct engine_run *r, uint32_t step,
+				    enum journal_type type)
 {
 	struct journal_record rec = {.step = step, .type = type};
 
@@ -69,13 +71,14 @@ void engine_emit(struct engine *e, struct journal_record *rec)
 	e->ops.record(e->ops.ctx, rec);
 }
 
-void engine_emit_run(struct engine *e, const struct engine_run *r, enum journal_type type, const char *why)
+void engine_emit_run(struct engine *e, const struct engine_run *r, enum journal_type type,
+		     const char *why)
 {
 	engine_emit_step(e, r, JOURNAL_NO_STEP, type, why);
 }
 
-void engine_emit_step(struct engine *e, const struct engine_run *r, uint32_t step, enum journal_type type,
-		      const char *why)
+void engine_emit_step(struct engine *e, const struct engine_run *r, uint32_t step,
+		      enum journal_type type, const char *why)
 {
 	struct journal_record rec = engine_record(r, step, type);
 
@@ -97,8 +100,8 @@ bool engine_attempt_lives(const struct journal_attempt *a)
 		     a->state == JOURNAL_ATTEMPT_S_FROZEN);
 }
 
-bool engine_find_attempt(struct engine *e, const struct journal_id *attempt, struct engine_run **ret_run,
-			 uint32_t *ret_step)
+bool engine_find_attempt(struct engine *e, const struct journal_id *attempt,
+			 struct engine_run **ret_run, uint32_t *ret_step)
 {
 	for (size_t i = 0; i < e->run_count; i++) {
 		const struct journal_run *row = engine_run_row(e, e->runs[i]);
@@ -183,7 +186,8 @@ int64_t engine_tick(struct engine *e, struct engine_now now)
 		if (d.timer.due_ns > now.wall_ns)
 			return d.timer.due_ns;
 		fire(e, d.run, &d.timer);
-		(void)engine_advance(e, d.run); /* what failed is tried again by the next input of that run */
+		(void)engine_advance(
+			e, d.run); /* what failed is tried again by the next input of that run */
 		e->failed = 0;
 	}
 	return 0;
@@ -200,7 +204,8 @@ static const struct engine_found *find_found(const struct engine_found *found, s
 	return NULL;
 }
 
-static void adopt(struct engine *e, struct engine_run *r, uint32_t step, const struct journal_attempt *a)
+static void adopt(struct engine *e, struct engine_run *r, uint32_t step,
+		  const struct journal_attempt *a)
 {
 	uint32_t number = a->number;
 	bool starting = a->state == JOURNAL_ATTEMPT_S_STARTING;
@@ -215,9 +220,10 @@ static void adopt(struct engine *e, struct engine_run *r, uint32_t step, const s
 	engine_emit(e, &rec);
 }
 
-/* Rows 3, 4 and 10 of SEMANTICS: what became of the attempt that the last supervisor left behind. */
-static void recover_step(struct engine *e, struct engine_run *r, uint32_t step, const struct engine_found *found,
-			 size_t count)
+/* Rows 3, 4 and 10 of SEMANTICS: what became of the attempt that the last supervisor left behind.
+ */
+static void recover_step(struct engine *e, struct engine_run *r, uint32_t step,
+			 const struct engine_found *found, size_t count)
 {
 	const struct journal_step *s = engine_run_row(e, r)->steps[step];
 	const struct journal_attempt *a = engine_last_attempt(s);
@@ -230,7 +236,8 @@ static void recover_step(struct engine *e, struct engine_run *r, uint32_t step, 
 			engine_step_lost(e, r, step, "the keeper or the machine went away");
 	} else if (a && a->state == JOURNAL_ATTEMPT_S_EXITED && s->state == JOURNAL_STEP_S_ACTIVE &&
 		   memcmp(a->boot_id, e->boot_id, sizeof(a->boot_id)) != 0) {
-		engine_step_lost(e, r, step, "its layer was not sealed before the machine went down");
+		engine_step_lost(e, r, step,
+				 "its layer was not sealed before the machine went down");
 	}
 }
 
@@ -269,8 +276,8 @@ static bool crash_loop(const struct engine *e, const struct engine_run *r)
 	return true;
 }
 
-static int recover_run(struct engine *e, const struct journal_id *id, const struct engine_found *found,
-		       size_t count, bool start)
+static int recover_run(struct engine *e, const struct journal_id *id,
+		       const struct engine_found *found, size_t count, bool start)
 {
 	struct engine_run *r = engine_run_get(e, id);
 
@@ -281,7 +288,8 @@ static int recover_run(struct engine *e, const struct journal_id *id, const stru
 			recover_step(e, r, i, found, count);
 	if (start && crash_loop(e, r))
 		engine_emit_run(e, r, JOURNAL_RUN_PAUSED,
-				"3 starts of the supervisor without progress; look at the log, then resume");
+				"3 starts of the supervisor without progress; look at the log, "
+				"then resume");
 	return 0;
 }
 
@@ -300,7 +308,8 @@ int engine_recover(struct engine *e, struct engine_now now, const uint8_t boot_i
 		char text[JOURNAL_ID_TEXT_SIZE];
 
 		if (one < 0) /* left as it is: the others go on */
-			error_set(err, one, "run %.8s: its plan cannot be read; `holdfast verify` says more",
+			error_set(err, one,
+				  "run %.8s: its plan cannot be read; `holdfast verify` says more",
 				  journal_id_text(&c.ids[i], text));
 		e->failed = 0;
 	}

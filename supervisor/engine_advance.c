@@ -1,9 +1,11 @@
 /*
- * What is next: the scheduler. It looks at the rows of one run and makes what follows from them, until nothing
- * does. It remembers nothing of its own, so after a crash the same rows lead to the same next thing.
+ * What is next: the scheduler. It looks at the rows of one run and makes what follows from them,
+ * until nothing does. It remembers nothing of its own, so after a crash the same rows lead to the
+ * same next thing.
  *
- * One active writer a run: a step starts only while no other is between ACTIVE and GATED_COMMIT, the lowest position
- * in the plan first, on all layers committed so far. Steps that wait for a person or a clock do not hold the others.
+ * One active writer a run: a step starts only while no other is between ACTIVE and GATED_COMMIT,
+ * the lowest position in the plan first, on all layers committed so far. Steps that wait for a
+ * person or a clock do not hold the others.
  */
 #include <stdlib.h>
 #include "supervisor/engine_private.h"
@@ -101,16 +103,18 @@ static bool push_diverged(struct engine *e, struct engine_run *r, uint32_t step)
 
 /* ---- dependents ---- */
 
-static const struct journal_step *row_at(const struct engine *e, const struct engine_run *r, uint32_t position)
+static const struct journal_step *row_at(const struct engine *e, const struct engine_run *r,
+					 uint32_t position)
 {
 	return r->row_of[position] == ENGINE_POSITION_NONE
 		       ? NULL
 		       : engine_run_row(e, r)->steps[r->row_of[position]];
 }
 
-/* The first need of an undeclared step that can never be committed; NULL if there is none. *ret_ready: all are. */
-static const struct journal_step *dead_need(const struct engine *e, const struct engine_run *r, size_t position,
-					    bool *ret_ready)
+/* The first need of an undeclared step that can never be committed; NULL if there is none.
+ * *ret_ready: all are. */
+static const struct journal_step *dead_need(const struct engine *e, const struct engine_run *r,
+					    size_t position, bool *ret_ready)
 {
 	*ret_ready = true;
 	for (size_t k = r->needs_at[position]; k < r->needs_at[position + 1]; k++) {
@@ -134,8 +138,9 @@ static int declare(struct engine *e, struct engine_run *r, size_t position, uint
 }
 
 /*
- * Steps whose needs can never be committed are declared and cancelled at once, so that their rows say why; steps that
- * ask a person first are declared as soon as their needs are committed, so that the queue shows them early.
+ * Steps whose needs can never be committed are declared and cancelled at once, so that their rows
+ * say why; steps that ask a person first are declared as soon as their needs are committed, so that
+ * the queue shows them early.
  */
 static void declare_early(struct engine *e, struct engine_run *r)
 {
@@ -175,7 +180,8 @@ static bool startable(const struct engine *e, const struct journal_step *s)
 }
 
 /* The lowest position that may start, declared or not. False if there is none. */
-static bool next_step(const struct engine *e, const struct engine_run *r, bool *ret_declared, size_t *ret)
+static bool next_step(const struct engine *e, const struct engine_run *r, bool *ret_declared,
+		      size_t *ret)
 {
 	const struct journal_run *row = engine_run_row(e, r);
 	size_t best = SIZE_MAX, position = SIZE_MAX;
@@ -235,8 +241,8 @@ static void start_next(struct engine *e, struct engine_run *r)
 	uint32_t step;
 	size_t at;
 
-	if ((row->state != JOURNAL_RUN_S_RUNNING && row->state != JOURNAL_RUN_S_WAITING) || has_writer(row) ||
-	    !next_step(e, r, &declared, &at))
+	if ((row->state != JOURNAL_RUN_S_RUNNING && row->state != JOURNAL_RUN_S_WAITING) ||
+	    has_writer(row) || !next_step(e, r, &declared, &at))
 		return;
 	r->capped = !r->named || e->held || live_attempts(e) >= e->limits.live_attempts_max;
 	if (r->capped || (needs_lease(row) && !engine_land_lease_take(e, r)))
@@ -271,7 +277,8 @@ static void push_cancelling(struct engine *e, struct engine_run *r)
 	if (row->landing == JOURNAL_LANDING_S_CONFLICT)
 		engine_land_drop(e, r, "the run was cancelled");
 	engine_land_push(e, r);
-	landing = row->landing == JOURNAL_LANDING_S_LANDING || row->landing == JOURNAL_LANDING_S_UNDOING;
+	landing = row->landing == JOURNAL_LANDING_S_LANDING ||
+		  row->landing == JOURNAL_LANDING_S_UNDOING;
 	if (!lives(row) && !landing)
 		engine_emit_run(e, r, JOURNAL_RUN_CANCELLED, row->why);
 }
@@ -290,13 +297,14 @@ static void finish_failed(struct engine *e, struct engine_run *r)
 
 		if (!journal_step_final(s->state))
 			return;
-		if (s->state != JOURNAL_STEP_S_COMMITTED && (!first || first->state == JOURNAL_STEP_S_CANCELLED))
+		if (s->state != JOURNAL_STEP_S_COMMITTED &&
+		    (!first || first->state == JOURNAL_STEP_S_CANCELLED))
 			first = s;
 	}
 	if (!first)
 		return;
-	snprintf(why, sizeof(why), "step '%.80s' %s: %.120s", first->name, journal_step_state_name(first->state),
-		 first->why ? first->why : "");
+	snprintf(why, sizeof(why), "step '%.80s' %s: %.120s", first->name,
+		 journal_step_state_name(first->state), first->why ? first->why : "");
 	engine_timer_cancel_all(e, r);
 	engine_emit_run(e, r, JOURNAL_RUN_FAILED, why);
 }
@@ -347,7 +355,8 @@ static bool moves(const struct engine *e, const struct engine_run *r)
 	if (r->capped || r->card_count || r->planning || (r->applying && !r->stuck))
 		return true;
 	for (uint32_t i = 0; i < row->step_count; i++)
-		if (engine_step_writes(row->steps[i]) && row->steps[i]->state != JOURNAL_STEP_S_GATED_COMMIT)
+		if (engine_step_writes(row->steps[i]) &&
+		    row->steps[i]->state != JOURNAL_STEP_S_GATED_COMMIT)
 			return true;
 	return false;
 }
@@ -379,13 +388,15 @@ static void push_live(struct engine *e, struct engine_run *r)
 
 	if (row->state == JOURNAL_RUN_S_CREATED && r->named)
 		engine_emit_run(e, r, JOURNAL_RUN_STARTED, NULL);
-	for (uint32_t i = 0; i < row->step_count && !journal_run_final(row->state) && !e->failed; i++) {
+	for (uint32_t i = 0; i < row->step_count && !journal_run_final(row->state) && !e->failed;
+	     i++) {
 		if (!digest_is_zero(&row->steps[i]->diverged) && !push_diverged(e, r, i))
 			held_up = true;
 		else if (!journal_step_final(row->steps[i]->state))
 			engine_step_push(e, r, i);
 	}
-	if (held_up || journal_run_final(row->state) || row->state == JOURNAL_RUN_S_CANCELLING || e->failed)
+	if (held_up || journal_run_final(row->state) || row->state == JOURNAL_RUN_S_CANCELLING ||
+	    e->failed)
 		return;
 	declare_early(e, r);
 	if (!e->failed)
@@ -421,11 +432,13 @@ static bool settled(const struct engine *e, const struct engine_run *r)
 
 	return journal_run_final(row->state) && !r->planning && !r->applying && !r->land_wanted &&
 	       r->card_count == 0 && engine_id_is_zero(&row->landing_approval) &&
-	       row->landing != JOURNAL_LANDING_S_LANDING && row->landing != JOURNAL_LANDING_S_UNDOING &&
+	       row->landing != JOURNAL_LANDING_S_LANDING &&
+	       row->landing != JOURNAL_LANDING_S_UNDOING &&
 	       row->landing != JOURNAL_LANDING_S_CONFLICT;
 }
 
-/* Those that wait for a place or a workspace, in the order of their ids, until nothing becomes free any more. */
+/* Those that wait for a place or a workspace, in the order of their ids, until nothing becomes free
+ * any more. */
 static void push_blocked(struct engine *e)
 {
 	do {

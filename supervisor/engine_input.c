@@ -1,7 +1,7 @@
 /*
- * What a step's key stands for: the canonical description of everything that its result may depend on
- * (holdfast.cddl, step-input). Its blob is the step's input digest; two of them compared field by field are what a
- * person sees of a step that diverged.
+ * What a step's key stands for: the canonical description of everything that its result may depend
+ * on (holdfast.cddl, step-input). Its blob is the step's input digest; two of them compared field
+ * by field are what a person sees of a step that diverged.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -25,9 +25,10 @@ static const struct journal_step *find_by_name(const struct journal_run *row, co
 	return NULL;
 }
 
-/* By plan position where there is a plan: a walk over 10,000 rows for each of 1,000 needs is too long. */
-static const struct journal_step *need_row(const struct engine_run *r, const struct journal_run *row,
-					   const char *name)
+/* By plan position where there is a plan: a walk over 10,000 rows for each of 1,000 needs is too
+ * long. */
+static const struct journal_step *need_row(const struct engine_run *r,
+					   const struct journal_run *row, const char *name)
 {
 	int at = r->plan->outside_driver ? -ENOENT : plan_find(r->plan, bytes_str(name));
 
@@ -141,8 +142,9 @@ static int write_stack(struct engine *e, const struct journal_run *row, const st
 	return rc;
 }
 
-int engine_input_describe(struct engine *e, struct engine_run *r, const char *key, const struct plan_step *spec,
-			  const struct digest *like, struct digest *ret)
+int engine_input_describe(struct engine *e, struct engine_run *r, const char *key,
+			  const struct plan_step *spec, const struct digest *like,
+			  struct digest *ret)
 {
 	const struct journal_run *row = engine_run_row(e, r);
 	AUTO_BUFFER b = {0};
@@ -159,8 +161,9 @@ int engine_input_describe(struct engine *e, struct engine_run *r, const char *ke
 	cbor_w_key(&b, &m, INPUT_ENVIRON);
 	write_digest(&b, &row->environ);
 	if (spec->stdin_kind == PLAN_STDIN_STEP || spec->stdin_kind == PLAN_STDIN_BLOB) {
-		const struct journal_step *from =
-			spec->stdin_kind == PLAN_STDIN_STEP ? need_row(r, row, spec->stdin_step) : NULL;
+		const struct journal_step *from = spec->stdin_kind == PLAN_STDIN_STEP
+							  ? need_row(r, row, spec->stdin_step)
+							  : NULL;
 		const struct journal_attempt *a = from ? engine_last_attempt(from) : NULL;
 		static const struct digest none;
 
@@ -198,9 +201,9 @@ int engine_input_spec(struct engine *e, const struct digest *input, struct plan_
 /* Names for people, by key of step-input and of plan-step. */
 static const char *const input_names[] = {NULL,	   "key",   NULL,   "environment",
 					  "stdin", "needs", "stack"};
-static const char *const spec_names[] = {NULL,	  "name",    "needs", "run",	  "cwd",
-					 "stdin", "env",     "retry", "timeout",  "deadline",
-					 "gate",  "checks",  "protected"};
+static const char *const spec_names[] = {NULL,	  "name",   "needs",	"run",	   "cwd",
+					 "stdin", "env",    "retry",	"timeout", "deadline",
+					 "gate",  "checks", "protected"};
 
 struct difference {
 	struct buffer items; /* of the array */
@@ -223,8 +226,8 @@ static void compare_maps(struct difference *d, struct bytes before, struct bytes
 	}
 }
 
-int engine_input_difference(struct engine *e, const struct digest *before, const struct digest *after,
-			    struct digest *ret)
+int engine_input_difference(struct engine *e, const struct digest *before,
+			    const struct digest *after, struct digest *ret)
 {
 	AUTO_BUFFER x = {0}, y = {0}, out = {0};
 	struct difference d = {0};
@@ -234,8 +237,8 @@ int engine_input_difference(struct engine *e, const struct digest *before, const
 		rc = e->ops.blob_read(e->ops.ctx, after, &y);
 	if (rc < 0)
 		return rc;
-	compare_maps(&d, item_of(buffer_bytes(&x), INPUT_SPEC), item_of(buffer_bytes(&y), INPUT_SPEC),
-		     spec_names, ARRAY_SIZE(spec_names));
+	compare_maps(&d, item_of(buffer_bytes(&x), INPUT_SPEC),
+		     item_of(buffer_bytes(&y), INPUT_SPEC), spec_names, ARRAY_SIZE(spec_names));
 	compare_maps(&d, buffer_bytes(&x), buffer_bytes(&y), input_names, ARRAY_SIZE(input_names));
 	cbor_w_array(&out, d.count);
 	buffer_append(&out, d.items.data, d.items.len);
@@ -252,7 +255,9 @@ static int as_text(struct bytes item, struct buffer *out)
 }
 
 int engine_difference(struct bytes object,
-		      int (*fn)(const char *field, struct bytes before, struct bytes after, void *arg), void *arg)
+		      int (*fn)(const char *field, struct bytes before, struct bytes after,
+				void *arg),
+		      void *arg)
 {
 	struct cbor_reader c = cbor_reader(object);
 	size_t n = cbor_r_array(&c);

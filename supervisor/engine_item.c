@@ -1,9 +1,10 @@
 /*
  * The queue: what is asked of people, what they answered, and how long an answer holds.
  *
- * An item is opened with the card that was rendered for exactly its action; a vote names the item and that card. The
- * digest of the action covers the kind, the object and what it stands on, so that an answer can never be used for
- * anything else. An answer is consumed in the same batch as what it allows.
+ * An item is opened with the card that was rendered for exactly its action; a vote names the item
+ * and that card. The digest of the action covers the kind, the object and what it stands on, so
+ * that an answer can never be used for anything else. An answer is consumed in the same batch as
+ * what it allows.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -39,7 +40,8 @@ static void write_digest(struct buffer *b, const struct digest *d)
 
 /* What an item of this kind stands on now, besides its object. */
 static int action_of(const struct engine *e, const struct engine_run *r, uint32_t step,
-		     enum journal_approval_kind kind, const struct digest *object, struct digest *ret)
+		     enum journal_approval_kind kind, const struct digest *object,
+		     struct digest *ret)
 {
 	const struct journal_run *row = engine_run_row(e, r);
 	const struct journal_step *s = step == JOURNAL_NO_STEP ? NULL : row->steps[step];
@@ -77,12 +79,15 @@ static void drop_card(struct engine_run *r, size_t i)
 	r->card_count--;
 }
 
-void engine_item_want(struct engine *e, struct engine_run *r, uint32_t step, enum journal_approval_kind kind,
-		      const struct digest *object)
+void engine_item_want(struct engine *e, struct engine_run *r, uint32_t step,
+		      enum journal_approval_kind kind, const struct digest *object)
 {
 	struct engine_pending_card *grown;
-	struct engine_command c = {
-		.kind = ENGINE_CARD, .run = r->id, .step = step, .card_kind = kind, .object = *object};
+	struct engine_command c = {.kind = ENGINE_CARD,
+				   .run = r->id,
+				   .step = step,
+				   .card_kind = kind,
+				   .object = *object};
 	int rc;
 
 	if (!r->named || engine_item_pending(r, step, kind))
@@ -95,11 +100,12 @@ void engine_item_want(struct engine *e, struct engine_run *r, uint32_t step, enu
 		e->failed = rc < 0 ? rc : -ENOMEM;
 		return;
 	}
-	r->cards[r->card_count++] =
-		(struct engine_pending_card){.step = step, .kind = kind, .action = c.action, .object = *object};
+	r->cards[r->card_count++] = (struct engine_pending_card){
+		.step = step, .kind = kind, .action = c.action, .object = *object};
 	c.undo = engine_run_row(e, r)->conflict_undo;
 	if (step != JOURNAL_NO_STEP) {
-		const struct journal_attempt *a = engine_last_attempt(engine_run_row(e, r)->steps[step]);
+		const struct journal_attempt *a =
+			engine_last_attempt(engine_run_row(e, r)->steps[step]);
 
 		c.spec = engine_run_spec(e, r, step);
 		c.attempt = a ? a->number : 0;
@@ -108,7 +114,8 @@ void engine_item_want(struct engine *e, struct engine_run *r, uint32_t step, enu
 	e->ops.command(e->ops.ctx, &c);
 }
 
-static void set_object(struct journal_payload *p, enum journal_approval_kind kind, const struct digest *object)
+static void set_object(struct journal_payload *p, enum journal_approval_kind kind,
+		       const struct digest *object)
 {
 	if (digest_is_zero(object))
 		return;
@@ -118,8 +125,8 @@ static void set_object(struct journal_payload *p, enum journal_approval_kind kin
 		JOURNAL_SET(p, digest, *object);
 }
 
-static void open_item(struct engine *e, struct engine_run *r, const struct engine_pending_card *want,
-		      const struct digest *card)
+static void open_item(struct engine *e, struct engine_run *r,
+		      const struct engine_pending_card *want, const struct digest *card)
 {
 	struct journal_record rec = engine_record(r, want->step, JOURNAL_APPROVAL_OPENED);
 	struct engine_rules rules;
@@ -141,9 +148,9 @@ static void open_item(struct engine *e, struct engine_run *r, const struct engin
 		engine_timer_arm(e, r, want->step, JOURNAL_TIMER_DECIDE_BY, due, &id);
 }
 
-int engine_card(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t step,
-		enum journal_approval_kind kind, const struct digest *action, const struct digest *card,
-		const struct digest *object)
+int engine_card(struct engine *e, struct engine_now now, const struct journal_id *run,
+		uint32_t step, enum journal_approval_kind kind, const struct digest *action,
+		const struct digest *card, const struct digest *object)
 {
 	struct engine_run *r;
 	struct engine_pending_card want;
@@ -169,8 +176,8 @@ int engine_card(struct engine *e, struct engine_now now, const struct journal_id
 
 /* ---- ending ---- */
 
-static void emit_item(struct engine *e, const struct engine_run *r, const struct journal_approval *a,
-		      enum journal_type type, const char *why)
+static void emit_item(struct engine *e, const struct engine_run *r,
+		      const struct journal_approval *a, enum journal_type type, const char *why)
 {
 	struct journal_record rec = engine_record(r, a->step, type);
 
@@ -194,7 +201,8 @@ void engine_item_consume(struct engine *e, struct engine_run *r, const struct jo
 	end_item(e, r, a, JOURNAL_APPROVAL_CONSUMED, NULL);
 }
 
-void engine_item_lapsed(struct engine *e, struct engine_run *r, const struct journal_approval *a, const char *why)
+void engine_item_lapsed(struct engine *e, struct engine_run *r, const struct journal_approval *a,
+			const char *why)
 {
 	end_item(e, r, a, JOURNAL_APPROVAL_LAPSED, why);
 }
@@ -202,8 +210,8 @@ void engine_item_lapsed(struct engine *e, struct engine_run *r, const struct jou
 void engine_item_withdraw(struct engine *e, struct engine_run *r, uint32_t step, const char *why)
 {
 	const struct journal_run *row = engine_run_row(e, r);
-	const struct journal_approval *a =
-		engine_item_of(e, step == JOURNAL_NO_STEP ? &row->landing_approval : &row->steps[step]->approval);
+	const struct journal_approval *a = engine_item_of(
+		e, step == JOURNAL_NO_STEP ? &row->landing_approval : &row->steps[step]->approval);
 
 	for (size_t i = r->card_count; i-- > 0;)
 		if (r->cards[i].step == step)
@@ -217,8 +225,8 @@ void engine_item_withdraw(struct engine *e, struct engine_run *r, uint32_t step,
 }
 
 /* Nobody may go on with it: what the object becomes. */
-static void refused(struct engine *e, struct engine_run *r, uint32_t step, enum journal_approval_kind kind,
-		    const char *why)
+static void refused(struct engine *e, struct engine_run *r, uint32_t step,
+		    enum journal_approval_kind kind, const char *why)
 {
 	const struct journal_attempt *a;
 
@@ -266,14 +274,14 @@ static int match_diverged(const struct journal_approval *a, void *arg)
 {
 	struct diverged_search *s = arg;
 
-	if (journal_id_equal(&a->run, &s->run->id) && a->step == s->step && a->kind == JOURNAL_KIND_DIVERGED &&
-	    digest_equal(&a->action, &s->action))
+	if (journal_id_equal(&a->run, &s->run->id) && a->step == s->step &&
+	    a->kind == JOURNAL_KIND_DIVERGED && digest_equal(&a->action, &s->action))
 		s->found = a;
 	return 0;
 }
 
-static int diverged_action(struct engine *e, struct engine_run *r, uint32_t step, struct digest *ret_object,
-			   struct digest *ret_action)
+static int diverged_action(struct engine *e, struct engine_run *r, uint32_t step,
+			   struct digest *ret_object, struct digest *ret_action)
 {
 	const struct journal_step *s = engine_run_row(e, r)->steps[step];
 	int rc = engine_input_difference(e, &s->input, &s->diverged, ret_object);
@@ -296,7 +304,8 @@ const char *engine_item_diverged(struct engine *e, struct engine_run *r, uint32_
 	journal_state_each_approval(e->rows, match_diverged, &s);
 	if (!s.found)
 		return NULL;
-	if (s.found->state == JOURNAL_APPROVAL_S_DENIED || s.found->state == JOURNAL_APPROVAL_S_EXPIRED)
+	if (s.found->state == JOURNAL_APPROVAL_S_DENIED ||
+	    s.found->state == JOURNAL_APPROVAL_S_EXPIRED)
 		return "fail";
 	if (s.found->state != JOURNAL_APPROVAL_S_APPROVED)
 		return NULL;
@@ -339,7 +348,8 @@ static const char *const *choices_of(enum journal_approval_kind kind)
 	return none;
 }
 
-static int check_choice(const struct journal_approval *a, const struct engine_vote *v, struct error *err)
+static int check_choice(const struct journal_approval *a, const struct engine_vote *v,
+			struct error *err)
 {
 	const char *const *known = choices_of(a->kind);
 	bool file = v->choice && strcmp(v->choice, "file") == 0;
@@ -361,7 +371,8 @@ static int check_choice(const struct journal_approval *a, const struct engine_vo
 				      : a->kind == JOURNAL_KIND_EXHAUSTED ? "retry or fail"
 									  : "accept, fork or fail");
 	if (a->kind != JOURNAL_KIND_CONFLICT && v->path.len)
-		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE, "vote: only a conflict has paths");
+		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
+				      "vote: only a conflict has paths");
 	if (file && (v->path.len == 0 || digest_is_zero(&v->file)))
 		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
 				      "vote: a file answers one path; name it with --path");
@@ -396,25 +407,30 @@ static int check_vote(struct engine *e, struct engine_run *r, const struct journ
 	struct engine_rules rules;
 
 	if (a->state != JOURNAL_APPROVAL_S_OPEN)
-		return error_set_exit(err, -ESTALE, EXIT_STATUS_CONFLICT, "vote: it is %s already%s%.64s%s%.32s",
-				      journal_approval_state_name(a->state), last ? ", last by " : "",
-				      last && last->principal ? last->principal : "", a->choice ? ": " : "",
-				      a->choice ? a->choice : "");
+		return error_set_exit(
+			err, -ESTALE, EXIT_STATUS_CONFLICT, "vote: it is %s already%s%.64s%s%.32s",
+			journal_approval_state_name(a->state), last ? ", last by " : "",
+			last && last->principal ? last->principal : "", a->choice ? ": " : "",
+			a->choice ? a->choice : "");
 	if (!digest_equal(&a->card, &v->card))
-		return error_set_exit(err, -ESTALE, EXIT_STATUS_CONFLICT,
-				      "vote: another card was shown than the one of this item; look again");
+		return error_set_exit(
+			err, -ESTALE, EXIT_STATUS_CONFLICT,
+			"vote: another card was shown than the one of this item; look again");
 	engine_item_rules(e, r, &rules);
 	if (rules.exclude_starter && v->uid == row->uid)
 		return error_set_exit(err, -EPERM, EXIT_STATUS_DENIED,
-				      "vote: who started the run may not decide; the policy excludes the starter");
+				      "vote: who started the run may not decide; the policy "
+				      "excludes the starter");
 	for (size_t i = 0; i < rules.exclude_uid_count; i++)
 		if (rules.exclude_uids[i] == v->uid)
 			return error_set_exit(err, -EPERM, EXIT_STATUS_DENIED,
-					      "vote: uid %u may not decide; the policy excludes it", v->uid);
+					      "vote: uid %u may not decide; the policy excludes it",
+					      v->uid);
 	if (a->vote_count >= JOURNAL_VOTES_MAX)
-		return error_set_exit(err, -E2BIG, EXIT_STATUS_LIMIT,
-				      "vote: %d votes stand already; answer all paths at once, or deny",
-				      JOURNAL_VOTES_MAX);
+		return error_set_exit(
+			err, -E2BIG, EXIT_STATUS_LIMIT,
+			"vote: %d votes stand already; answer all paths at once, or deny",
+			JOURNAL_VOTES_MAX);
 	return check_choice(a, v, err);
 }
 
@@ -467,8 +483,8 @@ static int path_is(struct bytes path, void *arg)
 	return bytes_equal(path, *(struct bytes *)arg);
 }
 
-static int each_path(struct engine *e, const struct journal_approval *a, int (*fn)(struct bytes path, void *arg),
-		     void *arg)
+static int each_path(struct engine *e, const struct journal_approval *a,
+		     int (*fn)(struct bytes path, void *arg), void *arg)
 {
 	AUTO_BUFFER b = {0};
 	int rc = e->ops.blob_read(e->ops.ctx, &a->object, &b);
@@ -476,7 +492,8 @@ static int each_path(struct engine *e, const struct journal_approval *a, int (*f
 	return rc < 0 ? rc : engine_land_each_conflict(buffer_bytes(&b), fn, arg);
 }
 
-/* Whether the votes approve: enough principals, and every path answered. 1 yes, 0 not yet, negative errno. */
+/* Whether the votes approve: enough principals, and every path answered. 1 yes, 0 not yet, negative
+ * errno. */
 static int decided(struct engine *e, struct engine_run *r, const struct journal_approval *a)
 {
 	struct engine_rules rules;
@@ -526,14 +543,17 @@ static int find_item(struct engine *e, const struct engine_vote *v, struct engin
 {
 	*ret_item = journal_state_approval(e->rows, &v->approval);
 	if (!*ret_item)
-		return error_set_exit(err, -ENOENT, EXIT_STATUS_USAGE, "vote: no such item in the queue");
+		return error_set_exit(err, -ENOENT, EXIT_STATUS_USAGE,
+				      "vote: no such item in the queue");
 	*ret = engine_run_get(e, &(*ret_item)->run);
 	if (!*ret)
-		return error_set(err, e->failed ? e->failed : -ENOENT, "vote: its run cannot be read");
+		return error_set(err, e->failed ? e->failed : -ENOENT,
+				 "vote: its run cannot be read");
 	return 0;
 }
 
-int engine_vote(struct engine *e, struct engine_now now, const struct engine_vote *v, struct error *err)
+int engine_vote(struct engine *e, struct engine_now now, const struct engine_vote *v,
+		struct error *err)
 {
 	const struct journal_approval *a;
 	struct engine_run *r;
@@ -553,7 +573,8 @@ int engine_vote(struct engine *e, struct engine_now now, const struct engine_vot
 	if (path.len && each_path(e, a, path_is, &path) <= 0) {
 		AUTO_FREE char *text = escape_dup(path, ESCAPE_LINE);
 
-		return error_set_exit(err, -ENOENT, EXIT_STATUS_USAGE, "vote: '%.120s' is no path of this conflict",
+		return error_set_exit(err, -ENOENT, EXIT_STATUS_USAGE,
+				      "vote: '%.120s' is no path of this conflict",
 				      text ? text : "?");
 	}
 	r->named = true;
@@ -565,11 +586,13 @@ int engine_vote(struct engine *e, struct engine_now now, const struct engine_vot
 
 		end_item(e, r, a, JOURNAL_APPROVAL_DENIED, v->reason);
 		engine_act_as(e, JOURNAL_ACTOR_SUPERVISOR, 0);
-		refused(e, r, step, kind, v->reason && *v->reason ? v->reason : "a person denied it");
+		refused(e, r, step, kind,
+			v->reason && *v->reason ? v->reason : "a person denied it");
 	} else {
 		rc = decided(e, r, a);
 		if (rc < 0)
-			return error_set(err, rc, "vote: recorded, but the conflicts cannot be read");
+			return error_set(err, rc,
+					 "vote: recorded, but the conflicts cannot be read");
 		if (rc > 0)
 			approve(e, r, a, v);
 		engine_act_as(e, JOURNAL_ACTOR_SUPERVISOR, 0);

@@ -1,6 +1,6 @@
 /*
- * From committed layers to the user's directory: the lease of a workspace, the redo plan, the item that asks first,
- * the apply, its conflicts, and the way back.
+ * From committed layers to the user's directory: the lease of a workspace, the redo plan, the item
+ * that asks first, the apply, its conflicts, and the way back.
  *
  * Only one run at a time may change a workspace or start a step that sees it change: the lease.
  */
@@ -26,7 +26,8 @@ enum journal_land engine_land(const struct journal_run *run)
 
 static bool lands_now(const struct journal_run *row)
 {
-	return row->landing == JOURNAL_LANDING_S_LANDING || row->landing == JOURNAL_LANDING_S_UNDOING;
+	return row->landing == JOURNAL_LANDING_S_LANDING ||
+	       row->landing == JOURNAL_LANDING_S_UNDOING;
 }
 
 bool engine_land_lease_needed(const struct engine *e, const struct engine_run *r)
@@ -93,7 +94,8 @@ void engine_land_lease_free(struct engine *e, struct engine_run *r)
 
 /* ---- commands ---- */
 
-static void command_plan(struct engine *e, struct engine_run *r, bool undo, const struct journal_id *answers)
+static void command_plan(struct engine *e, struct engine_run *r, bool undo,
+			 const struct journal_id *answers)
 {
 	struct engine_command c = {
 		.kind = ENGINE_PLAN_LANDING, .run = r->id, .step = JOURNAL_NO_STEP, .undo = undo};
@@ -124,12 +126,13 @@ static void command_apply(struct engine *e, struct engine_run *r)
 	e->ops.command(e->ops.ctx, &c);
 }
 
-/* The redo plan is on disk before the first path is touched; what allowed it is spent in the same batch. */
+/* The redo plan is on disk before the first path is touched; what allowed it is spent in the same
+ * batch. */
 static void start(struct engine *e, struct engine_run *r, bool undo, const struct digest *redo,
 		  const struct journal_approval *item)
 {
-	struct journal_record rec =
-		engine_record(r, JOURNAL_NO_STEP, undo ? JOURNAL_UNDO_STARTED : JOURNAL_LANDING_STARTED);
+	struct journal_record rec = engine_record(
+		r, JOURNAL_NO_STEP, undo ? JOURNAL_UNDO_STARTED : JOURNAL_LANDING_STARTED);
 
 	JOURNAL_SET(&rec.p, redo, *redo);
 	engine_emit(e, &rec);
@@ -172,7 +175,8 @@ static void push_unlanded(struct engine *e, struct engine_run *r)
 	if (!a && engine_land(row) == JOURNAL_LAND_ASK) {
 		if (engine_item_pending(r, JOURNAL_NO_STEP, JOURNAL_KIND_LANDING))
 			return;
-		redo = (struct digest){0}; /* never asked, or the answer lapsed: planned and asked anew */
+		redo = (struct digest){
+			0}; /* never asked, or the answer lapsed: planned and asked anew */
 	}
 	if (digest_is_zero(&redo))
 		command_plan(e, r, false, NULL);
@@ -234,7 +238,8 @@ void engine_land_push(struct engine *e, struct engine_run *r)
 		break;
 	case JOURNAL_LANDING_S_LANDING:
 	case JOURNAL_LANDING_S_UNDOING:
-		/* Half of it stands: it goes on whoever started this process (SEMANTICS, row 12). */
+		/* Half of it stands: it goes on whoever started this process (SEMANTICS, row 12).
+		 */
 		command_apply(e, r);
 		break;
 	case JOURNAL_LANDING_S_CONFLICT:
@@ -263,11 +268,11 @@ static void stuck(struct engine *e, struct engine_run *r, const char *why)
 		engine_emit_run(e, r, JOURNAL_RUN_PAUSED, why ? why : "the landing failed");
 }
 
-static void conflict(struct engine *e, struct engine_run *r, bool undo, const struct digest *conflicts,
-		     const char *why)
+static void conflict(struct engine *e, struct engine_run *r, bool undo,
+		     const struct digest *conflicts, const char *why)
 {
-	struct journal_record rec =
-		engine_record(r, JOURNAL_NO_STEP, undo ? JOURNAL_UNDO_CONFLICT : JOURNAL_LANDING_CONFLICT);
+	struct journal_record rec = engine_record(
+		r, JOURNAL_NO_STEP, undo ? JOURNAL_UNDO_CONFLICT : JOURNAL_LANDING_CONFLICT);
 
 	JOURNAL_SET(&rec.p, conflicts, *conflicts);
 	if (why)
@@ -278,7 +283,8 @@ static void conflict(struct engine *e, struct engine_run *r, bool undo, const st
 }
 
 /* A plan without conflicts: ask, or begin as soon as the workspace is free. */
-static void planned(struct engine *e, struct engine_run *r, const struct digest *redo, bool answered)
+static void planned(struct engine *e, struct engine_run *r, const struct digest *redo,
+		    bool answered)
 {
 	struct engine_rules rules;
 
@@ -293,7 +299,8 @@ static void planned(struct engine *e, struct engine_run *r, const struct digest 
 }
 
 int engine_landing_planned(struct engine *e, struct engine_now now, const struct journal_id *run,
-			   const struct digest *redo, const struct digest *conflicts, bool nothing, const char *why)
+			   const struct digest *redo, const struct digest *conflicts, bool nothing,
+			   const char *why)
 {
 	struct engine_run *r;
 	const struct journal_run *row;
@@ -308,9 +315,11 @@ int engine_landing_planned(struct engine *e, struct engine_now now, const struct
 	row = engine_run_row(e, r);
 	undo = row->landing == JOURNAL_LANDING_S_CONFLICT && row->conflict_undo;
 	a = engine_item_of(e, &row->landing_approval);
-	if ((row->landing != JOURNAL_LANDING_S_UNLANDED && row->landing != JOURNAL_LANDING_S_CONFLICT) ||
+	if ((row->landing != JOURNAL_LANDING_S_UNLANDED &&
+	     row->landing != JOURNAL_LANDING_S_CONFLICT) ||
 	    row->state == JOURNAL_RUN_S_CANCELLING || row->state == JOURNAL_RUN_S_PAUSED ||
-	    (row->landing == JOURNAL_LANDING_S_CONFLICT && (!a || a->state != JOURNAL_APPROVAL_S_APPROVED)))
+	    (row->landing == JOURNAL_LANDING_S_CONFLICT &&
+	     (!a || a->state != JOURNAL_APPROVAL_S_APPROVED)))
 		return engine_advance(e, r); /* cancelled, paused or lapsed meanwhile */
 	if (conflicts && !digest_is_zero(conflicts)) {
 		if (a)
@@ -328,8 +337,9 @@ int engine_landing_planned(struct engine *e, struct engine_now now, const struct
 	return engine_advance(e, r);
 }
 
-int engine_landing_done(struct engine *e, struct engine_now now, const struct journal_id *run, bool undo,
-			const struct digest *result, const struct digest *conflicts, uint64_t paths, const char *why)
+int engine_landing_done(struct engine *e, struct engine_now now, const struct journal_id *run,
+			bool undo, const struct digest *result, const struct digest *conflicts,
+			uint64_t paths, const char *why)
 {
 	struct engine_run *r;
 	const struct journal_run *row;
@@ -390,16 +400,18 @@ int engine_land_each_conflict(struct bytes blob, int (*fn)(struct bytes path, vo
 
 /* ---- a person's words ---- */
 
-static int find(struct engine *e, const struct journal_id *run, struct engine_run **ret, struct error *err)
+static int find(struct engine *e, const struct journal_id *run, struct engine_run **ret,
+		struct error *err)
 {
 	*ret = engine_run_get(e, run);
 	if (!*ret)
-		return error_set_exit(err, e->failed ? e->failed : -ENOENT, EXIT_STATUS_USAGE, "run: not found");
+		return error_set_exit(err, e->failed ? e->failed : -ENOENT, EXIT_STATUS_USAGE,
+				      "run: not found");
 	return 0;
 }
 
-int engine_run_land(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t uid,
-		    struct error *err)
+int engine_run_land(struct engine *e, struct engine_now now, const struct journal_id *run,
+		    uint32_t uid, struct error *err)
 {
 	struct engine_run *r;
 	const struct journal_run *row;
@@ -412,25 +424,28 @@ int engine_run_land(struct engine *e, struct engine_now now, const struct journa
 	row = engine_run_row(e, r);
 	(void)uid;
 	if (!journal_run_final(row->state))
-		return error_set_exit(err, -EBUSY, EXIT_STATUS_CONFLICT,
-				      "land: the run is not over; it lands by itself, or cancel it first");
+		return error_set_exit(
+			err, -EBUSY, EXIT_STATUS_CONFLICT,
+			"land: the run is not over; it lands by itself, or cancel it first");
 	if (row->agency <= AGENCY_OBSERVE)
 		return error_set_exit(err, -EPERM, EXIT_STATUS_DENIED,
 				      "land: at the level observe there is nothing to land");
 	if (row->landing != JOURNAL_LANDING_S_UNLANDED && !lands_now(row) &&
 	    row->landing != JOURNAL_LANDING_S_CONFLICT)
-		return error_set_exit(err, -EALREADY, EXIT_STATUS_CONFLICT, "land: the run is %s already",
+		return error_set_exit(err, -EALREADY, EXIT_STATUS_CONFLICT,
+				      "land: the run is %s already",
 				      journal_landing_state_name(row->landing));
 	if (engine_stack(row, NULL, NULL) == 0)
-		return error_set_exit(err, -ENODATA, EXIT_STATUS_CONFLICT, "land: no committed step changed a file");
+		return error_set_exit(err, -ENODATA, EXIT_STATUS_CONFLICT,
+				      "land: no committed step changed a file");
 	r->named = true;
 	r->stuck = false;
 	r->land_wanted = row->landing == JOURNAL_LANDING_S_UNLANDED;
 	return engine_advance(e, r);
 }
 
-int engine_run_undo(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t uid,
-		    struct error *err)
+int engine_run_undo(struct engine *e, struct engine_now now, const struct journal_id *run,
+		    uint32_t uid, struct error *err)
 {
 	struct engine_run *r;
 	const struct journal_run *row;
@@ -453,8 +468,9 @@ int engine_run_undo(struct engine *e, struct engine_now now, const struct journa
 				      "undo: the run is %s; only what has landed can be taken back",
 				      journal_landing_state_name(row->landing));
 	if (!engine_land_lease_take(e, r))
-		return error_set_exit(err, -EBUSY, EXIT_STATUS_CONFLICT,
-				      "undo: another run works in this directory; wait for it or cancel it");
+		return error_set_exit(
+			err, -EBUSY, EXIT_STATUS_CONFLICT,
+			"undo: another run works in this directory; wait for it or cancel it");
 	r->named = true;
 	r->stuck = false;
 	engine_act_as(e, JOURNAL_ACTOR_PERSON, uid);

@@ -1,10 +1,11 @@
 #pragma once
 /*
- * Inside the engine: what its files share. Nothing here is durable: struct engine_run is a cache over rows plus what
- * was asked of the daemon and not answered yet. Everything that must survive is in the rows, so a new engine over the
- * same rows decides the same.
+ * Inside the engine: what its files share. Nothing here is durable: struct engine_run is a cache
+ * over rows plus what was asked of the daemon and not answered yet. Everything that must survive is
+ * in the rows, so a new engine over the same rows decides the same.
  *
- * Rows stay where they are while folding (journal.h); arrays inside them (attempts, votes) may move.
+ * Rows stay where they are while folding (journal.h); arrays inside them (attempts, votes) may
+ * move.
  */
 #include "supervisor/engine.h"
 
@@ -20,24 +21,28 @@ struct engine_pending_card {
 struct engine_run {
 	struct journal_id id;
 	struct plan *plan;
-	/* By plan position: where the step's row is (UINT32_MAX: not declared), and its needs as positions. */
+	/* By plan position: where the step's row is (UINT32_MAX: not declared), and its needs as
+	 * positions. */
 	uint32_t *row_of;
 	size_t *needs_at; /* step_count + 1 offsets into needs */
 	uint32_t *needs;
-	/* By row: what it runs. Borrowed from the plan, or owned where an outside driver declared it. */
+	/* By row: what it runs. Borrowed from the plan, or owned where an outside driver declared
+	 * it. */
 	const struct plan_step **specs;
 	struct plan_step **owned_specs;
 	uint32_t spec_count;
-	bool named;	     /* attempts may start: a deciding command named it, or this is a service */
-	bool ending;	     /* an outside driver said that no step follows */
-	bool land_wanted;    /* a person asked to land a run that is over */
-	bool planning;	     /* PLAN_LANDING is under way */
-	bool applying;	     /* APPLY_LANDING is under way */
-	bool stuck;	     /* the landing could neither go on nor back: not again before a person says so */
-	bool capped;	     /* a step could start but for the limit over all runs, or a hold */
-	bool lease_blocked;  /* another run holds the workspace */
-	bool kill_now;	     /* cancel --kill */
-	struct journal_id sealing, checking, killing; /* attempts under way by that command; zero = none */
+	bool named;  /* attempts may start: a deciding command named it, or this is a service */
+	bool ending; /* an outside driver said that no step follows */
+	bool land_wanted; /* a person asked to land a run that is over */
+	bool planning;	  /* PLAN_LANDING is under way */
+	bool applying;	  /* APPLY_LANDING is under way */
+	bool stuck;  /* the landing could neither go on nor back: not again before a person says so
+		      */
+	bool capped; /* a step could start but for the limit over all runs, or a hold */
+	bool lease_blocked; /* another run holds the workspace */
+	bool kill_now;	    /* cancel --kill */
+	struct journal_id sealing, checking,
+		killing; /* attempts under way by that command; zero = none */
 	struct engine_pending_card *cards;
 	size_t card_count;
 	struct digest planned; /* redo plan of the card that is asked for; zero = none */
@@ -54,7 +59,7 @@ struct engine {
 	enum journal_actor actor;
 	uint32_t actor_uid;
 	uint8_t boot_id[16];
-	bool wake; /* a lease or a place became free: others may start */
+	bool wake;  /* a lease or a place became free: others may start */
 	int failed; /* first error of a blob or of memory: the input is answered with it */
 };
 
@@ -75,89 +80,115 @@ struct engine_run *engine_run_cached(const struct engine *e, const struct journa
 void engine_run_forget(struct engine *e, struct engine_run *r);
 void engine_run_free(struct engine_run *r);
 const struct journal_run *engine_run_row(const struct engine *e, const struct engine_run *r);
-/* What the step of that row runs; loads it if an outside driver declared it. NULL with e->failed. */
+/* What the step of that row runs; loads it if an outside driver declared it. NULL with e->failed.
+ */
 const struct plan_step *engine_run_spec(struct engine *e, struct engine_run *r, uint32_t step);
-/* The step of this row begins (a spec of an outside driver is taken over) or got another description. */
-int engine_run_add_spec(struct engine *e, struct engine_run *r, uint32_t step, struct plan_step *owned);
+/* The step of this row begins (a spec of an outside driver is taken over) or got another
+ * description. */
+int engine_run_add_spec(struct engine *e, struct engine_run *r, uint32_t step,
+			struct plan_step *owned);
 void engine_run_drop_spec(struct engine_run *r, uint32_t step);
 
 /* ---- engine.c: records ---- */
-struct journal_record engine_record(const struct engine_run *r, uint32_t step, enum journal_type type);
+struct journal_record engine_record(const struct engine_run *r, uint32_t step,
+				    enum journal_type type);
 void engine_emit(struct engine *e, struct journal_record *rec);
 /* The most frequent shapes. why may be NULL. */
-void engine_emit_run(struct engine *e, const struct engine_run *r, enum journal_type type, const char *why);
-void engine_emit_step(struct engine *e, const struct engine_run *r, uint32_t step, enum journal_type type,
-		      const char *why);
+void engine_emit_run(struct engine *e, const struct engine_run *r, enum journal_type type,
+		     const char *why);
+void engine_emit_step(struct engine *e, const struct engine_run *r, uint32_t step,
+		      enum journal_type type, const char *why);
 /* Finds the step whose last attempt has this id. */
-bool engine_find_attempt(struct engine *e, const struct journal_id *attempt, struct engine_run **ret_run,
-			 uint32_t *ret_step);
+bool engine_find_attempt(struct engine *e, const struct journal_id *attempt,
+			 struct engine_run **ret_run, uint32_t *ret_step);
 const struct journal_attempt *engine_last_attempt(const struct journal_step *s);
 bool engine_attempt_lives(const struct journal_attempt *a);
 
 /* ---- engine_input.c ---- */
-/* The canonical description of a step's input as a blob. like: an earlier description whose stack is taken over, so
- * that only what the driver says is compared; NULL = the stack of now. */
-int engine_input_describe(struct engine *e, struct engine_run *r, const char *key, const struct plan_step *spec,
-			  const struct digest *like, struct digest *ret);
+/* The canonical description of a step's input as a blob. like: an earlier description whose stack
+ * is taken over, so that only what the driver says is compared; NULL = the stack of now. */
+int engine_input_describe(struct engine *e, struct engine_run *r, const char *key,
+			  const struct plan_step *spec, const struct digest *like,
+			  struct digest *ret);
 int engine_input_spec(struct engine *e, const struct digest *input, struct plan_step **ret);
 /* The blob of a field-by-field difference of two descriptions. */
-int engine_input_difference(struct engine *e, const struct digest *before, const struct digest *after,
-			    struct digest *ret);
+int engine_input_difference(struct engine *e, const struct digest *before,
+			    const struct digest *after, struct digest *ret);
 
 /* ---- engine_step.c ---- */
-int engine_step_new(struct engine *e, struct engine_run *r, const struct plan_step *spec, uint32_t position,
-		    uint32_t *ret);
-void engine_step_make_runnable(struct engine *e, struct engine_run *r, uint32_t step, const char *why);
+int engine_step_new(struct engine *e, struct engine_run *r, const struct plan_step *spec,
+		    uint32_t position, uint32_t *ret);
+void engine_step_make_runnable(struct engine *e, struct engine_run *r, uint32_t step,
+			       const char *why);
 void engine_step_start(struct engine *e, struct engine_run *r, uint32_t step);
 /* Brings one step as far as it goes without the scheduler: judge, seal, check, commit, ask. */
 void engine_step_push(struct engine *e, struct engine_run *r, uint32_t step);
 void engine_step_cancel(struct engine *e, struct engine_run *r, uint32_t step, const char *why);
 void engine_step_kill(struct engine *e, struct engine_run *r, uint32_t step, bool now);
-void engine_step_remove_layer(struct engine *e, struct engine_run *r, uint32_t step, const char *layer,
-			      bool after_sync);
+void engine_step_remove_layer(struct engine *e, struct engine_run *r, uint32_t step,
+			      const char *layer, bool after_sync);
+/* Its end stands in the journal, and nothing of it is kept. */
+void engine_step_throw_away(struct engine *e, struct engine_run *r, uint32_t step);
+/* The attempt of an ACTIVE or REJECTED step failed in this way: again, later, by a person, or
+ * never. */
+void engine_step_judge(struct engine *e, struct engine_run *r, uint32_t step,
+		       enum plan_failure kind, const char *why);
+void engine_step_fail(struct engine *e, struct engine_run *r, uint32_t step, const char *why);
+/* Past the checks: a person, or the commit. */
+void engine_step_push_commit(struct engine *e, struct engine_run *r, uint32_t step);
 void engine_step_lost(struct engine *e, struct engine_run *r, uint32_t step, const char *why);
-bool engine_step_writes(const struct journal_step *s); /* ACTIVE..CHECKING: it holds the run's one writer's place */
+bool engine_step_writes(
+	const struct journal_step *s); /* ACTIVE..CHECKING: it holds the run's one writer's place */
 
 /* ---- engine_item.c: the queue ---- */
 void engine_item_rules(struct engine *e, const struct engine_run *r, struct engine_rules *ret);
 /* Asks for the card of (step, kind) unless it is asked for. */
-void engine_item_want(struct engine *e, struct engine_run *r, uint32_t step, enum journal_approval_kind kind,
-		      const struct digest *object);
-bool engine_item_pending(const struct engine_run *r, uint32_t step, enum journal_approval_kind kind);
+void engine_item_want(struct engine *e, struct engine_run *r, uint32_t step,
+		      enum journal_approval_kind kind, const struct digest *object);
+bool engine_item_pending(const struct engine_run *r, uint32_t step,
+			 enum journal_approval_kind kind);
 void engine_item_consume(struct engine *e, struct engine_run *r, const struct journal_approval *a);
 /* OPEN -> WITHDRAWN, APPROVED -> REVOKED; also forgets a card that was asked for. */
 void engine_item_withdraw(struct engine *e, struct engine_run *r, uint32_t step, const char *why);
 const struct journal_approval *engine_item_of(const struct engine *e, const struct journal_id *id);
 void engine_item_expired(struct engine *e, struct engine_run *r, const struct journal_approval *a);
-void engine_item_lapsed(struct engine *e, struct engine_run *r, const struct journal_approval *a, const char *why);
-/* What a person said to this step's divergence: "accept", "fork", "fail", or NULL. *ret_item: to be consumed, or NULL. */
+void engine_item_lapsed(struct engine *e, struct engine_run *r, const struct journal_approval *a,
+			const char *why);
+/* What a person said to this step's divergence: "accept", "fork", "fail", or NULL. *ret_item: to be
+ * consumed, or NULL. */
 const char *engine_item_diverged(struct engine *e, struct engine_run *r, uint32_t step,
 				 const struct journal_approval **ret_item);
 void engine_item_want_diverged(struct engine *e, struct engine_run *r, uint32_t step);
 
 /* ---- engine_timer.c ---- */
-void engine_timer_arm(struct engine *e, struct engine_run *r, uint32_t step, enum journal_timer_kind kind,
-		      int64_t due_ns, const struct journal_id *approval);
+void engine_timer_arm(struct engine *e, struct engine_run *r, uint32_t step,
+		      enum journal_timer_kind kind, int64_t due_ns,
+		      const struct journal_id *approval);
 /* Those of a step (and kind; 0 = all), or where approval is not NULL those of it. */
-void engine_timer_cancel(struct engine *e, struct engine_run *r, uint32_t step, enum journal_timer_kind kind,
-			 const struct journal_id *approval);
+void engine_timer_cancel(struct engine *e, struct engine_run *r, uint32_t step,
+			 enum journal_timer_kind kind, const struct journal_id *approval);
 void engine_timer_cancel_all(struct engine *e, struct engine_run *r);
 
 /* ---- engine_land.c ---- */
-bool engine_land_lease_take(struct engine *e, struct engine_run *r); /* false: another run holds it */
+bool engine_land_lease_take(struct engine *e,
+			    struct engine_run *r); /* false: another run holds it */
 void engine_land_lease_free(struct engine *e, struct engine_run *r);
 bool engine_land_lease_needed(const struct engine *e, const struct engine_run *r);
 /* Pushes the landing of a run whose steps are all committed, or that is over. */
 void engine_land_push(struct engine *e, struct engine_run *r);
 void engine_land_drop(struct engine *e, struct engine_run *r, const char *why);
-/* Calls fn with each path of a conflicts blob (holdfast.cddl, landing-conflicts) until it says other than 0. */
-int engine_land_each_conflict(struct bytes blob, int (*fn)(struct bytes path, void *arg), void *arg);
+/* Calls fn with each path of a conflicts blob (holdfast.cddl, landing-conflicts) until it says
+ * other than 0. */
+int engine_land_each_conflict(struct bytes blob, int (*fn)(struct bytes path, void *arg),
+			      void *arg);
 
 /* ---- engine_advance.c ---- */
-/* Everything that follows from the rows of this run now, then of runs that were woken. Returns e->failed. */
+/* Everything that follows from the rows of this run now, then of runs that were woken. Returns
+ * e->failed. */
 int engine_advance(struct engine *e, struct engine_run *r);
 void engine_advance_all(struct engine *e);
 
 /* ---- engine_request.c ---- */
 /* A new run from this one, from before the step `at`. */
-int engine_request_fork(struct engine *e, struct engine_run *r, const char *at, struct journal_id *ret);
+int engine_request_fork(struct engine *e, struct engine_run *r, const char *at,
+			struct journal_id *ret);

@@ -19,8 +19,10 @@ static int match_name(const struct journal_run *run, void *arg)
 	return 0;
 }
 
-/* Starting is idempotent: the same request, or the same name and plan, is the same run. 1: *ret is set. */
-static int find_same(struct engine *e, const struct engine_run_request *q, struct journal_id *ret, struct error *err)
+/* Starting is idempotent: the same request, or the same name and plan, is the same run. 1: *ret is
+ * set. */
+static int find_same(struct engine *e, const struct engine_run_request *q, struct journal_id *ret,
+		     struct error *err)
 {
 	struct name_search s = {.name = q->name};
 	const struct journal_run *same =
@@ -38,11 +40,13 @@ static int find_same(struct engine *e, const struct engine_run_request *q, struc
 		return 0;
 	if (journal_run_final(s.found->state))
 		return error_set_exit(err, -EEXIST, EXIT_STATUS_USAGE,
-				      "run '%.100s': it is over (%.8s, %s); choose another name", q->name,
-				      journal_id_text(&s.found->id, id), journal_run_state_name(s.found->state));
+				      "run '%.100s': it is over (%.8s, %s); choose another name",
+				      q->name, journal_id_text(&s.found->id, id),
+				      journal_run_state_name(s.found->state));
 	if (!digest_equal(&s.found->plan, &q->plan_blob))
 		return error_set_exit(err, -EEXIST, EXIT_STATUS_USAGE,
-				      "run '%.100s': it has another plan (%.8s); choose another name, or cancel it",
+				      "run '%.100s': it has another plan (%.8s); choose another "
+				      "name, or cancel it",
 				      q->name, journal_id_text(&s.found->id, id));
 	*ret = s.found->id;
 	return 1;
@@ -50,7 +54,8 @@ static int find_same(struct engine *e, const struct engine_run_request *q, struc
 
 static void emit_created(struct engine *e, const struct engine_run_request *q)
 {
-	struct journal_record rec = {.run = q->id, .step = JOURNAL_NO_STEP, .type = JOURNAL_RUN_CREATED};
+	struct journal_record rec = {
+		.run = q->id, .step = JOURNAL_NO_STEP, .type = JOURNAL_RUN_CREATED};
 	struct journal_payload *p = &rec.p;
 
 	if (q->name)
@@ -97,8 +102,8 @@ static int by_commit(const void *a, const void *b)
 	return (x->committed_lsn > y->committed_lsn) - (x->committed_lsn < y->committed_lsn);
 }
 
-static void emit_attempt(struct engine *e, struct engine_run *r, uint32_t step, enum journal_type type,
-			 const struct journal_attempt *a, const char *why)
+static void emit_attempt(struct engine *e, struct engine_run *r, uint32_t step,
+			 enum journal_type type, const struct journal_attempt *a, const char *why)
 {
 	struct journal_record rec = engine_record(r, step, type);
 
@@ -170,7 +175,8 @@ static int take_over_step(struct engine *e, struct engine_run *r, struct engine_
 	return rc < 0 ? rc : engine_run_add_spec(e, r, step, take_ptr(copy));
 }
 
-static int take_over_all(struct engine *e, struct engine_run *r, struct engine_run *parent, const char *fork_at)
+static int take_over_all(struct engine *e, struct engine_run *r, struct engine_run *parent,
+			 const char *fork_at)
 {
 	const struct journal_run *row = engine_run_row(e, parent);
 	const struct journal_step *at = find_step(row, fork_at);
@@ -196,29 +202,34 @@ static int take_over_all(struct engine *e, struct engine_run *r, struct engine_r
 	return rc;
 }
 
-static int check_request(struct engine *e, const struct engine_run_request *q, struct engine_run **ret_parent,
-			 struct error *err)
+static int check_request(struct engine *e, const struct engine_run_request *q,
+			 struct engine_run **ret_parent, struct error *err)
 {
 	const struct journal_run *row;
 
 	*ret_parent = NULL;
 	if (q->request.len > 64)
-		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE, "run: a request id has at most 64 bytes");
+		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
+				      "run: a request id has at most 64 bytes");
 	if (q->agency > JOURNAL_AGENCY_MAX)
-		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE, "run: agency is out of range");
+		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
+				      "run: agency is out of range");
 	if (engine_id_is_zero(&q->parent))
 		return 0;
 	row = journal_state_run(e->rows, &q->parent);
 	*ret_parent = row ? engine_run_get(e, &q->parent) : NULL;
 	if (!*ret_parent)
-		return error_set_exit(err, -ENOENT, EXIT_STATUS_USAGE, "fork: the run is not found");
+		return error_set_exit(err, -ENOENT, EXIT_STATUS_USAGE,
+				      "fork: the run is not found");
 	if (!q->fork_at || !find_step(row, q->fork_at))
-		return error_set_exit(err, -ENOENT, EXIT_STATUS_USAGE, "fork: the run has no step '%.100s'",
+		return error_set_exit(err, -ENOENT, EXIT_STATUS_USAGE,
+				      "fork: the run has no step '%.100s'",
 				      q->fork_at ? q->fork_at : "");
 	return 0;
 }
 
-static int create(struct engine *e, const struct engine_run_request *q, struct journal_id *ret, struct error *err)
+static int create(struct engine *e, const struct engine_run_request *q, struct journal_id *ret,
+		  struct error *err)
 {
 	struct engine_run *r, *parent;
 	int rc = find_same(e, q, ret, err);
@@ -260,7 +271,8 @@ int engine_run_create(struct engine *e, struct engine_now now, const struct engi
 	return 0;
 }
 
-int engine_request_fork(struct engine *e, struct engine_run *r, const char *at, struct journal_id *ret)
+int engine_request_fork(struct engine *e, struct engine_run *r, const char *at,
+			struct journal_id *ret)
 {
 	const struct journal_run *row = engine_run_row(e, r);
 	struct engine_run_request q = {
@@ -288,24 +300,27 @@ int engine_request_fork(struct engine *e, struct engine_run *r, const char *at, 
 
 /* ---- words to a run ---- */
 
-static int find(struct engine *e, const struct journal_id *run, struct engine_run **ret, struct error *err)
+static int find(struct engine *e, const struct journal_id *run, struct engine_run **ret,
+		struct error *err)
 {
 	*ret = engine_run_get(e, run);
 	if (!*ret)
-		return error_set_exit(err, e->failed ? e->failed : -ENOENT, EXIT_STATUS_USAGE, "run: not found");
+		return error_set_exit(err, e->failed ? e->failed : -ENOENT, EXIT_STATUS_USAGE,
+				      "run: not found");
 	return 0;
 }
 
 /* A person's record, and what follows from it. */
-static int say(struct engine *e, struct engine_run *r, uint32_t uid, enum journal_type type, const char *why)
+static int say(struct engine *e, struct engine_run *r, uint32_t uid, enum journal_type type,
+	       const char *why)
 {
 	engine_act_as(e, JOURNAL_ACTOR_PERSON, uid);
 	engine_emit_run(e, r, type, why);
 	return engine_advance(e, r);
 }
 
-int engine_run_resume(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t uid,
-		      struct error *err)
+int engine_run_resume(struct engine *e, struct engine_now now, const struct journal_id *run,
+		      uint32_t uid, struct error *err)
 {
 	struct engine_run *r;
 	int rc;
@@ -321,8 +336,8 @@ int engine_run_resume(struct engine *e, struct engine_now now, const struct jour
 	return engine_advance(e, r);
 }
 
-int engine_run_pause(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t uid,
-		     struct error *err)
+int engine_run_pause(struct engine *e, struct engine_now now, const struct journal_id *run,
+		     uint32_t uid, struct error *err)
 {
 	struct engine_run *r;
 	enum journal_run_state state;
@@ -341,8 +356,8 @@ int engine_run_pause(struct engine *e, struct engine_now now, const struct journ
 	return say(e, r, uid, JOURNAL_RUN_PAUSED, "a person paused it");
 }
 
-int engine_run_cancel(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t uid,
-		      bool kill, struct error *err)
+int engine_run_cancel(struct engine *e, struct engine_now now, const struct journal_id *run,
+		      uint32_t uid, bool kill, struct error *err)
 {
 	struct engine_run *r;
 	enum journal_run_state state;
@@ -354,7 +369,8 @@ int engine_run_cancel(struct engine *e, struct engine_now now, const struct jour
 		return rc;
 	state = engine_run_row(e, r)->state;
 	if (journal_run_final(state))
-		return error_set_exit(err, -EALREADY, EXIT_STATUS_CONFLICT, "cancel: the run is over (%s)",
+		return error_set_exit(err, -EALREADY, EXIT_STATUS_CONFLICT,
+				      "cancel: the run is over (%s)",
 				      journal_run_state_name(state));
 	r->kill_now = kill;
 	r->stuck = false;
@@ -365,7 +381,8 @@ int engine_run_cancel(struct engine *e, struct engine_now now, const struct jour
 
 /* ---- outside drivers ---- */
 
-static int check_declare(struct engine *e, struct engine_run *r, const struct plan_step *spec, struct error *err)
+static int check_declare(struct engine *e, struct engine_run *r, const struct plan_step *spec,
+			 struct error *err)
 {
 	const struct journal_run *row = engine_run_row(e, r);
 
@@ -373,7 +390,8 @@ static int check_declare(struct engine *e, struct engine_run *r, const struct pl
 		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
 				      "step: the run has a plan; steps cannot be added to it");
 	if (spec->stdin_kind == PLAN_STDIN_FILE || spec->stdin_text)
-		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE, "step: stdin is not a blob yet");
+		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
+				      "step: stdin is not a blob yet");
 	if (plan_step_check(spec, NULL, err) < 0)
 		return -EINVAL;
 	for (char **n = spec->needs; n && *n; n++) {
@@ -381,14 +399,17 @@ static int check_declare(struct engine *e, struct engine_run *r, const struct pl
 
 		if (!s || s->state != JOURNAL_STEP_S_COMMITTED)
 			return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
-					      "step '%s': needs '%s', which is not committed", spec->name, *n);
+					      "step '%s': needs '%s', which is not committed",
+					      spec->name, *n);
 	}
 	return 0;
 }
 
-/* The key is there. What the driver describes is compared on the stack that was recorded: it chose only the rest. */
-static int declare_again(struct engine *e, struct engine_run *r, uint32_t uid, const struct journal_step *s,
-			 const struct plan_step *spec, bool *ret_reused, struct error *err)
+/* The key is there. What the driver describes is compared on the stack that was recorded: it chose
+ * only the rest. */
+static int declare_again(struct engine *e, struct engine_run *r, uint32_t uid,
+			 const struct journal_step *s, const struct plan_step *spec,
+			 bool *ret_reused, struct error *err)
 {
 	const struct journal_run *row = engine_run_row(e, r);
 	struct journal_record rec;
@@ -411,12 +432,14 @@ static int declare_again(struct engine *e, struct engine_run *r, uint32_t uid, c
 		engine_emit(e, &rec);
 		engine_act_as(e, JOURNAL_ACTOR_SUPERVISOR, 0);
 	}
-	return error_set_exit(err, -EINPROGRESS, EXIT_STATUS_WAITING,
-			      "step '%s': it has another input than before; the queue shows what differs", spec->name);
+	return error_set_exit(
+		err, -EINPROGRESS, EXIT_STATUS_WAITING,
+		"step '%s': it has another input than before; the queue shows what differs",
+		spec->name);
 }
 
-static int declare_first(struct engine *e, struct engine_run *r, uint32_t uid, const struct plan_step *spec,
-			 uint32_t *ret, struct error *err)
+static int declare_first(struct engine *e, struct engine_run *r, uint32_t uid,
+			 const struct plan_step *spec, uint32_t *ret, struct error *err)
 {
 	const struct journal_run *row = engine_run_row(e, r);
 	AUTO(plan_step_free) struct plan_step *copy = NULL;
@@ -424,11 +447,13 @@ static int declare_first(struct engine *e, struct engine_run *r, uint32_t uid, c
 	int rc;
 
 	if (journal_run_final(row->state) || row->state == JOURNAL_RUN_S_CANCELLING || r->ending)
-		return error_set_exit(err, -EALREADY, EXIT_STATUS_CONFLICT, "step '%s': the run is %s", spec->name,
+		return error_set_exit(err, -EALREADY, EXIT_STATUS_CONFLICT,
+				      "step '%s': the run is %s", spec->name,
 				      r->ending ? "ending" : journal_run_state_name(row->state));
 	if (row->step_count >= PLAN_STEPS_MAX)
-		return error_set_exit(err, -E2BIG, EXIT_STATUS_LIMIT, "step '%s': the run has %d steps already",
-				      spec->name, PLAN_STEPS_MAX);
+		return error_set_exit(err, -E2BIG, EXIT_STATUS_LIMIT,
+				      "step '%s': the run has %d steps already", spec->name,
+				      PLAN_STEPS_MAX);
 	rc = plan_step_encode(spec, &b);
 	if (rc == 0)
 		rc = plan_step_decode(buffer_bytes(&b), &copy);
@@ -439,11 +464,13 @@ static int declare_first(struct engine *e, struct engine_run *r, uint32_t uid, c
 	engine_act_as(e, JOURNAL_ACTOR_SUPERVISOR, 0);
 	if (rc == 0)
 		rc = engine_run_add_spec(e, r, *ret, take_ptr(copy));
-	return rc < 0 ? error_set(err, rc, "step '%s': its input cannot be described", spec->name) : 0;
+	return rc < 0 ? error_set(err, rc, "step '%s': its input cannot be described", spec->name)
+		      : 0;
 }
 
-int engine_step_declare(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t uid,
-			const struct plan_step *spec, uint32_t *ret_step, bool *ret_reused, struct error *err)
+int engine_step_declare(struct engine *e, struct engine_now now, const struct journal_id *run,
+			uint32_t uid, const struct plan_step *spec, uint32_t *ret_step,
+			bool *ret_reused, struct error *err)
 {
 	const struct journal_step *s;
 	struct engine_run *r;
@@ -459,7 +486,8 @@ int engine_step_declare(struct engine *e, struct engine_now now, const struct jo
 		return rc;
 	s = find_step(engine_run_row(e, r), spec->name);
 	step = s ? s->index : 0;
-	said = s ? declare_again(e, r, uid, s, spec, &reused, err) : declare_first(e, r, uid, spec, &step, err);
+	said = s ? declare_again(e, r, uid, s, spec, &reused, err)
+		 : declare_first(e, r, uid, spec, &step, err);
 	if (said < 0 && said != -EINPROGRESS)
 		return said;
 	r->named = true;
@@ -473,8 +501,8 @@ int engine_step_declare(struct engine *e, struct engine_now now, const struct jo
 	return 0;
 }
 
-int engine_run_end(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t uid,
-		   struct error *err)
+int engine_run_end(struct engine *e, struct engine_now now, const struct journal_id *run,
+		   uint32_t uid, struct error *err)
 {
 	const struct journal_run *row;
 	struct engine_run *r;
@@ -489,13 +517,16 @@ int engine_run_end(struct engine *e, struct engine_now now, const struct journal
 	if (journal_run_final(row->state))
 		return 0;
 	if (!r->plan->outside_driver)
-		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE, "end: the run has a plan and ends by itself");
+		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
+				      "end: the run has a plan and ends by itself");
 	for (uint32_t i = 0; i < row->step_count; i++)
 		if (!journal_step_final(row->steps[i]->state))
-			return error_set_exit(err, -EBUSY, EXIT_STATUS_CONFLICT, "end: step '%.100s' is %s",
-					      row->steps[i]->name, journal_step_state_name(row->steps[i]->state));
+			return error_set_exit(err, -EBUSY, EXIT_STATUS_CONFLICT,
+					      "end: step '%.100s' is %s", row->steps[i]->name,
+					      journal_step_state_name(row->steps[i]->state));
 	if (row->step_count == 0)
-		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE, "end: the run has no step; cancel it");
+		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
+				      "end: the run has no step; cancel it");
 	r->named = r->ending = true;
 	return engine_advance(e, r);
 }

@@ -1,5 +1,6 @@
 /*
- * The cache over one run's rows: its plan, which step of the plan has which row, what each step runs.
+ * The cache over one run's rows: its plan, which step of the plan has which row, what each step
+ * runs.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -180,7 +181,8 @@ const struct plan_step *engine_run_spec(struct engine *e, struct engine_run *r, 
 	return r->specs[step];
 }
 
-int engine_run_add_spec(struct engine *e, struct engine_run *r, uint32_t step, struct plan_step *owned)
+int engine_run_add_spec(struct engine *e, struct engine_run *r, uint32_t step,
+			struct plan_step *owned)
 {
 	const struct journal_run *row = engine_run_row(e, r);
 

@@ -1,8 +1,9 @@
 /*
- * One step's life, from its declaration to a final state: what every report about its attempt makes of it.
+ * One step's life, from its declaration to a final state: what every report about its attempt makes
+ * of it.
  *
- * An attempt's end is recorded as it was reported, and judged from the row, so that a supervisor that died between
- * the two judges alike.
+ * An attempt's end is recorded as it was reported, and judged from the row, so that a supervisor
+ * that died between the two judges alike.
  */
 #include <assert.h>
 #include <errno.h>
@@ -13,7 +14,8 @@
 #define MS 1000000ll
 static const struct journal_id no_id;
 
-static const struct journal_step *step_row(const struct engine *e, const struct engine_run *r, uint32_t step)
+static const struct journal_step *step_row(const struct engine *e, const struct engine_run *r,
+					   uint32_t step)
 {
 	return engine_run_row(e, r)->steps[step];
 }
@@ -27,8 +29,8 @@ bool engine_step_writes(const struct journal_step *s)
 
 /* ---- beginning ---- */
 
-int engine_step_new(struct engine *e, struct engine_run *r, const struct plan_step *spec, uint32_t position,
-		    uint32_t *ret)
+int engine_step_new(struct engine *e, struct engine_run *r, const struct plan_step *spec,
+		    uint32_t position, uint32_t *ret)
 {
 	const struct journal_run *row = engine_run_row(e, r);
 	struct journal_record rec = engine_record(r, row->step_count, JOURNAL_STEP_DECLARED);
@@ -60,7 +62,8 @@ static void arm_deadline(struct engine *e, struct engine_run *r, uint32_t step)
 				 e->now.wall_ns + (int64_t)spec->deadline_ms * MS, NULL);
 }
 
-void engine_step_make_runnable(struct engine *e, struct engine_run *r, uint32_t step, const char *why)
+void engine_step_make_runnable(struct engine *e, struct engine_run *r, uint32_t step,
+			       const char *why)
 {
 	engine_emit_step(e, r, step, JOURNAL_STEP_RUNNABLE, why);
 	arm_deadline(e, r, step);
@@ -71,7 +74,8 @@ static bool deadline_passed(const struct engine *e, const struct journal_step *s
 	return s->deadline_ns && e->now.wall_ns >= s->deadline_ns;
 }
 
-static int stack_names(const struct journal_run *row, char (**ret)[JOURNAL_LAYER_NAME_SIZE], size_t *ret_count)
+static int stack_names(const struct journal_run *row, char (**ret)[JOURNAL_LAYER_NAME_SIZE],
+		       size_t *ret_count)
 {
 	AUTO_FREE const struct journal_step **steps = calloc(row->step_count + 1, sizeof(*steps));
 	char(*names)[JOURNAL_LAYER_NAME_SIZE];
@@ -141,8 +145,8 @@ void engine_step_start(struct engine *e, struct engine_run *r, uint32_t step)
 
 /* ---- ending ---- */
 
-static void command_attempt(struct engine *e, struct engine_run *r, uint32_t step, enum engine_command_kind kind,
-			    bool after_sync)
+static void command_attempt(struct engine *e, struct engine_run *r, uint32_t step,
+			    enum engine_command_kind kind, bool after_sync)
 {
 	const struct journal_attempt *a = engine_last_attempt(step_row(e, r, step));
 	struct engine_command c = {.kind = kind,
@@ -156,8 +160,8 @@ static void command_attempt(struct engine *e, struct engine_run *r, uint32_t ste
 	e->ops.command(e->ops.ctx, &c);
 }
 
-void engine_step_remove_layer(struct engine *e, struct engine_run *r, uint32_t step, const char *layer,
-			      bool after_sync)
+void engine_step_remove_layer(struct engine *e, struct engine_run *r, uint32_t step,
+			      const char *layer, bool after_sync)
 {
 	struct engine_command c = {
 		.kind = ENGINE_REMOVE_LAYER, .after_sync = after_sync, .run = r->id, .step = step};
@@ -169,7 +173,7 @@ void engine_step_remove_layer(struct engine *e, struct engine_run *r, uint32_t s
 }
 
 /* Its end stands in the journal, and nothing of it is kept. */
-static void throw_away(struct engine *e, struct engine_run *r, uint32_t step)
+void engine_step_throw_away(struct engine *e, struct engine_run *r, uint32_t step)
 {
 	const struct journal_attempt *a = engine_last_attempt(step_row(e, r, step));
 	char layer[JOURNAL_LAYER_NAME_SIZE];
@@ -200,17 +204,19 @@ void engine_step_kill(struct engine *e, struct engine_run *r, uint32_t step, boo
 void engine_step_cancel(struct engine *e, struct engine_run *r, uint32_t step, const char *why)
 {
 	const struct journal_step *s = step_row(e, r, step);
-	bool had = engine_last_attempt(s) && (s->state == JOURNAL_STEP_S_ACTIVE || engine_step_writes(s));
+	bool had = engine_last_attempt(s) &&
+		   (s->state == JOURNAL_STEP_S_ACTIVE || engine_step_writes(s));
 
 	engine_item_withdraw(e, r, step, why);
 	engine_timer_cancel(e, r, step, 0, NULL);
 	engine_emit_step(e, r, step, JOURNAL_STEP_CANCELLED, why);
 	if (had)
-		throw_away(e, r, step);
+		engine_step_throw_away(e, r, step);
 	r->sealing = r->checking = no_id;
 }
 
-/* x2 from first to cap; up to a quarter less, by the key and the attempt alone, so that it is the same on a retry of this. */
+/* x2 from first to cap; up to a quarter less, by the key and the attempt alone, so that it is the
+ * same on a retry of this. */
 static int64_t backoff_ns(const struct plan_retry *t, const char *key, uint32_t attempt)
 {
 	uint64_t ms = t->first_ms;
@@ -234,18 +240,20 @@ static void to_exhausted(struct engine *e, struct engine_run *r, uint32_t step, 
 
 	engine_item_rules(e, r, &rules);
 	engine_timer_cancel(e, r, step, JOURNAL_TIMER_STEP_DEADLINE, NULL);
-	engine_emit_step(e, r, step, rules.unattended_deny ? JOURNAL_STEP_FAILED : JOURNAL_STEP_EXHAUSTED, why);
+	engine_emit_step(e, r, step,
+			 rules.unattended_deny ? JOURNAL_STEP_FAILED : JOURNAL_STEP_EXHAUSTED, why);
 }
 
-static void fail(struct engine *e, struct engine_run *r, uint32_t step, const char *why)
+void engine_step_fail(struct engine *e, struct engine_run *r, uint32_t step, const char *why)
 {
 	engine_timer_cancel(e, r, step, 0, NULL);
 	engine_emit_step(e, r, step, JOURNAL_STEP_FAILED, why);
 }
 
-/* The attempt of an ACTIVE or REJECTED step failed in this way: again, later, by a person, or never. */
-static void judge_failure(struct engine *e, struct engine_run *r, uint32_t step, enum plan_failure kind,
-			  const char *why)
+/* The attempt of an ACTIVE or REJECTED step failed in this way: again, later, by a person, or
+ * never. */
+void engine_step_judge(struct engine *e, struct engine_run *r, uint32_t step,
+		       enum plan_failure kind, const char *why)
 {
 	const struct plan_step *spec = engine_run_spec(e, r, step);
 	const struct journal_step *s = step_row(e, r, step);
@@ -256,14 +264,16 @@ static void judge_failure(struct engine *e, struct engine_run *r, uint32_t step,
 	if (!spec)
 		return;
 	if (deadline_passed(e, s)) {
-		fail(e, r, step, "its deadline passed");
+		engine_step_fail(e, r, step, "its deadline passed");
 	} else if (!(spec->retry.on & (unsigned)kind) || spec->retry.max <= 1) {
-		fail(e, r, step, why);
+		engine_step_fail(e, r, step, why);
 	} else if (spec->retry.same_failure && s->same_failure >= spec->retry.same_failure) {
-		snprintf(text, sizeof(text), "the same failure %u times: %.180s", s->same_failure, why);
+		snprintf(text, sizeof(text), "the same failure %u times: %.180s", s->same_failure,
+			 why);
 		to_exhausted(e, r, step, text);
 	} else if (s->charged >= spec->retry.max) {
-		snprintf(text, sizeof(text), "%u attempts failed, the last: %.180s", s->charged, why);
+		snprintf(text, sizeof(text), "%u attempts failed, the last: %.180s", s->charged,
+			 why);
 		to_exhausted(e, r, step, text);
 	} else {
 		due = e->now.wall_ns + backoff_ns(&spec->retry, s->key, s->charged);
@@ -291,7 +301,8 @@ static void pause_if_lost_too_often(struct engine *e, struct engine_run *r, uint
 	if (row->steps[step]->lost < e->limits.lost_max ||
 	    (row->state != JOURNAL_RUN_S_RUNNING && row->state != JOURNAL_RUN_S_WAITING))
 		return;
-	snprintf(why, sizeof(why), "%u attempts in a row were lost; look at the machine, then resume",
+	snprintf(why, sizeof(why),
+		 "%u attempts in a row were lost; look at the machine, then resume",
 		 row->steps[step]->lost);
 	engine_emit_run(e, r, JOURNAL_RUN_PAUSED, why);
 }
@@ -317,35 +328,36 @@ static void judge_attempt(struct engine *e, struct engine_run *r, uint32_t step)
 		assert(!"a living attempt is not judged");
 		break;
 	case JOURNAL_ATTEMPT_S_EXITED:
-		throw_away(e, r, step);
+		engine_step_throw_away(e, r, step);
 		exit_text(a, text, sizeof(text));
-		judge_failure(e, r, step, PLAN_ON_EXIT, *why ? why : text);
+		engine_step_judge(e, r, step, PLAN_ON_EXIT, *why ? why : text);
 		break;
 	case JOURNAL_ATTEMPT_S_TIMED_OUT:
-		throw_away(e, r, step);
-		judge_failure(e, r, step, PLAN_ON_TIMEOUT, *why ? why : "timed out");
+		engine_step_throw_away(e, r, step);
+		engine_step_judge(e, r, step, PLAN_ON_TIMEOUT, *why ? why : "timed out");
 		break;
 	case JOURNAL_ATTEMPT_S_OOM:
-		throw_away(e, r, step);
-		judge_failure(e, r, step, PLAN_ON_OOM, *why ? why : "out of memory");
+		engine_step_throw_away(e, r, step);
+		engine_step_judge(e, r, step, PLAN_ON_OOM, *why ? why : "out of memory");
 		break;
 	case JOURNAL_ATTEMPT_S_NOT_STARTED:
-		throw_away(e, r, step);
-		judge_failure(e, r, step, PLAN_ON_INFRA, *why ? why : "the sandbox could not be made");
+		engine_step_throw_away(e, r, step);
+		engine_step_judge(e, r, step, PLAN_ON_INFRA,
+				  *why ? why : "the sandbox could not be made");
 		break;
 	case JOURNAL_ATTEMPT_S_KILLED: /* by a limit or by a person: never tried again by itself */
-		throw_away(e, r, step);
-		fail(e, r, step,
-		     deadline_passed(e, step_row(e, r, step)) ? "its deadline passed"
-		     : *why				       ? why
-							       : "killed");
+		engine_step_throw_away(e, r, step);
+		engine_step_fail(e, r, step,
+				 deadline_passed(e, step_row(e, r, step)) ? "its deadline passed"
+				 : *why					  ? why
+									  : "killed");
 		break;
 	case JOURNAL_ATTEMPT_S_SUSPENDED:
-		throw_away(e, r, step);
+		engine_step_throw_away(e, r, step);
 		engine_emit_step(e, r, step, JOURNAL_STEP_WAITING, *why ? why : NULL);
 		break;
 	case JOURNAL_ATTEMPT_S_LOST:
-		throw_away(e, r, step);
+		engine_step_throw_away(e, r, step);
 		engine_emit_step(e, r, step, JOURNAL_STEP_RUNNABLE, *why ? why : NULL);
 		pause_if_lost_too_often(e, r, step);
 		break;
@@ -373,7 +385,7 @@ static void commit(struct engine *e, struct engine_run *r, uint32_t step)
 }
 
 /* Past the checks: a person, or the commit. */
-static void push_commit(struct engine *e, struct engine_run *r, uint32_t step)
+void engine_step_push_commit(struct engine *e, struct engine_run *r, uint32_t step)
 {
 	const struct plan_step *spec = engine_run_spec(e, r, step);
 	struct engine_rules rules;
@@ -388,8 +400,9 @@ static void push_commit(struct engine *e, struct engine_run *r, uint32_t step)
 	engine_timer_cancel(e, r, step, JOURNAL_TIMER_STEP_DEADLINE, NULL);
 	engine_emit_step(e, r, step, JOURNAL_STEP_GATED_COMMIT, NULL);
 	if (rules.unattended_deny) {
-		engine_emit_step(e, r, step, JOURNAL_STEP_DENIED, "the policy denies what would ask a person");
-		throw_away(e, r, step);
+		engine_emit_step(e, r, step, JOURNAL_STEP_DENIED,
+				 "the policy denies what would ask a person");
+		engine_step_throw_away(e, r, step);
 	}
 }
 
@@ -413,7 +426,7 @@ static void push_sealed(struct engine *e, struct engine_run *r, uint32_t step)
 	if (!spec)
 		return;
 	if (spec->check_count == 0) {
-		push_commit(e, r, step);
+		engine_step_push_commit(e, r, step);
 		return;
 	}
 	engine_emit_step(e, r, step, JOURNAL_STEP_CHECKING, NULL);
@@ -424,7 +437,8 @@ static void push_checking(struct engine *e, struct engine_run *r, uint32_t step)
 	const struct journal_attempt *a = engine_last_attempt(step_row(e, r, step));
 
 	/* A check is a sandbox too: not in a paused run, nor in one that nobody named. */
-	if (!r->named || engine_run_row(e, r)->state == JOURNAL_RUN_S_PAUSED || !engine_id_is_zero(&r->checking))
+	if (!r->named || engine_run_row(e, r)->state == JOURNAL_RUN_S_PAUSED ||
+	    !engine_id_is_zero(&r->checking))
 		return;
 	r->checking = a->id;
 	command_start(e, r, step, true);
@@ -459,8 +473,8 @@ static void push_rejected(struct engine *e, struct engine_run *r, uint32_t step)
 		e->failed = -ENOMEM;
 		return;
 	}
-	throw_away(e, r, step);
-	judge_failure(e, r, step, PLAN_ON_CHECK, why);
+	engine_step_throw_away(e, r, step);
+	engine_step_judge(e, r, step, PLAN_ON_CHECK, why);
 }
 
 static void push_exhausted(struct engine *e, struct engine_run *r, uint32_t step)
@@ -477,7 +491,7 @@ static void push_exhausted(struct engine *e, struct engine_run *r, uint32_t step
 		if (again)
 			engine_step_make_runnable(e, r, step, "a person said: retry");
 		else
-			fail(e, r, step, "a person said: fail");
+			engine_step_fail(e, r, step, "a person said: fail");
 	}
 }
 
@@ -493,8 +507,9 @@ static void push_declared(struct engine *e, struct engine_run *r, uint32_t step)
 		return;
 	}
 	engine_item_rules(e, r, &rules);
-	engine_emit_step(e, r, step, rules.unattended_deny ? JOURNAL_STEP_DENIED : JOURNAL_STEP_GATED,
-			 rules.unattended_deny ? "the policy denies what would ask a person" : NULL);
+	engine_emit_step(
+		e, r, step, rules.unattended_deny ? JOURNAL_STEP_DENIED : JOURNAL_STEP_GATED,
+		rules.unattended_deny ? "the policy denies what would ask a person" : NULL);
 }
 
 void engine_step_push(struct engine *e, struct engine_run *r, uint32_t step)
@@ -512,7 +527,7 @@ void engine_step_push(struct engine *e, struct engine_run *r, uint32_t step)
 	case JOURNAL_STEP_S_RUNNABLE:
 	case JOURNAL_STEP_S_BACKOFF:
 		if (deadline_passed(e, s))
-			fail(e, r, step, "its deadline passed");
+			engine_step_fail(e, r, step, "its deadline passed");
 		break;
 	case JOURNAL_STEP_S_ACTIVE:
 		push_active(e, r, step);
@@ -540,267 +555,4 @@ void engine_step_push(struct engine *e, struct engine_run *r, uint32_t step)
 	case JOURNAL_STEP_S_COUNT:
 		break;
 	}
-}
-
-/* ---- reports ---- */
-
-/* The current attempt of this id, in an ACTIVE step; -ESTALE: a report for what is over. */
-static int report(struct engine *e, struct engine_now now, const struct journal_id *attempt, struct engine_run **ret,
-		  uint32_t *ret_step)
-{
-	engine_enter(e, now);
-	engine_act_as(e, JOURNAL_ACTOR_KEEPER, 0);
-	if (!engine_find_attempt(e, attempt, ret, ret_step))
-		return -ESTALE;
-	return 0;
-}
-
-int engine_attempt_live(struct engine *e, struct engine_now now, const struct journal_id *attempt)
-{
-	struct engine_run *r;
-	uint32_t step;
-	int rc = report(e, now, attempt, &r, &step);
-	const struct journal_attempt *a = rc < 0 ? NULL : engine_last_attempt(step_row(e, r, step));
-	struct journal_record rec;
-
-	if (!a || !engine_attempt_lives(a))
-		return -ESTALE;
-	if (a->state != JOURNAL_ATTEMPT_S_STARTING)
-		return 0;
-	rec = engine_record(r, step, JOURNAL_ATTEMPT_LIVE);
-	rec.attempt = a->number;
-	engine_emit(e, &rec);
-	return engine_advance(e, r);
-}
-
-/* What makes two failures equal: the kind, how it ended, and what it wrote to standard error. */
-static void failure_of(const struct engine_ended *x, const char *why, struct digest *ret)
-{
-	AUTO_BUFFER b = {0};
-
-	cbor_w_array(&b, 5);
-	cbor_w_uint(&b, x->state);
-	cbor_w_uint(&b, x->exit_code);
-	cbor_w_uint(&b, x->signal);
-	cbor_w_bytes(&b, bytes_str(why));
-	cbor_w_bytes(&b, bytes_of(x->err.b, DIGEST_SIZE));
-	digest_domain("holdfast.failure", buffer_bytes(&b), ret);
-}
-
-int engine_attempt_not_started(struct engine *e, struct engine_now now, const struct journal_id *attempt,
-			       const char *why, bool infra)
-{
-	struct engine_run *r;
-	uint32_t step;
-	int rc = report(e, now, attempt, &r, &step);
-	const struct journal_attempt *a = rc < 0 ? NULL : engine_last_attempt(step_row(e, r, step));
-	struct engine_ended x = {.state = JOURNAL_ATTEMPT_S_NOT_STARTED};
-	struct journal_record rec;
-	struct digest failure;
-
-	if (!a || a->state != JOURNAL_ATTEMPT_S_STARTING)
-		return -ESTALE;
-	rec = engine_record(r, step, JOURNAL_ATTEMPT_NOT_STARTED);
-	rec.attempt = a->number;
-	failure_of(&x, why, &failure);
-	JOURNAL_SET(&rec.p, failure, failure);
-	JOURNAL_SET(&rec.p, why, bytes_str(why ? why : "the sandbox could not be made"));
-	engine_emit(e, &rec);
-	engine_act_as(e, JOURNAL_ACTOR_SUPERVISOR, 0);
-	if (!infra && engine_run_row(e, r)->state != JOURNAL_RUN_S_CANCELLING) {
-		throw_away(e, r, step);
-		fail(e, r, step, why);
-	}
-	return engine_advance(e, r);
-}
-
-static enum journal_type ended_type(enum journal_attempt_state s)
-{
-	switch (s) {
-	case JOURNAL_ATTEMPT_S_EXITED:
-		return JOURNAL_ATTEMPT_EXITED;
-	case JOURNAL_ATTEMPT_S_TIMED_OUT:
-		return JOURNAL_ATTEMPT_TIMED_OUT;
-	case JOURNAL_ATTEMPT_S_OOM:
-		return JOURNAL_ATTEMPT_OOM;
-	case JOURNAL_ATTEMPT_S_KILLED:
-		return JOURNAL_ATTEMPT_KILLED;
-	case JOURNAL_ATTEMPT_S_LOST:
-		return JOURNAL_ATTEMPT_LOST;
-	case JOURNAL_ATTEMPT_S_STARTING:
-	case JOURNAL_ATTEMPT_S_LIVE:
-	case JOURNAL_ATTEMPT_S_FROZEN:
-	case JOURNAL_ATTEMPT_S_NOT_STARTED:
-	case JOURNAL_ATTEMPT_S_SUSPENDED:
-	case JOURNAL_ATTEMPT_S_COUNT:
-		break;
-	}
-	return 0;
-}
-
-#define SET_DIGEST(p, field, value)                                                                \
-	do {                                                                                       \
-		if (!digest_is_zero(&(value)))                                                     \
-			JOURNAL_SET(p, field, value);                                              \
-	} while (0)
-#define SET_NUMBER(p, field, value)                                                                \
-	do {                                                                                       \
-		if (value)                                                                         \
-			JOURNAL_SET(p, field, value);                                              \
-	} while (0)
-
-static void fill_outcome(struct journal_payload *p, const struct engine_ended *x)
-{
-	if (x->state == JOURNAL_ATTEMPT_S_EXITED)
-		JOURNAL_SET(p, exit_code, x->exit_code);
-	SET_NUMBER(p, signal, x->signal);
-	if (x->why)
-		JOURNAL_SET(p, why, bytes_str(x->why));
-	SET_DIGEST(p, out, x->out);
-	SET_DIGEST(p, err, x->err);
-	SET_DIGEST(p, results, x->results);
-	SET_NUMBER(p, out_size, x->out_size);
-	SET_NUMBER(p, err_size, x->err_size);
-	SET_NUMBER(p, cpu_us, x->cpu_us);
-	SET_NUMBER(p, memory_peak, x->memory_peak);
-	SET_NUMBER(p, wall_us, x->wall_us);
-	SET_NUMBER(p, weaker, x->weaker);
-	if (x->denied.len)
-		JOURNAL_SET(p, denied, x->denied);
-}
-
-int engine_attempt_ended(struct engine *e, struct engine_now now, const struct journal_id *attempt,
-			 const struct engine_ended *x)
-{
-	enum journal_type type = ended_type(x->state);
-	struct engine_run *r;
-	uint32_t step;
-	int rc = report(e, now, attempt, &r, &step);
-	const struct journal_attempt *a = rc < 0 ? NULL : engine_last_attempt(step_row(e, r, step));
-	struct journal_record rec;
-	struct digest failure;
-	uint32_t number;
-
-	if (!type)
-		return -EINVAL;
-	if (!a || !engine_attempt_lives(a))
-		return -ESTALE;
-	number = a->number;
-	if (a->state == JOURNAL_ATTEMPT_S_STARTING && type != JOURNAL_ATTEMPT_LOST) {
-		rec = engine_record(r, step, JOURNAL_ATTEMPT_LIVE);
-		rec.attempt = number;
-		engine_emit(e, &rec);
-	}
-	rec = engine_record(r, step, type);
-	rec.attempt = number;
-	fill_outcome(&rec.p, x);
-	if (type != JOURNAL_ATTEMPT_LOST && (type != JOURNAL_ATTEMPT_EXITED || x->exit_code || x->signal)) {
-		failure_of(x, x->why, &failure);
-		JOURNAL_SET(&rec.p, failure, failure);
-	}
-	engine_emit(e, &rec);
-	r->killing = no_id;
-	return engine_advance(e, r);
-}
-
-/* It broke a rule of the contract or a limit by what it wrote: judged as a failed check, from ACTIVE. */
-static void refused_layer(struct engine *e, struct engine_run *r, uint32_t step, int error, const char *why)
-{
-	throw_away(e, r, step);
-	if (error == -E2BIG)
-		fail(e, r, step, why ? why : "its files are past a limit");
-	else
-		judge_failure(e, r, step, PLAN_ON_CHECK, why ? why : "it wrote a protected path");
-}
-
-int engine_sealed(struct engine *e, struct engine_now now, const struct journal_id *attempt, int error,
-		  const char *why, const struct digest *manifest, uint64_t paths, uint64_t bytes)
-{
-	struct engine_run *r;
-	uint32_t step;
-	int rc = report(e, now, attempt, &r, &step);
-	const struct journal_step *s = rc < 0 ? NULL : step_row(e, r, step);
-	const struct journal_attempt *a = s ? engine_last_attempt(s) : NULL;
-	struct journal_record rec;
-	char layer[JOURNAL_LAYER_NAME_SIZE];
-
-	if (!s || s->state != JOURNAL_STEP_S_ACTIVE || a->state != JOURNAL_ATTEMPT_S_EXITED)
-		return -ESTALE;
-	r->sealing = no_id;
-	memcpy(layer, a->layer, sizeof(layer));
-	engine_act_as(e, JOURNAL_ACTOR_SUPERVISOR, 0);
-	if (engine_run_row(e, r)->state == JOURNAL_RUN_S_CANCELLING)
-		return engine_advance(e, r);
-	if (error == -EPERM || error == -E2BIG) {
-		refused_layer(e, r, step, error, why);
-	} else if (error < 0) {
-		engine_step_lost(e, r, step, why ? why : "its layer is lost");
-	} else {
-		rec = engine_record(r, step, JOURNAL_STEP_SEALED);
-		if (manifest && paths) {
-			JOURNAL_SET(&rec.p, layer, bytes_str(layer));
-			JOURNAL_SET(&rec.p, manifest, *manifest);
-			JOURNAL_SET(&rec.p, paths, paths);
-			JOURNAL_SET(&rec.p, size, bytes);
-		} else {
-			engine_step_remove_layer(e, r, step, layer, false);
-		}
-		engine_emit(e, &rec);
-	}
-	return engine_advance(e, r);
-}
-
-static int checked_step(struct engine *e, struct engine_now now, const struct journal_id *attempt,
-			struct engine_run **ret, uint32_t *ret_step)
-{
-	int rc = report(e, now, attempt, ret, ret_step);
-
-	if (rc < 0 || step_row(e, *ret, *ret_step)->state != JOURNAL_STEP_S_CHECKING ||
-	    !journal_id_equal(&(*ret)->checking, attempt))
-		return -ESTALE;
-	(*ret)->checking = no_id;
-	engine_act_as(e, JOURNAL_ACTOR_SUPERVISOR, 0);
-	return 0;
-}
-
-int engine_check_lost(struct engine *e, struct engine_now now, const struct journal_id *attempt)
-{
-	struct engine_run *r;
-	uint32_t step;
-	int rc = checked_step(e, now, attempt, &r, &step);
-
-	if (rc < 0)
-		return rc;
-	engine_emit_step(e, r, step, JOURNAL_STEP_CHECKING, "the checker was lost");
-	return engine_advance(e, r);
-}
-
-int engine_checked(struct engine *e, struct engine_now now, const struct journal_id *attempt, bool passed,
-		   const char *why, const struct digest *feedback)
-{
-	struct engine_run *r;
-	uint32_t step;
-	int rc = checked_step(e, now, attempt, &r, &step);
-	struct journal_record rec;
-	struct engine_ended x = {.state = JOURNAL_ATTEMPT_S_EXITED};
-	struct digest failure;
-
-	if (rc < 0)
-		return rc;
-	if (engine_run_row(e, r)->state == JOURNAL_RUN_S_CANCELLING)
-		return engine_advance(e, r);
-	if (passed) {
-		push_commit(e, r, step);
-		return engine_advance(e, r);
-	}
-	rec = engine_record(r, step, JOURNAL_STEP_REJECTED);
-	if (feedback)
-		x.err = *feedback;
-	failure_of(&x, why, &failure);
-	JOURNAL_SET(&rec.p, failure, failure);
-	JOURNAL_SET(&rec.p, why, bytes_str(why ? why : "a check failed"));
-	if (feedback)
-		JOURNAL_SET(&rec.p, feedback, *feedback);
-	engine_emit(e, &rec);
-	return engine_advance(e, r);
 }

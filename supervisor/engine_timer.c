@@ -2,8 +2,9 @@
 #include <stdlib.h>
 #include "supervisor/engine_private.h"
 
-void engine_timer_arm(struct engine *e, struct engine_run *r, uint32_t step, enum journal_timer_kind kind,
-		      int64_t due_ns, const struct journal_id *approval)
+void engine_timer_arm(struct engine *e, struct engine_run *r, uint32_t step,
+		      enum journal_timer_kind kind, int64_t due_ns,
+		      const struct journal_id *approval)
 {
 	struct journal_record rec = engine_record(r, step, JOURNAL_TIMER_ARMED);
 	struct journal_id id;
@@ -53,8 +54,8 @@ static void cancel(struct engine *e, struct search *s)
 	}
 }
 
-void engine_timer_cancel(struct engine *e, struct engine_run *r, uint32_t step, enum journal_timer_kind kind,
-			 const struct journal_id *approval)
+void engine_timer_cancel(struct engine *e, struct engine_run *r, uint32_t step,
+			 enum journal_timer_kind kind, const struct journal_id *approval)
 {
 	struct search s = {.run = r, .step = step, .kind = kind, .approval = approval};
 

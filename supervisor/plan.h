@@ -122,6 +122,15 @@ MUST_CHECK int plan_step_encode(const struct plan_step *s, struct buffer *out);
 MUST_CHECK int plan_step_decode(struct bytes canonical, struct plan_step **ret);
 void plan_step_free(struct plan_step *s); /* the struct too; accepts NULL */
 DEFINE_GUARD(struct plan_step *, plan_step_free)
+/* Of a NULL-terminated list; 0 for NULL. */
+static inline size_t plan_strings_count(char *const *v)
+{
+	size_t n = 0;
+
+	while (v && v[n])
+		n++;
+	return n;
+}
 /* Domain "holdfast.plan". */
 MUST_CHECK int plan_digest(const struct plan *p, struct digest *ret);
 /* Sets what holds where nothing is said: retry. For steps that a program builds by hand. */

@@ -17,7 +17,8 @@ static bool id_is_zero(const struct journal_id *id)
 	return journal_id_equal(id, &zero);
 }
 
-static const struct journal_approval *item_of(const struct journal_state *rows, const struct journal_id *id)
+static const struct journal_approval *item_of(const struct journal_state *rows,
+					      const struct journal_id *id)
 {
 	return id_is_zero(id) ? NULL : journal_state_approval(rows, id);
 }
@@ -135,7 +136,8 @@ static int queue_of(const struct journal_state *rows, const struct journal_id *r
 	return 0;
 }
 
-int status_queue(const struct journal_state *rows, const struct journal_approval ***ret, size_t *ret_count)
+int status_queue(const struct journal_state *rows, const struct journal_approval ***ret,
+		 size_t *ret_count)
 {
 	return queue_of(rows, NULL, ret, ret_count);
 }
@@ -173,8 +175,8 @@ static const char *attempt_what(const struct journal_attempt *a)
 	return "ending";
 }
 
-static void wait_on_item(const struct journal_state *rows, const struct journal_id *id, unsigned wait,
-			 struct status_flight *f)
+static void wait_on_item(const struct journal_state *rows, const struct journal_id *id,
+			 unsigned wait, struct status_flight *f)
 {
 	f->item = item_of(rows, id);
 	f->waiting_on = wait;
@@ -185,11 +187,13 @@ static void wait_on_item(const struct journal_state *rows, const struct journal_
 }
 
 /* False: it is final, or nothing of it is under way. */
-static bool step_flight(const struct journal_state *rows, const struct journal_step *s, struct status_flight *f)
+static bool step_flight(const struct journal_state *rows, const struct journal_step *s,
+			struct status_flight *f)
 {
 	const struct journal_attempt *a = last_attempt(s);
 
-	*f = (struct status_flight){.step = s, .due_ns = s->deadline_ns, .since_ns = a ? a->ended_ns : s->declared_ns};
+	*f = (struct status_flight){
+		.step = s, .due_ns = s->deadline_ns, .since_ns = a ? a->ended_ns : s->declared_ns};
 	switch (s->state) {
 	case JOURNAL_STEP_S_DECLARED:
 	case JOURNAL_STEP_S_RUNNABLE:
@@ -245,7 +249,8 @@ static bool step_flight(const struct journal_state *rows, const struct journal_s
 	return false;
 }
 
-static bool landing_flight(const struct journal_state *rows, const struct journal_run *run, struct status_flight *f)
+static bool landing_flight(const struct journal_state *rows, const struct journal_run *run,
+			   struct status_flight *f)
 {
 	*f = (struct status_flight){0};
 	switch (run->landing) {
@@ -278,19 +283,26 @@ static bool landing_flight(const struct journal_state *rows, const struct journa
 static const char *step_event(const struct journal_step *s, const struct journal_attempt *a)
 {
 	static const char *const by_state[JOURNAL_STEP_S_COUNT] = {
-		[JOURNAL_STEP_S_DECLARED] = "STEP_DECLARED",   [JOURNAL_STEP_S_GATED] = "STEP_GATED",
-		[JOURNAL_STEP_S_RUNNABLE] = "STEP_RUNNABLE",   [JOURNAL_STEP_S_ACTIVE] = "ATTEMPT_STARTED",
-		[JOURNAL_STEP_S_WAITING] = "STEP_WAITING",     [JOURNAL_STEP_S_BACKOFF] = "STEP_BACKOFF",
-		[JOURNAL_STEP_S_SEALED] = "STEP_SEALED",       [JOURNAL_STEP_S_CHECKING] = "STEP_CHECKING",
-		[JOURNAL_STEP_S_REJECTED] = "STEP_REJECTED",   [JOURNAL_STEP_S_GATED_COMMIT] = "STEP_GATED_COMMIT",
-		[JOURNAL_STEP_S_EXHAUSTED] = "STEP_EXHAUSTED", [JOURNAL_STEP_S_COMMITTED] = "STEP_COMMITTED"};
+		[JOURNAL_STEP_S_DECLARED] = "STEP_DECLARED",
+		[JOURNAL_STEP_S_GATED] = "STEP_GATED",
+		[JOURNAL_STEP_S_RUNNABLE] = "STEP_RUNNABLE",
+		[JOURNAL_STEP_S_ACTIVE] = "ATTEMPT_STARTED",
+		[JOURNAL_STEP_S_WAITING] = "STEP_WAITING",
+		[JOURNAL_STEP_S_BACKOFF] = "STEP_BACKOFF",
+		[JOURNAL_STEP_S_SEALED] = "STEP_SEALED",
+		[JOURNAL_STEP_S_CHECKING] = "STEP_CHECKING",
+		[JOURNAL_STEP_S_REJECTED] = "STEP_REJECTED",
+		[JOURNAL_STEP_S_GATED_COMMIT] = "STEP_GATED_COMMIT",
+		[JOURNAL_STEP_S_EXHAUSTED] = "STEP_EXHAUSTED",
+		[JOURNAL_STEP_S_COMMITTED] = "STEP_COMMITTED"};
 
 	if (s->state == JOURNAL_STEP_S_ACTIVE && a && a->state == JOURNAL_ATTEMPT_S_EXITED)
 		return "ATTEMPT_EXITED";
 	return by_state[s->state];
 }
 
-/* No step has effects outside its sandbox yet, so what is not committed may run again; a person's item is a person's. */
+/* No step has effects outside its sandbox yet, so what is not committed may run again; a person's
+ * item is a person's. */
 static struct status_open step_open(const struct journal_step *s)
 {
 	const struct journal_attempt *a = last_attempt(s);
@@ -382,7 +394,8 @@ int status_of(const struct journal_state *rows, const struct journal_run *run, s
 
 		if (step->state == JOURNAL_STEP_S_COMMITTED)
 			s->done[s->done_count++] = step;
-		s->steps_failed += step->state == JOURNAL_STEP_S_FAILED || step->state == JOURNAL_STEP_S_DENIED;
+		s->steps_failed += step->state == JOURNAL_STEP_S_FAILED ||
+				   step->state == JOURNAL_STEP_S_DENIED;
 		if (!step_flight(rows, step, &f))
 			continue;
 		s->in_flight[s->in_flight_count++] = f;
@@ -428,7 +441,8 @@ static int exit_of_failed_step(const struct journal_step *s)
 	case JOURNAL_ATTEMPT_S_KILLED:
 		return EXIT_STATUS_LIMIT;
 	case JOURNAL_ATTEMPT_S_EXITED: /* it ended well, and was refused: by its contract */
-		return a->exit_code == 0 && a->signal == 0 ? EXIT_STATUS_CONTRACT : EXIT_STATUS_STEP_FAILED;
+		return a->exit_code == 0 && a->signal == 0 ? EXIT_STATUS_CONTRACT
+							   : EXIT_STATUS_STEP_FAILED;
 	case JOURNAL_ATTEMPT_S_STARTING:
 	case JOURNAL_ATTEMPT_S_LIVE:
 	case JOURNAL_ATTEMPT_S_FROZEN:
@@ -443,7 +457,8 @@ static int exit_of_failed_step(const struct journal_step *s)
 static int exit_of_failed(const struct journal_run *run)
 {
 	for (uint32_t i = 0; i < run->step_count; i++)
-		if (run->steps[i]->state == JOURNAL_STEP_S_FAILED || run->steps[i]->state == JOURNAL_STEP_S_DENIED)
+		if (run->steps[i]->state == JOURNAL_STEP_S_FAILED ||
+		    run->steps[i]->state == JOURNAL_STEP_S_DENIED)
 			return exit_of_failed_step(run->steps[i]);
 	return EXIT_STATUS_STEP_FAILED;
 }
@@ -469,7 +484,8 @@ static int exit_of_dropped(const struct journal_state *rows, const struct journa
 	struct landing_search s = {.run = &run->id};
 
 	journal_state_each_approval(rows, last_landing_item, &s);
-	return s.last && (s.last->state == JOURNAL_APPROVAL_S_DENIED || s.last->state == JOURNAL_APPROVAL_S_EXPIRED)
+	return s.last && (s.last->state == JOURNAL_APPROVAL_S_DENIED ||
+			  s.last->state == JOURNAL_APPROVAL_S_EXPIRED)
 		       ? EXIT_STATUS_DENIED
 		       : EXIT_STATUS_OK;
 }
@@ -493,7 +509,8 @@ int status_exit(const struct journal_state *rows, const struct journal_run *run)
 	case JOURNAL_RUN_S_FAILED:
 		return exit_of_failed(run);
 	case JOURNAL_RUN_S_SUCCEEDED:
-		return run->landing == JOURNAL_LANDING_S_DROPPED ? exit_of_dropped(rows, run) : EXIT_STATUS_OK;
+		return run->landing == JOURNAL_LANDING_S_DROPPED ? exit_of_dropped(rows, run)
+								 : EXIT_STATUS_OK;
 	case JOURNAL_RUN_S_CREATED:
 	case JOURNAL_RUN_S_RUNNING:
 	case JOURNAL_RUN_S_COUNT:

@@ -1,15 +1,16 @@
 /*
- * The engine under everything at once: random plans, outcomes, votes, clocks, crashes between any two records and
- * power cuts. After every input the invariants below must hold; at the end everything answers well, and every run
- * must come to an end.
+ * The engine under everything at once: random plans, outcomes, votes, clocks, crashes between any
+ * two records and power cuts. After every input the invariants below must hold; at the end
+ * everything answers well, and every run must come to an end.
  *
- *   engine_sim [SIMULATIONS [FIRST_SEED]]     a failure names its seed: engine_sim 1 SEED shows it again
+ *   engine_sim [SIMULATIONS [FIRST_SEED]]     a failure names its seed: engine_sim 1 SEED shows it
+ * again
  *
- * Held: a committed step never starts again and never changes; no attempt of a run that nobody named, or that is
- * paused; one active writer a run; one run at a time works in a directory that it may land in; an approval is
- * consumed at most once, in the batch of what it allowed; no layer of a committed step is removed; what is done and
- * who is needed is the same before and after a crash; rows are those of a replay; a run that does not move waits for
- * something it names.
+ * Held: a committed step never starts again and never changes; no attempt of a run that nobody
+ * named, or that is paused; one active writer a run; one run at a time works in a directory that it
+ * may land in; an approval is consumed at most once, in the batch of what it allowed; no layer of a
+ * committed step is removed; what is done and who is needed is the same before and after a crash;
+ * rows are those of a replay; a run that does not move waits for something it names.
  */
 #include <errno.h>
 #include <signal.h>
@@ -40,7 +41,8 @@ static uint64_t current_seed;
 static void tell(struct sim *s)
 {
 	for (size_t i = 0; i < s->f.log_count; i++)
-		fprintf(stderr, "%zu%s run %02x step %d %s\n", i, i == s->f.kept ? " *" : "", s->f.log[i].run.b[0],
+		fprintf(stderr, "%zu%s run %02x step %d %s\n", i, i == s->f.kept ? " *" : "",
+			s->f.log[i].run.b[0],
 			s->f.log[i].step == JOURNAL_NO_STEP ? -1 : (int)s->f.log[i].step,
 			journal_type_name(s->f.log[i].type));
 }
@@ -99,11 +101,13 @@ static void look_at_command(struct fake *f, const struct engine_command *c)
 			FAKE_FAIL("an attempt of a paused run");
 		if (st->state != (c->check ? JOURNAL_STEP_S_CHECKING : JOURNAL_STEP_S_ACTIVE) ||
 		    !journal_id_equal(&last_attempt(st)->id, &c->attempt_id))
-			FAKE_FAIL("a start of step %s, which is %s", st->key, journal_step_state_name(st->state));
+			FAKE_FAIL("a start of step %s, which is %s", st->key,
+				  journal_step_state_name(st->state));
 	}
 	if (c->kind == ENGINE_PLAN_LANDING &&
 	    (run->state == JOURNAL_RUN_S_PAUSED || run->state == JOURNAL_RUN_S_CANCELLING))
-		FAKE_FAIL("a landing is planned for a run that is %s", journal_run_state_name(run->state));
+		FAKE_FAIL("a landing is planned for a run that is %s",
+			  journal_run_state_name(run->state));
 	if (c->kind != ENGINE_REMOVE_LAYER)
 		return;
 	for (size_t i = 0; i < s->run_count; i++) {
@@ -111,16 +115,18 @@ static void look_at_command(struct fake *f, const struct engine_command *c)
 		for (uint32_t k = 0; run && k < run->step_count; k++)
 			if (run->steps[k]->state == JOURNAL_STEP_S_COMMITTED &&
 			    strcmp(run->steps[k]->layer, c->layer) == 0)
-				FAKE_FAIL("the layer of committed step %s is removed", run->steps[k]->key);
+				FAKE_FAIL("the layer of committed step %s is removed",
+					  run->steps[k]->key);
 	}
 }
 
 static bool carries_out(enum journal_type t)
 {
-	return t == JOURNAL_ATTEMPT_STARTED || t == JOURNAL_STEP_COMMITTED || t == JOURNAL_LANDING_STARTED ||
-	       t == JOURNAL_UNDO_STARTED || t == JOURNAL_STEP_RUNNABLE || t == JOURNAL_STEP_FAILED ||
-	       t == JOURNAL_LANDING_DROPPED || t == JOURNAL_STEP_REUSED || t == JOURNAL_RUN_CREATED ||
-	       t == JOURNAL_RUN_FAILED;
+	return t == JOURNAL_ATTEMPT_STARTED || t == JOURNAL_STEP_COMMITTED ||
+	       t == JOURNAL_LANDING_STARTED || t == JOURNAL_UNDO_STARTED ||
+	       t == JOURNAL_STEP_RUNNABLE || t == JOURNAL_STEP_FAILED ||
+	       t == JOURNAL_LANDING_DROPPED || t == JOURNAL_STEP_REUSED ||
+	       t == JOURNAL_RUN_CREATED || t == JOURNAL_RUN_FAILED;
 }
 
 static void check_batch(struct sim *s)
@@ -172,11 +178,14 @@ static int check_item(const struct journal_approval *a, void *arg)
 	const struct journal_run *run = journal_state_run(((struct fake *)arg)->rows, &a->run);
 	const struct journal_step *st = a->step == JOURNAL_NO_STEP ? NULL : run->steps[a->step];
 	bool done = st ? st->state == JOURNAL_STEP_S_ACTIVE || st->state == JOURNAL_STEP_S_COMMITTED
-		       : run->landing == JOURNAL_LANDING_S_LANDING || run->landing == JOURNAL_LANDING_S_LANDED ||
-				 run->landing == JOURNAL_LANDING_S_UNDOING || run->landing == JOURNAL_LANDING_S_UNDONE;
+		       : run->landing == JOURNAL_LANDING_S_LANDING ||
+				    run->landing == JOURNAL_LANDING_S_LANDED ||
+				    run->landing == JOURNAL_LANDING_S_UNDOING ||
+				    run->landing == JOURNAL_LANDING_S_UNDONE;
 
 	if (a->state == JOURNAL_APPROVAL_S_APPROVED && done && a->kind != JOURNAL_KIND_DIVERGED)
-		FAKE_FAIL("an approval (%s) was carried out and not consumed", journal_approval_kind_name(a->kind));
+		FAKE_FAIL("an approval (%s) was carried out and not consumed",
+			  journal_approval_kind_name(a->kind));
 	if (a->state == JOURNAL_APPROVAL_S_OPEN && journal_run_final(run->state) && st)
 		FAKE_FAIL("an item of a step is open in a run that is over");
 	return 0;
@@ -185,7 +194,8 @@ static int check_item(const struct journal_approval *a, void *arg)
 static void check_run(struct sim *s, const struct journal_run *run, unsigned *workers)
 {
 	unsigned writers = 0;
-	bool works = run->landing == JOURNAL_LANDING_S_LANDING || run->landing == JOURNAL_LANDING_S_UNDOING;
+	bool works = run->landing == JOURNAL_LANDING_S_LANDING ||
+		     run->landing == JOURNAL_LANDING_S_UNDOING;
 
 	for (uint32_t i = 0; i < run->step_count; i++) {
 		const struct journal_step *st = run->steps[i];
@@ -266,10 +276,12 @@ static void check_quiet(struct sim *s)
 		if (!run || journal_run_final(run->state) || run->state == JOURNAL_RUN_S_PAUSED ||
 		    !engine_run_named(f->e, &run->id))
 			continue;
-		/* A landing that an I/O error holds up under a cancel: cancelling or resuming again tries again. */
+		/* A landing that an I/O error holds up under a cancel: cancelling or resuming again
+		 * tries again. */
 		if (run->state == JOURNAL_RUN_S_RUNNING && driver_idle(f, run))
 			continue;
-		if (run->state == JOURNAL_RUN_S_CANCELLING && run->landing == JOURNAL_LANDING_S_LANDING)
+		if (run->state == JOURNAL_RUN_S_CANCELLING &&
+		    run->landing == JOURNAL_LANDING_S_LANDING)
 			continue;
 		if (run->state != JOURNAL_RUN_S_WAITING || run->waits == 0)
 			FAKE_FAIL("run %02x is %s, and nothing is under way", run->id.b[0],
@@ -293,7 +305,8 @@ static void answers(struct sim *s, struct buffer *out)
 		for (size_t k = 0; k < st->done_count; k++)
 			buffer_printf(out, "%zu done %s\n", i, st->done[k]->key);
 		for (size_t k = 0; k < st->needs_person_count; k++)
-			buffer_printf(out, "%zu needs %s\n", i, journal_id_text(&st->needs_person[k]->id, text));
+			buffer_printf(out, "%zu needs %s\n", i,
+				      journal_id_text(&st->needs_person[k]->id, text));
 		if (st->in_flight_count != st->open_count)
 			FAKE_FAIL("something in flight has no answer to: is it safe to retry?");
 	}
@@ -304,21 +317,26 @@ static void answers(struct sim *s, struct buffer *out)
 static void make_plan(struct sim *s, struct buffer *out)
 {
 	static const char *const lands[] = {"auto", "auto", "ask", "never"};
-	static const char *const levels[] = {"observe", "draft", "assist", "assist", "assist", "trusted"};
-	static const char *const retries[] = {"", "", ", retry: {max: 2, backoff: 1s..5s}",
-					      ", retry: {max: 4, same_failure: 2, on: [exit, check, timeout]}"};
+	static const char *const levels[] = {"observe", "draft",  "assist",
+					     "assist",	"assist", "trusted"};
+	static const char *const retries[] = {
+		"", "", ", retry: {max: 2, backoff: 1s..5s}",
+		", retry: {max: 4, same_failure: 2, on: [exit, check, timeout]}"};
 	static const char *const gates[] = {"", "", "", ", gate: ask", ", gate: commit"};
 	static const char *const contracts[] = {"", "", "", ", contract: {checks: [{run: t}]}"};
 	size_t n = 1 + rnd(s, 5);
 
-	buffer_printf(out, "version: 1\nland: %s\nagency: %s\nsteps:\n", lands[rnd(s, 4)], levels[rnd(s, 6)]);
+	buffer_printf(out, "version: 1\nland: %s\nagency: %s\nsteps:\n", lands[rnd(s, 4)],
+		      levels[rnd(s, 6)]);
 	for (size_t i = 0; i < n; i++) {
-		buffer_printf(out, "  - {name: s%zu, run: [x]%s%s%s%s", i, retries[rnd(s, 4)], gates[rnd(s, 5)],
-			      contracts[rnd(s, 4)], chance(s, 10) ? ", deadline: 30s" : "");
+		buffer_printf(out, "  - {name: s%zu, run: [x]%s%s%s%s", i, retries[rnd(s, 4)],
+			      gates[rnd(s, 5)], contracts[rnd(s, 4)],
+			      chance(s, 10) ? ", deadline: 30s" : "");
 		/* Needs of later positions too, but along one order: the parity first. */
 		buffer_append_str(out, ", needs: [");
 		for (size_t k = 0, first = 1; k < n; k++)
-			if (k != i && (k % 2 < i % 2 || (k % 2 == i % 2 && k < i)) && chance(s, 40)) {
+			if (k != i && (k % 2 < i % 2 || (k % 2 == i % 2 && k < i)) &&
+			    chance(s, 40)) {
 				buffer_printf(out, "%ss%zu", first ? "" : ", ", k);
 				first = 0;
 			}
@@ -349,7 +367,8 @@ static bool drive(struct sim *s)
 	static char *argvs[2][3] = {{"run", "1", NULL}, {"run", "2", NULL}};
 	static char *names[] = {"d0", "d1", "d2"};
 	const struct journal_id *run = &s->runs[rnd(s, s->run_count)];
-	struct plan_step spec = {.name = names[rnd(s, 3)], .argv = argvs[!s->drain && chance(s, 15)]};
+	struct plan_step spec = {.name = names[rnd(s, 3)],
+				 .argv = argvs[!s->drain && chance(s, 15)]};
 	uint32_t step;
 	bool reused;
 
@@ -359,14 +378,16 @@ static bool drive(struct sim *s)
 	if (chance(s, 20))
 		(void)!engine_run_end(s->f.e, fake_now(&s->f), run, 1000, NULL);
 	else
-		(void)!engine_step_declare(s->f.e, fake_now(&s->f), run, 1000, &spec, &step, &reused, NULL);
+		(void)!engine_step_declare(s->f.e, fake_now(&s->f), run, 1000, &spec, &step,
+					   &reused, NULL);
 	return true;
 }
 
 static void create_run(struct sim *s)
 {
 	AUTO_BUFFER plan = {0};
-	struct engine_run_request q = {.uid = 1000, .ws_dev = 1, .ws_ino = chance(s, 70) ? 2 : 3 + s->run_count};
+	struct engine_run_request q = {
+		.uid = 1000, .ws_dev = 1, .ws_ino = chance(s, 70) ? 2 : 3 + s->run_count};
 
 	if (s->run_count >= RUNS_MAX)
 		return;
@@ -386,7 +407,7 @@ static void create_run(struct sim *s)
 static void end_attempt(struct sim *s, struct fake_attempt *a, bool well)
 {
 	static const enum journal_attempt_state ends[] = {
-		JOURNAL_ATTEMPT_S_EXITED, JOURNAL_ATTEMPT_S_EXITED, JOURNAL_ATTEMPT_S_EXITED,
+		JOURNAL_ATTEMPT_S_EXITED, JOURNAL_ATTEMPT_S_EXITED,    JOURNAL_ATTEMPT_S_EXITED,
 		JOURNAL_ATTEMPT_S_EXITED, JOURNAL_ATTEMPT_S_TIMED_OUT, JOURNAL_ATTEMPT_S_OOM,
 		JOURNAL_ATTEMPT_S_KILLED, JOURNAL_ATTEMPT_S_LOST};
 	struct engine_ended x = {.state = ends[rnd(s, ARRAY_SIZE(ends))],
@@ -414,9 +435,11 @@ static void start_attempt(struct sim *s, const struct fake_command *c)
 		if (!s->drain && chance(s, 10))
 			(void)!engine_check_lost(f->e, fake_now(f), &c->c.attempt_id);
 		else if (!s->drain && chance(s, 40))
-			(void)!engine_checked(f->e, fake_now(f), &c->c.attempt_id, false, "no", &feedback);
+			(void)!engine_checked(f->e, fake_now(f), &c->c.attempt_id, false, "no",
+					      &feedback);
 		else
-			(void)!engine_checked(f->e, fake_now(f), &c->c.attempt_id, true, NULL, NULL);
+			(void)!engine_checked(f->e, fake_now(f), &c->c.attempt_id, true, NULL,
+					      NULL);
 		return;
 	}
 	if (!s->drain && chance(s, 10)) {
@@ -435,9 +458,13 @@ static void seal(struct sim *s, const struct fake_command *c)
 {
 	struct fake *f = &s->f;
 	struct digest manifest = fake_blob(f, c->c.layer);
-	int bad = s->drain || chance(s, 85) ? 0 : chance(s, 40) ? -EIO : chance(s, 50) ? -EPERM : -E2BIG;
+	int bad = s->drain || chance(s, 85) ? 0
+		  : chance(s, 40)	    ? -EIO
+		  : chance(s, 50)	    ? -EPERM
+					    : -E2BIG;
 
-	(void)!engine_sealed(f->e, fake_now(f), &c->c.attempt_id, bad, NULL, &manifest, rnd(s, 4), 10);
+	(void)!engine_sealed(f->e, fake_now(f), &c->c.attempt_id, bad, NULL, &manifest, rnd(s, 4),
+			     10);
 }
 
 static struct digest some_conflicts(struct sim *s)
@@ -449,16 +476,20 @@ static struct digest some_conflicts(struct sim *s)
 static void plan_landing(struct sim *s, const struct fake_command *c)
 {
 	struct fake *f = &s->f;
-	struct digest conflicts = some_conflicts(s), redo = fake_blob(f, chance(s, 50) ? "redo" : "other redo");
+	struct digest conflicts = some_conflicts(s),
+		      redo = fake_blob(f, chance(s, 50) ? "redo" : "other redo");
 
 	if (!s->drain && chance(s, 15))
-		(void)!engine_landing_planned(f->e, fake_now(f), &c->c.run, NULL, &conflicts, false, "changed");
+		(void)!engine_landing_planned(f->e, fake_now(f), &c->c.run, NULL, &conflicts, false,
+					      "changed");
 	else if (!s->drain && chance(s, 10))
-		(void)!engine_landing_planned(f->e, fake_now(f), &c->c.run, NULL, NULL, false, "I/O error");
+		(void)!engine_landing_planned(f->e, fake_now(f), &c->c.run, NULL, NULL, false,
+					      "I/O error");
 	else if (chance(s, 10))
 		(void)!engine_landing_planned(f->e, fake_now(f), &c->c.run, NULL, NULL, true, NULL);
 	else
-		(void)!engine_landing_planned(f->e, fake_now(f), &c->c.run, &redo, NULL, false, NULL);
+		(void)!engine_landing_planned(f->e, fake_now(f), &c->c.run, &redo, NULL, false,
+					      NULL);
 }
 
 static void apply_landing(struct sim *s, const struct fake_command *c)
@@ -467,11 +498,14 @@ static void apply_landing(struct sim *s, const struct fake_command *c)
 	struct digest conflicts = some_conflicts(s), result = fake_blob(f, "result");
 
 	if (!s->drain && chance(s, 30))
-		(void)!engine_landing_done(f->e, fake_now(f), &c->c.run, c->c.undo, NULL, &conflicts, 0, "changed");
+		(void)!engine_landing_done(f->e, fake_now(f), &c->c.run, c->c.undo, NULL,
+					   &conflicts, 0, "changed");
 	else if (!s->drain && chance(s, 10))
-		(void)!engine_landing_done(f->e, fake_now(f), &c->c.run, c->c.undo, NULL, NULL, 0, "I/O error");
+		(void)!engine_landing_done(f->e, fake_now(f), &c->c.run, c->c.undo, NULL, NULL, 0,
+					   "I/O error");
 	else
-		(void)!engine_landing_done(f->e, fake_now(f), &c->c.run, c->c.undo, &result, NULL, 2, NULL);
+		(void)!engine_landing_done(f->e, fake_now(f), &c->c.run, c->c.undo, &result, NULL,
+					   2, NULL);
 }
 
 static bool perform(struct sim *s)
@@ -497,8 +531,8 @@ static bool perform(struct sim *s)
 		seal(s, &c);
 		break;
 	case ENGINE_CARD:
-		(void)!engine_card(f->e, fake_now(f), &c.c.run, c.c.step, c.c.card_kind, &c.c.action, &card,
-				   &c.c.object);
+		(void)!engine_card(f->e, fake_now(f), &c.c.run, c.c.step, c.c.card_kind,
+				   &c.c.action, &card, &c.c.object);
 		break;
 	case ENGINE_PLAN_LANDING:
 		plan_landing(s, &c);
@@ -622,7 +656,8 @@ static void crash(struct sim *s)
 	answers(s, &after);
 	/* What recovery itself settles may ask nobody: no card is answered before it ends. */
 	if (!was_dying && !bytes_equal(buffer_bytes(&before), buffer_bytes(&after)))
-		FAKE_FAIL("status before the crash:\n%safter it:\n%s", (char *)before.data, (char *)after.data);
+		FAKE_FAIL("status before the crash:\n%safter it:\n%s", (char *)before.data,
+			  (char *)after.data);
 	check(s);
 }
 
@@ -649,8 +684,10 @@ static bool over(struct sim *s)
 	for (size_t i = 0; i < s->run_count; i++) {
 		const struct journal_run *run = journal_state_run(s->f.rows, &s->runs[i]);
 
-		if (run && (!journal_run_final(run->state) || run->landing == JOURNAL_LANDING_S_LANDING ||
-			    run->landing == JOURNAL_LANDING_S_UNDOING || run->landing == JOURNAL_LANDING_S_CONFLICT))
+		if (run &&
+		    (!journal_run_final(run->state) || run->landing == JOURNAL_LANDING_S_LANDING ||
+		     run->landing == JOURNAL_LANDING_S_UNDOING ||
+		     run->landing == JOURNAL_LANDING_S_CONFLICT))
 			return false;
 	}
 	return true;
@@ -668,9 +705,9 @@ static void simulate(uint64_t seed, uint64_t totals[4])
 	s->f.on_command = look_at_command;
 	s->f.has_rules = true;
 	s->f.rules = (struct engine_rules){.quorum = chance(s, 80) ? 1 : 2,
-					  .decide_by_ns = chance(s, 50) ? 60 * SECOND : 0,
-					  .execute_by_ns = chance(s, 50) ? 20 * SECOND : 0,
-					  .unattended_deny = chance(s, 10)};
+					   .decide_by_ns = chance(s, 50) ? 60 * SECOND : 0,
+					   .execute_by_ns = chance(s, 50) ? 20 * SECOND : 0,
+					   .unattended_deny = chance(s, 10)};
 	s->f.limits.live_attempts_max = 1 + (uint32_t)rnd(s, 3);
 	fake_restart(&s->f, true);
 	for (i = 0; i < OPS; i++)
@@ -698,8 +735,8 @@ int main(int argc, char **argv)
 	signal(SIGABRT, on_abort);
 	for (uint64_t i = 0; i < n; i++)
 		simulate(first + i, totals);
-	printf("%llu simulations: %llu inputs, %llu commits, %llu crashes, %llu power cuts\n", (unsigned long long)n,
-	       (unsigned long long)totals[0], (unsigned long long)totals[3], (unsigned long long)totals[1],
-	       (unsigned long long)totals[2]);
+	printf("%llu simulations: %llu inputs, %llu commits, %llu crashes, %llu power cuts\n",
+	       (unsigned long long)n, (unsigned long long)totals[0], (unsigned long long)totals[3],
+	       (unsigned long long)totals[1], (unsigned long long)totals[2]);
 	return totals[3] ? 0 : 1;
 }

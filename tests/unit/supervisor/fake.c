@@ -147,7 +147,8 @@ static void on_command(void *ctx, const struct engine_command *c)
 void fake_take_at(struct fake *f, size_t i, struct fake_command *ret)
 {
 	*ret = f->commands[i];
-	memmove(&f->commands[i], &f->commands[i + 1], (f->command_count - i - 1) * sizeof(f->commands[0]));
+	memmove(&f->commands[i], &f->commands[i + 1],
+		(f->command_count - i - 1) * sizeof(f->commands[0]));
 	f->command_count--;
 }
 
@@ -176,7 +177,8 @@ static void layer_name(void *ctx, char ret[JOURNAL_LAYER_NAME_SIZE])
 {
 	struct fake *f = ctx;
 
-	snprintf(ret, JOURNAL_LAYER_NAME_SIZE, "L%05llu", (unsigned long long)(++f->layers % 100000));
+	snprintf(ret, JOURNAL_LAYER_NAME_SIZE, "L%05llu",
+		 (unsigned long long)(++f->layers % 100000));
 }
 
 static void rules(void *ctx, const struct journal_run *run, struct engine_rules *ret)
@@ -293,7 +295,8 @@ static void perform_at_once(struct fake *f)
 {
 	size_t n = 0;
 
-	/* A command that had to wait for the sync of the lost batch, or was not performed yet, died with its daemon. */
+	/* A command that had to wait for the sync of the lost batch, or was not performed yet, died
+	 * with its daemon. */
 	for (size_t i = 0; i < f->command_count; i++) {
 		const struct engine_command *c = &f->commands[i].c;
 		struct fake_attempt *a;
@@ -325,7 +328,8 @@ static void start_again(struct fake *f, bool start)
 	begin_epoch(f);
 	new_engine(f);
 	for (size_t i = 0; i < n; i++)
-		found[i] = (struct engine_found){.attempt = f->attempts[i].id, .live = f->attempts[i].live};
+		found[i] = (struct engine_found){.attempt = f->attempts[i].id,
+						 .live = f->attempts[i].live};
 	if (engine_recover(f->e, fake_now(f), f->boot_id, found, n, start, &err) < 0)
 		FAKE_FAIL("recover: %s", err.msg);
 	fake_flush(f);
@@ -457,7 +461,8 @@ static int match_open(const struct journal_approval *a, void *arg)
 {
 	struct open_search *s = arg;
 
-	if (a->state == JOURNAL_APPROVAL_S_OPEN && a->kind == s->kind && journal_id_equal(&a->run, s->run))
+	if (a->state == JOURNAL_APPROVAL_S_OPEN && a->kind == s->kind &&
+	    journal_id_equal(&a->run, s->run))
 		s->found = a;
 	return 0;
 }

@@ -1,11 +1,13 @@
 #pragma once
 /*
- * A daemon, a keeper and a journal that live in memory, for tests of the engine: records are folded as
- * journal_append() does and kept as encoded batches; commands are kept until a test answers them.
+ * A daemon, a keeper and a journal that live in memory, for tests of the engine: records are folded
+ * as journal_append() does and kept as encoded batches; commands are kept until a test answers
+ * them.
  *
- * A crash is between two records of an input: the whole batch of that input is lost (one WriteBatch), commands that
- * did not wait for the sync and were issued before it were performed, everything else was not. The keeper lives on.
- * A power cut also loses the batches after the last synced one, and the keeper.
+ * A crash is between two records of an input: the whole batch of that input is lost (one
+ * WriteBatch), commands that did not wait for the sync and were issued before it were performed,
+ * everything else was not. The keeper lives on. A power cut also loses the batches after the last
+ * synced one, and the keeper.
  */
 #include "journal/journal.h"
 #include "supervisor/engine.h"
@@ -44,9 +46,19 @@ struct fake {
 	int64_t wall_ns, mono_ns;
 	uint8_t boot_id[16];
 	uint64_t ids, layers;
-	struct { struct digest d; char *data; size_t len; } *blobs;
+	struct {
+		struct digest d;
+		char *data;
+		size_t len;
+	} * blobs;
 	size_t blob_count;
-	struct { char *data; size_t len; enum journal_type type; struct journal_id run; uint32_t step; } *log;
+	struct {
+		char *data;
+		size_t len;
+		enum journal_type type;
+		struct journal_id run;
+		uint32_t step;
+	} * log;
 	size_t log_count, kept; /* kept: records of finished batches */
 	struct fake_batch *batches;
 	size_t batch_count;
@@ -68,7 +80,8 @@ void fake_free(struct fake *f);
 struct engine_now fake_now(struct fake *f);
 /* Ends the batch of the input before. False: it died in it; call fake_restart or fake_power_cut. */
 bool fake_flush(struct fake *f);
-/* The supervisor is started again: rows from the log, a new engine, what the keeper has. start as engine_recover. */
+/* The supervisor is started again: rows from the log, a new engine, what the keeper has. start as
+ * engine_recover. */
 void fake_restart(struct fake *f, bool start);
 /* keep: how many batches after the last synced one survive. */
 void fake_power_cut(struct fake *f, size_t keep, bool start);
@@ -82,7 +95,8 @@ void fake_take_at(struct fake *f, size_t i, struct fake_command *ret);
 struct fake_attempt *fake_attempt(struct fake *f, const struct journal_id *id);
 void fake_attempt_drop(struct fake *f, struct fake_attempt *a);
 const struct journal_run *fake_run(struct fake *f, const struct journal_id *id);
-const struct journal_step *fake_step(struct fake *f, const struct journal_id *run, const char *name);
+const struct journal_step *fake_step(struct fake *f, const struct journal_id *run,
+				     const char *name);
 /* How many records of this type were kept for the run. */
 size_t fake_count(const struct fake *f, const struct journal_id *run, enum journal_type type);
 /* The canonical rows, and those of a replay of all kept records: equal, or it fails the test. */
@@ -91,10 +105,10 @@ const struct journal_approval *fake_open_item(struct fake *f, const struct journ
 					      enum journal_approval_kind kind);
 /* A conflicts blob as landing writes it, with these paths (NULL-terminated). */
 struct digest fake_conflicts(struct fake *f, const char *const *paths);
-#define FAKE_FAIL(...)                                                                             \
-	do {                                                                                       \
-		fprintf(stderr, "%s:%d: ", __FILE__, __LINE__);                                    \
-		fprintf(stderr, __VA_ARGS__);                                                      \
-		fprintf(stderr, "\n");                                                             \
-		abort();                                                                           \
+#define FAKE_FAIL(...)                                          \
+	do {                                                    \
+		fprintf(stderr, "%s:%d: ", __FILE__, __LINE__); \
+		fprintf(stderr, __VA_ARGS__);                   \
+		fprintf(stderr, "\n");                          \
+		abort();                                        \
 	} while (0)

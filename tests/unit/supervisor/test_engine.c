@@ -13,9 +13,9 @@
 #include "tests/golden.h"
 #include "tests/unit/supervisor/fake.h"
 
-#define ONE "version: 1\nsteps:\n  - {name: a, run: [x]}\n"
-#define TWO ONE "  - {name: b, run: [y], needs: [a]}\n"
-#define NEVER "land: never\n"
+#define ONE    "version: 1\nsteps:\n  - {name: a, run: [x]}\n"
+#define TWO    ONE "  - {name: b, run: [y], needs: [a]}\n"
+#define NEVER  "land: never\n"
 #define SECOND 1000000000ll
 
 static struct fake *fake_of(void **state)
@@ -54,11 +54,12 @@ static void assert_run(struct fake *f, const struct journal_id *run, enum journa
 	const struct journal_run *r = fake_run(f, run);
 
 	if (r->state != want)
-		fail_msg("run is %s (%s), wanted %s", journal_run_state_name(r->state), r->why ? r->why : "",
-			 journal_run_state_name(want));
+		fail_msg("run is %s (%s), wanted %s", journal_run_state_name(r->state),
+			 r->why ? r->why : "", journal_run_state_name(want));
 }
 
-static void assert_step(struct fake *f, const struct journal_id *run, const char *name, enum journal_step_state want)
+static void assert_step(struct fake *f, const struct journal_id *run, const char *name,
+			enum journal_step_state want)
 {
 	const struct journal_step *s = fake_step(f, run, name);
 
@@ -78,8 +79,11 @@ static struct journal_id started(struct fake *f, const char *name)
 		fail_msg("nothing starts, wanted %s", name);
 	assert_string_equal(c.spec_name, name);
 	assert_int_equal(engine_attempt_live(f->e, fake_now(f), &c.c.attempt_id), 0);
-	f->attempts[f->attempt_count++] = (struct fake_attempt){
-		.id = c.c.attempt_id, .run = c.c.run, .step = c.c.step, .live = true, .told_live = true};
+	f->attempts[f->attempt_count++] = (struct fake_attempt){.id = c.c.attempt_id,
+								.run = c.c.run,
+								.step = c.c.step,
+								.live = true,
+								.told_live = true};
 	assert_true(fake_flush(f));
 	return c.c.attempt_id;
 }
@@ -92,7 +96,8 @@ static void nothing_starts(struct fake *f)
 		fail_msg("%s starts", c.spec_name);
 }
 
-static void ended(struct fake *f, const struct journal_id *attempt, enum journal_attempt_state state, uint32_t code)
+static void ended(struct fake *f, const struct journal_id *attempt,
+		  enum journal_attempt_state state, uint32_t code)
 {
 	struct engine_ended x = {.state = state, .exit_code = code};
 	struct fake_attempt *a = fake_attempt(f, attempt);
@@ -110,7 +115,8 @@ static void sealed(struct fake *f)
 
 	assert_true(fake_take(f, ENGINE_SEAL, &c));
 	manifest = fake_blob(f, c.c.layer);
-	assert_int_equal(engine_sealed(f->e, fake_now(f), &c.c.attempt_id, 0, NULL, &manifest, 3, 30), 0);
+	assert_int_equal(
+		engine_sealed(f->e, fake_now(f), &c.c.attempt_id, 0, NULL, &manifest, 3, 30), 0);
 	assert_true(fake_flush(f));
 }
 
@@ -124,7 +130,8 @@ static void ran(struct fake *f, const char *name)
 }
 
 /* The n-th try of a step fails so. */
-static void failed(struct fake *f, const char *name, enum journal_attempt_state state, uint32_t code)
+static void failed(struct fake *f, const char *name, enum journal_attempt_state state,
+		   uint32_t code)
 {
 	struct journal_id a = started(f, name);
 
@@ -138,7 +145,8 @@ static struct digest planned(struct fake *f, const struct journal_id *run)
 
 	if (!fake_take(f, ENGINE_PLAN_LANDING, &c))
 		fail_msg("no landing is planned");
-	assert_int_equal(engine_landing_planned(f->e, fake_now(f), run, &redo, NULL, false, NULL), 0);
+	assert_int_equal(engine_landing_planned(f->e, fake_now(f), run, &redo, NULL, false, NULL),
+			 0);
 	assert_true(fake_flush(f));
 	return redo;
 }
@@ -151,7 +159,8 @@ static void applied(struct fake *f, const struct journal_id *run, bool undo)
 	assert_true(fake_take(f, ENGINE_APPLY_LANDING, &c));
 	assert_int_equal(c.c.undo, undo);
 	assert_true(c.c.after_sync);
-	assert_int_equal(engine_landing_done(f->e, fake_now(f), run, undo, &result, NULL, 3, NULL), 0);
+	assert_int_equal(engine_landing_done(f->e, fake_now(f), run, undo, &result, NULL, 3, NULL),
+			 0);
 	assert_true(fake_flush(f));
 }
 
@@ -165,15 +174,17 @@ static const struct journal_approval *asked(struct fake *f, const struct journal
 	if (!fake_take(f, ENGINE_CARD, &c))
 		fail_msg("no card is asked for");
 	assert_int_equal(c.c.card_kind, kind);
-	assert_int_equal(
-		engine_card(f->e, fake_now(f), run, c.c.step, kind, &c.c.action, &card, &c.c.object), 0);
+	assert_int_equal(engine_card(f->e, fake_now(f), run, c.c.step, kind, &c.c.action, &card,
+				     &c.c.object),
+			 0);
 	assert_true(fake_flush(f));
 	a = fake_open_item(f, run, kind);
 	assert_non_null(a);
 	return a;
 }
 
-static int vote(struct fake *f, const struct journal_approval *a, enum journal_decision decision, const char *choice)
+static int vote(struct fake *f, const struct journal_approval *a, enum journal_decision decision,
+		const char *choice)
 {
 	struct engine_vote v = {.approval = a->id,
 				.card = a->card,
@@ -190,7 +201,7 @@ static int vote(struct fake *f, const struct journal_approval *a, enum journal_d
 }
 
 #define APPROVE JOURNAL_DECISION_APPROVE
-#define DENY JOURNAL_DECISION_DENY
+#define DENY	JOURNAL_DECISION_DENY
 
 static void pass(struct fake *f, int64_t ns)
 {
@@ -260,7 +271,8 @@ static void test_one_writer_in_order_of_position(void **state)
 {
 	struct fake *f = fake_of(state);
 
-	created(f, "version: 1\nland: never\nsteps:\n  - {name: d, run: x, needs: [b, c]}\n  - {name: a, run: x}\n"
+	created(f, "version: 1\nland: never\nsteps:\n  - {name: d, run: x, needs: [b, c]}\n  - "
+		   "{name: a, run: x}\n"
 		   "  - {name: c, run: x, needs: [a]}\n  - {name: b, run: x, needs: [a]}\n");
 	ran(f, "a");
 	ran(f, "c");
@@ -274,7 +286,8 @@ static void test_a_request_and_a_name_start_one_run(void **state)
 	struct engine_run_request q = {.uid = 1, .request = bytes_str("r1"), .name = "n"};
 	struct engine_run_request again = {.uid = 1, .request = bytes_str("r1")};
 	struct engine_run_request named = {.uid = 1, .name = "n"};
-	struct engine_run_request other = {.uid = 1, .name = "n", .plan_blob = fake_blob(f, "other")};
+	struct engine_run_request other = {
+		.uid = 1, .name = "n", .plan_blob = fake_blob(f, "other")};
 	struct journal_id id;
 	struct error err = {0};
 
@@ -309,8 +322,8 @@ static void test_a_failure_that_no_retry_covers_fails_the_run(void **state)
 static void test_retries_back_off_and_then_ask(void **state)
 {
 	struct fake *f = fake_of(state);
-	struct journal_id run =
-		created(f, "version: 1\nland: never\nsteps:\n  - {name: a, run: x, retry: {max: 3, backoff: 1s..3s}}\n");
+	struct journal_id run = created(f, "version: 1\nland: never\nsteps:\n  - {name: a, run: x, "
+					   "retry: {max: 3, backoff: 1s..3s}}\n");
 	const struct journal_approval *item;
 	int64_t due;
 
@@ -342,8 +355,8 @@ static void test_retries_back_off_and_then_ask(void **state)
 static void test_equal_failures_stop_early(void **state)
 {
 	struct fake *f = fake_of(state);
-	struct journal_id run = created(
-		f, "version: 1\nsteps:\n  - {name: a, run: x, retry: {max: 9, same_failure: 2, backoff: 1s}}\n");
+	struct journal_id run = created(f, "version: 1\nsteps:\n  - {name: a, run: x, retry: {max: "
+					   "9, same_failure: 2, backoff: 1s}}\n");
 
 	failed(f, "a", JOURNAL_ATTEMPT_S_EXITED, 1);
 	pass(f, SECOND);
@@ -380,12 +393,16 @@ static void test_infra_is_tried_again_and_exec_is_not(void **state)
 	struct fake_command c;
 
 	assert_true(fake_take(f, ENGINE_START_ATTEMPT, &c));
-	assert_int_equal(engine_attempt_not_started(f->e, fake_now(f), &c.c.attempt_id, "no cgroup", true), 0);
+	assert_int_equal(
+		engine_attempt_not_started(f->e, fake_now(f), &c.c.attempt_id, "no cgroup", true),
+		0);
 	fake_flush(f);
 	assert_step(f, &run, "a", JOURNAL_STEP_S_BACKOFF);
 	pass(f, SECOND);
 	assert_true(fake_take(f, ENGINE_START_ATTEMPT, &c));
-	assert_int_equal(engine_attempt_not_started(f->e, fake_now(f), &c.c.attempt_id, "x: not found", false), 0);
+	assert_int_equal(engine_attempt_not_started(f->e, fake_now(f), &c.c.attempt_id,
+						    "x: not found", false),
+			 0);
 	fake_flush(f);
 	assert_step(f, &run, "a", JOURNAL_STEP_S_FAILED);
 	assert_run(f, &run, JOURNAL_RUN_S_FAILED);
@@ -394,8 +411,8 @@ static void test_infra_is_tried_again_and_exec_is_not(void **state)
 static void test_a_deadline_ends_a_step_whatever_it_does(void **state)
 {
 	struct fake *f = fake_of(state);
-	static const char plan[] =
-		"version: 1\nsteps:\n  - {name: a, run: x, deadline: 10s, retry: {max: 9, backoff: 6s}}\n";
+	static const char plan[] = "version: 1\nsteps:\n  - {name: a, run: x, deadline: 10s, "
+				   "retry: {max: 9, backoff: 6s}}\n";
 	struct journal_id run = created(f, plan), one = started(f, "a");
 	struct fake_command c;
 
@@ -418,7 +435,8 @@ static void test_a_deadline_ends_a_step_whatever_it_does(void **state)
 static void test_a_killed_step_is_not_tried_again(void **state)
 {
 	struct fake *f = fake_of(state);
-	struct journal_id run = created(f, "version: 1\nsteps:\n  - {name: a, run: x, retry: {max: 9}}\n");
+	struct journal_id run =
+		created(f, "version: 1\nsteps:\n  - {name: a, run: x, retry: {max: 9}}\n");
 
 	failed(f, "a", JOURNAL_ATTEMPT_S_KILLED, 0);
 	assert_run(f, &run, JOURNAL_RUN_S_FAILED);
@@ -426,8 +444,9 @@ static void test_a_killed_step_is_not_tried_again(void **state)
 
 /* ---- contracts ---- */
 
-static const char contract[] = "version: 1\nland: never\nsteps:\n"
-			       "  - {name: a, run: x, contract: {checks: [{run: t}]}, retry: {max: 2, backoff: 1s}}\n";
+static const char contract[] =
+	"version: 1\nland: never\nsteps:\n"
+	"  - {name: a, run: x, contract: {checks: [{run: t}]}, retry: {max: 2, backoff: 1s}}\n";
 
 static void checked(struct fake *f, bool passed)
 {
@@ -436,8 +455,8 @@ static void checked(struct fake *f, bool passed)
 
 	assert_true(fake_take(f, ENGINE_START_ATTEMPT, &c));
 	assert_true(c.c.check);
-	assert_int_equal(engine_checked(f->e, fake_now(f), &c.c.attempt_id, passed, passed ? NULL : "t failed",
-					passed ? NULL : &feedback),
+	assert_int_equal(engine_checked(f->e, fake_now(f), &c.c.attempt_id, passed,
+					passed ? NULL : "t failed", passed ? NULL : &feedback),
 			 0);
 	assert_true(fake_flush(f));
 }
@@ -483,7 +502,8 @@ static void test_a_protected_path_is_a_failed_check(void **state)
 
 	ended(f, &a, JOURNAL_ATTEMPT_S_EXITED, 0);
 	assert_true(fake_take(f, ENGINE_SEAL, &c));
-	assert_int_equal(engine_sealed(f->e, fake_now(f), &a, -EPERM, "wrote tests/x", NULL, 0, 0), 0);
+	assert_int_equal(engine_sealed(f->e, fake_now(f), &a, -EPERM, "wrote tests/x", NULL, 0, 0),
+			 0);
 	fake_flush(f);
 	assert_step(f, &run, "a", JOURNAL_STEP_S_BACKOFF);
 	assert_string_equal(fake_step(f, &run, "a")->why, "wrote tests/x");
@@ -506,7 +526,8 @@ static void test_a_lost_layer_runs_the_step_again(void **state)
 
 /* ---- gates and votes ---- */
 
-static const char gated[] = "version: 1\nland: never\nsteps:\n  - {name: a, run: x, gate: ask}\n  - {name: b, run: x}\n";
+static const char gated[] = "version: 1\nland: never\nsteps:\n  - {name: a, run: x, gate: ask}\n  "
+			    "- {name: b, run: x}\n";
 
 static void test_a_gate_asks_first_and_holds_up_nobody_else(void **state)
 {
@@ -561,7 +582,8 @@ static void test_a_vote_is_idempotent_and_a_late_one_hears_the_outcome(void **st
 	struct fake *f = fake_of(state);
 	struct journal_id run = created(f, gated);
 	const struct journal_approval *item = asked(f, &run, JOURNAL_KIND_STEP_GATE);
-	struct engine_vote other = {.approval = item->id, .decision = APPROVE, .principal = "uid:2", .uid = 2};
+	struct engine_vote other = {
+		.approval = item->id, .decision = APPROVE, .principal = "uid:2", .uid = 2};
 	struct error err = {0};
 
 	other.card = fake_blob(f, "another card");
@@ -582,7 +604,8 @@ static void test_an_item_that_nobody_decides_is_a_deny(void **state)
 	struct journal_id run;
 
 	f->has_rules = true;
-	f->rules = (struct engine_rules){.quorum = 1, .decide_by_ns = 60 * SECOND, .execute_by_ns = 10 * SECOND};
+	f->rules = (struct engine_rules){
+		.quorum = 1, .decide_by_ns = 60 * SECOND, .execute_by_ns = 10 * SECOND};
 	run = created(f, gated);
 	asked(f, &run, JOURNAL_KIND_STEP_GATE);
 	ran(f, "b");
@@ -634,7 +657,8 @@ static void test_quorum_and_excluded_principals(void **state)
 	v.principal = "uid:6";
 	v.uid = 6;
 	assert_int_equal(engine_vote(f->e, fake_now(f), &v, &err), 0);
-	assert_true(item->state == JOURNAL_APPROVAL_S_APPROVED || item->state == JOURNAL_APPROVAL_S_CONSUMED);
+	assert_true(item->state == JOURNAL_APPROVAL_S_APPROVED ||
+		    item->state == JOURNAL_APPROVAL_S_CONSUMED);
 	fake_flush(f);
 }
 
@@ -654,7 +678,8 @@ static void test_unattended_deny_asks_nobody(void **state)
 static void test_gate_commit_asks_with_the_layer_in_hand(void **state)
 {
 	struct fake *f = fake_of(state);
-	struct journal_id run = created(f, "version: 1\nland: never\nsteps:\n  - {name: a, run: x, gate: commit}\n");
+	struct journal_id run = created(
+		f, "version: 1\nland: never\nsteps:\n  - {name: a, run: x, gate: commit}\n");
 	const struct journal_approval *item;
 
 	ran(f, "a");
@@ -725,24 +750,28 @@ static void test_nothing_to_land_is_no_conflict(void **state)
 
 	ran(f, "a");
 	assert_true(fake_take(f, ENGINE_PLAN_LANDING, &c));
-	assert_int_equal(engine_landing_planned(f->e, fake_now(f), &run, NULL, NULL, true, NULL), 0);
+	assert_int_equal(engine_landing_planned(f->e, fake_now(f), &run, NULL, NULL, true, NULL),
+			 0);
 	fake_flush(f);
 	assert_run(f, &run, JOURNAL_RUN_S_SUCCEEDED);
 	assert_int_equal(status_exit(f->rows, fake_run(f, &run)), EXIT_STATUS_OK);
 }
 
-static void conflicted(struct fake *f, const struct journal_id *run, bool undo, const char *const *paths)
+static void conflicted(struct fake *f, const struct journal_id *run, bool undo,
+		       const char *const *paths)
 {
 	struct digest conflicts = fake_conflicts(f, paths);
 	struct fake_command c;
 
 	assert_true(fake_take(f, ENGINE_APPLY_LANDING, &c));
-	assert_int_equal(
-		engine_landing_done(f->e, fake_now(f), run, undo, NULL, &conflicts, 0, "they changed"), 0);
+	assert_int_equal(engine_landing_done(f->e, fake_now(f), run, undo, NULL, &conflicts, 0,
+					     "they changed"),
+			 0);
 	fake_flush(f);
 }
 
-static int vote_path(struct fake *f, const struct journal_approval *a, const char *path, const char *choice)
+static int vote_path(struct fake *f, const struct journal_approval *a, const char *path,
+		     const char *choice)
 {
 	struct engine_vote v = {.approval = a->id,
 				.card = a->card,
@@ -808,7 +837,8 @@ static void test_a_directory_that_changes_again_asks_again(void **state)
 	item = asked(f, &run, JOURNAL_KIND_CONFLICT);
 	assert_int_equal(vote(f, item, APPROVE, "theirs"), 0);
 	assert_true(fake_take(f, ENGINE_PLAN_LANDING, &c));
-	assert_int_equal(engine_landing_planned(f->e, fake_now(f), &run, NULL, &other, false, NULL), 0);
+	assert_int_equal(engine_landing_planned(f->e, fake_now(f), &run, NULL, &other, false, NULL),
+			 0);
 	fake_flush(f);
 	assert_int_equal(item->state, JOURNAL_APPROVAL_S_LAPSED);
 	item = asked(f, &run, JOURNAL_KIND_CONFLICT);
@@ -826,7 +856,8 @@ static void test_conflicts_met_while_planning_touch_nothing(void **state)
 
 	ran(f, "a");
 	assert_true(fake_take(f, ENGINE_PLAN_LANDING, &c));
-	assert_int_equal(engine_landing_planned(f->e, fake_now(f), &run, NULL, &conflicts, false, NULL), 0);
+	assert_int_equal(
+		engine_landing_planned(f->e, fake_now(f), &run, NULL, &conflicts, false, NULL), 0);
 	fake_flush(f);
 	assert_int_equal(fake_run(f, &run)->landing, JOURNAL_LANDING_S_CONFLICT);
 	assert_int_equal(fake_count(f, &run, JOURNAL_LANDING_STARTED), 0);
@@ -855,7 +886,8 @@ static void test_undo_takes_back_what_landed(void **state)
 	assert_int_equal(vote(f, item, APPROVE, "theirs"), 0);
 	assert_true(fake_take(f, ENGINE_PLAN_LANDING, &c));
 	assert_true(c.c.undo);
-	assert_int_equal(engine_landing_planned(f->e, fake_now(f), &run, &reverse, NULL, false, NULL), 0);
+	assert_int_equal(
+		engine_landing_planned(f->e, fake_now(f), &run, &reverse, NULL, false, NULL), 0);
 	fake_flush(f);
 	assert_true(digest_equal(&fake_run(f, &run)->redo, &reverse));
 	applied(f, &run, true);
@@ -906,7 +938,8 @@ static void test_a_landing_that_is_stuck_pauses_and_goes_on(void **state)
 	ran(f, "a");
 	planned(f, &run);
 	assert_true(fake_take(f, ENGINE_APPLY_LANDING, &c));
-	assert_int_equal(engine_landing_done(f->e, fake_now(f), &run, false, NULL, NULL, 0, "I/O error"), 0);
+	assert_int_equal(
+		engine_landing_done(f->e, fake_now(f), &run, false, NULL, NULL, 0, "I/O error"), 0);
 	fake_flush(f);
 	assert_run(f, &run, JOURNAL_RUN_S_PAUSED);
 	assert_int_equal(engine_run_resume(f->e, fake_now(f), &run, 1000, &err), 0);
@@ -986,7 +1019,8 @@ static void test_a_reboot_loses_the_attempt_and_runs_it_again(void **state)
 	a = started(f, "b");
 	fake_power_cut(f, 9, true);
 	assert_int_equal(fake_step(f, &run, "b")->attempts[0].state, JOURNAL_ATTEMPT_S_LOST);
-	assert_int_equal(engine_attempt_live(f->e, fake_now(f), &a), -ESTALE); /* a report of what is over */
+	assert_int_equal(engine_attempt_live(f->e, fake_now(f), &a),
+			 -ESTALE); /* a report of what is over */
 	ran(f, "b");
 	assert_run(f, &run, JOURNAL_RUN_S_SUCCEEDED);
 	assert_int_equal(fake_count(f, &run, JOURNAL_STEP_COMMITTED), 2);
@@ -1022,8 +1056,8 @@ static void test_a_landing_is_done_again_after_a_crash(void **state)
 static void test_timers_due_meanwhile_fire_once(void **state)
 {
 	struct fake *f = fake_of(state);
-	struct journal_id run =
-		created(f, "version: 1\nland: never\nsteps:\n  - {name: a, run: x, retry: {max: 3}}\n");
+	struct journal_id run = created(
+		f, "version: 1\nland: never\nsteps:\n  - {name: a, run: x, retry: {max: 3}}\n");
 
 	failed(f, "a", JOURNAL_ATTEMPT_S_EXITED, 1);
 	fake_restart(f, true);
@@ -1150,8 +1184,10 @@ static struct plan_step spec_of(const char *name, const char *arg)
 
 static struct journal_id driver_run(struct fake *f)
 {
-	struct engine_run_request q = {.uid = 1000, .agency = 2, .land = JOURNAL_LAND_NEVER, .ws_ino = 1};
-	struct plan p = {.base = -1, .agency = -1, .land = JOURNAL_LAND_NEVER, .outside_driver = true};
+	struct engine_run_request q = {
+		.uid = 1000, .agency = 2, .land = JOURNAL_LAND_NEVER, .ws_ino = 1};
+	struct plan p = {
+		.base = -1, .agency = -1, .land = JOURNAL_LAND_NEVER, .outside_driver = true};
 	AUTO_BUFFER b = {0};
 	AUTO_FREE char *text = NULL;
 	struct journal_id id;
@@ -1168,7 +1204,8 @@ static struct journal_id driver_run(struct fake *f)
 	return id;
 }
 
-static int declare(struct fake *f, const struct journal_id *run, const char *name, const char *arg, bool *reused)
+static int declare(struct fake *f, const struct journal_id *run, const char *name, const char *arg,
+		   bool *reused)
 {
 	struct plan_step s = spec_of(name, arg);
 	struct error err = {0};
@@ -1250,7 +1287,8 @@ static void test_a_diverged_step_may_fail_or_fork_the_run(void **state)
 	item = asked(f, &run, JOURNAL_KIND_DIVERGED);
 	assert_int_equal(vote(f, item, APPROVE, "fork"), 0);
 	assert_run(f, &run, JOURNAL_RUN_S_CANCELLED);
-	assert_int_equal(journal_id_parse(bytes_str(strrchr(fake_run(f, &run)->why, ' ') + 1), &id), 0);
+	assert_int_equal(journal_id_parse(bytes_str(strrchr(fake_run(f, &run)->why, ' ') + 1), &id),
+			 0);
 	assert_step(f, &id, "a", JOURNAL_STEP_S_COMMITTED);
 	assert_string_equal(fake_step(f, &id, "a")->layer, fake_step(f, &run, "a")->layer);
 	assert_null(fake_step(f, &id, "b"));
