@@ -490,11 +490,15 @@ static int fd_of(const int *fds, uint32_t which, uint32_t bit)
 	return which & bit ? fds[__builtin_popcount(which & (bit - 1))] : -1;
 }
 
-/* Stage 5, clone. The step's parent is the keeper, so it is the keeper that waits for it; exit_signal must be 0 then. */
+/* Stage 5, clone. The step's parent is the keeper, so it is the keeper that waits for it; exit_signal must be 0 then. The kernel
+ * gives it this process's own signal, which the keeper ignores: a step that ends at once is gone before anybody could open it by
+ * number, so its pidfd comes from the clone. */
 static void template_step(struct init_message *m, int *fds, size_t fd_count, size_t len)
 {
+	int pidfd = -1;
 	struct clone_args args = {
-		.flags = CLONE_PARENT | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS};
+		.flags = CLONE_PARENT | CLONE_PIDFD | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS,
+		.pidfd = (uint64_t)(uintptr_t)&pidfd};
 	struct init_report r = {.type = INIT_REPORT_CLONED};
 
 	if (m->fds & INIT_FD_PLAN) {
@@ -527,8 +531,10 @@ static void template_step(struct init_message *m, int *fds, size_t fd_count, siz
 			r.error = (int32_t)pid;
 		}
 	}
-	if (send_report(INIT_CONTROL_FD, &r, NULL, 0) < 0)
+	if (send_report(INIT_CONTROL_FD, &r, &pidfd, r.type == INIT_REPORT_CLONED ? 1 : 0) < 0)
 		_exit(0);
+	if (r.type == INIT_REPORT_CLONED)
+		close(pidfd);
 	for (size_t i = 0; i < fd_count; i++)
 		close(fds[i]);
 }

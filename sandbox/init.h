@@ -174,7 +174,7 @@ struct init_message {
 enum init_report_type {
 	INIT_REPORT_FAILED = 1,
 	INIT_REPORT_READY = 2,     /* pool: namespace made; template: skeleton built */
-	INIT_REPORT_CLONED = 3,    /* template: `pid`, in the keeper's pid namespace */
+	INIT_REPORT_CLONED = 3,    /* template: `pid`, in the keeper's pid namespace, and its pidfd */
 	INIT_REPORT_NETNS = 4,     /* pool: one descriptor, the namespace with lo up */
 	INIT_REPORT_OUT = 5,       /* one descriptor: the out folder */
 	INIT_REPORT_TERMINAL = 6,  /* one: the pty's master */

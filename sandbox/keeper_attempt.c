@@ -317,12 +317,13 @@ static int make_plan(struct attempt *a, const struct prepared *p, const struct e
 }
 
 /* The template clones itself; its answer is awaited, since it comes in the time of one clone. */
-static int ask_clone(struct attempt *a, struct template *t, struct ends *e, pid_t *ret_pid, struct error *err)
+static int ask_clone(struct attempt *a, struct template *t, struct ends *e, pid_t *ret_pid, int *ret_pidfd,
+		     struct error *err)
 {
 	struct init_message m = {.type = INIT_STEP};
 	struct init_report r = {0};
 	int fds[INIT_STEP_FDS], got[IO_FDS_MAX];
-	size_t fd_count = 0, got_count;
+	size_t fd_count = 0, got_count = 0;
 
 	for (int i = 0; i < INIT_STEP_FDS; i++) {
 		if (e->fds[i] >= 0) {
@@ -337,10 +338,18 @@ static int ask_clone(struct attempt *a, struct template *t, struct ends *e, pid_
 		template_drop(a->keeper, t);
 		return error_set(err, -ECONNRESET, "keeper: the template went away: %s", strerror(-res));
 	}
+	AUTO_FD pidfd = got_count == 1 ? got[0] : -1;
+	for (size_t i = 0; got_count > 1 && i < got_count; i++)
+		close(got[i]);
 	if (r.type != INIT_REPORT_CLONED)
 		return error_set_exit(err, r.error, r.error == -EAGAIN || r.error == -ENOMEM ? 0 : EXIT_STATUS_SANDBOX,
 				      "sandbox: clone: %s", strerror(-r.error));
+	if (pidfd < 0) {
+		template_drop(a->keeper, t);
+		return error_set(err, -EPROTO, "keeper: the template told of a clone without its pidfd");
+	}
 	*ret_pid = r.pid;
+	*ret_pidfd = take_fd(&pidfd);
 	e->entered_v2 = r.entered_cgroup;
 	return 0;
 }
@@ -351,11 +360,9 @@ static void kill_pid1(struct attempt *a)
 		(void)sys_pidfd_send_signal(a->pid1.fd, SIGKILL);
 }
 
-static int release_step(struct attempt *a, pid_t pid, const struct ends *e, struct error *err)
+/* Takes pidfd over. */
+static int release_step(struct attempt *a, pid_t pid, int pidfd, const struct ends *e, struct error *err)
 {
-	int pidfd = sys_pidfd_open(pid);
-	if (pidfd < 0)
-		return error_set(err, pidfd, "keeper: pidfd: %s", strerror(-pidfd));
 	int r = loop_watch(&a->keeper->loop, &a->pid1, pidfd, EPOLLIN, on_pid1);
 	if (r < 0) {
 		(void)sys_pidfd_send_signal(pidfd, SIGKILL);
@@ -378,6 +385,7 @@ static int start(struct attempt *a, const char **ret_stage, struct error *err)
 	struct ends e;
 	struct template *t = NULL;
 	pid_t pid = -1;
+	int pidfd = -1;
 
 	e = (struct ends){0};
 	for (int i = 0; i < INIT_STEP_FDS; i++)
@@ -413,12 +421,12 @@ static int start(struct attempt *a, const char **ret_stage, struct error *err)
 		r = make_ends(a, &e, err);
 	if (r == 0) {
 		*ret_stage = "clone";
-		r = ask_clone(a, t, &e, &pid, err);
+		r = ask_clone(a, t, &e, &pid, &pidfd, err);
 	}
 	if (r == 0) {
 		*ret_stage = "limits";
 		a->started_ns = loop_now_ns();
-		r = release_step(a, pid, &e, err);
+		r = release_step(a, pid, pidfd, &e, err);
 	}
 	close_ends(&e);
 	if (r == 0 && s->limits.wall_ms)
