@@ -10,6 +10,7 @@ COMMAND = "/bin/true"
 USR_LINKS = ("bin", "sbin", "lib", "lib64")
 HYBRID = "/sys/fs/cgroup/unified"
 PROBE_TIMEOUT_S = 30
+SEED = "1"
 
 
 class Peer:
@@ -20,6 +21,11 @@ class Peer:
 
     def words(self):
         return ["ask" if self.ask else "spawn", self.row.name, str(self.row.every), self.file, *self.argv, ";"]
+
+
+def holdfast(bench):
+    yield Peer(Row("holdfast", "every wall, an overlay of the workspace", must=True), [bench.program("bench-launch")], ask=True)
+    yield Peer(Row("holdfast+limits", "and memory, cpu, pids, disk, files, output"), [bench.program("bench-launch"), "limits"], ask=True)
 
 
 def make_tree(folder):
@@ -122,7 +128,7 @@ def run_rounds(bench, table, peers):
         if p.row.left_out is None:
             p.row.left_out = probe(p)
     ready = [w for p in peers if p.row.left_out is None for w in p.words()]
-    out = subprocess.run([bench.program("bench-rounds"), str(table.rounds), "1", *ready], stdout=subprocess.PIPE, text=True,
+    out = subprocess.run([bench.program("bench-rounds"), str(table.rounds), str(bench.pause_ms), SEED, *ready], stdout=subprocess.PIPE, text=True,
                          check=True)
     table.take(out.stdout)
 
@@ -130,7 +136,10 @@ def run_rounds(bench, table, peers):
 def measure(bench):
     tree = make_tree(bench.folder)
     peers = [Peer(Row("native", "posix_spawn, no sandbox", must=True, base=True), [COMMAND]),
-             *bubblewrap(bench), *crun(bench, tree), *firejail(), *nspawn(bench, tree)]
+             *holdfast(bench), *bubblewrap(bench), *crun(bench, tree), *firejail(), *nspawn(bench, tree)]
     table = Table(f"launch of {COMMAND}, {'root' if bench.root else 'ordinary user'}", bench.rounds, [p.row for p in peers])
     run_rounds(bench, table, peers)
+    ours, theirs = (table.row(n).summary().get("median") for n in ("holdfast", "bubblewrap"))
+    if ours and theirs:
+        table.lines.append(f"holdfast: {ours / theirs:.2f} x bubblewrap; {bench.pause_ms} ms between turns")
     yield table

@@ -6,10 +6,11 @@
  * A peer is either a command that is spawned each time, from posix_spawn to its exit being reaped; or a server that was
  * started once, does the work and takes the time itself (the protocol is in bench.h).
  *
- *   rounds ROUNDS SEED {spawn|ask NAME EVERY FILE ARGV... ;}...
+ *   rounds ROUNDS PAUSE_MS SEED {spawn|ask NAME EVERY FILE ARGV... ;}...
  *   rounds serve FILE ARGV...
  *
- * EVERY: takes part in one of so many rounds. FILE: opened read-only as descriptor 9 of the command, "-" for none. The second
+ * PAUSE_MS: before each turn. The kernel takes namespaces down after their last process has gone, and does so while the next peer
+ * runs: with a pause a launch is measured, without one the rate at which the machine can make them. EVERY: takes part in one of so many rounds. FILE: opened read-only as descriptor 9 of the command, "-" for none. The second
  * form is itself such a server, for commands that must be spawned somewhere else: `unshare ... rounds serve ...`.
  * A peer that fails is named on a line "NAME failed WHY" and takes no further part.
  */
@@ -202,14 +203,15 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	if (argc > 3 && strcmp(argv[1], "serve") == 0)
 		return serve(strcmp(argv[2], "-") != 0 ? argv[2] : NULL, &argv[3]);
-	int n = argc > 3 ? parse_peers(&argv[3], peers) : -1;
+	int n = argc > 4 ? parse_peers(&argv[4], peers) : -1;
 	if (n <= 0) {
-		fprintf(stderr, "usage: rounds ROUNDS SEED {spawn|ask NAME EVERY FILE ARGV... ;}...\n"
+		fprintf(stderr, "usage: rounds ROUNDS PAUSE_MS SEED {spawn|ask NAME EVERY FILE ARGV... ;}...\n"
 				"       rounds serve FILE ARGV...\n");
 		return 2;
 	}
 	unsigned rounds = (unsigned)strtoul(argv[1], NULL, 10);
-	uint64_t seed = strtoull(argv[2], NULL, 10);
+	useconds_t pause_us = 1000 * (useconds_t)strtoul(argv[2], NULL, 10);
+	uint64_t seed = strtoull(argv[3], NULL, 10);
 	for (int i = 0; i < n; i++) {
 		order[i] = (unsigned)i;
 		if (peers[i].ask)
@@ -220,8 +222,10 @@ int main(int argc, char **argv)
 		shuffle(order, (unsigned)n, &seed);
 		for (int i = 0; i < n; i++) {
 			struct peer *p = &peers[order[i]];
-			if (!p->failed && (!reported || (round - WARM_UP_ROUNDS) % p->every == 0))
-				take_turn(p, reported);
+			if (p->failed || (reported && (round - WARM_UP_ROUNDS) % p->every != 0))
+				continue;
+			usleep(pause_us);
+			take_turn(p, reported);
 		}
 	}
 	for (int i = 0; i < n; i++) {
