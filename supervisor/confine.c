@@ -140,7 +140,8 @@ static int place_in_workspace(struct confine *c, const struct policy_mount *m, c
 			      : error_nomem(err);
 	case POLICY_ACCESS_SCRATCH:
 	case POLICY_ACCESS_STAGE:
-		if (c->workspace_access < POLICY_ACCESS_SCRATCH)
+		/* Without an upper folder all of the workspace is a view, by intention. */
+		if (c->workspace_access < POLICY_ACCESS_SCRATCH && c->in->upper)
 			return unsupported(err, m,
 					   "the workspace around it is read-only; grant the workspace 'stage' and its other parts 'rx'");
 		return 0;
