@@ -6,9 +6,12 @@
 #include <sys/stat.h>
 
 #include "base/cbor.h"
+#include "base/escape.h"
 #include "base/failpoint.h"
 #include "base/io.h"
 #include "supervisor/attempts.h"
+#include "supervisor/engine_private.h"
+#include "supervisor/protect.h"
 #include "supervisor/runs.h"
 
 enum {
@@ -300,6 +303,34 @@ bool adopt_busy(const struct daemon *d)
 
 /* ---- what the keeper says ---- */
 
+/* A layer that changes what its contract protects does not commit, whatever the checks would say. */
+static int check_protected(struct daemon *d, const struct request *q, struct error *err)
+{
+	const struct journal_run *run = journal_state_run(d->rows, &q->run);
+	AUTO(plan_step_free) struct plan_step *spec = NULL;
+	AUTO(manifest_free) struct manifest *m = NULL;
+	AUTO_FREE char *shown = NULL;
+	struct bytes path;
+	const char *glob;
+	int r = -ENOENT;
+
+	for (uint32_t i = 0; run && i < run->step_count; i++) {
+		const struct journal_step *s = run->steps[i];
+
+		if (s->attempt_count > 0 && journal_id_equal(&s->attempts[s->attempt_count - 1].id, &q->attempt))
+			r = engine_input_spec(d->engine, &s->input, &spec);
+	}
+	if (r < 0)
+		return error_set(err, r, "cannot read what the step may change: %s", strerror(-r));
+	if (!spec->protected_globs)
+		return 0;
+	r = layers_read_manifest(d->layers_fd, q->layer, &m, err);
+	if (r < 0 || !protect_violated(spec->protected_globs, m, &path, &glob))
+		return r;
+	shown = escape_dup(path, ESCAPE_LINE);
+	return error_set_exit(err, -EPERM, EXIT_STATUS_CONTRACT, "protected path changed: %.120s ('%.60s')", shown ? shown : "", glob);
+}
+
 static void on_sealed(struct daemon *d, const struct request *q, const struct sealer_reply *reply)
 {
 	char name[JOURNAL_LAYER_NAME_SIZE + 4];
@@ -320,6 +351,11 @@ static void on_sealed(struct daemon *d, const struct request *q, const struct se
 	r = fd < 0 ? -errno : journal_blob_put_fd(d->journal, fd, MANIFEST_BYTES_MAX, &manifest, &size, &err);
 	if (r < 0) {
 		seal_failed(d, &q->attempt, r, err.msg[0] ? err.msg : "the manifest cannot be read");
+		return;
+	}
+	r = check_protected(d, q, &err);
+	if (r < 0) {
+		seal_failed(d, &q->attempt, r, err.msg);
 		return;
 	}
 	if (failpoint_hit("adopt.sealed") < 0)
@@ -357,6 +393,30 @@ static void on_reply(struct daemon *d, const struct sandbox_event *e)
 	free(q);
 }
 
+static void refuse_pty(struct daemon *d, struct attempt *a)
+{
+	struct api_answer answer = {.fd = -1};
+	struct error err = {0};
+
+	if (!a->pty_ticket)
+		return;
+	error_set_exit(&err, -ENOTTY, EXIT_STATUS_USAGE, "no terminal: the step did not start; see 'holdfast status'");
+	api_answer_error(&answer, 409, &err);
+	api_server_answer(d->api, a->pty_ticket, &answer);
+	a->pty_ticket = 0;
+}
+
+static void on_started(struct daemon *d, struct attempt *a)
+{
+	uint64_t ticket = a->pty_ticket;
+	struct error err = {0};
+
+	attempts_on_started(d, a);
+	if (ticket && adopt_pty(d, &a->attempt, ticket, &err) < 0)
+		refuse_pty(d, a);
+	a->pty_ticket = 0;
+}
+
 static void on_event(void *arg, const struct sandbox_event *e)
 {
 	struct daemon *d = arg;
@@ -368,11 +428,13 @@ static void on_event(void *arg, const struct sandbox_event *e)
 	switch (e->type) {
 	case SANDBOX_EVENT_STARTED:
 		if (a)
-			attempts_on_started(d, a);
+			on_started(d, a);
 		break;
 	case SANDBOX_EVENT_NOT_STARTED:
-		if (a)
+		if (a) {
+			refuse_pty(d, a);
 			attempts_on_not_started(d, a, &e->not_started);
+		}
 		break;
 	case SANDBOX_EVENT_EXITED:
 		if (a)
@@ -643,8 +705,12 @@ int adopt_pty(struct daemon *d, const struct journal_id *attempt, uint64_t ticke
 	struct request asked = {.what = ASKED_PTY, .attempt = *attempt, .ticket = ticket};
 	int r;
 
-	if (!a || !d->adopt->client)
+	if (!a || !d->adopt->client || a->exited)
 		return no_attempt(err);
+	if (!a->live) { /* asked for when it starts: on_event */
+		a->pty_ticket = ticket;
+		return 0;
+	}
 	r = sandbox_client_pty(d->adopt->client, &a->id, &asked.number);
 	if (r < 0)
 		return error_set(err, r, "the terminal was not asked for: %s", strerror(-r));

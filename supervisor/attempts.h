@@ -22,6 +22,7 @@ struct attempt {
 	struct event *kill_timer; /* KILL after TERM; NULL = it was not asked to end */
 	struct sandbox_exit exit;
 	int followers;
+	uint64_t pty_ticket; /* of a client that asked for the terminal before it started; 0 = none */
 	/* A check of a sealed step: */
 	bool check;
 	uint32_t check_index;

@@ -649,11 +649,25 @@ static int make(struct making *m, struct journal_id *ret, struct error *err)
 	return journal_id_equal(ret, &r.id) ? 0 : 1;
 }
 
+/* A client that lost its answer asks again, perhaps another supervisor, perhaps after the run has ended. */
+static int find_request(struct daemon *d, const char *request_id, struct journal_id *ret, struct error *err)
+{
+	int r = journal_find_request(d->journal, bytes_str(request_id), ret);
+
+	if (r == 0 && !journal_state_run(d->rows, ret))
+		r = journal_load_run(d->journal, ret, err);
+	return r;
+}
+
 int create_run(struct daemon *d, struct api_request *q, struct journal_id *ret, bool *ret_attached, struct error *err)
 {
-	struct making *m = calloc(1, sizeof(*m));
-	int r;
+	struct making *m;
+	int r = find_request(d, q->request_id, ret, err);
 
+	*ret_attached = r == 0;
+	if (r != -ENOENT)
+		return r;
+	m = calloc(1, sizeof(*m));
 	if (!m)
 		return error_nomem(err);
 	m->d = d;

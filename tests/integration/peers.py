@@ -65,10 +65,10 @@ def test_another_user_does_not_reach_it():
 def test_a_step_does_not_reach_it():
     with Supervised() as s:
         s.start()
-        run = s.begin([sys.executable, "-c", ASK, s.runtime()])
+        run = s.begin(["/usr/bin/python3", "-c", ASK, s.runtime()])
         done = s.wait(run)
         out = s.output(run, done["steps"][0]["name"]) + s.output(run, done["steps"][0]["name"], "err")
-        assert b" 200 " not in out and (b"No such file" in out or b"error" in out or b"Permission" in out), out
+        assert b" 200 " not in out and b"No such file" in out, out
 
 
 if __name__ == "__main__":

@@ -1,0 +1,244 @@
+"""kill -9 of the supervisor, of the keeper, of both, at any moment and at every failpoint: the run goes on from its last
+committed step, nothing committed runs twice, and status says the same before and after.
+
+How often a step really ran is counted outside of the transaction: each execution appends a line to a file in a folder that
+the policy grants `rw`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "integration"))
+
+from supervised import Supervised, main  # noqa: E402
+
+
+class Counted(Supervised):
+    def __init__(self, **more):
+        super().__init__(**more)
+        self.counters = os.path.join(self.root, "counters")
+        os.mkdir(self.counters)
+
+    def policy(self):
+        fd = os.memfd_create("policy")
+        os.write(fd, f"""version: 1
+name: counted
+extends: [offline]
+fs:
+  - {{path: "{self.counters}", access: rw}}
+""".encode())
+        os.lseek(fd, 0, os.SEEK_SET)
+        return fd
+
+    def begin_plan(self, steps):
+        text = "version: 1\nland: never\nsteps:\n"
+        for name, command, needs in steps:
+            script = f"echo $$ >> {self.counters}/{name}; {command}"
+            text += f"  - {{name: {name}, run: {json.dumps(script)}"
+            text += f", needs: [{', '.join(needs)}]" if needs else ""
+            text += "}\n"
+        folder = os.open(self.workspace, os.O_RDONLY)
+        plan, policy = os.memfd_create("plan"), self.policy()
+        os.write(plan, text.encode())
+        os.lseek(plan, 0, os.SEEK_SET)
+        body = {"workspace": self.workspace, "env": {"PATH": os.environ["PATH"], "HOME": self.home}, "plan_path": "/plan.yaml"}
+        try:
+            a = self.post("/v1/runs", body, {"workspace": folder, "plan": plan, "policy": policy})
+        finally:
+            for fd in (folder, plan, policy):
+                os.close(fd)
+        assert a.status == 201, a
+        return a.json()["run"]
+
+    def times(self, name):
+        try:
+            with open(os.path.join(self.counters, name)) as f:
+                return len(f.readlines())
+        except FileNotFoundError:
+            return 0
+
+    def wait_times(self, name, n, seconds=30):
+        end = time.monotonic() + seconds
+        while self.times(name) < n:
+            assert time.monotonic() < end, f"{name} ran {self.times(name)} times\n{self.logged()}"
+            time.sleep(0.02)
+
+    def attempts(self, run, step):
+        return [a["state"] for a in self.step(run, step)["attempts"]]
+
+    def check_journal(self):
+        for what in ("verify", "fsck"):
+            a = self.get(f"/v1/{what}")
+            assert a.status == 200 and a.json()["problems"] == 0, a
+
+
+def test_supervisor_alone_dies_and_the_step_goes_on():
+    with Counted() as s:
+        s.start()
+        run = s.begin_plan([("tick", "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo $i; sleep 0.25; done; echo x > made", [])])
+        s.wait_live(run)
+        s.wait_times("tick", 1)
+        before = s.status(run)
+        s.kill()
+        time.sleep(0.5)
+        s.start()
+        assert s.status(run) == before, f"{before}\n{s.status(run)}"
+        done = s.wait(run)
+        assert done["state"] == "succeeded", done
+        assert s.times("tick") == 1 and s.attempts(run, "tick") == ["exited"]
+        assert s.output(run, "tick") == b"".join(b"%d\n" % i for i in range(1, 13))
+        assert "ATTEMPT_ADOPTED" in [e["type"] for e in s.events(run)]
+        s.check_journal()
+
+
+def test_step_that_ended_meanwhile_is_settled():
+    with Counted() as s:
+        s.start()
+        run = s.begin_plan([("short", "sleep 1; echo done; echo x > made", []), ("next", "cat made", ["short"])])
+        s.wait_live(run)
+        s.kill()
+        time.sleep(2)
+        s.start()
+        assert s.wait(run)["state"] == "succeeded"
+        assert s.times("short") == 1 and s.times("next") == 1
+        assert s.output(run, "short") == b"done\n" and s.output(run, "next") == b"x\n"
+        s.check_journal()
+
+
+def test_supervisor_dies_again_and_again():
+    with Counted() as s:
+        s.start()
+        run = s.begin_plan([(f"s{i}", f"sleep 0.3; echo {i} >> log", [f"s{i - 1}"] if i else []) for i in range(8)])
+        for _ in range(12):
+            time.sleep(0.25)
+            s.kill()
+            s.start()
+        assert s.wait(run)["state"] == "succeeded"
+        for i in range(8):
+            assert s.times(f"s{i}") == 1, f"s{i} ran {s.times(f's{i}')} times"
+        s.check_journal()
+
+
+def test_keeper_and_supervisor_die_and_the_step_runs_again_from_the_same_stack():
+    with Counted() as s:
+        s.start()
+        run = s.begin_plan([("first", "echo one > file", []), ("second", "cat file; echo two >> file; sleep 3; cat file", ["first"])])
+        s.wait_times("second", 1)
+        s.wait_live(run)
+        before = s.status(run)
+        s.kill()
+        s.kill_keeper()
+        s.start()
+        after = s.status(run)
+        assert after["done"] == before["done"], (before, after)
+        assert s.wait(run)["state"] == "succeeded"
+        assert s.times("first") == 1, "a committed step ran twice"
+        assert s.times("second") == 2
+        assert s.attempts(run, "second") == ["lost", "exited"]
+        assert s.output(run, "second") == b"one\none\ntwo\n", "it did not start from the same stack"
+        s.check_journal()
+
+
+def test_keeper_alone_dies():
+    with Counted() as s:
+        s.start()
+        run = s.begin_plan([("work", "sleep 1; echo done", [])])
+        s.wait_live(run)
+        s.wait_times("work", 1)
+        assert s.remember_keeper()
+        s.kill_keeper()
+        assert s.wait(run)["state"] == "succeeded"
+        assert s.times("work") == 2 and s.attempts(run, "work") == ["lost", "exited"]
+        s.check_journal()
+
+
+def test_embedded_settles_and_starts_nothing_before_it_is_told():
+    with Counted() as s:
+        s.embedded = True
+        s.start()
+        run = s.begin_plan([("one", "sleep 2", []), ("two", "true", ["one"])])
+        s.wait_live(run)
+        s.kill()
+        s.kill_keeper()
+        s.start()
+        time.sleep(1.5)
+        assert s.times("one") == 1 and s.attempts(run, "one") == ["lost"], "a reading command started an attempt"
+        assert s.post(f"/v1/runs/{run}/resume").status == 200
+        assert s.wait(run)["state"] == "succeeded"
+        assert s.times("one") == 2 and s.times("two") == 1
+
+
+def test_nothing_is_left_behind():
+    with Counted() as s:
+        s.start()
+        run = s.begin_plan([("one", "echo x > a; sleep 5", [])])
+        s.wait_live(run)
+        s.kill()
+        s.kill_keeper()
+        s.start()
+        s.wait(run)
+        time.sleep(3.5)  # layers that nobody names are looked for after two seconds
+        layers = os.listdir(os.path.join(s.state, "v1", "layers"))
+        assert len(layers) == 1, layers
+        spool = os.listdir(os.path.join(s.state, "v1", "spool"))
+        assert spool == [], spool
+
+
+FAILPOINTS = [
+    "attempts.start", "attempts.ended", "adopt.sealed",
+    "journal.before_write", "journal.after_write_before_sync", "journal.after_sync", "journal.blob_written",
+    "journal.blob_renamed",
+]
+
+
+def test_every_failpoint_of_the_supervisor():
+    if not failpoints():
+        print("     (built without failpoints)")
+        return
+    for name in FAILPOINTS:
+        for nth in (1, 2, 5):
+            with Counted() as s:
+                p, said = s.spawn({"HOLDFAST_FAILPOINT": f"{name}=kill@{nth}"})
+                s.process = p
+                run = None
+                if said == "ready\n":
+                    try:
+                        run = s.begin_plan([("one", "echo 1 > one; seq 20000", []), ("two", "cat one; echo 2 > two", ["one"])])
+                        s.wait(run, seconds=5)
+                    except (AssertionError, OSError, EOFError):
+                        pass
+                    s.remember_keeper()
+                died = ended(p)
+                if died:
+                    s.process = None
+                else:
+                    s.stop()
+                assert died or nth > 1, f"{name} was never passed"
+                s.start()
+                for r in s.get("/v1/runs?all=1").json()["runs"]:
+                    done = s.wait(r["run"])
+                    assert done["state"] == "succeeded", f"{name}@{nth}: {done}"
+                    assert s.output(r["run"], "two") == b"1\n", name
+                    assert s.times("one") <= 2 and s.times("two") <= 2, f"{name}@{nth}: {s.times('one')} {s.times('two')}"
+                if run:
+                    assert s.status(run)["state"] == "succeeded", "an acknowledged run is gone"
+                s.check_journal()
+
+
+def ended(p):
+    try:
+        p.wait(0.5)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def failpoints():
+    return os.environ.get("HOLDFAST_HAS_FAILPOINTS", "1") == "1"
+
+
+if __name__ == "__main__":
+    main(sys.modules[__name__])
