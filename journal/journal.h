@@ -21,6 +21,7 @@ enum {
 	JOURNAL_BLOB_INLINE_MAX = 64 * 1024,
 	JOURNAL_BLOB_MAX = 1 << 30,
 	JOURNAL_STEPS_MAX = 100000, /* steps of one run */
+	JOURNAL_WHY_MAX = 4096,     /* bytes of a reason; more is cut, and bytes that are no UTF-8 are escaped */
 	JOURNAL_VOTES_MAX = 64,     /* votes of one approval */
 	JOURNAL_AGENCY_MAX = 4,
 };

@@ -56,7 +56,8 @@ static int take_lock(struct journal *j, struct error *err)
 
 /* ---- The write-ahead logs ---- */
 
-static int read_secret(struct journal *j, uint8_t *ret, struct error *err)
+/* *ret_made: there was none. */
+static int read_secret(struct journal *j, uint8_t *ret, bool *ret_made, struct error *err)
 {
 	AUTO_BUFFER b = {0};
 	int rc = io_read_file_at(j->dirfd, "secret", JOURNAL_WAL_SECRET_SIZE, &b);
@@ -66,6 +67,7 @@ static int read_secret(struct journal *j, uint8_t *ret, struct error *err)
 	}
 	if (rc < 0 && rc != -ENOENT)
 		return error_set(err, rc, "journal: reading its secret: %s", strerror(-rc));
+	*ret_made = true;
 	if (getrandom(ret, JOURNAL_WAL_SECRET_SIZE, 0) != JOURNAL_WAL_SECRET_SIZE)
 		return error_set(err, -EIO, "journal: no random bytes");
 	if (j->o.read_only)
@@ -170,7 +172,8 @@ static int open_rocks(struct journal *j, uint8_t *secret, struct error *err)
 	AUTO_FD folder = openat(j->dirfd, "journal", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (folder < 0)
 		return error_set(err, -errno, "journal: there is none in this state directory: %s", strerror(errno));
-	int rc = read_secret(j, secret, err);
+	bool made = false;
+	int rc = read_secret(j, secret, &made, err);
 	if (rc < 0)
 		return rc;
 	struct journal_wal_scan scan = {.secret = secret};
@@ -178,6 +181,10 @@ static int open_rocks(struct journal *j, uint8_t *secret, struct error *err)
 	if (rc < 0)
 		return error_set(err, rc, "journal: reading its write-ahead log: %s", strerror(-rc));
 	snprintf(path, sizeof(path), "/proc/self/fd/%d/journal", j->dirfd);
+	if (scan.damaged && made)
+		return error_set(err, -EUCLEAN,
+				 "journal: damaged, and without the file `secret` nobody can tell what was acknowledged; nothing "
+				 "was changed; " REMEDY_RESTORE);
 	if (scan.damaged)
 		return open_damaged(j, path, &scan, err);
 
@@ -485,6 +492,7 @@ void journal_close(struct journal *j)
 	buffer_free(&j->record);
 	buffer_free(&j->key);
 	buffer_free(&j->value);
+	buffer_free(&j->why);
 	free(j->heads);
 	close_fd(&j->event_fd);
 	close_fd(&j->blobs_fd);

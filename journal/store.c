@@ -10,8 +10,12 @@
 #include <sys/eventfd.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
+#include "base/escape.h"
 #include "base/guard.h"
+#include "base/utf8.h"
 #include "journal/row.h"
+
+enum { ANCHOR_HEADS_MAX = 2048 }; /* of one record: 64 bytes each, within JOURNAL_PAYLOAD_MAX */
 
 static const struct journal_id no_id;
 
@@ -152,6 +156,31 @@ static void index_record(struct journal *j, const struct journal_record *r, bool
 		journal_kv_delete(&j->batch, JOURNAL_FAMILY_INDEX, in_flight);
 }
 
+/* A reason may quote what an agent said: it must never be able to end the supervisor by its bytes. */
+static void tame_why(struct journal *j, struct journal_record *r)
+{
+	struct bytes why = r->p.why;
+	if (!JOURNAL_HAS(&r->p, why) || (why.len <= JOURNAL_WHY_MAX && utf8_valid(why)))
+		return;
+	j->why.len = 0;
+	escape_append(&j->why, bytes_of(why.data, why.len < JOURNAL_WHY_MAX ? why.len : JOURNAL_WHY_MAX), ESCAPE_LINE);
+	r->p.why = buffer_bytes(&j->why);
+}
+
+/* Into j->record, and back: what could not be read again is never written. */
+static void encode(struct journal *j, const struct journal_record *r)
+{
+	struct error err = {0};
+	struct journal_record back;
+	j->record.len = 0;
+	int rc = journal_record_encode(r, &j->record);
+	if (rc == 0)
+		rc = journal_record_decode(buffer_bytes(&j->record), &back);
+	if (rc < 0)
+		error_set(&err, rc, "journal: a %s cannot be encoded: %s", journal_type_name(r->type), strerror(-rc));
+	check(j, rc, &err);
+}
+
 void journal_append(struct journal *j, struct journal_record *r, uint64_t *ret_lsn)
 {
 	struct error err = {0};
@@ -165,11 +194,8 @@ void journal_append(struct journal *j, struct journal_record *r, uint64_t *ret_l
 	r->wall_ns = j->o.clock.wall_ns();
 	r->mono_ns = j->o.clock.mono_ns();
 	memcpy(r->boot_id, j->o.clock.boot_id, sizeof(r->boot_id));
-	j->record.len = 0;
-	int rc = journal_record_encode(r, &j->record);
-	if (rc < 0)
-		error_set(&err, rc, "journal: a %s cannot be encoded: %s", journal_type_name(r->type), strerror(-rc));
-	check(j, rc, &err);
+	tame_why(j, r);
+	encode(j, r);
 	journal_record_hash(buffer_bytes(&j->record), &hash);
 	check(j, journal_fold(j->state, r, &hash, &err), &err);
 
@@ -191,23 +217,29 @@ void journal_append(struct journal *j, struct journal_record *r, uint64_t *ret_l
 		*ret_lsn = r->lsn;
 }
 
+static void append_heads(struct journal *j, struct journal_head *heads, size_t count)
+{
+	struct error err = {0};
+	AUTO_BUFFER raw = {0};
+	check(j, journal_heads_encode(heads, count, &raw), &err);
+	struct journal_record r = {.type = JOURNAL_ANCHOR, .step = JOURNAL_NO_STEP};
+	JOURNAL_SET(&r.p, heads, buffer_bytes(&raw));
+	journal_append(j, &r, NULL);
+}
+
 /* The heads of every chain that moved since the last anchor; with the anchors before it, of all. */
 static void append_anchor(struct journal *j)
 {
 	struct error err = {0};
-	AUTO_BUFFER raw = {0};
 	size_t count = 0;
-	struct journal_head *heads = calloc(j->head_count, sizeof(*heads));
+	AUTO_FREE struct journal_head *heads = calloc(j->head_count ? j->head_count : 1, sizeof(*heads));
 	if (!heads)
 		check(j, -ENOMEM, &err);
 	for (size_t i = 0; i < j->head_count; i++)
 		if (!journal_id_equal(&j->heads[i].head.run, &no_id))
 			heads[count++] = j->heads[i].head;
-	check(j, journal_heads_encode(heads, count, &raw), &err);
-	free(heads);
-	struct journal_record r = {.type = JOURNAL_ANCHOR, .step = JOURNAL_NO_STEP};
-	JOURNAL_SET(&r.p, heads, buffer_bytes(&raw));
-	journal_append(j, &r, NULL);
+	for (size_t at = 0; at < count; at += ANCHOR_HEADS_MAX)
+		append_heads(j, heads + at, count - at < ANCHOR_HEADS_MAX ? count - at : ANCHOR_HEADS_MAX);
 	j->since_anchor = 0;
 }
 

@@ -370,6 +370,60 @@ static void space_runs_low_before_it_runs_out(void **state)
 	folder_remove(&f);
 }
 
+/* A reason may quote an agent: whatever its bytes, it is recorded and can be read again. */
+static void a_reason_of_any_bytes_is_recorded(void **state)
+{
+	(void)state;
+	struct folder f;
+	struct journal_id run;
+	struct error err = {0};
+	AUTO_FREE char *big = malloc(JOURNAL_PAYLOAD_MAX * 2);
+	folder_make(&f);
+	struct journal_options o = options(&f, false);
+	struct journal *j = must_open(&o);
+	memset(big, 0xff, JOURNAL_PAYLOAD_MAX * 2);
+	const struct bytes reasons[] = {bytes_of("\xff\xfe\0x", 4), bytes_of(big, JOURNAL_PAYLOAD_MAX * 2), bytes_of("", 0)};
+	make_run(j, 1, NULL, NULL, &run);
+	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++) {
+		struct journal_record r;
+		maker_record(i % 2 ? JOURNAL_RUN_RESUMED : JOURNAL_RUN_PAUSED, false, &r);
+		r.run = run;
+		JOURNAL_SET(&r.p, why, reasons[i]);
+		journal_append(j, &r, NULL);
+		assert_true(r.p.why.len <= 8 * JOURNAL_WHY_MAX);
+	}
+	journal_close(j);
+	j = must_open(&o);
+	struct journal_report report;
+	assert_int_equal(journal_fsck(j, false, NULL, NULL, &report, &err), 0);
+	assert_int_equal(report.problems, 0);
+	journal_close(j);
+	folder_remove(&f);
+}
+
+/* More chains than one anchor may name: several anchors. */
+static void a_great_batch_is_anchored_in_parts(void **state)
+{
+	(void)state;
+	struct journal_options o = options(NULL, true);
+	struct journal_report report;
+	struct error err = {0};
+	o.anchor_every = 10;
+	struct journal *j = must_open(&o);
+	for (uint32_t i = 1; i <= 6000; i++) {
+		struct journal_record r;
+		maker_record(JOURNAL_RUN_CREATED, false, &r);
+		memcpy(r.run.b, &i, sizeof(i));
+		journal_append(j, &r, NULL);
+	}
+	journal_flush(j, true);
+	assert_int_equal(journal_last_lsn(j), 6003);
+	assert_int_equal(journal_verify(j, NULL, NULL, &report, &err), 0);
+	assert_int_equal(report.events, 6003);
+	assert_int_equal(report.problems, 2); /* the plan's and policy's blobs of the maker, which never were */
+	journal_close(j);
+}
+
 /* An illegal transition is a bug: the process ends, the journal does not have it. */
 static void an_illegal_transition_aborts(void **state)
 {
@@ -404,6 +458,8 @@ int main(void)
 		cmocka_unit_test(blobs_come_back_byte_for_byte),
 		cmocka_unit_test(a_newer_format_is_refused),
 		cmocka_unit_test(space_runs_low_before_it_runs_out),
+		cmocka_unit_test(a_reason_of_any_bytes_is_recorded),
+		cmocka_unit_test(a_great_batch_is_anchored_in_parts),
 		cmocka_unit_test(an_illegal_transition_aborts),
 	};
 	return cmocka_run_group_tests_name("journal/store", tests, NULL, NULL);
