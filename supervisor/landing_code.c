@@ -21,7 +21,14 @@ enum state_key {
 };
 enum action_key { ACTION_PATH = 1, ACTION_BEFORE = 2, ACTION_AFTER = 3, ACTION_FROM = 4, ACTION_LAYER = 5 };
 enum out_key { OUT_PATH = 1, OUT_WHY = 2, OUT_TYPE = 3, OUT_TEXT = 4 };
-enum conflict_key { CONFLICT_PATH = 1, CONFLICT_WHY = 2, CONFLICT_NOW = 3, CONFLICT_WANT = 4, CONFLICT_TEXT = 5 };
+enum conflict_key {
+	CONFLICT_PATH = 1,
+	CONFLICT_WHY = 2,
+	CONFLICT_NOW = 3,
+	CONFLICT_WANT = 4,
+	CONFLICT_TEXT = 5,
+	CONFLICT_KEPT = 6,
+};
 enum top_key {
 	TOP_VERSION = 1,
 	TOP_UNDO = 2,
@@ -164,6 +171,8 @@ int landing_conflicts_encode(const struct landing_conflict *c, size_t count, boo
 		write_state(out, &m, CONFLICT_NOW, &c[i].now);
 		write_state(out, &m, CONFLICT_WANT, &c[i].want);
 		put_text(out, &m, CONFLICT_TEXT, c[i].text);
+		if (!digest_is_zero(&c[i].kept))
+			put_bytes(out, &m, CONFLICT_KEPT, bytes_of(c[i].kept.b, sizeof(c[i].kept.b)));
 		cbor_w_map_end(out, &m);
 	}
 	cbor_w_map_end(out, &top);
@@ -351,6 +360,11 @@ static void read_conflict(struct cbor_reader *r, struct landing_conflict *c)
 		case CONFLICT_NOW: read_state(r, &c->now); break;
 		case CONFLICT_WANT: read_state(r, &c->want); break;
 		case CONFLICT_TEXT: c->text = take_bytes(r, cbor_r_text(r), SIZE_MAX); break;
+		case CONFLICT_KEPT:
+			cbor_r_digest(r, &c->kept);
+			if (digest_is_zero(&c->kept))
+				cbor_r_fail(r, -EBADMSG);
+			break;
 		default: cbor_r_fail(r, -EBADMSG); break;
 		}
 	}

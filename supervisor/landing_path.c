@@ -1,3 +1,7 @@
+/*
+ * One path of a landing: found, staged, put in, taken back. Longer than most files here, since what each step leaves is what the
+ * others must recognise after a crash; the states are in landing_work.h.
+ */
 #include "supervisor/landing_work.h"
 
 #include <errno.h>
@@ -147,7 +151,7 @@ int landing_path_conflict(struct landing_work *w, size_t i, enum landing_conflic
 			  const struct landing_state *now, const char *fmt, ...)
 {
 	const struct landing_action *a = &w->plan->actions[i];
-	struct landing_conflict c = {.path = a->path, .why = why, .want = a->after};
+	struct landing_conflict c = {.path = a->path, .why = why, .want = a->after, .kept = w->kept};
 	AUTO_BUFFER shown = {0};
 	char text[LANDING_WHY_MAX];
 	va_list args;
@@ -162,9 +166,19 @@ int landing_path_conflict(struct landing_work *w, size_t i, enum landing_conflic
 	c.want.ctime_ns = 0;
 	c.want.ino = 0;
 	escape_append(&shown, bytes_str(text), ESCAPE_LINE | ESCAPE_KEEP_BACKSLASH);
-	for (size_t k = 0; k < w->met->conflict_count; k++)
-		if (bytes_equal(w->met->conflicts[k].path, c.path))
-			return LANDING_CONFLICT;
+	w->kept = (struct digest){0};
+	for (size_t k = 0; k < w->met->conflict_count; k++) {
+		struct landing_conflict *met = &w->met->conflicts[k];
+
+		if (!bytes_equal(met->path, c.path))
+			continue;
+		if (digest_is_zero(&met->kept) && !digest_is_zero(&c.kept)) {
+			met->kept = c.kept;
+			if (landing_arena_keep(w->met->arena, buffer_bytes(&shown), &met->text) < 0)
+				return error_nomem(w->err);
+		}
+		return LANDING_CONFLICT;
+	}
 	if (w->met->conflict_count >= LANDING_CONFLICTS_MAX)
 		return LANDING_CONFLICT;
 	if (shown.failed < 0 || landing_arena_keep(w->met->arena, c.path, &c.path) < 0 ||
@@ -308,6 +322,7 @@ static int keep_aside(struct landing_work *w, size_t i, int dir, const char *hid
 	r = w->source->blob_put(w->source->ctx, fd, LANDING_PREIMAGE_MAX, &d);
 	if (r < 0)
 		return fail(w, i, r, "a displaced file cannot be kept");
+	w->kept = d;
 	digest_hex(&d, ret);
 	return 0;
 }

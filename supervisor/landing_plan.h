@@ -138,7 +138,8 @@ struct landing_conflict {
 	enum landing_conflict_why why;
 	struct landing_state now;  /* in the user's directory: what a choice is bound to */
 	struct landing_state want; /* the run's (of an undo: from before the landing) */
-	struct bytes text;         /* one line more, may be empty: what was refused, which blob keeps a displaced version */
+	struct digest kept;        /* blob of a version that has no place left in the directory; zero = there is none */
+	struct bytes text;         /* one line more, may be empty: what was refused, what became of a displaced version */
 };
 
 struct landing_plan { /* arrays sorted by path; all memory owned by the plan */
