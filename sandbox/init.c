@@ -184,12 +184,12 @@ static int mkdir_parents(int root, const char *path, bool last, mode_t mode)
 	return 0;
 }
 
-static int make_file(int root, const char *path, const void *content, size_t len)
+static int make_file(int root, const char *path, const void *content, size_t len, mode_t mode)
 {
 	int err = mkdir_parents(root, path, false, 0);
 	if (err < 0)
 		return err;
-	int fd = openat(root, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+	int fd = openat(root, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
 	if (fd < 0)
 		return errno == EEXIST ? 0 : -errno;
 	for (size_t done = 0; done < len && err == 0;) {
@@ -215,7 +215,7 @@ static int mount_point(int root, const struct init_op *op)
 	if (op->flags & INIT_OP_POINT_DIR)
 		err = mkdir_parents(root, target, true, 0755);
 	else
-		err = make_file(root, target, NULL, 0);
+		err = make_file(root, target, NULL, 0, 0644);
 	return err < 0 ? err : resolve(root, target, O_PATH);
 }
 
@@ -375,7 +375,7 @@ static int follow(int root, const struct init_op *op, int status)
 	case INIT_OP_MKDIR:
 		return mkdir_parents(root, str(op->target), true, op->mode);
 	case INIT_OP_FILE:
-		return make_file(root, str(op->target), at(op->source), op->size);
+		return make_file(root, str(op->target), at(op->source), op->size, op->mode);
 	case INIT_OP_SYMLINK:
 		err = mkdir_parents(root, str(op->target), false, 0);
 		if (err == 0 && symlinkat(str(op->source), root, str(op->target)) < 0 && errno != EEXIST)

@@ -88,7 +88,7 @@ static void put_overlay(struct builder *b, const char *options, const char *targ
 		op->source = at;
 }
 
-static void put_file(struct builder *b, const char *target, struct bytes content)
+static void put_file(struct builder *b, const char *target, struct bytes content, uint32_t mode)
 {
 	uint32_t at = put_bytes(b, content.data, content.len);
 	struct init_op *op = put_op(b, INIT_OP_FILE, target, 0);
@@ -96,6 +96,7 @@ static void put_file(struct builder *b, const char *target, struct bytes content
 	if (op) {
 		op->source = at;
 		op->size = content.len;
+		op->mode = mode;
 	}
 }
 
@@ -386,11 +387,11 @@ static void synthetic_etc(struct builder *b, const struct plan_input *in, const 
 			replaced = replaced || strcmp(s->etc_files[k].name, files[i].name) == 0;
 		snprintf(path, sizeof(path), "%s/%s", folder, files[i].name);
 		if (!replaced)
-			put_file(b, path, bytes_str(content));
+			put_file(b, path, bytes_str(content), 0644);
 	}
 	for (size_t k = 0; k < s->etc_file_count; k++) {
 		snprintf(path, sizeof(path), "%s/%s", folder, s->etc_files[k].name);
-		put_file(b, path, s->etc_files[k].content);
+		put_file(b, path, s->etc_files[k].content, 0644);
 	}
 }
 
@@ -402,7 +403,7 @@ static void template_staging(struct builder *b, const struct plan_input *in)
 	put_mkdir(b, INIT_STAGING "/" INIT_STAGED_POINT, 0755);
 	put_mkdir(b, INIT_STAGING "/" INIT_STAGED_EMPTY, 0755);
 	put_mkdir(b, INIT_STAGING "/" INIT_STAGED_MASK_DIR, 0);
-	put_file(b, INIT_STAGING "/" INIT_STAGED_MASK_FILE, bytes_of("", 0));
+	put_file(b, INIT_STAGING "/" INIT_STAGED_MASK_FILE, bytes_of("", 0), 0);
 	put_tree(b, "/proc", &in->proc, INIT_OP_RECURSIVE | INIT_OP_NOEXEC, INIT_STAGING "/" INIT_STAGED_PROC);
 	if (in->spec->workspace.mode != SANDBOX_WORKSPACE_NONE) {
 		put_tree(b, in->base_path, &in->base,
