@@ -547,14 +547,17 @@ void attempts_check_next(struct daemon *d, struct sandbox_client *client, const 
 	start_index(d, client, cmd, index);
 }
 
-static void settle_diff(struct daemon *d, struct attempt *a)
+static void settle_diff(struct daemon *d, struct attempt *a, const char *not_started)
 {
 	char name[SANDBOX_SPOOL_NAME_SIZE];
 	AUTO_FD fd = openat(d->spool_fd, sandbox_spool_name(&a->id, SANDBOX_SPOOL_STDOUT, name), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	struct api_answer answer = {.fd = -1, .status = 200, .type = "text/x-diff; charset=utf-8"};
 	struct error err = {0};
 
-	if (a->exit.why != SANDBOX_WHY_EXITED || a->exit.signal != 0 || a->exit.status > 1) {
+	if (not_started) {
+		error_set_exit(&err, -EIO, EXIT_STATUS_SANDBOX, "no diff: diff(1) could not be started: %s; see 'holdfast doctor'", not_started);
+		api_answer_error(&answer, 500, &err);
+	} else if (a->exit.why != SANDBOX_WHY_EXITED || a->exit.signal != 0 || a->exit.status > 1) {
 		error_set_exit(&err, -EIO, EXIT_STATUS_SANDBOX, "no diff: diff(1) ended with status %d; see that diffutils is installed",
 			       a->exit.status);
 		api_answer_error(&answer, 500, &err);
@@ -585,8 +588,7 @@ void attempts_on_not_started(struct daemon *d, struct attempt *a, const struct s
 
 	snprintf(text, sizeof(text), "%s", n->text[0] ? n->text : strerror(-n->error));
 	if (a->ticket) {
-		a->exit = (struct sandbox_exit){.why = SANDBOX_WHY_LOST, .status = -1};
-		settle_diff(d, a);
+		settle_diff(d, a, text);
 		return;
 	}
 	if (!told || a->check)
@@ -610,7 +612,7 @@ void attempts_on_gone(struct daemon *d, struct attempt *a, int out_fd)
 	if (!a->exited) /* its EXITED was not heard by this connection; the keeper tells both again after hello */
 		return;
 	if (a->ticket)
-		settle_diff(d, a);
+		settle_diff(d, a, NULL);
 	else if (a->check && a->command)
 		settle_check(d, a);
 	else if (!ours(a)) {
