@@ -748,7 +748,7 @@ int attempts_start_tool(struct daemon *d, struct sandbox_client *c, const struct
 	struct plan_step step = {.name = (char *)"diff"};
 	AUTO(confine_free) struct confine *walls = NULL;
 	AUTO(policy_effective_free) struct policy_effective *effective = NULL;
-	struct policy_combine combine = {.fallback = "offline"};
+	struct policy_combine combine = {.fallback = "base"}; /* it sees the two trees, as inputs, and the system */
 	struct sandbox_attempt_id id;
 	struct attempt *a;
 	struct stat st;
@@ -759,7 +759,7 @@ int attempts_start_tool(struct daemon *d, struct sandbox_client *c, const struct
 	r = policy_combine(&combine, &effective, err);
 	if (r == 0) {
 		struct confine_input in = {
-			.policy = effective, .step = &step, .argv = argv, .workspace = run->workspace, .workspace_fd = dest_fd,
+			.policy = effective, .step = &step, .argv = argv, .workspace = run->workspace, .workspace_fd = -1, .in_name = dest,
 			.uid = st.st_uid, .gid = st.st_gid, .stdin_fd = -1, .timeout_ms = 60000, .state = d->paths.state,
 			.runtime = d->paths.runtime, .attempt = id,
 		};

@@ -22,7 +22,7 @@ struct work {
 	struct error *err;
 };
 
-static const char *const diff_argv[] = {"diff", "-r", "-u", "-N", "--", "a", "b", NULL};
+static const char *const diff_argv[] = {"env", "--chdir=/run/holdfast/in", "diff", "-r", "-u", "-N", "--", "a", "b", NULL};
 
 void diff_prepared_free(struct diff_prepared *p)
 {
