@@ -16,9 +16,10 @@ from pathlib import Path
 import journal
 import launch
 import resume
+import step
 
 TOP = Path(__file__).resolve().parents[2]
-PARTS = {"launch": launch.measure, "journal": journal.measure, "resume": resume.measure}
+PARTS = {"launch": launch.measure, "step": step.measure, "journal": journal.measure, "resume": resume.measure}
 ROUNDS = 300
 SMOKE_ROUNDS = 3
 PAUSE_MS = 20
@@ -35,6 +36,12 @@ class Bench:
         self.pause_ms = args.pause_ms
         self.root = os.geteuid() == 0
         self.folder = Path(folder)  # of this run; gone afterwards
+
+    def holdfast(self):
+        return str(self.build / "tools" / "holdfast")
+
+    def holdfastd(self):
+        return str(self.build / "tools" / "holdfastd")
 
     def program(self, name):
         return str(self.build / "tests" / "bench" / name)

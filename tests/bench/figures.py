@@ -77,6 +77,6 @@ class Table:
                 continue
             line = f"  {r['name']:22} {r['median_us']:>11,.0f} {r['p99_us']:>11,.0f} {r['min_us']:>11,.0f} {r.get('ratio', ''):>7} {r['samples']:>8}"
             line += f" {r[rate]:>10,}" if rate else ""
-            print(f"{line}  {r['note']}".rstrip())
+            print(f"{line}  {r['note']}".rstrip() + (f"; then {r['left_out']}" if r["left_out"] else ""))
         for line in self.lines:
             print(f"  {line}")

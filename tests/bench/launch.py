@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 
+from daemon import Daemon
 from figures import Row, Table
 
 COMMAND = "/bin/true"
@@ -25,7 +26,14 @@ class Peer:
 
 def holdfast(bench):
     yield Peer(Row("holdfast", "every wall, an overlay of the workspace", must=True), [bench.program("bench-launch")], ask=True)
-    yield Peer(Row("holdfast+limits", "and memory, cpu, pids, disk, files, output"), [bench.program("bench-launch"), "limits"], ask=True)
+    yield Peer(Row("holdfast+limits", "and memory, cpu, pids, disk, files, output", must=True), [bench.program("bench-launch"), "limits"],
+               ask=True)
+
+
+def command_line(bench, daemon, workspace):
+    """What a person types, with a supervisor that runs already: a run is made, journalled, followed and told."""
+    yield Peer(Row("holdfast-exec", "the command line: run, step, layer and commit, synced", must=True),
+               [bench.holdfast(), "--state", str(daemon.state), "exec", "--workspace", str(workspace), "--", COMMAND])
 
 
 def make_tree(folder):
@@ -134,11 +142,14 @@ def run_rounds(bench, table, peers):
 
 
 def measure(bench):
-    tree = make_tree(bench.folder)
-    peers = [Peer(Row("native", "posix_spawn, no sandbox", must=True, base=True), [COMMAND]),
-             *holdfast(bench), *bubblewrap(bench), *crun(bench, tree), *firejail(), *nspawn(bench, tree)]
-    table = Table(f"launch of {COMMAND}, {'root' if bench.root else 'ordinary user'}", bench.rounds, [p.row for p in peers])
-    run_rounds(bench, table, peers)
+    tree, workspace = make_tree(bench.folder), bench.folder / "workspace"
+    workspace.mkdir()
+    with Daemon(bench, bench.folder / "state-launch") as daemon:
+        peers = [Peer(Row("native", "posix_spawn, no sandbox", must=True, base=True), [COMMAND]),
+                 *holdfast(bench), *command_line(bench, daemon, workspace),
+                 *bubblewrap(bench), *crun(bench, tree), *firejail(), *nspawn(bench, tree)]
+        table = Table(f"launch of {COMMAND}, {'root' if bench.root else 'ordinary user'}", bench.rounds, [p.row for p in peers])
+        run_rounds(bench, table, peers)
     ours, theirs = (table.row(n).summary().get("median") for n in ("holdfast", "bubblewrap"))
     if ours and theirs:
         table.lines.append(f"holdfast: {ours / theirs:.2f} x bubblewrap; {bench.pause_ms} ms between turns")

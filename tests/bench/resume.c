@@ -1,11 +1,12 @@
 /*
  * Journals of a size, and what it costs to open one: the time, and the memory of the process afterwards.
  *
- *   resume make V1 EVENTS settled|live
+ *   resume make V1 EVENTS settled|live|ended
  *   resume open V1                        prints "NANOSECONDS RSS_BYTES LAST_LSN"
  *
  * settled: the history of a machine in use: runs of 100 steps that are over, and a last one that goes on. live: all of it is one
- * run that goes on, with as many steps as a run may have and with attempts that failed.
+ * run that goes on, with as many steps as a run may have and with attempts that failed. ended: as settled, and the last one is over
+ * too: a supervisor has nothing to go on with.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -19,7 +20,7 @@
 
 enum { STEPS_A_RUN = 100, STEPS_A_BATCH = 16 };
 
-static void make_settled(struct journal *j, uint64_t events)
+static void make_settled(struct journal *j, uint64_t events, bool end)
 {
 	struct events e;
 	for (uint64_t run = 0; journal_last_lsn(j) < events; run++) {
@@ -29,7 +30,7 @@ static void make_settled(struct journal *j, uint64_t events)
 			if (e.steps % STEPS_A_BATCH == 0)
 				journal_flush(j, false);
 		}
-		if (journal_last_lsn(j) < events)
+		if (end || journal_last_lsn(j) < events)
 			events_end_run(&e);
 		journal_flush(j, false);
 		journal_drop_final(j);
@@ -66,7 +67,7 @@ int main(int argc, char **argv)
 {
 	bool make = argc == 5 && strcmp(argv[1], "make") == 0;
 	if (!make && !(argc == 3 && strcmp(argv[1], "open") == 0)) {
-		fprintf(stderr, "usage: resume make V1 EVENTS settled|live\n       resume open V1\n");
+		fprintf(stderr, "usage: resume make V1 EVENTS settled|live|ended\n       resume open V1\n");
 		return 2;
 	}
 	AUTO_FD v1 = open(argv[2], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -82,7 +83,7 @@ int main(int argc, char **argv)
 		if (strcmp(argv[4], "live") == 0)
 			make_live(j, events);
 		else
-			make_settled(j, events);
+			make_settled(j, events, strcmp(argv[4], "ended") == 0);
 	}
 	printf("%lld %ld %llu\n", (long long)(end - start), rss_bytes(), (unsigned long long)journal_last_lsn(j));
 	journal_close(j);

@@ -1,6 +1,8 @@
 """resume: opening a journal of a size again, as a supervisor that starts does: time, and memory of the process afterwards."""
 import subprocess
+import time
 
+from daemon import Daemon
 from figures import Row, Table
 
 SIZES = (100, 1_000_000)
@@ -31,6 +33,35 @@ class Journal:
         return ns, rss
 
 
+class Start:
+    """A supervisor over a journal of that size: from its start to its word that it serves."""
+
+    def __init__(self, bench, events):
+        self.row = Row(f"holdfastd, {events:,}", "start to ready, nothing to go on with", must=True)
+        self.daemon = Daemon(bench, bench.folder / f"state-{events}")
+        with self.daemon:  # makes its folders
+            pass
+        subprocess.run([bench.program("bench-resume"), "make", str(self.daemon.state / "v1"), str(events), "ended"],
+                       stdout=subprocess.DEVNULL, check=True, timeout=MAKE_TIMEOUT_S)
+        with self.daemon:  # reads the log, as above
+            pass
+
+    def once(self):
+        start = time.monotonic_ns()
+        with self.daemon as d:
+            self.row.add(d.ready_ns - start)
+
+
+def measure_starts(bench, sizes):
+    starts = [Start(bench, n) for n in sizes]
+    table = Table("resume: start the supervisor", bench.rounds, [s.row for s in starts])
+    starts[0].row.base = True
+    for _ in range(bench.rounds):
+        for s in starts:
+            s.once()
+    return table
+
+
 def measure(bench):
     sizes = SMOKE_SIZES if bench.smoke else SIZES
     journals = [Journal(bench, n, "settled", 1) for n in sizes]
@@ -49,3 +80,4 @@ def measure(bench):
     for j in journals:
         j.row.note += f"; {sorted(j.rss)[len(j.rss) // 2] >> 20} MiB"
     yield table
+    yield measure_starts(bench, sizes)
