@@ -572,8 +572,13 @@ int adopt_recover(struct daemon *d, bool start, struct error *err)
 	found = gather(d, &count);
 	if (!found)
 		return error_nomem(err);
-	r = engine_recover(d->engine, daemon_now(), d->boot_id, found, count, start, err);
+	quiet = (struct error){0};
+	r = engine_recover(d->engine, daemon_now(), d->boot_id, found, count, start, &quiet);
 	free(found);
+	if (quiet.code)
+		daemon_log(d, "%s", quiet.msg); /* a run that cannot be read holds up no other */
+	if (r < 0)
+		*err = quiet;
 	if (d->adopt->client)
 		watch(d);
 	event_add(d->adopt->garbage, &soon);

@@ -1305,18 +1305,22 @@ static void test_a_diverged_step_may_fail_or_fork_the_run(void **state)
 
 static void test_a_fork_of_a_plan_goes_on_from_its_step(void **state)
 {
+	static const char plan[] = TWO "  - {name: c, run: x, needs: [b]}\n" NEVER;
 	struct fake *f = fake_of(state);
-	struct journal_id run = created(f, TWO NEVER);
+	struct journal_id run = created(f, plan);
 	struct engine_run_request q = {.uid = 1000, .parent = run, .fork_at = "b"};
 
 	ran(f, "a");
 	ran(f, "b");
-	fake_create(f, TWO NEVER, &q);
+	ran(f, "c");
+	fake_create(f, plan, &q);
 	fake_flush(f);
 	assert_step(f, &q.id, "a", JOURNAL_STEP_S_COMMITTED);
+	assert_null(fake_step(f, &q.id, "c")); /* it came after */
 	ran(f, "b");
+	ran(f, "c");
 	assert_run(f, &q.id, JOURNAL_RUN_S_SUCCEEDED);
-	assert_int_equal(fake_count(f, &q.id, JOURNAL_STEP_COMMITTED), 2);
+	assert_int_equal(fake_count(f, &q.id, JOURNAL_STEP_COMMITTED), 3);
 }
 
 int main(void)
