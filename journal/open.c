@@ -102,18 +102,33 @@ static int list_logs(int folder, uint64_t *numbers, size_t *count)
 	return 0;
 }
 
-static int scan_logs(int folder, struct journal_wal_scan *scan)
+struct logs {
+	int folder;
+	uint64_t number[WAL_FILES_MAX];
+	size_t count;
+	size_t after_hole; /* index of the log whose batches no longer follow; count = none */
+	struct journal_wal_scan scan;
+};
+
+static void log_name(const struct logs *l, size_t i, char *name, size_t size)
 {
-	uint64_t numbers[WAL_FILES_MAX];
-	size_t count = 0;
-	int rc = list_logs(folder, numbers, &count);
-	for (size_t i = 0; rc == 0 && i < count; i++) {
+	snprintf(name, size, "%06llu.log", (unsigned long long)l->number[i]);
+}
+
+static int scan_logs(struct logs *l)
+{
+	int rc = list_logs(l->folder, l->number, &l->count);
+	l->after_hole = l->count;
+	for (size_t i = 0; rc == 0 && i < l->count; i++) {
 		char name[32];
 		AUTO_BUFFER file = {.max = WAL_FILE_MAX};
-		snprintf(name, sizeof(name), "%06llu.log", (unsigned long long)numbers[i]);
-		rc = io_read_file_at(folder, name, WAL_FILE_MAX, &file);
-		if (rc == 0)
-			journal_wal_scan_file(scan, buffer_bytes(&file), i + 1 == count);
+		log_name(l, i, name, sizeof(name));
+		rc = io_read_file_at(l->folder, name, WAL_FILE_MAX, &file);
+		if (rc < 0)
+			break;
+		journal_wal_scan_file(&l->scan, buffer_bytes(&file), i + 1 == l->count);
+		if (l->scan.hole_first && l->after_hole == l->count)
+			l->after_hole = i;
 	}
 	return rc;
 }
@@ -143,24 +158,78 @@ static int lsn_of(struct journal_kv *kv, const struct journal_wal_scan *scan, st
 	return scan->synced > lsn ? refuse_loss(scan->synced, lsn, err) : 0;
 }
 
+struct lsn_range {
+	uint64_t first, last, seen;
+};
+
+static int count_within(struct bytes key, struct bytes value, void *arg)
+{
+	struct lsn_range *range = arg;
+	struct journal_record r;
+	(void)key;
+	if (journal_record_decode(value, &r) == 0 && r.lsn >= range->first && r.lsn <= range->last)
+		range->seen++;
+	return 0;
+}
+
+/* RocksDB takes a log that was cut between two batches for one that ended, and goes on with the next. If the records
+ * of such a hole are not in the tables either, what comes after it must not be replayed: refused where it was
+ * acknowledged, else *ret_cut. */
+static int check_hole(struct journal_kv *probe, const struct logs *l, uint64_t lsn, bool *ret_cut, struct error *err)
+{
+	struct lsn_range range = {.first = l->scan.hole_first, .last = l->scan.hole_last};
+	if (!range.first || lsn < range.first)
+		return 0;
+	int rc = probe->ops->each(probe, JOURNAL_FAMILY_EVENT, bytes_of(NULL, 0), bytes_of(NULL, 0), false, count_within,
+				  &range);
+	if (rc < 0)
+		return error_set(err, rc, "journal: reading its records: %s", strerror(-rc));
+	if (range.seen == range.last - range.first + 1)
+		return 0; /* the log is obsolete */
+	if (l->scan.synced >= range.first)
+		return refuse_loss(l->scan.synced, range.first - 1, err);
+	*ret_cut = true;
+	return 0;
+}
+
+/* Out of RocksDB's sight, not out of the world. */
+static int put_aside(const struct logs *l, struct error *err)
+{
+	for (size_t i = l->after_hole; i < l->count; i++) {
+		char name[32], aside[48];
+		log_name(l, i, name, sizeof(name));
+		snprintf(aside, sizeof(aside), "%s.torn", name);
+		if (renameat(l->folder, name, l->folder, aside) < 0)
+			return error_set(err, -errno, "journal: putting %s aside: %s", name, strerror(errno));
+	}
+	return 0;
+}
+
 /* Damaged logs: look at what the point in time before the damage has, without changing a byte. */
-static int open_damaged(struct journal *j, const char *path, const struct journal_wal_scan *scan, struct error *err)
+static int open_damaged(struct journal *j, const char *path, const struct logs *l, struct error *err)
 {
 	struct journal_kv *probe;
+	bool cut = false;
+	uint64_t lsn = 0;
 	int rc = journal_kv_rocks_open(path, JOURNAL_KV_POINT_IN_TIME, true, &probe, err);
 	if (rc < 0)
 		return rc == -EBADMSG ? -EUCLEAN : rc;
-	uint64_t lsn = 0;
-	rc = lsn_of(probe, scan, err);
+	rc = lsn_of(probe, &l->scan, err);
 	if (rc == 0)
 		rc = read_u64(probe, JOURNAL_META_LSN, &lsn);
+	if (rc == 0)
+		rc = check_hole(probe, l, lsn, &cut, err);
 	probe->ops->close(probe);
+	if (rc == 0 && cut)
+		rc = j->o.read_only ? error_set(err, -EUCLEAN, "journal: its log has a hole that nobody was told of; the next "
+							       "command that writes recovers it")
+				    : put_aside(l, err);
 	if (rc < 0)
 		return rc;
-	if (scan->last_lsn > lsn || scan->damaged)
+	if (l->scan.last_lsn > lsn || l->scan.damaged)
 		snprintf(j->note, sizeof(j->note),
 			 "the write-ahead log was torn after record %llu; nothing that was acknowledged is missing",
-			 (unsigned long long)lsn);
+			 (unsigned long long)(cut ? l->scan.hole_first - 1 : lsn));
 	return journal_kv_rocks_open(path, JOURNAL_KV_POINT_IN_TIME, j->o.read_only, &j->kv, err);
 }
 
@@ -176,29 +245,29 @@ static int open_rocks(struct journal *j, uint8_t *secret, struct error *err)
 	int rc = read_secret(j, secret, &made, err);
 	if (rc < 0)
 		return rc;
-	struct journal_wal_scan scan = {.secret = secret};
-	rc = scan_logs(folder, &scan);
+	struct logs logs = {.folder = folder, .scan = {.secret = secret}};
+	rc = scan_logs(&logs);
 	if (rc < 0)
 		return error_set(err, rc, "journal: reading its write-ahead log: %s", strerror(-rc));
 	snprintf(path, sizeof(path), "/proc/self/fd/%d/journal", j->dirfd);
-	if (scan.damaged && made)
+	if (logs.scan.damaged && made)
 		return error_set(err, -EUCLEAN,
 				 "journal: damaged, and without the file `secret` nobody can tell what was acknowledged; nothing "
 				 "was changed; " REMEDY_RESTORE);
-	if (scan.damaged)
-		return open_damaged(j, path, &scan, err);
+	if (logs.scan.damaged)
+		return open_damaged(j, path, &logs, err);
 
 	rc = journal_kv_rocks_open(path, JOURNAL_KV_STRICT, j->o.read_only, &j->kv, err);
-	if (rc == -EBADMSG && scan.torn) {
+	if (rc == -EBADMSG && logs.scan.torn) {
 		*err = (struct error){0};
-		return open_damaged(j, path, &scan, err);
+		return open_damaged(j, path, &logs, err);
 	}
 	if (rc < 0)
 		return rc == -EBADMSG ? -EUCLEAN : rc;
-	if (scan.torn)
+	if (logs.scan.torn)
 		snprintf(j->note, sizeof(j->note),
 			 "the write-ahead log ended inside a batch that nobody had been told of; it was dropped");
-	return lsn_of(j->kv, &scan, err);
+	return lsn_of(j->kv, &logs.scan, err);
 }
 
 /* ---- Format ---- */

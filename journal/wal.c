@@ -74,8 +74,13 @@ static bool read_mark(const uint8_t *secret, struct bytes batch, struct journal_
 
 static void take_mark(struct journal_wal_scan *s, const struct journal_wal_mark *m)
 {
-	if (s->batches && m->first != s->last_lsn + 1)
-		s->damaged = true; /* a hole: whole records are missing */
+	if (s->batches && m->first != s->last_lsn + 1) {
+		s->damaged = true; /* whole batches are missing */
+		if (!s->hole_first) {
+			s->hole_first = s->last_lsn + 1;
+			s->hole_last = m->first - 1;
+		}
+	}
 	s->batches++;
 	s->last_lsn = m->last;
 	if (m->synced > s->synced)

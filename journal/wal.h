@@ -22,6 +22,7 @@ struct journal_wal_scan {
 	uint64_t last_lsn; /* of the last intact batch */
 	uint64_t synced;   /* the largest that any intact batch names */
 	bool damaged;	   /* bytes that are no record, or a hole in the lsn sequence */
+	uint64_t hole_first, hole_last; /* the first hole: lsn that no intact batch has, between such that do; 0 = none */
 	bool torn;	   /* the newest file ends inside a record */
 };
 

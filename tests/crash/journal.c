@@ -30,7 +30,7 @@
 #include "tests/unit/journal/maker.h"
 #include "tests/unit/journal/story.h"
 
-enum { WRITER_EVENTS = 100000, SYNC_ALL = 0, SYNC_SOME = 1, SYNC_FIRST = 2, FIRST_EVENTS = 60, TAIL_EVENTS = 40 };
+enum { WRITER_EVENTS = 100000, SYNC_ALL = 0, SYNC_SOME = 1, SYNC_FIRST = 2, SYNC_NONE = 3, FIRST_EVENTS = 60, TAIL_EVENTS = 40 };
 
 static int64_t fake_wall = 1, fake_mono = 1;
 
@@ -107,6 +107,25 @@ static void write_blobs(struct journal *j, int ack)
 	}
 }
 
+/* One run whose records after the first nobody is told of, each a batch of its own. */
+static void write_unsynced(struct journal *j, uint64_t events)
+{
+	static const enum journal_type script[] = {JOURNAL_RUN_CREATED, JOURNAL_RUN_STARTED, JOURNAL_STEP_DECLARED,
+						   JOURNAL_STEP_RUNNABLE, JOURNAL_ATTEMPT_STARTED, JOURNAL_ATTEMPT_LIVE};
+	for (uint64_t i = 0; i < events; i++) {
+		struct journal_record r;
+		struct journal_id one;
+		enum journal_type later = i % 2 ? JOURNAL_ATTEMPT_THAWED : JOURNAL_ATTEMPT_FROZEN;
+		maker_record(i < ARRAY_SIZE(script) ? script[i] : later, false, &r);
+		r.step = r.step == JOURNAL_NO_STEP ? r.step : 0;
+		r.attempt = r.attempt ? 1 : 0;
+		journal_append(j, &r, NULL);
+		journal_flush(j, false);
+		if (journal_list_runs(j, 1, &one) < 0)
+			_exit(7);
+	}
+}
+
 /* argv: -, "write", folder, seed, how, events, failpoints, pipe */
 static int writer_main(char **argv)
 {
@@ -121,9 +140,11 @@ static int writer_main(char **argv)
 	failpoint_init(argv[6][0] ? argv[6] : NULL);
 	if (how < 0)
 		write_blobs(j, ack);
+	else if (how == SYNC_NONE)
+		write_unsynced(j, strtoull(argv[5], NULL, 10));
 	else
 		write_stream(j, strtoull(argv[3], NULL, 10), how, strtoull(argv[5], NULL, 10), ack);
-	if (journal_wait_durable(j, how == SYNC_FIRST ? 1 : journal_last_lsn(j)) < 0)
+	if (journal_wait_durable(j, how >= SYNC_FIRST ? 1 : journal_last_lsn(j)) < 0)
 		return 2;
 	/* Reading waits for what is queued: the unsynced tail is in the log then. */
 	struct journal_id one;
@@ -527,6 +548,64 @@ static void a_hole_between_whole_batches_is_damage(void **state)
 	}
 }
 
+/* A log cut exactly between two batches looks to RocksDB like one that ended. Here one batch is taken out and what
+ * follows it stands in a second log, as after a switch of logs. */
+static bool split_log(const struct log *log, size_t lost)
+{
+	AUTO_BUFFER b = {0};
+	char second[sizeof(log->path) + 8];
+	size_t at = 0, from = 0, to = 0, records = 0;
+	AUTO_FD in = open(log->path, O_RDWR | O_CLOEXEC);
+	assert_int_equal(io_read_all(in, 64 << 20, &b), 0);
+	while (at + 7 < b.len && at < 32768 - 7) {
+		size_t len = 7u + b.data[at + 4] + ((size_t)b.data[at + 5] << 8);
+		if (b.data[at + 6] != 1 || at + len > 32768)
+			break; /* only whole records of the first block can stand elsewhere */
+		if (records == lost)
+			from = at;
+		at += len;
+		if (records++ == lost)
+			to = at;
+	}
+	if (to == 0 || at == to)
+		return false;
+	snprintf(second, sizeof(second), "%.*s999999.log", (int)(strlen(log->path) - strlen("000000.log")), log->path);
+	AUTO_FD out = open(second, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	assert_int_equal(io_write_all(out, b.data + to, at - to), 0);
+	assert_int_equal(ftruncate(in, (off_t)from), 0);
+	return true;
+}
+
+static void a_log_cut_between_two_batches_is_seen(void **state)
+{
+	(void)state;
+	for (int how = SYNC_ALL; how <= SYNC_NONE; how += SYNC_NONE) {
+		struct folder f;
+		struct log log;
+		struct journal *j = NULL;
+		struct error err = {0};
+		int ack, signal;
+		folder_make(&f);
+		pid_t pid = start_writer(&f, 21, how, 24, "", &ack);
+		end_writer(pid, ack, &signal);
+		find_log(&f, &log);
+		assert_true(split_log(&log, 12));
+		int rc = open_journal(f.fd, false, &j, &err);
+		if (how == SYNC_ALL) {
+			assert_int_equal(rc, -EUCLEAN);
+			assert_non_null(strstr(err.msg, "restore"));
+		} else {
+			if (rc < 0)
+				fail_msg("%s", err.msg);
+			assert_non_null(journal_recovery_note(j));
+			assert_int_equal(journal_last_lsn(j), 11); /* the format's batch and the first 11 */
+			assert_fsck_clean(j);
+			journal_close(j);
+		}
+		folder_remove(&f);
+	}
+}
+
 /* ---- A full disk ---- */
 
 static int write_text(const char *path, const char *text)
@@ -650,6 +729,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_record_never_names_a_blob_that_is_not_there),
 		cmocka_unit_test(a_flip_in_what_was_acknowledged_is_refused),
 		cmocka_unit_test(a_torn_unacknowledged_tail_opens_and_is_reported),
+		cmocka_unit_test(a_log_cut_between_two_batches_is_seen),
 		cmocka_unit_test(a_forged_batch_in_a_torn_one_is_not_believed),
 		cmocka_unit_test(a_hole_between_whole_batches_is_damage),
 		cmocka_unit_test(on_a_full_disk_outcomes_are_still_recorded),
