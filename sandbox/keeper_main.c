@@ -21,20 +21,34 @@
 
 enum { RUNTIME_FD = 3, STATE_FD = 4, HELPERS_FD = 5, READY_FD = 6, INIT_BYTES_MAX = 64 << 20 };
 
-static void on_idle(struct loop_timer *t)
+/* Unreachable: the runtime folder was removed, so no supervisor will ever connect again. */
+static bool is_unreachable(const struct keeper *k)
 {
-	container_of(t, struct keeper, idle)->loop.stop = true;
+	struct stat st;
+
+	return fstatat(k->runtime_fd, PROTOCOL_SOCKET, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
 }
 
+static void on_idle(struct loop_timer *t)
+{
+	struct keeper *k = container_of(t, struct keeper, idle);
+
+	if (k->attempt_count == 0 || is_unreachable(k))
+		k->loop.stop = true;
+	else
+		keeper_look_idle(k);
+}
+
+/* Without a connection: armed with or without attempts. Records that nobody fetched keep a keeper alive as long as somebody
+ * can come for them. */
 void keeper_look_idle(struct keeper *k)
 {
-	if (k->draining && k->attempt_count == 0) {
+	if (k->draining && k->attempt_count == 0)
 		k->loop.stop = true;
-	} else if (k->attempt_count > 0 || k->conns) {
+	else if (k->conns)
 		loop_timer_off(&k->loop, &k->idle);
-	} else if (k->idle.due_ns == 0) {
+	else if (k->idle.due_ns == 0)
 		loop_timer_set(&k->loop, &k->idle, loop_now_ns() + k->idle_ms * 1000000ULL, on_idle);
-	}
 }
 
 static int folder_path(int fd, char *buf, size_t size, struct error *err)
