@@ -54,7 +54,8 @@ enum doctor_grade doctor_verdict(const struct doctor_report *r)
 
 /* ---- running ---- */
 
-/* Overlay leaves folders of mode 000 behind: the test's files are ours, so modes can be given back. */
+/* Overlay leaves folders of mode 000 behind: the test's files are ours, so modes can be given back.
+ */
 static void remove_below(int dir, int depth)
 {
 	int fd = depth < 8 ? openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
@@ -66,7 +67,8 @@ static void remove_below(int dir, int depth)
 			continue;
 		if (unlinkat(dir, e->d_name, 0) < 0) {
 			(void)!fchmodat(dir, e->d_name, 0700, 0);
-			AUTO_FD below = openat(dir, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+			AUTO_FD below = openat(dir, e->d_name,
+					       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 			if (below >= 0)
 				remove_below(below, depth + 1);
@@ -94,14 +96,16 @@ static void run_child(const struct doctor_test *t, const struct doctor_place *p,
 	(void)!setpgid(0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	prctl(PR_SET_DUMPABLE, 1); /* writes its own maps in /proc */
-	/* The working folder goes along into a new mount namespace; a descriptor stays in the old one. */
+	/* The working folder goes along into a new mount namespace; a descriptor stays in the old
+	 * one. */
 	if (fchdir(p->folder) < 0)
 		_exit(1);
 	t->run(p, &result);
 	_exit(write(out, &result, sizeof(result)) == sizeof(result) ? 0 : 1);
 }
 
-static void run_test(const struct doctor_test *t, const struct doctor_place *p, struct doctor_result *ret)
+static void run_test(const struct doctor_test *t, const struct doctor_place *p,
+		     struct doctor_result *ret)
 {
 	struct pollfd wait;
 	int pipe_fds[2];
@@ -109,7 +113,8 @@ static void run_test(const struct doctor_test *t, const struct doctor_place *p, 
 	ssize_t n = -1;
 
 	*ret = (struct doctor_result){.finding.grade = DOCTOR_MISSING};
-	snprintf(ret->finding.detail, sizeof(ret->finding.detail), "the test could not be run: %s", strerror(errno));
+	snprintf(ret->finding.detail, sizeof(ret->finding.detail), "the test could not be run: %s",
+		 strerror(errno));
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
 		return;
 	pid = fork();
@@ -129,7 +134,8 @@ static void run_test(const struct doctor_test *t, const struct doctor_place *p, 
 		return;
 	*ret = (struct doctor_result){.finding.grade = DOCTOR_MISSING};
 	snprintf(ret->finding.detail, sizeof(ret->finding.detail),
-		 n < 0 ? "the test gave no answer within %d s" : "the test's process died", DOCTOR_TEST_MS / 1000);
+		 n < 0 ? "the test gave no answer within %d s" : "the test's process died",
+		 DOCTOR_TEST_MS / 1000);
 	snprintf(ret->finding.remedy, sizeof(ret->finding.remedy),
 		 "run holdfast doctor again; if it stays so, report it with the kernel's log");
 }
@@ -151,7 +157,8 @@ static void add_machine(struct doctor_machine *all, const struct doctor_machine 
 		all->limits = m->limits;
 }
 
-static void examine(const struct doctor_test *t, const struct doctor_options *o, struct doctor_report *report)
+static void examine(const struct doctor_test *t, const struct doctor_options *o,
+		    struct doctor_report *report)
 {
 	const struct doctor_finding *before = t->needs ? doctor_find(report, t->needs) : NULL;
 	struct doctor_place place = {.options = o, .folder = -1};
@@ -160,13 +167,15 @@ static void examine(const struct doctor_test *t, const struct doctor_options *o,
 
 	if (before && (before->grade == DOCTOR_MISSING || before->grade == DOCTOR_SKIPPED)) {
 		result.finding.grade = DOCTOR_SKIPPED;
-		snprintf(result.finding.detail, sizeof(result.finding.detail), "needs %s", t->needs);
+		snprintf(result.finding.detail, sizeof(result.finding.detail), "needs %s",
+			 t->needs);
 	} else {
 		place.folder = make_folder(o->v1_fd, name, sizeof(name));
 		if (place.folder < 0) {
 			result.finding.grade = DOCTOR_MISSING;
 			snprintf(result.finding.detail, sizeof(result.finding.detail),
-				 "no folder can be made in the state directory: %s", strerror(-place.folder));
+				 "no folder can be made in the state directory: %s",
+				 strerror(-place.folder));
 		} else {
 			run_test(t, &place, &result);
 			remove_below(place.folder, 0);
@@ -200,8 +209,10 @@ int doctor_run(const struct doctor_options *o, struct doctor_report *ret, struct
 	*ret = (struct doctor_report){0};
 	r = read_boot(ret->boot);
 	if (r < 0)
-		return error_set_exit(err, r, EXIT_STATUS_SANDBOX,
-				      "doctor: /proc/sys/kernel/random/boot_id cannot be read: %s; mount /proc", strerror(-r));
+		return error_set_exit(
+			err, r, EXIT_STATUS_SANDBOX,
+			"doctor: /proc/sys/kernel/random/boot_id cannot be read: %s; mount /proc",
+			strerror(-r));
 	for (size_t i = 0; i < doctor_tests_count && ret->count < DOCTOR_FINDINGS_MAX; i++)
 		examine(&doctor_tests_table[i], o, ret);
 	return 0;
@@ -217,9 +228,21 @@ enum { MACHINE_FIELDS = 15 };
 static void machine_fields(const struct doctor_machine *m, uint64_t v[MACHINE_FIELDS])
 {
 	const uint64_t all[MACHINE_FIELDS] = {
-		m->user_namespace, m->namespaces, m->proc, m->overlay, m->overlay_volatile, m->idmap,
-		(uint64_t)m->landlock_abi, m->seccomp, m->seccomp_notify, m->memfd_exec, m->rename_exchange,
-		m->limits.memory, m->limits.cpu, m->limits.pids, m->limits.freezer,
+		m->user_namespace,
+		m->namespaces,
+		m->proc,
+		m->overlay,
+		m->overlay_volatile,
+		m->idmap,
+		(uint64_t)m->landlock_abi,
+		m->seccomp,
+		m->seccomp_notify,
+		m->memfd_exec,
+		m->rename_exchange,
+		m->limits.memory,
+		m->limits.cpu,
+		m->limits.pids,
+		m->limits.freezer,
 	};
 
 	memcpy(v, all, sizeof(all));
@@ -284,11 +307,19 @@ static void read_machine(struct cbor_reader *r, struct doctor_machine *m)
 	for (size_t i = 0; i < MACHINE_FIELDS; i++)
 		v[i] = read_number(r, i == 6 ? INT32_MAX : i > 10 ? LIMITS_CGROUP2 : 1);
 	*m = (struct doctor_machine){
-		.user_namespace = v[0], .namespaces = v[1], .proc = v[2], .overlay = v[3],
-		.overlay_volatile = v[4], .idmap = v[5], .landlock_abi = (int)v[6], .seccomp = v[7],
-		.seccomp_notify = v[8], .memfd_exec = v[9], .rename_exchange = v[10],
-		.limits = {(enum limits_form)v[11], (enum limits_form)v[12], (enum limits_form)v[13],
-			   (enum limits_form)v[14]},
+		.user_namespace = v[0],
+		.namespaces = v[1],
+		.proc = v[2],
+		.overlay = v[3],
+		.overlay_volatile = v[4],
+		.idmap = v[5],
+		.landlock_abi = (int)v[6],
+		.seccomp = v[7],
+		.seccomp_notify = v[8],
+		.memfd_exec = v[9],
+		.rename_exchange = v[10],
+		.limits = {(enum limits_form)v[11], (enum limits_form)v[12],
+			   (enum limits_form)v[13], (enum limits_form)v[14]},
 	};
 }
 
@@ -339,13 +370,16 @@ int doctor_decode(struct bytes b, struct doctor_report *ret, struct error *err)
 			read_findings(&r, &out);
 			break;
 		default:
-			return error_set(err, -EBADMSG, "doctor: the stored answer has an unknown key");
+			return error_set(err, -EBADMSG,
+					 "doctor: the stored answer has an unknown key");
 		}
 		have |= 1u << key;
 	}
 	done = cbor_r_end(&r);
-	if (done < 0 || have != (1u << REPORT_VERSION | 1u << REPORT_BOOT | 1u << REPORT_MACHINE | 1u << REPORT_FINDINGS))
-		return error_set(err, -EBADMSG, "doctor: the stored answer is damaged, or of another version");
+	if (done < 0 || have != (1u << REPORT_VERSION | 1u << REPORT_BOOT | 1u << REPORT_MACHINE |
+				 1u << REPORT_FINDINGS))
+		return error_set(err, -EBADMSG,
+				 "doctor: the stored answer is damaged, or of another version");
 	*ret = out;
 	return 0;
 }
@@ -357,7 +391,10 @@ int doctor_store(int v1_fd, const struct doctor_report *r, struct error *err)
 
 	if (e == 0)
 		e = io_write_file_atomic_at(v1_fd, STORED_NAME, buffer_bytes(&out), 0600);
-	return e < 0 ? error_set(err, e, "doctor: the answer cannot be kept in the state directory: %s", strerror(-e)) : 0;
+	return e < 0 ? error_set(err, e,
+				 "doctor: the answer cannot be kept in the state directory: %s",
+				 strerror(-e))
+		     : 0;
 }
 
 int doctor_load(int v1_fd, struct doctor_report *ret, struct error *err)

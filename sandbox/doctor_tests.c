@@ -33,7 +33,8 @@
 
 enum { LANDLOCK_ABI_SCOPED = 6 }; /* scoped signals and abstract sockets */
 
-static void say(struct doctor_result *r, enum doctor_grade grade, const char *fmt, ...) PRINTF_LIKE(3, 4);
+static void say(struct doctor_result *r, enum doctor_grade grade, const char *fmt, ...)
+	PRINTF_LIKE(3, 4);
 static void mend(struct doctor_result *r, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 static void say(struct doctor_result *r, enum doctor_grade grade, const char *fmt, ...)
@@ -104,16 +105,23 @@ static int enter_userns(int flags)
 static void mend_userns(const struct doctor_place *p, struct doctor_result *r, int error)
 {
 	if (sysctl("kernel/apparmor_restrict_unprivileged_userns") == 1)
-		mend(r, "sudo install -m 0644 %s /etc/apparmor.d/holdfast && sudo apparmor_parser -r /etc/apparmor.d/holdfast",
+		mend(r,
+		     "sudo install -m 0644 %s /etc/apparmor.d/holdfast && sudo apparmor_parser -r "
+		     "/etc/apparmor.d/holdfast",
 		     p->options->apparmor);
 	else if (sysctl("kernel/unprivileged_userns_clone") == 0)
-		mend(r, "echo kernel.unprivileged_userns_clone=1 | sudo tee /etc/sysctl.d/60-holdfast.conf && sudo sysctl --system");
+		mend(r, "echo kernel.unprivileged_userns_clone=1 | sudo tee "
+			"/etc/sysctl.d/60-holdfast.conf && sudo sysctl --system");
 	else if (sysctl("user/max_user_namespaces") == 0 || error == -ENOSPC)
-		mend(r, "echo user.max_user_namespaces=15000 | sudo tee /etc/sysctl.d/60-holdfast.conf && sudo sysctl --system");
+		mend(r, "echo user.max_user_namespaces=15000 | sudo tee "
+			"/etc/sysctl.d/60-holdfast.conf && sudo sysctl --system");
 	else if (prctl(PR_GET_SECCOMP) == SECCOMP_MODE_FILTER)
-		mend(r, "this process runs under a seccomp filter, as in a container: start the container with --security-opt seccomp=unconfined (docker, podman), or with a profile that allows unshare, mount and clone with CLONE_NEWUSER");
+		mend(r, "this process runs under a seccomp filter, as in a container: start the "
+			"container with --security-opt seccomp=unconfined (docker, podman), or "
+			"with a profile that allows unshare, mount and clone with CLONE_NEWUSER");
 	else if (error == -EPERM || error == -EACCES)
-		mend(r, "a security module or a chroot refuses it: run outside the chroot, or let its policy allow holdfast-keeper to make user namespaces");
+		mend(r, "a security module or a chroot refuses it: run outside the chroot, or let "
+			"its policy allow holdfast-keeper to make user namespaces");
 	else
 		mend(r, "the kernel needs CONFIG_USER_NS=y");
 }
@@ -131,7 +139,8 @@ static void test_userns(const struct doctor_place *p, struct doctor_result *r)
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("none", ".", "tmpfs", 0, NULL) < 0) {
 		e = -errno;
-		say(r, DOCTOR_MISSING, "a user namespace has no capabilities: mount: %s", strerror(-e));
+		say(r, DOCTOR_MISSING, "a user namespace has no capabilities: mount: %s",
+		    strerror(-e));
 		mend_userns(p, r, e);
 		return;
 	}
@@ -161,7 +170,9 @@ static void test_namespaces(const struct doctor_place *p, struct doctor_result *
 			continue;
 		say(r, DOCTOR_MISSING, "no %s namespace: %s", rows[i].name, strerror(errno));
 		if (errno == ENOSPC)
-			mend(r, "echo user.max_%s_namespaces=15000 | sudo tee /etc/sysctl.d/60-holdfast.conf && sudo sysctl --system",
+			mend(r,
+			     "echo user.max_%s_namespaces=15000 | sudo tee "
+			     "/etc/sysctl.d/60-holdfast.conf && sudo sysctl --system",
 			     rows[i].flag == CLONE_NEWNS ? "mnt" : rows[i].name);
 		else
 			mend(r, "the kernel needs CONFIG_%s=y", rows[i].option);
@@ -195,7 +206,9 @@ static void test_proc(const struct doctor_place *p, struct doctor_result *r)
 		e = -WEXITSTATUS(status);
 	if (e < 0) {
 		say(r, DOCTOR_MISSING, "a fresh /proc cannot be mounted: %s", strerror(-e));
-		mend(r, "parts of /proc are covered here, as in a container: start it with --security-opt systempaths=unconfined (docker) or --security-opt unmask=ALL (podman), or hostUsers with procMount: Unmasked (Kubernetes)");
+		mend(r, "parts of /proc are covered here, as in a container: start it with "
+			"--security-opt systempaths=unconfined (docker) or --security-opt "
+			"unmask=ALL (podman), or hostUsers with procMount: Unmasked (Kubernetes)");
 		return;
 	}
 	r->machine.proc = true;
@@ -210,9 +223,10 @@ static const char *file_system(int fd)
 		unsigned long magic;
 		const char *name;
 	} rows[] = {
-		{0xef53, "ext4"},      {0x58465342, "xfs"},  {0x9123683e, "btrfs"},  {0x01021994, "tmpfs"},
-		{0x794c7630, "overlay"}, {0x65735546, "fuse"}, {0x6969, "nfs"},	   {0x2fc12fc1, "zfs"},
-		{0xff534d42, "cifs"},  {0xf2f52010, "f2fs"}, {0xca451a4e, "bcachefs"},
+		{0xef53, "ext4"},      {0x58465342, "xfs"},	 {0x9123683e, "btrfs"},
+		{0x01021994, "tmpfs"}, {0x794c7630, "overlay"},	 {0x65735546, "fuse"},
+		{0x6969, "nfs"},       {0x2fc12fc1, "zfs"},	 {0xff534d42, "cifs"},
+		{0xf2f52010, "f2fs"},  {0xca451a4e, "bcachefs"},
 	};
 	struct statfs s;
 
@@ -223,7 +237,9 @@ static const char *file_system(int fd)
 	return "this file system";
 }
 
-static const char other_file_system[] = "put the state directory on ext4, xfs, btrfs or tmpfs: holdfast --state DIR, or XDG_STATE_HOME; in a container a volume";
+static const char other_file_system[] =
+	"put the state directory on ext4, xfs, btrfs or tmpfs: holdfast --state DIR, or "
+	"XDG_STATE_HOME; in a container a volume";
 
 /* lower/f, lower/d/g; then an overlay on merged, in the working folder. */
 static int mount_overlay(const struct doctor_place *p, const char *options)
@@ -235,7 +251,8 @@ static int mount_overlay(const struct doctor_place *p, const char *options)
 		if (mkdirat(p->folder, folders[i], 0755) < 0 && errno != EEXIST)
 			return -errno;
 	for (int i = 0; i < 2; i++) {
-		int fd = openat(p->folder, i ? "lower/d/g" : "lower/f", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+		int fd = openat(p->folder, i ? "lower/d/g" : "lower/f",
+				O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
 
 		if (fd < 0)
 			return -errno;
@@ -257,23 +274,30 @@ static void test_overlay(const struct doctor_place *p, struct doctor_result *r)
 	char value[4];
 
 	if (e < 0) {
-		say(r, DOCTOR_MISSING, "no overlay on %s in a user namespace: %s", fs, strerror(-e));
+		say(r, DOCTOR_MISSING, "no overlay on %s in a user namespace: %s", fs,
+		    strerror(-e));
 		if (e == -ENODEV)
-			mend(r, "sudo modprobe overlay, and again at boot: echo overlay | sudo tee /etc/modules-load.d/holdfast.conf");
+			mend(r, "sudo modprobe overlay, and again at boot: echo overlay | sudo tee "
+				"/etc/modules-load.d/holdfast.conf");
 		else
 			mend(r, "%s", other_file_system);
 		return;
 	}
-	if (unlinkat(AT_FDCWD, "merged/f", 0) < 0 || fstatat(AT_FDCWD, "upper/f", &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-	    !S_ISCHR(st.st_mode) || st.st_rdev != 0) {
+	if (unlinkat(AT_FDCWD, "merged/f", 0) < 0 ||
+	    fstatat(AT_FDCWD, "upper/f", &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISCHR(st.st_mode) ||
+	    st.st_rdev != 0) {
 		say(r, DOCTOR_MISSING, "overlay on %s leaves no whiteout for a deleted file", fs);
 		mend(r, "%s", other_file_system);
 		return;
 	}
-	if (unlinkat(AT_FDCWD, "merged/d/g", 0) < 0 || unlinkat(AT_FDCWD, "merged/d", AT_REMOVEDIR) < 0 ||
+	if (unlinkat(AT_FDCWD, "merged/d/g", 0) < 0 ||
+	    unlinkat(AT_FDCWD, "merged/d", AT_REMOVEDIR) < 0 ||
 	    mkdirat(AT_FDCWD, "merged/d", 0755) < 0 ||
-	    lgetxattr("upper/d", "user.overlay.opaque", value, sizeof(value)) != 1 || value[0] != 'y') {
-		say(r, DOCTOR_MISSING, "overlay on %s cannot mark a folder made anew: no user extended attributes", fs);
+	    lgetxattr("upper/d", "user.overlay.opaque", value, sizeof(value)) != 1 ||
+	    value[0] != 'y') {
+		say(r, DOCTOR_MISSING,
+		    "overlay on %s cannot mark a folder made anew: no user extended attributes",
+		    fs);
 		mend(r, "mount that file system with user_xattr, or %s", other_file_system);
 		return;
 	}
@@ -286,7 +310,9 @@ static void test_volatile(const struct doctor_place *p, struct doctor_result *r)
 	int e = mount_overlay(p, "userxattr,volatile,lowerdir=lower,upperdir=upper,workdir=work");
 
 	if (e < 0) {
-		say(r, DOCTOR_WEAKER, "overlay without the option volatile: %s; steps that change files start and end slower",
+		say(r, DOCTOR_WEAKER,
+		    "overlay without the option volatile: %s; steps that change files start and "
+		    "end slower",
 		    strerror(-e));
 		mend(r, "a kernel from 5.10 on has it");
 		return;
@@ -337,7 +363,8 @@ static void test_idmap(const struct doctor_place *p, struct doctor_result *r)
 		return;
 	}
 	AUTO_FD map = map_for_mount(&pid);
-	AUTO_FD tree = open_tree(p->folder, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+	AUTO_FD tree =
+		open_tree(p->folder, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
 
 	if (map < 0 || tree < 0)
 		e = map < 0 ? map : -errno;
@@ -349,9 +376,12 @@ static void test_idmap(const struct doctor_place *p, struct doctor_result *r)
 		waitpid(pid, NULL, 0);
 	}
 	if (e < 0) {
-		say(r, DOCTOR_WEAKER, "no idmapped mount of %s: %s; root cannot run steps on a workspace that root owns",
+		say(r, DOCTOR_WEAKER,
+		    "no idmapped mount of %s: %s; root cannot run steps on a workspace that root "
+		    "owns",
 		    file_system(p->folder), strerror(-e));
-		mend(r, "a workspace of another user, or one on ext4, xfs, btrfs or tmpfs with Linux 5.19 or later");
+		mend(r, "a workspace of another user, or one on ext4, xfs, btrfs or tmpfs with "
+			"Linux 5.19 or later");
 		return;
 	}
 	r->machine.idmap = true;
@@ -373,11 +403,12 @@ static void test_rename(const struct doctor_place *p, struct doctor_result *r)
 	}
 	if (e == 0 && renameat2(p->folder, "a", p->folder, "b", RENAME_EXCHANGE) < 0)
 		e = -errno;
-	if (e == 0 && (renameat2(p->folder, "a", p->folder, "b", RENAME_NOREPLACE) == 0 || errno != EEXIST))
+	if (e == 0 &&
+	    (renameat2(p->folder, "a", p->folder, "b", RENAME_NOREPLACE) == 0 || errno != EEXIST))
 		e = -EINVAL;
 	if (e < 0) {
-		say(r, DOCTOR_MISSING, "%s exchanges no files: %s; nothing could land on it", file_system(p->folder),
-		    strerror(-e));
+		say(r, DOCTOR_MISSING, "%s exchanges no files: %s; nothing could land on it",
+		    file_system(p->folder), strerror(-e));
 		mend(r, "keep workspaces and the state directory on ext4, xfs, btrfs or tmpfs");
 		return;
 	}
@@ -389,7 +420,8 @@ static void test_rename(const struct doctor_place *p, struct doctor_result *r)
 
 static void test_landlock(const struct doctor_place *p, struct doctor_result *r)
 {
-	const struct landlock_ruleset_attr attr = {.handled_access_fs = LANDLOCK_ACCESS_FS_READ_FILE};
+	const struct landlock_ruleset_attr attr = {.handled_access_fs =
+							   LANDLOCK_ACCESS_FS_READ_FILE};
 	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 	int e = abi < 0 ? -errno : 0;
 	int rules;
@@ -399,8 +431,10 @@ static void test_landlock(const struct doctor_place *p, struct doctor_result *r)
 		say(r, DOCTOR_WEAKER, "%s; mounts and namespaces alone bound the files of a step",
 		    e == -EOPNOTSUPP ? "Landlock is switched off" : "the kernel has no Landlock");
 		mend(r, e == -EOPNOTSUPP
-				? "add landlock to the kernel's lsm= list at boot: see /sys/kernel/security/lsm for the others"
-				: "Linux 5.13 or later with CONFIG_SECURITY_LANDLOCK=y; until then policies must name landlock under allow_weaker");
+				? "add landlock to the kernel's lsm= list at boot: see "
+				  "/sys/kernel/security/lsm for the others"
+				: "Linux 5.13 or later with CONFIG_SECURITY_LANDLOCK=y; until then "
+				  "policies must name landlock under allow_weaker");
 		return;
 	}
 	rules = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr), 0);
@@ -413,7 +447,8 @@ static void test_landlock(const struct doctor_place *p, struct doctor_result *r)
 	}
 	r->machine.landlock_abi = (int)abi;
 	if (abi < LANDLOCK_ABI_SCOPED)
-		say(r, DOCTOR_OK, "ABI %ld; from %d on it also scopes signals and abstract sockets", abi, LANDLOCK_ABI_SCOPED);
+		say(r, DOCTOR_OK, "ABI %ld; from %d on it also scopes signals and abstract sockets",
+		    abi, LANDLOCK_ABI_SCOPED);
 	else
 		say(r, DOCTOR_OK, "ABI %ld", abi);
 }
@@ -436,9 +471,11 @@ static void test_seccomp(const struct doctor_place *p, struct doctor_result *r)
 	}
 	r->machine.seccomp = true;
 	if (load_filter(SECCOMP_FILTER_FLAG_NEW_LISTENER) < 0) {
-		say(r, DOCTOR_WEAKER, "filters work, user notification does not: %s; refused calls are not counted",
+		say(r, DOCTOR_WEAKER,
+		    "filters work, user notification does not: %s; refused calls are not counted",
 		    strerror(errno));
-		mend(r, errno == EBUSY ? "another filter of this session has a listener already, as in some containers"
+		mend(r, errno == EBUSY ? "another filter of this session has a listener already, "
+					 "as in some containers"
 				       : "Linux 5.0 or later has it");
 		return;
 	}
@@ -480,11 +517,13 @@ static void test_memfd(const struct doctor_place *p, struct doctor_result *r)
 		fexecve(fd, argv, envp);
 		_exit(126);
 	}
-	if (pid < 0 || waitpid(pid, &status, 0) < 0 || !WIFEXITED(status) || WEXITSTATUS(status) == 126) {
+	if (pid < 0 || waitpid(pid, &status, 0) < 0 || !WIFEXITED(status) ||
+	    WEXITSTATUS(status) == 126) {
 		say(r, DOCTOR_MISSING, "a sealed memfd cannot be executed");
 		mend(r, sysctl("vm/memfd_noexec") > 0
 				? "sudo sysctl vm.memfd_noexec=0"
-				: "a security module refuses it: let its policy allow holdfast-keeper to execute memfds");
+				: "a security module refuses it: let its policy allow "
+				  "holdfast-keeper to execute memfds");
 		return;
 	}
 	r->machine.memfd_exec = true;
@@ -493,7 +532,8 @@ static void test_memfd(const struct doctor_place *p, struct doctor_result *r)
 
 static void test_calls(const struct doctor_place *p, struct doctor_result *r)
 {
-	struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+	struct open_how how = {.flags = O_PATH | O_CLOEXEC,
+			       .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
 	struct utsname name = {0};
 	const char *missing = NULL;
 	int fds[3] = {-1, -1, -1};
@@ -518,11 +558,14 @@ static void test_calls(const struct doctor_place *p, struct doctor_result *r)
 			close(fds[i]);
 	uname(&name);
 	if (missing) {
-		say(r, DOCTOR_MISSING, "Linux %.60s: %s is not to be had: %s", name.release, missing, strerror(error));
-		mend(r, "Linux 5.15 or later; in a container, a seccomp profile that knows this call (docker 20.10.10 with libseccomp 2.5 or later)");
+		say(r, DOCTOR_MISSING, "Linux %.60s: %s is not to be had: %s", name.release,
+		    missing, strerror(error));
+		mend(r, "Linux 5.15 or later; in a container, a seccomp profile that knows this "
+			"call (docker 20.10.10 with libseccomp 2.5 or later)");
 		return;
 	}
-	say(r, DOCTOR_OK, "Linux %.60s: openat2, pidfd, close_range, clone3, open_tree", name.release);
+	say(r, DOCTOR_OK, "Linux %.60s: openat2, pidfd, close_range, clone3, open_tree",
+	    name.release);
 }
 
 /* ---- limits and folders ---- */
@@ -558,15 +601,19 @@ static void test_limits(const struct doctor_place *p, struct doctor_result *r)
 	f = limits_host_forms(h);
 	limits_host_free(h);
 	r->machine.limits = f;
-	say(r, DOCTOR_OK, "memory %s, cpu %s, pids %s, freezer %s", form_name(f.memory), form_name(f.cpu),
-	    form_name(f.pids), form_name(f.freezer));
+	say(r, DOCTOR_OK, "memory %s, cpu %s, pids %s, freezer %s", form_name(f.memory),
+	    form_name(f.cpu), form_name(f.pids), form_name(f.freezer));
 	if (f.memory > LIMITS_SAMPLED && f.cpu > LIMITS_SAMPLED)
 		return;
 	r->finding.grade = DOCTOR_WEAKER;
 	if (access("/run/systemd/system", F_OK) == 0 && geteuid() != 0)
-		mend(r, "for limits that the kernel enforces run the supervisor as a service (systemctl --user enable --now holdfast), or one command by: systemd-run --user --scope -p Delegate=yes holdfast ...");
+		mend(r, "for limits that the kernel enforces run the supervisor as a service "
+			"(systemctl --user enable --now holdfast), or one command by: systemd-run "
+			"--user --scope -p Delegate=yes holdfast ...");
 	else
-		mend(r, "for limits that the kernel enforces run in a cgroup v2 of your own that you may write (delegated), or as root; policies without allow_weaker for memory and cpu are refused until then");
+		mend(r, "for limits that the kernel enforces run in a cgroup v2 of your own that "
+			"you may write (delegated), or as root; policies without allow_weaker for "
+			"memory and cpu are refused until then");
 }
 
 static void test_runtime(const struct doctor_place *p, struct doctor_result *r)
@@ -583,8 +630,10 @@ static void test_runtime(const struct doctor_place *p, struct doctor_result *r)
 	if (listener < 0 || client < 0) {
 		int e = listener < 0 ? listener : client;
 
-		say(r, DOCTOR_MISSING, "no socket can be made in the runtime folder: %s", strerror(-e));
-		mend(r, "let XDG_RUNTIME_DIR name a folder of yours with mode 0700 on a local file system, or unset it: then the state directory's run/ is used");
+		say(r, DOCTOR_MISSING, "no socket can be made in the runtime folder: %s",
+		    strerror(-e));
+		mend(r, "let XDG_RUNTIME_DIR name a folder of yours with mode 0700 on a local file "
+			"system, or unset it: then the state directory's run/ is used");
 		return;
 	}
 	close(listener);

@@ -1,5 +1,6 @@
 #pragma once
-/* The tests of doctor.c, each run in a child that may change itself as it likes. Inside doctor* only. */
+/* The tests of doctor.c, each run in a child that may change itself as it likes. Inside doctor*
+ * only. */
 #include "sandbox/doctor.h"
 
 struct doctor_result {
@@ -9,7 +10,8 @@ struct doctor_result {
 
 struct doctor_place {
 	const struct doctor_options *options;
-	int folder; /* a fresh one in the state directory, for this test alone; also the working folder */
+	int folder; /* a fresh one in the state directory, for this test alone; also the working
+		       folder */
 };
 
 struct doctor_test {

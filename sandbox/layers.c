@@ -17,12 +17,14 @@ static int open_own(int v1_fd, const char *name, mode_t mode, int *ret, struct e
 				 strerror(errno));
 	fd = io_open_beneath(v1_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
 	if (fd < 0)
-		return error_set(err, fd, "state directory: cannot open %s: %s", name, strerror(-fd));
+		return error_set(err, fd, "state directory: cannot open %s: %s", name,
+				 strerror(-fd));
 	if (fstat(fd, &st) < 0)
 		return error_set(err, -errno, "state directory: %s: %s", name, strerror(errno));
 	if (st.st_uid != geteuid())
 		return error_set_exit(err, -EPERM, EXIT_STATUS_SANDBOX,
-				      "state directory: %s belongs to uid %u; one state directory serves one uid, name another with --state",
+				      "state directory: %s belongs to uid %u; one state directory "
+				      "serves one uid, name another with --state",
 				      name, (unsigned)st.st_uid);
 	if ((st.st_mode & 07777) != mode && fchmod(fd, mode) < 0)
 		return error_set(err, -errno, "state directory: %s: %s", name, strerror(errno));
@@ -63,7 +65,8 @@ static int make_folder(int dir, const char *name, uid_t uid, gid_t gid, mode_t m
 	return 0;
 }
 
-int layers_create(int layers, const char *name, uid_t uid, gid_t gid, mode_t mode, struct error *err)
+int layers_create(int layers, const char *name, uid_t uid, gid_t gid, mode_t mode,
+		  struct error *err)
 {
 	AUTO_FD fd = -1;
 	int r = layers_check_name(name);

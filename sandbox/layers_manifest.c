@@ -1,4 +1,5 @@
-/* Apart from layers.c, so that the keeper, which makes layers and reads no manifest, needs no digests. */
+/* Apart from layers.c, so that the keeper, which makes layers and reads no manifest, needs no
+ * digests. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -21,7 +22,8 @@ int layers_read_manifest(int layers, const char *name, struct manifest **ret, st
 	if (r == -ENOENT)
 		return error_set(err, r, "layer %s: is not sealed", name);
 	if (r < 0)
-		return error_set(err, r, "layer %s: its manifest cannot be read: %s", name, strerror(-r));
+		return error_set(err, r, "layer %s: its manifest cannot be read: %s", name,
+				 strerror(-r));
 	r = manifest_decode(buffer_bytes(&bytes), ret, err);
 	if (r < 0)
 		error_where(err, "layer %s", name);

@@ -48,7 +48,8 @@ static void group_name(const struct limits *l, char *buf, size_t size)
 
 static bool weaker_will_do(const struct limits_want *w, enum limits_role_name role)
 {
-	return role == LIMITS_ROLE_MEMORY ? w->weaker_memory : role == LIMITS_ROLE_CPU && w->weaker_cpu;
+	return role == LIMITS_ROLE_MEMORY ? w->weaker_memory
+					  : role == LIMITS_ROLE_CPU && w->weaker_cpu;
 }
 
 static bool wanted(const struct limits_want *w, enum limits_role_name role)
@@ -78,14 +79,18 @@ static int choose(struct limits *l, struct error *err)
 		struct limits_role has = l->host->roles[role];
 
 		l->roles[role] = (struct limits_role){LIMITS_NONE, -1};
-		/* Groups are used where they are to be had even without a limit: for what they measure. */
+		/* Groups are used where they are to be had even without a limit: for what they
+		 * measure. */
 		if (!wanted(&l->want, role) && has.place < 0)
 			continue;
-		if (wanted(&l->want, role) && role < LIMITS_ROLE_PIDS && has.form <= LIMITS_SAMPLED &&
-		    !weaker_will_do(&l->want, role))
-			return error_set_exit(err, -ENOTSUP, EXIT_STATUS_SANDBOX,
-					      "limits: %s: no control group of ours on this machine; run the keeper in a unit with Delegate=yes (holdfast doctor says how), or name it under allow_weaker",
-					      names[role]);
+		if (wanted(&l->want, role) && role < LIMITS_ROLE_PIDS &&
+		    has.form <= LIMITS_SAMPLED && !weaker_will_do(&l->want, role))
+			return error_set_exit(
+				err, -ENOTSUP, EXIT_STATUS_SANDBOX,
+				"limits: %s: no control group of ours on this machine; run the "
+				"keeper in a unit with Delegate=yes (holdfast doctor says how), or "
+				"name it under allow_weaker",
+				names[role]);
 		l->roles[role] = has;
 	}
 	return 0;
@@ -100,8 +105,9 @@ static int set(int dir, const char *file, uint64_t value, struct error *err)
 	snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
 	r = limits_group_write(dir, file, text);
 	if (r < 0)
-		return error_set_exit(err, r, EXIT_STATUS_SANDBOX, "limits: %s cannot be set to %s: %s",
-				      file, text, strerror(-r));
+		return error_set_exit(err, r, EXIT_STATUS_SANDBOX,
+				      "limits: %s cannot be set to %s: %s", file, text,
+				      strerror(-r));
 	return 0;
 }
 
@@ -139,7 +145,8 @@ static int make_groups(struct limits *l, struct error *err)
 			continue;
 		if (mkdirat(l->host->places[place].dir, name, 0755) < 0)
 			return error_set_exit(err, -errno, EXIT_STATUS_SANDBOX,
-					      "limits: no control group can be made: %s", strerror(errno));
+					      "limits: no control group can be made: %s",
+					      strerror(errno));
 		l->group[place] = openat(l->host->places[place].dir, name,
 					 O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (l->group[place] < 0)
@@ -239,9 +246,10 @@ int limits_attach(struct limits *l, pid_t pid, int pidfd, bool entered_v1, bool 
 		int r = l->group[i] < 0 || entered ? 0 : limits_group_write(l->group[i], "cgroup.procs", text);
 
 		if (r < 0)
-			return error_set_exit(err, r, EXIT_STATUS_SANDBOX,
-					      "limits: a process cannot be put into its control group: %s",
-					      strerror(-r));
+			return error_set_exit(
+				err, r, EXIT_STATUS_SANDBOX,
+				"limits: a process cannot be put into its control group: %s",
+				strerror(-r));
 	}
 	l->pid = pid;
 	l->pidfd = pidfd;
@@ -257,12 +265,14 @@ static void read_memory(const struct limits *l, struct limits_usage *u)
 		return;
 	if (l->roles[LIMITS_ROLE_MEMORY].form == LIMITS_CGROUP2) {
 		(void)!limits_group_read(dir, "memory.current", &u->memory_bytes);
-		(void)!limits_group_read(dir, "memory.peak", &u->memory_peak_bytes); /* Linux 5.19 */
+		(void)!limits_group_read(dir, "memory.peak",
+					 &u->memory_peak_bytes); /* Linux 5.19 */
 		(void)!limits_group_read_key(dir, "memory.events", "oom_kill", &kills);
 	} else {
 		(void)!limits_group_read(dir, "memory.usage_in_bytes", &u->memory_bytes);
 		(void)!limits_group_read(dir, "memory.max_usage_in_bytes", &u->memory_peak_bytes);
-		(void)!limits_group_read_key(dir, "memory.oom_control", "oom_kill", &kills); /* 4.13 */
+		(void)!limits_group_read_key(dir, "memory.oom_control", "oom_kill",
+					     &kills); /* 4.13 */
 	}
 	u->oom_killed = kills > 0;
 }
@@ -292,8 +302,8 @@ static void read_pids(const struct limits *l, struct limits_usage *u)
 	u->pids = (uint32_t)pids;
 }
 
-/* What no group tells. Shared pages are divided by those who share them, but only where the plain sum is past the
- * limit: that walk is long. */
+/* What no group tells. Shared pages are divided by those who share them, but only where the plain
+ * sum is past the limit: that walk is long. */
 static int read_proc(struct limits *l, struct limits_usage *u)
 {
 	bool memory = l->roles[LIMITS_ROLE_MEMORY].form == LIMITS_SAMPLED;

@@ -79,7 +79,8 @@ static void kill_all(int dir)
 		return;
 	if (read_text(dir, "cgroup.procs", &text) < 0 || text.len == 0)
 		return;
-	for (char *t = strtok_r((char *)text.data, "\n", &save); t; t = strtok_r(NULL, "\n", &save)) {
+	for (char *t = strtok_r((char *)text.data, "\n", &save); t;
+	     t = strtok_r(NULL, "\n", &save)) {
 		pid_t pid = (pid_t)strtol(t, NULL, 10);
 
 		if (pid > 1 && pid != getpid())
@@ -123,7 +124,8 @@ static bool minded(const struct limits_host *h, const char *name)
 	if (strncmp(name, h->own, strlen(h->own)) == 0)
 		return strcmp(name + strlen(h->own), LIMITS_GROUP_SELF) == 0 ||
 		       limits_has(h, name + strlen(h->own));
-	if (!end || pid <= 0 || pid > INT32_MAX || limits_group_identity((pid_t)pid, now, sizeof(now)) < 0)
+	if (!end || pid <= 0 || pid > INT32_MAX ||
+	    limits_group_identity((pid_t)pid, now, sizeof(now)) < 0)
 		return false;
 	return strlen(now) == (size_t)(end - who) && strncmp(now, who, strlen(now)) == 0;
 }

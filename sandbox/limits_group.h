@@ -1,10 +1,11 @@
 #pragma once
 /*
- * Control groups as limits.c and limits_host.c share them: where ours are made, and small reads and writes of their
- * files. Inside limits_* only.
+ * Control groups as limits.c and limits_host.c share them: where ours are made, and small reads and
+ * writes of their files. Inside limits_* only.
  *
- * A group is called holdfast-TAG-PID.START-NAME, PID and START (field 22 of /proc/PID/stat) those of the keeper that made
- * it, so that another keeper of the same state directory knows whether anyone still minds it.
+ * A group is called holdfast-TAG-PID.START-NAME, PID and START (field 22 of /proc/PID/stat) those
+ * of the keeper that made it, so that another keeper of the same state directory knows whether
+ * anyone still minds it.
  */
 #include "sandbox/limits.h"
 
@@ -45,7 +46,7 @@ struct limits_host {
 	size_t place_count;
 	struct limits_role roles[LIMITS_ROLES];
 	struct limits *live; /* list */
-	bool left_over;      /* a group could not be removed yet */
+	bool left_over;	     /* a group could not be removed yet */
 };
 
 MUST_CHECK int limits_group_write(int dir, const char *file, const char *text);
@@ -53,7 +54,8 @@ MUST_CHECK int limits_group_write(int dir, const char *file, const char *text);
 MUST_CHECK int limits_group_read(int dir, const char *file, uint64_t *ret);
 /* The number behind key in a file of "key number" lines. */
 MUST_CHECK int limits_group_read_key(int dir, const char *file, const char *key, uint64_t *ret);
-/* Kills every process of the group, thawing it if need be, and removes its folder. -EBUSY while they are dying. */
+/* Kills every process of the group, thawing it if need be, and removes its folder. -EBUSY while
+ * they are dying. */
 MUST_CHECK int limits_group_remove(const struct limits_place *p, const char *name);
 /* Removes every group of dead keepers, and of our own that no live sandbox has. */
 void limits_group_sweep(struct limits_host *h);

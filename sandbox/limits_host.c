@@ -1,6 +1,7 @@
 /*
- * What this machine can enforce, found by doing: for every hierarchy of control groups that is mounted, a group is
- * made below the one that this process is in, and the control file that matters is written.
+ * What this machine can enforce, found by doing: for every hierarchy of control groups that is
+ * mounted, a group is made below the one that this process is in, and the control file that matters
+ * is written.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,19 +18,21 @@
 enum {
 	PROC_FILE_MAX = 1024 * 1024,
 	PATH_SIZE = 4096,
-	REMOVE_TRIES = 100, /* of 10 ms: processes that were killed have so long to be gone when the keeper ends */
+	REMOVE_TRIES = 100, /* of 10 ms: processes that were killed have so long to be gone when the
+			       keeper ends */
 };
 
 #define PROBE "-probe"
 
 static const struct {
-	const char *v1;      /* controller */
+	const char *v1;	     /* controller */
 	const char *v1_file; /* is there, and can be written, in a group of ours */
-	const char *v2;      /* controller; NULL = every group has it */
+	const char *v2;	     /* controller; NULL = every group has it */
 	const char *v2_file;
 } roles[LIMITS_ROLES] = {
 	[LIMITS_ROLE_MEMORY] = {"memory", "memory.limit_in_bytes", "memory", "memory.max"},
-	/* Not a controller: time is accounted in every group (Documentation/admin-guide/cgroup-v2.rst, cpu.stat). */
+	/* Not a controller: time is accounted in every group
+	   (Documentation/admin-guide/cgroup-v2.rst, cpu.stat). */
 	[LIMITS_ROLE_CPU] = {"cpuacct", "cpuacct.usage", NULL, "cpu.stat"},
 	[LIMITS_ROLE_PIDS] = {"pids", "pids.max", "pids", "pids.max"},
 	[LIMITS_ROLE_FREEZER] = {"freezer", "freezer.state", NULL, "cgroup.freeze"},
@@ -55,8 +58,8 @@ static bool has_word(const char *list, const char *word)
 	return false;
 }
 
-/* The path of this process in the hierarchy of a v1 controller, or of v2 where controller is NULL: a line
- * "number:controllers:path" of /proc/self/cgroup. */
+/* The path of this process in the hierarchy of a v1 controller, or of v2 where controller is NULL:
+ * a line "number:controllers:path" of /proc/self/cgroup. */
 static bool own_path(char *text, const char *controller, char *ret, size_t size)
 {
 	char *save = NULL;
@@ -102,8 +105,9 @@ static bool find_mount(char *text, const char *controller, struct mount *ret)
 			field[i] = strtok_r(i ? NULL : line, " ", &at);
 		if (!options || !field[4])
 			continue;
-		if (controller ? strncmp(type, "cgroup ", 7) != 0 || !has_word(options + 1, controller)
-			       : strncmp(type, "cgroup2 ", 8) != 0)
+		if (controller
+			    ? strncmp(type, "cgroup ", 7) != 0 || !has_word(options + 1, controller)
+			    : strncmp(type, "cgroup2 ", 8) != 0)
 			continue;
 		*ret = (struct mount){field[3], field[4]};
 		return true;
@@ -188,8 +192,9 @@ static bool alone(int dir)
 }
 
 /*
- * Controllers for our groups. A group with processes cannot give any to its children (but the root one), so this process
- * moves down into one of its own first, where it is alone, as it is in a delegated unit of systemd.
+ * Controllers for our groups. A group with processes cannot give any to its children (but the root
+ * one), so this process moves down into one of its own first, where it is alone, as it is in a
+ * delegated unit of systemd.
  */
 static void take_controllers(const struct limits_host *h, int dir)
 {
@@ -288,7 +293,8 @@ int limits_host_open(const char *tag, struct limits_host **ret, struct error *er
 	int r;
 
 	if (!is_word(tag, LIMITS_GROUP_TAG_MAX))
-		return error_set(err, -EINVAL, "limits: a tag is 1 to %d of a-z, 0-9", LIMITS_GROUP_TAG_MAX);
+		return error_set(err, -EINVAL, "limits: a tag is 1 to %d of a-z, 0-9",
+				 LIMITS_GROUP_TAG_MAX);
 	h = calloc(1, sizeof(*h));
 	if (!h)
 		return error_nomem(err);
@@ -297,7 +303,8 @@ int limits_host_open(const char *tag, struct limits_host **ret, struct error *er
 	r = limits_group_identity(getpid(), me, sizeof(me));
 	if (r < 0)
 		return error_set_exit(err, r, EXIT_STATUS_SANDBOX,
-				      "limits: /proc does not show this process; mount /proc of this pid namespace");
+				      "limits: /proc does not show this process; mount /proc of "
+				      "this pid namespace");
 	snprintf(h->prefix, sizeof(h->prefix), "holdfast-%s-", tag);
 	snprintf(h->own, sizeof(h->own), "holdfast-%s-%s-", tag, me);
 	find_v1(h);

@@ -128,8 +128,8 @@ static bool known_type(uint64_t type)
 	return type <= MANIFEST_BLOCK;
 }
 
-/* Fields that follow from others, or mean nothing for the type, get one value, so that two manifests that say the
- * same have the same bytes. */
+/* Fields that follow from others, or mean nothing for the type, get one value, so that two
+ * manifests that say the same have the same bytes. */
 static void normalise(struct manifest_entry *e)
 {
 	unsigned has = entry_fields[e->type].need | entry_fields[e->type].may;
@@ -171,17 +171,20 @@ static int check_entry(const struct manifest_entry *e, struct error *err)
 	int r = manifest_check_path(e->path);
 
 	if (r == -ENAMETOOLONG)
-		return error_set_exit(err, -E2BIG, EXIT_STATUS_LIMIT,
-				      "manifest: a path is longer than %d bytes or deeper than %d folders",
-				      MANIFEST_PATH_MAX, MANIFEST_DEPTH_MAX);
+		return error_set_exit(
+			err, -E2BIG, EXIT_STATUS_LIMIT,
+			"manifest: a path is longer than %d bytes or deeper than %d folders",
+			MANIFEST_PATH_MAX, MANIFEST_DEPTH_MAX);
 	if (r < 0)
-		return error_set(err, r, "manifest: a path is empty, absolute, or not in its shortest form");
+		return error_set(
+			err, r, "manifest: a path is empty, absolute, or not in its shortest form");
 	if (e->type == MANIFEST_ABSENT || !known_type((uint64_t)e->type) ||
 	    e->base.type == MANIFEST_WHITEOUT || !known_type((uint64_t)e->base.type))
 		return error_set(err, -EINVAL, "manifest: an entry of an unknown type");
 	if (e->target.len > MANIFEST_TARGET_MAX || e->link.len > MANIFEST_PATH_MAX)
 		return error_set_exit(err, -E2BIG, EXIT_STATUS_LIMIT,
-				      "manifest: a symlink's target is longer than %d bytes", MANIFEST_TARGET_MAX);
+				      "manifest: a symlink's target is longer than %d bytes",
+				      MANIFEST_TARGET_MAX);
 	if (e->type == MANIFEST_SYMLINK && e->target.len == 0)
 		return error_set(err, -EINVAL, "manifest: a symlink without a target");
 	if ((e->mode | e->base.mode) & ~07777u)
@@ -227,7 +230,8 @@ static int order(const void *a, const void *b)
 	return bytes_compare(x->path, y->path);
 }
 
-/* A link names the first path of its inode: an earlier entry, of the same type and content, that is no link. */
+/* A link names the first path of its inode: an earlier entry, of the same type and content, that is
+ * no link. */
 static int check_link(const struct manifest *m, const struct manifest_entry *e, struct error *err)
 {
 	const struct manifest_entry *first;
@@ -238,7 +242,9 @@ static int check_link(const struct manifest *m, const struct manifest_entry *e, 
 	if (!first || first->link.len > 0 || bytes_compare(e->link, e->path) >= 0 ||
 	    first->type != e->type || first->size != e->size || first->mode != e->mode ||
 	    !digest_equal(&first->digest, &e->digest))
-		return error_set(err, -EINVAL, "manifest: a hard link that does not name the first path of its file");
+		return error_set(
+			err, -EINVAL,
+			"manifest: a hard link that does not name the first path of its file");
 	return 0;
 }
 

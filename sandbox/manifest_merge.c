@@ -1,6 +1,7 @@
 /*
- * The net change of a stack of layers, as overlay shows it: one layer after the other is folded, bottom first,
- * over what the ones below came to. Both sides are sorted by path, so a fold is one walk along both.
+ * The net change of a stack of layers, as overlay shows it: one layer after the other is folded,
+ * bottom first, over what the ones below came to. Both sides are sorted by path, so a fold is one
+ * walk along both.
  */
 #include <errno.h>
 
@@ -10,7 +11,7 @@
 struct row {
 	const struct manifest_entry *entry; /* of the topmost layer that names it */
 	const struct manifest_seen *base;   /* what the lowest layer that names it saw */
-	size_t layer;                       /* of entry */
+	size_t layer;			    /* of entry */
 	bool opaque;
 	bool hidden; /* an entry above hides it, and the base had it: it is a deletion now */
 };
@@ -61,13 +62,15 @@ static struct row over(const struct row *below, const struct manifest_entry *e, 
 		.entry = e,
 		.base = below->base,
 		.layer = layer,
-		/* A folder that lies on something else shows nothing of what was there; on an opaque one
-		 * it shows that one's content and no more. */
-		.opaque = e->opaque || (e->type == MANIFEST_DIR && (!is_dir(below) || below->opaque)),
+		/* A folder that lies on something else shows nothing of what was there; on an
+		 * opaque one it shows that one's content and no more. */
+		.opaque =
+			e->opaque || (e->type == MANIFEST_DIR && (!is_dir(below) || below->opaque)),
 	};
 }
 
-static int fold(const struct rows *below, const struct manifest *layer, size_t index, struct rows *ret)
+static int fold(const struct rows *below, const struct manifest *layer, size_t index,
+		struct rows *ret)
 {
 	size_t i = 0;
 	size_t j = 0;
@@ -86,8 +89,7 @@ static int fold(const struct rows *below, const struct manifest *layer, size_t i
 			i++;
 			j++;
 		} else if (c > 0) {
-			out.row[out.count++] =
-				(struct row){e, &e->base, index, e->opaque, false};
+			out.row[out.count++] = (struct row){e, &e->base, index, e->opaque, false};
 			j++;
 		} else {
 			struct row kept = *b;
@@ -108,7 +110,8 @@ static int fold(const struct rows *below, const struct manifest *layer, size_t i
 
 /* The path that stands first in the result, of those that were one inode in their layer. */
 struct leaders {
-	const struct bytes **of[MANIFEST_STACK_MAX]; /* by layer, by the index of the first path there */
+	const struct bytes *
+		*of[MANIFEST_STACK_MAX]; /* by layer, by the index of the first path there */
 };
 
 static void leaders_free(struct leaders *l)
@@ -153,8 +156,8 @@ static int emit(const struct rows *rows, const struct manifest *const *stack,
 		struct manifest_entry e = *r->entry;
 		int done;
 
-		/* Below what hides all a whiteout says nothing more; and on disk, in a folder that has nothing
-		 * to be merged with, overlay would list it as a name. */
+		/* Below what hides all a whiteout says nothing more; and on disk, in a folder that
+		 * has nothing to be merged with, overlay would list it as a name. */
 		bool below = is_whiteout(r) && hidden_by(out, r->entry->path);
 
 		if (is_whiteout(r) && r->base->type == MANIFEST_ABSENT &&
@@ -178,8 +181,8 @@ static int emit(const struct rows *rows, const struct manifest *const *stack,
 	return manifest_finish(out, err);
 }
 
-int manifest_merge(const struct manifest *const *stack, size_t count, enum manifest_merge_flags flags,
-		   struct manifest **ret, struct error *err)
+int manifest_merge(const struct manifest *const *stack, size_t count,
+		   enum manifest_merge_flags flags, struct manifest **ret, struct error *err)
 {
 	AUTO_ROWS rows = {0};
 	AUTO(manifest_free) struct manifest *out = NULL;

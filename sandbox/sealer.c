@@ -27,7 +27,8 @@ enum reply_key {
 
 #define BIT(key) (1u << (key))
 
-/* One row a kind: how many layers it names, which keys it must have and may have, how many descriptors. */
+/* One row a kind: how many layers it names, which keys it must have and may have, how many
+ * descriptors. */
 static const struct sealer_kind {
 	size_t names_min;
 	size_t names_max;
@@ -58,7 +59,8 @@ size_t sealer_request_fds(enum sealer_op op)
 	return k ? k->fds : 0;
 }
 
-/* The same rules for both directions: a message that one side may not send, the other does not take. */
+/* The same rules for both directions: a message that one side may not send, the other does not
+ * take. */
 static int check_request(const struct sealer_request *q, struct error *err)
 {
 	const struct sealer_kind *k = kind_of((uint64_t)q->op);
@@ -70,7 +72,8 @@ static int check_request(const struct sealer_request *q, struct error *err)
 				 q->name_count, k->names_min, k->names_max);
 	for (size_t i = 0; i < q->name_count; i++)
 		if (layers_check_name(q->names[i]) < 0)
-			return error_set(err, -EPROTO, "sealer: a layer's name is not 1 to 7 of a-z, 0-9");
+			return error_set(err, -EPROTO,
+					 "sealer: a layer's name is not 1 to 7 of a-z, 0-9");
 	if ((k->need & BIT(REQUEST_INTO)) && layers_check_name(q->into) < 0)
 		return error_set(err, -EPROTO, "sealer: a layer's name is not 1 to 7 of a-z, 0-9");
 	if ((k->need & BIT(REQUEST_PATH)) && manifest_check_path(q->path) < 0)
@@ -214,11 +217,15 @@ int sealer_request_decode(struct bytes b, struct sealer_request *ret, struct err
 	}
 	done = cbor_r_end(&r);
 	if (done < 0)
-		return error_set(err, done, "sealer: a request that is not canonical CBOR, or of another version");
+		return error_set(
+			err, done,
+			"sealer: a request that is not canonical CBOR, or of another version");
 	k = kind_of((uint64_t)q.op);
 	if (!k || (have & (request_always | k->need)) != (request_always | k->need) ||
 	    (have & ~(request_always | k->need | k->may)))
-		return error_set(err, -EPROTO, "sealer: a request without a key that its kind needs, or with one too many");
+		return error_set(err, -EPROTO,
+				 "sealer: a request without a key that its kind needs, or with one "
+				 "too many");
 	done = check_request(&q, err);
 	if (done < 0)
 		return done;
@@ -301,10 +308,14 @@ int sealer_reply_decode(struct bytes b, struct sealer_reply *ret, struct error *
 	}
 	done = cbor_r_end(&r);
 	if (done < 0)
-		return error_set(err, done, "sealer: a reply that is not canonical CBOR, or of another version");
+		return error_set(
+			err, done,
+			"sealer: a reply that is not canonical CBOR, or of another version");
 	if (result > 0 || result < -4095 || a.exit_status > EXIT_STATUS_CONFLICT ||
 	    have != (reply_always | (result < 0 ? reply_failed : reply_done)))
-		return error_set(err, -EPROTO, "sealer: a reply without a key that it needs, or with one too many");
+		return error_set(
+			err, -EPROTO,
+			"sealer: a reply without a key that it needs, or with one too many");
 	a.result = (int)result;
 	*ret = a;
 	return 0;

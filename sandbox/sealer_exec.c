@@ -1,6 +1,7 @@
 /*
- * How a child becomes the sealer: capabilities made ambient, descriptors closed, executed. Raw system calls on
- * prepared data only, since the child may come from a clone of a process with state.
+ * How a child becomes the sealer: capabilities made ambient, descriptors closed, executed. Raw
+ * system calls on prepared data only, since the child may come from a clone of a process with
+ * state.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -12,8 +13,8 @@
 
 #include "sandbox/sealer.h"
 
-/* Over files of the namespace's own uids, whatever their modes: read and walk, link and chmod, keep setgid bits that a
- * squashed folder had. Nothing over the network, mounts, other processes. */
+/* Over files of the namespace's own uids, whatever their modes: read and walk, link and chmod, keep
+ * setgid bits that a squashed folder had. Nothing over the network, mounts, other processes. */
 static const int kept[] = {CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID};
 
 static int keep_capabilities(void)

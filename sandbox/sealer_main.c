@@ -1,6 +1,6 @@
 /*
- * holdfast-sealer: reads requests from descriptor 3 and forks for each, so that the bytes an agent left behind are
- * parsed in a process that has nothing else to lose. See sealer.h.
+ * holdfast-sealer: reads requests from descriptor 3 and forks for each, so that the bytes an agent
+ * left behind are parsed in a process that has nothing else to lose. See sealer.h.
  */
 #include <errno.h>
 #include <poll.h>
@@ -135,8 +135,8 @@ static int start(struct sealer *s, const struct message *m)
 
 static int answer_failed(uint64_t id, int code, const char *text)
 {
-	return send_reply(&(struct sealer_reply){.id = id, .result = code, .message = bytes_str(text)},
-			  -1);
+	return send_reply(
+		&(struct sealer_reply){.id = id, .result = code, .message = bytes_str(text)}, -1);
 }
 
 static int reap(struct sealer *s)
@@ -155,8 +155,10 @@ static int reap(struct sealer *s)
 			if (job->pid != pid)
 				continue;
 			if (status != 0)
-				r = answer_failed(job->id, -EIO,
-						  "sealer: the process at work on this ended without an answer; the request can be sent again");
+				r = answer_failed(
+					job->id, -EIO,
+					"sealer: the process at work on this ended without an "
+					"answer; the request can be sent again");
 			job->pid = 0;
 			s->job_count--;
 			if (r < 0)
@@ -166,7 +168,8 @@ static int reap(struct sealer *s)
 	return 0;
 }
 
-/* 1 = the keeper is gone. A message that is not one of ours is the same: nothing that follows could be trusted. */
+/* 1 = the keeper is gone. A message that is not one of ours is the same: nothing that follows could
+ * be trusted. */
 static int take_request(struct sealer *s, struct message *m)
 {
 	struct error err = {0};
@@ -200,7 +203,8 @@ static int serve(struct sealer *s)
 			{.fd = s->signals, .events = POLLIN},
 			{.fd = SEALER_FD, .events = POLLIN},
 		};
-		/* While all jobs are taken requests wait in the socket, but its end is still seen. */
+		/* While all jobs are taken requests wait in the socket, but its end is still seen.
+		 */
 		bool full = s->job_count == SEALER_JOBS_MAX;
 		int r;
 
@@ -228,7 +232,8 @@ static int prepare(struct sealer *s)
 	socklen_t len = sizeof(type);
 	sigset_t set;
 
-	/* Its keeper's death is its own; nothing of what it was lent may be looked at by another process. */
+	/* Its keeper's death is its own; nothing of what it was lent may be looked at by another
+	 * process. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
 		return -errno;
 	if (getsockopt(SEALER_FD, SOL_SOCKET, SO_TYPE, &type, &len) < 0)
@@ -255,7 +260,9 @@ int main(void)
 	failpoint_init(getenv("HOLDFAST_FAILPOINT"));
 	r = prepare(&s);
 	if (r < 0) {
-		fprintf(stderr, "holdfast-sealer: is started by holdfast-keeper with its socket as descriptor %d: %s\n",
+		fprintf(stderr,
+			"holdfast-sealer: is started by holdfast-keeper with its socket as "
+			"descriptor %d: %s\n",
 			SEALER_FD, strerror(-r));
 		return EXIT_STATUS_USAGE;
 	}

@@ -1,6 +1,7 @@
 /*
- * REMOVE: everything below a layer's folder, whatever modes and however deep an agent left it. A folder deeper than
- * the descriptors that may be held is moved up to the top and removed from there.
+ * REMOVE: everything below a layer's folder, whatever modes and however deep an agent left it. A
+ * folder deeper than the descriptors that may be held is moved up to the top and removed from
+ * there.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /*
- * SEAL: a walk along the upper folder and, in step with it, the base, in the order of the manifest: by the bytes of
- * whole paths, so that "a-b" comes between "a" and "a/c". Entries leave it sorted, and the first path of a hard
- * linked file is the first one met.
+ * SEAL: a walk along the upper folder and, in step with it, the base, in the order of the manifest:
+ * by the bytes of whole paths, so that "a-b" comes between "a" and "a/c". Entries leave it sorted,
+ * and the first path of a hard linked file is the first one met.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,9 +28,10 @@ struct walk {
 
 /* Where the walk stands: a folder of the layer, of the base, or both. */
 struct place {
-	int upper; /* -1: the layer has no folder here */
-	int base;  /* -1: nor has the base */
-	bool hidden; /* nothing of the base shows through here: what it has and the layer has not is deleted */
+	int upper;   /* -1: the layer has no folder here */
+	int base;    /* -1: nor has the base */
+	bool hidden; /* nothing of the base shows through here: what it has and the layer has not is
+			deleted */
 	int depth;
 };
 
@@ -107,8 +108,9 @@ static bool same_file(const struct stat *a, const struct stat *b)
 	       a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
-/* What the base has at name. It may change while it is read, or be unreadable to this user: then there is no digest, and
- * landing goes by the rest. A name that cannot even be looked at is an error: its absence would be a guess. */
+/* What the base has at name. It may change while it is read, or be unreadable to this user: then
+ * there is no digest, and landing goes by the rest. A name that cannot even be looked at is an
+ * error: its absence would be a guess. */
 static int see_base(struct walk *w, int dir, const char *name, struct manifest_seen *ret)
 {
 	struct stat before;
@@ -151,7 +153,8 @@ static int check_marks(struct walk *w, int fd, bool folder, bool *ret_opaque)
 	ssize_t n;
 
 	*ret_opaque = false;
-	if (fgetxattr(fd, folder ? "user.overlay.redirect" : "user.overlay.metacopy", value, 0) >= 0)
+	if (fgetxattr(fd, folder ? "user.overlay.redirect" : "user.overlay.metacopy", value, 0) >=
+	    0)
 		return fail(w, -EBADMSG, "an overlay with redirects or metadata-only copies");
 	if (!folder)
 		return 0;
@@ -174,7 +177,9 @@ static int seal_file(struct walk *w, int dir, const char *name, const struct sta
 
 	w->bytes += (uint64_t)st->st_size;
 	if (w->bytes_max && w->bytes > w->bytes_max)
-		return too_much(w, -EFBIG, "the layer's files are larger than its disk limit allows, holes included");
+		return too_much(
+			w, -EFBIG,
+			"the layer's files are larger than its disk limit allows, holes included");
 	fd = open_file(dir, name);
 	if (fd < 0)
 		return fail(w, fd, "cannot be opened");
@@ -265,7 +270,8 @@ static int enter(struct walk *w, int dir, const char *name, int *ret)
 	int fd = dir < 0 ? -ENOENT : sealer_tree_enter(dir, name);
 
 	*ret = fd < 0 ? -1 : fd;
-	/* Not a folder, a symlink, gone, or another file system mounted there, which no overlay shows. */
+	/* Not a folder, a symlink, gone, or another file system mounted there, which no overlay
+	 * shows. */
 	if (fd >= 0 || fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP || fd == -EXDEV)
 		return 0;
 	return fail(w, fd, "cannot be opened");
@@ -285,11 +291,11 @@ static int seal_below(struct walk *w, const struct place *p, const char *name)
 	if (r < 0 || (upper < 0 && base < 0))
 		return r;
 	return walk_place(w, &(struct place){
-		.upper = upper,
-		.base = base,
-		.hidden = p->hidden || opaque || upper < 0,
-		.depth = p->depth + 1,
-	});
+				     .upper = upper,
+				     .base = base,
+				     .hidden = p->hidden || opaque || upper < 0,
+				     .depth = p->depth + 1,
+			     });
 }
 
 /* memcmp over what the item adds to the path: "a" < "a-b" < "a/". */
@@ -312,7 +318,8 @@ static int by_name(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Every name of the layer, and of the base where it is hidden, each as an entry and as a way down. */
+/* Every name of the layer, and of the base where it is hidden, each as an entry and as a way down.
+ */
 static int list_items(const struct place *p, struct sealer_tree_names *upper,
 		      struct sealer_tree_names *base, struct item **ret, size_t *ret_count)
 {
@@ -354,7 +361,8 @@ static int seal_item(struct walk *w, const struct place *p, const struct item *i
 
 	if (!it->down)
 		return it->in_upper ? seal_entry(w, p, it->name) : seal_hidden(w, p, it->name);
-	/* A plain file has nothing below, in the layer; but over a folder of the base it hides all of that. */
+	/* A plain file has nothing below, in the layer; but over a folder of the base it hides all
+	 * of that. */
 	if (it->in_upper && p->base < 0 &&
 	    fstatat(p->upper, it->name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode))
 		return 0;
@@ -374,17 +382,20 @@ static int walk_place(struct walk *w, const struct place *p)
 		return too_much(w, -E2BIG, "the layer has folders deeper than the limit");
 	r = list_items(p, &upper, &base, &items, &count);
 	if (r < 0)
-		r = r == -ENOMEM  ? error_nomem(w->err)
-		    : r == -E2BIG ? too_much(w, r, "the layer has a folder with more names than the limit")
-				  : fail(w, r, "cannot be listed");
+		r = r == -ENOMEM ? error_nomem(w->err)
+		    : r == -E2BIG
+			    ? too_much(w, r,
+				       "the layer has a folder with more names than the limit")
+			    : fail(w, r, "cannot be listed");
 	for (size_t i = 0; i < count && r == 0; i++) {
 		w->path.len = cut;
 		if (cut > 0)
 			buffer_append_byte(&w->path, '/');
 		r = buffer_append_str(&w->path, items[i].name);
 		if (r < 0) {
-			r = r == -E2BIG ? too_much(w, r, "the layer has a path longer than the limit")
-					: error_nomem(w->err);
+			r = r == -E2BIG
+				    ? too_much(w, r, "the layer has a path longer than the limit")
+				    : error_nomem(w->err);
 			break;
 		}
 		r = seal_item(w, p, &items[i]);
@@ -395,7 +406,8 @@ static int walk_place(struct walk *w, const struct place *p)
 	return r;
 }
 
-int sealer_seal_write(int layer, const struct manifest *m, struct sealer_done *ret, struct error *err)
+int sealer_seal_write(int layer, const struct manifest *m, struct sealer_done *ret,
+		      struct error *err)
 {
 	static const char fresh[] = LAYERS_MANIFEST "-";
 	AUTO_BUFFER bytes = {.max = MANIFEST_BYTES_MAX};
@@ -404,9 +416,11 @@ int sealer_seal_write(int layer, const struct manifest *m, struct sealer_done *r
 
 	if (r < 0)
 		return error_set_exit(err, r, r == -E2BIG ? EXIT_STATUS_LIMIT : 0,
-				      "seal: the manifest is too long, or memory is short: %s", strerror(-r));
+				      "seal: the manifest is too long, or memory is short: %s",
+				      strerror(-r));
 	if (unlinkat(layer, fresh, 0) < 0 && errno != ENOENT)
-		return error_set(err, -errno, "seal: cannot write the manifest: %s", strerror(errno));
+		return error_set(err, -errno, "seal: cannot write the manifest: %s",
+				 strerror(errno));
 	fd = openat(layer, fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	r = fd < 0 ? -errno : io_write_all(fd, bytes.data, bytes.len);
 	if (r == 0)
@@ -415,7 +429,8 @@ int sealer_seal_write(int layer, const struct manifest *m, struct sealer_done *r
 		r = -errno;
 	if (r == 0)
 		r = failpoint_hit("sealer.before_sync");
-	/* One sync for all files and the manifest. A layer that changed nothing is not part of any stack: it costs none. */
+	/* One sync for all files and the manifest. A layer that changed nothing is not part of any
+	 * stack: it costs none. */
 	if (r == 0 && manifest_count(m) > 0 && syncfs(fd) < 0)
 		r = -errno;
 	if (r == 0)

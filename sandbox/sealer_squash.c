@@ -1,6 +1,7 @@
 /*
- * SQUASH: several sealed layers become one that shows the same. The merged manifest says what; files come by hard
- * links from the topmost layer that names them, so no content is copied, hashed or read.
+ * SQUASH: several sealed layers become one that shows the same. The merged manifest says what;
+ * files come by hard links from the topmost layer that names them, so no content is copied, hashed
+ * or read.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -57,8 +58,8 @@ static size_t source_of(const struct squash *s, struct bytes path)
 	return 0;
 }
 
-/* Extended attributes of a folder but overlay's own marks. A file system that takes some of them not is no reason to fail:
- * the folder had come to the layer through the same one. */
+/* Extended attributes of a folder but overlay's own marks. A file system that takes some of them
+ * not is no reason to fail: the folder had come to the layer through the same one. */
 static int copy_attributes(int from, int to)
 {
 	AUTO_FREE char *list = malloc(ATTRIBUTES_MAX);
@@ -173,7 +174,8 @@ static int squash(struct squash *s, int layer, struct sealer_done *ret)
 		r = sealer_remove_below(s->into, s->err);
 	for (size_t i = 0; r == 0 && i < manifest_count(s->merged); i++) {
 		r = make_entry(s, manifest_at(s->merged, i));
-		if (r == 0 && i == manifest_count(s->merged) / 2 && failpoint_hit("sealer.squashing") < 0)
+		if (r == 0 && i == manifest_count(s->merged) / 2 &&
+		    failpoint_hit("sealer.squashing") < 0)
 			r = fail(s, -EIO, "failpoint");
 	}
 	if (r == 0)

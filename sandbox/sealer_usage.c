@@ -1,6 +1,7 @@
 /*
- * USAGE: blocks and inodes that a layer takes, while its step may still be writing: a name that goes away under the
- * walk is no error. And OPEN: one file of it for those who may not walk there themselves.
+ * USAGE: blocks and inodes that a layer takes, while its step may still be writing: a name that
+ * goes away under the walk is no error. And OPEN: one file of it for those who may not walk there
+ * themselves.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -48,7 +49,8 @@ static int walk(struct usage *u, int dir, int depth)
 
 	if (depth > SEALER_WORK_DEPTH_MAX)
 		return error_set_exit(u->err, -E2BIG, EXIT_STATUS_LIMIT,
-				      "usage: the layer has folders deeper than %d", SEALER_WORK_DEPTH_MAX);
+				      "usage: the layer has folders deeper than %d",
+				      SEALER_WORK_DEPTH_MAX);
 	r = sealer_tree_names(dir, MANIFEST_ENTRIES_MAX, &names);
 	if (r == -ENOENT)
 		return 0;
@@ -61,7 +63,9 @@ static int walk(struct usage *u, int dir, int depth)
 		struct stat st;
 
 		if (fstatat(dir, names.name[i], &st, AT_SYMLINK_NOFOLLOW) < 0) {
-			r = errno == ENOENT ? 0 : error_set(u->err, -errno, "usage: %s", strerror(errno));
+			r = errno == ENOENT
+				    ? 0
+				    : error_set(u->err, -errno, "usage: %s", strerror(errno));
 			continue;
 		}
 		r = add(u, &st);
@@ -103,7 +107,8 @@ int sealer_usage_run(int layers, const struct sealer_request *q, struct sealer_d
 				 strerror(-layer));
 	r = walk_named(&u, layer, LAYERS_UPPER);
 	ret->entries = u.entries;
-	/* Overlay's own folder holds files on their way up: their blocks count, their names are not the step's. */
+	/* Overlay's own folder holds files on their way up: their blocks count, their names are not
+	 * the step's. */
 	u.entries_max = 0;
 	if (r == 0)
 		r = walk_named(&u, layer, LAYERS_WORK);
@@ -128,7 +133,8 @@ int sealer_open_run(int layers, const struct sealer_request *q, struct sealer_do
 				 strerror(-upper));
 	fd = io_open_beneath(upper, path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
 	if (fd < 0)
-		return error_set(err, fd, "open: a file of layer %s: %s", q->names[0], strerror(-fd));
+		return error_set(err, fd, "open: a file of layer %s: %s", q->names[0],
+				 strerror(-fd));
 	if (fstat(fd, &st) < 0)
 		return error_set(err, -errno, "open: %s", strerror(errno));
 	if (!S_ISREG(st.st_mode))

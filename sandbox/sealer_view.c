@@ -46,7 +46,8 @@ int sealer_view_run(int layers, const struct sealer_request *q, struct sealer_do
 	if (r < 0)
 		return r;
 	r = manifest_merge((const struct manifest *const *)stack, q->name_count,
-			   q->over_base ? MANIFEST_MERGE_OVER_BASE : MANIFEST_MERGE_SQUASH, &m, err);
+			   q->over_base ? MANIFEST_MERGE_OVER_BASE : MANIFEST_MERGE_SQUASH, &m,
+			   err);
 	for (size_t i = 0; i < q->name_count; i++)
 		manifest_free(stack[i]);
 	return r < 0 ? r : hand_out(m, ret, err);

@@ -1,4 +1,4 @@
-/* holdfast doctor: what this machine can enforce, what is weaker, what is missing, and how to mend it. */
+/* holdfast doctor: what this machine can enforce, and how to mend what it cannot. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,15 +12,21 @@
 
 static const char usage[] =
 	"usage: holdfast doctor [--json] [--state DIR]\n\n"
-	"Tests by doing what this machine can enforce, and says the exact remedy for what it cannot.\n"
+	"Tests by doing what this machine can enforce, and says the exact remedy for what it "
+	"cannot.\n"
 	"Exit status 0: steps can run (some limits may be weaker); 8: something is missing.\n";
 
 static int open_v1(int state_fd, struct error *err)
 {
 	if (mkdirat(state_fd, "v1", 0700) < 0 && errno != EEXIST)
-		return error_set(err, -errno, "cannot make v1 in the state directory: %s; check its owner and free space", strerror(errno));
+		return error_set(
+			err, -errno,
+			"cannot make v1 in the state directory: %s; check its owner and free space",
+			strerror(errno));
 	int fd = openat(state_fd, "v1", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	return fd < 0 ? error_set(err, -errno, "cannot open v1 in the state directory: %s", strerror(errno)) : fd;
+	return fd < 0 ? error_set(err, -errno, "cannot open v1 in the state directory: %s",
+				  strerror(errno))
+		      : fd;
 }
 
 /* The profile where this program was installed; its source folder's while it was not. */
@@ -29,10 +35,12 @@ static const char *apparmor_profile(void)
 	return access(HOLDFAST_APPARMOR, R_OK) == 0 ? HOLDFAST_APPARMOR : HOLDFAST_APPARMOR_BUILD;
 }
 
-/* The programs that the command line starts: a broken installation looks like a broken machine else. */
+/* The programs that the command line starts: a broken installation looks like a broken machine
+ * else. */
 static void add_programs(struct doctor_report *r)
 {
-	static const char *const names[] = {"holdfastd", "holdfast-keeper", "holdfast-init", "holdfast-sealer"};
+	static const char *const names[] = {"holdfastd", "holdfast-keeper", "holdfast-init",
+					    "holdfast-sealer"};
 
 	if (r->count == DOCTOR_FINDINGS_MAX)
 		return;
@@ -44,7 +52,8 @@ static void add_programs(struct doctor_report *r)
 			continue;
 		f->grade = DOCTOR_MISSING;
 		snprintf(f->detail, sizeof(f->detail), "%s is not installed", names[i]);
-		snprintf(f->remedy, sizeof(f->remedy), "install Holdfast whole: meson install -C build");
+		snprintf(f->remedy, sizeof(f->remedy),
+			 "install Holdfast whole: meson install -C build");
 		return;
 	}
 	snprintf(f->detail, sizeof(f->detail), "supervisor, keeper, init and sealer are there");
@@ -53,21 +62,29 @@ static void add_programs(struct doctor_report *r)
 static void print_text(const struct doctor_report *r, const struct supervisor_paths *paths)
 {
 	static const enum cli_tone tones[] = {
-		[DOCTOR_OK] = CLI_GOOD, [DOCTOR_WEAKER] = CLI_WARN, [DOCTOR_MISSING] = CLI_BAD, [DOCTOR_SKIPPED] = CLI_DIM,
+		[DOCTOR_OK] = CLI_GOOD,
+		[DOCTOR_WEAKER] = CLI_WARN,
+		[DOCTOR_MISSING] = CLI_BAD,
+		[DOCTOR_SKIPPED] = CLI_DIM,
 	};
 	enum doctor_grade verdict = doctor_verdict(r);
 
 	for (size_t i = 0; i < r->count; i++) {
 		const struct doctor_finding *f = &r->findings[i];
-		printf("%s%-8s%s %-17s %s\n", cli_tone(tones[f->grade]), doctor_grade_name(f->grade), CLI_RESET, f->name, cli_escaped(f->detail));
+		printf("%s%-8s%s %-17s %s\n", cli_tone(tones[f->grade]),
+		       doctor_grade_name(f->grade), CLI_RESET, f->name, cli_escaped(f->detail));
 		if (f->remedy[0])
 			printf("         %-17s -> %s\n", "", cli_escaped(f->remedy));
 	}
-	printf("\nstate    %s\nruntime  %s\n", cli_escaped(paths->state), cli_escaped(paths->runtime));
+	printf("\nstate    %s\nruntime  %s\n", cli_escaped(paths->state),
+	       cli_escaped(paths->runtime));
 	if (verdict == DOCTOR_MISSING)
-		printf("%sNo step can run here until what is missing is mended.%s\n", cli_tone(CLI_BAD), CLI_RESET);
+		printf("%sNo step can run here until what is missing is mended.%s\n",
+		       cli_tone(CLI_BAD), CLI_RESET);
 	else if (verdict == DOCTOR_WEAKER)
-		printf("%sSteps can run here; what is weaker is used only where a policy allows it.%s\n", cli_tone(CLI_WARN), CLI_RESET);
+		printf("%sSteps can run here; what is weaker is used only where a policy allows "
+		       "it.%s\n",
+		       cli_tone(CLI_WARN), CLI_RESET);
 	else
 		printf("%sEverything is enforced here.%s\n", cli_tone(CLI_GOOD), CLI_RESET);
 }
@@ -79,15 +96,19 @@ static void print_json(const struct doctor_report *r, const struct supervisor_pa
 
 	for (size_t i = 0; i < r->count; i++) {
 		const struct doctor_finding *f = &r->findings[i];
-		json_array_append_new(findings, json_pack("{s:s, s:s, s:s, s:s}", "name", f->name, "grade", doctor_grade_name(f->grade),
-							  "detail", f->detail, "remedy", f->remedy));
+		json_array_append_new(findings,
+				      json_pack("{s:s, s:s, s:s, s:s}", "name", f->name, "grade",
+						doctor_grade_name(f->grade), "detail", f->detail,
+						"remedy", f->remedy));
 	}
-	json_t *doc = json_pack("{s:i, s:s, s:o, s:{s:b, s:b, s:b, s:b, s:b, s:b, s:i, s:b, s:b, s:b, s:b}}", "version", SUPERVISOR_API_VERSION,
-				"verdict", doctor_grade_name(doctor_verdict(r)), "findings", findings, "machine", "user_namespace",
-				m->user_namespace, "namespaces", m->namespaces, "proc", m->proc, "overlay", m->overlay,
-				"overlay_volatile", m->overlay_volatile, "idmap", m->idmap, "landlock_abi", m->landlock_abi, "seccomp",
-				m->seccomp, "seccomp_notify", m->seccomp_notify, "memfd_exec", m->memfd_exec, "rename_exchange",
-				m->rename_exchange);
+	json_t *doc = json_pack(
+		"{s:i, s:s, s:o, s:{s:b, s:b, s:b, s:b, s:b, s:b, s:i, s:b, s:b, s:b, s:b}}",
+		"version", SUPERVISOR_API_VERSION, "verdict", doctor_grade_name(doctor_verdict(r)),
+		"findings", findings, "machine", "user_namespace", m->user_namespace, "namespaces",
+		m->namespaces, "proc", m->proc, "overlay", m->overlay, "overlay_volatile",
+		m->overlay_volatile, "idmap", m->idmap, "landlock_abi", m->landlock_abi, "seccomp",
+		m->seccomp, "seccomp_notify", m->seccomp_notify, "memfd_exec", m->memfd_exec,
+		"rename_exchange", m->rename_exchange);
 	if (!doc)
 		return;
 	/* Paths are bytes: one that is not UTF-8 is left out. */
@@ -111,12 +132,15 @@ int cmd_doctor(int argc, char **argv)
 	}
 	if (optind < argc)
 		return cli_usage(usage);
-	if (supervisor_paths_open(cli.state, getenv("HOME"), getenv("XDG_STATE_HOME"), getenv("XDG_RUNTIME_DIR"), true, &paths, &err) < 0)
+	if (supervisor_paths_open(cli.state, getenv("HOME"), getenv("XDG_STATE_HOME"),
+				  getenv("XDG_RUNTIME_DIR"), true, &paths, &err) < 0)
 		return cli_fail(&err);
 	int v1 = open_v1(paths.state_fd, &err);
 	int r = v1;
 	if (v1 >= 0) {
-		const struct doctor_options o = {.v1_fd = v1, .runtime_fd = paths.runtime_fd, .apparmor = apparmor_profile()};
+		const struct doctor_options o = {.v1_fd = v1,
+						 .runtime_fd = paths.runtime_fd,
+						 .apparmor = apparmor_profile()};
 		r = doctor_run(&o, &report, &err);
 		if (r == 0)
 			add_programs(&report);

@@ -1,6 +1,6 @@
 /*
- * A manifest decodes to what encodes to the same bytes, or not at all; merged with itself it is itself. And the
- * sealer's messages: what decodes encodes again to the same bytes.
+ * A manifest decodes to what encodes to the same bytes, or not at all; merged with itself it is
+ * itself. And the sealer's messages: what decodes encodes again to the same bytes.
  */
 #include <errno.h>
 #include "base/guard.h"

@@ -1,6 +1,7 @@
 /*
- * Doctor says what is there, and where something is taken away it says so, with the remedy for that. What is taken away is
- * really gone: each machine is made in a child by the kernel's own means.
+ * Doctor says what is there, and where something is taken away it says so, with the remedy for
+ * that. What is taken away is really gone: each machine is made in a child by the kernel's own
+ * means.
  */
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -49,7 +50,8 @@ static void refuse_call(int number, int error)
 	};
 	const struct sock_fprog program = {ARRAY_SIZE(code), code};
 
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
 		layers_ns_fail("seccomp");
 }
 
@@ -159,20 +161,24 @@ static const struct {
 	{"nothing is taken away", take_nothing, "user-namespaces", DOCTOR_OK, ""},
 	{"nothing is taken away", take_nothing, "overlay", DOCTOR_OK, ""},
 	{"nothing is taken away", take_nothing, "seccomp", DOCTOR_OK, ""},
-	{"a container's filter", take_unshare, "user-namespaces", DOCTOR_MISSING, "seccomp=unconfined"},
+	{"a container's filter", take_unshare, "user-namespaces", DOCTOR_MISSING,
+	 "seccomp=unconfined"},
 	{"what stands on it is not tried", take_unshare, "overlay", DOCTOR_SKIPPED, ""},
 	{"clone3 unknown", take_clone3, "kernel", DOCTOR_MISSING, "5.15"},
 	{"no Landlock", take_landlock, "landlock", DOCTOR_WEAKER, "allow_weaker"},
 	{"no memfd", take_memfd, "memfd", DOCTOR_MISSING, ""},
 	{"no exchange", take_renameat2, "rename-exchange", DOCTOR_MISSING, "ext4"},
-	{"none may be made", take_user_namespaces, "user-namespaces", DOCTOR_MISSING, "max_user_namespaces"},
-	{"no network namespace", take_net_namespaces, "namespaces", DOCTOR_MISSING, "max_net_namespaces"},
+	{"none may be made", take_user_namespaces, "user-namespaces", DOCTOR_MISSING,
+	 "max_user_namespaces"},
+	{"no network namespace", take_net_namespaces, "namespaces", DOCTOR_MISSING,
+	 "max_net_namespaces"},
 	{"a covered /proc", take_proc, "proc", DOCTOR_MISSING, "unmask=ALL"},
 	{"no socket", take_runtime, "runtime-dir", DOCTOR_MISSING, "XDG_RUNTIME_DIR"},
 };
 
 /* The report of a machine as take makes it. */
-static void examine(struct folders *f, void (*take)(struct doctor_options *), struct doctor_report *ret)
+static void examine(struct folders *f, void (*take)(struct doctor_options *),
+		    struct doctor_report *ret)
 {
 	int out[2];
 	size_t got = 0;
@@ -182,7 +188,9 @@ static void examine(struct folders *f, void (*take)(struct doctor_options *), st
 	pid = fork();
 	if (pid == 0) {
 		static struct doctor_report r;
-		struct doctor_options o = {.v1_fd = f->v1, .runtime_fd = f->runtime, .apparmor = "/usr/share/holdfast/holdfast.apparmor"};
+		struct doctor_options o = {.v1_fd = f->v1,
+					   .runtime_fd = f->runtime,
+					   .apparmor = "/usr/share/holdfast/holdfast.apparmor"};
 		struct error err = {0};
 
 		take(&o);
@@ -219,10 +227,12 @@ static void what_is_taken_away_is_named_with_its_remedy(void **state)
 			examine(&f, machines[i].take, &r);
 		x = doctor_find(&r, machines[i].finding);
 		assert_non_null(x);
-		if (x->grade != machines[i].grade || !strstr(x->remedy, machines[i].remedy) || !x->detail[0])
-			fail_msg("%s: %s %s: %s -> %s", machines[i].rule, x->name, doctor_grade_name(x->grade),
-				 x->detail, x->remedy);
-		assert_true(doctor_verdict(&r) >= (x->grade == DOCTOR_SKIPPED ? DOCTOR_MISSING : x->grade));
+		if (x->grade != machines[i].grade || !strstr(x->remedy, machines[i].remedy) ||
+		    !x->detail[0])
+			fail_msg("%s: %s %s: %s -> %s", machines[i].rule, x->name,
+				 doctor_grade_name(x->grade), x->detail, x->remedy);
+		assert_true(doctor_verdict(&r) >=
+			    (x->grade == DOCTOR_SKIPPED ? DOCTOR_MISSING : x->grade));
 	}
 	folders_close(&f);
 }
@@ -246,8 +256,10 @@ static void an_overlay_cannot_hold_the_state(void **state)
 		if (fchdir(f.runtime) < 0)
 			layers_ns_fail("chdir");
 		own_machine(&o);
-		if (mkdir("l", 0755) < 0 || mkdir("u", 0755) < 0 || mkdir("w", 0755) < 0 || mkdir("m", 0755) < 0 ||
-		    mount("overlay", "m", "overlay", 0, "userxattr,lowerdir=l,upperdir=u,workdir=w") < 0)
+		if (mkdir("l", 0755) < 0 || mkdir("u", 0755) < 0 || mkdir("w", 0755) < 0 ||
+		    mkdir("m", 0755) < 0 ||
+		    mount("overlay", "m", "overlay", 0,
+			  "userxattr,lowerdir=l,upperdir=u,workdir=w") < 0)
 			layers_ns_fail("overlay");
 		o.v1_fd = open("m", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (o.v1_fd < 0 || doctor_run(&o, &r, &err) < 0)
@@ -256,13 +268,15 @@ static void an_overlay_cannot_hold_the_state(void **state)
 		close(o.v1_fd);
 		if (umount2("m", MNT_DETACH) < 0)
 			layers_ns_fail("umount");
-		_exit(!(x && x->grade == DOCTOR_MISSING && strstr(x->remedy, "--state") && strstr(x->detail, "overlay")));
+		_exit(!(x && x->grade == DOCTOR_MISSING && strstr(x->remedy, "--state") &&
+			strstr(x->detail, "overlay")));
 	}
 	status = layers_ns_wait(pid);
 	pid = fork();
 	if (pid == 0) {
 		if (fchdir(f.runtime) == 0)
-			execl("/bin/sh", "sh", "-c", "chmod -R u+rwx l u w m; rm -rf l u w m", NULL);
+			execl("/bin/sh", "sh", "-c", "chmod -R u+rwx l u w m; rm -rf l u w m",
+			      NULL);
 		_exit(1);
 	}
 	assert_int_equal(layers_ns_wait(pid), 0);

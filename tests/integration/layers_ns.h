@@ -1,8 +1,9 @@
 #pragma once
 /*
- * For the tests of layers: a throwaway folder with a base and a `layers` folder, a user namespace like a step's, shell
- * scripts run in a real overlay inside it, and a sealer to talk to. As root the folders belong to an ordinary uid, since
- * a step never is host uid 0. Everything goes in layers_ns_close().
+ * For the tests of layers: a throwaway folder with a base and a `layers` folder, a user namespace
+ * like a step's, shell scripts run in a real overlay inside it, and a sealer to talk to. As root
+ * the folders belong to an ordinary uid, since a step never is host uid 0. Everything goes in
+ * layers_ns_close().
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -82,7 +83,8 @@ static inline int layers_ns_make(uid_t uid, gid_t gid)
 	pid = fork();
 	if (pid == 0) {
 		close(end[1]);
-		byte = geteuid() == 0 && (setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0);
+		byte = geteuid() == 0 &&
+		       (setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0);
 		byte |= prctl(PR_SET_DUMPABLE, 1) < 0;
 		byte |= unshare(CLONE_NEWUSER) < 0;
 		if (write(ready[1], &byte, 1) == 1)
@@ -124,8 +126,8 @@ static inline void layers_ns_base(const struct layers_ns *t, const char *script)
 	pid_t pid = fork();
 
 	if (pid == 0) {
-		if (geteuid() == 0 &&
-		    (setresgid(t->gid, t->gid, t->gid) < 0 || setresuid(t->uid, t->uid, t->uid) < 0))
+		if (geteuid() == 0 && (setresgid(t->gid, t->gid, t->gid) < 0 ||
+				       setresuid(t->uid, t->uid, t->uid) < 0))
 			layers_ns_fail("setresuid");
 		if (fchdir(t->base) < 0)
 			layers_ns_fail("base");
@@ -150,7 +152,8 @@ static inline void layers_ns_lower(const char *const *layers, char *out, size_t 
 	snprintf(out + len, size - len, "base");
 }
 
-/* Runs script in an overlay of base, the sealed layers, and upper (NULL: read-only). Output to out_fd if >= 0. */
+/* Runs script in an overlay of base, the sealed layers, and upper (NULL: read-only). Output to
+ * out_fd if >= 0. */
 static inline int layers_ns_step_status(const struct layers_ns *t, const char *const *layers,
 					const char *upper, const char *script, int out_fd)
 {
@@ -163,13 +166,15 @@ static inline int layers_ns_step_status(const struct layers_ns *t, const char *c
 		layers_ns_lower(layers, lower, sizeof(lower));
 		if (upper)
 			snprintf(options, sizeof(options),
-				 "userxattr,volatile,lowerdir=%s,upperdir=v1/layers/%s/u,workdir=v1/layers/%s/w",
+				 "userxattr,volatile,lowerdir=%s,upperdir=v1/layers/%s/"
+				 "u,workdir=v1/layers/%s/w",
 				 lower, upper, upper);
 		else /* an overlay without an upper wants two lowers */
 			snprintf(options, sizeof(options), "userxattr,lowerdir=%s:empty", lower);
 		/* By path from root: the state directory is 0711 here, unlike in life. */
 		layers_ns_enter(t);
-		if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		if (unshare(CLONE_NEWNS) < 0 ||
+		    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 			layers_ns_fail("mount namespace");
 		if (chdir(t->root) < 0 || mount("overlay", "merged", "overlay", 0, options) < 0)
 			layers_ns_fail("overlay");
@@ -235,7 +240,8 @@ struct layers_ns_answer {
 	int fd; /* or -1 */
 };
 
-static inline void layers_ns_ask(struct layers_ns *t, struct sealer_request q, struct layers_ns_answer *ret)
+static inline void layers_ns_ask(struct layers_ns *t, struct sealer_request q,
+				 struct layers_ns_answer *ret)
 {
 	AUTO_BUFFER out = {0};
 	uint8_t in[SEALER_MESSAGE_MAX];
@@ -270,7 +276,8 @@ static inline struct sealer_request layers_ns_request(enum sealer_op op, const c
 }
 
 /* A request about one layer that must succeed. */
-static inline struct sealer_reply layers_ns_do(struct layers_ns *t, enum sealer_op op, const char *name)
+static inline struct sealer_reply layers_ns_do(struct layers_ns *t, enum sealer_op op,
+					       const char *name)
 {
 	struct layers_ns_answer a;
 
@@ -293,7 +300,8 @@ static inline struct manifest *layers_ns_manifest(const struct layers_ns *t, con
 	return m;
 }
 
-static inline void layers_ns_mkdir(const struct layers_ns *t, const char *name, mode_t mode, bool own)
+static inline void layers_ns_mkdir(const struct layers_ns *t, const char *name, mode_t mode,
+				   bool own)
 {
 	char path[128];
 

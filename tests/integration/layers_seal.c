@@ -1,4 +1,5 @@
-/* SEAL: what a step did in a real overlay stands in the manifest, whatever it is, and sealing again says the same. */
+/* SEAL: what a step did in a real overlay stands in the manifest, whatever it is, and sealing again
+ * says the same. */
 #include "base/escape.h"
 #include "tests/integration/layers_ns.h"
 
@@ -45,8 +46,8 @@ static const struct seal_case {
 	 "file a-b 644 0 base=absent\n"
 	 "file a/c 644 0 base=absent\n"
 	 "file a0 644 0 base=absent\n"},
-	{"an edit copies its folders up, which are the same as before", "mkdir d; echo a > d/f; echo b > d/g",
-	 "echo more >> d/f",
+	{"an edit copies its folders up, which are the same as before",
+	 "mkdir d; echo a > d/f; echo b > d/g", "echo more >> d/f",
 	 "dir d 755 same base=dir\n"
 	 "file d/f 644 7 base=file\n"},
 	{"a file written with what it held is no change", "echo a > f", "echo a > f",
@@ -55,22 +56,25 @@ static const struct seal_case {
 	 "dir d 700 base=dir\n"
 	 "file f 600 2 base=file\n"},
 	{"a deleted file", "echo a > f", "rm f", "deleted f base=file\n"},
-	{"a folder deleted with all below it, each path by itself", "mkdir -p d/e; echo a > d/e/f; echo b > d/g",
-	 "rm -r d",
+	{"a folder deleted with all below it, each path by itself",
+	 "mkdir -p d/e; echo a > d/e/f; echo b > d/g", "rm -r d",
 	 "deleted d base=dir\n"
 	 "deleted d/e implied base=dir\n"
 	 "deleted d/e/f implied base=file\n"
 	 "deleted d/g implied base=file\n"},
-	{"a folder made anew hides what it had", "mkdir d; echo a > d/f; echo b > d/g", "rm -r d; mkdir d; echo c > d/g",
+	{"a folder made anew hides what it had", "mkdir d; echo a > d/f; echo b > d/g",
+	 "rm -r d; mkdir d; echo c > d/g",
 	 "dir d 755 opaque same base=dir\n"
 	 "deleted d/f implied base=file\n"
 	 "file d/g 644 2 base=file\n"},
-	{"a new folder inside one made anew", "mkdir -p d/e; echo a > d/e/f", "rm -r d; mkdir -p d/e; echo n > d/e/n",
+	{"a new folder inside one made anew", "mkdir -p d/e; echo a > d/e/f",
+	 "rm -r d; mkdir -p d/e; echo n > d/e/n",
 	 "dir d 755 opaque same base=dir\n"
 	 "dir d/e 755 same base=dir\n"
 	 "deleted d/e/f implied base=file\n"
 	 "file d/e/n 644 2 base=absent\n"},
-	{"a file in a folder's place hides what was below", "mkdir d; echo a > d/f", "rm -r d; echo x > d",
+	{"a file in a folder's place hides what was below", "mkdir d; echo a > d/f",
+	 "rm -r d; echo x > d",
 	 "file d 644 2 base=dir\n"
 	 "deleted d/f implied base=file\n"},
 	{"a symlink in a folder's place", "mkdir d; echo a > d/f", "rm -r d; ln -s /etc d",
@@ -82,24 +86,28 @@ static const struct seal_case {
 	{"a rename is a deletion and a new file", "echo a > f", "mv f g",
 	 "deleted f base=file\n"
 	 "file g 644 2 base=absent\n"},
-	{"what was made and removed again leaves nothing", "mkdir d", "echo a > f; rm f; mkdir d/x; rmdir d/x",
-	 "dir d 755 same base=dir\n"},
-	{"hard links name the first path of their file", ":", "mkdir a; echo x > z; ln z a/y; ln z m; ln -s q l; ln l l2",
+	{"what was made and removed again leaves nothing", "mkdir d",
+	 "echo a > f; rm f; mkdir d/x; rmdir d/x", "dir d 755 same base=dir\n"},
+	{"hard links name the first path of their file", ":",
+	 "mkdir a; echo x > z; ln z a/y; ln z m; ln -s q l; ln l l2",
 	 "dir a 755 base=absent\n"
 	 "file a/y 644 2 base=absent\n"
 	 "symlink l ->q base=absent\n"
 	 "symlink l2 ->q =l base=absent\n"
 	 "file m 644 2 =a/y base=absent\n"
 	 "file z 644 2 =a/y base=absent\n"},
-	{"folders and files of mode 000", ":", "mkdir -p z/y; echo a > z/y/f; chmod 000 z/y/f z/y z",
+	{"folders and files of mode 000", ":",
+	 "mkdir -p z/y; echo a > z/y/f; chmod 000 z/y/f z/y z",
 	 "dir z 0 base=absent\n"
 	 "dir z/y 0 base=absent\n"
 	 "file z/y/f 0 2 base=absent\n"},
-	{"a folder of mode 000 in the base is deleted path by path", "mkdir z; echo a > z/f; chmod 000 z",
-	 "chmod 700 z; rm -r z",
+	{"a folder of mode 000 in the base is deleted path by path",
+	 "mkdir z; echo a > z/f; chmod 000 z", "chmod 700 z; rm -r z",
 	 "deleted z base=dir\n"
 	 "deleted z/f implied base=file\n"},
-	{"holes count as zeros", ":", "truncate -s 64M sparse; printf x | dd of=sparse bs=1 seek=1000000 conv=notrunc 2>/dev/null",
+	{"holes count as zeros", ":",
+	 "truncate -s 64M sparse; printf x | dd of=sparse bs=1 seek=1000000 conv=notrunc "
+	 "2>/dev/null",
 	 "file sparse 644 67108864 base=absent\n"},
 	{"setuid, setgid, fifo and socket are named", ":",
 	 "echo a > su; chmod 4755 su; mkdir sg; chmod 2755 sg; mkfifo p; "
@@ -109,12 +117,14 @@ static const struct seal_case {
 	 "dir sg 2755 base=absent\n"
 	 "file su 4755 2 base=absent\n"},
 	{"names are bytes", ":",
-	 "n=$(printf 'new\\nline'); : > \"$n\"; b=$(printf 'bad\\377utf8'); : > \"$b\"; : > '-rf *'; : > '  '",
+	 "n=$(printf 'new\\nline'); : > \"$n\"; b=$(printf 'bad\\377utf8'); : > \"$b\"; : > '-rf "
+	 "*'; : > '  '",
 	 "file    644 0 base=absent\n"
 	 "file -rf * 644 0 base=absent\n"
 	 "file bad\\xffutf8 644 0 base=absent\n"
 	 "file new\\nline 644 0 base=absent\n"},
-	{"symlinks of the base are seen as such", "ln -s a l; ln -s a k", "rm l k; ln -s a k; echo x > l",
+	{"symlinks of the base are seen as such", "ln -s a l; ln -s a k",
+	 "rm l k; ln -s a k; echo x > l",
 	 "symlink k ->a same base=symlink\n"
 	 "file l 644 2 base=symlink\n"},
 };
@@ -141,7 +151,8 @@ static void what_a_step_did_is_named(void **state)
 		for (size_t k = 0; k < manifest_count(m); k++)
 			describe(manifest_at(m, k), &got);
 		if (strcmp(got.data ? (char *)got.data : "", cases[i].want) != 0)
-			fail_msg("%s:\n%s-- but not\n%s", cases[i].rule, (char *)got.data, cases[i].want);
+			fail_msg("%s:\n%s-- but not\n%s", cases[i].rule, (char *)got.data,
+				 cases[i].want);
 		assert_true(digest_equal(&d, &first.digest));
 		assert_true(digest_equal(&d, &again.digest));
 		assert_int_equal(first.entries, manifest_count(m));
@@ -156,7 +167,8 @@ static void digests_are_of_the_whole_content(void **state)
 {
 	static const char script[] =
 		"printf abc > a; : > b; head -c 300000 /dev/urandom > c; truncate -s 5M d; "
-		"printf x | dd of=d bs=1 seek=4000001 conv=notrunc 2>/dev/null; truncate -s 5000000 d; "
+		"printf x | dd of=d bs=1 seek=4000001 conv=notrunc 2>/dev/null; truncate -s "
+		"5000000 d; "
 		"sha256sum a b c d";
 	struct layers_ns t;
 	struct manifest *m;
@@ -211,7 +223,8 @@ static void what_the_base_held_is_remembered(void **state)
 	assert_int_equal(e->base.size, 3);
 	assert_int_equal(e->base.mode, 0640);
 	assert_int_equal(e->base.ino, st.st_ino);
-	assert_int_equal(e->base.ctime_ns, (int64_t)st.st_ctim.tv_sec * 1000000000 + st.st_ctim.tv_nsec);
+	assert_int_equal(e->base.ctime_ns,
+			 (int64_t)st.st_ctim.tv_sec * 1000000000 + st.st_ctim.tv_nsec);
 	manifest_free(m);
 	layers_ns_close(&t);
 }
@@ -225,7 +238,8 @@ static void ten_thousand_files(void **state)
 	layers_ns_open(&t);
 	layers_ns_sealer_start(&t, NULL);
 	layers_ns_step(&t, NULL, "a",
-		       "for d in $(seq 100); do mkdir $d; for f in $(seq 100); do echo $d $f > $d/$f; done; done");
+		       "for d in $(seq 100); do mkdir $d; for f in $(seq 100); do echo $d $f > "
+		       "$d/$f; done; done");
 	assert_int_equal(layers_ns_do(&t, SEALER_SEAL, "a").entries, 10100);
 	m = layers_ns_manifest(&t, "a");
 	assert_int_equal(manifest_count(m), 10100);
@@ -243,18 +257,23 @@ static void limits_have_names(void **state)
 	} rows[] = {
 		{"head -c 1000 /dev/zero > f", 1000, 0, 0},
 		{"head -c 1001 /dev/zero > f", 1000, 0, -EFBIG},
-		{"truncate -s 1000G f", 1 << 20, 0, -EFBIG}, /* and at once: a hole is not hashed to find out */
+		{"truncate -s 1000G f", 1 << 20, 0,
+		 -EFBIG}, /* and at once: a hole is not hashed to find out */
 		{"mkdir a b c", 0, 3, 0},
 		{"mkdir a b c d", 0, 3, -E2BIG},
-		{"i=0; while [ $i -lt 250 ]; do mkdir d; cd d; i=$((i+1)); done 2>/dev/null", 0, 0, -E2BIG},
-		{"n=$(printf '%0250d' 0); i=0; while [ $i -lt 40 ]; do mkdir $n; cd -P $n; i=$((i+1)); done 2>/dev/null", 0, 0, -E2BIG},
+		{"i=0; while [ $i -lt 250 ]; do mkdir d; cd d; i=$((i+1)); done 2>/dev/null", 0, 0,
+		 -E2BIG},
+		{"n=$(printf '%0250d' 0); i=0; while [ $i -lt 40 ]; do mkdir $n; cd -P $n; "
+		 "i=$((i+1)); done 2>/dev/null",
+		 0, 0, -E2BIG},
 	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct layers_ns t;
 		struct layers_ns_answer a;
-		struct sealer_request q = layers_ns_request(SEALER_SEAL, (const char *const[]){"a", NULL});
+		struct sealer_request q =
+			layers_ns_request(SEALER_SEAL, (const char *const[]){"a", NULL});
 
 		layers_ns_open(&t);
 		layers_ns_sealer_start(&t, NULL);
@@ -293,7 +312,8 @@ static void a_sealer_that_died_is_run_again(void **state)
 		struct digest got;
 
 		layers_ns_sealer_start(&t, points[i]);
-		layers_ns_ask(&t, layers_ns_request(SEALER_SEAL, (const char *const[]){"a", NULL}), &a);
+		layers_ns_ask(&t, layers_ns_request(SEALER_SEAL, (const char *const[]){"a", NULL}),
+			      &a);
 		assert_int_equal(a.reply.result, -EIO);
 		layers_ns_sealer_start(&t, NULL);
 		got = layers_ns_do(&t, SEALER_SEAL, "a").digest;

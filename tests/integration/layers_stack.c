@@ -2,8 +2,9 @@
 #include <sys/sysmacros.h>
 #include "tests/integration/layers_ns.h"
 
-/* What a program could see of a tree, one line a path. Not the sizes of folders, and not the number of links: a squashed
- * file is one with those of the layers that it came from, for as long as they are there. */
+/* What a program could see of a tree, one line a path. Not the sizes of folders, and not the number
+ * of links: a squashed file is one with those of the layers that it came from, for as long as they
+ * are there. */
 static const char listing[] =
 	"find . -mindepth 1 -type d -printf '%P|%m|%T@\\n' | sort; "
 	"find . -mindepth 1 -not -type d -printf '%P|%y|%m|%s|%l|%T@\\n' | sort; "
@@ -25,15 +26,19 @@ static char *see(const struct layers_ns *t, const char *const *layers)
 	return buffer_take(&text, NULL);
 }
 
-static const char base_script[] = "mkdir -p d/e k/l keep; echo 1 > d/f; echo 2 > d/e/g; echo 3 > k/l/m; echo 4 > top; "
-				  "echo 5 > keep/a; echo 6 > keep/b; mkdir x; echo 7 > x/y";
+static const char base_script[] =
+	"mkdir -p d/e k/l keep; echo 1 > d/f; echo 2 > d/e/g; echo 3 > k/l/m; echo 4 > top; "
+	"echo 5 > keep/a; echo 6 > keep/b; mkdir x; echo 7 > x/y";
 
 /* Each on the ones before it: all that can happen between layers. */
 static const char *const step_scripts[] = {
-	"echo new > d/new; echo edit > d/f; rm top; mkdir n; echo a > n/a; ln n/a n/b; mkfifo n/p; ln -s ../d n/s",
+	"echo new > d/new; echo edit > d/f; rm top; mkdir n; echo a > n/a; ln n/a n/b; mkfifo n/p; "
+	"ln -s ../d n/s",
 	"rm -r d; mkdir d; echo fresh > d/fresh; echo b > n/c; rm n/a; chmod 700 keep; rm keep/a",
-	"rm -r k; echo file > k; rm -r n; mkdir -p n/deep; echo z > n/deep/z; echo back > top; chmod 000 n/deep",
-	"rm -r x; ln -s /nowhere x; chmod 755 n/deep; echo more >> n/deep/z; rm d/fresh; touch -d @1000000000 keep; echo u > keep/u; chmod 6755 keep/u",
+	"rm -r k; echo file > k; rm -r n; mkdir -p n/deep; echo z > n/deep/z; echo back > top; "
+	"chmod 000 n/deep",
+	"rm -r x; ln -s /nowhere x; chmod 755 n/deep; echo more >> n/deep/z; rm d/fresh; touch -d "
+	"@1000000000 keep; echo u > keep/u; chmod 6755 keep/u",
 };
 
 static void make_stack(struct layers_ns *t, const char *names[5])
@@ -121,7 +126,8 @@ static void a_squashed_stack_shows_the_same(void **state)
 		}
 		got = see(&t, stack);
 		if (strcmp(got, want) != 0)
-			fail_msg("squash of %zu to %zu:\n%s-- not --\n%s", runs[i].from, runs[i].to, got, want);
+			fail_msg("squash of %zu to %zu:\n%s-- not --\n%s", runs[i].from, runs[i].to,
+				 got, want);
 		d = view_digest(&t, stack, true);
 		assert_true(digest_equal(&d, &net));
 		/* A step can work on it. */
@@ -131,7 +137,8 @@ static void a_squashed_stack_shows_the_same(void **state)
 	layers_ns_close(&t);
 }
 
-/* The squashed folder sealed by a walk of its own: the disk says what the merged manifest says, but what was seen. */
+/* The squashed folder sealed by a walk of its own: the disk says what the merged manifest says, but
+ * what was seen. */
 static void a_squashed_layer_is_what_its_manifest_says(void **state)
 {
 	struct layers_ns t;
@@ -151,7 +158,8 @@ static void a_squashed_layer_is_what_its_manifest_says(void **state)
 	merged = layers_ns_manifest(&t, "s");
 	layers_ns_do(&t, SEALER_SEAL, "s");
 	walked = layers_ns_manifest(&t, "s");
-	for (size_t i = 0, k = 0; i < manifest_count(merged) || k < manifest_count(walked); i++, k++) {
+	for (size_t i = 0, k = 0; i < manifest_count(merged) || k < manifest_count(walked);
+	     i++, k++) {
 		const struct manifest_entry *x = manifest_at(merged, i);
 		const struct manifest_entry *y = manifest_at(walked, k);
 
@@ -207,10 +215,12 @@ static int count_layer(void *arg, const char *name, bool sealed)
 
 static void nothing_is_left_of_a_removed_layer(void **state)
 {
-	/* 1,200 folders deep is past every count of descriptors; names of 250 bytes past every path. */
+	/* 1,200 folders deep is past every count of descriptors; names of 250 bytes past every
+	 * path. */
 	static const char script[] =
 		"mkdir -p z/y; echo a > z/y/f; chmod 000 z/y z; mkfifo p; ln -s / s; "
-		"python3 -c 'import os\nn = \"n\" * 250\nfor i in range(1200): os.mkdir(n); open(\"f\", \"w\"); os.chdir(n)'";
+		"python3 -c 'import os\nn = \"n\" * 250\nfor i in range(1200): os.mkdir(n); "
+		"open(\"f\", \"w\"); os.chdir(n)'";
 	struct layers_ns t;
 	struct error err = {0};
 	int count = 0;
@@ -246,10 +256,13 @@ static void usage_counts_blocks_and_inodes(void **state)
 	(void)state;
 	layers_ns_open(&t);
 	layers_ns_sealer_start(&t, NULL);
-	layers_ns_step(&t, NULL, "a", "head -c 3000000 /dev/urandom > f; ln f g; truncate -s 1T hole; mkdir d; : > d/e");
+	layers_ns_step(
+		&t, NULL, "a",
+		"head -c 3000000 /dev/urandom > f; ln f g; truncate -s 1T hole; mkdir d; : > d/e");
 	r = layers_ns_do(&t, SEALER_USAGE, "a");
 	assert_in_range(r.bytes, 3000000, 3200000);
-	assert_int_equal(r.entries, 4); /* f (and g), hole, d, d/e; not what overlay keeps for itself */
+	assert_int_equal(r.entries,
+			 4); /* f (and g), hole, d, d/e; not what overlay keeps for itself */
 	q.bytes_max = 1000000;
 	layers_ns_ask(&t, q, &a);
 	assert_int_equal(a.reply.result, 0);
@@ -263,8 +276,8 @@ static void open_hands_out_files_and_nothing_else(void **state)
 		const char *path;
 		int want;
 	} rows[] = {
-		{"z/f", 0},	     {"d/f", 0},	{"p", -EINVAL},	   {"d", -EINVAL},
-		{"s", -ELOOP},	     {"sd/f", -ELOOP},	{"gone", -ENOENT}, {"only-base", -ENOENT},
+		{"z/f", 0},    {"d/f", 0},	 {"p", -EINVAL},    {"d", -EINVAL},
+		{"s", -ELOOP}, {"sd/f", -ELOOP}, {"gone", -ENOENT}, {"only-base", -ENOENT},
 	};
 	struct layers_ns t;
 
@@ -273,9 +286,11 @@ static void open_hands_out_files_and_nothing_else(void **state)
 	layers_ns_sealer_start(&t, NULL);
 	layers_ns_base(&t, "echo base > only-base; echo b > gone");
 	layers_ns_step(&t, NULL, "a",
-		       "mkdir z d; echo x > z/f; chmod 000 z/f z; echo y > d/f; mkfifo p; ln -s /etc/passwd s; ln -s d sd");
+		       "mkdir z d; echo x > z/f; chmod 000 z/f z; echo y > d/f; mkfifo p; ln -s "
+		       "/etc/passwd s; ln -s d sd");
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		struct sealer_request q = layers_ns_request(SEALER_OPEN, (const char *const[]){"a", NULL});
+		struct sealer_request q =
+			layers_ns_request(SEALER_OPEN, (const char *const[]){"a", NULL});
 		struct layers_ns_answer a;
 		char c = 0;
 

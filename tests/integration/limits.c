@@ -1,7 +1,8 @@
 /*
- * Each limit against a program that wants more, in a sandbox's shape: a user namespace and a pid namespace whose pid 1
- * waits until it was put under the limits. As root with control groups, as an ordinary user in the weaker form.
- * With the argument v1, and as root, the hierarchy of cgroup v2 is taken away first.
+ * Each limit against a program that wants more, in a sandbox's shape: a user namespace and a pid
+ * namespace whose pid 1 waits until it was put under the limits. As root with control groups, as an
+ * ordinary user in the weaker form. With the argument v1, and as root, the hierarchy of cgroup v2
+ * is taken away first.
  */
 #include <sched.h>
 #include <sys/mman.h>
@@ -154,7 +155,8 @@ static void assert_no_group_left(void)
 	FILE *f;
 	char line[256] = "";
 
-	snprintf(command, sizeof(command), "find /sys/fs/cgroup -name 'holdfast-%s-*' 2>/dev/null", tag);
+	snprintf(command, sizeof(command), "find /sys/fs/cgroup -name 'holdfast-%s-*' 2>/dev/null",
+		 tag);
 	f = popen(command, "r");
 	assert_non_null(f);
 	if (fgets(line, sizeof(line), f))
@@ -168,7 +170,8 @@ static void hog_memory(void *arg)
 	/* Not pid 1 itself: the limit is the sandbox's. */
 	if (fork() == 0) {
 		for (int i = 0; i < SAFETY_MIB; i++) {
-			char *p = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+			char *p = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE,
+				       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 			if (p == MAP_FAILED)
 				_exit(1);
@@ -290,7 +293,11 @@ static void hog_pids(void *arg)
 	if (s->rlimit)
 		setrlimit(RLIMIT_NPROC, &nproc);
 	/* Without the capabilities that would lift it; execve would take them. */
-	syscall(SYS_capset, &(struct {uint32_t v; int pid;}){0x20080522, 0}, &(uint32_t[6]){0});
+	syscall(SYS_capset, &(struct {
+			uint32_t v;
+			int pid;
+		}){0x20080522, 0},
+		&(uint32_t[6]){0});
 	if (fork() == 0)
 		bomb(s);
 	nap(700);
@@ -299,7 +306,8 @@ static void hog_pids(void *arg)
 
 static void a_fork_bomb_is_contained(void **state)
 {
-	struct bomb *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct bomb *s =
+		mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct limits_host *h = host_open();
 	struct limits_usage most;
 	struct box b;
@@ -336,7 +344,9 @@ static void fill_disk(struct layers_ns *t)
 	pid = fork();
 	if (pid == 0)
 		_exit(layers_ns_step_status(t, NULL, "a",
-					    "for i in $(seq 200); do head -c 1000000 /dev/urandom > f$i; sleep 0.01; done", -1));
+					    "for i in $(seq 200); do head -c 1000000 /dev/urandom "
+					    "> f$i; sleep 0.01; done",
+					    -1));
 	q.bytes_max = 20000000;
 	while (!past && now_ms() < end) {
 		struct layers_ns_answer a;
@@ -347,7 +357,8 @@ static void fill_disk(struct layers_ns *t)
 		nap(20);
 	}
 	assert_true(past);
-	assert_int_equal(waitpid(pid, NULL, WNOHANG), 0); /* seen while the step was still writing */
+	assert_int_equal(waitpid(pid, NULL, WNOHANG),
+			 0); /* seen while the step was still writing */
 	layers_ns_wait(pid);
 	limits_host_free(h);
 }
@@ -531,7 +542,8 @@ int main(int argc, char **argv)
 
 	snprintf(tag, sizeof(tag), "t%d", (int)getpid());
 	if (argc > 1 && strcmp(argv[1], "v1") == 0 && geteuid() == 0) {
-		if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		if (unshare(CLONE_NEWNS) < 0 ||
+		    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 			return 1;
 		v2_gone = umount2("/sys/fs/cgroup/unified", MNT_DETACH) == 0;
 	}

@@ -6,7 +6,10 @@ static struct doctor_report sample(void)
 {
 	return (struct doctor_report){
 		.boot = "01234567-89ab-cdef-0123-456789abcdef",
-		.machine = {.user_namespace = true, .proc = true, .landlock_abi = 7, .seccomp = true,
+		.machine = {.user_namespace = true,
+			    .proc = true,
+			    .landlock_abi = 7,
+			    .seccomp = true,
 			    .limits = {LIMITS_SAMPLED, LIMITS_CGROUP2, LIMITS_RLIMIT, LIMITS_NONE}},
 		.findings = {{"overlay", DOCTOR_MISSING, "no overlay on nfs", "put it elsewhere"},
 			     {"landlock", DOCTOR_OK, "ABI 7", ""}},
@@ -34,7 +37,8 @@ static void golden_bytes(void **state)
 	assert_true(bytes_equal(buffer_bytes(&out), buffer_bytes(&again)));
 }
 
-/* Every byte of it changed, and every shorter piece: an error, or another answer that has one set of bytes too. */
+/* Every byte of it changed, and every shorter piece: an error, or another answer that has one set
+ * of bytes too. */
 static void a_damaged_answer_is_refused_or_canonical(void **state)
 {
 	struct doctor_report r = sample();

@@ -1,4 +1,5 @@
-/* Manifests: one set of bytes for one meaning, nothing else is read, and a stack comes to what overlay would show. */
+/* Manifests: one set of bytes for one meaning, nothing else is read, and a stack comes to what
+ * overlay would show. */
 #include "tests/golden.h"
 #include "base/escape.h"
 #include "base/guard.h"
@@ -6,8 +7,8 @@
 
 /*
  * A manifest as text, entries separated by "; ":  TYPE PATH BASE [=LINK]
- * TYPE f or s and a letter (file, symlink with that content), d, o (opaque), w, i (implied whiteout), p (fifo)
- * BASE - (absent), d, or f and a letter
+ * TYPE f or s and a letter (file, symlink with that content), d, o (opaque), w, i (implied
+ * whiteout), p (fifo) BASE - (absent), d, or f and a letter
  */
 static void set_content(char c, struct digest *d)
 {
@@ -49,10 +50,15 @@ static void parse_entry(char *text, struct manifest_entry *e, char *content)
 		e->implied = type[0] == 'i';
 	}
 	if (base[0] == 'd')
-		e->base = (struct manifest_seen){.type = MANIFEST_DIR, .mode = 0755, .ctime_ns = 5, .ino = 7};
+		e->base = (struct manifest_seen){
+			.type = MANIFEST_DIR, .mode = 0755, .ctime_ns = 5, .ino = 7};
 	if (base[0] == 'f') {
-		e->base = (struct manifest_seen){.type = MANIFEST_FILE, .mode = 0644, .size = 1,
-						 .has_digest = true, .ctime_ns = -5, .ino = 7};
+		e->base = (struct manifest_seen){.type = MANIFEST_FILE,
+						 .mode = 0644,
+						 .size = 1,
+						 .has_digest = true,
+						 .ctime_ns = -5,
+						 .ino = 7};
 		set_content(base[1], &e->base.digest);
 	}
 	if (link)
@@ -133,37 +139,73 @@ static const struct merge_case {
 } merges[] = {
 	{"no layers come to nothing", {NULL}, "", NULL},
 	{"one layer is itself", {"d d d; fB d/f fA"}, "d d d; fB d/f fA", NULL},
-	{"the topmost entry wins, the lowest one's base stays", {"fB f fA", "fC f fX"}, "fC f fA", NULL},
-	{"paths of several layers join in order", {"fB b -", "fA a -; fC c -"}, "fA a -; fB b -; fC c -", NULL},
+	{"the topmost entry wins, the lowest one's base stays",
+	 {"fB f fA", "fC f fX"},
+	 "fC f fA",
+	 NULL},
+	{"paths of several layers join in order",
+	 {"fB b -", "fA a -; fC c -"},
+	 "fA a -; fB b -; fC c -",
+	 NULL},
 	{"made and removed again is nothing over the base", {"fB f -", "w f -"}, "", "w f -"},
 	{"a file of the base stays deleted", {"fB f fA", "w f fA"}, "w f fA", NULL},
 	{"deleted and made again is an edit", {"w f fA", "fB f fA"}, "fB f fA", NULL},
 	{"a deleted folder takes what layers below made in it",
-	 {"d d d; fB d/new -; fC d/old fA", "w d d; i d/old fA"}, "w d d; i d/old fA", NULL},
+	 {"d d d; fB d/new -; fC d/old fA", "w d d; i d/old fA"},
+	 "w d d; i d/old fA",
+	 NULL},
 	{"what a layer below changed and the base lost meanwhile is still a deletion",
-	 {"d d d; fC d/old fA", "w d d"}, "w d d; i d/old fA", NULL},
+	 {"d d d; fC d/old fA", "w d d"},
+	 "w d d; i d/old fA",
+	 NULL},
 	{"a folder of the run's own, removed", {"d d -; fB d/new -", "w d -"}, "", "w d -"},
-	{"a folder over a deleted one is opaque, whoever said so", {"w d d; i d/f fA", "d d d; fB d/g -"},
-	 "o d d; i d/f fA; fB d/g -", NULL},
+	{"a folder over a deleted one is opaque, whoever said so",
+	 {"w d d; i d/f fA", "d d d; fB d/g -"},
+	 "o d d; i d/f fA; fB d/g -",
+	 NULL},
 	{"an opaque folder hides what layers below made in it",
-	 {"d d d; fB d/x -; fC d/f fA", "o d d; i d/f fA; fD d/y -"}, "o d d; i d/f fA; fD d/y -", NULL},
+	 {"d d d; fB d/x -; fC d/f fA", "o d d; i d/f fA; fD d/y -"},
+	 "o d d; i d/f fA; fD d/y -",
+	 NULL},
 	{"a deletion in a folder that shows nothing of others is no entry on disk",
-	 {"o d d; i d/f fA; fB d/g -", "d d d; w d/g -"}, "o d d; i d/f fA", NULL},
-	{"the same where the base had the file", {"o d d; fB d/f fA", "d d d; w d/f fA"}, "o d d; i d/f fA", NULL},
-	{"a plain folder on an opaque one adds to it", {"o d d; i d/f fA; fB d/g -", "d d d; fC d/h -"},
-	 "o d d; i d/f fA; fB d/g -; fC d/h -", NULL},
-	{"a file in a folder's place hides it", {"d d d; fB d/f fA", "fX d d; i d/f fA"}, "fX d d; i d/f fA", NULL},
+	 {"o d d; i d/f fA; fB d/g -", "d d d; w d/g -"},
+	 "o d d; i d/f fA",
+	 NULL},
+	{"the same where the base had the file",
+	 {"o d d; fB d/f fA", "d d d; w d/f fA"},
+	 "o d d; i d/f fA",
+	 NULL},
+	{"a plain folder on an opaque one adds to it",
+	 {"o d d; i d/f fA; fB d/g -", "d d d; fC d/h -"},
+	 "o d d; i d/f fA; fB d/g -; fC d/h -",
+	 NULL},
+	{"a file in a folder's place hides it",
+	 {"d d d; fB d/f fA", "fX d d; i d/f fA"},
+	 "fX d d; i d/f fA",
+	 NULL},
 	{"a folder in a file's place", {"fB f fA", "o f fA; fC f/g -"}, "o f fA; fC f/g -", NULL},
-	{"a file, then a folder, then nothing", {"fB f -", "o f -; fC f/g -", "w f -"}, "", "w f -"},
+	{"a file, then a folder, then nothing",
+	 {"fB f -", "o f -; fC f/g -", "w f -"},
+	 "",
+	 "w f -"},
 	{"a-b is not below a", {"d a d; fB a-b -; fC a/c -", "w a d"}, "w a d; fB a-b -", NULL},
-	{"hard links stay together", {"fB a -; fB b - =a", "fX c -"}, 
-	 "fB a -; fB b - =a; fX c -", NULL},
-	{"a link whose first path is gone leads itself", {"fB a -; fB b - =a; fB c - =a", "fX a -"},
-	 "fX a -; fB b -; fB c - =b", NULL},
-	{"links of two layers do not mix", {"fB a -; fB b - =a", "fC c -; fC d - =c"},
-	 "fB a -; fB b - =a; fC c -; fC d - =c", NULL},
+	{"hard links stay together",
+	 {"fB a -; fB b - =a", "fX c -"},
+	 "fB a -; fB b - =a; fX c -",
+	 NULL},
+	{"a link whose first path is gone leads itself",
+	 {"fB a -; fB b - =a; fB c - =a", "fX a -"},
+	 "fX a -; fB b -; fB c - =b",
+	 NULL},
+	{"links of two layers do not mix",
+	 {"fB a -; fB b - =a", "fC c -; fC d - =c"},
+	 "fB a -; fB b - =a; fC c -; fC d - =c",
+	 NULL},
 	{"three layers, edit by edit", {"fB f fA", "w f fA", "fD f fA"}, "fD f fA", NULL},
-	{"symlinks and fifos are entries like others", {"sB l -; p p -", "fX l -"}, "fX l -; p p -", NULL},
+	{"symlinks and fifos are entries like others",
+	 {"sB l -; p p -", "fX l -"},
+	 "fX l -; p p -",
+	 NULL},
 };
 
 static void a_stack_comes_to_what_overlay_shows(void **state)
@@ -178,11 +220,13 @@ static void a_stack_comes_to_what_overlay_shows(void **state)
 			count++;
 		}
 		for (int squash = 0; squash < 2; squash++) {
-			const char *want = squash && merges[i].squash ? merges[i].squash : merges[i].over_base;
+			const char *want =
+				squash && merges[i].squash ? merges[i].squash : merges[i].over_base;
 			AUTO_BUFFER got = {0};
 			struct manifest *m = NULL;
 
-			assert_int_equal(manifest_merge((const struct manifest *const *)stack, count,
+			assert_int_equal(manifest_merge((const struct manifest *const *)stack,
+							count,
 							squash ? MANIFEST_MERGE_SQUASH
 							       : MANIFEST_MERGE_OVER_BASE,
 							&m, NULL),
@@ -215,16 +259,20 @@ static void squashing_changes_no_result(void **state)
 			count++;
 		}
 		assert_int_equal(manifest_merge((const struct manifest *const *)stack, count,
-						MANIFEST_MERGE_OVER_BASE, &all, NULL), 0);
+						MANIFEST_MERGE_OVER_BASE, &all, NULL),
+				 0);
 		assert_int_equal(manifest_digest(all, &want), 0);
 		manifest_free(all);
 		for (size_t cut = 1; cut <= count; cut++) {
 			assert_int_equal(manifest_merge((const struct manifest *const *)stack, cut,
-							MANIFEST_MERGE_SQUASH, &half[0], NULL), 0);
+							MANIFEST_MERGE_SQUASH, &half[0], NULL),
+					 0);
 			for (size_t k = cut; k < count; k++)
 				half[k - cut + 1] = stack[k];
-			assert_int_equal(manifest_merge((const struct manifest *const *)half, count - cut + 1,
-							MANIFEST_MERGE_OVER_BASE, &all, NULL), 0);
+			assert_int_equal(manifest_merge((const struct manifest *const *)half,
+							count - cut + 1, MANIFEST_MERGE_OVER_BASE,
+							&all, NULL),
+					 0);
 			assert_int_equal(manifest_digest(all, &got), 0);
 			if (!digest_equal(&want, &got))
 				fail_msg("%s: cut after %zu", merges[i].rule, cut);
@@ -272,17 +320,19 @@ static void paths_are_short_relative_bytes(void **state)
 		size_t len; /* 0 = of the string */
 		int want;
 	} rows[] = {
-		{"a", 0, 0}, {"a/b.c/...", 0, 0}, {"new\nline", 0, 0}, {"\xff\xfe", 0, 0}, {"..a/.b", 0, 0},
-		{"", 0, -EINVAL}, {"/a", 0, -EINVAL}, {"a/", 0, -EINVAL}, {"a//b", 0, -EINVAL},
-		{".", 0, -EINVAL}, {"..", 0, -EINVAL}, {"a/../b", 0, -EINVAL}, {"a/.", 0, -EINVAL},
-		{"a\0b", 3, -EINVAL},
+		{"a", 0, 0},	     {"a/b.c/...", 0, 0},  {"new\nline", 0, 0},
+		{"\xff\xfe", 0, 0},  {"..a/.b", 0, 0},	   {"", 0, -EINVAL},
+		{"/a", 0, -EINVAL},  {"a/", 0, -EINVAL},   {"a//b", 0, -EINVAL},
+		{".", 0, -EINVAL},   {"..", 0, -EINVAL},   {"a/../b", 0, -EINVAL},
+		{"a/.", 0, -EINVAL}, {"a\0b", 3, -EINVAL},
 	};
 	AUTO_BUFFER deep = {0};
 	AUTO_BUFFER longest = {0};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		struct bytes p = rows[i].len ? bytes_of(rows[i].path, rows[i].len) : bytes_str(rows[i].path);
+		struct bytes p =
+			rows[i].len ? bytes_of(rows[i].path, rows[i].len) : bytes_str(rows[i].path);
 
 		if (manifest_check_path(p) != rows[i].want)
 			fail_msg("%s", rows[i].path);
@@ -312,19 +362,32 @@ static void only_the_canonical_form_is_read(void **state)
 		{"no version", "a1 02 81 a3 01 41 66 02 04 0b a1 01 00", -EBADMSG},
 		{"no entries", "a1 01 01", -EBADMSG},
 		{"an unknown key at the top", "a3 01 01 02 80 03 00", -EBADMSG},
-		{"an unknown key in an entry", "a2 01 01 02 81 a4 01 41 66 02 04 0b a1 01 00 0c 00", -EBADMSG},
-		{"an unknown key in what was seen", "a2 01 01 02 81 a3 01 41 66 02 04 0b a2 01 00 07 00", -EBADMSG},
+		{"an unknown key in an entry", "a2 01 01 02 81 a4 01 41 66 02 04 0b a1 01 00 0c 00",
+		 -EBADMSG},
+		{"an unknown key in what was seen",
+		 "a2 01 01 02 81 a3 01 41 66 02 04 0b a2 01 00 07 00", -EBADMSG},
 		{"an unknown type", "a2 01 01 02 81 a3 01 41 66 02 09 0b a1 01 00", -EBADMSG},
-		{"a base of type whiteout", "a2 01 01 02 81 a3 01 41 66 02 04 0b a1 01 04", -EBADMSG},
-		{"an entry of type absent", "a2 01 01 02 81 a3 01 41 66 02 00 0b a1 01 00", -EBADMSG},
-		{"a whiteout with a mode", "a2 01 01 02 81 a4 01 41 66 02 04 03 00 0b a1 01 00", -EBADMSG},
-		{"a folder without a mode", "a2 01 01 02 81 a4 01 41 66 02 02 04 00 0b a1 01 00", -EBADMSG},
-		{"a mode past 07777", "a2 01 01 02 81 a5 01 41 66 02 02 03 19 10 00 04 00 0b a1 01 00", -EBADMSG},
-		{"implied said as false", "a2 01 01 02 81 a4 01 41 66 02 04 0a f4 0b a1 01 00", -EBADMSG},
+		{"a base of type whiteout", "a2 01 01 02 81 a3 01 41 66 02 04 0b a1 01 04",
+		 -EBADMSG},
+		{"an entry of type absent", "a2 01 01 02 81 a3 01 41 66 02 00 0b a1 01 00",
+		 -EBADMSG},
+		{"a whiteout with a mode", "a2 01 01 02 81 a4 01 41 66 02 04 03 00 0b a1 01 00",
+		 -EBADMSG},
+		{"a folder without a mode", "a2 01 01 02 81 a4 01 41 66 02 02 04 00 0b a1 01 00",
+		 -EBADMSG},
+		{"a mode past 07777",
+		 "a2 01 01 02 81 a5 01 41 66 02 02 03 19 10 00 04 00 0b a1 01 00", -EBADMSG},
+		{"implied said as false", "a2 01 01 02 81 a4 01 41 66 02 04 0a f4 0b a1 01 00",
+		 -EBADMSG},
 		{"a path with dots", "a2 01 01 02 81 a3 01 42 2e 2e 02 04 0b a1 01 00", -EBADMSG},
-		{"paths out of order", "a2 01 01 02 82 a3 01 41 67 02 04 0b a1 01 00 a3 01 41 66 02 04 0b a1 01 00", -EBADMSG},
-		{"a path twice", "a2 01 01 02 82 a3 01 41 66 02 04 0b a1 01 00 a3 01 41 66 02 04 0b a1 01 00", -EBADMSG},
-		{"a link to nothing", "a2 01 01 02 81 a6 01 41 66 02 05 03 00 04 00 08 41 61 0b a1 01 00", -EBADMSG},
+		{"paths out of order",
+		 "a2 01 01 02 82 a3 01 41 67 02 04 0b a1 01 00 a3 01 41 66 02 04 0b a1 01 00",
+		 -EBADMSG},
+		{"a path twice",
+		 "a2 01 01 02 82 a3 01 41 66 02 04 0b a1 01 00 a3 01 41 66 02 04 0b a1 01 00",
+		 -EBADMSG},
+		{"a link to nothing",
+		 "a2 01 01 02 81 a6 01 41 66 02 05 03 00 04 00 08 41 61 0b a1 01 00", -EBADMSG},
 		{"bytes left over", "a2 01 01 02 80 00", -EBADMSG},
 		{"a longer form of a number", "a2 01 18 01 02 80", -EBADMSG},
 		{"cut off", "a2 01 01 02 81 a3 01 41 66 02 04 0b a1 01", -EBADMSG},
@@ -354,14 +417,15 @@ static void links_name_the_first_path_of_their_file(void **state)
 		char content;
 		int want;
 	} rows[] = {
-		{"b", "a", 'B', 0},	    {"b", "z", 'B', -EINVAL}, {"0", "a", 'B', -EINVAL},
+		{"b", "a", 'B', 0},	  {"b", "z", 'B', -EINVAL}, {"0", "a", 'B', -EINVAL},
 		{"b", "a", 'C', -EINVAL}, {"b", "b", 'B', -EINVAL},
 	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct manifest *m = manifest_new();
-		struct manifest_entry e = {.path = bytes_str("a"), .type = MANIFEST_FILE, .size = 1};
+		struct manifest_entry e = {
+			.path = bytes_str("a"), .type = MANIFEST_FILE, .size = 1};
 
 		set_content('B', &e.digest);
 		assert_int_equal(manifest_add(m, &e, NULL), 0);

@@ -54,7 +54,10 @@ static void replies_say_done_or_why_not(void **state)
 {
 	const struct sealer_reply rows[] = {
 		{.id = 7, .digest = {{1, 2, 3}}, .entries = 4, .bytes = 5},
-		{.id = 8, .result = -EFBIG, .exit_status = EXIT_STATUS_LIMIT, .message = bytes_str("too \xff large")},
+		{.id = 8,
+		 .result = -EFBIG,
+		 .exit_status = EXIT_STATUS_LIMIT,
+		 .message = bytes_str("too \xff large")},
 	};
 
 	(void)state;
@@ -92,8 +95,10 @@ static void a_request_of_another_shape_is_refused(void **state)
 		{"an upper case name", {.op = SEALER_REMOVE, .name_count = 1, .names = {"A"}}},
 		{"an empty name", {.op = SEALER_REMOVE, .name_count = 1, .names = {""}}},
 		{"nowhere to squash into", {.op = SEALER_SQUASH, .name_count = 1, .names = {"a"}}},
-		{"a path upwards", {.op = SEALER_OPEN, .name_count = 1, .names = {"a"}, .path = {"../x", 4}}},
-		{"an absolute path", {.op = SEALER_OPEN, .name_count = 1, .names = {"a"}, .path = {"/x", 2}}},
+		{"a path upwards",
+		 {.op = SEALER_OPEN, .name_count = 1, .names = {"a"}, .path = {"../x", 4}}},
+		{"an absolute path",
+		 {.op = SEALER_OPEN, .name_count = 1, .names = {"a"}, .path = {"/x", 2}}},
 	};
 
 	(void)state;
@@ -117,7 +122,8 @@ static void only_the_canonical_form_is_read(void **state)
 		{"a key too many for its kind", "a5 01 01 02 07 03 02 04 81 61 61 08 01", -EPROTO},
 		{"an unknown key", "a5 01 01 02 07 03 02 04 81 61 61 18 20 01", -EPROTO},
 		{"no id", "a3 01 01 03 02 04 81 61 61", -EPROTO},
-		{"a name of eight bytes", "a4 01 01 02 07 03 02 04 81 68 61 61 61 61 61 61 61 61", -EPROTO},
+		{"a name of eight bytes", "a4 01 01 02 07 03 02 04 81 68 61 61 61 61 61 61 61 61",
+		 -EPROTO},
 		{"a name with NUL", "a4 01 01 02 07 03 02 04 81 62 61 00", -EPROTO},
 		{"an op past a byte", "a4 01 01 02 07 03 19 01 02 04 81 61 61", -EPROTO},
 		{"bytes left over", "a4 01 01 02 07 03 02 04 81 61 61 00", -EBADMSG},
