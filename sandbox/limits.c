@@ -222,13 +222,16 @@ int limits_entries(const struct limits *l, struct limits_entries *ret, struct er
 			e.cgroup2 = l->group[i];
 			continue;
 		}
-		fd = e.task_count < ARRAY_SIZE(e.tasks) ? openat(l->group[i], "tasks", O_WRONLY | O_CLOEXEC) : -1;
+		fd = e.task_count < ARRAY_SIZE(e.tasks)
+			     ? openat(l->group[i], "tasks", O_WRONLY | O_CLOEXEC)
+			     : -1;
 		if (fd < 0) {
 			int r = -errno;
 
 			while (e.task_count > 0)
 				close(e.tasks[--e.task_count]);
-			return error_set_exit(err, r, EXIT_STATUS_SANDBOX, "limits: a control group: %s", strerror(-r));
+			return error_set_exit(err, r, EXIT_STATUS_SANDBOX,
+					      "limits: a control group: %s", strerror(-r));
 		}
 		e.tasks[e.task_count++] = fd;
 	}
@@ -236,14 +239,17 @@ int limits_entries(const struct limits *l, struct limits_entries *ret, struct er
 	return 0;
 }
 
-int limits_attach(struct limits *l, pid_t pid, int pidfd, bool entered_v1, bool entered_v2, struct error *err)
+int limits_attach(struct limits *l, pid_t pid, int pidfd, bool entered_v1, bool entered_v2,
+		  struct error *err)
 {
 	char text[16];
 
 	snprintf(text, sizeof(text), "%d", (int)pid);
 	for (size_t i = 0; i < l->host->place_count; i++) {
 		bool entered = l->host->places[i].v2 ? entered_v2 : entered_v1;
-		int r = l->group[i] < 0 || entered ? 0 : limits_group_write(l->group[i], "cgroup.procs", text);
+		int r = l->group[i] < 0 || entered
+				? 0
+				: limits_group_write(l->group[i], "cgroup.procs", text);
 
 		if (r < 0)
 			return error_set_exit(

@@ -74,21 +74,25 @@ MUST_CHECK int limits_prepare(struct limits_host *h, const char *name,
 			      const struct limits_want *want, struct limits **ret,
 			      struct error *err);
 struct limits_forms limits_forms(const struct limits *l);
-/* How pid 1 gets into its groups. Moving a process from outside takes the kernel's cgroup_threadgroup_rwsem: one RCU
- * grace period, 10 ms and more when none was moved lately (measured on 6.18). A single-threaded process that writes "0"
- * to v1's `tasks` itself (the opener's credentials count), or is cloned into its group of v2, waits for nothing. */
+/* How pid 1 gets into its groups. Moving a process from outside takes the kernel's
+ * cgroup_threadgroup_rwsem: one RCU grace period, 10 ms and more when none was moved lately
+ * (measured on 6.18). A single-threaded process that writes "0" to v1's `tasks` itself (the
+ * opener's credentials count), or is cloned into its group of v2, waits for nothing. */
 struct limits_entries {
-	int cgroup2; /* borrowed, for clone3(CLONE_INTO_CGROUP); -1 = none */
+	int cgroup2;  /* borrowed, for clone3(CLONE_INTO_CGROUP); -1 = none */
 	int tasks[4]; /* owned by the caller: open for writing, one for each group of v1 */
 	size_t task_count;
 };
-MUST_CHECK int limits_entries(const struct limits *l, struct limits_entries *ret, struct error *err);
-/* The sandbox's pid 1 (pid of our own namespace); pidfd is borrowed for the life of l: signals go through it. What it did not
- * enter by itself it is moved into, and must be childless and waiting for that. */
-MUST_CHECK int limits_attach(struct limits *l, pid_t pid, int pidfd, bool entered_v1, bool entered_v2, struct error *err);
-/* Measures, and kills pid 1 (and so all) where a limit is passed; a process that the kernel ended for memory counts as
- * that. Call every LIMITS_SAMPLE_MS while the step runs, and once after it ended. Returns enum limits_hit or a
- * negative errno; what was hit once is told again. */
+MUST_CHECK int limits_entries(const struct limits *l, struct limits_entries *ret,
+			      struct error *err);
+/* The sandbox's pid 1 (pid of our own namespace); pidfd is borrowed for the life of l: signals go
+ * through it. What it did not enter by itself it is moved into, and must be childless and waiting
+ * for that. */
+MUST_CHECK int limits_attach(struct limits *l, pid_t pid, int pidfd, bool entered_v1,
+			     bool entered_v2, struct error *err);
+/* Measures, and kills pid 1 (and so all) where a limit is passed; a process that the kernel ended
+ * for memory counts as that. Call every LIMITS_SAMPLE_MS while the step runs, and once after it
+ * ended. Returns enum limits_hit or a negative errno; what was hit once is told again. */
 MUST_CHECK int limits_sample(struct limits *l, struct limits_usage *ret);
 /* -ENOTSUP without a freezer: nothing is frozen then. */
 MUST_CHECK int limits_freeze(struct limits *l, bool frozen);

@@ -220,8 +220,8 @@ static void take_controllers(const struct limits_host *h, int dir)
 	}
 }
 
-/* Before v2: into v1's groups a process can write itself without waiting (limits_entries), so where v1 has the
- * controllers (hybrid), none of v2 is used. */
+/* Before v2: into v1's groups a process can write itself without waiting (limits_entries), so where
+ * v1 has the controllers (hybrid), none of v2 is used. */
 static void find_v1(struct limits_host *h)
 {
 	for (int i = 0; i < LIMITS_ROLES; i++) {

@@ -290,6 +290,33 @@ static void limits_have_names(void **state)
 	}
 }
 
+/* Nobody should: its step is gone. But a layer that is still written to must not get a digest. */
+static void a_file_that_changes_meanwhile_is_not_sealed(void **state)
+{
+	struct layers_ns t;
+	struct layers_ns_answer a;
+	pid_t pid;
+	int fd;
+
+	(void)state;
+	layers_ns_open(&t);
+	layers_ns_sealer_start(&t, NULL);
+	layers_ns_step(&t, NULL, "a", "head -c 50000000 /dev/zero > f; chmod 666 f");
+	fd = openat(t.layers, "a/u/f", O_WRONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	pid = fork();
+	if (pid == 0)
+		while (pwrite(fd, "x", 1, 0) == 1)
+			;
+	layers_ns_ask(&t, layers_ns_request(SEALER_SEAL, (const char *const[]){"a", NULL}), &a);
+	kill(pid, SIGKILL);
+	layers_ns_wait(pid);
+	close(fd);
+	assert_int_equal(a.reply.result, -EAGAIN);
+	layers_ns_do(&t, SEALER_SEAL, "a");
+	layers_ns_close(&t);
+}
+
 /* A sealer that dies at each of its failpoints, and the next one on the same folder. */
 static void a_sealer_that_died_is_run_again(void **state)
 {
@@ -330,6 +357,7 @@ int main(void)
 		cmocka_unit_test(what_the_base_held_is_remembered),
 		cmocka_unit_test(ten_thousand_files),
 		cmocka_unit_test(limits_have_names),
+		cmocka_unit_test(a_file_that_changes_meanwhile_is_not_sealed),
 		cmocka_unit_test(a_sealer_that_died_is_run_again),
 	};
 

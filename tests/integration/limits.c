@@ -119,7 +119,8 @@ static struct limits *prepare(struct limits_host *h, struct limits_want want, st
 	struct error err = {0};
 
 	want.weaker_memory = want.weaker_cpu = true;
-	if (limits_prepare(h, "box", &want, &l, &err) < 0 || limits_attach(l, b->pid, b->pidfd, false, false, &err) < 0)
+	if (limits_prepare(h, "box", &want, &l, &err) < 0 ||
+	    limits_attach(l, b->pid, b->pidfd, false, false, &err) < 0)
 		fail_msg("%s", err.msg);
 	return l;
 }
@@ -439,6 +440,7 @@ static pid_t keeper(struct box *b, int *ret_told)
 		struct limits *l = NULL;
 		struct error err = {0};
 
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (limits_host_open(tag, &h, &err) < 0 ||
 		    limits_prepare(h, "box", &(struct limits_want){.pids = 10}, &l, &err) < 0 ||
 		    limits_attach(l, b->pid, b->pidfd, false, false, &err) < 0) {
@@ -484,6 +486,55 @@ static void groups_of_a_dead_keeper_are_removed_and_of_a_living_one_not(void **s
 	}
 	close(told);
 	box_close(&b);
+	limits_host_free(h);
+	assert_no_group_left();
+}
+
+/* A group inside the groups of box name, or away with it again: as long as it is there they cannot
+ * be removed. */
+static void block_removal(const char *name, bool block)
+{
+	char command[200];
+
+	snprintf(command, sizeof(command),
+		 "for d in $(find /sys/fs/cgroup -name 'holdfast-%s-*-%s' 2>/dev/null); do %s "
+		 "$d/sub; done",
+		 tag, name, block ? "mkdir" : "rmdir");
+	assert_int_equal(system(command), 0);
+}
+
+/* Groups that could not be removed are looked for again: those of the living must not be hit. */
+static void removing_what_is_left_over_spares_the_living(void **state)
+{
+	struct limits_host *h = host_open();
+	struct limits *l[3];
+	struct box b[3];
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		const char name[] = {'b', (char)('0' + i), '\0'};
+		struct error err = {0};
+
+		box_open(&b[i], sleep_on, NULL);
+		if (i == 2) {
+			block_removal("b1", true);
+			limits_free(l[1]);
+		}
+		if (limits_prepare(h, name, &(struct limits_want){.pids = 300}, &l[i], &err) < 0 ||
+		    limits_attach(l[i], b[i].pid, b[i].pidfd, false, false, &err) < 0)
+			fail_msg("%s", err.msg);
+		box_go(&b[i]);
+		nap(50);
+	}
+	nap(100);
+	assert_false(box_ended(&b[0]));
+	assert_false(box_ended(&b[2]));
+	assert_true(box_ended(&b[1]) || limits_forms(l[0]).pids == LIMITS_RLIMIT);
+	block_removal("b1", false);
+	limits_free(l[2]);
+	limits_free(l[0]);
+	for (int i = 0; i < 3; i++)
+		box_close(&b[i]);
 	limits_host_free(h);
 	assert_no_group_left();
 }
@@ -538,6 +589,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_disk_filler_is_seen_while_it_writes),
 		cmocka_unit_test(a_freezer_stops_and_goes_on),
 		cmocka_unit_test(groups_of_a_dead_keeper_are_removed_and_of_a_living_one_not),
+		cmocka_unit_test(removing_what_is_left_over_spares_the_living),
 	};
 
 	snprintf(tag, sizeof(tag), "t%d", (int)getpid());
