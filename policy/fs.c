@@ -526,9 +526,12 @@ static void judge(const struct policy_fs *fs, struct bytes path, const char *fol
 	const struct point *p;
 
 	if (a.access < needed(want)) {
-		if (d->verdict == POLICY_FS_DENY)
+		enum policy_fs_verdict verdict =
+			lands(want) && a.access == POLICY_ACCESS_SCRATCH ? POLICY_FS_STAYS : POLICY_FS_DENY;
+
+		if (d->verdict == POLICY_FS_DENY || d->verdict == verdict)
 			return;
-		d->verdict = lands(want) && a.access == POLICY_ACCESS_SCRATCH ? POLICY_FS_STAYS : POLICY_FS_DENY;
+		d->verdict = verdict;
 		explain(fs, &a, folded ? "it is a twin (case, Unicode form) of a narrower name: " : "", d);
 		return;
 	}

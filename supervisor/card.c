@@ -171,18 +171,19 @@ static void put_action(struct card *c, const struct landing_action *a)
 	buffer_append_byte(c->out, '\n');
 }
 
-static void put_plan(struct card *c)
+/* Scratch is left out by intention and may be thousands of paths: a count says it all. Any other is named with its reason. */
+static void put_left_out(struct card *c, const struct landing_plan *p)
 {
-	const struct landing_plan *p = c->in->plan;
+	size_t scratch = 0, shown = 0, others;
 
-	for (size_t i = 0; p && i < p->action_count && i < CARD_LIST_MAX; i++)
-		put_action(c, &p->actions[i]);
-	if (p && p->action_count > CARD_LIST_MAX)
-		put_more(c, p->action_count - CARD_LIST_MAX, "changes");
-	if (!p || p->out_count == 0)
-		return;
-	buffer_printf(c->out, "left out: %zu\n", p->out_count);
-	for (size_t i = 0; i < p->out_count && i < CARD_LIST_MAX; i++) {
+	for (size_t i = 0; i < p->out_count; i++)
+		scratch += p->out[i].why == LANDING_OUT_SCRATCH;
+	others = p->out_count - scratch;
+	if (others > 0)
+		buffer_printf(c->out, "left out: %zu\n", others);
+	for (size_t i = 0; i < p->out_count && shown < CARD_LIST_MAX; i++) {
+		if (p->out[i].why == LANDING_OUT_SCRATCH)
+			continue;
 		buffer_append_str(c->out, "  ");
 		put(c, p->out[i].path);
 		buffer_printf(c->out, ": %s", landing_out_why_name(p->out[i].why));
@@ -191,9 +192,24 @@ static void put_plan(struct card *c)
 			put(c, p->out[i].text);
 		}
 		buffer_append_byte(c->out, '\n');
+		shown++;
 	}
-	if (p->out_count > CARD_LIST_MAX)
-		put_more(c, p->out_count - CARD_LIST_MAX, "left out");
+	if (others > shown)
+		put_more(c, others - shown, "left out");
+	if (scratch > 0)
+		buffer_printf(c->out, "scratch: %zu path%s stay%s with the run\n", scratch, scratch == 1 ? "" : "s", scratch == 1 ? "s" : "");
+}
+
+static void put_plan(struct card *c)
+{
+	const struct landing_plan *p = c->in->plan;
+
+	for (size_t i = 0; p && i < p->action_count && i < CARD_LIST_MAX; i++)
+		put_action(c, &p->actions[i]);
+	if (p && p->action_count > CARD_LIST_MAX)
+		put_more(c, p->action_count - CARD_LIST_MAX, "changes");
+	if (p)
+		put_left_out(c, p);
 }
 
 /* The next line of *text, without its end; false when there is none. */
