@@ -2,6 +2,7 @@
 #include "supervisor/status.h"
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include "base/guard.h"
 
 DEFINE_GUARD(struct status *, status_free)
@@ -425,6 +426,23 @@ void status_free(struct status *s)
 
 /* ---- the exit status ---- */
 
+/* The word before the colon of why an attempt did not start (attempts.h). */
+static int exit_of_not_started(const char *why)
+{
+	static const struct {
+		const char *kind;
+		int exit;
+	} kinds[] = {
+		{"exec:", EXIT_STATUS_STEP_FAILED}, {"spec:", EXIT_STATUS_STEP_FAILED},	    {"denied:", EXIT_STATUS_DENIED},
+		{"limit:", EXIT_STATUS_LIMIT},	    {"workspace:", EXIT_STATUS_CONFLICT},
+	};
+
+	for (size_t i = 0; why && i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (strncmp(why, kinds[i].kind, strlen(kinds[i].kind)) == 0)
+			return kinds[i].exit;
+	return EXIT_STATUS_SANDBOX;
+}
+
 static int exit_of_failed_step(const struct journal_step *s)
 {
 	const struct journal_attempt *a = last_attempt(s);
@@ -435,7 +453,7 @@ static int exit_of_failed_step(const struct journal_step *s)
 		return EXIT_STATUS_STEP_FAILED;
 	switch (a->state) {
 	case JOURNAL_ATTEMPT_S_NOT_STARTED:
-		return EXIT_STATUS_SANDBOX;
+		return exit_of_not_started(a->why);
 	case JOURNAL_ATTEMPT_S_TIMED_OUT:
 	case JOURNAL_ATTEMPT_S_OOM:
 	case JOURNAL_ATTEMPT_S_KILLED:
