@@ -1,0 +1,306 @@
+"""Runs from a request to their end, over the socket: what steps give each other, who is asked, what lands."""
+
+import json
+import os
+import sys
+import time
+
+from supervised import Supervised, main
+
+
+def write(s, name, text):
+    with open(os.path.join(s.workspace, name), "w") as f:
+        f.write(text)
+    time.sleep(0.02)  # file systems stamp by a coarse clock: what is written in a run's first milliseconds is an edit during it
+
+
+def read(s, name):
+    with open(os.path.join(s.workspace, name)) as f:
+        return f.read()
+
+
+def item(s, kind, seconds=20):
+    end = time.monotonic() + seconds
+    while True:
+        for a in s.get("/v1/approvals").json()["approvals"]:
+            if a["kind"] == kind:
+                return s.get(f"/v1/approvals/{a['approval']}").json()
+        assert time.monotonic() < end, f"no {kind} in the queue\n{s.logged()}"
+        time.sleep(0.05)
+
+
+def vote(s, a, decision="approve", **more):
+    return s.post(f"/v1/approvals/{a['approval']}/vote", {"decision": decision, "card_digest": a["card_digest"], **more})
+
+
+def test_steps_pass_files_output_and_layers_on():
+    plan = """version: 1
+land: never
+steps:
+  - name: first
+    run: echo line; echo result > /run/holdfast/out/r; mkdir /run/holdfast/out/d; echo deep > /run/holdfast/out/d/e; echo layer > file
+  - name: second
+    needs: [first]
+    stdin: {from: first}
+    run: cat; cat /run/holdfast/in/first/r /run/holdfast/in/first/d/e /run/holdfast/in/first/stdout file; rm file
+  - name: third
+    needs: [second]
+    stdin: {text: "given\\n"}
+    env: {A: b}
+    run: cat; test ! -e file && echo gone; echo $A
+"""
+    with Supervised() as s:
+        s.start()
+        run = s.begin(plan=plan)
+        assert s.wait(run)["state"] == "succeeded", s.status(run)
+        assert s.output(run, "second") == b"line\nresult\ndeep\nline\nlayer\n", s.output(run, "second")
+        assert s.output(run, "third").startswith(b"given\ngone\n"), s.output(run, "third")
+        assert sorted(s.step(run, "first")["result"]["results"]) == ["d/e", "r"]
+        assert os.listdir(s.workspace) == []
+
+
+def test_exit_status_signal_and_missing_program():
+    with Supervised() as s:
+        s.start()
+        for argv, code, signal, why in ((["/bin/sh", "-c", "exit 7"], 7, 0, ""), (["/bin/sh", "-c", "kill -9 $$"], 0, 9, ""),
+                                        (["/bin/no-such-program"], 0, 0, "exec: ")):
+            run = s.begin(argv)
+            done = s.wait(run)
+            assert done["state"] == "failed" and done["exit"] == 1, done
+            a = s.step(run, done["steps"][0]["name"])["attempts"][0]
+            assert (a["exit_code"], a["signal"]) == (code, signal) and (a["why"] or "").startswith(why), a
+
+
+def test_stdin_reaches_the_command():
+    with Supervised() as s:
+        s.start()
+        run = s.begin(["/bin/cat"], stdin=b"x" * 300000, exec={})
+        s.wait(run)
+        assert s.output(run, "cat") == b"x" * 300000
+
+
+def test_landing_asks_at_draft_and_undo_takes_it_back():
+    plan = "version: 1\nagency: draft\nsteps:\n  - {name: edit, run: 'echo new > a; echo more > b; rm c'}\n"
+    with Supervised() as s:
+        s.start()
+        write(s, "a", "old\n")
+        write(s, "c", "kept\n")
+        run = s.begin(plan=plan)
+        a = item(s, "landing")
+        assert "a" in a["card"] and a["title"], a
+        assert read(s, "a") == "old\n" and s.status(run)["state"] == "waiting" and s.status(run)["exit"] == 4
+        assert s.post(f"/v1/approvals/{a['approval']}/vote", {"decision": "approve", "card_digest": "0" * 64}).status == 409
+        s.kill()
+        s.start()
+        again = item(s, "landing")
+        assert again["approval"] == a["approval"] and again["card_digest"] == a["card_digest"]
+        assert vote(s, a).status == 200
+        done = s.wait(run)
+        assert done["state"] == "succeeded" and done["landing"] == "landed", done
+        assert read(s, "a") == "new\n" and read(s, "b") == "more\n" and not os.path.exists(os.path.join(s.workspace, "c"))
+        assert vote(s, a, "deny").status == 409, "another word after the decision"
+        assert s.post(f"/v1/runs/{run}/undo").status == 200
+        end = time.monotonic() + 20
+        while s.status(run)["landing"] != "undone":
+            assert time.monotonic() < end, s.status(run)
+            time.sleep(0.05)
+        assert read(s, "a") == "old\n" and read(s, "c") == "kept\n" and sorted(os.listdir(s.workspace)) == ["a", "c"]
+
+
+def test_edit_meanwhile_is_a_conflict_and_nothing_is_lost():
+    plan = "version: 1\nsteps:\n  - {name: edit, run: 'echo theirs > a; echo other > b; sleep 1'}\n"
+    for choice, expected in (("mine", "mine\n"), ("theirs", "theirs\n")):
+        with Supervised() as s:
+            s.start()
+            write(s, "a", "old\n")
+            run = s.begin(plan=plan)
+            s.wait_live(run)
+            time.sleep(0.1)
+            write(s, "a", "mine\n")
+            a = item(s, "conflict")
+            assert read(s, "a") == "mine\n" and not os.path.exists(os.path.join(s.workspace, "b")), "a half-landed tree"
+            assert s.status(run)["exit"] == 9, s.status(run)
+            assert vote(s, a, choice=choice).status == 200
+            done = s.wait(run)
+            assert done["landing"] == "landed" and read(s, "a") == expected and read(s, "b") == "other\n", done
+
+
+def test_gate_asks_before_the_step_and_deny_ends_it():
+    plan = "version: 1\nland: never\nsteps:\n  - {name: go, gate: ask, run: 'echo went'}\n"
+    for decision, state in (("approve", "succeeded"), ("deny", "failed")):
+        with Supervised() as s:
+            s.start()
+            run = s.begin(plan=plan)
+            a = item(s, "step-gate")
+            assert s.status(run)["steps"][0]["attempts"] == 0
+            assert vote(s, a, decision).status == 200
+            assert s.wait(run)["state"] == state
+            assert s.output(run, "go") == (b"went\n" if state == "succeeded" else b"")
+
+
+def test_contract_is_checked_on_the_sealed_layer_and_feedback_comes_back():
+    plan = """version: 1
+land: never
+steps:
+  - name: work
+    run: cat /run/holdfast/in/feedback 2>/dev/null; if [ -e /run/holdfast/in/feedback ]; then echo right > f; else echo wrong > f; fi
+    retry: {max: 3, backoff: 100ms..1s, on: [check]}
+    contract: {checks: [{run: [test, -e, f], expect: {exit: 0}}, {run: [grep, -q, right, f], expect: {exit: 0}}]}
+"""
+    with Supervised() as s:
+        s.start()
+        run = s.begin(plan=plan)
+        done = s.wait(run)
+        assert done["state"] == "succeeded" and done["steps"][0]["attempts"] == 2, done
+        assert b"check failed" in s.output(run, "work")
+
+
+def test_protected_path_is_refused_whatever_the_checks_say():
+    plan = """version: 1
+land: never
+steps:
+  - name: cheat
+    run: mkdir -p tests; echo true > tests/run
+    contract: {checks: [{run: ["true"], expect: {exit: 0}}], protected: ["tests/**"]}
+"""
+    with Supervised() as s:
+        s.start()
+        run = s.begin(plan=plan)
+        end = time.monotonic() + 20
+        while "protected" not in json.dumps(s.status(run)):
+            assert time.monotonic() < end, s.status(run)
+            time.sleep(0.05)
+        assert s.status(run)["done"] == []
+
+
+def test_timeout_cancel_and_pause():
+    with Supervised() as s:
+        s.start()
+        run = s.begin(plan="version: 1\nland: never\nsteps:\n  - {name: slow, run: 'sleep 60', timeout: 1s, retry: {max: 1}}\n")
+        end = time.monotonic() + 20
+        while s.status(run)["state"] not in ("failed", "waiting"):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert s.step(run, "slow")["attempts"][0]["state"] == "timed-out"
+        run = s.begin(["/bin/sleep", "60"])
+        s.wait_live(run)
+        assert s.post(f"/v1/runs/{run}/cancel", {"kill": True}).status == 200
+        assert s.wait(run)["state"] == "cancelled"
+        run = s.begin(plan="version: 1\nland: never\nsteps:\n  - {name: a, run: 'sleep 1'}\n  - {name: b, needs: [a], run: 'true'}\n")
+        s.wait_live(run)
+        assert s.post(f"/v1/runs/{run}/pause").status == 200
+        time.sleep(2)
+        assert s.status(run)["state"] == "paused" and s.status(run)["steps"][-1]["name"] != "b" or \
+            s.status(run)["steps"][-1]["attempts"] == 0
+        assert s.post(f"/v1/runs/{run}/resume").status == 200
+        assert s.wait(run)["state"] == "succeeded"
+
+
+def test_events_and_output_can_be_followed():
+    with Supervised() as s:
+        s.start()
+        run = s.begin(["/bin/sh", "-c", "for i in 1 2 3 4; do echo $i; sleep 0.3; done"])
+        c = s.client()
+        c.send(f"GET /v1/runs/{run}/steps/sh/output?follow=1 HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        assert c.head()[0] == 200
+        begun, seen = time.monotonic(), []
+        for piece in c.chunks():
+            seen.append((time.monotonic() - begun, piece))
+        assert b"".join(p for _, p in seen) == b"1\n2\n3\n4\n" and len(seen) >= 3, seen
+        a = s.get(f"/v1/runs/{run}/events?follow=1")
+        types = [json.loads(line)["type"] for line in a.body.splitlines()]
+        assert types[0] == "RUN_CREATED" and types[-1] == "RUN_SUCCEEDED", types
+        part = s.get(f"/v1/runs/{run}/events?from=3").body.splitlines()
+        assert json.loads(part[0])["seq"] == 3
+
+
+def test_terminal_is_handed_over():
+    with Supervised() as s:
+        s.start()
+        run = s.begin(["/bin/sh", "-c", "test -t 0 && read x; echo got $x; stty size"], exec={"tty": {"rows": 33, "cols": 77, "term": "vt100"}})
+        a = s.get(f"/v1/runs/{run}/steps/sh/tty")
+        assert a.status == 200 and len(a.fds) == 1, a
+        seen = b""
+        end = time.monotonic() + 20
+        os.write(a.fds[0], b"hello\n")
+        while b"33 77" not in seen and time.monotonic() < end:
+            piece = os.read(a.fds[0], 4096)
+            if not piece:
+                break
+            seen += piece
+        assert b"got hello" in seen and b"33 77" in seen, seen
+        os.close(a.fds[0])
+
+
+def test_diff_is_made_in_a_sandbox():
+    with Supervised() as s:
+        s.start()
+        write(s, "a", "one\ntwo\n")
+        run = s.begin(["/bin/sh", "-c", "echo three >> a; echo x > n"])
+        s.wait(run)
+        stat = s.get(f"/v1/runs/{run}/diff?stat=1").json()["changes"]
+        assert sorted((c["path"], c["change"]) for c in stat) == [("a", "M"), ("n", "A")], stat
+        text = s.get(f"/v1/runs/{run}/diff")
+        assert text.status == 200 and b"+three" in text.body and b"+x" in text.body, text
+        assert b"+three" in s.get(f"/v1/runs/{run}/diff?step=sh").body
+
+
+def test_untrusted_project_policy_only_takes_away_and_says_so():
+    text = "version: 1\nname: p\nfs:\n  - {path: \"${workspace}/secret\", access: none}\n  - {path: /etc/passwd, access: r}\n"
+    with Supervised() as s:
+        s.start()
+        os.mkdir(os.path.join(s.workspace, ".holdfast"))
+        write(s, ".holdfast/policy.yaml", text)
+        write(s, "secret", "s3cret\n")
+        fds = {"workspace": os.open(s.workspace, os.O_RDONLY), "project-policy": os.open(os.path.join(s.workspace, ".holdfast/policy.yaml"), os.O_RDONLY)}
+        body = {"env": {"PATH": os.environ["PATH"], "HOME": s.home}, "exec": {"argv": ["/bin/sh", "-c", "cat secret; echo end"]},
+                "project_policy_path": os.path.join(s.workspace, ".holdfast/policy.yaml")}
+        a = s.post("/v1/runs", body, fds)
+        for fd in fds.values():
+            os.close(fd)
+        assert a.status == 201, a
+        done = s.wait(a.json()["run"])
+        assert s.output(a.json()["run"], "sh") == b"end\n"
+        assert any("holdfast trust" in n for n in done["notes"]), done["notes"]
+
+
+def test_environment_is_the_policys():
+    with Supervised() as s:
+        s.start()
+        run = s.begin(["/usr/bin/env"], env={"PATH": os.environ["PATH"], "HOME": s.home, "SECRET_TOKEN": "x", "LANG": "C.UTF-8"})
+        s.wait(run)
+        out = s.output(run, "env").decode()
+        assert "SECRET_TOKEN" not in out and "LANG=C.UTF-8" in out and f"HOME={s.home}" in out, out
+
+
+def test_outside_driver_declares_as_it_goes():
+    with Supervised() as s:
+        s.start()
+        run = s.begin(driver=True)
+        a = s.post(f"/v1/runs/{run}/steps", {"name": "one", "argv": ["/bin/sh", "-c", "echo 1"]})
+        assert a.status == 201 and a.json()["reused"] is False, a
+        end = time.monotonic() + 20
+        while len(s.status(run)["done"]) < 1:
+            assert time.monotonic() < end, s.status(run)
+            time.sleep(0.05)
+        b = s.post(f"/v1/runs/{run}/steps", {"name": "one", "argv": ["/bin/sh", "-c", "echo 1"]})
+        assert b.status in (200, 201), b
+        assert s.post(f"/v1/runs/{run}/end").status == 200
+        assert s.wait(run)["state"] == "succeeded"
+
+
+def test_fork_goes_on_from_before_a_step():
+    plan = "version: 1\nland: never\nsteps:\n  - {name: a, run: 'echo a > f; echo A'}\n  - {name: b, needs: [a], run: 'cat f; echo B'}\n"
+    with Supervised() as s:
+        s.start()
+        run = s.begin(plan=plan)
+        s.wait(run)
+        f = s.post(f"/v1/runs/{run}/fork", {"at": "b"})
+        assert f.status == 201, f
+        other = f.json()["run"]
+        assert s.wait(other)["state"] == "succeeded" and other != run
+        assert s.output(other, "b") == b"a\nB\n"
+
+
+if __name__ == "__main__":
+    main(sys.modules[__name__])
