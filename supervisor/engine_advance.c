@@ -66,7 +66,11 @@ static bool push_diverged(struct engine *e, struct engine_run *r, uint32_t step)
 	int rc;
 
 	if (!said) {
-		if (engine_id_is_zero(&row->steps[step]->approval))
+		const struct journal_approval *a = engine_item_of(e, &row->steps[step]->approval);
+
+		if (a && a->state == JOURNAL_APPROVAL_S_APPROVED)
+			engine_item_lapsed(e, r, a, "it answered another question");
+		else if (!a)
 			engine_item_want_diverged(e, r, step);
 		return false;
 	}
@@ -290,7 +294,7 @@ static void finish_failed(struct engine *e, struct engine_run *r)
 	char why[240];
 
 	if ((row->state != JOURNAL_RUN_S_RUNNING && row->state != JOURNAL_RUN_S_WAITING) ||
-	    (r->plan->outside_driver ? !r->ending : row->step_count < r->plan->step_count))
+	    !engine_run_ended(e, r))
 		return;
 	for (uint32_t i = 0; i < row->step_count; i++) {
 		const struct journal_step *s = row->steps[i];
@@ -395,9 +399,13 @@ static void push_live(struct engine *e, struct engine_run *r)
 		else if (!journal_step_final(row->steps[i]->state))
 			engine_step_push(e, r, i);
 	}
-	if (held_up || journal_run_final(row->state) || row->state == JOURNAL_RUN_S_CANCELLING ||
-	    e->failed)
+	if (journal_run_final(row->state) || row->state == JOURNAL_RUN_S_CANCELLING || e->failed)
 		return;
+	if (held_up) {
+		if (row->landing != JOURNAL_LANDING_S_UNLANDED)
+			engine_land_push(e, r); /* what is half done is not left so */
+		return;
+	}
 	declare_early(e, r);
 	if (!e->failed)
 		start_next(e, r);

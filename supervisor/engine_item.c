@@ -45,7 +45,12 @@ static int action_of(const struct engine *e, const struct engine_run *r, uint32_
 {
 	const struct journal_run *row = engine_run_row(e, r);
 	const struct journal_step *s = step == JOURNAL_NO_STEP ? NULL : row->steps[step];
-	const struct journal_attempt *a = s ? engine_last_attempt(s) : NULL;
+	/* A gate and a divergence stand on what is described, not on an attempt that may be lost
+	 * meanwhile. */
+	const struct journal_attempt *a =
+		kind == JOURNAL_KIND_STEP_COMMIT || kind == JOURNAL_KIND_EXHAUSTED
+			? engine_last_attempt(s)
+			: NULL;
 	AUTO_BUFFER b = {0};
 
 	cbor_w_array(&b, 8);
@@ -56,7 +61,7 @@ static int action_of(const struct engine *e, const struct engine_run *r, uint32_
 	write_digest(&b, s ? &s->input : &no_digest);
 	write_digest(&b, s ? &s->diverged : &no_digest);
 	cbor_w_bytes(&b, bytes_of(a ? a->id.b : no_id.b, JOURNAL_ID_SIZE));
-	cbor_w_bool(&b, row->conflict_undo);
+	cbor_w_bool(&b, kind == JOURNAL_KIND_CONFLICT && row->conflict_undo);
 	if (b.failed)
 		return b.failed;
 	digest_domain("holdfast.action", buffer_bytes(&b), ret);

@@ -156,10 +156,11 @@ static bool all_committed(const struct engine *e, const struct engine_run *r)
 {
 	const struct journal_run *row = engine_run_row(e, r);
 
-	if (r->plan->outside_driver ? !r->ending : row->step_count < r->plan->step_count)
+	if (!engine_run_ended(e, r))
 		return false;
 	for (uint32_t i = 0; i < row->step_count; i++)
-		if (row->steps[i]->state != JOURNAL_STEP_S_COMMITTED)
+		if (row->steps[i]->state != JOURNAL_STEP_S_COMMITTED ||
+		    !digest_is_zero(&row->steps[i]->diverged))
 			return false;
 	return true;
 }

@@ -89,6 +89,9 @@ int engine_run_add_spec(struct engine *e, struct engine_run *r, uint32_t step,
 			struct plan_step *owned);
 void engine_run_drop_spec(struct engine_run *r, uint32_t step);
 
+/* No step of it follows any more. Of an outside driver's run: it said so, or the run landed. */
+bool engine_run_ended(const struct engine *e, const struct engine_run *r);
+
 /* ---- engine.c: records ---- */
 struct journal_record engine_record(const struct engine_run *r, uint32_t step,
 				    enum journal_type type);

@@ -446,10 +446,12 @@ static int declare_first(struct engine *e, struct engine_run *r, uint32_t uid,
 	AUTO_BUFFER b = {0};
 	int rc;
 
-	if (journal_run_final(row->state) || row->state == JOURNAL_RUN_S_CANCELLING || r->ending)
+	if (journal_run_final(row->state) || row->state == JOURNAL_RUN_S_CANCELLING ||
+	    engine_run_ended(e, r))
 		return error_set_exit(err, -EALREADY, EXIT_STATUS_CONFLICT,
 				      "step '%s': the run is %s", spec->name,
-				      r->ending ? "ending" : journal_run_state_name(row->state));
+				      engine_run_ended(e, r) ? "ended"
+							     : journal_run_state_name(row->state));
 	if (row->step_count >= PLAN_STEPS_MAX)
 		return error_set_exit(err, -E2BIG, EXIT_STATUS_LIMIT,
 				      "step '%s': the run has %d steps already", spec->name,

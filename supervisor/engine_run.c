@@ -205,3 +205,13 @@ void engine_run_drop_spec(struct engine_run *r, uint32_t step)
 	r->specs[step] = NULL;
 	r->owned_specs[step] = NULL;
 }
+
+bool engine_run_ended(const struct engine *e, const struct engine_run *r)
+{
+	const struct journal_run *row = engine_run_row(e, r);
+
+	if (!r->plan->outside_driver)
+		return row->step_count >= r->plan->step_count;
+	return r->ending || row->landing != JOURNAL_LANDING_S_UNLANDED ||
+	       !engine_id_is_zero(&row->landing_approval);
+}
