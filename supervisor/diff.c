@@ -22,7 +22,8 @@ struct work {
 	struct error *err;
 };
 
-static const char *const diff_argv[] = {"env", "--chdir=/run/holdfast/in", "diff", "-r", "-u", "-N", "--", "a", "b", NULL};
+/* From inside the folder, so that the text says a/ and b/. */
+static const char *const diff_argv[] = {"/bin/sh", "-c", "cd \"$0\" && exec diff -r -u -N -- a b", DIFF_INSIDE, NULL};
 
 void diff_prepared_free(struct diff_prepared *p)
 {
@@ -50,7 +51,9 @@ static int make_above(int dir, char *name)
 		int r;
 
 		*slash = '\0';
-		r = mkdirat(dir, name, 0755) < 0 && errno != EEXIST ? -errno : 0;
+		r = mkdirat(dir, name, 0755) < 0 ? -errno : fchmodat(dir, name, 0755, 0) < 0 ? -errno : 0;
+		if (r == -EEXIST)
+			r = 0;
 		*slash = '/';
 		if (r < 0)
 			return r;
@@ -61,9 +64,14 @@ static int make_above(int dir, char *name)
 static int create(int dir, struct bytes path)
 {
 	AUTO_FREE char *name = bytes_dup_str(path);
+	AUTO_FD fd = -1;
 	int r = name ? make_above(dir, name) : -ENOMEM;
 
-	return r < 0 ? r : io_open_beneath(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+	if (r < 0)
+		return r;
+	fd = io_open_beneath(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+	/* Read by another user inside; the state directory around it is closed to all. */
+	return fd < 0 ? fd : fchmod(fd, 0644) < 0 ? -errno : take_fd(&fd);
 }
 
 /* A link is shown as what it says. */
@@ -245,9 +253,9 @@ static int make_side(int dest, const char *name)
 {
 	if (mkdirat(dest, name, 0755) < 0)
 		return -errno;
-	int fd = openat(dest, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	AUTO_FD fd = openat(dest, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
-	return fd < 0 ? -errno : fd;
+	return fd < 0 || fchmod(fd, 0755) < 0 || fchmod(dest, 0755) < 0 ? -errno : take_fd(&fd);
 }
 
 int diff_prepare(const struct diff_request *q, struct diff_prepared *ret, struct error *err)

@@ -13,6 +13,8 @@ enum {
 	DIFF_OUTPUT_MAX = 8 * 1024 * 1024, /* of diff(1): for limits.output_bytes */
 };
 
+#define DIFF_INSIDE "/run/holdfast/in"
+
 struct diff_entry { /* borrowed from the net change */
 	struct bytes path;
 	char letter; /* 'A' added, 'M' modified, 'D' deleted, 'T' type replaced */
@@ -42,8 +44,8 @@ struct diff_request {
 
 struct diff_prepared {
 	struct manifest *net; /* owned: for diff_stat */
-	/* What to run: in a sandbox whose workspace (read-only, nothing above it) is dest_fd, cwd = its target. */
-	const char *const *argv; /* NULL-terminated, static; exit 0 equal, 1 different, else trouble */
+	/* What to run, in a sandbox that sees dest_fd's folder at DIFF_INSIDE and has no workspace. */
+	const char *const *argv; /* NULL-terminated, static, the folder last; exit 0 equal, 1 different, else trouble */
 	uint64_t skipped; /* paths that are only named: too large, past the limits, or not readable */
 	struct buffer note; /* what no text diff tells, a line each, escaped: those names, and changed modes; goes below the text */
 	bool empty; /* nothing to compare: do not run it */

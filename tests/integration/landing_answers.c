@@ -194,15 +194,23 @@ static void a_layer_that_changed_is_refused(void **state)
 static char *run_diff(int dest, const struct diff_prepared *p)
 {
 	struct buffer out = {0};
+	const char *argv[8] = {NULL};
+	char folder[32];
+	size_t n = 0;
 	int pipes[2];
 	pid_t pid;
 
+	for (; p->argv[n]; n++)
+		argv[n] = p->argv[n];
+	assert_string_equal(argv[n - 1], DIFF_INSIDE);
+	snprintf(folder, sizeof(folder), "/proc/self/fd/%d", dest);
+	argv[n - 1] = folder;
 	assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
 	pid = fork();
 	if (pid == 0) {
-		if (fchdir(dest) < 0 || dup2(pipes[1], 1) < 0)
+		if (fcntl(dest, F_SETFD, 0) < 0 || dup2(pipes[1], 1) < 0)
 			_exit(9);
-		execvp(p->argv[0], (char *const *)p->argv);
+		execvp(argv[0], (char *const *)argv);
 		_exit(9);
 	}
 	close(pipes[1]);
