@@ -9,6 +9,7 @@
 
 #include "base/escape.h"
 #include "base/io.h"
+#include "supervisor/landing_look.h"
 
 enum { COPY_BYTES = 128 * 1024 };
 
@@ -137,17 +138,36 @@ static int open_in_layers(struct work *w, const struct landing_layer *layers, si
 	return -ENOENT;
 }
 
-static int open_before(struct work *w, struct bytes path)
+/* The base's file as the run found it: still there, or, once the run has landed, the blob of what it displaced. Where the user
+ * changed it meanwhile it is the user's: the text then shows what landing would meet. */
+static int open_in_base(struct work *w, const struct manifest_entry *e)
 {
-	AUTO_FREE char *name = NULL;
+	const struct landing_source *s = w->q->source;
+	AUTO_FREE char *name = bytes_dup_str(e->path);
+	AUTO_FD fd = -1;
+	struct digest d;
+	uint64_t size;
+	struct stat st;
+	int blob;
 
-	if (manifest_find(w->below, path))
-		return open_in_layers(w, w->q->below, w->q->below_count, path);
-	name = bytes_dup_str(path);
-	return name ? io_open_beneath(w->q->workspace_fd, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0) : -ENOMEM;
+	if (!name)
+		return -ENOMEM;
+	/* A negative errno goes through the guard untouched. */
+	fd = io_open_beneath(w->q->workspace_fd, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
+	if (!e->base.has_digest || (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+				    landing_look_hash(fd, DIFF_FILE_MAX, &d, &size) == 0 && digest_equal(&d, &e->base.digest)))
+		return take_fd(&fd);
+	blob = s->blob_open(s->ctx, &e->base.digest);
+	return blob >= 0 ? blob : take_fd(&fd);
 }
 
-/* The base may be another one by now than when the layer was sealed: then the text shows what landing would meet. */
+static int open_before(struct work *w, const struct manifest_entry *e)
+{
+	if (manifest_find(w->below, e->path))
+		return open_in_layers(w, w->q->below, w->q->below_count, e->path);
+	return open_in_base(w, e);
+}
+
 static int lay_before(struct work *w, const struct manifest_entry *e)
 {
 	char target[MANIFEST_TARGET_MAX + 1];
@@ -165,11 +185,19 @@ static int lay_before(struct work *w, const struct manifest_entry *e)
 		AUTO_FD link = io_open_beneath(w->q->workspace_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
 
 		n = link < 0 ? -1 : readlinkat(link, "", target, sizeof(target));
-		return n < 0 || (size_t)n >= sizeof(target) ? 0 : write_link(w->a, e->path, bytes_of(target, (size_t)n));
+		if (n >= 0 && (size_t)n < sizeof(target)) {
+			struct bytes now = bytes_of(target, (size_t)n);
+			struct digest d;
+
+			digest_of(now, &d);
+			if (!e->base.has_digest || digest_equal(&d, &e->base.digest))
+				return write_link(w->a, e->path, now);
+		}
+		return write_link(w->a, e->path, bytes_str("(another target, no longer known)"));
 	}
 	if (e->base.type != MANIFEST_FILE)
 		return 0;
-	AUTO_FD from = open_before(w, e->path);
+	AUTO_FD from = open_before(w, e);
 
 	if (from == -ENOENT || from == -ENOTDIR || from == -ELOOP)
 		return 0;

@@ -334,7 +334,7 @@ static void read_out(struct cbor_reader *r, struct landing_out *o)
 		have |= key < 32 ? 1u << key : 0;
 		switch (key) {
 		case OUT_PATH: o->path = take_path(r); break;
-		case OUT_WHY: o->why = (enum landing_out_why)take_uint(r, LANDING_OUT_MINE); break;
+		case OUT_WHY: o->why = (enum landing_out_why)take_uint(r, LANDING_OUT_EMPTY); break;
 		case OUT_TYPE: o->type = (enum manifest_type)take_uint(r, MANIFEST_BLOCK); break;
 		case OUT_TEXT: o->text = take_bytes(r, cbor_r_text(r), SIZE_MAX); break;
 		default: cbor_r_fail(r, -EBADMSG); break;
@@ -531,6 +531,7 @@ const char *landing_out_why_name(enum landing_out_why w)
 	case LANDING_OUT_NOT_EMPTY: return "not-empty";
 	case LANDING_OUT_RESERVED: return "reserved";
 	case LANDING_OUT_MINE: return "mine";
+	case LANDING_OUT_EMPTY: return "empty";
 	}
 	return "";
 }

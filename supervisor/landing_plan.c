@@ -389,6 +389,29 @@ static int make_items(struct maker *m)
 
 /* ---- pass 2: what follows for folders ---- */
 
+/* A new folder of which everything was left out: an empty .git would be worse than none. */
+static bool new_and_nothing_lands(const struct maker *m, size_t folder)
+{
+	const struct item *it = &m->items[folder];
+	bool any = false;
+
+	if (it->verdict != ACT || it->after.type != MANIFEST_DIR || it->now->type != MANIFEST_ABSENT || !it->entry)
+		return false;
+	for (size_t i = folder + 1; i < m->count; i++) {
+		const struct item *in = &m->items[i];
+		const char *p = in->path.data;
+
+		if (in->path.len <= it->path.len || memcmp(p, it->path.data, it->path.len) != 0)
+			break;
+		if (p[it->path.len] != '/')
+			continue; /* "a-b" stands between "a" and "a/c" */
+		if (in->verdict == ACT)
+			return false;
+		any = true;
+	}
+	return any;
+}
+
 /* What was left out takes what lies in it along, and keeps the folders that it stays in. */
 static int leave_out_around(struct maker *m)
 {
@@ -406,6 +429,9 @@ static int leave_out_around(struct maker *m)
 				r = leave_out(m, it, LANDING_OUT_FOLDER, "");
 		}
 	}
+	for (size_t i = m->count; i-- > 0 && r == 0;)
+		if (new_and_nothing_lands(m, i))
+			r = leave_out(m, &m->items[i], LANDING_OUT_EMPTY, "");
 	for (size_t i = m->count; i-- > 0 && r == 0;) {
 		struct item *it = &m->items[i];
 		bool stays = (it->verdict == OUT && it->now->type != MANIFEST_ABSENT) ||

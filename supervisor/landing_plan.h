@@ -109,6 +109,7 @@ enum landing_out_why {
 	LANDING_OUT_NOT_EMPTY = 6, /* a folder that keeps something that was left out */
 	LANDING_OUT_RESERVED = 7,  /* a name that landing uses itself */
 	LANDING_OUT_MINE = 8,      /* a person chose the version in the directory */
+	LANDING_OUT_EMPTY = 9,     /* a new folder of which everything was left out */
 };
 
 struct landing_out {

@@ -281,16 +281,19 @@ static void the_difference_of_a_run_and_of_a_step(void **state)
 	landing_ns_begin(&n, "printf 'one\\ntwo\\n' > f; echo gone > g; ln -s a l; echo x > x; printf '\\000\\001' > bin; echo same > same");
 	landing_ns_step(&n, "printf 'one\\n2\\n' > f; rm g; ln -sf b l; chmod 755 x; printf '\\000\\002' > bin; echo hid > h; chmod 000 h", NULL);
 	landing_ns_step(&n, "printf 'one\\n3\\n' > f; echo n > n; rm -f h; n=$(printf 'new\\nline'); echo y > \"$n\"; truncate -s 5M big", NULL);
-	check_diff(&n, 0,
+	static const char run_text[] =
 		   "Binary files a/bin and b/bin differ\n"
 		   "--- a/f\n+++ b/f\n@@ -1,2 +1,2 @@\n one\n-two\n+3\n"
 		   "--- a/g\n+++ b/g\n@@ -1 +0,0 @@\n-gone\n"
 		   "--- a/l\n+++ b/l\n@@ -1 +1 @@\n-symlink -> a\n+symlink -> b\n"
 		   "--- a/n\n+++ b/n\n@@ -0,0 +1 @@\n+n\n"
-		   "--- \"a/new\\nline\"\n+++ \"b/new\\nline\"\n@@ -0,0 +1 @@\n+y\n",
-		   "big: too large to be shown\nx: mode 644 -> 755\n1 changed files are not shown\n",
+		   "--- \"a/new\\nline\"\n+++ \"b/new\\nline\"\n@@ -0,0 +1 @@\n+y\n";
+	static const char run_note[] = "big: too large to be shown\nx: mode 644 -> 755\n1 changed files are not shown\n";
+	static const char run_stat[] =
 		   "A  big  (5242880)\nM  bin  (2 -> 2)\nM  f  (8 -> 6)\nD  g  (5)\nM  l  (symlink -> symlink)\n"
-		   "A  n  (2)\nand 2 more\n");
+		   "A  n  (2)\nand 2 more\n";
+
+	check_diff(&n, 0, run_text, run_note, run_stat);
 	check_diff(&n, 1,
 		   "--- a/f\n+++ b/f\n@@ -1,2 +1,2 @@\n one\n-2\n+3\n"
 		   "--- a/h\n+++ b/h\n@@ -1 +0,0 @@\n-hid\n"
@@ -298,6 +301,17 @@ static void the_difference_of_a_run_and_of_a_step(void **state)
 		   "--- \"a/new\\nline\"\n+++ \"b/new\\nline\"\n@@ -0,0 +1 @@\n+y\n",
 		   "big: too large to be shown\n1 changed files are not shown\n",
 		   "A  big  (5242880)\nM  f  (6 -> 6)\nD  h  (4)\nA  n  (2)\nA  new\\nline  (2)\n");
+	/* The same when the run has landed, but for the target of a link, which no blob keeps. */
+	struct landing_outcome o = {0};
+	AUTO_BUFFER landed_text = {0};
+	const char *link = strstr(run_text, "-symlink -> a\n");
+
+	landing_ns_prepare(&n, (struct bytes){0}, (struct bytes){0}, NULL, 0);
+	assert_int_equal(landing_ns_apply(&n, false, false, &o), LANDING_APPLIED);
+	landing_outcome_free(&o);
+	buffer_append(&landed_text, run_text, (size_t)(link - run_text));
+	buffer_printf(&landed_text, "-symlink -> (another target, no longer known)\n%s", link + strlen("-symlink -> a\n"));
+	check_diff(&n, 0, (char *)landed_text.data, run_note, run_stat);
 	landing_ns_close(&n);
 }
 
