@@ -1,7 +1,7 @@
 /*
- * The canonical form of what is in force: deterministic CBOR, by the same table of keys that reads the files. A struct
- * is a map: 0 its place [file index, line, column], 1 its name where it has one, then its keys by number. What is
- * digested leaves out places and reasons.
+ * The canonical form of what is in force: deterministic CBOR, by the same table of keys that reads
+ * the files. A struct is a map: 0 its place [file index, line, column], 1 its name where it has
+ * one, then its keys by number. What is digested leaves out places and reasons.
  */
 #include "policy/model.h"
 #include "base/cbor.h"
@@ -18,7 +18,8 @@ static uint64_t file_index(struct policy_canon *k, const char *file)
 	return 0; /* every file was collected before: policy_canon_files */
 }
 
-static void write_head(struct buffer *b, struct policy_canon *k, struct cbor_map_mark *m, const struct policy_item *item)
+static void write_head(struct buffer *b, struct policy_canon *k, struct cbor_map_mark *m,
+		       const struct policy_item *item)
 {
 	if (k->places) {
 		cbor_w_key(b, m, 0);
@@ -57,7 +58,8 @@ static void write_match(struct buffer *b, struct policy_canon *k, const struct p
 	cbor_w_map_end(b, &mark);
 }
 
-static void write_text_item(struct buffer *b, struct policy_canon *k, const struct policy_text_item *t)
+static void write_text_item(struct buffer *b, struct policy_canon *k,
+			    const struct policy_text_item *t)
 {
 	struct cbor_map_mark mark = cbor_w_map_begin(b);
 
@@ -105,11 +107,13 @@ static void write_list(struct buffer *b, struct policy_canon *k, const struct po
 		else if (key->type == POLICY_T_MATCH_MAP || key->type == POLICY_T_TOKENS)
 			write_match(b, k, (const struct policy_match *)list->v + i);
 		else
-			policy_canon_write(b, k, key->sub, (const char *)list->v + i * key->sub->size);
+			policy_canon_write(b, k, key->sub,
+					   (const char *)list->v + i * key->sub->size);
 	}
 }
 
-static void write_value(struct buffer *b, struct policy_canon *k, const struct policy_key *key, const void *at)
+static void write_value(struct buffer *b, struct policy_canon *k, const struct policy_key *key,
+			const void *at)
 {
 	switch (key->type) {
 	case POLICY_T_TEXT:
@@ -117,7 +121,7 @@ static void write_value(struct buffer *b, struct policy_canon *k, const struct p
 		cbor_w_str(b, *(const char *const *)at);
 		return;
 	case POLICY_T_WORD:
-		cbor_w_uint(b, (uint64_t)*(const int *)at);
+		cbor_w_uint(b, (uint64_t) * (const int *)at);
 		return;
 	case POLICY_T_TEXTS:
 	case POLICY_T_TEXT_OR_TEXTS:
@@ -145,7 +149,8 @@ static void write_value(struct buffer *b, struct policy_canon *k, const struct p
 	}
 }
 
-void policy_canon_write(struct buffer *b, struct policy_canon *k, const struct policy_table *t, const void *item)
+void policy_canon_write(struct buffer *b, struct policy_canon *k, const struct policy_table *t,
+			const void *item)
 {
 	struct cbor_map_mark mark = cbor_w_map_begin(b);
 
@@ -205,11 +210,13 @@ static void read_place(struct reader *d, struct policy_place *ret)
 		cbor_r_fail(d->r, -EBADMSG);
 		return;
 	}
-	*ret = (struct policy_place){.file = d->files[file], .line = (int)line, .column = (int)column};
+	*ret = (struct policy_place){
+		.file = d->files[file], .line = (int)line, .column = (int)column};
 }
 
 /* Takes keys 0 and 1 of any struct; false for others. */
-static bool read_head(struct reader *d, uint64_t key, struct policy_item *item, policy_text_check *check)
+static bool read_head(struct reader *d, uint64_t key, struct policy_item *item,
+		      policy_text_check *check)
 {
 	if (key == 0)
 		read_place(d, &item->at);
@@ -273,7 +280,8 @@ static void read_match(struct reader *d, const struct policy_key *key, struct po
 		cbor_r_fail(d->r, -EBADMSG);
 }
 
-static void read_text_item(struct reader *d, const struct policy_key *key, struct policy_text_item *t)
+static void read_text_item(struct reader *d, const struct policy_key *key,
+			   struct policy_text_item *t)
 {
 	struct cbor_map_iter it;
 	uint64_t k;
@@ -325,7 +333,8 @@ static void read_list(struct reader *d, const struct policy_key *key, struct pol
 			read_match(d, key, (void *)item);
 		else
 			read_struct(d, key->sub, item);
-		if ((key->type == POLICY_T_MAP) != (key->sub && item->name) && key->type <= POLICY_T_MAP)
+		if ((key->type == POLICY_T_MAP) != (key->sub && item->name) &&
+		    key->type <= POLICY_T_MAP)
 			cbor_r_fail(d->r, -EBADMSG);
 	}
 }
@@ -412,8 +421,8 @@ static void read_struct(struct reader *d, const struct policy_table *t, struct p
 		t->check(d->c, NULL, item);
 }
 
-struct policy_body *policy_canon_read(struct cbor_reader *r, struct policy_parser *c, const char *const *files,
-				      size_t file_count)
+struct policy_body *policy_canon_read(struct cbor_reader *r, struct policy_parser *c,
+				      const char *const *files, size_t file_count)
 {
 	struct reader d = {.r = r, .c = c, .files = files, .file_count = file_count};
 	struct policy_body *body = policy_arena_alloc(c->arena, sizeof(*body));
@@ -428,7 +437,8 @@ struct policy_body *policy_canon_read(struct cbor_reader *r, struct policy_parse
 
 /* ---- which files places refer to ---- */
 
-static void collect(struct policy_arena *a, struct policy_canon *k, const struct policy_table *t, const void *item);
+static void collect(struct policy_arena *a, struct policy_canon *k, const struct policy_table *t,
+		    const void *item);
 
 static void add_file(struct policy_arena *a, struct policy_canon *k, const char *file)
 {
@@ -444,7 +454,8 @@ static void add_file(struct policy_arena *a, struct policy_canon *k, const char 
 	k->files = v;
 }
 
-static void collect_key(struct policy_arena *a, struct policy_canon *k, const struct policy_key *key, const void *at)
+static void collect_key(struct policy_arena *a, struct policy_canon *k,
+			const struct policy_key *key, const void *at)
 {
 	const struct policy_list *list = at;
 	size_t size;
@@ -467,14 +478,16 @@ static void collect_key(struct policy_arena *a, struct policy_canon *k, const st
 	}
 }
 
-static void collect(struct policy_arena *a, struct policy_canon *k, const struct policy_table *t, const void *item)
+static void collect(struct policy_arena *a, struct policy_canon *k, const struct policy_table *t,
+		    const void *item)
 {
 	add_file(a, k, ((const struct policy_item *)item)->at.file);
 	for (size_t i = 0; i < t->count; i++)
 		collect_key(a, k, &t->keys[i], (const char *)item + t->keys[i].offset);
 }
 
-void policy_canon_files(struct policy_arena *a, struct policy_canon *k, const struct policy_body *body)
+void policy_canon_files(struct policy_arena *a, struct policy_canon *k,
+			const struct policy_body *body)
 {
 	collect(a, k, &policy_keys_file, body);
 }

@@ -2,7 +2,8 @@
 #include "policy/model.h"
 #include <stdio.h>
 
-static struct policy_place at_key(struct policy_parser *c, const struct yaml_node *n, const void *item, const char *key)
+static struct policy_place at_key(struct policy_parser *c, const struct yaml_node *n,
+				  const void *item, const char *key)
 {
 	return policy_parse_key_place(c, n, item, key);
 }
@@ -28,8 +29,10 @@ static bool is_empty(const struct yaml_node *n, const char *key, const struct po
 	return v ? v->kind == YAML_SEQUENCE && v->count == 0 : s->set && s->n == 0;
 }
 
-/* How many of the keys were given: in the file where there is one (whatever became of the value), else by what is set. */
-static int count_given(const struct yaml_node *n, const char *const *keys, const void *const *set, size_t count)
+/* How many of the keys were given: in the file where there is one (whatever became of the value),
+ * else by what is set. */
+static int count_given(const struct yaml_node *n, const char *const *keys, const void *const *set,
+		       size_t count)
 {
 	int given = 0;
 
@@ -116,11 +119,12 @@ void policy_check_fs(struct policy_parser *c, const struct yaml_node *n, void *i
 
 	for (size_t i = 0; r->path && i < r->except.n; i++)
 		if (!covers(r->path, r->except.v[i]) || strcmp(r->path, r->except.v[i]) == 0)
-			policy_find(c, at_key(c, n, r, "except"), 104, POLICY_ERROR, "'%s' is not below '%s'",
-				    r->except.v[i], r->path);
+			policy_find(c, at_key(c, n, r, "except"), 104, POLICY_ERROR,
+				    "'%s' is not below '%s'", r->except.v[i], r->path);
 	if (r->access - 1 == POLICY_ACCESS_RW)
 		policy_find(c, at_key(c, n, r, "access"), 602, POLICY_WARNING,
-			    "'rw' is written at once, outside the transaction, and sockets and FIFOs in it can be reached");
+			    "'rw' is written at once, outside the transaction, and sockets and "
+			    "FIFOs in it can be reached");
 }
 
 void policy_check_exec(struct policy_parser *c, const struct yaml_node *n, void *item)
@@ -130,7 +134,8 @@ void policy_check_exec(struct policy_parser *c, const struct yaml_node *n, void 
 
 	for (size_t i = 0; i < r->argv.n; i++)
 		if (m[i].values.set && m[i].values.n == 0)
-			error_at(c, at_key(c, n, r, "argv"), 213, "an empty list of tokens matches nothing");
+			error_at(c, at_key(c, n, r, "argv"), 213,
+				 "an empty list of tokens matches nothing");
 }
 
 void policy_check_http(struct policy_parser *c, const struct yaml_node *n, void *item)
@@ -139,10 +144,13 @@ void policy_check_http(struct policy_parser *c, const struct yaml_node *n, void 
 
 	if (h->tls == POLICY_TLS_PASSTHROUGH) {
 		if (h->scheme == POLICY_SCHEME_HTTP)
-			error_at(c, at_key(c, n, h, "tls"), 206, "plain http has no TLS to pass through");
-		if (h->method.set || h->path.set || h->query_max.set || h->body_max.set || h->json.set)
 			error_at(c, at_key(c, n, h, "tls"), 206,
-				 "passthrough shows the host only; drop method, path, query_max, body_max and json");
+				 "plain http has no TLS to pass through");
+		if (h->method.set || h->path.set || h->query_max.set || h->body_max.set ||
+		    h->json.set)
+			error_at(c, at_key(c, n, h, "tls"), 206,
+				 "passthrough shows the host only; drop method, path, query_max, "
+				 "body_max and json");
 	}
 	if (is_empty(n, "host", &h->host))
 		error_at(c, at_key(c, n, h, "host"), 213, "an empty list of hosts matches nothing");
@@ -157,7 +165,8 @@ void policy_check_git(struct policy_parser *c, const struct yaml_node *n, void *
 			 "'force' and 'delete' belong to a push");
 }
 
-static void check_effect(struct policy_parser *c, const struct yaml_node *n, struct policy_rule *r, bool git)
+static void check_effect(struct policy_parser *c, const struct yaml_node *n, struct policy_rule *r,
+			 bool git)
 {
 	bool undo = n ? child(n, "undo") != NULL : r->undo != NULL;
 
@@ -167,12 +176,14 @@ static void check_effect(struct policy_parser *c, const struct yaml_node *n, str
 		error_at(c, at_key(c, n, r, "undo"), 208, "'undo' without effect 'reversible'");
 	if (r->effect == POLICY_EFFECT_REVERSIBLE && r->verdict - 1 == POLICY_ASK)
 		policy_find(c, at_key(c, n, r, "do"), 603, POLICY_WARNING,
-			    "'%s' is reversible and asks like an irreversible one; allow it, so that attention goes where "
+			    "'%s' is reversible and asks like an irreversible one; allow it, so "
+			    "that attention goes where "
 			    "it is needed",
 			    r->id ? r->id : "");
 	if (r->effect == POLICY_EFFECT_IRREVERSIBLE && r->verdict - 1 == POLICY_ALLOW)
 		policy_find(c, at_key(c, n, r, "do"), 605, POLICY_WARNING,
-			    "'%s' is irreversible and asks at every agency; say ask", r->id ? r->id : "");
+			    "'%s' is irreversible and asks at every agency; say ask",
+			    r->id ? r->id : "");
 }
 
 /* Hosts that only this machine or network knows need the address at which they are. */
@@ -181,7 +192,8 @@ static void check_local(struct policy_parser *c, struct policy_place at, const c
 	const char *name = host[0] == '*' ? strchr(host, '.') + 1 : host;
 
 	if (policy_host_is_local(name))
-		policy_find(c, at, 112, POLICY_ERROR, "'%s' is a local name; say its 'address'", host);
+		policy_find(c, at, 112, POLICY_ERROR, "'%s' is a local name; say its 'address'",
+			    host);
 }
 
 static void check_net_http(struct policy_parser *c, const struct yaml_node *n, struct policy_net *r)
@@ -194,7 +206,8 @@ static void check_net_http(struct policy_parser *c, const struct yaml_node *n, s
 	if (r->rule.secret && h->scheme == POLICY_SCHEME_HTTP)
 		error_at(c, at_key(c, n, r, "secret"), 205, "a secret goes over https only");
 	if (r->rule.secret && h->tls == POLICY_TLS_PASSTHROUGH)
-		error_at(c, at_key(c, n, r, "secret"), 206, "passthrough cannot carry a secret; inspect it");
+		error_at(c, at_key(c, n, r, "secret"), 206,
+			 "passthrough cannot carry a secret; inspect it");
 	if (r->ca && (h->scheme == POLICY_SCHEME_HTTP || h->tls == POLICY_TLS_PASSTHROUGH))
 		error_at(c, at_key(c, n, r, "ca"), 206, "'ca' is for inspected https");
 }
@@ -205,11 +218,13 @@ static void check_net_git(struct policy_parser *c, const struct yaml_node *n, st
 	char remote[POLICY_REMOTE_MAX];
 	const struct yaml_node *sub = child(n, "git");
 
-	if (g->op == POLICY_GIT_PUSH && !g->refs.set && r->rule.verdict && r->rule.verdict - 1 != POLICY_DENY)
+	if (g->op == POLICY_GIT_PUSH && !g->refs.set && r->rule.verdict &&
+	    r->rule.verdict - 1 != POLICY_DENY)
 		error_at(c, g->item.at, 210, "a push names its 'refs'");
 	if (g->op == POLICY_GIT_PUSH && r->rule.effect == POLICY_EFFECT_READ)
 		error_at(c, at_key(c, n, r, "effect"), 211, "a push is no 'read'");
-	if (!r->address.set && g->remote && policy_remote_normal(bytes_str(g->remote), remote) == 0) {
+	if (!r->address.set && g->remote &&
+	    policy_remote_normal(bytes_str(g->remote), remote) == 0) {
 		char *host = remote + strlen("https://");
 
 		host[strcspn(host, "/")] = '\0';
@@ -224,7 +239,8 @@ void policy_check_net(struct policy_parser *c, const struct yaml_node *n, void *
 	const void *const set[] = {r->http, r->git, r->tcp};
 
 	if (count_given(n, keys, set, ARRAY_SIZE(keys)) != 1)
-		error_at(c, r->rule.item.at, 201, "a net rule has exactly one of 'http', 'git' and 'tcp'");
+		error_at(c, r->rule.item.at, 201,
+			 "a net rule has exactly one of 'http', 'git' and 'tcp'");
 	check_effect(c, n, &r->rule, r->git != NULL);
 	if (r->http)
 		check_net_http(c, n, r);
@@ -234,7 +250,8 @@ void policy_check_net(struct policy_parser *c, const struct yaml_node *n, void *
 		if (!r->address.set && r->tcp->host)
 			check_local(c, r->tcp->item.at, r->tcp->host);
 		if (r->rule.secret)
-			error_at(c, at_key(c, n, r, "secret"), 206, "a tcp stream cannot carry a secret");
+			error_at(c, at_key(c, n, r, "secret"), 206,
+				 "a tcp stream cannot carry a secret");
 		if (r->ca)
 			error_at(c, at_key(c, n, r, "ca"), 206, "'ca' is for inspected https");
 	}
@@ -251,8 +268,9 @@ void policy_check_tool(struct policy_parser *c, const struct yaml_node *n, void 
 		error_at(c, at_key(c, n, t, "run"), 213, "'run' is empty; name the command");
 }
 
-static void exactly_one(struct policy_parser *c, const struct yaml_node *n, const void *item, const char *const *keys,
-			const void *const *set, size_t count, const char *msg)
+static void exactly_one(struct policy_parser *c, const struct yaml_node *n, const void *item,
+			const char *const *keys, const void *const *set, size_t count,
+			const char *msg)
 {
 	if (count_given(n && n->kind == YAML_MAPPING ? n : NULL, keys, set, count) != 1)
 		error_at(c, ((const struct policy_item *)item)->at, 201, msg);
@@ -282,7 +300,8 @@ void policy_check_from(struct policy_parser *c, const struct yaml_node *n, void 
 	struct policy_secret_from *f = item;
 	const void *const set[] = {f->file, f->env, f->credential};
 
-	exactly_one(c, n, f, keys, set, 3, "'from' is {file: path}, {env: NAME} or {credential: name}");
+	exactly_one(c, n, f, keys, set, 3,
+		    "'from' is {file: path}, {env: NAME} or {credential: name}");
 }
 
 void policy_check_case(struct policy_parser *c, const struct yaml_node *n, void *item)
@@ -297,11 +316,13 @@ void policy_check_case(struct policy_parser *c, const struct yaml_node *n, void 
 		struct error err = {0};
 
 		set[i] = t->kind[i];
-		if (t->kind[i] && policy_question_parse(keys[i], t->kind[i], &vars, &q, &err) == -EINVAL)
+		if (t->kind[i] &&
+		    policy_question_parse(keys[i], t->kind[i], &vars, &q, &err) == -EINVAL)
 			policy_find(c, at_key(c, n, t, keys[i]), 501, POLICY_ERROR, "%s", err.msg);
 	}
 	exactly_one(c, n, t, keys, set, ARRAY_SIZE(keys),
-		    "a test has exactly one of 'http', 'git', 'tcp', 'tool', 'read', 'write' and 'exec'");
+		    "a test has exactly one of 'http', 'git', 'tcp', 'tool', 'read', 'write' and "
+		    "'exec'");
 }
 
 void policy_check_approvals(struct policy_parser *c, const struct yaml_node *n, void *item)
@@ -350,7 +371,8 @@ static bool find_tool(const struct policy_body *b, const char *id)
 	return false;
 }
 
-static void unknown_id(struct policy_parser *c, struct policy_body *b, struct policy_place at, const char *id)
+static void unknown_id(struct policy_parser *c, struct policy_body *b, struct policy_place at,
+		       const char *id)
 {
 	enum { SHOWN = 200 };
 	const char *names[SHOWN];
@@ -379,7 +401,8 @@ static int by_id(const void *a, const void *b)
 
 static void check_ids(struct policy_parser *c, struct policy_body *b)
 {
-	struct policy_rule **sorted = policy_arena_alloc(c->arena, (b->net.n + b->tools.n + 1) * sizeof(*sorted));
+	struct policy_rule **sorted =
+		policy_arena_alloc(c->arena, (b->net.n + b->tools.n + 1) * sizeof(*sorted));
 	struct policy_rule *r;
 	size_t n = 0;
 
@@ -401,8 +424,9 @@ static void check_ids(struct policy_parser *c, struct policy_body *b)
 			at = first;
 			first = other;
 		}
-		policy_find(c, at, 202, POLICY_ERROR, "id '%s' given twice (first at %s%s%d:%d)", sorted[i]->id,
-			    own(c, first) ? "" : first.file, own(c, first) ? "" : ":", first.line, first.column);
+		policy_find(c, at, 202, POLICY_ERROR, "id '%s' given twice (first at %s%s%d:%d)",
+			    sorted[i]->id, own(c, first) ? "" : first.file,
+			    own(c, first) ? "" : ":", first.line, first.column);
 	}
 }
 
@@ -425,8 +449,8 @@ static bool host_within(const char *host, const struct policy_strs *to)
 	return false;
 }
 
-static void check_secret(struct policy_parser *c, struct policy_body *b, const struct policy_net *net,
-			 const struct policy_rule *r)
+static void check_secret(struct policy_parser *c, struct policy_body *b,
+			 const struct policy_net *net, const struct policy_rule *r)
 {
 	const struct policy_secret *s = b->secrets.v;
 	char remote[POLICY_REMOTE_MAX];
@@ -436,7 +460,8 @@ static void check_secret(struct policy_parser *c, struct policy_body *b, const s
 			continue;
 		for (size_t h = 0; net && net->http && h < net->http->host.n; h++)
 			if (!host_within(net->http->host.v[h], &s[i].to))
-				policy_find(c, r->item.at, 204, POLICY_ERROR, "secret '%s' may not go to '%s'", r->secret,
+				policy_find(c, r->item.at, 204, POLICY_ERROR,
+					    "secret '%s' may not go to '%s'", r->secret,
 					    net->http->host.v[h]);
 		if (net && net->git && net->git->remote &&
 		    policy_remote_normal(bytes_str(net->git->remote), remote) == 0) {
@@ -444,14 +469,15 @@ static void check_secret(struct policy_parser *c, struct policy_body *b, const s
 
 			host[strcspn(host, "/")] = '\0';
 			if (!host_within(host, &s[i].to))
-				policy_find(c, r->item.at, 204, POLICY_ERROR, "secret '%s' may not go to '%s'", r->secret,
-					    host);
+				policy_find(c, r->item.at, 204, POLICY_ERROR,
+					    "secret '%s' may not go to '%s'", r->secret, host);
 		}
 		return;
 	}
 	if (own(c, r->item.at))
 		policy_find(c, r->item.at, 604, POLICY_WARNING,
-			    "secret '%s' is not defined here; without one from above the request goes out without it",
+			    "secret '%s' is not defined here; without one from above the request "
+			    "goes out without it",
 			    r->secret);
 }
 
@@ -462,13 +488,16 @@ static void check_references(struct policy_parser *c, struct policy_body *b)
 	const struct policy_rule *r;
 
 	for (size_t i = 0; (r = rule_at(b, i)); i++) {
-		const struct policy_net *net = i < b->net.n ? &((struct policy_net *)b->net.v)[i] : NULL;
+		const struct policy_net *net =
+			i < b->net.n ? &((struct policy_net *)b->net.v)[i] : NULL;
 
 		if (r->undo && r->undo->tool && !find_tool(b, r->undo->tool))
-			policy_find(c, r->undo->item.at, 203, POLICY_ERROR, "no tool is called '%s'", r->undo->tool);
-		if (r->retry && r->retry->probe && r->retry->probe->tool && !find_tool(b, r->retry->probe->tool))
-			policy_find(c, r->retry->item.at, 203, POLICY_ERROR, "no tool is called '%s'",
-				    r->retry->probe->tool);
+			policy_find(c, r->undo->item.at, 203, POLICY_ERROR,
+				    "no tool is called '%s'", r->undo->tool);
+		if (r->retry && r->retry->probe && r->retry->probe->tool &&
+		    !find_tool(b, r->retry->probe->tool))
+			policy_find(c, r->retry->item.at, 203, POLICY_ERROR,
+				    "no tool is called '%s'", r->retry->probe->tool);
 		if (r->secret)
 			check_secret(c, b, net, r);
 	}
@@ -495,11 +524,13 @@ static void check_paths(struct policy_parser *c, struct policy_body *b)
 		if (!rules[i].path || !rules[i].access || !own(c, rules[i].item.at))
 			continue;
 		for (size_t j = 0; j < i; j++)
-			if (rules[j].path && own(c, rules[j].item.at) && strcmp(rules[i].path, rules[j].path) == 0 &&
+			if (rules[j].path && own(c, rules[j].item.at) &&
+			    strcmp(rules[i].path, rules[j].path) == 0 &&
 			    rules[i].access != rules[j].access)
 				policy_find(c, rules[i].item.at, 105, POLICY_ERROR,
-					    "'%s' is '%s' here and '%s' at %d:%d", rules[i].path, access_of(&rules[i]),
-					    access_of(&rules[j]), rules[j].item.at.line, rules[j].item.at.column);
+					    "'%s' is '%s' here and '%s' at %d:%d", rules[i].path,
+					    access_of(&rules[i]), access_of(&rules[j]),
+					    rules[j].item.at.line, rules[j].item.at.column);
 		above = deepest(&b->fs, rules[i].path, &rules[i]);
 		if (above && above->access && above->access < rules[i].access &&
 		    depth_of(above->path) < depth_of(rules[i].path))
@@ -516,26 +547,31 @@ static void check_step(struct policy_parser *c, struct policy_body *b, const str
 
 	if (s->agency > ceiling)
 		policy_find(c, s->item.at, 301, POLICY_ERROR,
-			    "step '%s' says agency '%s', wider than '%s' of the file%s", s->item.name,
-			    policy_agency_name((enum policy_agency)s->agency),
-			    policy_agency_name((enum policy_agency)ceiling), b->agency ? "" : " (the default)");
+			    "step '%s' says agency '%s', wider than '%s' of the file%s",
+			    s->item.name, policy_agency_name((enum policy_agency)s->agency),
+			    policy_agency_name((enum policy_agency)ceiling),
+			    b->agency ? "" : " (the default)");
 	for (size_t i = 0; i < s->use.n; i++)
 		if (!find_rule(b, s->use.v[i]))
 			unknown_id(c, b, s->item.at, s->use.v[i]);
 	for (int l = 0; s->limits && b->limits && l < POLICY_LIMIT_COUNT; l++)
-		if (s->limits->v[l].set && b->limits->v[l].set && s->limits->v[l].v > b->limits->v[l].v)
+		if (s->limits->v[l].set && b->limits->v[l].set &&
+		    s->limits->v[l].v > b->limits->v[l].v)
 			policy_find(c, s->limits->item.at, 302, POLICY_ERROR,
 				    "step '%s' has a larger limit '%s' than the file", s->item.name,
 				    policy_limit_name((enum policy_limit)l));
 	for (size_t i = 0; i < s->fs.n; i++) {
-		const struct policy_fs_rule *above = fs[i].path ? deepest(&b->fs, fs[i].path, NULL) : NULL;
+		const struct policy_fs_rule *above =
+			fs[i].path ? deepest(&b->fs, fs[i].path, NULL) : NULL;
 
-		if (!fs[i].path || !fs[i].access || (!above && (!b->fs.set || b->kind == POLICY_KIND_CEILING)))
+		if (!fs[i].path || !fs[i].access ||
+		    (!above && (!b->fs.set || b->kind == POLICY_KIND_CEILING)))
 			continue;
 		if (!above ? fs[i].access - 1 > POLICY_ACCESS_NONE : fs[i].access > above->access)
 			policy_find(c, fs[i].item.at, 303, POLICY_ERROR,
-				    "step '%s' wants '%s' of '%s', wider than '%s' of the file", s->item.name,
-				    access_of(&fs[i]), fs[i].path, above ? access_of(above) : "none");
+				    "step '%s' wants '%s' of '%s', wider than '%s' of the file",
+				    s->item.name, access_of(&fs[i]), fs[i].path,
+				    above ? access_of(above) : "none");
 	}
 }
 

@@ -1,6 +1,7 @@
 /*
- * One request, decided: built-in refusals, then every layer by itself, then its step, then the dial; the strictest
- * counts. Total: whatever is asked, there is an answer, and every doubt is a deny.
+ * One request, decided: built-in refusals, then every layer by itself, then its step, then the
+ * dial; the strictest counts. Total: whatever is asked, there is an answer, and every doubt is a
+ * deny.
  */
 #include "policy/model.h"
 #include <stdio.h>
@@ -68,7 +69,8 @@ static enum covering json_covers(const struct policy_list *json, const struct po
 	return all;
 }
 
-/* lenient: scheme and port that the rule leaves out are any, not the usual ones; for rules that take away. */
+/* lenient: scheme and port that the rule leaves out are any, not the usual ones; for rules that
+ * take away. */
 static enum covering http_covers(const struct policy_http *h, const struct asked *a, bool lenient)
 {
 	const struct policy_request *r = a->r;
@@ -122,12 +124,13 @@ static enum covering git_covers(const struct policy_net *n, const struct asked *
 
 	if ((g->op == POLICY_GIT_PUSH) != r->git.push || !policy_remote_match(g->remote, a->remote))
 		return COVERS_NO;
-	/* What is forced or deleted is covered only where the rule says so; a rule that denies covers it unless it says
-	 * that it does not. */
+	/* What is forced or deleted is covered only where the rule says so; a rule that denies
+	 * covers it unless it says that it does not. */
 	if ((r->git.force && !(g->force.set ? g->force.v : deny)) ||
 	    (r->git.remove && !(g->remove.set ? g->remove.v : deny)))
 		return COVERS_NO;
-	if (deny && ((g->force.set && g->force.v && !r->git.force) || (g->remove.set && g->remove.v && !r->git.remove)))
+	if (deny && ((g->force.set && g->force.v && !r->git.force) ||
+		     (g->remove.set && g->remove.v && !r->git.remove)))
 		return COVERS_NO;
 	for (size_t i = 0; i < g->refs.n && !ref; i++)
 		ref = policy_glob(g->refs.v[i], r->git.ref, false);
@@ -142,8 +145,9 @@ static enum covering net_covers(const struct policy_net *n, const struct asked *
 	case POLICY_GIT:
 		return n->git ? git_covers(n, a) : COVERS_NO;
 	case POLICY_TCP:
-		return n->tcp && n->tcp->port.v == a->port && strcmp(n->tcp->host, a->host) == 0 ? COVERS_YES
-												: COVERS_NO;
+		return n->tcp && n->tcp->port.v == a->port && strcmp(n->tcp->host, a->host) == 0
+			       ? COVERS_YES
+			       : COVERS_NO;
 	case POLICY_TOOL:
 	case POLICY_PATH_READ:
 	case POLICY_PATH_WRITE:
@@ -217,7 +221,8 @@ static enum policy_class usual_class(const struct policy_request *r)
 	if (r->kind == POLICY_GIT && !r->git.push)
 		return POLICY_READ;
 	for (size_t i = 0; r->kind == POLICY_HTTP && i < ARRAY_SIZE(reads); i++)
-		if (bytes_equal(r->http.method, bytes_str(reads[i])) && !r->http.websocket && !r->http.passthrough)
+		if (bytes_equal(r->http.method, bytes_str(reads[i])) && !r->http.websocket &&
+		    !r->http.passthrough)
 			return POLICY_READ;
 	return POLICY_UNKNOWN;
 }
@@ -243,13 +248,14 @@ static bool used(const struct policy_step *step, const char *id)
 }
 
 /* The step entry of this layer that does not keep the rule (NULL id: any rule), or NULL. */
-static const struct policy_step *dropped_by(const struct policy_effective *e, const struct policy_stratum *s,
-					    const char *id)
+static const struct policy_step *dropped_by(const struct policy_effective *e,
+					    const struct policy_stratum *s, const char *id)
 {
 	const struct policy_step *steps = s->body->steps.v;
 
 	for (size_t i = 0; i < s->body->steps.n; i++)
-		if (steps[i].use.set && policy_step_applies(e, &steps[i]) && (!id || !used(&steps[i], id)))
+		if (steps[i].use.set && policy_step_applies(e, &steps[i]) &&
+		    (!id || !used(&steps[i], id)))
 			return &steps[i];
 	return NULL;
 }
@@ -290,8 +296,10 @@ static const void *winner(const struct tally *t, enum policy_verdict *ret)
 	return t->deny ? t->deny : ask ? ask : t->allow;
 }
 
-/* A table that a layer need not fill: unsaid, or only taking away, it leaves the rest to the others. */
-static bool leaves_rest(const struct policy_stratum *s, bool set, size_t count, bool allows, bool optional)
+/* A table that a layer need not fill: unsaid, or only taking away, it leaves the rest to the
+ * others. */
+static bool leaves_rest(const struct policy_stratum *s, bool set, size_t count, bool allows,
+			bool optional)
 {
 	if (s->layer - 1 == POLICY_LAYER_PROJECT_UNTRUSTED)
 		return true;
@@ -300,8 +308,8 @@ static bool leaves_rest(const struct policy_stratum *s, bool set, size_t count, 
 	return !set || (count && !allows);
 }
 
-static void take_class(struct found *f, const struct policy_stratum *s, const struct policy_rule *rule,
-		       const struct policy_request *r)
+static void take_class(struct found *f, const struct policy_stratum *s,
+		       const struct policy_rule *rule, const struct policy_request *r)
 {
 	enum policy_class class = class_of(rule, r);
 
@@ -315,15 +323,14 @@ static void take_class(struct found *f, const struct policy_stratum *s, const st
 
 static void look_rules(const struct policy_stratum *s, const struct asked *a, struct found *f)
 {
-	const struct policy_body *b = s->body;
 	bool tool = a->r->kind == POLICY_TOOL;
-	const struct policy_list *list = tool ? &b->tools : &b->net;
+	const struct policy_list *list = tool ? &s->body->tools : &s->body->net;
 	struct tally all = {0}, kept = {0};
 	bool allows = false;
 
 	for (size_t i = 0; i < list->n; i++) {
-		const struct policy_net *n = (const struct policy_net *)b->net.v + i;
-		const struct policy_tool *t = (const struct policy_tool *)b->tools.v + i;
+		const struct policy_net *n = tool ? NULL : (const struct policy_net *)list->v + i;
+		const struct policy_tool *t = tool ? (const struct policy_tool *)list->v + i : NULL;
 		const struct policy_rule *rule = tool ? &t->rule : &n->rule;
 		enum covering c = tool ? tool_covers(t, a) : net_covers(n, a);
 
@@ -340,7 +347,8 @@ static void look_rules(const struct policy_stratum *s, const struct asked *a, st
 		f->verdict = POLICY_ALLOW;
 	(void)winner(&kept, &f->narrowed);
 	f->step = dropped_by(a->e, s, f->rule ? f->rule->id : NULL);
-	/* Without `use` nothing is narrowed; with it, a layer that is silent keeps none of its rules. */
+	/* Without `use` nothing is narrowed; with it, a layer that is silent keeps none of its
+	 * rules. */
 	if (!dropped_by(a->e, s, NULL) || f->narrowed < f->verdict)
 		f->narrowed = f->verdict;
 	if (f->narrowed > f->verdict && !f->step)
@@ -366,10 +374,11 @@ static void look_exec(const struct policy_stratum *s, const struct asked *a, str
 
 /* ---- putting it together ---- */
 
-static void decided(struct policy_decision *d, enum policy_verdict v, enum policy_decider by, const char *fmt, ...)
-	PRINTF_LIKE(4, 5);
+static void decided(struct policy_decision *d, enum policy_verdict v, enum policy_decider by,
+		    const char *fmt, ...) PRINTF_LIKE(4, 5);
 
-static void decided(struct policy_decision *d, enum policy_verdict v, enum policy_decider by, const char *fmt, ...)
+static void decided(struct policy_decision *d, enum policy_verdict v, enum policy_decider by,
+		    const char *fmt, ...)
 {
 	va_list args;
 
@@ -380,7 +389,8 @@ static void decided(struct policy_decision *d, enum policy_verdict v, enum polic
 	va_end(args);
 }
 
-static void point_at(struct policy_decision *d, const struct policy_stratum *s, const struct found *f)
+static void point_at(struct policy_decision *d, const struct policy_stratum *s,
+		     const struct found *f)
 {
 	d->layer = (enum policy_layer)(s->layer - 1);
 	if (f->rule) {
@@ -391,27 +401,32 @@ static void point_at(struct policy_decision *d, const struct policy_stratum *s, 
 	}
 }
 
-static void explain_layer(struct policy_decision *d, const struct policy_stratum *s, const struct found *f)
+static void explain_layer(struct policy_decision *d, const struct policy_stratum *s,
+			  const struct found *f)
 {
 	const char *layer = policy_layer_name((enum policy_layer)(s->layer - 1));
 	const char *why = f->rule ? f->rule->why : f->exec ? f->exec->why : NULL;
 
 	point_at(d, s, f);
 	if (f->rule)
-		decided(d, f->verdict, POLICY_BY_LAYER, "%s rule '%s'%s%s", layer, f->rule->id, why ? ": " : "",
-			why ? why : "");
+		decided(d, f->verdict, POLICY_BY_LAYER, "%s rule '%s'%s%s", layer, f->rule->id,
+			why ? ": " : "", why ? why : "");
 	else if (f->exec)
-		decided(d, f->verdict, POLICY_BY_LAYER, "%s exec rule%s%s", layer, why ? ": " : "", why ? why : "");
+		decided(d, f->verdict, POLICY_BY_LAYER, "%s exec rule%s%s", layer, why ? ": " : "",
+			why ? why : "");
 	else
-		decided(d, f->verdict, POLICY_BY_LAYER, "no rule of the %s policy covers it", layer);
+		decided(d, f->verdict, POLICY_BY_LAYER, "no rule of the %s policy covers it",
+			layer);
 }
 
-static void explain_step(struct policy_decision *d, const struct policy_stratum *s, const struct found *f)
+static void explain_step(struct policy_decision *d, const struct policy_stratum *s,
+			 const struct found *f)
 {
 	char list[160] = "";
 
 	for (size_t i = 0; i < f->step->use.n; i++)
-		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", i ? ", " : "", f->step->use.v[i]);
+		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", i ? ", " : "",
+			 f->step->use.v[i]);
 	d->layer = (enum policy_layer)(s->layer - 1);
 	decided(d, f->narrowed, POLICY_BY_STEP, "keeps only [%s]", list);
 	d->rule = f->step->item.name;
@@ -451,8 +466,8 @@ static bool standing_covers(const struct policy_standing *st, const struct asked
 /* Only what the dial alone asks may have been granted beforehand; an explicit ask holds. */
 static void find_standing(struct policy_decision *d, const struct asked *a)
 {
-	if (d->verdict != POLICY_ASK || d->by != POLICY_BY_DIAL || d->class != POLICY_IRREVERSIBLE ||
-	    d->agency < POLICY_TRUSTED)
+	if (d->verdict != POLICY_ASK || d->by != POLICY_BY_DIAL ||
+	    d->class != POLICY_IRREVERSIBLE || d->agency < POLICY_TRUSTED)
 		return;
 	for (size_t i = 0; i < a->e->count; i++) {
 		const struct policy_standing *st = a->e->layers[i].body->standing.v;
@@ -466,7 +481,8 @@ static void find_standing(struct policy_decision *d, const struct asked *a)
 	}
 }
 
-static void record_layer(struct policy_decision *d, const struct policy_stratum *s, const struct found *f)
+static void record_layer(struct policy_decision *d, const struct policy_stratum *s,
+			 const struct found *f)
 {
 	struct policy_layer_verdict *v = &d->layers[d->layer_count++];
 
@@ -475,7 +491,9 @@ static void record_layer(struct policy_decision *d, const struct policy_stratum 
 		.silent = f->silent,
 		.verdict = f->verdict,
 		.rule = f->rule ? f->rule->id : "",
-		.at = f->rule ? f->rule->item.at : f->exec ? f->exec->item.at : (struct policy_place){.file = ""},
+		.at = f->rule	? f->rule->item.at
+		      : f->exec ? f->exec->item.at
+				: (struct policy_place){.file = ""},
 	};
 }
 
@@ -511,8 +529,10 @@ static void ask_layers(struct asked *a, struct policy_decision *d)
 	if (!has_class)
 		d->class = usual_class(a->r);
 	/* An exec table may be silent everywhere: then fs decides alone. */
-	if (d->verdict != POLICY_DENY && !(granted || a->e->lone || (exec && policy_effective_any_grant(a->e))))
-		decided(d, POLICY_DENY, POLICY_BY_NOGRANT, "no policy grants anything of this kind");
+	if (d->verdict != POLICY_DENY &&
+	    !(granted || a->e->lone || (exec && policy_effective_any_grant(a->e))))
+		decided(d, POLICY_DENY, POLICY_BY_NOGRANT,
+			"no policy grants anything of this kind");
 }
 
 static void turn_dial(struct policy_decision *d)
@@ -553,7 +573,8 @@ static bool ends_with(struct bytes b, const char *tail)
 static int accept_host(struct asked *a, struct policy_decision *d, struct bytes host)
 {
 	if (policy_host_is_address(host))
-		return refuse(d, "an address in place of a name; only names that a rule gives an `address` lead there");
+		return refuse(d, "an address in place of a name; only names that a rule gives an "
+				 "`address` lead there");
 	if (policy_host_normal(host, a->host) < 0)
 		return refuse(d, "not a host name");
 	return 0;
@@ -578,7 +599,8 @@ static int accept_http(struct asked *a, struct policy_decision *d)
 	if (r->http.query.len && memchr(r->http.query.data, '\0', r->http.query.len))
 		return refuse(d, "a query with a NUL");
 	/* git's own protocol is decided as git, by remote and ref, never as a plain request. */
-	if (ends_with(buffer_bytes(&a->path), "/git-receive-pack") || ends_with(buffer_bytes(&a->path), "/git-upload-pack"))
+	if (ends_with(buffer_bytes(&a->path), "/git-receive-pack") ||
+	    ends_with(buffer_bytes(&a->path), "/git-upload-pack"))
 		return refuse(d, "git's protocol: it is decided by remote and ref under `git`");
 	return 0;
 }
@@ -613,20 +635,25 @@ static int accept(struct asked *a, struct policy_decision *d)
 	return refuse(d, "a request of a kind that is not known");
 }
 
-static void decide_path(const struct policy_request *r, enum policy_want want, struct policy_decision *d)
+static void decide_path(const struct policy_request *r, enum policy_want want,
+			struct policy_decision *d)
 {
 	struct policy_fs_decision f;
 
 	policy_fs_decide(r->fs, r->path, want, &f);
 	d->layer = f.layer;
 	d->at = f.at;
-	decided(d, f.verdict == POLICY_FS_ALLOW ? POLICY_ALLOW : POLICY_DENY, POLICY_BY_LAYER, "%s", f.why);
-	d->layers[0] = (struct policy_layer_verdict){
-		.layer = f.layer, .verdict = d->verdict, .rule = policy_access_name(f.access), .at = f.at};
+	decided(d, f.verdict == POLICY_FS_ALLOW ? POLICY_ALLOW : POLICY_DENY, POLICY_BY_LAYER, "%s",
+		f.why);
+	d->layers[0] = (struct policy_layer_verdict){.layer = f.layer,
+						     .verdict = d->verdict,
+						     .rule = policy_access_name(f.access),
+						     .at = f.at};
 	d->layer_count = 1;
 }
 
-void policy_decide(const struct policy_effective *e, const struct policy_request *r, struct policy_decision *ret)
+void policy_decide(const struct policy_effective *e, const struct policy_request *r,
+		   struct policy_decision *ret)
 {
 	struct asked a = {.r = r, .e = e, .path.max = 16384};
 	struct policy_settings s;
@@ -670,20 +697,23 @@ void policy_decide(const struct policy_effective *e, const struct policy_request
 
 /* ---- addresses ---- */
 
-static const struct policy_net *deciding_rule(const struct policy_effective *e, const struct policy_decision *d)
+static const struct policy_net *deciding_rule(const struct policy_effective *e,
+					      const struct policy_decision *d)
 {
 	for (size_t i = 0; i < e->count; i++) {
 		const struct policy_net *n = e->layers[i].body->net.v;
 
 		for (size_t j = 0; j < e->layers[i].body->net.n; j++)
-			if (e->layers[i].layer - 1 == (int)d->layer && strcmp(n[j].rule.id, d->rule) == 0)
+			if (e->layers[i].layer - 1 == (int)d->layer &&
+			    strcmp(n[j].rule.id, d->rule) == 0)
 				return &n[j];
 	}
 	return NULL;
 }
 
-enum policy_verdict policy_address_decide(const struct policy_effective *e, const struct policy_decision *d,
-					  const uint8_t *address, size_t len)
+enum policy_verdict policy_address_decide(const struct policy_effective *e,
+					  const struct policy_decision *d, const uint8_t *address,
+					  size_t len)
 {
 	const struct policy_net *n = deciding_rule(e, d);
 	struct policy_cidr c;
@@ -691,9 +721,11 @@ enum policy_verdict policy_address_decide(const struct policy_effective *e, cons
 	if (d->verdict == POLICY_DENY || !n)
 		return POLICY_DENY;
 	if (!n->address.set)
-		return policy_address_kind(address, len) == POLICY_ADDRESS_PUBLIC ? POLICY_ALLOW : POLICY_DENY;
+		return policy_address_kind(address, len) == POLICY_ADDRESS_PUBLIC ? POLICY_ALLOW
+										  : POLICY_DENY;
 	for (size_t i = 0; i < n->address.n; i++)
-		if (policy_cidr_parse(n->address.v[i], &c) == 0 && policy_cidr_holds(&c, address, len))
+		if (policy_cidr_parse(n->address.v[i], &c) == 0 &&
+		    policy_cidr_holds(&c, address, len))
 			return POLICY_ALLOW;
 	return POLICY_DENY;
 }

@@ -1,7 +1,7 @@
 /*
- * What one policy allows that another could not. Patterns are not compared as texts: every rule of both is turned into
- * requests that lie at its edges, and both policies decide them. So each line printed is true; what lies between the
- * edges of neither is not looked at.
+ * What one policy allows that another could not. Patterns are not compared as texts: every rule of
+ * both is turned into requests that lie at its edges, and both policies decide them. So each line
+ * printed is true; what lies between the edges of neither is not looked at.
  */
 #include "policy/model.h"
 #include "base/escape.h"
@@ -82,7 +82,8 @@ static const char *fill(struct diff *d, const char *pattern, const char *with)
 	return policy_arena_text(&d->arena, buffer_bytes(&b));
 }
 
-static void add_witness(struct diff *d, struct policy_strs *s, const char *pattern, const char *one, const char *more)
+static void add_witness(struct diff *d, struct policy_strs *s, const char *pattern, const char *one,
+			const char *more)
 {
 	const char *w = fill(d, pattern, one);
 
@@ -95,7 +96,8 @@ static void add_witness(struct diff *d, struct policy_strs *s, const char *patte
 static void collect_http(struct diff *d, const struct policy_http *h)
 {
 	for (size_t i = 0; i < h->host.n; i++)
-		add_witness(d, &d->hosts, h->host.v[i], "w", strncmp(h->host.v[i], "**", 2) == 0 ? "w.w" : NULL);
+		add_witness(d, &d->hosts, h->host.v[i], "w",
+			    strncmp(h->host.v[i], "**", 2) == 0 ? "w.w" : NULL);
 	for (size_t i = 0; i < h->method.n; i++)
 		add_text(d, &d->methods, h->method.v[i]);
 	for (size_t i = 0; i < h->path.n; i++) {
@@ -136,12 +138,13 @@ static bool compare(struct diff *d, struct policy_request *r, const char *what)
 	policy_decide(d->eb, r, &after);
 	if (after.verdict >= before.verdict)
 		return false;
-	report(d, "%s: %s, was %s", what, policy_verdict_name(after.verdict), policy_verdict_name(before.verdict));
+	report(d, "%s: %s, was %s", what, policy_verdict_name(after.verdict),
+	       policy_verdict_name(before.verdict));
 	return true;
 }
 
-static void compare_http(struct diff *d, const struct policy_http *h, const char *host, const char *method,
-			 const char *path)
+static void compare_http(struct diff *d, const struct policy_http *h, const char *host,
+			 const char *method, const char *path)
 {
 	char query[QUERY_WITNESS_MAX + 1];
 	uint64_t queries[] = {0, h->query_max.set ? h->query_max.v : QUERY_WITNESS_MAX};
@@ -154,11 +157,14 @@ static void compare_http(struct diff *d, const struct policy_http *h, const char
 			char what[512];
 
 			r.http.method = bytes_str(method);
-			r.http.scheme = bytes_str(h->scheme == POLICY_SCHEME_HTTP ? "http" : "https");
+			r.http.scheme =
+				bytes_str(h->scheme == POLICY_SCHEME_HTTP ? "http" : "https");
 			r.http.host = bytes_str(host);
 			r.http.port = h->port.set ? (uint16_t)h->port.v : 0;
 			r.http.path = bytes_str(path);
-			r.http.query = bytes_of(query, queries[q] < QUERY_WITNESS_MAX ? queries[q] : QUERY_WITNESS_MAX);
+			r.http.query =
+				bytes_of(query, queries[q] < QUERY_WITNESS_MAX ? queries[q]
+									       : QUERY_WITNESS_MAX);
 			r.http.body_len = bodies[b];
 			r.http.passthrough = h->tls == POLICY_TLS_PASSTHROUGH;
 			snprintf(what, sizeof(what), "%s %s://%s%s%s%s", method,
@@ -197,8 +203,9 @@ static void compare_git(struct diff *d, const struct policy_git *g)
 			r.git.ref = bytes_str(d->refs.v[i]);
 			r.git.force = r.git.push && (bits & 1);
 			r.git.remove = r.git.push && (bits & 2);
-			snprintf(what, sizeof(what), "git %s %s %s%s%s", r.git.push ? "push" : "fetch", remote,
-				 d->refs.v[i], r.git.force ? " force" : "", r.git.remove ? " delete" : "");
+			snprintf(what, sizeof(what), "git %s %s %s%s%s",
+				 r.git.push ? "push" : "fetch", remote, d->refs.v[i],
+				 r.git.force ? " force" : "", r.git.remove ? " delete" : "");
 			compare(d, &r, what);
 		}
 }
@@ -223,7 +230,8 @@ static void compare_tool(struct diff *d, const struct policy_tool *t)
 	enum { ARGS_MAX = 64 };
 	const struct policy_match *m = t->args.v;
 	struct policy_field fields[ARGS_MAX];
-	struct policy_request r = {.kind = POLICY_TOOL, .tool = bytes_str(t->rule.id), .fields = fields};
+	struct policy_request r = {
+		.kind = POLICY_TOOL, .tool = bytes_str(t->rule.id), .fields = fields};
 	char what[512];
 
 	r.field_count = t->args.n < ARGS_MAX ? t->args.n : ARGS_MAX;
@@ -240,7 +248,8 @@ static void compare_tool(struct diff *d, const struct policy_tool *t)
 
 		for (size_t v = 1; (w = match_witness(d, &m[i], v)); v++) {
 			fields[i].value = bytes_str(w);
-			snprintf(what, sizeof(what), "tool %s %s=%s", t->rule.id, m[i].item.name, w);
+			snprintf(what, sizeof(what), "tool %s %s=%s", t->rule.id, m[i].item.name,
+				 w);
 			compare(d, &r, what);
 		}
 		fields[i].value = first;
@@ -314,7 +323,8 @@ static void compare_path(struct diff *d, const char *path)
 	policy_fs_decide(d->fa, bytes_str(path), POLICY_WANT_READ, &before);
 	policy_fs_decide(d->fb, bytes_str(path), POLICY_WANT_READ, &after);
 	if (after.access > before.access)
-		report(d, "%s: %s, was %s", path, policy_access_name(after.access), policy_access_name(before.access));
+		report(d, "%s: %s, was %s", path, policy_access_name(after.access),
+		       policy_access_name(before.access));
 }
 
 static void compare_files(struct diff *d)
@@ -343,7 +353,8 @@ static void compare_settings(struct diff *d)
 	policy_settings(d->ea, &a);
 	policy_settings(d->eb, &b);
 	if (b.agency > a.agency)
-		report(d, "agency %s, was %s", policy_agency_name(b.agency), policy_agency_name(a.agency));
+		report(d, "agency %s, was %s", policy_agency_name(b.agency),
+		       policy_agency_name(a.agency));
 	if (b.unattended < a.unattended)
 		report(d, "unattended park, was deny");
 	if (b.base < a.base)
@@ -355,7 +366,8 @@ static void compare_settings(struct diff *d)
 		if (was && !is)
 			report(d, "limit %s is gone, was %llu", name, (unsigned long long)was);
 		else if (was && is > was)
-			report(d, "limit %s %llu, was %llu", name, (unsigned long long)is, (unsigned long long)was);
+			report(d, "limit %s %llu, was %llu", name, (unsigned long long)is,
+			       (unsigned long long)was);
 		if ((b.limits.weaker & ~a.limits.weaker) & (1u << l) && was)
 			report(d, "limit %s may be weaker", name);
 	}
@@ -408,7 +420,8 @@ static void compare_env(struct diff *d)
 		bool same = false;
 
 		for (size_t j = 0; a && j < a->set.n; j++)
-			same |= strcmp(old[j].item.name, set[i].item.name) == 0 && strcmp(old[j].text, set[i].text) == 0;
+			same |= strcmp(old[j].item.name, set[i].item.name) == 0 &&
+				strcmp(old[j].text, set[i].text) == 0;
 		if (!same)
 			report(d, "environment sets %s", set[i].item.name);
 	}
@@ -454,17 +467,21 @@ static void compare_extras(struct diff *d)
 		d->of_rule = 0;
 		for (size_t j = 0; j < b[i].address.n; j++)
 			if (!old || !has_text(&old->address, b[i].address.v[j]))
-				report(d, "rule %s may lead to %s", b[i].rule.id, b[i].address.v[j]);
+				report(d, "rule %s may lead to %s", b[i].rule.id,
+				       b[i].address.v[j]);
 		if (old && old->rate &&
-		    (!b[i].rate || b[i].rate->count.v * old->rate->per.v > old->rate->count.v * b[i].rate->per.v))
+		    (!b[i].rate ||
+		     b[i].rate->count.v * old->rate->per.v > old->rate->count.v * b[i].rate->per.v))
 			report(d, "rule %s has a higher rate", b[i].rule.id);
 		if (b[i].ca && (!old || !old->ca || strcmp(old->ca, b[i].ca) != 0))
 			report(d, "rule %s trusts %s", b[i].rule.id, b[i].ca);
-		if (b[i].rule.secret && (!old || !old->rule.secret || strcmp(old->rule.secret, b[i].rule.secret) != 0))
+		if (b[i].rule.secret &&
+		    (!old || !old->rule.secret || strcmp(old->rule.secret, b[i].rule.secret) != 0))
 			report(d, "rule %s uses secret %s", b[i].rule.id, b[i].rule.secret);
 	}
 	if (d->b->body.standing.n > d->a->body.standing.n)
-		report(d, "standing grants: %zu, were %zu", d->b->body.standing.n, d->a->body.standing.n);
+		report(d, "standing grants: %zu, were %zu", d->b->body.standing.n,
+		       d->a->body.standing.n);
 }
 
 /* ---- all of it, for the run and for every step that either names ---- */
@@ -498,7 +515,8 @@ static int look(struct diff *d)
 	return code;
 }
 
-static int look_step(struct diff *d, struct policy_effective *ra, struct policy_effective *rb, const char *pattern)
+static int look_step(struct diff *d, struct policy_effective *ra, struct policy_effective *rb,
+		     const char *pattern)
 {
 	struct error err = {0};
 	int code;

@@ -1,7 +1,8 @@
 /*
- * What is in force: the layers side by side, each whole. Nothing is merged into one table; deciding asks each layer and
- * takes the strictest answer, so that "AND" is what the code says. Combining writes the canonical form and reads it
- * back: what a run uses and what its journal holds cannot differ.
+ * What is in force: the layers side by side, each whole. Nothing is merged into one table; deciding
+ * asks each layer and takes the strictest answer, so that "AND" is what the code says. Combining
+ * writes the canonical form and reads it back: what a run uses and what its journal holds cannot
+ * differ.
  */
 #include "policy/model.h"
 #include <stdio.h>
@@ -14,7 +15,8 @@ enum { KEY_NAME = 1, KEY_LAYER, KEY_CEILING, KEY_BODY };
 
 /* ---- canonical form ---- */
 
-static void write_effective(struct buffer *out, struct policy_canon *k, const struct policy_effective *e)
+static void write_effective(struct buffer *out, struct policy_canon *k,
+			    const struct policy_effective *e)
 {
 	struct cbor_map_mark top = cbor_w_map_begin(out);
 
@@ -109,8 +111,8 @@ static const char *read_str(struct cbor_reader *r, struct policy_arena *a)
 	return s;
 }
 
-static void read_layer(struct cbor_reader *r, struct policy_parser *c, const char *const *files, size_t file_count,
-		       struct policy_stratum *s)
+static void read_layer(struct cbor_reader *r, struct policy_parser *c, const char *const *files,
+		       size_t file_count, struct policy_stratum *s)
 {
 	struct cbor_map_iter it;
 	uint64_t key, v;
@@ -144,8 +146,8 @@ static void read_layer(struct cbor_reader *r, struct policy_parser *c, const cha
 		s->item.at = s->body->item.at;
 }
 
-static void read_layers(struct cbor_reader *r, struct policy_parser *c, const char *const *files, size_t file_count,
-			struct policy_effective *e)
+static void read_layers(struct cbor_reader *r, struct policy_parser *c, const char *const *files,
+			size_t file_count, struct policy_effective *e)
 {
 	size_t n = cbor_r_array(r);
 
@@ -180,7 +182,8 @@ static const char **read_files(struct cbor_reader *r, struct policy_arena *a, si
 	return files;
 }
 
-static void read_effective(struct cbor_reader *r, struct policy_parser *c, struct policy_effective *e)
+static void read_effective(struct cbor_reader *r, struct policy_parser *c,
+			   struct policy_effective *e)
 {
 	static const char *const nowhere[] = {""};
 	const char *const *files = nowhere;
@@ -225,12 +228,13 @@ static void read_effective(struct cbor_reader *r, struct policy_parser *c, struc
 		cbor_r_fail(r, -EBADMSG);
 }
 
-int policy_effective_decode(struct bytes canonical, struct policy_effective **ret, struct error *err)
+int policy_effective_decode(struct bytes canonical, struct policy_effective **ret,
+			    struct error *err)
 {
 	struct policy_effective *e = calloc(1, sizeof(*e));
 	struct cbor_reader r = cbor_reader(canonical);
 	struct policy_findings findings = {0};
-	struct policy_parser c = {.findings = &findings, .file = "", .decoding = true};
+	struct policy_parser c = {.findings = &findings, .file = ""};
 	AUTO_BUFFER again = {0};
 	int code;
 
@@ -243,7 +247,8 @@ int policy_effective_decode(struct bytes canonical, struct policy_effective **re
 		code = -EBADMSG;
 	if (code == 0 && e->arena.failed)
 		code = -ENOMEM;
-	/* One form only: what is not written back to the same bytes was not written by this program. */
+	/* One form only: what is not written back to the same bytes was not written by this
+	 * program. */
 	if (code == 0)
 		code = encode(e, true, &again);
 	if (code == 0 && !bytes_equal(buffer_bytes(&again), canonical))
@@ -251,7 +256,9 @@ int policy_effective_decode(struct bytes canonical, struct policy_effective **re
 	if (code < 0) {
 		policy_effective_free(e);
 		return error_set(err, code, "the journaled policy cannot be read: %s",
-				 code == -ENOMEM ? "out of memory" : code == -E2BIG ? "it is too large" : "not its canonical form");
+				 code == -ENOMEM  ? "out of memory"
+				 : code == -E2BIG ? "it is too large"
+						  : "not its canonical form");
 	}
 	*ret = e;
 	return 0;
@@ -294,11 +301,13 @@ static bool is_ceiling(enum policy_layer layer, const struct policy_body *b)
 {
 	if (layer == POLICY_LAYER_PROJECT_UNTRUSTED || b->kind == POLICY_KIND_CEILING)
 		return true;
-	return b->kind == POLICY_KIND_UNSET && (layer == POLICY_LAYER_ORG || layer == POLICY_LAYER_USER);
+	return b->kind == POLICY_KIND_UNSET &&
+	       (layer == POLICY_LAYER_ORG || layer == POLICY_LAYER_USER);
 }
 
 /* The items of a list for which keep says yes. */
-static void filter(struct policy_arena *a, struct policy_list *list, size_t size, bool (*keep)(const void *item))
+static void filter(struct policy_arena *a, struct policy_list *list, size_t size,
+		   bool (*keep)(const void *item))
 {
 	struct policy_list kept = {.set = list->set};
 	char *v = policy_arena_alloc(a, (list->n + 1) * size);
@@ -329,7 +338,8 @@ static bool counts_in_project(const void *item)
 {
 	const struct policy_net *n = item;
 
-	return rule_denies(item) || (!n->address.set && !n->ca && !(n->http && n->http->tls == POLICY_TLS_PASSTHROUGH));
+	return rule_denies(item) ||
+	       (!n->address.set && !n->ca && !(n->http && n->http->tls == POLICY_TLS_PASSTHROUGH));
 }
 
 static void keep_denies(struct policy_arena *a, struct policy_body *b)
@@ -354,8 +364,10 @@ static void keep_denies(struct policy_arena *a, struct policy_body *b)
 
 static void note(struct policy_parser *c, struct policy_place at, const char *what)
 {
-	policy_find(c, at, 607, POLICY_WARNING, "%s does not count in a project's file; give it to the user's policy or "
-						"with --policy", what);
+	policy_find(c, at, 607, POLICY_WARNING,
+		    "%s does not count in a project's file; give it to the user's policy or "
+		    "with --policy",
+		    what);
 }
 
 static void drop_for_project(struct policy_parser *c, struct policy_body *b)
@@ -372,7 +384,8 @@ static void drop_for_project(struct policy_parser *c, struct policy_body *b)
 		note(c, b->notify->item.at, "'notify'");
 	for (size_t i = 0; i < b->net.n; i++)
 		if (!counts_in_project(&net[i]))
-			note(c, net[i].rule.item.at, "a rule with 'address', 'ca' or 'passthrough'");
+			note(c, net[i].rule.item.at,
+			     "a rule with 'address', 'ca' or 'passthrough'");
 	filter(c->arena, &b->net, sizeof(*net), counts_in_project);
 	b->secrets = (struct policy_list){0};
 	b->standing = (struct policy_list){0};
@@ -402,7 +415,8 @@ static void add_layer(struct policy_effective *e, struct policy_parser *c, enum 
 }
 
 /* The form that is kept: through the bytes, so that nothing of the inputs is held. */
-static int settle(const struct policy_effective *draft, struct policy_effective **ret, struct error *err)
+static int settle(const struct policy_effective *draft, struct policy_effective **ret,
+		  struct error *err)
 {
 	struct policy_effective *e;
 	AUTO_BUFFER b = {0};
@@ -431,8 +445,8 @@ static int settle(const struct policy_effective *draft, struct policy_effective 
 	return 0;
 }
 
-static int combine(const struct policy_combine *in, struct policy_effective *draft, struct policy_parser *c,
-		   struct policy_effective **ret, struct error *err)
+static int combine(const struct policy_combine *in, struct policy_effective *draft,
+		   struct policy_parser *c, struct policy_effective **ret, struct error *err)
 {
 	AUTO(policy_free) struct policy *fallback = NULL;
 
@@ -444,14 +458,15 @@ static int combine(const struct policy_combine *in, struct policy_effective *dra
 		int code = policy_builtin(in->fallback, &fallback);
 
 		if (code < 0)
-			return error_set(err, code == -ENOENT ? -EINVAL : code, "no built-in policy is called '%s'",
-					 in->fallback);
+			return error_set(err, code == -ENOENT ? -EINVAL : code,
+					 "no built-in policy is called '%s'", in->fallback);
 		add_layer(draft, c, POLICY_LAYER_DEFAULT, &fallback->body);
 	}
 	return c->arena->failed ? error_nomem(err) : settle(draft, ret, err);
 }
 
-int policy_combine(const struct policy_combine *in, struct policy_effective **ret, struct error *err)
+int policy_combine(const struct policy_combine *in, struct policy_effective **ret,
+		   struct error *err)
 {
 	struct policy_stratum layers[POLICY_LAYERS_MAX + 1];
 	struct policy_effective draft = {
@@ -464,7 +479,8 @@ int policy_combine(const struct policy_combine *in, struct policy_effective **re
 	int code;
 
 	if (in->count >= POLICY_LAYERS_MAX)
-		return error_set_exit(err, -E2BIG, EXIT_STATUS_USAGE, "more than %d policy files are in force; join some",
+		return error_set_exit(err, -E2BIG, EXIT_STATUS_USAGE,
+				      "more than %d policy files are in force; join some",
 				      POLICY_LAYERS_MAX - 1);
 	for (size_t i = 0; i < in->count; i++) {
 		code = policy_check(in->inputs[i].policy, err);
@@ -483,8 +499,9 @@ bool policy_step_applies(const struct policy_effective *e, const struct policy_s
 	return e->step && policy_glob(step->item.name, bytes_str(e->step), false);
 }
 
-int policy_effective_step(const struct policy_effective *run, const char *name, enum policy_agency agency,
-			  struct policy_effective **ret, struct error *err)
+int policy_effective_step(const struct policy_effective *run, const char *name,
+			  enum policy_agency agency, struct policy_effective **ret,
+			  struct error *err)
 {
 	struct policy_stratum layers[POLICY_LAYERS_MAX];
 	struct policy_effective draft = *run;
@@ -494,11 +511,14 @@ int policy_effective_step(const struct policy_effective *run, const char *name, 
 
 	policy_settings(run, &s);
 	if (run->step)
-		return error_set(err, -EINVAL, "step '%s' is already that of '%s'", name, run->step);
+		return error_set(err, -EINVAL, "step '%s' is already that of '%s'", name,
+				 run->step);
 	if (agency > s.agency)
 		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
-				      "step '%s' says agency '%s', wider than the run's '%s'; a step only narrows", name,
-				      policy_agency_name(agency), policy_agency_name(s.agency));
+				      "step '%s' says agency '%s', wider than the run's '%s'; a "
+				      "step only narrows",
+				      name, policy_agency_name(agency),
+				      policy_agency_name(s.agency));
 	draft.arena = (struct policy_arena){0};
 	draft.notes = (struct policy_findings){0};
 	draft.step = name;
@@ -508,7 +528,8 @@ int policy_effective_step(const struct policy_effective *run, const char *name, 
 	for (size_t i = 0; i < run->count; i++) {
 		struct policy_body *b = policy_arena_alloc(&scratch, sizeof(*b));
 		const struct policy_list *steps = &run->layers[i].body->steps;
-		struct policy_step *kept = policy_arena_alloc(&scratch, (steps->n + 1) * sizeof(*kept));
+		struct policy_step *kept =
+			policy_arena_alloc(&scratch, (steps->n + 1) * sizeof(*kept));
 
 		if (!b || !kept)
 			break;

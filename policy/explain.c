@@ -52,8 +52,8 @@ static void text_decision(struct buffer *b, const struct policy_decision *d)
 		buffer_printf(b, "decided by Holdfast itself: %s", d->why);
 		break;
 	case POLICY_BY_STEP:
-		buffer_printf(b, "decided by step '%s' (%s:%d:%d): %s", d->rule, d->at.file, d->at.line, d->at.column,
-			      d->why);
+		buffer_printf(b, "decided by step '%s' (%s:%d:%d): %s", d->rule, d->at.file,
+			      d->at.line, d->at.column, d->why);
 		break;
 	case POLICY_BY_LAYER:
 		buffer_printf(b, "decided by %s", d->why);
@@ -140,7 +140,8 @@ static void print_duration(struct buffer *b, uint64_t ms)
 		buffer_append_str(b, "0s");
 	for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
 		if (ms >= units[i].factor)
-			buffer_printf(b, "%llu%s", (unsigned long long)(ms / units[i].factor), units[i].name);
+			buffer_printf(b, "%llu%s", (unsigned long long)(ms / units[i].factor),
+				      units[i].name);
 		ms %= units[i].factor;
 	}
 }
@@ -205,7 +206,8 @@ static void print_what(struct buffer *b, const struct policy_net *n)
 		if (h->tls == POLICY_TLS_PASSTHROUGH)
 			buffer_append_str(b, " (passthrough)");
 	} else if (n->git) {
-		buffer_printf(b, "git %s %s", n->git->op == POLICY_GIT_PUSH ? "push" : "fetch", n->git->remote);
+		buffer_printf(b, "git %s %s", n->git->op == POLICY_GIT_PUSH ? "push" : "fetch",
+			      n->git->remote);
 		if (n->git->refs.set) {
 			buffer_append_str(b, " ");
 			print_texts(b, &n->git->refs);
@@ -221,7 +223,8 @@ static void print_what(struct buffer *b, const struct policy_net *n)
 
 static const char *effect_name(int effect)
 {
-	static const char *const names[] = {"by method, else unknown", "read", "reversible", "irreversible"};
+	static const char *const names[] = {"by method, else unknown", "read", "reversible",
+					    "irreversible"};
 
 	return names[effect];
 }
@@ -245,22 +248,27 @@ static void print_layer(struct buffer *b, const struct policy_stratum *s)
 	const struct policy_tool *t = p->tools.v;
 	const struct policy_secret *secrets = p->secrets.v;
 
-	buffer_printf(b, "%s layer%s%s%s (%s)\n", policy_layer_name((enum policy_layer)(s->layer - 1)),
-		      s->item.name ? " '" : "", s->item.name ? s->item.name : "", s->item.name ? "'" : "",
-		      s->ceiling ? "ceiling" : "grant");
+	buffer_printf(b, "%s layer%s%s%s (%s)\n",
+		      policy_layer_name((enum policy_layer)(s->layer - 1)),
+		      s->item.name ? " '" : "", s->item.name ? s->item.name : "",
+		      s->item.name ? "'" : "", s->ceiling ? "ceiling" : "grant");
 	for (size_t i = 0; i < p->exec.n; i++) {
-		buffer_printf(b, "  %-5s exec %s", policy_verdict_name((enum policy_verdict)(x[i].verdict - 1)), x[i].path);
+		buffer_printf(b, "  %-5s exec %s",
+			      policy_verdict_name((enum policy_verdict)(x[i].verdict - 1)),
+			      x[i].path);
 		text_place(b, x[i].item.at, "");
 		buffer_append_byte(b, '\n');
 	}
 	for (size_t i = 0; i < p->net.n; i++) {
-		buffer_printf(b, "  %-5s %s: ", policy_verdict_name((enum policy_verdict)(n[i].rule.verdict - 1)),
+		buffer_printf(b, "  %-5s %s: ",
+			      policy_verdict_name((enum policy_verdict)(n[i].rule.verdict - 1)),
 			      n[i].rule.id);
 		print_what(b, &n[i]);
 		print_rule_tail(b, &n[i].rule);
 	}
 	for (size_t i = 0; i < p->tools.n; i++) {
-		buffer_printf(b, "  %-5s tool %s: ", policy_verdict_name((enum policy_verdict)(t[i].rule.verdict - 1)),
+		buffer_printf(b, "  %-5s tool %s: ",
+			      policy_verdict_name((enum policy_verdict)(t[i].rule.verdict - 1)),
 			      t[i].rule.id);
 		print_texts(b, &t[i].run);
 		print_rule_tail(b, &t[i].rule);
@@ -278,7 +286,8 @@ static void print_settings(struct buffer *b, const struct policy_settings *s)
 {
 	buffer_printf(b, "agency %s", policy_agency_name(s->agency));
 	text_place(b, s->agency_at, "");
-	buffer_printf(b, "; nobody there: %s; base %s\n", s->unattended == POLICY_PARK ? "wait" : "deny",
+	buffer_printf(b, "; nobody there: %s; base %s\n",
+		      s->unattended == POLICY_PARK ? "wait" : "deny",
 		      s->base == POLICY_LIVE ? "live" : "pinned");
 	buffer_append_str(b, "limits");
 	for (int l = 0; l < POLICY_LIMIT_COUNT; l++) {
@@ -290,7 +299,8 @@ static void print_settings(struct buffer *b, const struct policy_settings *s)
 			buffer_append_str(b, " (weaker form will do)");
 		buffer_append_byte(b, ';');
 	}
-	buffer_printf(b, " landlock %s\n", s->limits.weaker_landlock ? "if there is one" : "must be there");
+	buffer_printf(b, " landlock %s\n",
+		      s->limits.weaker_landlock ? "if there is one" : "must be there");
 	buffer_append_str(b, "approvals decided within ");
 	print_duration(b, s->decide_by_ms);
 	buffer_append_str(b, ", carried out within ");
@@ -313,12 +323,14 @@ static void print_env(struct buffer *b, const struct policy_effective *e)
 			      policy_layer_name((enum policy_layer)(e->layers[i].layer - 1)));
 		print_texts(b, &env->keep);
 		for (size_t j = 0; j < env->set.n; j++)
-			buffer_printf(b, "%s%s=%s", j ? " " : "; sets ", set[j].item.name, set[j].text);
+			buffer_printf(b, "%s%s=%s", j ? " " : "; sets ", set[j].item.name,
+				      set[j].text);
 		buffer_append_byte(b, '\n');
 	}
 }
 
-static void text_policy(struct buffer *b, const struct policy_effective *e, const struct policy_fs *fs)
+static void text_policy(struct buffer *b, const struct policy_effective *e,
+			const struct policy_fs *fs)
 {
 	struct policy_settings s;
 	size_t n;
@@ -366,7 +378,8 @@ static void json_rules(struct buffer *b, const struct policy_stratum *s)
 	}
 }
 
-static void json_policy(struct buffer *b, const struct policy_effective *e, const struct policy_fs *fs)
+static void json_policy(struct buffer *b, const struct policy_effective *e,
+			const struct policy_fs *fs)
 {
 	struct policy_settings s;
 	size_t n;
@@ -392,7 +405,8 @@ static void json_policy(struct buffer *b, const struct policy_effective *e, cons
 	comma = "";
 	for (int l = 0; l < POLICY_LIMIT_COUNT; l++)
 		if (s.limits.weaker & (1u << l)) {
-			buffer_printf(b, "%s\"%s\"", comma, policy_limit_name((enum policy_limit)l));
+			buffer_printf(b, "%s\"%s\"", comma,
+				      policy_limit_name((enum policy_limit)l));
 			comma = ",";
 		}
 	if (s.limits.weaker_landlock)
@@ -422,8 +436,8 @@ static void json_policy(struct buffer *b, const struct policy_effective *e, cons
 	buffer_append_str(b, "]}");
 }
 
-int policy_explain(const struct policy_effective *e, const struct policy_vars *vars, enum policy_format format,
-		   struct buffer *out)
+int policy_explain(const struct policy_effective *e, const struct policy_vars *vars,
+		   enum policy_format format, struct buffer *out)
 {
 	AUTO(policy_fs_free) struct policy_fs *fs = NULL;
 	struct error err = {0};
@@ -463,7 +477,8 @@ int policy_trust_summary(const struct policy *p, struct buffer *out)
 	print_settings(out, &s);
 	for (size_t i = 0; i < p->body.fs.n; i++)
 		if (strcmp(fs[i].item.at.file, p->file) == 0)
-			buffer_printf(out, "  %-7s %s\n", policy_access_name((enum policy_access)(fs[i].access - 1)),
+			buffer_printf(out, "  %-7s %s\n",
+				      policy_access_name((enum policy_access)(fs[i].access - 1)),
 				      fs[i].path);
 	for (size_t i = 0; i < p->body.extends.n; i++)
 		buffer_printf(out, "  all of '%s'\n", p->body.extends.v[i]);

@@ -1,6 +1,7 @@
 /*
- * `extends`: what the extended file says goes under what this file says. Lists are joined; for the same fs path, for
- * scalars and for entries by name this file's word stands; limits take the smaller one.
+ * `extends`: what the extended file says goes under what this file says. Lists are joined; for the
+ * same fs path, for scalars and for entries by name this file's word stands; limits take the
+ * smaller one.
  */
 #include "policy/model.h"
 
@@ -22,8 +23,8 @@ static void append(struct policy_parser *c, struct policy_list *into, const void
 }
 
 /* Joins two lists; a rule that both got from the same file (two ways to one base) stays one. */
-static void join(struct policy_parser *c, struct policy_list *into, const struct policy_list *from, size_t size,
-		 bool by_name)
+static void join(struct policy_parser *c, struct policy_list *into, const struct policy_list *from,
+		 size_t size, bool by_name)
 {
 	into->set |= from->set;
 	for (size_t i = 0; i < from->n; i++) {
@@ -31,16 +32,19 @@ static void join(struct policy_parser *c, struct policy_list *into, const struct
 		bool known = false;
 
 		for (size_t j = 0; j < into->n && !known; j++) {
-			const struct policy_item *old = (const void *)((const char *)into->v + j * size);
+			const struct policy_item *old =
+				(const void *)((const char *)into->v + j * size);
 
-			known = by_name ? strcmp(old->name, item->name) == 0 : same_place(old->at, item->at);
+			known = by_name ? strcmp(old->name, item->name) == 0
+					: same_place(old->at, item->at);
 		}
 		if (!known)
 			append(c, into, item, size);
 	}
 }
 
-static void join_fs(struct policy_parser *c, struct policy_list *into, const struct policy_list *from)
+static void join_fs(struct policy_parser *c, struct policy_list *into,
+		    const struct policy_list *from)
 {
 	const struct policy_fs_rule *rules = from->v;
 
@@ -69,7 +73,8 @@ static bool holds(const struct policy_strs *s, const char *text)
 	return false;
 }
 
-static void join_texts(struct policy_parser *c, struct policy_strs *into, const struct policy_strs *from)
+static void join_texts(struct policy_parser *c, struct policy_strs *into,
+		       const struct policy_strs *from)
 {
 	into->set |= from->set;
 	for (size_t i = 0; i < from->n; i++) {
@@ -85,7 +90,8 @@ static void join_texts(struct policy_parser *c, struct policy_strs *into, const 
 	}
 }
 
-static void join_env(struct policy_parser *c, struct policy_body *into, const struct policy_env_rule *from)
+static void join_env(struct policy_parser *c, struct policy_body *into,
+		     const struct policy_env_rule *from)
 {
 	struct policy_env_rule *merged;
 
@@ -119,7 +125,8 @@ static bool states(const struct policy_body *b, const char *word)
 }
 
 /* A limit stated outright leaves an inherited allow_weaker; what the file itself lists stays. */
-static void join_weaker(struct policy_parser *c, struct policy_body *into, const struct policy_body *from)
+static void join_weaker(struct policy_parser *c, struct policy_body *into,
+			const struct policy_body *from)
 {
 	struct policy_strs kept = {.set = into->allow_weaker.set};
 	struct policy_strs more = {.set = from->allow_weaker.set};
@@ -128,7 +135,8 @@ static void join_weaker(struct policy_parser *c, struct policy_body *into, const
 	for (size_t i = 0; i < all->n; i++) {
 		struct policy_strs one = {.v = &all->v[i], .n = 1};
 
-		if (i < into->own_weaker || !states(from, all->v[i]) || holds(&from->allow_weaker, all->v[i]))
+		if (i < into->own_weaker || !states(from, all->v[i]) ||
+		    holds(&from->allow_weaker, all->v[i]))
 			join_texts(c, &kept, &one);
 	}
 	for (size_t i = 0; i < from->allow_weaker.n; i++) {
@@ -141,7 +149,8 @@ static void join_weaker(struct policy_parser *c, struct policy_body *into, const
 	*all = kept;
 }
 
-static void join_limits(struct policy_parser *c, struct policy_body *into, const struct policy_limits_rule *from)
+static void join_limits(struct policy_parser *c, struct policy_body *into,
+			const struct policy_limits_rule *from)
 {
 	struct policy_limits_rule *merged;
 
@@ -157,7 +166,8 @@ static void join_limits(struct policy_parser *c, struct policy_body *into, const
 		if (merged->v[l].set && (into->own_limits & (1u << l)))
 			policy_find(c, merged->item.at, 606, POLICY_WARNING,
 				    "limit '%s' is above the inherited one (%s:%d), which counts",
-				    policy_limit_name((enum policy_limit)l), from->item.at.file, from->item.at.line);
+				    policy_limit_name((enum policy_limit)l), from->item.at.file,
+				    from->item.at.line);
 		merged->v[l] = from->v[l];
 	}
 	into->limits = merged;
@@ -169,7 +179,8 @@ static void inherit(struct policy_num *into, struct policy_num from)
 		*into = from;
 }
 
-static void join_approvals(struct policy_parser *c, struct policy_body *into, const struct policy_approvals *from)
+static void join_approvals(struct policy_parser *c, struct policy_body *into,
+			   const struct policy_approvals *from)
 {
 	struct policy_approvals *merged;
 
@@ -193,7 +204,8 @@ static void join_approvals(struct policy_parser *c, struct policy_body *into, co
 	into->approvals = merged;
 }
 
-void policy_extend(struct policy_parser *c, struct policy_body *into, const struct policy_body *from)
+void policy_extend(struct policy_parser *c, struct policy_body *into,
+		   const struct policy_body *from)
 {
 	if (!into->agency)
 		into->agency = from->agency;

@@ -1,12 +1,13 @@
 /*
- * Files: each layer (and each step's fs of a layer) is a table of its own in which the deepest path decides; the
- * narrowest of them counts. The same tables give the mounts of a sandbox and decide every path that would land.
+ * Files: each layer (and each step's fs of a layer) is a table of its own in which the deepest path
+ * decides; the narrowest of them counts. The same tables give the mounts of a sandbox and decide
+ * every path that would land.
  */
 #include "policy/model.h"
 #include <stdio.h>
 
-struct point { /* a path at which something may change: of a rule, or of an exception */
-	const char *path;   /* the variables put in */
+struct point {		  /* a path at which something may change: of a rule, or of an exception */
+	const char *path; /* the variables put in */
 	const char *folded; /* its twins' common form */
 	bool glob;
 };
@@ -24,7 +25,7 @@ struct table {
 	enum policy_layer layer;
 	const struct policy_stratum *stratum;
 	const struct policy_step *step; /* NULL = the layer's own */
-	enum policy_access outside;     /* of what no entry covers: NONE or, where it is silent, RW */
+	enum policy_access outside; /* of what no entry covers: NONE or, where it is silent, RW */
 	struct entry *entries;
 	size_t count;
 };
@@ -121,8 +122,8 @@ static struct answer ask_table(const struct table *t, struct bytes path)
 	return a;
 }
 
-/* The same where the path might be read as its twin: an entry that means a twin and not this very name narrows it,
- * unless a deeper one means this very name. */
+/* The same where the path might be read as its twin: an entry that means a twin and not this very
+ * name narrows it, unless a deeper one means this very name. */
 static struct answer ask_twins(const struct table *t, struct bytes path, struct bytes folded)
 {
 	struct answer a = ask_table(t, path);
@@ -133,7 +134,8 @@ static struct answer ask_twins(const struct table *t, struct bytes path, struct 
 
 		if (!point_covers(&e->at, folded, true) || point_covers(&e->at, path, false))
 			continue;
-		if (!twin || e->depth > twin->depth || (e->depth == twin->depth && e->access < twin->access))
+		if (!twin || e->depth > twin->depth ||
+		    (e->depth == twin->depth && e->access < twin->access))
 			twin = e;
 	}
 	if (twin && twin->access < a.access && (!a.entry || twin->depth >= a.entry->depth)) {
@@ -152,7 +154,8 @@ static struct answer ask(const struct policy_fs *fs, struct bytes path, const ch
 		return (struct answer){.access = POLICY_ACCESS_NONE};
 	for (size_t i = 0; i < fs->count; i++) {
 		const struct table *t = &fs->tables[i];
-		struct answer a = folded ? ask_twins(t, path, bytes_str(folded)) : ask_table(t, path);
+		struct answer a =
+			folded ? ask_twins(t, path, bytes_str(folded)) : ask_table(t, path);
 
 		/* Of equal answers the one that an entry gave can be explained. */
 		if (!narrowest.table || a.access < narrowest.access ||
@@ -166,7 +169,8 @@ static struct answer ask(const struct policy_fs *fs, struct bytes path, const ch
 
 /* ---- building ---- */
 
-static int make_point(struct policy_fs *fs, const char *path, const struct policy_vars *vars, struct point *ret)
+static int make_point(struct policy_fs *fs, const char *path, const struct policy_vars *vars,
+		      struct point *ret)
 {
 	struct point *points;
 	struct point p;
@@ -190,8 +194,8 @@ static int make_point(struct policy_fs *fs, const char *path, const struct polic
 	return 0;
 }
 
-static int make_entry(struct policy_fs *fs, const struct policy_fs_rule *r, const struct policy_vars *vars,
-		      struct entry *ret)
+static int make_entry(struct policy_fs *fs, const struct policy_fs_rule *r,
+		      const struct policy_vars *vars, struct entry *ret)
 {
 	struct point *except = policy_arena_alloc(&fs->arena, (r->except.n + 1) * sizeof(*except));
 	int err = make_point(fs, r->path, vars, &ret->at);
@@ -213,8 +217,8 @@ static int make_entry(struct policy_fs *fs, const struct policy_fs_rule *r, cons
 	return 0;
 }
 
-static int make_table(struct policy_fs *fs, const struct policy_list *rules, const struct policy_vars *vars,
-		      struct table *t)
+static int make_table(struct policy_fs *fs, const struct policy_list *rules,
+		      const struct policy_vars *vars, struct table *t)
 {
 	t->entries = policy_arena_alloc(&fs->arena, (rules->n + 1) * sizeof(*t->entries));
 	if (!t->entries)
@@ -242,14 +246,16 @@ static enum policy_access outside_of(const struct policy_stratum *s)
 		return POLICY_ACCESS_NONE;
 	if (s->layer - 1 == POLICY_LAYER_PROJECT_UNTRUSTED || !s->body->fs.set)
 		return POLICY_ACCESS_RW;
-	/* A ceiling that only takes away leaves the rest; one that grants something bounds everything. */
+	/* A ceiling that only takes away leaves the rest; one that grants something bounds
+	 * everything. */
 	for (size_t i = 0; i < s->body->fs.n; i++)
 		if (rules[i].access - 1 != POLICY_ACCESS_NONE)
 			return POLICY_ACCESS_NONE;
 	return s->body->fs.n ? POLICY_ACCESS_RW : POLICY_ACCESS_NONE;
 }
 
-static int make_tables(struct policy_fs *fs, const struct policy_effective *e, const struct policy_vars *vars)
+static int make_tables(struct policy_fs *fs, const struct policy_effective *e,
+		       const struct policy_vars *vars)
 {
 	size_t max = e->count;
 
@@ -312,7 +318,8 @@ static int by_path(const void *a, const void *b)
 	size_t px = x->glob ? parent_len(p) : strlen(p);
 	size_t qy = y->glob ? parent_len(q) : strlen(q);
 
-	/* "/" is the parent of all; a pattern sorts as its folder with a slash behind it, before all that is in it. */
+	/* "/" is the parent of all; a pattern sorts as its folder with a slash behind it, before
+	 * all that is in it. */
 	for (size_t i = 0; i < px && i < qy; i++) {
 		int c = p[i] == '/' ? 1 : (uint8_t)p[i] + 1;
 		int d = q[i] == '/' ? 1 : (uint8_t)q[i] + 1;
@@ -343,7 +350,8 @@ static bool pattern_near(const struct policy_fs *fs, const struct policy_mount *
 	return false;
 }
 
-/* Drops what changes nothing: the same access as the folder around it, or nothing inside nothing. */
+/* Drops what changes nothing: the same access as the folder around it, or nothing inside nothing.
+ */
 static void simplify(struct policy_fs *fs)
 {
 	size_t kept = 0;
@@ -355,7 +363,8 @@ static void simplify(struct policy_fs *fs)
 		for (size_t j = 0; j < kept; j++)
 			if (!fs->mounts[j].glob && is_below(m->path, fs->mounts[j].path))
 				around = &fs->mounts[j]; /* sorted: the last one is the deepest */
-		if (!pattern_near(fs, m) && m->access == (around ? around->access : POLICY_ACCESS_NONE))
+		if (!pattern_near(fs, m) &&
+		    m->access == (around ? around->access : POLICY_ACCESS_NONE))
 			continue;
 		fs->mounts[kept++] = *m;
 	}
@@ -392,7 +401,8 @@ static int check_vars(const struct policy_vars *v, struct error *err)
 
 	for (size_t i = 0; i < ARRAY_SIZE(values); i++)
 		if (values[i] && !policy_path_clean(bytes_str(values[i])))
-			return error_set(err, -EINVAL, "'%s' is not a clean absolute path", values[i]);
+			return error_set(err, -EINVAL, "'%s' is not a clean absolute path",
+					 values[i]);
 	return 0;
 }
 
@@ -408,8 +418,8 @@ static void keep_vars(struct policy_fs *fs, const struct policy_vars *v)
 		fs->vars.run = policy_arena_text(&fs->arena, bytes_str(v->run));
 }
 
-int policy_fs_new(const struct policy_effective *e, const struct policy_vars *vars, struct policy_fs **ret,
-		  struct error *err)
+int policy_fs_new(const struct policy_effective *e, const struct policy_vars *vars,
+		  struct policy_fs **ret, struct error *err)
 {
 	struct policy_settings s;
 	struct policy_fs *fs;
@@ -433,7 +443,9 @@ int policy_fs_new(const struct policy_effective *e, const struct policy_vars *va
 	if (code < 0) {
 		policy_fs_free(fs);
 		return error_set(err, code, "the files of the policy cannot be resolved here: %s",
-				 code == -ENOMEM ? "out of memory" : "with the workspace and home in it a path is too long");
+				 code == -ENOMEM
+					 ? "out of memory"
+					 : "with the workspace and home in it a path is too long");
 	}
 	*ret = fs;
 	return 0;
@@ -472,7 +484,8 @@ static enum policy_access needed(enum policy_want want)
 	return POLICY_ACCESS_RW;
 }
 
-static void explain(const struct policy_fs *fs, const struct answer *a, const char *note, struct policy_fs_decision *d)
+static void explain(const struct policy_fs *fs, const struct answer *a, const char *note,
+		    struct policy_fs_decision *d)
 {
 	const struct policy_fs_rule *r = a->entry ? a->entry->rule : NULL;
 
@@ -481,19 +494,24 @@ static void explain(const struct policy_fs *fs, const struct answer *a, const ch
 	d->at = r ? r->item.at : (struct policy_place){.file = ""};
 	if (!a->table)
 		snprintf(d->why, sizeof(d->why), "no policy grants any files");
-	else if (fs->read_only && (!a->entry || a->entry->access > POLICY_ACCESS_RX) && a->access == POLICY_ACCESS_RX)
+	else if (fs->read_only && (!a->entry || a->entry->access > POLICY_ACCESS_RX) &&
+		 a->access == POLICY_ACCESS_RX)
 		snprintf(d->why, sizeof(d->why), "at agency observe files are read-only");
 	else if (!r)
-		snprintf(d->why, sizeof(d->why), "no fs rule of the %s policy covers it", policy_layer_name(d->layer));
+		snprintf(d->why, sizeof(d->why), "no fs rule of the %s policy covers it",
+			 policy_layer_name(d->layer));
 	else
-		snprintf(d->why, sizeof(d->why), "%s%s%s%s'%s' is %s%s%s", a->table->step ? "step '" : "",
-			 a->table->step ? a->table->step->item.name : "", a->table->step ? "' says " : "", note, r->path,
-			 policy_access_name(a->entry->access), r->why ? ": " : "", r->why ? r->why : "");
+		snprintf(d->why, sizeof(d->why), "%s%s%s%s'%s' is %s%s%s",
+			 a->table->step ? "step '" : "",
+			 a->table->step ? a->table->step->item.name : "",
+			 a->table->step ? "' says " : "", note, r->path,
+			 policy_access_name(a->entry->access), r->why ? ": " : "",
+			 r->why ? r->why : "");
 }
 
 /* The narrower place that would go away with all that is below path (or its twin), or NULL. */
-static const struct point *narrower_below(const struct policy_fs *fs, struct bytes path, bool folded,
-					  struct answer *ret)
+static const struct point *narrower_below(const struct policy_fs *fs, struct bytes path,
+					  bool folded, struct answer *ret)
 {
 	for (size_t i = 0; i < fs->point_count; i++) {
 		const struct point *p = &fs->points[i];
@@ -517,22 +535,25 @@ static bool lands(enum policy_want want)
 	return want == POLICY_WANT_LAND || want == POLICY_WANT_FOLDER || want == POLICY_WANT_REMOVE;
 }
 
-/* Judges the path as it is (folded NULL), or as any of its twins; what is already refused stays refused. */
-static void judge(const struct policy_fs *fs, struct bytes path, const char *folded, enum policy_want want,
-		  struct policy_fs_decision *d)
+/* Judges the path as it is (folded NULL), or as any of its twins; what is already refused stays
+ * refused. */
+static void judge(const struct policy_fs *fs, struct bytes path, const char *folded,
+		  enum policy_want want, struct policy_fs_decision *d)
 {
 	struct answer a = ask(fs, path, folded);
 	struct answer below;
 	const struct point *p;
 
 	if (a.access < needed(want)) {
-		enum policy_fs_verdict verdict =
-			lands(want) && a.access == POLICY_ACCESS_SCRATCH ? POLICY_FS_STAYS : POLICY_FS_DENY;
+		enum policy_fs_verdict verdict = lands(want) && a.access == POLICY_ACCESS_SCRATCH
+							 ? POLICY_FS_STAYS
+							 : POLICY_FS_DENY;
 
 		if (d->verdict == POLICY_FS_DENY || d->verdict == verdict)
 			return;
 		d->verdict = verdict;
-		explain(fs, &a, folded ? "it is a twin (case, Unicode form) of a narrower name: " : "", d);
+		explain(fs, &a,
+			folded ? "it is a twin (case, Unicode form) of a narrower name: " : "", d);
 		return;
 	}
 	if (want != POLICY_WANT_LAND && want != POLICY_WANT_REMOVE)
@@ -550,7 +571,8 @@ static void judge(const struct policy_fs *fs, struct bytes path, const char *fol
 void policy_fs_decide(const struct policy_fs *fs, struct bytes path, enum policy_want want,
 		      struct policy_fs_decision *ret)
 {
-	struct policy_fs_decision d = {.verdict = POLICY_FS_ALLOW, .at.file = "", .layer = POLICY_LAYER_DEFAULT};
+	struct policy_fs_decision d = {
+		.verdict = POLICY_FS_ALLOW, .at.file = "", .layer = POLICY_LAYER_DEFAULT};
 	struct answer a;
 
 	if (!policy_path_clean(path)) {
@@ -570,7 +592,8 @@ void policy_fs_decide(const struct policy_fs *fs, struct bytes path, enum policy
 			judge(fs, path, folded, want, &d);
 		} else {
 			d.verdict = POLICY_FS_DENY;
-			snprintf(d.why, sizeof(d.why), "its name cannot be compared with those that are protected");
+			snprintf(d.why, sizeof(d.why),
+				 "its name cannot be compared with those that are protected");
 		}
 		policy_arena_free(&scratch);
 	}

@@ -1,4 +1,5 @@
-/* Matching: hosts, addresses, URL paths, remotes, refs, values. What is compared is also what is sent. */
+/* Matching: hosts, addresses, URL paths, remotes, refs, values. What is compared is also what is
+ * sent. */
 #include "policy/model.h"
 #include "base/utf8.h"
 #include <arpa/inet.h>
@@ -139,8 +140,10 @@ int policy_host_normal(struct bytes host, char *buf)
 	if (ascii && !labels_valid(plain, &encoded))
 		return -EINVAL;
 	if (!ascii || encoded) {
-		/* UTS 46 without transitional rules, as browsers do; also proves that an xn-- label is a real one. */
-		if (idn2_to_ascii_8z(plain, &out, IDN2_NONTRANSITIONAL | IDN2_USE_STD3_ASCII_RULES) != IDN2_OK)
+		/* UTS 46 without transitional rules, as browsers do; also proves that an xn-- label
+		 * is a real one. */
+		if (idn2_to_ascii_8z(plain, &out,
+				     IDN2_NONTRANSITIONAL | IDN2_USE_STD3_ASCII_RULES) != IDN2_OK)
 			return -EINVAL;
 		if (strlen(out) > HOST_NAME_MAX_BYTES || !labels_valid(out, &encoded)) {
 			idn2_free(out);
@@ -188,7 +191,8 @@ bool policy_host_is_address(struct bytes host)
 		return true;
 	if (s[end - 1] == '.')
 		end--;
-	/* Resolvers read "2130706433", "0x7f.1" and "127.1" as addresses: what decides is the last label. */
+	/* Resolvers read "2130706433", "0x7f.1" and "127.1" as addresses: what decides is the last
+	 * label. */
 	for (start = end; start > 0 && s[start - 1] != '.'; start--)
 		;
 	if (end - start > 2 && s[start] == '0' && (s[start + 1] | 32) == 'x')
@@ -201,8 +205,9 @@ bool policy_host_is_address(struct bytes host)
 
 bool policy_host_is_local(const char *host)
 {
-	static const char *const tlds[] = {"localhost", "local", "internal", "localdomain", "lan", "home", "corp",
-					   "intranet", "private", "invalid", "onion"};
+	static const char *const tlds[] = {"localhost", "local",   "internal", "localdomain",
+					   "lan",	"home",	   "corp",     "intranet",
+					   "private",	"invalid", "onion"};
 	const char *last = strrchr(host, '.');
 
 	if (!last)
@@ -239,7 +244,8 @@ static bool segments_valid(struct bytes path)
 		if (i < path.len && s[i] != '/')
 			continue;
 		len = i - start;
-		/* A slash at the very end is part of many APIs' paths; two in a row are read in many ways. */
+		/* A slash at the very end is part of many APIs' paths; two in a row are read in
+		 * many ways. */
 		if ((len == 0 && i < path.len) || (len == 1 && s[start] == '.') ||
 		    (len == 2 && s[start] == '.' && s[start + 1] == '.'))
 			return false;
@@ -291,7 +297,8 @@ bool policy_url_match(const char *pattern, struct bytes path)
 
 	if (len < 3 || strcmp(pattern + len - 3, "/**") != 0)
 		return policy_glob(pattern, path, true);
-	/* A pattern that ends so covers its stem and all below: every prefix that ends at a slash or the end is tried. */
+	/* A pattern that ends so covers its stem and all below: every prefix that ends at a slash
+	 * or the end is tried. */
 	for (stem = 0; stem <= path.len; stem++) {
 		if (stem < path.len && s[stem] != '/')
 			continue;
@@ -312,7 +319,8 @@ int policy_remote_normal(struct bytes remote, char *buf)
 	size_t start = sizeof(scheme) - 1;
 	size_t slash;
 
-	if (remote.len <= start || remote.len >= POLICY_REMOTE_MAX - POLICY_HOST_MAX || memcmp(s, scheme, start) != 0)
+	if (remote.len <= start || remote.len >= POLICY_REMOTE_MAX - POLICY_HOST_MAX ||
+	    memcmp(s, scheme, start) != 0)
 		return -EINVAL;
 	for (slash = start; slash < remote.len && s[slash] != '/'; slash++)
 		;
@@ -323,7 +331,8 @@ int policy_remote_normal(struct bytes remote, char *buf)
 		remote.len--;
 	if (remote.len > slash + 4 && memcmp(s + remote.len - 4, ".git", 4) == 0)
 		remote.len -= 4;
-	if (remote.len <= slash + 1 || policy_url_path(bytes_of(s + slash, remote.len - slash), &path) < 0 ||
+	if (remote.len <= slash + 1 ||
+	    policy_url_path(bytes_of(s + slash, remote.len - slash), &path) < 0 ||
 	    path.data[path.len - 1] == '/')
 		return -EINVAL;
 	snprintf(buf, POLICY_REMOTE_MAX, "%s%s%s", scheme, host, (const char *)path.data);
@@ -355,7 +364,8 @@ bool policy_ref_valid(struct bytes ref)
 	for (size_t i = 0; i <= ref.len; i++) {
 		if (i < ref.len && s[i] != '/')
 			continue;
-		if (i == start || s[start] == '.' || (i - start > 5 && memcmp(s + i - 5, ".lock", 5) == 0))
+		if (i == start || s[start] == '.' ||
+		    (i - start > 5 && memcmp(s + i - 5, ".lock", 5) == 0))
 			return false;
 		start = i + 1;
 	}
@@ -412,23 +422,26 @@ bool policy_cidr_holds(const struct policy_cidr *c, const uint8_t *address, size
 	return true;
 }
 
-/* IANA's special-purpose registries (RFC 6890 and after), and the cloud metadata services outside them. */
+/* IANA's special-purpose registries (RFC 6890 and after), and the cloud metadata services outside
+ * them. */
 enum policy_address_kind policy_address_kind(const uint8_t *address, size_t len)
 {
 	static const char *const refused4[] = {
-		"0.0.0.0/8",	  "10.0.0.0/8",	    "100.64.0.0/10",  "127.0.0.0/8",  "169.254.0.0/16",
-		"172.16.0.0/12",  "192.0.0.0/24",   "192.0.2.0/24",   "192.88.99.0/24", "192.168.0.0/16",
-		"198.18.0.0/15",  "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
-		"168.63.129.16",
+		"0.0.0.0/8",	  "10.0.0.0/8",	    "100.64.0.0/10", "127.0.0.0/8",
+		"169.254.0.0/16", "172.16.0.0/12",  "192.0.0.0/24",  "192.0.2.0/24",
+		"192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24",
+		"203.0.113.0/24", "224.0.0.0/4",    "240.0.0.0/4",   "168.63.129.16",
 	};
-	static const char *const refused6[] = {"2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"};
+	static const char *const refused6[] = {"2001::/23", "2001:db8::/32", "2002::/16",
+					       "3fff::/20"};
 	const char *const *list = len == 4 ? refused4 : refused6;
 	size_t count = len == 4 ? ARRAY_SIZE(refused4) : ARRAY_SIZE(refused6);
 	struct policy_cidr c;
 
 	if (len != 4 && len != 16)
 		return POLICY_ADDRESS_REFUSED;
-	/* Of IPv6 only 2000::/3 is global unicast; mapped, NAT64, unique local, link-local, multicast lie outside. */
+	/* Of IPv6 only 2000::/3 is global unicast; mapped, NAT64, unique local, link-local,
+	 * multicast lie outside. */
 	if (len == 16 && (address[0] & 0xe0) != 0x20)
 		return POLICY_ADDRESS_REFUSED;
 	for (size_t i = 0; i < count; i++)

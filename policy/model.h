@@ -359,12 +359,12 @@ struct policy_parser {
 	const struct policy_lookup *lookup;
 	const char *extending[POLICY_EXTENDS_DEPTH_MAX]; /* names that are being resolved, outermost first */
 	size_t depth;
-	/* Set while a table's check looks at an item of canonical bytes. */
-	bool decoding;
 };
 
 void policy_find(struct policy_parser *c, struct policy_place at, int code, enum policy_severity severity,
 		 const char *fmt, ...) PRINTF_LIKE(5, 6);
+/* By place, from the finding at index `from` on. */
+void policy_find_sort(struct policy_findings *f, size_t from);
 struct policy_place policy_parse_place(const struct policy_parser *c, const struct yaml_node *node);
 /* The place of key in the mapping node, or of the item where it is not there (or node is NULL). */
 struct policy_place policy_parse_key_place(const struct policy_parser *c, const struct yaml_node *node,
@@ -441,7 +441,7 @@ enum { POLICY_PATH_MAX = 4096 };
 MUST_CHECK int policy_path_expand(struct policy_arena *a, const char *path, const struct policy_vars *vars,
 				  const char **ret);
 bool policy_path_is_glob(const char *path);
-/* 0 = path is at or below `top`; both clean. */
+/* Whether path is at or below top; both clean. */
 bool policy_path_below(struct bytes path, const char *top);
 /* Case folded, NFKC, without ignorable characters and bytes that are no UTF-8, trailing dots and spaces of components.
  * -ENAMETOOLONG, -ENOMEM. */

@@ -1,47 +1,12 @@
 /*
- * One walk over the strict reader's tree, driven by the table of keys. It goes on after an error, so that a person
- * sees all of them at once; a policy with an error is never used.
+ * One walk over the strict reader's tree, driven by the table of keys. It goes on after an error,
+ * so that a person sees all of them at once; a policy with an error is never used.
  */
 #include "policy/model.h"
 #include "base/escape.h"
 #include <stdio.h>
 
 enum { TEXT_MAX = 8192, NAME_SHOWN_MAX = 60, LIST_MAX = 10000 };
-
-/* ---- findings ---- */
-
-void policy_find(struct policy_parser *c, struct policy_place at, int code, enum policy_severity severity,
-		 const char *fmt, ...)
-{
-	struct policy_findings *f = c->findings;
-	struct policy_finding *items;
-	char msg[512];
-	va_list args;
-
-	if (severity == POLICY_ERROR)
-		f->errors++;
-	if (f->count > POLICY_FINDINGS_MAX)
-		return;
-	va_start(args, fmt);
-	vsnprintf(msg, sizeof(msg), fmt, args);
-	va_end(args);
-	if (f->count == POLICY_FINDINGS_MAX) {
-		snprintf(msg, sizeof(msg), "more than %d findings; the rest is not shown", POLICY_FINDINGS_MAX);
-		code = 9;
-	}
-	items = policy_arena_push(c->arena, (void *)f->items, f->count, sizeof(*items));
-	if (!items)
-		return;
-	items[f->count] = (struct policy_finding){
-		.at = at,
-		.code = code,
-		.severity = severity,
-		.msg = policy_arena_text(c->arena, bytes_str(msg)),
-	};
-	f->items = items;
-	if (items[f->count].msg)
-		f->count++;
-}
 
 struct policy_place policy_parse_place(const struct policy_parser *c, const struct yaml_node *node)
 {
@@ -50,7 +15,8 @@ struct policy_place policy_parse_place(const struct policy_parser *c, const stru
 	return (struct policy_place){.file = c->file, .line = node->line, .column = node->column};
 }
 
-struct policy_place policy_parse_key_place(const struct policy_parser *c, const struct yaml_node *node,
+struct policy_place policy_parse_key_place(const struct policy_parser *c,
+					   const struct yaml_node *node,
 					   const struct policy_item *item, const char *key)
 {
 	for (size_t i = 0; node && node->kind == YAML_MAPPING && i < node->count; i++)
@@ -76,11 +42,13 @@ static struct shown show(struct bytes b)
 			b.len--;
 	}
 	escape_append(&out, b, ESCAPE_LINE | ESCAPE_KEEP_BACKSLASH);
-	snprintf(s.text, sizeof(s.text), "%s%s", out.data ? (const char *)out.data : "", cut ? "..." : "");
+	snprintf(s.text, sizeof(s.text), "%s%s", out.data ? (const char *)out.data : "",
+		 cut ? "..." : "");
 	return s;
 }
 
-void policy_parse_suggest(struct bytes word, const char *const *candidates, size_t count, char *msg, size_t size)
+void policy_parse_suggest(struct bytes word, const char *const *candidates, size_t count, char *msg,
+			  size_t size)
 {
 	const char *near = yaml_nearest(word, candidates, count);
 
@@ -102,19 +70,20 @@ static const char *kind_name(const struct yaml_node *n)
 	return "nothing";
 }
 
-static bool expect_kind(struct policy_parser *c, const struct yaml_node *n, enum yaml_kind kind, const char *what)
+static bool expect_kind(struct policy_parser *c, const struct yaml_node *n, enum yaml_kind kind,
+			const char *what)
 {
 	static const char *const names[] = {"one value", "a list", "a mapping"};
 
 	if (n->kind == kind) {
 		if (kind != YAML_SCALAR || n->quoted || n->text.len)
 			return true;
-		policy_find(c, policy_parse_place(c, n), 12, POLICY_ERROR, "'%s' has no value; give one or leave it out",
-			    what);
+		policy_find(c, policy_parse_place(c, n), 12, POLICY_ERROR,
+			    "'%s' has no value; give one or leave it out", what);
 		return false;
 	}
-	policy_find(c, policy_parse_place(c, n), 12, POLICY_ERROR, "'%s' is %s; %s is expected", what, kind_name(n),
-		    names[kind]);
+	policy_find(c, policy_parse_place(c, n), 12, POLICY_ERROR, "'%s' is %s; %s is expected",
+		    what, kind_name(n), names[kind]);
 	return false;
 }
 
@@ -129,13 +98,14 @@ static const char *read_text(struct policy_parser *c, const struct yaml_node *n,
 	if (!expect_kind(c, n, YAML_SCALAR, what))
 		return NULL;
 	if (n->text.len > TEXT_MAX) {
-		policy_find(c, policy_parse_place(c, n), 19, POLICY_ERROR, "'%s' is longer than %d bytes", what,
-			    TEXT_MAX);
+		policy_find(c, policy_parse_place(c, n), 19, POLICY_ERROR,
+			    "'%s' is longer than %d bytes", what, TEXT_MAX);
 		return NULL;
 	}
 	code = check ? check(n->text.data, msg) : 0;
 	if (code) {
-		policy_find(c, policy_parse_place(c, n), code, POLICY_ERROR, "'%s': %s", show(n->text).text, msg);
+		policy_find(c, policy_parse_place(c, n), code, POLICY_ERROR, "'%s': %s",
+			    show(n->text).text, msg);
 		return NULL;
 	}
 	return policy_arena_text(c->arena, n->text);
@@ -149,7 +119,8 @@ static int word_index(const char *const *words, struct bytes text)
 	return 0;
 }
 
-static int read_word(struct policy_parser *c, const struct yaml_node *n, const struct policy_key *key)
+static int read_word(struct policy_parser *c, const struct yaml_node *n,
+		     const struct policy_key *key)
 {
 	char list[200] = "";
 	size_t count = 0;
@@ -161,10 +132,10 @@ static int read_word(struct policy_parser *c, const struct yaml_node *n, const s
 	if (index)
 		return index;
 	for (; key->words[count]; count++)
-		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", count ? ", " : "",
-			 key->words[count]);
-	policy_find(c, policy_parse_place(c, n), 13, POLICY_ERROR, "'%s' is no %s; it is one of %s", show(n->text).text,
-		    key->name, list);
+		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s",
+			 count ? ", " : "", key->words[count]);
+	policy_find(c, policy_parse_place(c, n), 13, POLICY_ERROR, "'%s' is no %s; it is one of %s",
+		    show(n->text).text, key->name, list);
 	return 0;
 }
 
@@ -178,22 +149,24 @@ static int parse_decimal(struct bytes text, uint64_t *ret)
 	for (size_t i = 0; i < text.len; i++) {
 		if (s[i] < '0' || s[i] > '9')
 			return -EINVAL;
-		if (__builtin_mul_overflow(v, 10u, &v) || __builtin_add_overflow(v, (uint64_t)(s[i] - '0'), &v))
+		if (__builtin_mul_overflow(v, 10u, &v) ||
+		    __builtin_add_overflow(v, (uint64_t)(s[i] - '0'), &v))
 			return -ERANGE;
 	}
 	*ret = v;
 	return 0;
 }
 
-static void read_number(struct policy_parser *c, const struct yaml_node *n, const struct policy_key *key,
-			struct policy_num *ret)
+static void read_number(struct policy_parser *c, const struct yaml_node *n,
+			const struct policy_key *key, struct policy_num *ret)
 {
 	static const char *const examples[] = {
 		[POLICY_T_COUNT] = "a whole number",
 		[POLICY_T_SIZE] = "a size such as 512, 64KiB or 4GiB",
 		[POLICY_T_DURATION] = "a duration such as 250ms, 30s, 10m, 1h30m or 7d",
 	};
-	static const int codes[] = {[POLICY_T_COUNT] = 14, [POLICY_T_SIZE] = 16, [POLICY_T_DURATION] = 15};
+	static const int codes[] = {
+		[POLICY_T_COUNT] = 14, [POLICY_T_SIZE] = 16, [POLICY_T_DURATION] = 15};
 	uint64_t v = 0;
 	int err;
 
@@ -206,19 +179,22 @@ static void read_number(struct policy_parser *c, const struct yaml_node *n, cons
 	else
 		err = policy_duration_parse(n->text, &v);
 	if (err == -EINVAL)
-		policy_find(c, policy_parse_place(c, n), codes[key->type], POLICY_ERROR, "'%s' of '%s' is not %s",
-			    show(n->text).text, key->name, examples[key->type]);
+		policy_find(c, policy_parse_place(c, n), codes[key->type], POLICY_ERROR,
+			    "'%s' of '%s' is not %s", show(n->text).text, key->name,
+			    examples[key->type]);
 	else if (err < 0 || v < key->min || v > key->max)
 		policy_find(c, policy_parse_place(c, n), 17, POLICY_ERROR,
-			    "'%s' of '%s' is out of range: %llu to %llu%s", show(n->text).text, key->name,
-			    (unsigned long long)key->min, (unsigned long long)key->max,
-			    key->type == POLICY_T_DURATION ? " ms" : key->type == POLICY_T_SIZE ? " bytes" : "");
+			    "'%s' of '%s' is out of range: %llu to %llu%s", show(n->text).text,
+			    key->name, (unsigned long long)key->min, (unsigned long long)key->max,
+			    key->type == POLICY_T_DURATION ? " ms"
+			    : key->type == POLICY_T_SIZE   ? " bytes"
+							   : "");
 	else
 		*ret = (struct policy_num){.set = true, .v = v};
 }
 
-static void read_bool(struct policy_parser *c, const struct yaml_node *n, const struct policy_key *key,
-		      struct policy_num *ret)
+static void read_bool(struct policy_parser *c, const struct yaml_node *n,
+		      const struct policy_key *key, struct policy_num *ret)
 {
 	if (!expect_kind(c, n, YAML_SCALAR, key->name))
 		return;
@@ -227,8 +203,8 @@ static void read_bool(struct policy_parser *c, const struct yaml_node *n, const 
 	else if (bytes_equal(n->text, bytes_str("false")))
 		*ret = (struct policy_num){.set = true, .v = 0};
 	else
-		policy_find(c, policy_parse_place(c, n), 13, POLICY_ERROR, "'%s' is neither true nor false",
-			    show(n->text).text);
+		policy_find(c, policy_parse_place(c, n), 13, POLICY_ERROR,
+			    "'%s' is neither true nor false", show(n->text).text);
 }
 
 /* ---- lists of scalars ---- */
@@ -251,12 +227,13 @@ static bool list_fits(struct policy_parser *c, const struct yaml_node *n, const 
 {
 	if (n->count <= LIST_MAX)
 		return true;
-	policy_find(c, policy_parse_place(c, n), 19, POLICY_ERROR, "'%s' has more than %d entries", what, LIST_MAX);
+	policy_find(c, policy_parse_place(c, n), 19, POLICY_ERROR, "'%s' has more than %d entries",
+		    what, LIST_MAX);
 	return false;
 }
 
-static void read_texts(struct policy_parser *c, const struct yaml_node *n, const struct policy_key *key,
-		       struct policy_strs *ret)
+static void read_texts(struct policy_parser *c, const struct yaml_node *n,
+		       const struct policy_key *key, struct policy_strs *ret)
 {
 	if (n->kind == YAML_SCALAR && key->type == POLICY_T_TEXT_OR_TEXTS) {
 		push_text(c, ret, read_text(c, n, key->name, key->check));
@@ -280,7 +257,8 @@ static void read_texts(struct policy_parser *c, const struct yaml_node *n, const
 
 /* ---- matches ---- */
 
-static int read_bound(struct policy_parser *c, const struct yaml_node *n, const char *what, int64_t *ret)
+static int read_bound(struct policy_parser *c, const struct yaml_node *n, const char *what,
+		      int64_t *ret)
 {
 	struct bytes digits = n->text;
 	bool negative = false;
@@ -293,23 +271,27 @@ static int read_bound(struct policy_parser *c, const struct yaml_node *n, const 
 		digits = bytes_of((const char *)digits.data + 1, digits.len - 1);
 	}
 	if (parse_decimal(digits, &v) < 0 || v > INT64_MAX) {
-		policy_find(c, policy_parse_place(c, n), 14, POLICY_ERROR, "'%s' of '%s' is not a whole number",
-			    show(n->text).text, what);
+		policy_find(c, policy_parse_place(c, n), 14, POLICY_ERROR,
+			    "'%s' of '%s' is not a whole number", show(n->text).text, what);
 		return -EINVAL;
 	}
 	*ret = negative ? -(int64_t)v : (int64_t)v;
 	return 0;
 }
 
-static void read_match(struct policy_parser *c, const struct yaml_node *n, bool token, struct policy_match *m)
+static void read_match(struct policy_parser *c, const struct yaml_node *n, bool token,
+		       struct policy_match *m)
 {
-	static const struct policy_key any = {.name = "any", .type = POLICY_T_TEXTS, .check = policy_value_text};
-	static const struct policy_key in = {.name = "in", .type = POLICY_T_TEXTS, .check = policy_value_text};
+	static const struct policy_key any = {
+		.name = "any", .type = POLICY_T_TEXTS, .check = policy_value_text};
+	static const struct policy_key in = {
+		.name = "in", .type = POLICY_T_TEXTS, .check = policy_value_text};
 	const struct yaml_pair *p;
 
 	m->item.at = policy_parse_place(c, n);
 	if (n->kind == YAML_SCALAR) {
-		push_text(c, &m->values, read_text(c, n, token ? "token" : "match", policy_value_text));
+		push_text(c, &m->values,
+			  read_text(c, n, token ? "token" : "match", policy_value_text));
 		m->values.set = true;
 		m->kind = token ? POLICY_MATCH_IN : POLICY_MATCH_GLOB;
 		return;
@@ -332,8 +314,10 @@ static void read_match(struct policy_parser *c, const struct yaml_node *n, bool 
 			return;
 		}
 	}
-	policy_find(c, policy_parse_place(c, n), 12, POLICY_ERROR, "a %s is %s", token ? "token" : "match",
-		    token ? "a value or {any: [value]}" : "a value, a glob, {in: [value]}, {max: N} or {min: N}");
+	policy_find(c, policy_parse_place(c, n), 12, POLICY_ERROR, "a %s is %s",
+		    token ? "token" : "match",
+		    token ? "a value or {any: [value]}"
+			  : "a value, a glob, {in: [value]}, {max: N} or {min: N}");
 }
 
 static void *push_item(struct policy_parser *c, struct policy_list *list, size_t size)
@@ -348,8 +332,9 @@ static void *push_item(struct policy_parser *c, struct policy_list *list, size_t
 
 static void report_twice(struct policy_parser *c, const struct yaml_pair *p)
 {
-	policy_find(c, policy_parse_place(c, p->key), 3, POLICY_ERROR, "key '%s' given twice (first at %d:%d)",
-		    show(p->key->text).text, p->first->line, p->first->column);
+	policy_find(c, policy_parse_place(c, p->key), 3, POLICY_ERROR,
+		    "key '%s' given twice (first at %d:%d)", show(p->key->text).text,
+		    p->first->line, p->first->column);
 }
 
 /* Every key that stands somewhere a second time, before anything else is looked at. */
@@ -365,8 +350,8 @@ static void find_twice(struct policy_parser *c, const struct yaml_node *n)
 	}
 }
 
-static void read_tokens(struct policy_parser *c, const struct yaml_node *n, const struct policy_key *key,
-			struct policy_list *ret)
+static void read_tokens(struct policy_parser *c, const struct yaml_node *n,
+			const struct policy_key *key, struct policy_list *ret)
 {
 	if (!expect_kind(c, n, YAML_SEQUENCE, key->name) || !list_fits(c, n, key->name))
 		return;
@@ -380,8 +365,8 @@ static void read_tokens(struct policy_parser *c, const struct yaml_node *n, cons
 }
 
 /* A mapping of texts (names free, values checked) or of matches (names checked). */
-static void read_pairs(struct policy_parser *c, const struct yaml_node *n, const struct policy_key *key,
-		       struct policy_list *ret)
+static void read_pairs(struct policy_parser *c, const struct yaml_node *n,
+		       const struct policy_key *key, struct policy_list *ret)
 {
 	bool matches = key->type == POLICY_T_MATCH_MAP;
 
@@ -410,7 +395,8 @@ static void read_pairs(struct policy_parser *c, const struct yaml_node *n, const
 
 			if (!t)
 				return;
-			t->item = (struct policy_item){.at = policy_parse_place(c, p->key), .name = name};
+			t->item = (struct policy_item){.at = policy_parse_place(c, p->key),
+						       .name = name};
 			t->text = read_text(c, p->value, name, key->check);
 		}
 	}
@@ -463,10 +449,11 @@ static const char *read_raw(struct policy_parser *c, const struct yaml_node *n)
 
 /* ---- structs ---- */
 
-static void read_struct(struct policy_parser *c, const struct policy_table *t, const struct yaml_node *n, void *item);
+static void read_struct(struct policy_parser *c, const struct policy_table *t,
+			const struct yaml_node *n, void *item);
 
-static void read_list(struct policy_parser *c, const struct yaml_node *n, const struct policy_key *key,
-		      struct policy_list *ret)
+static void read_list(struct policy_parser *c, const struct yaml_node *n,
+		      const struct policy_key *key, struct policy_list *ret)
 {
 	if (!expect_kind(c, n, YAML_SEQUENCE, key->name) || !list_fits(c, n, key->name))
 		return;
@@ -481,8 +468,8 @@ static void read_list(struct policy_parser *c, const struct yaml_node *n, const 
 	}
 }
 
-static void read_map(struct policy_parser *c, const struct yaml_node *n, const struct policy_key *key,
-		     struct policy_list *ret)
+static void read_map(struct policy_parser *c, const struct yaml_node *n,
+		     const struct policy_key *key, struct policy_list *ret)
 {
 	if (!expect_kind(c, n, YAML_MAPPING, key->name) || !list_fits(c, n, key->name))
 		return;
@@ -497,12 +484,14 @@ static void read_map(struct policy_parser *c, const struct yaml_node *n, const s
 		item = name ? push_item(c, ret, key->sub->size) : NULL;
 		if (!item)
 			continue;
-		*item = (struct policy_item){.at = policy_parse_place(c, n->pairs[i].key), .name = name};
+		*item = (struct policy_item){.at = policy_parse_place(c, n->pairs[i].key),
+					     .name = name};
 		read_struct(c, key->sub, n->pairs[i].value, item);
 	}
 }
 
-static void read_value(struct policy_parser *c, const struct policy_key *key, const struct yaml_node *n, void *item)
+static void read_value(struct policy_parser *c, const struct policy_key *key,
+		       const struct yaml_node *n, void *item)
 {
 	void *at = (char *)item + key->offset;
 
@@ -557,7 +546,8 @@ static void read_value(struct policy_parser *c, const struct policy_key *key, co
 
 enum { KEYS_MAX = 32 };
 
-static void read_struct(struct policy_parser *c, const struct policy_table *t, const struct yaml_node *n, void *item)
+static void read_struct(struct policy_parser *c, const struct policy_table *t,
+			const struct yaml_node *n, void *item)
 {
 	const char *names[KEYS_MAX];
 	bool seen[KEYS_MAX] = {false}; /* given, or meant by a key that is misspelt */
@@ -577,7 +567,8 @@ static void read_struct(struct policy_parser *c, const struct policy_table *t, c
 
 		if (n->pairs[p].first)
 			continue;
-		while (i < t->count && (t->scalar == &t->keys[i] || !bytes_equal(word, bytes_str(names[i]))))
+		while (i < t->count &&
+		       (t->scalar == &t->keys[i] || !bytes_equal(word, bytes_str(names[i]))))
 			i++;
 		if (i < t->count) {
 			seen[i] = true;
@@ -585,39 +576,21 @@ static void read_struct(struct policy_parser *c, const struct policy_table *t, c
 			continue;
 		}
 		policy_parse_suggest(word, names, t->count, hint, sizeof(hint));
-		policy_find(c, policy_parse_place(c, n->pairs[p].key), 10, POLICY_ERROR, "unknown key '%s'%s",
-			    show(word).text, hint);
+		policy_find(c, policy_parse_place(c, n->pairs[p].key), 10, POLICY_ERROR,
+			    "unknown key '%s'%s", show(word).text, hint);
 		for (i = 0; hint[0] && i < t->count; i++)
 			if (yaml_nearest(word, &names[i], 1))
 				seen[i] = true;
 	}
 	for (size_t i = 0; i < t->count; i++)
 		if (t->keys[i].required && !seen[i])
-			policy_find(c, ((struct policy_item *)item)->at, 11, POLICY_ERROR, "%s without '%s'; add it",
-				    t->name, names[i]);
+			policy_find(c, ((struct policy_item *)item)->at, 11, POLICY_ERROR,
+				    "%s without '%s'; add it", t->name, names[i]);
 	if (t->check)
 		t->check(c, n, item);
 }
 
 /* ---- a file ---- */
-
-static int by_place(const void *a, const void *b)
-{
-	const struct policy_finding *x = a;
-	const struct policy_finding *y = b;
-
-	if (x->at.line != y->at.line)
-		return x->at.line < y->at.line ? -1 : 1;
-	if (x->at.column != y->at.column)
-		return x->at.column < y->at.column ? -1 : 1;
-	return x->code < y->code ? -1 : x->code > y->code;
-}
-
-static void sort_findings(struct policy_findings *f, size_t from)
-{
-	if (f->count > from)
-		qsort((struct policy_finding *)f->items + from, f->count - from, sizeof(*f->items), by_place);
-}
 
 /* The number at *at, moved behind it; -1 where there is none. */
 static int take_number(const char **at)
@@ -631,7 +604,8 @@ static int take_number(const char **at)
 	return v;
 }
 
-/* The strict reader says "error[E0004]: why", and where as "file:line:column"; the file's name may hold colons. */
+/* The strict reader says "error[E0004]: why", and where as "file:line:column"; the file's name may
+ * hold colons. */
 static void find_reader_error(struct policy_parser *c, const struct error *err)
 {
 	static const char prefix[] = "error[E";
@@ -656,7 +630,8 @@ static void find_reader_error(struct policy_parser *c, const struct error *err)
 	policy_find(c, at, code, POLICY_ERROR, "%s", msg);
 }
 
-static void read_extends(struct policy_parser *c, const struct yaml_node *root, struct policy_body *body);
+static void read_extends(struct policy_parser *c, const struct yaml_node *root,
+			 struct policy_body *body);
 
 int policy_parse_body(struct policy_parser *c, struct bytes text, struct policy_body *body)
 {
@@ -680,14 +655,15 @@ int policy_parse_body(struct policy_parser *c, struct bytes text, struct policy_
 	body->item.at = policy_parse_key_place(c, root, &body->item, "agency");
 	read_extends(c, root, body);
 	policy_check_body(c, body);
-	sort_findings(c->findings, from);
+	policy_find_sort(c->findings, from);
 	yaml_doc_free(doc);
 	return c->arena->failed ? -ENOMEM : 0;
 }
 
 /* ---- extends ---- */
 
-static struct policy_place extends_place(const struct policy_parser *c, const struct yaml_node *root,
+static struct policy_place extends_place(const struct policy_parser *c,
+					 const struct yaml_node *root,
 					 const struct policy_item *item)
 {
 	for (size_t i = 0; root->kind == YAML_MAPPING && i < root->count; i++)
@@ -696,7 +672,8 @@ static struct policy_place extends_place(const struct policy_parser *c, const st
 	return item->at;
 }
 
-static int find_extended(struct policy_parser *c, const char *name, struct bytes *ret_text, const char **ret_file)
+static int find_extended(struct policy_parser *c, const char *name, struct bytes *ret_text,
+			 const char **ret_file)
 {
 	const char *builtin = policy_builtin_text(name);
 
@@ -705,24 +682,29 @@ static int find_extended(struct policy_parser *c, const char *name, struct bytes
 		*ret_file = policy_arena_printf(c->arena, "builtin:%s", name);
 		return 0;
 	}
-	return c->lookup && c->lookup->find ? c->lookup->find(c->lookup->arg, name, ret_text, ret_file) : -ENOENT;
+	return c->lookup && c->lookup->find
+		       ? c->lookup->find(c->lookup->arg, name, ret_text, ret_file)
+		       : -ENOENT;
 }
 
 static bool may_extend(struct policy_parser *c, struct policy_place at, const char *name)
 {
 	for (size_t i = 0; i < c->depth; i++)
 		if (strcmp(c->extending[i], name) == 0) {
-			policy_find(c, at, 402, POLICY_ERROR, "'%s' extends itself", show(bytes_str(name)).text);
+			policy_find(c, at, 402, POLICY_ERROR, "'%s' extends itself",
+				    show(bytes_str(name)).text);
 			return false;
 		}
 	if (c->depth == POLICY_EXTENDS_DEPTH_MAX) {
-		policy_find(c, at, 402, POLICY_ERROR, "extends goes deeper than %d files", POLICY_EXTENDS_DEPTH_MAX);
+		policy_find(c, at, 402, POLICY_ERROR, "extends goes deeper than %d files",
+			    POLICY_EXTENDS_DEPTH_MAX);
 		return false;
 	}
 	return true;
 }
 
-static void extend_one(struct policy_parser *c, struct policy_place at, const char *name, struct policy_body *body)
+static void extend_one(struct policy_parser *c, struct policy_place at, const char *name,
+		       struct policy_body *body)
 {
 	struct policy_findings inner = {0};
 	struct policy_parser sub = *c;
@@ -742,7 +724,8 @@ static void extend_one(struct policy_parser *c, struct policy_place at, const ch
 			n++;
 		}
 		policy_parse_suggest(bytes_str(name), names, n, hint, sizeof(hint));
-		policy_find(c, at, 401, POLICY_ERROR, "no policy is called '%s'%s", show(bytes_str(name)).text, hint);
+		policy_find(c, at, 401, POLICY_ERROR, "no policy is called '%s'%s",
+			    show(bytes_str(name)).text, hint);
 		return;
 	}
 	from = policy_arena_alloc(c->arena, sizeof(*from));
@@ -756,14 +739,16 @@ static void extend_one(struct policy_parser *c, struct policy_place at, const ch
 	if (inner.errors) {
 		const struct policy_finding *f = &inner.items[0];
 
-		policy_find(c, at, 403, POLICY_ERROR, "'%s' has errors; the first is at %s:%d:%d: %s",
-			    show(bytes_str(name)).text, f->at.file, f->at.line, f->at.column, f->msg);
+		policy_find(
+			c, at, 403, POLICY_ERROR, "'%s' has errors; the first is at %s:%d:%d: %s",
+			show(bytes_str(name)).text, f->at.file, f->at.line, f->at.column, f->msg);
 		return;
 	}
 	policy_extend(c, body, from);
 }
 
-static void read_extends(struct policy_parser *c, const struct yaml_node *root, struct policy_body *body)
+static void read_extends(struct policy_parser *c, const struct yaml_node *root,
+			 struct policy_body *body)
 {
 	struct policy_place at = extends_place(c, root, &body->item);
 
@@ -778,78 +763,4 @@ static void read_extends(struct policy_parser *c, const struct yaml_node *root, 
 		if (!again)
 			extend_one(c, at, body->extends.v[i], body);
 	}
-}
-
-/* ---- the door ---- */
-
-int policy_parse(struct bytes text, const char *file, const struct policy_lookup *lookup, struct policy **ret)
-{
-	struct policy *p = calloc(1, sizeof(*p));
-	struct policy_parser c;
-	int err;
-
-	if (!p)
-		return -ENOMEM;
-	p->file = policy_arena_text(&p->arena, bytes_str(file ? file : ""));
-	c = (struct policy_parser){
-		.arena = &p->arena,
-		.findings = &p->findings,
-		.file = p->file,
-		.lookup = lookup,
-	};
-	err = p->file ? policy_parse_body(&c, text, &p->body) : -ENOMEM;
-	if (err < 0) {
-		policy_free(p);
-		return err;
-	}
-	*ret = p;
-	return 0;
-}
-
-void policy_free(struct policy *p)
-{
-	if (!p)
-		return;
-	policy_arena_free(&p->arena);
-	free(p);
-}
-
-const struct policy_findings *policy_findings(const struct policy *p)
-{
-	return &p->findings;
-}
-
-const char *policy_name(const struct policy *p)
-{
-	return p->body.title ? p->body.title : "";
-}
-
-const char *policy_file(const struct policy *p)
-{
-	return p->file;
-}
-
-int policy_check(const struct policy *p, struct error *err)
-{
-	for (size_t i = 0; i < p->findings.count; i++) {
-		const struct policy_finding *f = &p->findings.items[i];
-
-		if (f->severity != POLICY_ERROR)
-			continue;
-		error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE, "error[E%04d]: %s", f->code, f->msg);
-		error_where(err, "%s:%d:%d", f->at.file, f->at.line, f->at.column);
-		return -EINVAL;
-	}
-	return p->findings.errors ? error_set(err, -EINVAL, "the policy has errors") : 0;
-}
-
-int policy_builtin(const char *name, struct policy **ret)
-{
-	const char *text = policy_builtin_text(name);
-	char file[64];
-
-	if (!text)
-		return -ENOENT;
-	snprintf(file, sizeof(file), "builtin:%s", name);
-	return policy_parse(bytes_str(text), file, NULL, ret);
 }

@@ -10,7 +10,8 @@ bool policy_path_clean(struct bytes path)
 	const char *s = path.data;
 	size_t start = 1;
 
-	if (path.len == 0 || path.len >= POLICY_PATH_MAX || s[0] != '/' || memchr(s, '\0', path.len))
+	if (path.len == 0 || path.len >= POLICY_PATH_MAX || s[0] != '/' ||
+	    memchr(s, '\0', path.len))
 		return false;
 	if (path.len == 1)
 		return true;
@@ -25,7 +26,8 @@ bool policy_path_clean(struct bytes path)
 	return true;
 }
 
-int policy_path_expand(struct policy_arena *a, const char *path, const struct policy_vars *vars, const char **ret)
+int policy_path_expand(struct policy_arena *a, const char *path, const struct policy_vars *vars,
+		       const char **ret)
 {
 	const struct {
 		const char *name;
@@ -74,7 +76,8 @@ bool policy_path_below(struct bytes path, const char *top)
 	       (path.len == len || ((const char *)path.data)[len] == '/');
 }
 
-/* Other systems drop them at the end of a name, and read what follows ':' as a stream of the same file. */
+/* Other systems drop them at the end of a name, and read what follows ':' as a stream of the same
+ * file. */
 static size_t trim_component(const uint8_t *s, size_t start, size_t end)
 {
 	const uint8_t *colon = memchr(s + start, ':', end - start);
@@ -100,7 +103,8 @@ int policy_path_fold(struct policy_arena *a, struct bytes path, const char **ret
 		size_t start = at;
 		int32_t cp = utf8_next(path, &at);
 
-		/* Bytes that are no UTF-8 are dropped like what is ignorable: a name made of them is a twin too. */
+		/* Bytes that are no UTF-8 are dropped like what is ignorable: a name made of them
+		 * is a twin too. */
 		if (cp < 0 || uc_is_property_default_ignorable_code_point((ucs4_t)cp))
 			continue;
 		memcpy(visible + n, (const uint8_t *)path.data + start, at - start);

@@ -81,7 +81,9 @@ static int split_url(struct bytes url, struct policy_request *r)
 static int parse_http(struct policy_question *q, const struct words *w, struct error *err)
 {
 	if (w->n != 2 || split_url(w->v[1], &q->r) < 0)
-		return error_set(err, -EINVAL, "an http request is written METHOD URL, as in GET https://example.com/path");
+		return error_set(err, -EINVAL,
+				 "an http request is written METHOD URL, as in GET "
+				 "https://example.com/path");
 	q->r.http.method = w->v[0];
 	return 0;
 }
@@ -110,7 +112,8 @@ static int parse_git(struct policy_question *q, const struct words *w, struct er
 		return 0;
 bad:
 	return error_set(err, -EINVAL,
-			 "a git request is written push URL REF [force] [delete], or fetch URL [REF], with a full ref such "
+			 "a git request is written push URL REF [force] [delete], or fetch URL "
+			 "[REF], with a full ref such "
 			 "as refs/heads/main");
 }
 
@@ -149,7 +152,8 @@ static int parse_tool(struct policy_question *q, const struct words *w, struct e
 		size_t len = equals ? (size_t)(equals - s) : 0;
 
 		if (!len)
-			return error_set(err, -EINVAL, "an argument of a tool is written name=value");
+			return error_set(err, -EINVAL,
+					 "an argument of a tool is written name=value");
 		q->fields[i - 1] = (struct policy_field){
 			.name = bytes_of(s, len),
 			.value = bytes_of(s + len + 1, w->v[i].len - len - 1),
@@ -160,7 +164,8 @@ static int parse_tool(struct policy_question *q, const struct words *w, struct e
 	return 0;
 }
 
-static int parse_path(struct policy_question *q, struct bytes text, const struct policy_vars *vars, struct error *err)
+static int parse_path(struct policy_question *q, struct bytes text, const struct policy_vars *vars,
+		      struct error *err)
 {
 	const char *copy = policy_arena_text(&q->arena, text);
 	const char *path;
@@ -169,16 +174,19 @@ static int parse_path(struct policy_question *q, struct bytes text, const struct
 	if (code == -ENOMEM)
 		return error_nomem(err);
 	if (code < 0)
-		return error_set(err, -EINVAL, "not a clean absolute path; begin with '/', ${workspace} or ${home}");
+		return error_set(
+			err, -EINVAL,
+			"not a clean absolute path; begin with '/', ${workspace} or ${home}");
 	q->r.path = bytes_str(path);
 	return 0;
 }
 
-static int parse_exec(struct policy_question *q, const struct words *w, const struct policy_vars *vars,
-		      struct error *err)
+static int parse_exec(struct policy_question *q, const struct words *w,
+		      const struct policy_vars *vars, struct error *err)
 {
 	if (w->n < 1)
-		return error_set(err, -EINVAL, "a command is written /path/of/command [argument]...");
+		return error_set(err, -EINVAL,
+				 "a command is written /path/of/command [argument]...");
 	for (size_t i = 0; i < w->n; i++)
 		q->argv[i] = w->v[i];
 	q->r.argv = q->argv;
@@ -186,7 +194,8 @@ static int parse_exec(struct policy_question *q, const struct words *w, const st
 	return parse_path(q, w->v[0], vars, err);
 }
 
-static int parse(struct policy_question *q, struct bytes text, const struct policy_vars *vars, struct error *err)
+static int parse(struct policy_question *q, struct bytes text, const struct policy_vars *vars,
+		 struct error *err)
 {
 	struct words w = {0};
 
@@ -221,8 +230,10 @@ int policy_question_parse(const char *kind, const char *text, const struct polic
 	while (i < ARRAY_SIZE(kinds) && strcmp(kinds[i], kind) != 0)
 		i++;
 	if (i == ARRAY_SIZE(kinds))
-		return error_set(err, -EINVAL, "'%.40s' is no kind of request: http, git, tcp, tool, read, write or exec",
-				 kind);
+		return error_set(
+			err, -EINVAL,
+			"'%.40s' is no kind of request: http, git, tcp, tool, read, write or exec",
+			kind);
 	q = calloc(1, sizeof(*q));
 	if (!q)
 		return error_nomem(err);

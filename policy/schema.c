@@ -1,4 +1,5 @@
-/* The table of keys as a JSON Schema (2020-12), so that editors complete and check what the parser reads. */
+/* The table of keys as a JSON Schema (2020-12), so that editors complete and check what the parser
+ * reads. */
 #include "policy/model.h"
 #include "base/escape.h"
 
@@ -31,10 +32,13 @@ static void write_words(struct buffer *b, const char *const *words)
 
 static const char match_schema[] =
 	"{\"anyOf\": [{\"type\": [\"string\", \"number\", \"boolean\"]}, "
-	"{\"type\": \"object\", \"additionalProperties\": false, \"minProperties\": 1, \"maxProperties\": 1, \"properties\": "
-	"{\"in\": {\"type\": \"array\"}, \"max\": {\"type\": \"integer\"}, \"min\": {\"type\": \"integer\"}}}]}";
+	"{\"type\": \"object\", \"additionalProperties\": false, \"minProperties\": 1, "
+	"\"maxProperties\": 1, \"properties\": "
+	"{\"in\": {\"type\": \"array\"}, \"max\": {\"type\": \"integer\"}, \"min\": {\"type\": "
+	"\"integer\"}}}]}";
 static const char token_schema[] =
-	"{\"anyOf\": [{\"type\": [\"string\", \"number\"]}, {\"type\": \"object\", \"additionalProperties\": false, "
+	"{\"anyOf\": [{\"type\": [\"string\", \"number\"]}, {\"type\": \"object\", "
+	"\"additionalProperties\": false, "
 	"\"required\": [\"any\"], \"properties\": {\"any\": {\"type\": \"array\"}}}]}";
 
 /* The part of a value's schema that depends on its type, without braces. */
@@ -45,7 +49,8 @@ static void write_type(struct buffer *b, const struct policy_key *k, int depth)
 		buffer_append_str(b, "\"type\": [\"string\", \"number\"]");
 		return;
 	case POLICY_T_TEXTS:
-		buffer_append_str(b, "\"type\": \"array\", \"items\": {\"type\": [\"string\", \"number\"]}");
+		buffer_append_str(
+			b, "\"type\": \"array\", \"items\": {\"type\": [\"string\", \"number\"]}");
 		return;
 	case POLICY_T_TEXT_OR_TEXTS:
 		buffer_append_str(b, "\"anyOf\": [{\"type\": \"string\"}, "
@@ -75,7 +80,8 @@ static void write_type(struct buffer *b, const struct policy_key *k, int depth)
 				     "\"pattern\": \"^[0-9]+([KMGT]i?B|B)?$\"}]");
 		return;
 	case POLICY_T_DURATION:
-		buffer_append_str(b, "\"type\": \"string\", \"pattern\": \"^([0-9]+(ms|[smhdw]))+$\"");
+		buffer_append_str(b,
+				  "\"type\": \"string\", \"pattern\": \"^([0-9]+(ms|[smhdw]))+$\"");
 		return;
 	case POLICY_T_STRUCT:
 		write_table(b, k->sub, depth);
@@ -91,10 +97,12 @@ static void write_type(struct buffer *b, const struct policy_key *k, int depth)
 		buffer_append_str(b, "}");
 		return;
 	case POLICY_T_TEXT_MAP:
-		buffer_append_str(b, "\"type\": \"object\", \"additionalProperties\": {\"type\": [\"string\", \"number\"]}");
+		buffer_append_str(b, "\"type\": \"object\", \"additionalProperties\": {\"type\": "
+				     "[\"string\", \"number\"]}");
 		return;
 	case POLICY_T_MATCH_MAP:
-		buffer_printf(b, "\"type\": \"object\", \"additionalProperties\": %s", match_schema);
+		buffer_printf(b, "\"type\": \"object\", \"additionalProperties\": %s",
+			      match_schema);
 		return;
 	case POLICY_T_TOKENS:
 		buffer_printf(b, "\"type\": \"array\", \"items\": %s", token_schema);
@@ -158,8 +166,10 @@ static void write_table(struct buffer *b, const struct policy_table *t, int dept
 
 int policy_schema(struct buffer *out)
 {
-	buffer_append_str(out, "{\n\t\"$schema\": \"https://json-schema.org/draft/2020-12/schema\",\n\t\"title\": "
-			       "\"Holdfast policy\",\n\t\"description\": ");
+	buffer_append_str(
+		out,
+		"{\n\t\"$schema\": \"https://json-schema.org/draft/2020-12/schema\",\n\t\"title\": "
+		"\"Holdfast policy\",\n\t\"description\": ");
 	quoted(out, policy_keys_file.doc);
 	buffer_append_str(out, ",\n\t");
 	write_table(out, &policy_keys_file, 1);

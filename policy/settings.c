@@ -1,4 +1,5 @@
-/* What a run needs to know beside single decisions: the strictest of each setting over the layers and the step. */
+/* What a run needs to know beside single decisions: the strictest of each setting over the layers
+ * and the step. */
 #include "policy/model.h"
 
 enum {
@@ -104,7 +105,8 @@ static void exclude(struct policy_settings *s, const struct policy_strs *who)
 		if (strcmp(who->v[i], "starter") == 0)
 			s->exclude_starter = true;
 		else if (s->exclude_uid_count < POLICY_EXCLUDE_MAX)
-			s->exclude_uids[s->exclude_uid_count++] = (uint32_t)strtoul(who->v[i], NULL, 10);
+			s->exclude_uids[s->exclude_uid_count++] =
+				(uint32_t)strtoul(who->v[i], NULL, 10);
 	}
 }
 

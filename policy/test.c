@@ -12,7 +12,8 @@ struct outcome {
 	struct policy_decision d;
 };
 
-static int decide_case(const struct policy_effective *run, const struct policy_vars *vars, struct outcome *o)
+static int decide_case(const struct policy_effective *run, const struct policy_vars *vars,
+		       struct outcome *o)
 {
 	AUTO(policy_question_free) struct policy_question *q = NULL;
 	AUTO(policy_effective_free) struct policy_effective *step = NULL;
@@ -36,7 +37,8 @@ static int decide_case(const struct policy_effective *run, const struct policy_v
 	code = policy_question_decide(q, step ? step : run, vars, &o->d);
 	if (code < 0)
 		return code;
-	o->passed = (int)o->d.verdict == t->expect - 1 && (!t->rule || strcmp(t->rule, o->d.rule) == 0);
+	o->passed =
+		(int)o->d.verdict == t->expect - 1 && (!t->rule || strcmp(t->rule, o->d.rule) == 0);
 	/* The strings are of a policy that goes away with this function. */
 	o->d.rule = "";
 	o->d.at.file = "";
@@ -47,12 +49,13 @@ static void report_text(struct buffer *out, const struct outcome *o)
 {
 	const struct policy_case *t = o->t;
 
-	buffer_printf(out, "%s %s:%d:%d: %s ", o->passed ? "ok  " : "FAIL", t->item.at.file, t->item.at.line,
-		      t->item.at.column, o->kind);
+	buffer_printf(out, "%s %s:%d:%d: %s ", o->passed ? "ok  " : "FAIL", t->item.at.file,
+		      t->item.at.line, t->item.at.column, o->kind);
 	escape_append(out, bytes_str(o->text), ESCAPE_LINE | ESCAPE_KEEP_BACKSLASH);
 	if (t->step)
 		buffer_printf(out, " in step '%s'", t->step);
-	buffer_printf(out, ": expected %s", policy_verdict_name((enum policy_verdict)(t->expect - 1)));
+	buffer_printf(out, ": expected %s",
+		      policy_verdict_name((enum policy_verdict)(t->expect - 1)));
 	if (t->rule)
 		buffer_printf(out, " by '%s'", t->rule);
 	buffer_printf(out, ", got %s: %s\n", policy_verdict_name(o->d.verdict), o->d.why);
@@ -62,11 +65,14 @@ static void report_json(struct buffer *out, const struct outcome *o, bool first)
 {
 	const struct policy_case *t = o->t;
 
-	buffer_printf(out, "%s{\"passed\":%s,\"line\":%d,\"column\":%d,\"kind\":\"%s\",\"request\":\"", first ? "" : ",",
-		      o->passed ? "true" : "false", t->item.at.line, t->item.at.column, o->kind);
+	buffer_printf(out,
+		      "%s{\"passed\":%s,\"line\":%d,\"column\":%d,\"kind\":\"%s\",\"request\":\"",
+		      first ? "" : ",", o->passed ? "true" : "false", t->item.at.line,
+		      t->item.at.column, o->kind);
 	escape_json(out, bytes_str(o->text));
 	buffer_printf(out, "\",\"expected\":\"%s\",\"got\":\"%s\",\"why\":\"",
-		      policy_verdict_name((enum policy_verdict)(t->expect - 1)), policy_verdict_name(o->d.verdict));
+		      policy_verdict_name((enum policy_verdict)(t->expect - 1)),
+		      policy_verdict_name(o->d.verdict));
 	escape_json(out, bytes_str(o->d.why));
 	buffer_append_str(out, "\"}");
 }
@@ -86,8 +92,8 @@ static int combine_alone(const struct policy *p, int agency, struct policy_effec
 	return policy_combine(&c, ret, &err);
 }
 
-int policy_test(const struct policy *p, const struct policy_vars *vars, enum policy_format format, bool verbose,
-		struct buffer *out, size_t *ret_run, size_t *ret_failed)
+int policy_test(const struct policy *p, const struct policy_vars *vars, enum policy_format format,
+		bool verbose, struct buffer *out, size_t *ret_run, size_t *ret_failed)
 {
 	const struct policy_case *tests = p->body.tests.v;
 	size_t failed = 0;

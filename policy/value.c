@@ -71,7 +71,8 @@ static const struct unit sizes[] = {
 	{"TiB", 1ULL << 40},
 };
 
-static const struct unit *find_unit(const struct unit *units, size_t count, const char *name, size_t len)
+static const struct unit *find_unit(const struct unit *units, size_t count, const char *name,
+				    size_t len)
 {
 	for (size_t i = 0; i < count; i++)
 		if (strlen(units[i].name) == len && memcmp(units[i].name, name, len) == 0)
@@ -120,7 +121,8 @@ int policy_duration_parse(struct bytes text, uint64_t *ret_ms)
 		if (!u || u->factor >= last)
 			return -EINVAL;
 		last = u->factor;
-		if (__builtin_mul_overflow(v, u->factor, &v) || __builtin_add_overflow(total, v, &total))
+		if (__builtin_mul_overflow(v, u->factor, &v) ||
+		    __builtin_add_overflow(total, v, &total))
 			return -ERANGE;
 	}
 	*ret_ms = total;
@@ -140,7 +142,8 @@ int policy_size_parse(struct bytes text, uint64_t *ret_bytes)
 	if (err < 0)
 		return err;
 	if (at < text.len) {
-		u = find_unit(sizes, ARRAY_SIZE(sizes), (const char *)text.data + at, text.len - at);
+		u = find_unit(sizes, ARRAY_SIZE(sizes), (const char *)text.data + at,
+			      text.len - at);
 		if (!u)
 			return -EINVAL;
 		if (__builtin_mul_overflow(v, u->factor, &v))
@@ -160,7 +163,8 @@ int policy_value_text(const char *text, char *msg)
 		int32_t cp = utf8_next(b, &at);
 
 		if (cp < 0 || (cp != '\n' && cp != '\t' && utf8_is_deceptive(cp)))
-			return refuse(msg, CODE_TEXT, "holds a control, bidi or invisible character");
+			return refuse(msg, CODE_TEXT,
+				      "holds a control, bidi or invisible character");
 	}
 	return 0;
 }
@@ -183,7 +187,8 @@ int policy_value_name(const char *text, char *msg)
 {
 	if (utf8_check_name(bytes_str(text)) < 0)
 		return refuse(msg, CODE_NAME,
-			      "is no name: 1 to 128 bytes without '/', '#', control or invisible characters");
+			      "is no name: 1 to 128 bytes without '/', '#', control or invisible "
+			      "characters");
 	return 0;
 }
 
@@ -200,8 +205,10 @@ int policy_value_env_name(const char *text, char *msg)
 	if (len == 0 || len > ENV_NAME_MAX || is_digit(text[0]))
 		return refuse(msg, CODE_ENV, "is no name of a variable");
 	for (size_t i = 0; i < len; i++)
-		if (!is_lower(text[i]) && !is_upper(text[i]) && !is_digit(text[i]) && text[i] != '_')
-			return refuse(msg, CODE_ENV, "is no name of a variable: letters, digits and '_' only");
+		if (!is_lower(text[i]) && !is_upper(text[i]) && !is_digit(text[i]) &&
+		    text[i] != '_')
+			return refuse(msg, CODE_ENV,
+				      "is no name of a variable: letters, digits and '_' only");
 	return 0;
 }
 
@@ -216,7 +223,8 @@ int policy_value_env_keep(const char *text, char *msg)
 	if (name[len - 1] == '*') {
 		name[len - 1] = '\0';
 		if (len < 3 || name[len - 2] != '_')
-			return refuse(msg, CODE_ENV, "a pattern is PREFIX_*: a name that ends in '_', then '*'");
+			return refuse(msg, CODE_ENV,
+				      "a pattern is PREFIX_*: a name that ends in '_', then '*'");
 	}
 	return policy_value_env_name(name, msg);
 }
@@ -230,7 +238,8 @@ int policy_value_field(const char *text, char *msg)
 	for (const char *s = text; *s; s++)
 		if (!is_lower(*s) && !is_upper(*s) && !is_digit(*s) && !strchr("_-.", *s))
 			return refuse(msg, CODE_NAME,
-				      "is no name of an argument: letters, digits, '_', '-' and '.' only");
+				      "is no name of an argument: letters, digits, '_', '-' and "
+				      "'.' only");
 	return 0;
 }
 
@@ -258,17 +267,20 @@ int policy_value_date(const char *text, char *msg)
 	size_t len = strlen(text);
 	int month, day;
 
-	if ((len != 10 && len != 20) || two_digits(text) < 19 || two_digits(text + 2) < 0 || text[4] != '-' ||
-	    text[7] != '-')
-		return refuse(msg, CODE_DATE, "is no date such as 2026-12-31 or 2026-12-31T18:00:00Z");
+	if ((len != 10 && len != 20) || two_digits(text) < 19 || two_digits(text + 2) < 0 ||
+	    text[4] != '-' || text[7] != '-')
+		return refuse(msg, CODE_DATE,
+			      "is no date such as 2026-12-31 or 2026-12-31T18:00:00Z");
 	month = two_digits(text + 5);
 	day = two_digits(text + 8);
 	if (month < 1 || month > 12 || day < 1 || day > days[month - 1])
 		return refuse(msg, CODE_DATE, "is no day of the calendar");
-	if (len == 20 && (text[10] != 'T' || text[13] != ':' || text[16] != ':' || text[19] != 'Z' ||
-			  two_digits(text + 11) < 0 || two_digits(text + 11) > 23 || two_digits(text + 14) < 0 ||
-			  two_digits(text + 14) > 59 || two_digits(text + 17) < 0 || two_digits(text + 17) > 59))
-		return refuse(msg, CODE_DATE, "is no time of day in UTC such as 2026-12-31T18:00:00Z");
+	if (len == 20 &&
+	    (text[10] != 'T' || text[13] != ':' || text[16] != ':' || text[19] != 'Z' ||
+	     two_digits(text + 11) < 0 || two_digits(text + 11) > 23 || two_digits(text + 14) < 0 ||
+	     two_digits(text + 14) > 59 || two_digits(text + 17) < 0 || two_digits(text + 17) > 59))
+		return refuse(msg, CODE_DATE,
+			      "is no time of day in UTC such as 2026-12-31T18:00:00Z");
 	return 0;
 }
 
@@ -278,7 +290,8 @@ int policy_value_plain_path(const char *text, char *msg)
 {
 	if (!policy_path_clean(bytes_str(text)))
 		return refuse(msg, CODE_PATH,
-			      "is no clean absolute path: it starts with '/' and has no '.', '..', '//' or '/' at the end");
+			      "is no clean absolute path: it starts with '/' and has no '.', '..', "
+			      "'//' or '/' at the end");
 	return policy_value_text(text, msg);
 }
 
@@ -295,19 +308,25 @@ int policy_value_path(const char *text, char *msg)
 			rest = text + strlen(variables[i]);
 	if (strstr(rest, "${"))
 		return refuse(msg, CODE_VARIABLE,
-			      "the variables are ${workspace}, ${home}, ${tmp} and ${run}, at the start only");
+			      "the variables are ${workspace}, ${home}, ${tmp} and ${run}, at the "
+			      "start only");
 	if (rest[0] == '~' || (rest == text && rest[0] != '/'))
-		return refuse(msg, CODE_PATH, "is not absolute; start with '/', ${workspace} or ${home}");
+		return refuse(msg, CODE_PATH,
+			      "is not absolute; start with '/', ${workspace} or ${home}");
 	if (rest[0] && !policy_path_clean(bytes_str(rest)))
-		return refuse(msg, CODE_PATH, "has '.', '..', '//' or a '/' at its end, or is longer than 4095 bytes");
+		return refuse(
+			msg, CODE_PATH,
+			"has '.', '..', '//' or a '/' at its end, or is longer than 4095 bytes");
 	if (rest != text && strcmp(rest, "/") == 0)
 		return refuse(msg, CODE_PATH, "has a '/' at its end");
 	star = strchr(rest, '*');
 	last = strrchr(rest, '/');
 	if (star && (!last || star < last))
-		return refuse(msg, CODE_GLOB, "'*' may stand in the last part only; name the folders above");
+		return refuse(msg, CODE_GLOB,
+			      "'*' may stand in the last part only; name the folders above");
 	if (star && strstr(rest, "**"))
-		return refuse(msg, CODE_GLOB, "'**' does not go into folders; a rule covers all that is below it");
+		return refuse(msg, CODE_GLOB,
+			      "'**' does not go into folders; a rule covers all that is below it");
 	return policy_value_text(text, msg);
 }
 
@@ -320,11 +339,13 @@ static int check_host(const char *name, char *msg)
 	if (name[0] != '[' && strchr(name, ':') && strchr(name, ':') == strrchr(name, ':'))
 		return refuse(msg, CODE_HOST, "holds a port; say it under `port`");
 	if (policy_host_is_address(bytes_str(name)))
-		return refuse(msg, CODE_HOST, "is an address; name the host, and say its address under `address`");
+		return refuse(msg, CODE_HOST,
+			      "is an address; name the host, and say its address under `address`");
 	if (policy_host_normal(bytes_str(name), normal) < 0)
 		return refuse(msg, CODE_HOST, "is no host name");
 	if (strcmp(normal, name) != 0) {
-		snprintf(msg, POLICY_WHY_MAX, "is not in the form that is compared; write '%.180s'", normal);
+		snprintf(msg, POLICY_WHY_MAX, "is not in the form that is compared; write '%.180s'",
+			 normal);
 		return CODE_HOST;
 	}
 	return 0;
@@ -347,13 +368,16 @@ int policy_value_host_pattern(const char *text, char *msg)
 	else if (strncmp(text, "*.", 2) == 0)
 		name = text + 2;
 	if (strchr(name, '*'))
-		return refuse(msg, CODE_HOST, "'*.' or '**.' may stand at the start, followed by a name");
+		return refuse(msg, CODE_HOST,
+			      "'*.' or '**.' may stand at the start, followed by a name");
 	code = check_host(name, msg);
 	if (code)
 		return code;
 	if (name != text && policy_host_is_suffix(name)) {
 		snprintf(msg, POLICY_WHY_MAX,
-			 "covers '%.100s', under which anyone may register; name the domain that is meant", name);
+			 "covers '%.100s', under which anyone may register; name the domain that "
+			 "is meant",
+			 name);
 		return CODE_SUFFIX;
 	}
 	return 0;
@@ -364,7 +388,8 @@ int policy_value_address(const char *text, char *msg)
 	struct policy_cidr c;
 
 	if (policy_cidr_parse(text, &c) < 0)
-		return refuse(msg, CODE_ADDRESS, "is neither an IP address nor a CIDR such as 10.1.0.0/16");
+		return refuse(msg, CODE_ADDRESS,
+			      "is neither an IP address nor a CIDR such as 10.1.0.0/16");
 	return 0;
 }
 
@@ -377,7 +402,9 @@ int policy_value_method(const char *text, char *msg)
 			len = 0;
 	if (len == 0 || len > METHOD_MAX)
 		return refuse(msg, CODE_METHOD, "is no method such as GET or POST, in capitals");
-	return strcmp(text, "CONNECT") == 0 ? refuse(msg, CODE_METHOD, "tunnels cannot be looked into; use tcp") : 0;
+	return strcmp(text, "CONNECT") == 0
+		       ? refuse(msg, CODE_METHOD, "tunnels cannot be looked into; use tcp")
+		       : 0;
 }
 
 int policy_value_url_path(const char *text, char *msg)
@@ -388,22 +415,27 @@ int policy_value_url_path(const char *text, char *msg)
 	if (text[0] != '/')
 		return refuse(msg, CODE_URL_PATH, "does not start with '/'");
 	if (strpbrk(text, "%?#"))
-		return refuse(msg, CODE_URL_PATH, "is written decoded and without query: no '%', '?' or '#'");
+		return refuse(msg, CODE_URL_PATH,
+			      "is written decoded and without query: no '%', '?' or '#'");
 	if (policy_url_path(bytes_str(text), &normal) < 0)
-		return refuse(msg, CODE_URL_PATH, "has '.', '..', '//', '\\' or a control character");
+		return refuse(msg, CODE_URL_PATH,
+			      "has '.', '..', '//', '\\' or a control character");
 	deep = strstr(text, "**");
 	if (deep && (deep[-1] != '/' || deep[2] != '\0'))
-		return refuse(msg, CODE_URL_PATH, "'**' may stand alone at the end only, as in /repos/**");
+		return refuse(msg, CODE_URL_PATH,
+			      "'**' may stand alone at the end only, as in /repos/**");
 	return policy_value_text(text, msg);
 }
 
 int policy_value_pointer(const char *text, char *msg)
 {
 	if (text[0] != '\0' && text[0] != '/')
-		return refuse(msg, CODE_POINTER, "is no JSON pointer (RFC 6901): it starts with '/'");
+		return refuse(msg, CODE_POINTER,
+			      "is no JSON pointer (RFC 6901): it starts with '/'");
 	for (const char *s = text; *s; s++)
 		if (*s == '~' && s[1] != '0' && s[1] != '1')
-			return refuse(msg, CODE_POINTER, "has a '~' that is neither ~0 nor ~1 (RFC 6901)");
+			return refuse(msg, CODE_POINTER,
+				      "has a '~' that is neither ~0 nor ~1 (RFC 6901)");
 	return policy_value_text(text, msg);
 }
 
@@ -412,9 +444,11 @@ int policy_value_remote(const char *text, char *msg)
 	char normal[POLICY_REMOTE_MAX];
 
 	if (policy_remote_normal(bytes_str(text), normal) < 0)
-		return refuse(msg, CODE_REMOTE, "is no git remote such as https://host/owner/repository");
+		return refuse(msg, CODE_REMOTE,
+			      "is no git remote such as https://host/owner/repository");
 	if (strstr(text, "**"))
-		return refuse(msg, CODE_REMOTE, "'*' stands for one part of the path; '**' is not known here");
+		return refuse(msg, CODE_REMOTE,
+			      "'*' stands for one part of the path; '**' is not known here");
 	return policy_value_text(text, msg);
 }
 
@@ -428,24 +462,29 @@ int policy_value_ref(const char *text, char *msg)
 	for (size_t i = 0; i <= len; i++)
 		plain[i] = text[i] == '*' ? 'x' : text[i];
 	if (!policy_ref_valid(bytes_of(plain, len)))
-		return refuse(msg, CODE_REF, "is a name that git refuses (git-check-ref-format(1))");
+		return refuse(msg, CODE_REF,
+			      "is a name that git refuses (git-check-ref-format(1))");
 	return 0;
 }
 
 int policy_value_header(const char *text, char *msg)
 {
-	static const char *const own[] = {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te",
-					  "trailer", "keep-alive", "expect", "date", "accept-encoding"};
+	static const char *const own[] = {"host",	"content-length", "transfer-encoding",
+					  "connection", "upgrade",	  "te",
+					  "trailer",	"keep-alive",	  "expect",
+					  "date",	"accept-encoding"};
 	size_t len = strlen(text);
 
 	for (size_t i = 0; i < len; i++)
-		if (!is_lower(text[i]) && !is_upper(text[i]) && !is_digit(text[i]) && !strchr("!#$%&'*+-.^_`|~", text[i]))
+		if (!is_lower(text[i]) && !is_upper(text[i]) && !is_digit(text[i]) &&
+		    !strchr("!#$%&'*+-.^_`|~", text[i]))
 			len = 0;
 	if (len == 0 || len > HEADER_MAX)
 		return refuse(msg, CODE_HEADER, "is no name of a header");
 	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
 		if (strcasecmp(text, own[i]) == 0)
-			return refuse(msg, CODE_HEADER, "belongs to the connection and cannot be set");
+			return refuse(msg, CODE_HEADER,
+				      "belongs to the connection and cannot be set");
 	if (strncasecmp(text, "proxy-", 6) == 0 || strncasecmp(text, "sec-", 4) == 0)
 		return refuse(msg, CODE_HEADER, "belongs to the connection and cannot be set");
 	return 0;

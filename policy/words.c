@@ -33,7 +33,7 @@ enum policy_agency policy_agency_from(const char *text)
 
 const char *policy_limit_name(enum policy_limit l)
 {
-	static const char *const names[] = {"wall", "cpu", "memory", "pids", "disk",
+	static const char *const names[] = {"wall",  "cpu",    "memory", "pids",    "disk",
 					    "files", "output", "egress", "requests"};
 
 	return names[l];
@@ -41,7 +41,8 @@ const char *policy_limit_name(enum policy_limit l)
 
 const char *policy_layer_name(enum policy_layer l)
 {
-	static const char *const names[] = {"org", "user", "project", "project (untrusted)", "run", "default"};
+	static const char *const names[] = {"org", "user",   "project", "project (untrusted)",
+					    "run", "default"};
 
 	return names[l];
 }

@@ -1,4 +1,5 @@
-/* holdfast policy: check, explain, test, diff, schema. All of it is the pure room and files; no daemon is asked. */
+/* holdfast policy: check, explain, test, diff, schema. All of it is the pure room and files; no
+ * daemon is asked. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
@@ -12,15 +13,17 @@
 #include "policy/policy.h"
 #include "tools/cli.h"
 
-static const char usage[] =
-	"usage: holdfast policy check FILE...\n"
-	"       holdfast policy explain FILE|NAME [--step STEP] [--agency LEVEL] [--layer LAYER] [KIND REQUEST...]\n"
-	"       holdfast policy explain CODE\n"
-	"       holdfast policy test FILE|NAME... [--verbose]\n"
-	"       holdfast policy diff A B\n"
-	"       holdfast policy schema\n"
-	"NAME is base, offline or coding; LAYER org, user, project or run; KIND http, git, tcp, tool, read, write or exec.\n"
-	"--workspace DIR says what ${workspace} is (the current folder); holdfast-policy(5) says the rest.\n";
+static const char usage[] = "usage: holdfast policy check FILE...\n"
+			    "       holdfast policy explain FILE|NAME [--step STEP] [--agency "
+			    "LEVEL] [--layer LAYER] [KIND REQUEST...]\n"
+			    "       holdfast policy explain CODE\n"
+			    "       holdfast policy test FILE|NAME... [--verbose]\n"
+			    "       holdfast policy diff A B\n"
+			    "       holdfast policy schema\n"
+			    "NAME is base, offline or coding; LAYER org, user, project or run; "
+			    "KIND http, git, tcp, tool, read, write or exec.\n"
+			    "--workspace DIR says what ${workspace} is (the current folder); "
+			    "holdfast-policy(5) says the rest.\n";
 
 struct options {
 	const char *step;
@@ -80,11 +83,13 @@ static int load(const char *name, struct policy **ret)
 		code = policy_builtin(name, ret);
 		return code < 0 ? (error_nomem(&err), fail(&err)) : 0;
 	}
-	fd = strcmp(name, "-") == 0 ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : open(name, O_RDONLY | O_CLOEXEC);
+	fd = strcmp(name, "-") == 0 ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
+				    : open(name, O_RDONLY | O_CLOEXEC);
 	code = fd < 0 ? -errno : io_read_all(fd, POLICY_BYTES_MAX, &text);
 	if (code < 0) {
 		error_set_exit(&err, code, EXIT_STATUS_USAGE, "%.150s: %s", name,
-			       code == -E2BIG ? "larger than 1 MiB; no policy is" : strerror(-code));
+			       code == -E2BIG ? "larger than 1 MiB; no policy is"
+					      : strerror(-code));
 		return fail(&err);
 	}
 	code = policy_parse(buffer_bytes(&text), name, NULL, ret);
@@ -148,8 +153,9 @@ static json_t *json_finding(const struct policy_finding *f)
 	char code[16];
 
 	snprintf(code, sizeof(code), "%c%04d", f->severity == POLICY_ERROR ? 'E' : 'W', f->code);
-	return json_pack("{s:s, s:i, s:i, s:s, s:s, s:s}", "file", f->at.file, "line", f->at.line, "column", f->at.column,
-			 "code", code, "severity", f->severity == POLICY_ERROR ? "error" : "warning", "message", f->msg);
+	return json_pack("{s:s, s:i, s:i, s:s, s:s, s:s}", "file", f->at.file, "line", f->at.line,
+			 "column", f->at.column, "code", code, "severity",
+			 f->severity == POLICY_ERROR ? "error" : "warning", "message", f->msg);
 }
 
 static int run_check(int argc, char **argv)
@@ -177,8 +183,8 @@ static int run_check(int argc, char **argv)
 			print_findings(stdout, f);
 	}
 	if (cli.json)
-		cli_print_json(json_pack("{s:o, s:I, s:I}", "findings", all, "errors", (json_int_t)errors, "warnings",
-					 (json_int_t)warnings));
+		cli_print_json(json_pack("{s:o, s:I, s:I}", "findings", all, "errors",
+					 (json_int_t)errors, "warnings", (json_int_t)warnings));
 	return errors ? 1 : EXIT_STATUS_OK;
 }
 
@@ -193,19 +199,22 @@ static int explain_code(const char *word)
 		if (c->code != code || (word[0] == 'E') != (c->severity == POLICY_ERROR))
 			continue;
 		if (cli.json)
-			cli_print_json(json_pack("{s:s, s:s, s:s}", "code", word, "meaning", c->meaning, "remedy", c->remedy));
+			cli_print_json(json_pack("{s:s, s:s, s:s}", "code", word, "meaning",
+						 c->meaning, "remedy", c->remedy));
 		else
 			printf("%s  %s\n       %s\n", word, c->meaning, c->remedy);
 		return EXIT_STATUS_OK;
 	}
 	struct error err = {0};
-	error_set_exit(&err, -ENOENT, EXIT_STATUS_USAGE, "no code is called '%.20s'; holdfast-policy(5) lists them", word);
+	error_set_exit(&err, -ENOENT, EXIT_STATUS_USAGE,
+		       "no code is called '%.20s'; holdfast-policy(5) lists them", word);
 	return fail(&err);
 }
 
 static bool is_code(const char *word)
 {
-	return (word[0] == 'E' || word[0] == 'W') && strlen(word) == 5 && strspn(word + 1, "0123456789") == 4;
+	return (word[0] == 'E' || word[0] == 'W') && strlen(word) == 5 &&
+	       strspn(word + 1, "0123456789") == 4;
 }
 
 static int make_effective(const struct policy *p, bool builtin, bool notes, const struct options *o,
@@ -213,10 +222,13 @@ static int make_effective(const struct policy *p, bool builtin, bool notes, cons
 {
 	AUTO(policy_effective_free) struct policy_effective *run = NULL;
 	struct policy_input input = {
-		.layer = o->has_layer ? o->layer : builtin ? POLICY_LAYER_RUN : POLICY_LAYER_PROJECT,
+		.layer = o->has_layer ? o->layer
+			 : builtin    ? POLICY_LAYER_RUN
+				      : POLICY_LAYER_PROJECT,
 		.policy = p,
 	};
-	struct policy_combine c = {.inputs = &input, .count = 1, .agency = o->agency, .lone_ceiling = true};
+	struct policy_combine c = {
+		.inputs = &input, .count = 1, .agency = o->agency, .lone_ceiling = true};
 	struct error err = {0};
 	int code = policy_combine(&c, &run, &err);
 
@@ -229,7 +241,8 @@ static int make_effective(const struct policy *p, bool builtin, bool notes, cons
 	return code < 0 ? fail(&err) : 0;
 }
 
-static int explain_request(const struct policy_effective *e, const struct policy_vars *vars, int argc, char **argv)
+static int explain_request(const struct policy_effective *e, const struct policy_vars *vars,
+			   int argc, char **argv)
 {
 	AUTO(policy_question_free) struct policy_question *q = NULL;
 	struct policy_decision d;
@@ -240,13 +253,15 @@ static int explain_request(const struct policy_effective *e, const struct policy
 
 	for (int i = 1; i < argc; i++)
 		buffer_printf(&text, "%s%s", i > 1 ? " " : "", argv[i]);
-	code = policy_question_parse(argv[0], text.data ? (const char *)text.data : "", vars, &q, &err);
+	code = policy_question_parse(argv[0], text.data ? (const char *)text.data : "", vars, &q,
+				     &err);
 	if (code == 0)
 		code = policy_question_decide(q, e, vars, &d);
 	if (code == 0)
 		code = policy_explain_decision(e, &d, cli.json ? POLICY_JSON : POLICY_TEXT, &out);
 	if (code < 0) {
-		error_set_exit(&err, code, EXIT_STATUS_USAGE, "it cannot be decided: %s", strerror(-code));
+		error_set_exit(&err, code, EXIT_STATUS_USAGE, "it cannot be decided: %s",
+			       strerror(-code));
 		return fail(&err);
 	}
 	return print_buffer(&out, cli.json);
@@ -268,7 +283,8 @@ static int run_explain(int argc, char **argv, const struct options *o)
 	places_fill(&at, o->workspace);
 	status = load_sound(argv[0], &p);
 	if (!status)
-		status = make_effective(p, policy_builtin_text(argv[0]) != NULL, argc == 1 && !cli.json, o, &e);
+		status = make_effective(p, policy_builtin_text(argv[0]) != NULL,
+					argc == 1 && !cli.json, o, &e);
 	if (status)
 		return status;
 	if (argc > 1)
@@ -300,11 +316,13 @@ static int run_test(int argc, char **argv, const struct options *o)
 
 		if (status)
 			return status;
-		code = policy_test(p, &at.vars, cli.json ? POLICY_JSON : POLICY_TEXT, o->verbose, &out, &run, &failed);
+		code = policy_test(p, &at.vars, cli.json ? POLICY_JSON : POLICY_TEXT, o->verbose,
+				   &out, &run, &failed);
 		if (code < 0) {
 			struct error err = {0};
 
-			error_set(&err, code, "the tests of %.150s cannot be run: %s", argv[i], strerror(-code));
+			error_set(&err, code, "the tests of %.150s cannot be run: %s", argv[i],
+				  strerror(-code));
 			return fail(&err);
 		}
 		print_buffer(&out, cli.json);
@@ -367,13 +385,14 @@ static int parse_layer(const char *word, enum policy_layer *ret)
 int cmd_policy(int argc, char **argv)
 {
 	enum { OPT_STEP = CLI_OPT_OWN, OPT_AGENCY, OPT_LAYER, OPT_WORKSPACE, OPT_VERBOSE };
-	static const struct option options[] = {CLI_OPTIONS,
-						{"step", required_argument, NULL, OPT_STEP},
-						{"agency", required_argument, NULL, OPT_AGENCY},
-						{"layer", required_argument, NULL, OPT_LAYER},
-						{"workspace", required_argument, NULL, OPT_WORKSPACE},
-						{"verbose", no_argument, NULL, OPT_VERBOSE},
-						{0}};
+	static const struct option options[] = {
+		CLI_OPTIONS,
+		{"step", required_argument, NULL, OPT_STEP},
+		{"agency", required_argument, NULL, OPT_AGENCY},
+		{"layer", required_argument, NULL, OPT_LAYER},
+		{"workspace", required_argument, NULL, OPT_WORKSPACE},
+		{"verbose", no_argument, NULL, OPT_VERBOSE},
+		{0}};
 	struct options o = {0};
 	const char *verb;
 	int opt;
