@@ -95,7 +95,7 @@ static const struct policy_fs_rule *deepest(const struct policy_list *list, cons
 		const struct policy_fs_rule *r = &rules[i];
 		bool literal, best_literal;
 
-		if (r == but || !r->path || !covers(r->path, path) || excepted(r, path))
+		if (r == but || !r->path || !r->access || !covers(r->path, path) || excepted(r, path))
 			continue;
 		if (!best || depth_of(r->path) > depth_of(best->path)) {
 			best = r;
@@ -524,7 +524,7 @@ static void check_paths(struct policy_parser *c, struct policy_body *b)
 		if (!rules[i].path || !rules[i].access || !own(c, rules[i].item.at))
 			continue;
 		for (size_t j = 0; j < i; j++)
-			if (rules[j].path && own(c, rules[j].item.at) &&
+			if (rules[j].path && rules[j].access && own(c, rules[j].item.at) &&
 			    strcmp(rules[i].path, rules[j].path) == 0 &&
 			    rules[i].access != rules[j].access)
 				policy_find(c, rules[i].item.at, 105, POLICY_ERROR,

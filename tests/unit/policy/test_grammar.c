@@ -33,6 +33,7 @@ static const struct {
 	{"unknown key inside", HEAD "fs:\n  - {path: /a, access: r, acces: r}\n", 10, 3, 27},
 	{"missing version", "name: a\n", 11, 1, 1},
 	{"missing key", HEAD "fs:\n  - {path: /a}\n", 11, 3, 5},
+	{"missing key beside a whole rule", HEAD "fs:\n  - {path: /a}\n  - {path: /a, access: r}\n", 11, 3, 5},
 	{"a list for a mapping", "[]\n", 12, 1, 1},
 	{"a word for a list", HEAD "fs: all\n", 12, 2, 5},
 	{"no value", HEAD "name:\n", 12, 2, 6},
