@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-holdfast, source = sys.argv[1], Path(sys.argv[2])
+holdfast, source = str(Path(sys.argv[1]).resolve()), Path(sys.argv[2])
 examples = source / "examples/policies"
 failed = []
 
