@@ -1,6 +1,6 @@
 /*
- * The supervisor's side of keeper protocol and launch. No thread, no signal handler, no blocking but in
- * sandbox_client_open and sandbox_keeper_start.
+ * The supervisor's side of keeper protocol and launch. No thread, no signal handler, no blocking
+ * but in sandbox_client_open and sandbox_keeper_start.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -105,8 +105,9 @@ static int add_fd(struct client_message *m, int fd)
 }
 
 /* fds are duplicated. */
-static int submit(struct sandbox_client *c, enum protocol_type type, const struct sandbox_attempt_id *attempt,
-		  struct bytes body, const int *fds, size_t fd_count, uint64_t *ret)
+static int submit(struct sandbox_client *c, enum protocol_type type,
+		  const struct sandbox_attempt_id *attempt, struct bytes body, const int *fds,
+		  size_t fd_count, uint64_t *ret)
 {
 	struct protocol_header h = {.length = (uint32_t)body.len,
 				    .type = (uint16_t)type,
@@ -156,8 +157,9 @@ static int submit(struct sandbox_client *c, enum protocol_type type, const struc
 	return err == -ENOMEM || err == -ETOOMANYREFS ? err : 0;
 }
 
-static int request(struct sandbox_client *c, enum protocol_type type, const struct sandbox_attempt_id *attempt,
-		   const struct protocol_request *q, const int *fds, size_t fd_count, uint64_t *ret)
+static int request(struct sandbox_client *c, enum protocol_type type,
+		   const struct sandbox_attempt_id *attempt, const struct protocol_request *q,
+		   const int *fds, size_t fd_count, uint64_t *ret)
 {
 	AUTO_BUFFER body = {0};
 	int err = protocol_request_encode(type, q, &body);
@@ -165,7 +167,8 @@ static int request(struct sandbox_client *c, enum protocol_type type, const stru
 	return err < 0 ? err : submit(c, type, attempt, buffer_bytes(&body), fds, fd_count, ret);
 }
 
-int sandbox_client_start(struct sandbox_client *c, const struct sandbox_spec *spec, uint64_t *ret, struct error *err)
+int sandbox_client_start(struct sandbox_client *c, const struct sandbox_spec *spec, uint64_t *ret,
+			 struct error *err)
 {
 	AUTO_BUFFER body = {0};
 	int fds[2];
@@ -182,9 +185,11 @@ int sandbox_client_start(struct sandbox_client *c, const struct sandbox_spec *sp
 	return r < 0 ? error_set(err, r, "keeper: cannot send a START: %s", strerror(-r)) : 0;
 }
 
-int sandbox_client_signal(struct sandbox_client *c, const struct sandbox_attempt_id *a, int sig, uint64_t *ret)
+int sandbox_client_signal(struct sandbox_client *c, const struct sandbox_attempt_id *a, int sig,
+			  uint64_t *ret)
 {
-	return request(c, PROTOCOL_SIGNAL, a, &(struct protocol_request){.signal = sig}, NULL, 0, ret);
+	return request(c, PROTOCOL_SIGNAL, a, &(struct protocol_request){.signal = sig}, NULL, 0,
+		       ret);
 }
 
 int sandbox_client_kill(struct sandbox_client *c, const struct sandbox_attempt_id *a, uint64_t *ret)
@@ -192,14 +197,18 @@ int sandbox_client_kill(struct sandbox_client *c, const struct sandbox_attempt_i
 	return request(c, PROTOCOL_KILL, a, &(struct protocol_request){0}, NULL, 0, ret);
 }
 
-int sandbox_client_freeze(struct sandbox_client *c, const struct sandbox_attempt_id *a, bool frozen, uint64_t *ret)
+int sandbox_client_freeze(struct sandbox_client *c, const struct sandbox_attempt_id *a, bool frozen,
+			  uint64_t *ret)
 {
-	return request(c, PROTOCOL_FREEZE, a, &(struct protocol_request){.on = frozen}, NULL, 0, ret);
+	return request(c, PROTOCOL_FREEZE, a, &(struct protocol_request){.on = frozen}, NULL, 0,
+		       ret);
 }
 
-int sandbox_client_resize(struct sandbox_client *c, const struct sandbox_attempt_id *a, uint16_t rows, uint16_t cols, uint64_t *ret)
+int sandbox_client_resize(struct sandbox_client *c, const struct sandbox_attempt_id *a,
+			  uint16_t rows, uint16_t cols, uint64_t *ret)
 {
-	return request(c, PROTOCOL_RESIZE, a, &(struct protocol_request){.rows = rows, .cols = cols}, NULL, 0, ret);
+	return request(c, PROTOCOL_RESIZE, a,
+		       &(struct protocol_request){.rows = rows, .cols = cols}, NULL, 0, ret);
 }
 
 int sandbox_client_pty(struct sandbox_client *c, const struct sandbox_attempt_id *a, uint64_t *ret)
@@ -207,12 +216,14 @@ int sandbox_client_pty(struct sandbox_client *c, const struct sandbox_attempt_id
 	return request(c, PROTOCOL_PTY, a, &(struct protocol_request){0}, NULL, 0, ret);
 }
 
-int sandbox_client_follow(struct sandbox_client *c, const struct sandbox_attempt_id *a, bool on, uint64_t *ret)
+int sandbox_client_follow(struct sandbox_client *c, const struct sandbox_attempt_id *a, bool on,
+			  uint64_t *ret)
 {
 	return request(c, PROTOCOL_FOLLOW, a, &(struct protocol_request){.on = on}, NULL, 0, ret);
 }
 
-int sandbox_client_forget(struct sandbox_client *c, const struct sandbox_attempt_id *a, uint64_t *ret)
+int sandbox_client_forget(struct sandbox_client *c, const struct sandbox_attempt_id *a,
+			  uint64_t *ret)
 {
 	return request(c, PROTOCOL_FORGET, a, &(struct protocol_request){0}, NULL, 0, ret);
 }
@@ -222,8 +233,8 @@ int sandbox_client_drain(struct sandbox_client *c, uint64_t *ret)
 	return request(c, PROTOCOL_DRAIN, NULL, &(struct protocol_request){0}, NULL, 0, ret);
 }
 
-int sandbox_client_layer(struct sandbox_client *c, const struct sealer_request *q, uid_t uid, gid_t gid, int base_fd,
-			 uint64_t *ret)
+int sandbox_client_layer(struct sandbox_client *c, const struct sealer_request *q, uid_t uid,
+			 gid_t gid, int base_fd, uint64_t *ret)
 {
 	AUTO_BUFFER body = {0};
 	struct sealer_request copy = *q;
@@ -315,7 +326,8 @@ int sandbox_client_dispatch(struct sandbox_client *c)
 	AUTO_FREE struct incoming *in = malloc(sizeof(*in));
 	int err = c->lost ? -ENOTCONN : in ? flush(c) : -ENOMEM;
 
-	/* what the keeper said before it went away is heard, even if nothing can be sent any more */
+	/* what the keeper said before it went away is heard, even if nothing can be sent any more
+	 */
 	while (in && !c->lost) {
 		in->large = (struct buffer){0};
 		in->fd_count = 0;
@@ -359,9 +371,11 @@ static int check_peer(int sock, struct error *err)
 	socklen_t len = sizeof(peer);
 
 	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
-		return error_set(err, -errno, "keeper: who listens there cannot be told: %s", strerror(errno));
+		return error_set(err, -errno, "keeper: who listens there cannot be told: %s",
+				 strerror(errno));
 	if (peer.uid != geteuid())
-		return error_set(err, -EPERM, "keeper: uid %u listens there: not this user's keeper", peer.uid);
+		return error_set(err, -EPERM,
+				 "keeper: uid %u listens there: not this user's keeper", peer.uid);
 	return 0;
 }
 
@@ -374,7 +388,8 @@ static int wait_hello(struct sandbox_client *c, struct error *err)
 		return error_nomem(err);
 	int n = poll(&p, 1, SANDBOX_OPEN_TIMEOUT_MS);
 	if (n == 0)
-		return error_set(err, -ETIMEDOUT, "keeper: no answer to hello for %d s", SANDBOX_OPEN_TIMEOUT_MS / 1000);
+		return error_set(err, -ETIMEDOUT, "keeper: no answer to hello for %d s",
+				 SANDBOX_OPEN_TIMEOUT_MS / 1000);
 	int r = n < 0 ? -errno : receive(c, in);
 	close_fds(in->fds, in->fd_count);
 	if (r == 1 && in->h.type == PROTOCOL_HELLO_REPLY)
@@ -385,13 +400,15 @@ static int wait_hello(struct sandbox_client *c, struct error *err)
 	if (r < 0)
 		return error_set(err, r, "keeper: hello was not answered: %s", strerror(-r));
 	if (c->epoch != 0 && c->hello.keeper_epoch > c->epoch)
-		return error_set(err, -ESTALE, "keeper: it serves epoch %llu, this is %llu; another supervisor took over",
-				 (unsigned long long)c->hello.keeper_epoch, (unsigned long long)c->epoch);
+		return error_set(
+			err, -ESTALE,
+			"keeper: it serves epoch %llu, this is %llu; another supervisor took over",
+			(unsigned long long)c->hello.keeper_epoch, (unsigned long long)c->epoch);
 	return 0;
 }
 
-int sandbox_client_open(int runtime_fd, uint64_t epoch, sandbox_event_fn *fn, void *arg, struct sandbox_client **ret,
-			struct error *err)
+int sandbox_client_open(int runtime_fd, uint64_t epoch, sandbox_event_fn *fn, void *arg,
+			struct sandbox_client **ret, struct error *err)
 {
 	AUTO(sandbox_client_free) struct sandbox_client *c = calloc(1, sizeof(*c));
 
@@ -426,7 +443,8 @@ int sandbox_client_open(int runtime_fd, uint64_t epoch, sandbox_event_fn *fn, vo
 /* The descriptors that a keeper is started with (keeper_main.c). */
 enum { KEEPER_RUNTIME_FD = 3, KEEPER_STATE_FD = 4, KEEPER_HELPERS_FD = 5, KEEPER_READY_FD = 6 };
 
-/* dup2 onto 3 to 6 must not overwrite what is still to be moved: all are first duplicated to 10 and above. */
+/* dup2 onto 3 to 6 must not overwrite what is still to be moved: all are first duplicated to 10 and
+ * above. */
 static int spawn_keeper(const struct sandbox_keeper_options *o, int ready, pid_t *ret)
 {
 	const int from[] = {o->runtime_fd, o->state_fd, o->helpers_fd, ready};
@@ -450,10 +468,13 @@ static int spawn_keeper(const struct sandbox_keeper_options *o, int ready, pid_t
 	sigfillset(&all);
 	posix_spawnattr_setsigmask(&attr, &none);
 	posix_spawnattr_setsigdefault(&attr, &all);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+						POSIX_SPAWN_SETSID);
 	for (int i = 0; i < 4 && err == 0; i++) {
 		high[i] = fcntl(from[i], F_DUPFD_CLOEXEC, 10);
-		err = high[i] < 0 ? errno : posix_spawn_file_actions_adddup2(&actions, high[i], KEEPER_RUNTIME_FD + i);
+		err = high[i] < 0 ? errno
+				  : posix_spawn_file_actions_adddup2(&actions, high[i],
+								     KEEPER_RUNTIME_FD + i);
 	}
 	for (int i = 0; i < 3 && err == 0; i++)
 		err = posix_spawn_file_actions_addopen(&actions, i, "/dev/null", O_RDWR, 0);
@@ -477,7 +498,8 @@ static int read_ready(int fd, struct error *err)
 	for (;;) {
 		struct pollfd p = {.fd = fd, .events = POLLIN};
 		if (poll(&p, 1, SANDBOX_OPEN_TIMEOUT_MS) <= 0)
-			return error_set(err, -ETIMEDOUT, "keeper: it did not get ready; try again");
+			return error_set(err, -ETIMEDOUT,
+					 "keeper: it did not get ready; try again");
 		ssize_t n = read(fd, text + len, sizeof(text) - 1 - len);
 		if (n <= 0)
 			break;
@@ -488,7 +510,8 @@ static int read_ready(int fd, struct error *err)
 		return 0;
 	int at = 0;
 	if (sscanf(text, "%d %n", &code, &at) != 1 || code >= 0)
-		return error_set_exit(err, -ECHILD, EXIT_STATUS_SANDBOX, "keeper: it ended while it started");
+		return error_set_exit(err, -ECHILD, EXIT_STATUS_SANDBOX,
+				      "keeper: it ended while it started");
 	return error_set_exit(err, code, EXIT_STATUS_SANDBOX, "%s", text + at);
 }
 
@@ -503,7 +526,8 @@ int sandbox_keeper_start(const struct sandbox_keeper_options *options, struct er
 	AUTO_FD out = ready[1];
 	int r = spawn_keeper(options, out, &pid);
 	if (r < 0)
-		return error_set_exit(err, r, EXIT_STATUS_SANDBOX, "keeper: cannot start holdfast-keeper: %s", strerror(-r));
+		return error_set_exit(err, r, EXIT_STATUS_SANDBOX,
+				      "keeper: cannot start holdfast-keeper: %s", strerror(-r));
 	close_fd(&out);
 	r = read_ready(in, err);
 	/* the process that was spawned forks and goes at once */

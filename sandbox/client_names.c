@@ -7,7 +7,8 @@
 #include <sys/file.h>
 #include "sandbox/sandbox.h"
 
-char *sandbox_spool_name(const struct sandbox_attempt_id *a, enum sandbox_spool_kind kind, char *buf)
+char *sandbox_spool_name(const struct sandbox_attempt_id *a, enum sandbox_spool_kind kind,
+			 char *buf)
 {
 	static const char *const suffix[] = {".o", ".e", ".l"};
 	char *p = buf;
@@ -22,7 +23,8 @@ int sandbox_attempt_lives(int spool_fd, const struct sandbox_attempt_id *a)
 {
 	char name[SANDBOX_SPOOL_NAME_SIZE];
 
-	AUTO_FD fd = openat(spool_fd, sandbox_spool_name(a, SANDBOX_SPOOL_LOCK, name), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	AUTO_FD fd = openat(spool_fd, sandbox_spool_name(a, SANDBOX_SPOOL_LOCK, name),
+			    O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
 	if (flock(fd, LOCK_EX | LOCK_NB) == 0)

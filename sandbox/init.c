@@ -1,7 +1,7 @@
 /*
  * holdfast-init: template, and pid 1 of every sandbox. One file that reads in the order in which a
- * sandbox comes to be. Statically linked; after clone there is no allocation, no stdio and no library state: system
- * calls on data that the keeper prepared (init.h).
+ * sandbox comes to be. Statically linked; after clone there is no allocation, no stdio and no
+ * library state: system calls on data that the keeper prepared (init.h).
  *
  *   template_main   stages 1 to 4, then one clone for each step
  *   step_main       stages 6 to 13, in pid 1
@@ -35,7 +35,8 @@
 #include "sandbox/init.h"
 #include "sandbox/sys.h"
 
-/* One process, one job: what it works on is static, so that a clone finds it at the same address. */
+/* One process, one job: what it works on is static, so that a clone finds it at the same address.
+ */
 static uint8_t plan[INIT_PLAN_MAX] __attribute__((aligned(16)));
 static int trees[INIT_SOURCES_MAX];
 static size_t tree_count;
@@ -96,7 +97,8 @@ _Noreturn static void fail(int sock, enum init_stage stage, int error, uint32_t 
 	_exit(1);
 }
 
-/* Receives a header, descriptors, and what follows the header into `plan`. Ends the process when the keeper is gone. */
+/* Receives a header, descriptors, and what follows the header into `plan`. Ends the process when
+ * the keeper is gone. */
 static size_t receive(struct init_message *ret, int *fds, size_t *ret_fd_count)
 {
 	union {
@@ -104,7 +106,9 @@ static size_t receive(struct init_message *ret, int *fds, size_t *ret_fd_count)
 		char space[CMSG_SPACE(sizeof(int) * INIT_FD_BATCH)];
 	} control;
 	struct iovec iov[2] = {{ret, sizeof(*ret)}, {plan, sizeof(plan)}};
-	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2, .msg_control = &control,
+	struct msghdr msg = {.msg_iov = iov,
+			     .msg_iovlen = 2,
+			     .msg_control = &control,
 			     .msg_controllen = sizeof(control)};
 	ssize_t n;
 
@@ -123,8 +127,8 @@ static size_t receive(struct init_message *ret, int *fds, size_t *ret_fd_count)
 	return (size_t)n - sizeof(*ret);
 }
 
-/* A parent-death signal is lost by a change of credentials, and by a parent that was dead before it was set. In a new pid
- * namespace getppid() is 0, so the keeper's pidfd says whether it lives. */
+/* A parent-death signal is lost by a change of credentials, and by a parent that was dead before it
+ * was set. In a new pid namespace getppid() is 0, so the keeper's pidfd says whether it lives. */
 static void die_with_keeper(void)
 {
 	struct pollfd p = {.fd = INIT_KEEPER_FD, .events = POLLIN};
@@ -134,8 +138,9 @@ static void die_with_keeper(void)
 		_exit(0);
 }
 
-/* Stage 1, user namespace. Should leave: our ids are mapped ones, all capabilities inside and none outside; dies
- * with the keeper. Must not: keep a supplementary group where the kernel lets us drop them. */
+/* Stage 1, user namespace. Should leave: our ids are mapped ones, all capabilities inside and none
+ * outside; dies with the keeper. Must not: keep a supplementary group where the kernel lets us drop
+ * them. */
 static void become(uint32_t uid, uint32_t gid)
 {
 	if (setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
@@ -221,7 +226,8 @@ static int mount_point(int root, const struct init_op *op)
 
 static int attach(int tree, int target)
 {
-	return sys_move_mount(tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+	return sys_move_mount(tree, "", target, "",
+			      MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
 }
 
 static int op_bind(int root, int target, const char *path, uint16_t flags)
@@ -232,7 +238,8 @@ static int op_bind(int root, int target, const char *path, uint16_t flags)
 	int source = resolve(root, path, O_PATH);
 	if (source < 0)
 		return source;
-	int tree = sys_open_tree(source, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | recursive);
+	int tree = sys_open_tree(source, "",
+				 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | recursive);
 	close(source);
 	if (tree < 0)
 		return tree;
@@ -261,10 +268,12 @@ static int op_overlay(int root, int target, const struct init_op *op)
 
 	if (chdir("/" INIT_STAGING) < 0)
 		return -errno;
-	if (mount("overlay", INIT_STAGED_POINT, "overlay", mount_flags(op->flags), str(op->source)) < 0)
+	if (mount("overlay", INIT_STAGED_POINT, "overlay", mount_flags(op->flags),
+		  str(op->source)) < 0)
 		err = -errno;
 	else
-		err = sys_move_mount(AT_FDCWD, INIT_STAGED_POINT, target, "", MOVE_MOUNT_T_EMPTY_PATH);
+		err = sys_move_mount(AT_FDCWD, INIT_STAGED_POINT, target, "",
+				     MOVE_MOUNT_T_EMPTY_PATH);
 	if (fchdir(root) < 0 && err == 0)
 		err = -errno;
 	return err;
@@ -291,8 +300,8 @@ static int op_tmpfs(int root, int target, const struct init_op *op)
 	return mount_here(root, target, "tmpfs", mount_flags(op->flags), data);
 }
 
-/* The kernel mounts a new proc only while a whole one is visible: the host's, in the staging folder, which goes
- * between fsmount and move_mount. */
+/* The kernel mounts a new proc only while a whole one is visible: the host's, in the staging
+ * folder, which goes between fsmount and move_mount. */
 static int op_proc(int root)
 {
 	int err = 0, mnt = -1;
@@ -333,7 +342,8 @@ static int op_out(int root, int target, const struct init_op *op, int status)
 
 static int op_lock(int target)
 {
-	struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV};
+	struct mount_attr attr = {.attr_set =
+					  MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV};
 
 	return sys_mount_setattr(target, "", AT_EMPTY_PATH, &attr);
 }
@@ -378,7 +388,8 @@ static int follow(int root, const struct init_op *op, int status)
 		return make_file(root, str(op->target), at(op->source), op->size, op->mode);
 	case INIT_OP_SYMLINK:
 		err = mkdir_parents(root, str(op->target), false, 0);
-		if (err == 0 && symlinkat(str(op->source), root, str(op->target)) < 0 && errno != EEXIST)
+		if (err == 0 && symlinkat(str(op->source), root, str(op->target)) < 0 &&
+		    errno != EEXIST)
 			err = -errno;
 		return err;
 	case INIT_OP_PROC:
@@ -415,8 +426,9 @@ static void follow_all(int root, const struct init_list *ops, int status, enum i
 
 /* ---- template ---- */
 
-/* Stage 2, sources. Should leave: one detached tree for each source, the one that the keeper looked at (dev and inode),
- * with its final attributes. Must not: depend on the host's mounts afterwards. */
+/* Stage 2, sources. Should leave: one detached tree for each source, the one that the keeper looked
+ * at (dev and inode), with its final attributes. Must not: depend on the host's mounts afterwards.
+ */
 static void open_sources(const struct init_template *t)
 {
 	const struct init_source *s = at(t->sources.at);
@@ -430,9 +442,11 @@ static void open_sources(const struct init_template *t)
 		struct mount_attr attr = {.attr_set = mount_attrs(s[i].flags)};
 		struct stat st;
 		int tree = sys_open_tree(AT_FDCWD, str(s[i].path),
-					 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW | recursive);
+					 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW |
+						 recursive);
 		int err = tree < 0 ? tree : 0;
-		if (err == 0 && (fstat(tree, &st) < 0 || st.st_dev != s[i].dev || st.st_ino != s[i].ino))
+		if (err == 0 &&
+		    (fstat(tree, &st) < 0 || st.st_dev != s[i].dev || st.st_ino != s[i].ino))
 			err = -ESTALE;
 		if (err == 0)
 			err = sys_mount_setattr(tree, "", AT_EMPTY_PATH | recursive, &attr);
@@ -490,15 +504,16 @@ static int fd_of(const int *fds, uint32_t which, uint32_t bit)
 	return which & bit ? fds[__builtin_popcount(which & (bit - 1))] : -1;
 }
 
-/* Stage 5, clone. The step's parent is the keeper, so it is the keeper that waits for it; exit_signal must be 0 then. The kernel
- * gives it this process's own signal, which the keeper ignores: a step that ends at once is gone before anybody could open it by
- * number, so its pidfd comes from the clone. */
+/* Stage 5, clone. The step's parent is the keeper, so it is the keeper that waits for it;
+ * exit_signal must be 0 then. The kernel gives it this process's own signal, which the keeper
+ * ignores: a step that ends at once is gone before anybody could open it by number, so its pidfd
+ * comes from the clone. */
 static void template_step(struct init_message *m, int *fds, size_t fd_count, size_t len)
 {
 	int pidfd = -1;
-	struct clone_args args = {
-		.flags = CLONE_PARENT | CLONE_PIDFD | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS,
-		.pidfd = (uint64_t)(uintptr_t)&pidfd};
+	struct clone_args args = {.flags = CLONE_PARENT | CLONE_PIDFD | CLONE_NEWPID | CLONE_NEWNS |
+					   CLONE_NEWIPC | CLONE_NEWUTS,
+				  .pidfd = (uint64_t)(uintptr_t)&pidfd};
 	struct init_report r = {.type = INIT_REPORT_CLONED};
 
 	if (m->fds & INIT_FD_PLAN) {
@@ -518,7 +533,8 @@ static void template_step(struct init_message *m, int *fds, size_t fd_count, siz
 			args.cgroup = (uint64_t)cgroup;
 			pid = sys_clone3(&args);
 			r.entered_cgroup = pid > 0;
-			args.flags &= ~(uint64_t)CLONE_INTO_CGROUP; /* refused: then the keeper moves it */
+			args.flags &= ~(
+				uint64_t)CLONE_INTO_CGROUP; /* refused: then the keeper moves it */
 		}
 		if (pid < 0)
 			pid = sys_clone3(&args);
@@ -579,14 +595,16 @@ static int template_main(void)
 
 /* ---- step: pid 1 of the sandbox ---- */
 
-/* Stage 8, terminal. Should leave: the slave as the command's 0, 1, 2; the master with the keeper and nowhere else. */
+/* Stage 8, terminal. Should leave: the slave as the command's 0, 1, 2; the master with the keeper
+ * and nowhere else. */
 static int make_terminal(const struct init_step *s, int status)
 {
 	struct winsize size = {.ws_row = s->rows, .ws_col = s->cols};
 	int unlock = 0;
 
 	int master = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
-	if (master < 0 || ioctl(master, TIOCSPTLCK, &unlock) < 0 || ioctl(master, TIOCSWINSZ, &size) < 0)
+	if (master < 0 || ioctl(master, TIOCSPTLCK, &unlock) < 0 ||
+	    ioctl(master, TIOCSWINSZ, &size) < 0)
 		fail(status, INIT_STAGE_TERMINAL, -errno, 0);
 	int slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
 	if (slave < 0)
@@ -610,8 +628,8 @@ static int make_listener(const struct sandbox_listener *l)
 			(l->datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
-	if (setsockopt(fd, l->v6 ? IPPROTO_IPV6 : IPPROTO_IP, l->v6 ? IPV6_FREEBIND : IP_FREEBIND, &one,
-		       sizeof(one)) < 0 ||
+	if (setsockopt(fd, l->v6 ? IPPROTO_IPV6 : IPPROTO_IP, l->v6 ? IPV6_FREEBIND : IP_FREEBIND,
+		       &one, sizeof(one)) < 0 ||
 	    bind(fd, l->v6 ? (struct sockaddr *)&in6 : (struct sockaddr *)&in,
 		 l->v6 ? sizeof(in6) : sizeof(in)) < 0 ||
 	    (!l->datagram && listen(fd, SOMAXCONN) < 0))
@@ -654,8 +672,8 @@ static int write_file(const char *path, const char *text)
 	return err;
 }
 
-/* RLIMIT_NPROC counts in the user namespace, which all sandboxes of one uid share: this step takes one of its own.
- * Everything mounted so far is locked in it. */
+/* RLIMIT_NPROC counts in the user namespace, which all sandboxes of one uid share: this step takes
+ * one of its own. Everything mounted so far is locked in it. */
 static int enter_own_userns(const struct init_step *s)
 {
 	char map[64];
@@ -729,14 +747,16 @@ static uint64_t landlock_class(enum init_landlock_class class, uint64_t all)
 	case INIT_LANDLOCK_READ:
 		return LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_READ_FILE;
 	case INIT_LANDLOCK_EXEC:
-		return LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_EXECUTE;
+		return LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_READ_FILE |
+		       LANDLOCK_ACCESS_FS_EXECUTE;
 	case INIT_LANDLOCK_WRITE:
 		return all;
 	}
 	return 0;
 }
 
-/* Stage 12, Landlock: the widest grant of each tree, since it cannot subtract; signals and abstract sockets stay in. */
+/* Stage 12, Landlock: the widest grant of each tree, since it cannot subtract; signals and abstract
+ * sockets stay in. */
 static void enter_landlock(const struct init_step *s, int status)
 {
 	const struct init_rule *rule = at(s->rules.at);
@@ -750,9 +770,10 @@ static void enter_landlock(const struct init_step *s, int status)
 		return;
 	}
 	uint64_t all = landlock_rights(abi);
-	struct sys_landlock_attr attr = {
-		.handled_access_fs = all,
-		.scoped = abi >= 6 ? SYS_LANDLOCK_SCOPE_ABSTRACT_UNIX | SYS_LANDLOCK_SCOPE_SIGNAL : 0};
+	struct sys_landlock_attr attr = {.handled_access_fs = all,
+					 .scoped = abi >= 6 ? SYS_LANDLOCK_SCOPE_ABSTRACT_UNIX |
+								      SYS_LANDLOCK_SCOPE_SIGNAL
+							    : 0};
 	int set = sys_landlock_create(&attr, abi >= 6 ? sizeof(attr) : abi >= 4 ? 16 : 8, 0);
 	int err = set < 0 ? set : 0;
 	for (uint32_t i = 0; i < s->rules.count && err == 0; i++) {
@@ -775,8 +796,8 @@ static void enter_landlock(const struct init_step *s, int status)
 	close(set);
 }
 
-/* Stage 13, capabilities. Should leave: none in any set, none to be had by execve, and that locked. The bounding set was
- * emptied in the template. */
+/* Stage 13, capabilities. Should leave: none in any set, none to be had by execve, and that locked.
+ * The bounding set was emptied in the template. */
 static void drop_capabilities(int status)
 {
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -799,7 +820,8 @@ struct command {
 	} failed; /* written by the command's process, which shares our memory until execve */
 };
 
-/* Stage 14, descriptors. Should leave: 0, 1, 2, and the status socket at 3, which closes by itself. */
+/* Stage 14, descriptors. Should leave: 0, 1, 2, and the status socket at 3, which closes by itself.
+ */
 static int take_descriptors(struct command *c)
 {
 	if (setsid() < 0)
@@ -807,7 +829,8 @@ static int take_descriptors(struct command *c)
 	if (c->step->pty && ioctl(c->in, TIOCSCTTY, 0) < 0)
 		return -errno;
 	/* none of the four is below 4: 0 to 4 are /dev/null, control and keeper */
-	if (dup2(c->in, 0) < 0 || dup2(c->out, 1) < 0 || dup2(c->err, 2) < 0 || dup3(c->status, 3, O_CLOEXEC) < 0)
+	if (dup2(c->in, 0) < 0 || dup2(c->out, 1) < 0 || dup2(c->err, 2) < 0 ||
+	    dup3(c->status, 3, O_CLOEXEC) < 0)
 		return -errno;
 	return sys_close_range(4, ~0U, 0);
 }
@@ -862,10 +885,14 @@ static int command_main(void *arg)
 	}
 	c->failed.stage = INIT_STAGE_SECCOMP;
 	if (s->filter.count > 0) {
-		struct sock_fprog program = {(unsigned short)s->filter.count, (struct sock_filter *)at(s->filter.at)};
+		struct sock_fprog program = {(unsigned short)s->filter.count,
+					     (struct sock_filter *)at(s->filter.at)};
 		int fd = sys_seccomp(SECCOMP_SET_MODE_FILTER,
-				     s->filter_notifies ? SECCOMP_FILTER_FLAG_NEW_LISTENER : 0, &program);
-		c->failed.error = fd < 0 ? fd : s->filter_notifies ? send_fd(3, INIT_REPORT_FILTER, fd) : 0;
+				     s->filter_notifies ? SECCOMP_FILTER_FLAG_NEW_LISTENER : 0,
+				     &program);
+		c->failed.error = fd < 0	       ? fd
+				  : s->filter_notifies ? send_fd(3, INIT_REPORT_FILTER, fd)
+						       : 0;
 		if (c->failed.error < 0)
 			_exit(1);
 		if (s->filter_notifies)
@@ -891,8 +918,8 @@ static uint64_t usage_cpu_us(const struct rusage *u)
 	       (uint64_t)(u->ru_utime.tv_usec + u->ru_stime.tv_usec);
 }
 
-/* Pid 1 from here on: reaps orphans; the command's end is reported before anything is torn down, and our own end
- * kills the rest. */
+/* Pid 1 from here on: reaps orphans; the command's end is reported before anything is torn down,
+ * and our own end kills the rest. */
 _Noreturn static void reap(pid_t command, int status)
 {
 	struct init_report r = {.type = INIT_REPORT_EXITED};
@@ -935,7 +962,8 @@ _Noreturn static void step_main(const int *given, uint32_t which)
 {
 	const struct init_step *s = at(0);
 	static uint8_t stack[64 * 1024] __attribute__((aligned(16)));
-	int status = fd_of(given, which, INIT_FD_STATUS), lock = fd_of(given, which, INIT_FD_LOCK), pidfd = -1;
+	int status = fd_of(given, which, INIT_FD_STATUS), lock = fd_of(given, which, INIT_FD_LOCK),
+	    pidfd = -1;
 	int netns = fd_of(given, which, INIT_FD_NETNS);
 
 	close(INIT_CONTROL_FD);
@@ -967,8 +995,8 @@ _Noreturn static void step_main(const int *given, uint32_t which)
 	die_with_keeper();
 	fill_vector(command_argv, &s->argv);
 	fill_vector(command_env, &s->env);
-	pid_t pid = clone(command_main, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &c,
-			  &pidfd);
+	pid_t pid = clone(command_main, stack + sizeof(stack),
+			  CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &c, &pidfd);
 	if (pid < 0)
 		fail(status, INIT_STAGE_EXEC, -errno, 0);
 	if (c.failed.error < 0)
@@ -986,7 +1014,8 @@ _Noreturn static void step_main(const int *given, uint32_t which)
 	reap(pid, status);
 }
 
-/* Both names of this process are plain from the start: /proc/1/cmdline and comm can be read inside. */
+/* Both names of this process are plain from the start: /proc/1/cmdline and comm can be read inside.
+ */
 static void plain_name(char **argv, int argc)
 {
 	size_t len = (size_t)(argv[argc - 1] + strlen(argv[argc - 1]) - argv[0]);

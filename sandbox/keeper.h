@@ -1,10 +1,11 @@
 #pragma once
 /*
- * The keeper's parts, seen by each other only. Single thread, one loop; whatever comes from a connection, a sandbox, a
- * template or a sealer is input, and an error in it ends that one object, never the keeper.
+ * The keeper's parts, seen by each other only. Single thread, one loop; whatever comes from a
+ * connection, a sandbox, a template or a sealer is input, and an error in it ends that one object,
+ * never the keeper.
  *
- *   keeper_main.c      start, loop, idle exit          keeper_conn.c     connections, the request table
- *   keeper_loop.c      epoll, timers                   keeper_attempt.c  the life of an attempt
+ *   keeper_main.c      start, loop, idle exit          keeper_conn.c     connections, the request
+ * table keeper_loop.c      epoll, timers                   keeper_attempt.c  the life of an attempt
  *   keeper_userns.c    user namespaces, sealers        keeper_template.c sources, template cache
  *   keeper_pool.c      network namespaces
  *   keeper_spool.c     output, terminals               keeper_proc.c     starting holdfast-init
@@ -21,14 +22,17 @@
 enum {
 	KEEPER_CONNECTIONS_MAX = 16,
 	KEEPER_ATTEMPTS_MAX = 4096,
-	KEEPER_QUEUE_MAX = 8192,       /* messages that wait for one connection; past it the connection ends, and asks again */
-	KEEPER_TEMPLATES_MAX = 16,     /* least recently used goes */
-	KEEPER_NETNS_POOL = 4,         /* network namespaces kept ready in each user namespace */
-	KEEPER_ANSWER_MS = 10000,      /* a template or pool that does not answer for so long is given up */
+	KEEPER_QUEUE_MAX = 8192,   /* messages that wait for one connection; past it the connection
+				      ends, and asks again */
+	KEEPER_TEMPLATES_MAX = 16, /* least recently used goes */
+	KEEPER_NETNS_POOL = 4,	   /* network namespaces kept ready in each user namespace */
+	KEEPER_ANSWER_MS =
+		10000, /* a template or pool that does not answer for so long is given up */
 	KEEPER_DENIED_REPORTS_MAX = 256, /* of one attempt; then its listener closes */
-	KEEPER_JOBS_MAX = 1024,        /* layer requests at work */
+	KEEPER_JOBS_MAX = 1024,		 /* layer requests at work */
 	KEEPER_COPY = 64 * 1024,
-	KEEPER_ROOT_UID_BASE = 0x7a000000, /* uid 0 inside a root-owned workspace is this plus 16 bits of the state directory outside */
+	KEEPER_ROOT_UID_BASE = 0x7a000000, /* uid 0 inside a root-owned workspace is this plus 16
+					      bits of the state directory outside */
 };
 
 /* ---- loop ---- */
@@ -60,7 +64,8 @@ MUST_CHECK int loop_watch(struct loop *l, struct loop_source *s, int fd, uint32_
 void loop_change(struct loop *l, struct loop_source *s, uint32_t events);
 void loop_unwatch(struct loop *l, struct loop_source *s); /* the descriptor stays open */
 uint64_t loop_now_ns(void);
-void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t due_ns, void (*fn)(struct loop_timer *));
+void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t due_ns,
+		    void (*fn)(struct loop_timer *));
 void loop_timer_off(struct loop *l, struct loop_timer *t);
 /* One event at a time, so that a handler may free any object. */
 MUST_CHECK int loop_run(struct loop *l);
@@ -76,7 +81,7 @@ struct userns {
 	gid_t gid;
 	uint32_t in_uid, in_gid, out_uid, out_gid; /* inside; on the host */
 	int fd;
-	int pool;          /* socket to its holder, which makes network namespaces */
+	int pool; /* socket to its holder, which makes network namespaces */
 	int netns[KEEPER_NETNS_POOL];
 	size_t netns_count, netns_asked;
 	struct loop_source pool_source;
@@ -84,7 +89,8 @@ struct userns {
 	struct loop_source sealer_source;
 };
 
-struct template {
+struct template
+{
 	struct template *next;
 	struct userns *userns;
 	struct buffer plan;
@@ -112,16 +118,16 @@ struct attempt {
 	struct buffer plan; /* until it started: failures name strings of it */
 	struct limits *limits;
 	struct loop_timer wall;
-	uint64_t wall_left_ns;     /* while frozen */
+	uint64_t wall_left_ns; /* while frozen */
 	uint64_t started_ns, disk_checked_ns;
-	int lock;                  /* until pid 1 has it */
+	int lock; /* until pid 1 has it */
 	int main_pidfd, out_fd;
 	int listeners[SANDBOX_LISTENERS_MAX];
 	size_t listener_count;
 	struct loop_source status, pid1, denied;
 	struct spool out[2];
-	struct loop_source relay;  /* interactive client of the terminal */
-	struct buffer to_terminal; /* what it typed and the terminal has not taken */
+	struct loop_source relay;	  /* interactive client of the terminal */
+	struct buffer to_terminal;	  /* what it typed and the terminal has not taken */
 	enum sandbox_exit_why killed_why; /* 0 = we did not */
 	char killed_limit[16];
 	bool exit_told, usage_asked;
@@ -148,7 +154,8 @@ struct job {
 	struct job *next;
 	struct userns *userns;
 	uint64_t id;
-	struct conn *conn; /* NULL: nobody waits for the answer any more, or the keeper asked for itself */
+	struct conn *conn; /* NULL: nobody waits for the answer any more, or the keeper asked for
+			      itself */
 	uint64_t request;
 	struct attempt *usage_of;
 	bool sent;
@@ -187,28 +194,33 @@ struct keeper {
 /* ---- keeper_proc.c ---- */
 
 /* Starts holdfast-init in a mode, with a socket to it (ours is *ret_sock). */
-MUST_CHECK int proc_start_init(struct keeper *k, const char *mode, int *ret_sock, pid_t *ret_pid, struct error *err);
+MUST_CHECK int proc_start_init(struct keeper *k, const char *mode, int *ret_sock, pid_t *ret_pid,
+			       struct error *err);
 /* One message to it: header, plan (inline or as a memfd), descriptors. */
-MUST_CHECK int proc_send(int sock, const struct init_message *m, struct bytes plan, const int *fds, size_t fd_count);
-/* One report from it. Blocking sockets have a receive time-out of KEEPER_ANSWER_MS. -ECONNRESET at the end. */
+MUST_CHECK int proc_send(int sock, const struct init_message *m, struct bytes plan, const int *fds,
+			 size_t fd_count);
+/* One report from it. Blocking sockets have a receive time-out of KEEPER_ANSWER_MS. -ECONNRESET at
+ * the end. */
 MUST_CHECK int proc_receive(int sock, struct init_report *ret, int *fds, size_t *ret_fd_count);
 
 /* ---- keeper_pool.c ---- */
 
-/* Forks the holder of a new user namespace: it says READY, waits for its maps and an INIT_USERNS message, says READY, then
- * answers each INIT_NETNS with NETNS and one descriptor. */
+/* Forks the holder of a new user namespace: it says READY, waits for its maps and an INIT_USERNS
+ * message, says READY, then answers each INIT_NETNS with NETNS and one descriptor. */
 MUST_CHECK int pool_start(struct keeper *k, int *ret_sock, pid_t *ret_pid, struct error *err);
 
 /* ---- keeper_userns.c ---- */
 
-MUST_CHECK int userns_get(struct keeper *k, uid_t uid, gid_t gid, struct userns **ret, struct error *err);
+MUST_CHECK int userns_get(struct keeper *k, uid_t uid, gid_t gid, struct userns **ret,
+			  struct error *err);
 /* A network namespace with lo up; the pool is refilled behind. */
 MUST_CHECK int userns_take_netns(struct userns *u, int *ret, struct error *err);
 static inline bool userns_is_idmapped(const struct userns *u)
 {
 	return u->in_uid != u->out_uid;
 }
-/* Queues a layer request; job is taken over. The answer goes to job->conn, or to the attempt that asked. */
+/* Queues a layer request; job is taken over. The answer goes to job->conn, or to the attempt that
+ * asked. */
 void userns_submit(struct keeper *k, struct job *job);
 void userns_retry_jobs(struct keeper *k); /* after an attempt is gone: its layer can be sealed */
 void userns_forget_conn(struct keeper *k, struct conn *c);
@@ -234,13 +246,14 @@ struct prepared {
 void prepared_free(struct prepared *p);
 DEFINE_GUARD(struct prepared *, prepared_free)
 /* Looks at every source of a spec. -ESTALE, -ENOENT, -EPERM with what and why. */
-MUST_CHECK int template_prepare(struct keeper *k, struct userns *u, const struct sandbox_spec *s, struct prepared **ret,
-				struct error *err);
+MUST_CHECK int template_prepare(struct keeper *k, struct userns *u, const struct sandbox_spec *s,
+				struct prepared **ret, struct error *err);
 /* The template for it: a cached one or a new one. Borrowed. */
-MUST_CHECK int template_get(struct keeper *k, struct userns *u, const struct prepared *p, struct template **ret,
-			    struct error *err);
+MUST_CHECK int template_get(struct keeper *k, struct userns *u, const struct prepared *p,
+			    struct template **ret, struct error *err);
 void template_drop(struct keeper *k, struct template *t);
-/* The base folder as a step of that user namespace sees it (idmapped where it is), for the sealer. */
+/* The base folder as a step of that user namespace sees it (idmapped where it is), for the sealer.
+ */
 MUST_CHECK int template_open_base(struct userns *u, int base_fd, struct error *err);
 
 /* ---- keeper_attempt.c ---- */
@@ -274,9 +287,10 @@ void conn_end(struct conn *c);
 /* To the connection that is served, if there is one. fds are duplicated. */
 void conn_event(struct keeper *k, const struct sandbox_event *e, const int *fds, size_t fd_count);
 /* An answer to one request of one connection. */
-void conn_reply(struct conn *c, uint64_t request, const struct sandbox_attempt_id *a, int result, const struct error *err,
-		const int *fds, size_t fd_count);
-void conn_layer_reply(struct conn *c, uint64_t request, const struct sealer_reply *r, const int *fds, size_t fd_count);
+void conn_reply(struct conn *c, uint64_t request, const struct sandbox_attempt_id *a, int result,
+		const struct error *err, const int *fds, size_t fd_count);
+void conn_layer_reply(struct conn *c, uint64_t request, const struct sealer_reply *r,
+		      const int *fds, size_t fd_count);
 
 /* ---- keeper_main.c ---- */
 

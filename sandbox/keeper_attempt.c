@@ -1,12 +1,13 @@
 /*
- * The life of one attempt: STARTING -> LIVE <-> FROZEN -> EXITED -> GONE, or NOT_STARTED. Its record stays until FORGET.
+ * The life of one attempt: STARTING -> LIVE <-> FROZEN -> EXITED -> GONE, or NOT_STARTED. Its
+ * record stays until FORGET.
  *
  *   STARTING     a process of it may exist and has not run the command
  *   LIVE         the command was executed; pid 1 reaps
  *   FROZEN       LIVE, in a stopped freezer; wall time stands still
  *   EXITED       the command ended and that was told; the kernel may still be killing the rest
- *   GONE         pid 1 was reaped, which the kernel allows only after every other process of its namespace
- *   NOT_STARTED  as GONE, without the command ever having run
+ *   GONE         pid 1 was reaped, which the kernel allows only after every other process of its
+ * namespace NOT_STARTED  as GONE, without the command ever having run
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -166,10 +167,12 @@ static enum sandbox_not_started_why why_of(const struct error *err)
 	case -EDQUOT:
 		return SANDBOX_NOT_STARTED_INFRA;
 	}
-	return err->exit_status == EXIT_STATUS_SANDBOX ? SANDBOX_NOT_STARTED_MACHINE : SANDBOX_NOT_STARTED_SPEC;
+	return err->exit_status == EXIT_STATUS_SANDBOX ? SANDBOX_NOT_STARTED_MACHINE
+						       : SANDBOX_NOT_STARTED_SPEC;
 }
 
-static void not_started(struct attempt *a, enum sandbox_not_started_why why, const char *stage, const struct error *err)
+static void not_started(struct attempt *a, enum sandbox_not_started_why why, const char *stage,
+			const struct error *err)
 {
 	struct sandbox_not_started *n = &a->not_started;
 
@@ -192,11 +195,13 @@ static int make_lock(struct attempt *a, struct error *err)
 	char name[SANDBOX_SPOOL_NAME_SIZE];
 
 	sandbox_spool_name(&a->id, SANDBOX_SPOOL_LOCK, name);
-	a->lock = openat(a->keeper->spool_fd, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	a->lock =
+		openat(a->keeper->spool_fd, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (a->lock < 0)
 		return error_set(err, -errno, "spool: %s: %s", name, strerror(errno));
 	if (flock(a->lock, LOCK_EX | LOCK_NB) < 0)
-		return error_set(err, -EBUSY, "spool: %s is locked: processes of this attempt still live", name);
+		return error_set(err, -EBUSY,
+				 "spool: %s is locked: processes of this attempt still live", name);
 	return 0;
 }
 
@@ -208,8 +213,10 @@ static int make_layer(struct attempt *a, struct error *err)
 	if (w->mode != SANDBOX_WORKSPACE_STAGED)
 		return 0;
 	if (fstat(w->base_fd, &st) < 0)
-		return error_set(err, -errno, "sandbox: the workspace's folder: %s", strerror(errno));
-	return layers_create(a->keeper->layers_fd, w->upper, a->userns->out_uid, a->userns->out_gid, st.st_mode & 07777, err);
+		return error_set(err, -errno, "sandbox: the workspace's folder: %s",
+				 strerror(errno));
+	return layers_create(a->keeper->layers_fd, w->upper, a->userns->out_uid, a->userns->out_gid,
+			     st.st_mode & 07777, err);
 }
 
 static int make_limits(struct attempt *a, struct error *err)
@@ -289,7 +296,8 @@ static int make_ends(struct attempt *a, struct ends *e, struct error *err)
 	}
 	e->fds[1] = fcntl(a->lock, F_DUPFD_CLOEXEC, 3);
 	if (!s->pty)
-		e->fds[3] = fcntl(s->stdin_fd >= 0 ? s->stdin_fd : a->keeper->null_fd, F_DUPFD_CLOEXEC, 3);
+		e->fds[3] = fcntl(s->stdin_fd >= 0 ? s->stdin_fd : a->keeper->null_fd,
+				  F_DUPFD_CLOEXEC, 3);
 	r = make_output(a, 0, e, err);
 	if (r == 0)
 		r = make_output(a, 1, e, err);
@@ -298,7 +306,8 @@ static int make_ends(struct attempt *a, struct ends *e, struct error *err)
 	return r;
 }
 
-static int make_plan(struct attempt *a, const struct prepared *p, const struct ends *e, struct error *err)
+static int make_plan(struct attempt *a, const struct prepared *p, const struct ends *e,
+		     struct error *err)
 {
 	const struct sandbox_spec *s = &a->spec->spec;
 	struct keeper *k = a->keeper;
@@ -317,8 +326,8 @@ static int make_plan(struct attempt *a, const struct prepared *p, const struct e
 }
 
 /* The template clones itself; its answer is awaited, since it comes in the time of one clone. */
-static int ask_clone(struct attempt *a, struct template *t, struct ends *e, pid_t *ret_pid, int *ret_pidfd,
-		     struct error *err)
+static int ask_clone(struct attempt *a, struct template *t, struct ends *e, pid_t *ret_pid,
+		     int *ret_pidfd, struct error *err)
 {
 	struct init_message m = {.type = INIT_STEP};
 	struct init_report r = {0};
@@ -336,17 +345,21 @@ static int ask_clone(struct attempt *a, struct template *t, struct ends *e, pid_
 		res = proc_receive(t->sock, &r, got, &got_count);
 	if (res < 0) {
 		template_drop(a->keeper, t);
-		return error_set(err, -ECONNRESET, "keeper: the template went away: %s", strerror(-res));
+		return error_set(err, -ECONNRESET, "keeper: the template went away: %s",
+				 strerror(-res));
 	}
 	AUTO_FD pidfd = got_count == 1 ? got[0] : -1;
 	for (size_t i = 0; got_count > 1 && i < got_count; i++)
 		close(got[i]);
 	if (r.type != INIT_REPORT_CLONED)
-		return error_set_exit(err, r.error, r.error == -EAGAIN || r.error == -ENOMEM ? 0 : EXIT_STATUS_SANDBOX,
-				      "sandbox: clone: %s", strerror(-r.error));
+		return error_set_exit(
+			err, r.error,
+			r.error == -EAGAIN || r.error == -ENOMEM ? 0 : EXIT_STATUS_SANDBOX,
+			"sandbox: clone: %s", strerror(-r.error));
 	if (pidfd < 0) {
 		template_drop(a->keeper, t);
-		return error_set(err, -EPROTO, "keeper: the template told of a clone without its pidfd");
+		return error_set(err, -EPROTO,
+				 "keeper: the template told of a clone without its pidfd");
 	}
 	*ret_pid = r.pid;
 	*ret_pidfd = take_fd(&pidfd);
@@ -361,7 +374,8 @@ static void kill_pid1(struct attempt *a)
 }
 
 /* Takes pidfd over. */
-static int release_step(struct attempt *a, pid_t pid, int pidfd, const struct ends *e, struct error *err)
+static int release_step(struct attempt *a, pid_t pid, int pidfd, const struct ends *e,
+			struct error *err)
 {
 	int r = loop_watch(&a->keeper->loop, &a->pid1, pidfd, EPOLLIN, on_pid1);
 	if (r < 0) {
@@ -430,7 +444,8 @@ static int start(struct attempt *a, const char **ret_stage, struct error *err)
 	}
 	close_ends(&e);
 	if (r == 0 && s->limits.wall_ms)
-		loop_timer_set(&a->keeper->loop, &a->wall, a->started_ns + s->limits.wall_ms * 1000000, on_wall);
+		loop_timer_set(&a->keeper->loop, &a->wall,
+			       a->started_ns + s->limits.wall_ms * 1000000, on_wall);
 	return r;
 }
 
@@ -457,8 +472,9 @@ void attempt_start(struct keeper *k, struct protocol_spec *s)
 	k->attempt_count++;
 	k->live_count++;
 	if (k->draining || k->attempt_count > KEEPER_ATTEMPTS_MAX) {
-		(void)error_set(&err, -EAGAIN, k->draining ? "keeper: it drains and takes no new attempts"
-							   : "keeper: too many attempts; forget what ended");
+		(void)error_set(&err, -EAGAIN,
+				k->draining ? "keeper: it drains and takes no new attempts"
+					    : "keeper: too many attempts; forget what ended");
 		not_started(a, SANDBOX_NOT_STARTED_INFRA, "keeper", &err);
 		return;
 	}
@@ -467,14 +483,16 @@ void attempt_start(struct keeper *k, struct protocol_spec *s)
 	if (r < 0)
 		not_started(a, why_of(&err), stage, &err);
 	else if (k->sampler.due_ns == 0)
-		loop_timer_set(&k->loop, &k->sampler, loop_now_ns() + LIMITS_SAMPLE_MS * 1000000ULL, attempt_sample_all);
+		loop_timer_set(&k->loop, &k->sampler, loop_now_ns() + LIMITS_SAMPLE_MS * 1000000ULL,
+			       attempt_sample_all);
 }
 
 /* ---- ending ---- */
 
 void attempt_kill(struct attempt *a, enum sandbox_exit_why why, const char *limit)
 {
-	if (a->state == SANDBOX_ATTEMPT_GONE || a->state == SANDBOX_ATTEMPT_NOT_STARTED || a->exit_told)
+	if (a->state == SANDBOX_ATTEMPT_GONE || a->state == SANDBOX_ATTEMPT_NOT_STARTED ||
+	    a->exit_told)
 		return;
 	if (a->killed_why == 0) {
 		a->killed_why = why;
@@ -496,7 +514,9 @@ int attempt_freeze(struct attempt *a, bool frozen)
 	uint64_t now = loop_now_ns();
 
 	if (a->state != (frozen ? SANDBOX_ATTEMPT_LIVE : SANDBOX_ATTEMPT_FROZEN))
-		return a->state == SANDBOX_ATTEMPT_LIVE || a->state == SANDBOX_ATTEMPT_FROZEN ? 0 : -ESRCH;
+		return a->state == SANDBOX_ATTEMPT_LIVE || a->state == SANDBOX_ATTEMPT_FROZEN
+			       ? 0
+			       : -ESRCH;
 	int r = limits_freeze(a->limits, frozen);
 	if (r < 0)
 		return r;
@@ -525,7 +545,8 @@ static void fill_usage(struct attempt *a, const struct init_report *r)
 	if (a->killed_why == 0 && x->signal == SIGKILL && hit == LIMITS_HIT_MEMORY) {
 		x->why = SANDBOX_WHY_OOM;
 		snprintf(x->limit, sizeof(x->limit), "memory");
-	} else if (a->killed_why == 0 && (x->signal == SIGXCPU || (x->signal == SIGKILL && hit == LIMITS_HIT_CPU))) {
+	} else if (a->killed_why == 0 &&
+		   (x->signal == SIGXCPU || (x->signal == SIGKILL && hit == LIMITS_HIT_CPU))) {
 		x->why = SANDBOX_WHY_LIMIT;
 		snprintf(x->limit, sizeof(x->limit), "cpu");
 	} else if (a->killed_why == 0 && x->signal == SIGXFSZ) {
@@ -591,10 +612,12 @@ static void failed(struct attempt *a, const struct init_report *r)
 	}
 	if (r->error == -ENOMEM || r->error == -EAGAIN || r->error == -ENOSPC)
 		why = SANDBOX_NOT_STARTED_INFRA;
-	(void)error_set(&err, r->error ? r->error : -EIO, "sandbox: %s: %s%s%s", plan_stage_name((enum init_stage)r->stage),
-			object, *object ? ": " : "", strerror(-r->error));
+	(void)error_set(&err, r->error ? r->error : -EIO, "sandbox: %s: %s%s%s",
+			plan_stage_name((enum init_stage)r->stage), object, *object ? ": " : "",
+			strerror(-r->error));
 	a->not_started = (struct sandbox_not_started){.why = why, .error = err.code};
-	snprintf(a->not_started.stage, sizeof(a->not_started.stage), "%s", plan_stage_name((enum init_stage)r->stage));
+	snprintf(a->not_started.stage, sizeof(a->not_started.stage), "%s",
+		 plan_stage_name((enum init_stage)r->stage));
 	snprintf(a->not_started.text, sizeof(a->not_started.text), "%s", err.msg);
 }
 
@@ -616,7 +639,8 @@ static void count_denied(struct attempt *a, int number)
 		x->denied_more++;
 }
 
-/* Always an error, never CONTINUE. Past the cap the listener closes, and the kernel answers ENOSYS by itself. */
+/* Always an error, never CONTINUE. Past the cap the listener closes, and the kernel answers ENOSYS
+ * by itself. */
 static void on_denied(struct loop_source *s, uint32_t events)
 {
 	struct attempt *a = container_of(s, struct attempt, denied);
@@ -736,12 +760,15 @@ static void on_pid1(struct loop_source *s, uint32_t events)
 	if (a->state == SANDBOX_ATTEMPT_STARTING) {
 		struct error err = {.code = a->not_started.error};
 		if (err.code == 0)
-			(void)error_set(&err, -ECHILD, "sandbox: pid 1 was killed before the command ran");
+			(void)error_set(&err, -ECHILD,
+					"sandbox: pid 1 was killed before the command ran");
 		else
 			snprintf(err.msg, sizeof(err.msg), "%s", a->not_started.text);
 		char stage[sizeof(a->not_started.stage)];
-		snprintf(stage, sizeof(stage), "%s", a->not_started.stage[0] ? a->not_started.stage : "none");
-		not_started(a, a->not_started.why ? a->not_started.why : SANDBOX_NOT_STARTED_INFRA, stage, &err);
+		snprintf(stage, sizeof(stage), "%s",
+			 a->not_started.stage[0] ? a->not_started.stage : "none");
+		not_started(a, a->not_started.why ? a->not_started.why : SANDBOX_NOT_STARTED_INFRA,
+			    stage, &err);
 		return;
 	}
 	if (!a->exit_told)
@@ -771,7 +798,8 @@ static void look_at_disk(struct attempt *a, uint64_t now)
 {
 	const struct sandbox_spec *s = &a->spec->spec;
 
-	if ((!s->limits.disk_bytes && !s->limits.files) || s->workspace.mode != SANDBOX_WORKSPACE_STAGED || a->usage_asked ||
+	if ((!s->limits.disk_bytes && !s->limits.files) ||
+	    s->workspace.mode != SANDBOX_WORKSPACE_STAGED || a->usage_asked ||
 	    now - a->disk_checked_ns < DISK_LOOK_NS)
 		return;
 	struct job *j = calloc(1, sizeof(*j));
@@ -801,7 +829,9 @@ void attempt_sample_all(struct loop_timer *t)
 		if (a->state != SANDBOX_ATTEMPT_LIVE && a->state != SANDBOX_ATTEMPT_STARTING)
 			continue;
 		any = true;
-		int hit = a->limits && a->state == SANDBOX_ATTEMPT_LIVE ? limits_sample(a->limits, &u) : 0;
+		int hit = a->limits && a->state == SANDBOX_ATTEMPT_LIVE
+				  ? limits_sample(a->limits, &u)
+				  : 0;
 		if (hit == LIMITS_HIT_MEMORY)
 			attempt_kill(a, SANDBOX_WHY_OOM, "memory");
 		else if (hit == LIMITS_HIT_CPU)
@@ -810,5 +840,6 @@ void attempt_sample_all(struct loop_timer *t)
 			look_at_disk(a, now);
 	}
 	if (any)
-		loop_timer_set(&k->loop, t, now + LIMITS_SAMPLE_MS * 1000000ULL, attempt_sample_all);
+		loop_timer_set(&k->loop, t, now + LIMITS_SAMPLE_MS * 1000000ULL,
+			       attempt_sample_all);
 }

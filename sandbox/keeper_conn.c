@@ -1,6 +1,6 @@
 /*
- * Connections of supervisors: the fence, the table of requests, events. A message that breaks a rule ends its
- * connection and touches nothing else.
+ * Connections of supervisors: the fence, the table of requests, events. A message that breaks a
+ * rule ends its connection and touches nothing else.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -51,7 +51,8 @@ void conn_end(struct conn *c)
 
 /* ---- sending ---- */
 
-/* The socket was shut down already where this fails: the loop then sees its end, so no caller loses its object here. */
+/* The socket was shut down already where this fails: the loop then sees its end, so no caller loses
+ * its object here. */
 static void flush(struct conn *c)
 {
 	while (c->first) {
@@ -72,8 +73,9 @@ static void flush(struct conn *c)
 	loop_change(&c->keeper->loop, &c->source, c->first ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
-static void push(struct conn *c, enum protocol_type type, const struct sandbox_attempt_id *a, uint64_t request,
-		 struct bytes body, const int *fds, size_t fd_count, uint32_t flags)
+static void push(struct conn *c, enum protocol_type type, const struct sandbox_attempt_id *a,
+		 uint64_t request, struct bytes body, const int *fds, size_t fd_count,
+		 uint32_t flags)
 {
 	struct protocol_header h = {.length = (uint32_t)body.len,
 				    .type = (uint16_t)type,
@@ -83,7 +85,8 @@ static void push(struct conn *c, enum protocol_type type, const struct sandbox_a
 				    .flags = flags};
 	bool large = body.len > PROTOCOL_BODY_INLINE;
 
-	struct outgoing *o = c->queued < KEEPER_QUEUE_MAX ? calloc(1, sizeof(*o) + sizeof(h) + body.len) : NULL;
+	struct outgoing *o =
+		c->queued < KEEPER_QUEUE_MAX ? calloc(1, sizeof(*o) + sizeof(h) + body.len) : NULL;
 	if (!o)
 		goto broken;
 	for (size_t i = 0; i < fd_count && i < PROTOCOL_FDS_MAX; i++) {
@@ -93,7 +96,8 @@ static void push(struct conn *c, enum protocol_type type, const struct sandbox_a
 		o->fds[o->fd_count++] = copy;
 	}
 	if (large) {
-		int fd = o->fd_count < PROTOCOL_FDS_MAX ? io_memfd_sealed("holdfast", body, false) : -1;
+		int fd = o->fd_count < PROTOCOL_FDS_MAX ? io_memfd_sealed("holdfast", body, false)
+							: -1;
 		if (fd < 0)
 			goto broken;
 		o->fds[o->fd_count++] = fd;
@@ -124,17 +128,20 @@ static struct conn *served(struct keeper *k)
 	return NULL;
 }
 
-static void push_event(struct conn *c, const struct sandbox_event *e, uint64_t request, const int *fds, size_t fd_count)
+static void push_event(struct conn *c, const struct sandbox_event *e, uint64_t request,
+		       const int *fds, size_t fd_count)
 {
 	AUTO_BUFFER body = {0};
-	enum protocol_type type = (enum protocol_type)(e->type - SANDBOX_EVENT_STARTED + PROTOCOL_EVENT_STARTED);
+	enum protocol_type type =
+		(enum protocol_type)(e->type - SANDBOX_EVENT_STARTED + PROTOCOL_EVENT_STARTED);
 
 	if (protocol_event_encode(e, &body) < 0) {
 		shutdown(c->source.fd, SHUT_RDWR);
 		return;
 	}
 	while (fd_count > PROTOCOL_FDS_MAX - 1) {
-		push(c, type, &e->attempt, request, buffer_bytes(&body), fds, PROTOCOL_FDS_MAX - 1, PROTOCOL_FLAG_MORE);
+		push(c, type, &e->attempt, request, buffer_bytes(&body), fds, PROTOCOL_FDS_MAX - 1,
+		     PROTOCOL_FLAG_MORE);
 		fds += PROTOCOL_FDS_MAX - 1;
 		fd_count -= PROTOCOL_FDS_MAX - 1;
 	}
@@ -149,8 +156,8 @@ void conn_event(struct keeper *k, const struct sandbox_event *e, const int *fds,
 		push_event(c, e, 0, fds, fd_count);
 }
 
-void conn_reply(struct conn *c, uint64_t request, const struct sandbox_attempt_id *a, int result, const struct error *err,
-		const int *fds, size_t fd_count)
+void conn_reply(struct conn *c, uint64_t request, const struct sandbox_attempt_id *a, int result,
+		const struct error *err, const int *fds, size_t fd_count)
 {
 	struct sandbox_event e = {.type = SANDBOX_EVENT_REPLY, .attempt = *a};
 
@@ -160,7 +167,8 @@ void conn_reply(struct conn *c, uint64_t request, const struct sandbox_attempt_i
 	push_event(c, &e, request, fds, fd_count);
 }
 
-void conn_layer_reply(struct conn *c, uint64_t request, const struct sealer_reply *r, const int *fds, size_t fd_count)
+void conn_layer_reply(struct conn *c, uint64_t request, const struct sealer_reply *r,
+		      const int *fds, size_t fd_count)
 {
 	struct sandbox_event e = {.type = SANDBOX_EVENT_LAYER, .layer = *r};
 
@@ -212,7 +220,9 @@ static int do_hello(struct request *r)
 	push(c, PROTOCOL_HELLO_REPLY, NULL, r->h.request, buffer_bytes(&body), NULL, 0, 0);
 	if (!takes_over) {
 		c->phase = CONN_LOOKING;
-		return r->q.epoch == 0 ? 0 : -ESTALE; /* it was told our epoch, and its connection ends */
+		return r->q.epoch == 0
+			       ? 0
+			       : -ESTALE; /* it was told our epoch, and its connection ends */
 	}
 	k->epoch = r->q.epoch;
 	c->phase = CONN_SERVED;
@@ -234,7 +244,9 @@ static int do_start(struct request *r)
 	int e = protocol_spec_decode(r->body, &r->h.attempt, &s, &err);
 	if (e < 0)
 		return e;
-	size_t want = (s->fds & PROTOCOL_START_STDIN ? 1u : 0u) + (s->fds & PROTOCOL_START_BASE ? 1u : 0u), at = 0;
+	size_t want = (s->fds & PROTOCOL_START_STDIN ? 1u : 0u) +
+		      (s->fds & PROTOCOL_START_BASE ? 1u : 0u),
+	       at = 0;
 	if (want != r->fd_count) {
 		protocol_spec_free(s);
 		return -EPROTO;
@@ -302,7 +314,8 @@ static int do_follow(struct request *r)
 static int do_forget(struct request *r)
 {
 	struct attempt *a = r->attempt;
-	bool over = a && (a->state == SANDBOX_ATTEMPT_GONE || a->state == SANDBOX_ATTEMPT_NOT_STARTED);
+	bool over =
+		a && (a->state == SANDBOX_ATTEMPT_GONE || a->state == SANDBOX_ATTEMPT_NOT_STARTED);
 
 	if (over)
 		attempt_free(a);
@@ -341,7 +354,8 @@ static int do_layer(struct request *r)
 	}
 	e = userns_get(k, r->q.uid, r->q.gid, &j->userns, &err);
 	if (e < 0) {
-		struct sealer_reply reply = {.result = e, .exit_status = err.exit_status, .message = bytes_str(err.msg)};
+		struct sealer_reply reply = {
+			.result = e, .exit_status = err.exit_status, .message = bytes_str(err.msg)};
 		conn_layer_reply(r->conn, r->h.request, &reply, NULL, 0);
 		job_free(j);
 		return 0;
@@ -371,8 +385,8 @@ static const struct {
 
 static int serve(struct conn *c, struct request *r)
 {
-	if (r->h.type >= ARRAY_SIZE(requests) || !requests[r->h.type].fn || !(requests[r->h.type].phases & c->phase) ||
-	    r->fd_count > requests[r->h.type].fds_max)
+	if (r->h.type >= ARRAY_SIZE(requests) || !requests[r->h.type].fn ||
+	    !(requests[r->h.type].phases & c->phase) || r->fd_count > requests[r->h.type].fds_max)
 		return -EPROTO;
 	if (c->phase == CONN_SERVED && (r->h.epoch != c->epoch || c->epoch != c->keeper->epoch))
 		return -ESTALE;
@@ -451,8 +465,8 @@ void conn_accept(struct loop_source *s, uint32_t events)
 		return;
 	for (struct conn *c = k->conns; c; c = c->next)
 		count++;
-	if (count >= KEEPER_CONNECTIONS_MAX || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 ||
-	    peer.uid != geteuid())
+	if (count >= KEEPER_CONNECTIONS_MAX ||
+	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 || peer.uid != geteuid())
 		return;
 	struct conn *c = calloc(1, sizeof(*c));
 	if (!c)

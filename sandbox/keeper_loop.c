@@ -10,12 +10,14 @@ int loop_open(struct loop *l)
 
 	l->epoll = epoll_create1(EPOLL_CLOEXEC);
 	l->timerfd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (l->epoll < 0 || l->timerfd < 0 || epoll_ctl(l->epoll, EPOLL_CTL_ADD, l->timerfd, &e) < 0)
+	if (l->epoll < 0 || l->timerfd < 0 ||
+	    epoll_ctl(l->epoll, EPOLL_CTL_ADD, l->timerfd, &e) < 0)
 		return -errno;
 	return 0;
 }
 
-int loop_watch(struct loop *l, struct loop_source *s, int fd, uint32_t events, void (*fn)(struct loop_source *, uint32_t))
+int loop_watch(struct loop *l, struct loop_source *s, int fd, uint32_t events,
+	       void (*fn)(struct loop_source *, uint32_t))
 {
 	struct epoll_event e = {.events = events, .data.ptr = s};
 
@@ -78,7 +80,8 @@ void loop_timer_off(struct loop *l, struct loop_timer *t)
 	rearm(l);
 }
 
-void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t due_ns, void (*fn)(struct loop_timer *))
+void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t due_ns,
+		    void (*fn)(struct loop_timer *))
 {
 	loop_timer_off(l, t);
 	t->due_ns = due_ns;

@@ -1,7 +1,8 @@
 /*
- * holdfast-keeper: makes sandboxes, owns their lives, spools their output, records their exits, and outlives the
- * supervisor. Started by sandbox_keeper_start (client.c) with 3 runtime folder, 4 state folder, 5 helpers' folder,
- * 6 a pipe for "ok" or why not. argv[1]: milliseconds without attempt and connection after which it goes.
+ * holdfast-keeper: makes sandboxes, owns their lives, spools their output, records their exits, and
+ * outlives the supervisor. Started by sandbox_keeper_start (client.c) with 3 runtime folder, 4
+ * state folder, 5 helpers' folder, 6 a pipe for "ok" or why not. argv[1]: milliseconds without
+ * attempt and connection after which it goes.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,7 +27,8 @@ static bool is_unreachable(const struct keeper *k)
 {
 	struct stat st;
 
-	return fstatat(k->runtime_fd, PROTOCOL_SOCKET, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
+	return fstatat(k->runtime_fd, PROTOCOL_SOCKET, &st, AT_SYMLINK_NOFOLLOW) < 0 &&
+	       errno == ENOENT;
 }
 
 static void on_idle(struct loop_timer *t)
@@ -39,8 +41,8 @@ static void on_idle(struct loop_timer *t)
 		keeper_look_idle(k);
 }
 
-/* Without a connection: armed with or without attempts. Records that nobody fetched keep a keeper alive as long as somebody
- * can come for them. */
+/* Without a connection: armed with or without attempts. Records that nobody fetched keep a keeper
+ * alive as long as somebody can come for them. */
 void keeper_look_idle(struct keeper *k)
 {
 	if (k->draining && k->attempt_count == 0)
@@ -48,7 +50,8 @@ void keeper_look_idle(struct keeper *k)
 	else if (k->conns)
 		loop_timer_off(&k->loop, &k->idle);
 	else if (k->idle.due_ns == 0)
-		loop_timer_set(&k->loop, &k->idle, loop_now_ns() + k->idle_ms * 1000000ULL, on_idle);
+		loop_timer_set(&k->loop, &k->idle, loop_now_ns() + k->idle_ms * 1000000ULL,
+			       on_idle);
 }
 
 static int folder_path(int fd, char *buf, size_t size, struct error *err)
@@ -64,10 +67,12 @@ static int folder_path(int fd, char *buf, size_t size, struct error *err)
 	return 0;
 }
 
-/* One keeper a runtime folder: the lock is held as long as it lives; a socket without it is a dead one's. */
+/* One keeper a runtime folder: the lock is held as long as it lives; a socket without it is a dead
+ * one's. */
 static int listen_there(struct keeper *k, struct error *err)
 {
-	int lock = openat(k->runtime_fd, PROTOCOL_SOCKET ".lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int lock = openat(k->runtime_fd, PROTOCOL_SOCKET ".lock",
+			  O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 
 	if (lock < 0)
 		return error_set(err, -errno, "keeper: its lock file: %s", strerror(errno));
@@ -77,11 +82,13 @@ static int listen_there(struct keeper *k, struct error *err)
 		return error_set(err, -errno, "keeper: its old socket: %s", strerror(errno));
 	k->listen_fd = io_unix_listen_at(k->runtime_fd, PROTOCOL_SOCKET, SOCK_SEQPACKET, 16);
 	if (k->listen_fd < 0)
-		return error_set(err, k->listen_fd, "keeper: its socket: %s", strerror(-k->listen_fd));
+		return error_set(err, k->listen_fd, "keeper: its socket: %s",
+				 strerror(-k->listen_fd));
 	return 0;
 }
 
-/* Init runs from bytes that nobody can change any more: its /proc/self/exe is no file of the host. */
+/* Init runs from bytes that nobody can change any more: its /proc/self/exe is no file of the host.
+ */
 static int load_helpers(struct keeper *k, struct error *err)
 {
 	AUTO_BUFFER init = {0};
@@ -94,7 +101,8 @@ static int load_helpers(struct keeper *k, struct error *err)
 		return error_set(err, r, "keeper: holdfast-init: %s; reinstall", strerror(-r));
 	k->sealer_fd = openat(HELPERS_FD, "holdfast-sealer", O_RDONLY | O_CLOEXEC);
 	if (k->sealer_fd < 0)
-		return error_set(err, -errno, "keeper: holdfast-sealer: %s; reinstall", strerror(errno));
+		return error_set(err, -errno, "keeper: holdfast-sealer: %s; reinstall",
+				 strerror(errno));
 	return 0;
 }
 
@@ -104,8 +112,8 @@ static bool is_initial_root(void)
 	unsigned inside, outside, count;
 
 	AUTO_FILE f = fopen("/proc/self/uid_map", "re");
-	return geteuid() == 0 && f && fscanf(f, "%u %u %u", &inside, &outside, &count) == 3 && inside == 0 &&
-	       outside == 0 && count == UINT32_MAX;
+	return geteuid() == 0 && f && fscanf(f, "%u %u %u", &inside, &outside, &count) == 3 &&
+	       inside == 0 && outside == 0 && count == UINT32_MAX;
 }
 
 static int read_boot_id(struct keeper *k)
@@ -123,7 +131,10 @@ static int open_folders(struct keeper *k, struct error *err)
 	k->helpers_fd = HELPERS_FD;
 	for (int fd = RUNTIME_FD; fd <= READY_FD; fd++)
 		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
-			return error_set(err, -errno, "keeper: started without descriptor %d; it is started by holdfast", fd);
+			return error_set(
+				err, -errno,
+				"keeper: started without descriptor %d; it is started by holdfast",
+				fd);
 	int r = layers_open(STATE_FD, &k->layers_fd, &k->spool_fd, err);
 	if (r == 0)
 		r = folder_path(k->layers_fd, k->layers_path, sizeof(k->layers_path), err);
@@ -159,7 +170,8 @@ static int prepare(struct keeper *k, struct error *err)
 	k->self_pidfd = sys_pidfd_open(getpid());
 	k->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (k->self_pidfd < 0 || k->null_fd < 0 || read_boot_id(k) < 0)
-		return error_set(err, -ENOSYS, "keeper: this kernel lacks pidfds, or /dev or /proc is missing");
+		return error_set(err, -ENOSYS,
+				 "keeper: this kernel lacks pidfds, or /dev or /proc is missing");
 	k->privileged = is_initial_root();
 	snprintf(tag, sizeof(tag), "k%x", k->root_uid);
 	r = limits_host_open(tag, &k->limits, err);
@@ -207,7 +219,8 @@ int main(int argc, char **argv)
 	if (pid != 0)
 		return pid < 0 ? 1 : 0; /* the starter waits for this one only */
 	failpoint_init(getenv("HOLDFAST_FAILPOINT"));
-	/* helpers are reaped by the kernel; sandboxes are not its children by signal, and are waited for by pidfd */
+	/* helpers are reaped by the kernel; sandboxes are not its children by signal, and are
+	 * waited for by pidfd */
 	signal(SIGCHLD, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);

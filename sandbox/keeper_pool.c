@@ -1,7 +1,8 @@
 /*
- * The holder of a user namespace, which makes network namespaces in it: a fork of the keeper, since it needs libnl and
- * nothing else. Network configuration takes the kernel's one RTNL lock, behind every namespace that is being
- * torn down: milliseconds at times, which is why it is not done in the keeper's loop.
+ * The holder of a user namespace, which makes network namespaces in it: a fork of the keeper, since
+ * it needs libnl and nothing else. Network configuration takes the kernel's one RTNL lock, behind
+ * every namespace that is being torn down: milliseconds at times, which is why it is not done in
+ * the keeper's loop.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -44,7 +45,8 @@ static int add_local_route(struct nl_sock *s, const char *prefix, int family)
 	return r;
 }
 
-/* lo is interface 1 of every network namespace. Without IPv6 the second route is not there to be had. */
+/* lo is interface 1 of every network namespace. Without IPv6 the second route is not there to be
+ * had. */
 static int configure_lo(void)
 {
 	struct nl_sock *s = nl_socket_alloc();
@@ -85,7 +87,8 @@ static int report(int sock, enum init_report_type type, int error, const int *fd
 	return n < 0 ? (int)n : 0;
 }
 
-/* Ends with the keeper: at the end of its socket, or by signal. The maps are written between the two READYs. */
+/* Ends with the keeper: at the end of its socket, or by signal. The maps are written between the
+ * two READYs. */
 static int pool_main(int sock, int keeper)
 {
 	struct pollfd dead = {.fd = keeper, .events = POLLIN};
@@ -94,7 +97,8 @@ static int pool_main(int sock, int keeper)
 	if (unshare(CLONE_NEWUSER) < 0)
 		return report(sock, INIT_REPORT_FAILED, -errno, NULL);
 	prctl(PR_SET_DUMPABLE, 1); /* else its map files would be root's */
-	if (report(sock, INIT_REPORT_READY, 0, NULL) < 0 || recv(sock, &m, sizeof(m), 0) != sizeof(m))
+	if (report(sock, INIT_REPORT_READY, 0, NULL) < 0 ||
+	    recv(sock, &m, sizeof(m), 0) != sizeof(m))
 		return 0;
 	if (setresgid(m.gid, m.gid, m.gid) < 0 || setresuid(m.uid, m.uid, m.uid) < 0)
 		return report(sock, INIT_REPORT_FAILED, -errno, NULL);
@@ -105,7 +109,8 @@ static int pool_main(int sock, int keeper)
 	while (recv(sock, &m, sizeof(m), 0) == sizeof(m)) {
 		AUTO_FD ns = -1;
 		int r = make_netns(&ns);
-		if (report(sock, r < 0 ? INIT_REPORT_FAILED : INIT_REPORT_NETNS, r, r < 0 ? NULL : &ns) < 0)
+		if (report(sock, r < 0 ? INIT_REPORT_FAILED : INIT_REPORT_NETNS, r,
+			   r < 0 ? NULL : &ns) < 0)
 			break;
 	}
 	return 0;
@@ -117,7 +122,8 @@ static int pool_child(struct keeper *k, int sock)
 	signal(SIGPIPE, SIG_DFL);
 	prctl(PR_SET_NAME, "holdfast-netpool");
 	int a = fcntl(sock, F_DUPFD_CLOEXEC, 100), b = fcntl(k->self_pidfd, F_DUPFD_CLOEXEC, 100);
-	if (a < 0 || b < 0 || sys_close_range(3, 99, 0) < 0 || sys_close_range((unsigned)(a > b ? a : b) + 1, ~0U, 0) < 0)
+	if (a < 0 || b < 0 || sys_close_range(3, 99, 0) < 0 ||
+	    sys_close_range((unsigned)(a > b ? a : b) + 1, ~0U, 0) < 0)
 		return -errno;
 	if (k->privileged && setgroups(0, NULL) < 0)
 		return -errno;
@@ -130,13 +136,15 @@ int pool_start(struct keeper *k, int *ret_sock, pid_t *ret_pid, struct error *er
 	int pair[2];
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		return error_set(err, -errno, "keeper: no socket for the network pool: %s", strerror(errno));
+		return error_set(err, -errno, "keeper: no socket for the network pool: %s",
+				 strerror(errno));
 	AUTO_FD ours = pair[0];
 	AUTO_FD theirs = pair[1];
 	(void)setsockopt(ours, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
 	*ret_pid = fork();
 	if (*ret_pid < 0)
-		return error_set(err, -errno, "keeper: cannot start the network pool: %s", strerror(errno));
+		return error_set(err, -errno, "keeper: cannot start the network pool: %s",
+				 strerror(errno));
 	if (*ret_pid == 0)
 		_exit(pool_child(k, theirs) < 0 ? 1 : 0);
 	*ret_sock = take_fd(&ours);

@@ -8,8 +8,8 @@
 #include "base/io.h"
 #include "sandbox/keeper.h"
 
-/* A parent's descriptors may lie at the very numbers that the child wants: dup2 of a number onto itself would keep
- * close-on-exec, so both come from above. */
+/* A parent's descriptors may lie at the very numbers that the child wants: dup2 of a number onto
+ * itself would keep close-on-exec, so both come from above. */
 static int spawn(struct keeper *k, const char *mode, int sock, pid_t *ret)
 {
 	char path[64], name[] = "holdfast-init", mode_copy[16];
@@ -41,25 +41,29 @@ static int spawn(struct keeper *k, const char *mode, int sock, pid_t *ret)
 	return -err;
 }
 
-int proc_start_init(struct keeper *k, const char *mode, int *ret_sock, pid_t *ret_pid, struct error *err)
+int proc_start_init(struct keeper *k, const char *mode, int *ret_sock, pid_t *ret_pid,
+		    struct error *err)
 {
 	struct timeval timeout = {.tv_sec = KEEPER_ANSWER_MS / 1000};
 	int pair[2], size = 512 * 1024;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		return error_set(err, -errno, "keeper: no socket for holdfast-init: %s", strerror(errno));
+		return error_set(err, -errno, "keeper: no socket for holdfast-init: %s",
+				 strerror(errno));
 	AUTO_FD ours = pair[0];
 	AUTO_FD theirs = pair[1];
 	(void)setsockopt(ours, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
 	(void)setsockopt(ours, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	int r = spawn(k, mode, theirs, ret_pid);
 	if (r < 0)
-		return error_set_exit(err, r, EXIT_STATUS_SANDBOX, "keeper: cannot start holdfast-init: %s", strerror(-r));
+		return error_set_exit(err, r, EXIT_STATUS_SANDBOX,
+				      "keeper: cannot start holdfast-init: %s", strerror(-r));
 	*ret_sock = take_fd(&ours);
 	return 0;
 }
 
-int proc_send(int sock, const struct init_message *m, struct bytes plan, const int *fds, size_t fd_count)
+int proc_send(int sock, const struct init_message *m, struct bytes plan, const int *fds,
+	      size_t fd_count)
 {
 	struct init_message copy = *m;
 	int all[IO_FDS_MAX];

@@ -1,6 +1,6 @@
 /*
- * Output into spool files, and the relay between a terminal and an interactive client. Whole though the supervisor died;
- * capped, the rest counted.
+ * Output into spool files, and the relay between a terminal and an interactive client. Whole though
+ * the supervisor died; capped, the rest counted.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,8 +19,10 @@ static int open_file(struct attempt *a, struct spool *s)
 {
 	char name[SANDBOX_SPOOL_NAME_SIZE];
 
-	sandbox_spool_name(&a->id, s == &a->out[0] ? SANDBOX_SPOOL_STDOUT : SANDBOX_SPOOL_STDERR, name);
-	s->file = openat(a->keeper->spool_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+	sandbox_spool_name(&a->id, s == &a->out[0] ? SANDBOX_SPOOL_STDOUT : SANDBOX_SPOOL_STDERR,
+			   name);
+	s->file = openat(a->keeper->spool_fd, name,
+			 O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
 	return s->file < 0 ? -errno : 0;
 }
 
@@ -51,7 +53,8 @@ static void notice(struct attempt *a)
 		return;
 	a->output_pending = true;
 	if (k->notices.due_ns == 0)
-		loop_timer_set(&k->loop, &k->notices, loop_now_ns() + SANDBOX_OUTPUT_EVERY_MS * 1000000ULL, spool_notices);
+		loop_timer_set(&k->loop, &k->notices,
+			       loop_now_ns() + SANDBOX_OUTPUT_EVERY_MS * 1000000ULL, spool_notices);
 }
 
 void spool_notices(struct loop_timer *t)
@@ -109,8 +112,10 @@ static int pump(struct attempt *a, struct spool *s)
 	if (n <= 0)
 		return -1; /* a terminal without a slave gives EIO */
 	keep(a, s, data, (size_t)n);
-	/* A client that does not read loses what it did not read, and finds it in the spool: the command never waits for it. */
-	if (a->relay.fd >= 0 && send(a->relay.fd, data, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EAGAIN)
+	/* A client that does not read loses what it did not read, and finds it in the spool: the
+	 * command never waits for it. */
+	if (a->relay.fd >= 0 &&
+	    send(a->relay.fd, data, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EAGAIN)
 		spool_relay_end(a);
 	return 1;
 }
@@ -134,7 +139,8 @@ static void on_output(struct loop_source *s, uint32_t events)
 
 /* ---- interactive client ---- */
 
-/* What was typed goes to the terminal as it takes it; while it does not, no more is read from the client. */
+/* What was typed goes to the terminal as it takes it; while it does not, no more is read from the
+ * client. */
 static void feed_terminal(struct attempt *a)
 {
 	struct buffer *b = &a->to_terminal;
@@ -147,7 +153,8 @@ static void feed_terminal(struct attempt *a)
 		buffer_consume(b, (size_t)n);
 	}
 	if (terminal >= 0)
-		loop_change(&a->keeper->loop, &a->out[0].source, b->len > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN);
+		loop_change(&a->keeper->loop, &a->out[0].source,
+			    b->len > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN);
 	if (a->relay.fd >= 0)
 		loop_change(&a->keeper->loop, &a->relay, b->len < TYPED_MAX ? EPOLLIN : 0);
 }

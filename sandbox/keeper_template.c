@@ -86,22 +86,24 @@ static void look_at_hidden(struct keeper *k, struct prepared *p)
 			memcpy(prefix, path, n);
 			prefix[n] = '\0';
 			if (stat(prefix, &st) == 0)
-				p->ancestors[p->ancestor_count++] =
-					(struct ancestor){st.st_dev, st.st_ino, n == 1 ? path : path + n};
+				p->ancestors[p->ancestor_count++] = (struct ancestor){
+					st.st_dev, st.st_ino, n == 1 ? path : path + n};
 		}
 	}
 }
 
-/* Compares by device and inode, so that another path to the same folder is seen too. What contains a hidden folder gets a
- * mask at its place; what lies in one is refused. */
-static int hide(struct keeper *k, struct prepared *p, const char *source, const struct plan_seen *seen, const char *target,
-		struct error *err)
+/* Compares by device and inode, so that another path to the same folder is seen too. What contains
+ * a hidden folder gets a mask at its place; what lies in one is refused. */
+static int hide(struct keeper *k, struct prepared *p, const char *source,
+		const struct plan_seen *seen, const char *target, struct error *err)
 {
 	for (size_t h = 0; h < ARRAY_SIZE(k->hidden); h++) {
 		const char *path = k->hidden[h].path;
 		size_t len = strlen(path);
 		if (strncmp(source, path, len) == 0 && (source[len] == '/' || source[len] == '\0'))
-			return error_set(err, -EPERM, "sandbox: '%s' lies in Holdfast's own folder: nothing of it is ever seen inside",
+			return error_set(err, -EPERM,
+					 "sandbox: '%s' lies in Holdfast's own folder: nothing of "
+					 "it is ever seen inside",
 					 source);
 	}
 	for (size_t i = 0; i < p->ancestor_count; i++) {
@@ -129,11 +131,14 @@ static int prepare_mount(struct keeper *k, struct prepared *p, size_t i, struct 
 	switch (seen->type) {
 	case PLAN_MISSING:
 		return m->optional ? 0
-				   : error_set(err, -ENOENT, "sandbox: '%s' is not there; grant what exists", m->source);
+				   : error_set(err, -ENOENT,
+					       "sandbox: '%s' is not there; grant what exists",
+					       m->source);
 	case PLAN_SYMLINK: {
 		ssize_t n = readlink(m->source, link, sizeof(link) - 1);
 		if (n < 0)
-			return error_set(err, -errno, "sandbox: '%s': %s", m->source, strerror(errno));
+			return error_set(err, -errno, "sandbox: '%s': %s", m->source,
+					 strerror(errno));
 		link[n] = '\0';
 		p->links[i] = strdup(link);
 		seen->link = p->links[i];
@@ -142,7 +147,8 @@ static int prepare_mount(struct keeper *k, struct prepared *p, size_t i, struct 
 	case PLAN_DEVICE:
 	case PLAN_OTHER:
 		if (m->kind != SANDBOX_MOUNT_RW || seen->type == PLAN_DEVICE)
-			return error_set(err, -EPERM, "sandbox: '%s' is a device, socket or FIFO", m->source);
+			return error_set(err, -EPERM, "sandbox: '%s' is a device, socket or FIFO",
+					 m->source);
 		return 0;
 	case PLAN_FILE:
 		return 0;
@@ -150,8 +156,10 @@ static int prepare_mount(struct keeper *k, struct prepared *p, size_t i, struct 
 		break;
 	}
 	if (m->kind == SANDBOX_MOUNT_SYSTEM && (st.st_mode & 022) && !(st.st_mode & S_ISVTX))
-		return error_set(err, -EPERM, "sandbox: '%s' can be written by others than its owner: not a system tree",
-				 m->source);
+		return error_set(
+			err, -EPERM,
+			"sandbox: '%s' can be written by others than its owner: not a system tree",
+			m->source);
 	return hide(k, p, m->source, seen, m->target, err);
 }
 
@@ -176,8 +184,8 @@ static int prepare_workspace(struct keeper *k, struct prepared *p, struct error 
 	return hide(k, p, p->base_path, &p->in.base, w->target, err);
 }
 
-int template_prepare(struct keeper *k, struct userns *u, const struct sandbox_spec *s, struct prepared **ret,
-		     struct error *err)
+int template_prepare(struct keeper *k, struct userns *u, const struct sandbox_spec *s,
+		     struct prepared **ret, struct error *err)
 {
 	struct stat st;
 
@@ -219,7 +227,8 @@ int template_prepare(struct keeper *k, struct userns *u, const struct sandbox_sp
 static int set_tree_attributes(struct userns *u, int tree, uint16_t flags)
 {
 	unsigned recursive = flags & INIT_OP_RECURSIVE ? AT_RECURSIVE : 0;
-	struct mount_attr attr = {.attr_set = MOUNT_ATTR_NOSUID | (flags & INIT_OP_DEV ? 0 : MOUNT_ATTR_NODEV) |
+	struct mount_attr attr = {.attr_set = MOUNT_ATTR_NOSUID |
+					      (flags & INIT_OP_DEV ? 0 : MOUNT_ATTR_NODEV) |
 					      (flags & INIT_OP_RDONLY ? MOUNT_ATTR_RDONLY : 0) |
 					      (flags & INIT_OP_NOEXEC ? MOUNT_ATTR_NOEXEC : 0),
 				  .propagation = MS_PRIVATE};
@@ -231,12 +240,15 @@ static int set_tree_attributes(struct userns *u, int tree, uint16_t flags)
 	return sys_mount_setattr(tree, "", AT_EMPTY_PATH | recursive, &attr);
 }
 
-static int open_tree_of(struct userns *u, const struct init_source *s, const char *path, struct error *err)
+static int open_tree_of(struct userns *u, const struct init_source *s, const char *path,
+			struct error *err)
 {
 	unsigned recursive = s->flags & INIT_OP_RECURSIVE ? AT_RECURSIVE : 0;
 	struct stat st;
 
-	AUTO_FD tree = sys_open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW | recursive);
+	AUTO_FD tree = sys_open_tree(AT_FDCWD, path,
+				     OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW |
+					     recursive);
 	int r = tree < 0 ? tree : 0;
 	if (r == 0 && (fstat(tree, &st) < 0 || st.st_dev != s->dev || st.st_ino != s->ino))
 		r = -ESTALE;
@@ -244,8 +256,10 @@ static int open_tree_of(struct userns *u, const struct init_source *s, const cha
 		r = set_tree_attributes(u, tree, s->flags);
 	if (r < 0 && (s->flags & INIT_OP_IDMAP))
 		return error_set_exit(err, r, EXIT_STATUS_SANDBOX,
-				      "sandbox: '%s' cannot be shown under another owner: %s; give it to an ordinary user, or use "
-				      "ext4, xfs, btrfs or tmpfs", path, strerror(-r));
+				      "sandbox: '%s' cannot be shown under another owner: %s; give "
+				      "it to an ordinary user, or use "
+				      "ext4, xfs, btrfs or tmpfs",
+				      path, strerror(-r));
 	if (r < 0)
 		return error_set(err, r, "sandbox: '%s': %s", path, strerror(-r));
 	return take_fd(&tree);
@@ -259,10 +273,12 @@ int template_open_base(struct userns *u, int base_fd, struct error *err)
 		int copy = fcntl(base_fd, F_DUPFD_CLOEXEC, 3);
 		return copy < 0 ? error_set(err, -errno, "keeper: %s", strerror(errno)) : copy;
 	}
-	AUTO_FD tree = sys_open_tree(base_fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+	AUTO_FD tree =
+		sys_open_tree(base_fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
 	int r = tree < 0 ? tree : set_tree_attributes(u, tree, INIT_OP_RDONLY | INIT_OP_IDMAP);
 	if (r < 0)
-		return error_set(err, r, "sandbox: the workspace's folder under another owner: %s", strerror(-r));
+		return error_set(err, r, "sandbox: the workspace's folder under another owner: %s",
+				 strerror(-r));
 	return take_fd(&tree);
 }
 
@@ -283,7 +299,8 @@ static int send_trees(struct userns *u, int sock, struct bytes plan, struct erro
 				fds[n++] = fd;
 		}
 		if (r == 0 && proc_send(sock, &m, bytes_of(NULL, 0), fds, n) < 0)
-			r = error_set(err, -ECONNRESET, "keeper: a template went away while it was built");
+			r = error_set(err, -ECONNRESET,
+				      "keeper: a template went away while it was built");
 		while (n > 0)
 			close(fds[--n]);
 	}
@@ -337,32 +354,37 @@ static int await_template(struct template *t, struct error *err)
 	if (e == 0)
 		e = r.type == INIT_REPORT_FAILED ? r.error : -EPROTO;
 	const char *object = e != -ECONNRESET ? plan_string(buffer_bytes(&t->plan), r.object) : "";
-	return error_set_exit(err, e, EXIT_STATUS_SANDBOX, "sandbox: the mounts cannot be made (%s%s%s): %s",
-			      plan_stage_name(e == -ECONNRESET ? INIT_STAGE_NONE : (enum init_stage)r.stage), *object ? " " : "",
-			      object, strerror(-e));
+	return error_set_exit(
+		err, e, EXIT_STATUS_SANDBOX, "sandbox: the mounts cannot be made (%s%s%s): %s",
+		plan_stage_name(e == -ECONNRESET ? INIT_STAGE_NONE : (enum init_stage)r.stage),
+		*object ? " " : "", object, strerror(-e));
 }
 
 static int build(struct keeper *k, struct userns *u, struct template *t, struct error *err)
 {
-	struct init_message enter = {.type = INIT_USERNS, .uid = u->in_uid, .gid = u->in_gid}, go = {.type = INIT_BUILD};
+	struct init_message enter = {.type = INIT_USERNS, .uid = u->in_uid, .gid = u->in_gid},
+			    go = {.type = INIT_BUILD};
 	pid_t pid;
 
 	int r = proc_start_init(k, "template", &t->sock, &pid, err);
 	if (r < 0)
 		return r;
 	if (proc_send(t->sock, &enter, bytes_of(NULL, 0), &u->fd, 1) < 0)
-		return error_set(err, -ECONNRESET, "keeper: a template went away while it was built");
+		return error_set(err, -ECONNRESET,
+				 "keeper: a template went away while it was built");
 	if (k->privileged) {
 		r = send_trees(u, t->sock, buffer_bytes(&t->plan), err);
 		if (r < 0)
 			return r;
 	}
 	if (proc_send(t->sock, &go, buffer_bytes(&t->plan), NULL, 0) < 0)
-		return error_set(err, -ECONNRESET, "keeper: a template went away while it was built");
+		return error_set(err, -ECONNRESET,
+				 "keeper: a template went away while it was built");
 	return await_template(t, err);
 }
 
-int template_get(struct keeper *k, struct userns *u, const struct prepared *p, struct template **ret, struct error *err)
+int template_get(struct keeper *k, struct userns *u, const struct prepared *p,
+		 struct template **ret, struct error *err)
 {
 	AUTO(template_free) struct template *fresh = calloc(1, sizeof(*fresh));
 
@@ -375,7 +397,8 @@ int template_get(struct keeper *k, struct userns *u, const struct prepared *p, s
 	if (r < 0)
 		return r;
 	for (struct template *t = k->templates; t; t = t->next) {
-		if (t->userns == u && bytes_equal(buffer_bytes(&t->plan), buffer_bytes(&fresh->plan))) {
+		if (t->userns == u &&
+		    bytes_equal(buffer_bytes(&t->plan), buffer_bytes(&fresh->plan))) {
 			t->used = ++k->use_counter;
 			*ret = t;
 			return 0;

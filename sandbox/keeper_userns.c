@@ -1,6 +1,6 @@
 /*
- * User namespaces: one for each uid and gid that steps run as, held open by a pool process, with network namespaces
- * ready in it and a sealer when one is needed. They live as long as the keeper.
+ * User namespaces: one for each uid and gid that steps run as, held open by a pool process, with
+ * network namespaces ready in it and a sealer when one is needed. They live as long as the keeper.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -48,8 +48,10 @@ static int await_ready(int sock, struct error *err)
 		return 0;
 	if (e == 0)
 		e = r.type == INIT_REPORT_FAILED ? r.error : -EPROTO;
-	return error_set_exit(err, e, EXIT_STATUS_SANDBOX,
-			      "sandbox: no user namespace: %s; run `holdfast doctor` for the remedy", strerror(-e));
+	return error_set_exit(
+		err, e, EXIT_STATUS_SANDBOX,
+		"sandbox: no user namespace: %s; run `holdfast doctor` for the remedy",
+		strerror(-e));
 }
 
 static int userns_build(struct keeper *k, struct userns *u, struct error *err)
@@ -66,11 +68,13 @@ static int userns_build(struct keeper *k, struct userns *u, struct error *err)
 	snprintf(path, sizeof(path), "/proc/%d/ns/user", pid);
 	u->fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (u->fd < 0)
-		return error_set_exit(err, -errno, EXIT_STATUS_SANDBOX, "sandbox: %s: %s", path, strerror(errno));
+		return error_set_exit(err, -errno, EXIT_STATUS_SANDBOX, "sandbox: %s: %s", path,
+				      strerror(errno));
 	r = write_maps(k, u, pid);
 	if (r < 0)
 		return error_set_exit(err, r, EXIT_STATUS_SANDBOX,
-				      "sandbox: the user namespace's maps: %s; run `holdfast doctor` for the remedy",
+				      "sandbox: the user namespace's maps: %s; run `holdfast "
+				      "doctor` for the remedy",
 				      strerror(-r));
 	r = proc_send(u->pool, &go, bytes_of(NULL, 0), NULL, 0);
 	if (r < 0)
@@ -143,7 +147,8 @@ int userns_take_netns(struct userns *u, int *ret, struct error *err)
 	while (u->netns_count == 0) {
 		int r = u->netns_asked > 0 ? receive_netns(u) : -ECONNRESET;
 		if (r < 0)
-			return error_set_exit(err, r, EXIT_STATUS_SANDBOX, "sandbox: no network namespace: %s", strerror(-r));
+			return error_set_exit(err, r, EXIT_STATUS_SANDBOX,
+					      "sandbox: no network namespace: %s", strerror(-r));
 	}
 	*ret = u->netns[0];
 	u->netns_count--;
@@ -156,7 +161,9 @@ static int set_ids(struct keeper *k, struct userns *u, struct error *err)
 	u->in_uid = u->out_uid = u->uid;
 	u->in_gid = u->out_gid = u->gid;
 	if (!k->privileged && (u->uid != geteuid() || u->gid != getegid()))
-		return error_set(err, -EPERM, "sandbox: the workspace belongs to uid %u gid %u: only its owner or root can run there",
+		return error_set(err, -EPERM,
+				 "sandbox: the workspace belongs to uid %u gid %u: only its owner "
+				 "or root can run there",
 				 u->uid, u->gid);
 	if (k->privileged && u->uid == 0)
 		u->out_uid = k->root_uid;
@@ -218,7 +225,8 @@ static void job_remove(struct keeper *k, struct job *j)
 	job_free(j);
 }
 
-static void job_answer(struct keeper *k, struct job *j, const struct sealer_reply *r, const int *fds, size_t fd_count)
+static void job_answer(struct keeper *k, struct job *j, const struct sealer_reply *r,
+		       const int *fds, size_t fd_count)
 {
 	if (j->conn)
 		conn_layer_reply(j->conn, j->request, r, fds, fd_count);
@@ -229,7 +237,8 @@ static void job_answer(struct keeper *k, struct job *j, const struct sealer_repl
 
 static void job_fail(struct keeper *k, struct job *j, int result, const struct error *err)
 {
-	struct sealer_reply r = {.result = result, .exit_status = err->exit_status, .message = bytes_str(err->msg)};
+	struct sealer_reply r = {
+		.result = result, .exit_status = err->exit_status, .message = bytes_str(err->msg)};
 
 	job_answer(k, j, &r, NULL, 0);
 }
@@ -281,7 +290,8 @@ static void on_sealer(struct loop_source *s, uint32_t events)
 	userns_retry_jobs(k);
 }
 
-/* The child's way into the namespace is ours: its parent namespace's owner, so all capabilities are to be had there. */
+/* The child's way into the namespace is ours: its parent namespace's owner, so all capabilities are
+ * to be had there. */
 static int sealer_child(struct userns *u, int sock)
 {
 	signal(SIGCHLD, SIG_DFL);
@@ -301,12 +311,14 @@ static int sealer_start(struct userns *u, struct error *err)
 	if (u->sealer >= 0)
 		return 0;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		return error_set(err, -errno, "keeper: no socket for the sealer: %s", strerror(errno));
+		return error_set(err, -errno, "keeper: no socket for the sealer: %s",
+				 strerror(errno));
 	AUTO_FD ours = pair[0];
 	AUTO_FD theirs = pair[1];
 	pid_t pid = fork();
 	if (pid < 0)
-		return error_set(err, -errno, "keeper: cannot start the sealer: %s", strerror(errno));
+		return error_set(err, -errno, "keeper: cannot start the sealer: %s",
+				 strerror(errno));
 	if (pid == 0)
 		_exit(sealer_child(u, theirs) < 0 ? 1 : 0);
 	if (fcntl(ours, F_SETFL, O_NONBLOCK) < 0)
@@ -329,7 +341,8 @@ static int make_squash_target(struct keeper *k, const struct job *j, struct erro
 	snprintf(path, sizeof(path), "%s/" LAYERS_UPPER, j->q.names[0]);
 	if (fstatat(k->layers_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return error_set(err, -errno, "layer %s: %s", j->q.names[0], strerror(errno));
-	return layers_create(k->layers_fd, j->q.into, j->userns->out_uid, j->userns->out_gid, st.st_mode & 07777, err);
+	return layers_create(k->layers_fd, j->q.into, j->userns->out_uid, j->userns->out_gid,
+			     st.st_mode & 07777, err);
 }
 
 /* 0 sent, 1 not now, negative errno. */
@@ -354,7 +367,8 @@ static int job_send(struct keeper *k, struct job *j, struct error *err)
 	j->q.id = j->id;
 	r = sealer_request_encode(&j->q, &data);
 	if (r < 0)
-		return error_set(err, r, "keeper: the layer request cannot be passed on: %s", strerror(-r));
+		return error_set(err, r, "keeper: the layer request cannot be passed on: %s",
+				 strerror(-r));
 	ssize_t n = io_send_fds(j->userns->sealer, data.data, data.len, fds, fd_count);
 	if (n == -EAGAIN)
 		return j->q.op == SEALER_SQUASH ? -EAGAIN : 1;

@@ -10,7 +10,8 @@ const char *const plan_devices[6] = {
 /* ---- building one flat plan: header, strings, then the lists ---- */
 
 struct builder {
-	struct buffer strings; /* begins with room for the header, so that offsets in it are final */
+	struct buffer
+		strings; /* begins with room for the header, so that offsets in it are final */
 	struct buffer sources, ops, rules;
 	uint32_t source_count, op_count, rule_count;
 	uint32_t staged; /* next number in the staging folder */
@@ -60,9 +61,11 @@ static const char *relative(const char *path)
 	return path + strspn(path, "/");
 }
 
-static struct init_op *put_op(struct builder *b, enum init_op_kind kind, const char *target, uint16_t flags)
+static struct init_op *put_op(struct builder *b, enum init_op_kind kind, const char *target,
+			      uint16_t flags)
 {
-	struct init_op op = {.kind = (uint16_t)kind, .flags = flags, .target = put_str(b, relative(target))};
+	struct init_op op = {
+		.kind = (uint16_t)kind, .flags = flags, .target = put_str(b, relative(target))};
 
 	if (buffer_append(&b->ops, &op, sizeof(op)) < 0)
 		return NULL;
@@ -117,8 +120,8 @@ static void put_symlink(struct builder *b, const char *target, const char *text)
 		op->source = at;
 }
 
-static void put_tmpfs(struct builder *b, enum init_op_kind kind, const char *target, uint16_t flags, uint64_t size,
-		      uint32_t inodes, uint32_t mode)
+static void put_tmpfs(struct builder *b, enum init_op_kind kind, const char *target, uint16_t flags,
+		      uint64_t size, uint32_t inodes, uint32_t mode)
 {
 	struct init_op *op = put_op(b, kind, target, flags);
 
@@ -129,8 +132,8 @@ static void put_tmpfs(struct builder *b, enum init_op_kind kind, const char *tar
 	}
 }
 
-static void put_tree(struct builder *b, const char *path, const struct plan_seen *seen, uint16_t flags,
-		     const char *target)
+static void put_tree(struct builder *b, const char *path, const struct plan_seen *seen,
+		     uint16_t flags, const char *target)
 {
 	struct init_source s = {.path = put_str(b, path),
 				.flags = flags,
@@ -162,13 +165,24 @@ static int builder_failed(const struct builder *b, struct error *err)
 	if (failed == 0 && (b->op_count > INIT_OPS_MAX || b->source_count > INIT_SOURCES_MAX))
 		failed = -E2BIG;
 	if (failed < 0)
-		return error_set(err, failed, "sandbox: the mount plan passes a limit; grant fewer places");
+		return error_set(err, failed,
+				 "sandbox: the mount plan passes a limit; grant fewer places");
 	return 0;
 }
 
 /* ---- the items of a spec, in order ---- */
 
-enum item_kind { ITEM_MOUNT, ITEM_WORKSPACE, ITEM_HOME, ITEM_TMP, ITEM_SHM, ITEM_PTS, ITEM_IN, ITEM_OUT, ITEM_MASK };
+enum item_kind {
+	ITEM_MOUNT,
+	ITEM_WORKSPACE,
+	ITEM_HOME,
+	ITEM_TMP,
+	ITEM_SHM,
+	ITEM_PTS,
+	ITEM_IN,
+	ITEM_OUT,
+	ITEM_MASK
+};
 
 struct item {
 	enum item_kind kind;
@@ -195,11 +209,12 @@ static bool is_below(const char *path, const char *root)
 
 	while (n > 1 && root[n - 1] == '/')
 		n--;
-	return strncmp(path, root, n) == 0 && (path[n] == '\0' || path[n] == '/' || (n == 1 && root[0] == '/'));
+	return strncmp(path, root, n) == 0 &&
+	       (path[n] == '\0' || path[n] == '/' || (n == 1 && root[0] == '/'));
 }
 
-/* Bytewise with '/' below every other byte: a folder stands right before what is in it. Masks of our own come last
- * at one place. */
+/* Bytewise with '/' below every other byte: a folder stands right before what is in it. Masks of
+ * our own come last at one place. */
 static int item_compare(const void *va, const void *vb)
 {
 	const struct item *a = va, *b = vb;
@@ -268,7 +283,8 @@ static void collect(const struct plan_input *in, struct items *l)
 static uint16_t source_flags(const struct plan_input *in, const struct sandbox_mount *m)
 {
 	return (uint16_t)((in->idmap && m->kind != SANDBOX_MOUNT_SYSTEM ? INIT_OP_IDMAP : 0) |
-			  (m->kind == SANDBOX_MOUNT_RW ? 0 : INIT_OP_RDONLY) | (m->exec ? 0 : INIT_OP_NOEXEC) |
+			  (m->kind == SANDBOX_MOUNT_RW ? 0 : INIT_OP_RDONLY) |
+			  (m->exec ? 0 : INIT_OP_NOEXEC) |
 			  (m->kind == SANDBOX_MOUNT_VIEW ? 0 : INIT_OP_RECURSIVE));
 }
 
@@ -279,7 +295,8 @@ static bool is_overlaid(const struct sandbox_mount *m, const struct plan_seen *s
 
 static bool is_etc(const struct sandbox_mount *m, const struct plan_seen *seen)
 {
-	return m->kind == SANDBOX_MOUNT_SYSTEM && seen->type == PLAN_DIR && strcmp(m->target, "/etc") == 0;
+	return m->kind == SANDBOX_MOUNT_SYSTEM && seen->type == PLAN_DIR &&
+	       strcmp(m->target, "/etc") == 0;
 }
 
 /* Where a step finds a source that waits for it. Template and step count alike. */
@@ -292,7 +309,8 @@ static void template_source(struct builder *b, const struct plan_input *in, cons
 {
 	const struct sandbox_mount *m = &in->spec->mounts[i->index];
 	const struct plan_seen *seen = &in->mounts[i->index];
-	uint16_t flags = source_flags(in, m), seal = (uint16_t)(INIT_OP_RDONLY | (flags & INIT_OP_NOEXEC));
+	uint16_t flags = source_flags(in, m),
+		 seal = (uint16_t)(INIT_OP_RDONLY | (flags & INIT_OP_NOEXEC));
 	char staged[32], raw[32], options[64];
 
 	if (seen->type == PLAN_SYMLINK) {
@@ -312,9 +330,11 @@ static void template_source(struct builder *b, const struct plan_input *in, cons
 	put_tree(b, m->source, seen, (uint16_t)(flags & ~INIT_OP_RECURSIVE), raw);
 	const char *name = raw + strlen(INIT_STAGING "/");
 	if (is_etc(m, seen))
-		snprintf(options, sizeof(options), "lowerdir=" INIT_STAGED_ETC ":%s,userxattr", name);
+		snprintf(options, sizeof(options), "lowerdir=" INIT_STAGED_ETC ":%s,userxattr",
+			 name);
 	else
-		snprintf(options, sizeof(options), "lowerdir=%s:" INIT_STAGED_EMPTY ",userxattr", name);
+		snprintf(options, sizeof(options), "lowerdir=%s:" INIT_STAGED_EMPTY ",userxattr",
+			 name);
 	put_overlay(b, options, i->step ? staged : m->target, (uint16_t)(seal | INIT_OP_POINT_DIR));
 }
 
@@ -329,12 +349,14 @@ static void template_item(struct builder *b, const struct plan_input *in, const 
 			put_op(b, INIT_OP_MASK, i->target, INIT_OP_OPTIONAL);
 	} else if (m && m->kind == SANDBOX_MOUNT_PROTECT) {
 		if (!i->step)
-			put_bind(b, i->target, i->target, INIT_OP_OPTIONAL | INIT_OP_RDONLY | INIT_OP_RECURSIVE);
+			put_bind(b, i->target, i->target,
+				 INIT_OP_OPTIONAL | INIT_OP_RDONLY | INIT_OP_RECURSIVE);
 	}
 }
 
-/* Mount points of steps that lie on the template's own tmpfs: it is read-only by then. Below a step's own root the step
- * makes them itself. On a view of the host they are there or the step fails, by name. */
+/* Mount points of steps that lie on the template's own tmpfs: it is read-only by then. Below a
+ * step's own root the step makes them itself. On a view of the host they are there or the step
+ * fails, by name. */
 static void template_points(struct builder *b, const struct items *l)
 {
 	const char *root = NULL;
@@ -346,7 +368,8 @@ static void template_points(struct builder *b, const struct items *l)
 		root = l->v[i].target;
 		bool covered = false;
 		for (size_t k = 0; k < i && !covered; k++)
-			covered = !l->v[k].step && l->v[k].kind == ITEM_MOUNT && is_below(root, l->v[k].target);
+			covered = !l->v[k].step && l->v[k].kind == ITEM_MOUNT &&
+				  is_below(root, l->v[k].target);
 		if (!covered)
 			put_mkdir(b, root, 0755);
 	}
@@ -361,7 +384,10 @@ static void synthetic_etc(struct builder *b, const struct plan_input *in, const 
 	struct {
 		const char *name, *text;
 	} files[] = {
-		{"passwd", NULL}, {"group", NULL}, {"hosts", NULL}, {"hostname", NULL},
+		{"passwd", NULL},
+		{"group", NULL},
+		{"hosts", NULL},
+		{"hostname", NULL},
 		{"resolv.conf", "# no name server: this sandbox has no network\n"},
 		{"nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"},
 		{"machine-id", "686f6c6466617374686f6c6466617374\n"},
@@ -372,14 +398,16 @@ static void synthetic_etc(struct builder *b, const struct plan_input *in, const 
 		if (i == 0 && in->uid == 0)
 			snprintf(text, sizeof(text), "root:x:0:0::%s:/bin/sh\n", home);
 		else if (i == 0)
-			snprintf(text, sizeof(text), "root:x:0:0::/root:/bin/sh\n%s:x:%u:%u::%s:/bin/sh\n", name, in->uid,
-				 in->gid, home);
+			snprintf(text, sizeof(text),
+				 "root:x:0:0::/root:/bin/sh\n%s:x:%u:%u::%s:/bin/sh\n", name,
+				 in->uid, in->gid, home);
 		else if (i == 1 && in->gid == 0)
 			snprintf(text, sizeof(text), "root:x:0:\n");
 		else if (i == 1)
 			snprintf(text, sizeof(text), "root:x:0:\n%s:x:%u:\n", name, in->gid);
 		else if (i == 2)
-			snprintf(text, sizeof(text), "127.0.0.1 localhost %s\n::1 localhost %s\n", host, host);
+			snprintf(text, sizeof(text), "127.0.0.1 localhost %s\n::1 localhost %s\n",
+				 host, host);
 		else if (i == 3)
 			snprintf(text, sizeof(text), "%s\n", host);
 		bool replaced = false;
@@ -404,14 +432,17 @@ static void template_staging(struct builder *b, const struct plan_input *in)
 	put_mkdir(b, INIT_STAGING "/" INIT_STAGED_EMPTY, 0755);
 	put_mkdir(b, INIT_STAGING "/" INIT_STAGED_MASK_DIR, 0);
 	put_file(b, INIT_STAGING "/" INIT_STAGED_MASK_FILE, bytes_of("", 0), 0);
-	put_tree(b, "/proc", &in->proc, INIT_OP_RECURSIVE | INIT_OP_NOEXEC, INIT_STAGING "/" INIT_STAGED_PROC);
+	put_tree(b, "/proc", &in->proc, INIT_OP_RECURSIVE | INIT_OP_NOEXEC,
+		 INIT_STAGING "/" INIT_STAGED_PROC);
 	if (in->spec->workspace.mode != SANDBOX_WORKSPACE_NONE) {
 		put_tree(b, in->base_path, &in->base,
-			 (uint16_t)(INIT_OP_RDONLY | (in->idmap ? INIT_OP_IDMAP : 0)), INIT_STAGING "/" INIT_STAGED_BASE);
+			 (uint16_t)(INIT_OP_RDONLY | (in->idmap ? INIT_OP_IDMAP : 0)),
+			 INIT_STAGING "/" INIT_STAGED_BASE);
 		put_tree(b, in->layers_path, &in->layers, 0, INIT_STAGING "/" INIT_STAGED_LAYERS);
 	}
 	if (in->spec->in_name)
-		put_tree(b, in->spool_path, &in->spool, INIT_OP_RDONLY, INIT_STAGING "/" INIT_STAGED_SPOOL);
+		put_tree(b, in->spool_path, &in->spool, INIT_OP_RDONLY,
+			 INIT_STAGING "/" INIT_STAGED_SPOOL);
 	for (size_t i = 0; i < in->spec->mount_count; i++)
 		host_etc = host_etc || is_etc(&in->spec->mounts[i], &in->mounts[i]);
 	synthetic_etc(b, in, host_etc ? INIT_STAGING "/" INIT_STAGED_ETC : "etc");
@@ -420,13 +451,15 @@ static void template_staging(struct builder *b, const struct plan_input *in)
 static void template_dev(struct builder *b, const struct plan_input *in)
 {
 	static const char *const links[][2] = {
-		{"dev/fd", "/proc/self/fd"}, {"dev/stdin", "/proc/self/fd/0"}, {"dev/stdout", "/proc/self/fd/1"},
-		{"dev/stderr", "/proc/self/fd/2"}, {"dev/ptmx", "pts/ptmx"},
+		{"dev/fd", "/proc/self/fd"},	   {"dev/stdin", "/proc/self/fd/0"},
+		{"dev/stdout", "/proc/self/fd/1"}, {"dev/stderr", "/proc/self/fd/2"},
+		{"dev/ptmx", "pts/ptmx"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(plan_devices); i++)
 		if (in->devices[i].type == PLAN_DEVICE)
-			put_tree(b, plan_devices[i], &in->devices[i], INIT_OP_DEV | INIT_OP_NOEXEC, plan_devices[i]);
+			put_tree(b, plan_devices[i], &in->devices[i], INIT_OP_DEV | INIT_OP_NOEXEC,
+				 plan_devices[i]);
 	for (size_t i = 0; i < ARRAY_SIZE(links); i++)
 		put_symlink(b, links[i][0], links[i][1]);
 }
@@ -439,7 +472,8 @@ int plan_template(const struct plan_input *in, struct buffer *out, struct error 
 
 	builder_init(&b, sizeof(struct init_template));
 	collect(in, &l);
-	struct init_template t = {.magic = INIT_MAGIC, .uid = in->uid, .gid = in->gid, .trees_come = in->trees_come};
+	struct init_template t = {
+		.magic = INIT_MAGIC, .uid = in->uid, .gid = in->gid, .trees_come = in->trees_come};
 	t.hostname = put_str(&b, hostname);
 	template_staging(&b, in);
 	template_dev(&b, in);
@@ -473,7 +507,8 @@ static void step_workspace(struct builder *b, const struct plan_input *in)
 
 	(void)buffer_append_str(&options, "lowerdir=");
 	for (size_t i = w->layer_count; i > 0; i--)
-		(void)buffer_printf(&options, INIT_STAGED_LAYERS "/%s/" LAYERS_UPPER ":", w->layers[i - 1]);
+		(void)buffer_printf(&options, INIT_STAGED_LAYERS "/%s/" LAYERS_UPPER ":",
+				    w->layers[i - 1]);
 	(void)buffer_append_str(&options, INIT_STAGED_BASE);
 	if (w->mode == SANDBOX_WORKSPACE_STAGED)
 		(void)buffer_printf(&options,
@@ -487,7 +522,8 @@ static void step_workspace(struct builder *b, const struct plan_input *in)
 		b->strings.failed = options.failed;
 	else
 		put_overlay(b, (const char *)options.data, w->target,
-			    (uint16_t)(INIT_OP_POINT_DIR | (w->mode == SANDBOX_WORKSPACE_STAGED ? 0 : INIT_OP_RDONLY)));
+			    (uint16_t)(INIT_OP_POINT_DIR |
+				       (w->mode == SANDBOX_WORKSPACE_STAGED ? 0 : INIT_OP_RDONLY)));
 }
 
 static void step_source(struct builder *b, const struct plan_input *in, const struct item *i)
@@ -508,7 +544,8 @@ static void step_source(struct builder *b, const struct plan_input *in, const st
 		return;
 	staged_name(b, staged, sizeof(staged));
 	put_bind(b, staged, m->target,
-		 (uint16_t)(flags | (seen->type == PLAN_DIR ? INIT_OP_POINT_DIR : INIT_OP_POINT_FILE)));
+		 (uint16_t)(flags |
+			    (seen->type == PLAN_DIR ? INIT_OP_POINT_DIR : INIT_OP_POINT_FILE)));
 }
 
 static void step_mount(struct builder *b, const struct plan_input *in, const struct item *i)
@@ -523,12 +560,14 @@ static void step_mount(struct builder *b, const struct plan_input *in, const str
 		step_source(b, in, i);
 		return;
 	case SANDBOX_MOUNT_TMPFS:
-		put_tmpfs(b, INIT_OP_TMPFS, i->target, (uint16_t)(INIT_OP_POINT_DIR | (m->exec ? 0 : INIT_OP_NOEXEC)),
+		put_tmpfs(b, INIT_OP_TMPFS, i->target,
+			  (uint16_t)(INIT_OP_POINT_DIR | (m->exec ? 0 : INIT_OP_NOEXEC)),
 			  at_most(lim->disk_bytes, PLAN_TMPFS_BYTES), lim->files, 0755);
 		return;
 	case SANDBOX_MOUNT_PROTECT:
 		if (i->step)
-			put_bind(b, i->target, i->target, INIT_OP_OPTIONAL | INIT_OP_RDONLY | INIT_OP_RECURSIVE);
+			put_bind(b, i->target, i->target,
+				 INIT_OP_OPTIONAL | INIT_OP_RDONLY | INIT_OP_RECURSIVE);
 		return;
 	case SANDBOX_MOUNT_MASK_DIR:
 	case SANDBOX_MOUNT_MASK_FILE:
@@ -551,16 +590,16 @@ static void step_item(struct builder *b, const struct plan_input *in, const stru
 		step_workspace(b, in);
 		return;
 	case ITEM_HOME:
-		put_tmpfs(b, INIT_OP_TMPFS, i->target, INIT_OP_POINT_DIR, at_most(lim->disk_bytes, PLAN_TMPFS_BYTES),
-			  lim->files, 0755);
+		put_tmpfs(b, INIT_OP_TMPFS, i->target, INIT_OP_POINT_DIR,
+			  at_most(lim->disk_bytes, PLAN_TMPFS_BYTES), lim->files, 0755);
 		return;
 	case ITEM_TMP:
-		put_tmpfs(b, INIT_OP_TMPFS, i->target, INIT_OP_POINT_DIR, at_most(lim->disk_bytes, PLAN_TMPFS_BYTES),
-			  lim->files, 01777);
+		put_tmpfs(b, INIT_OP_TMPFS, i->target, INIT_OP_POINT_DIR,
+			  at_most(lim->disk_bytes, PLAN_TMPFS_BYTES), lim->files, 01777);
 		return;
 	case ITEM_SHM:
-		put_tmpfs(b, INIT_OP_TMPFS, i->target, INIT_OP_NOEXEC, at_most(lim->memory_bytes, PLAN_SHM_BYTES),
-			  lim->files, 01777);
+		put_tmpfs(b, INIT_OP_TMPFS, i->target, INIT_OP_NOEXEC,
+			  at_most(lim->memory_bytes, PLAN_SHM_BYTES), lim->files, 01777);
 		return;
 	case ITEM_PTS:
 		put_op(b, INIT_OP_DEVPTS, i->target, 0);
@@ -568,13 +607,15 @@ static void step_item(struct builder *b, const struct plan_input *in, const stru
 	case ITEM_IN:
 		if (in->spec->in_name) {
 			snprintf(options, sizeof(options),
-				 "lowerdir=" INIT_STAGED_SPOOL "/%s:" INIT_STAGED_EMPTY ",userxattr", in->spec->in_name);
+				 "lowerdir=" INIT_STAGED_SPOOL "/%s:" INIT_STAGED_EMPTY
+				 ",userxattr",
+				 in->spec->in_name);
 			put_overlay(b, options, i->target, INIT_OP_RDONLY);
 		}
 		return;
 	case ITEM_OUT:
-		put_tmpfs(b, INIT_OP_OUT, i->target, INIT_OP_NOEXEC, at_most(lim->disk_bytes, PLAN_OUT_BYTES), lim->files,
-			  0755);
+		put_tmpfs(b, INIT_OP_OUT, i->target, INIT_OP_NOEXEC,
+			  at_most(lim->disk_bytes, PLAN_OUT_BYTES), lim->files, 0755);
 		return;
 	case ITEM_MASK:
 		if (i->step)
@@ -583,16 +624,19 @@ static void step_item(struct builder *b, const struct plan_input *in, const stru
 	}
 }
 
-/* What of /proc an unprivileged process could still read or write to no good. The rest is guarded by its owner, who is nobody
- * inside. */
+/* What of /proc an unprivileged process could still read or write to no good. The rest is guarded
+ * by its owner, who is nobody inside. */
 static void step_proc(struct builder *b)
 {
-	static const char *const masked[] = {"proc/kcore", "proc/keys", "proc/sysrq-trigger", "proc/timer_list"};
+	static const char *const masked[] = {"proc/kcore", "proc/keys", "proc/sysrq-trigger",
+					     "proc/timer_list"};
 
 	put_op(b, INIT_OP_PROC, INIT_STAGING, 0);
 	for (size_t i = 0; i < ARRAY_SIZE(masked); i++)
-		put_bind(b, "dev/null", masked[i], INIT_OP_OPTIONAL | INIT_OP_RDONLY | INIT_OP_NOEXEC);
-	put_tmpfs(b, INIT_OP_TMPFS, "proc/acpi", INIT_OP_OPTIONAL | INIT_OP_RDONLY | INIT_OP_NOEXEC, 4096, 2, 0);
+		put_bind(b, "dev/null", masked[i],
+			 INIT_OP_OPTIONAL | INIT_OP_RDONLY | INIT_OP_NOEXEC);
+	put_tmpfs(b, INIT_OP_TMPFS, "proc/acpi", INIT_OP_OPTIONAL | INIT_OP_RDONLY | INIT_OP_NOEXEC,
+		  4096, 2, 0);
 	put_bind(b, "proc/sys", "proc/sys", INIT_OP_RDONLY | INIT_OP_NOEXEC | INIT_OP_RECURSIVE);
 }
 
@@ -611,7 +655,8 @@ static void step_rules(struct builder *b, const struct plan_input *in)
 		put_rule(b, s->home, INIT_LANDLOCK_WRITE);
 	if (s->workspace.mode != SANDBOX_WORKSPACE_NONE)
 		put_rule(b, s->workspace.target,
-			 s->workspace.mode == SANDBOX_WORKSPACE_STAGED ? INIT_LANDLOCK_WRITE : INIT_LANDLOCK_EXEC);
+			 s->workspace.mode == SANDBOX_WORKSPACE_STAGED ? INIT_LANDLOCK_WRITE
+								       : INIT_LANDLOCK_EXEC);
 	for (size_t i = 0; i < s->mount_count; i++) {
 		const struct sandbox_mount *m = &s->mounts[i];
 		if (m->kind == SANDBOX_MOUNT_RW || m->kind == SANDBOX_MOUNT_TMPFS)
@@ -676,8 +721,9 @@ int plan_step(const struct plan_step_input *in, struct buffer *out, struct error
 	t.ops = put_list(&b, buffer_bytes(&b.ops), b.op_count);
 	t.rules = put_list(&b, buffer_bytes(&b.rules), b.rule_count);
 	t.filter = put_list(&b, in->filter, (uint32_t)(in->filter.len / 8));
-	t.listeners = put_list(&b, bytes_of(s->listeners, s->listener_count * sizeof(s->listeners[0])),
-			       (uint32_t)s->listener_count);
+	t.listeners =
+		put_list(&b, bytes_of(s->listeners, s->listener_count * sizeof(s->listeners[0])),
+			 (uint32_t)s->listener_count);
 	int failed = builder_failed(&b, err);
 	if (failed == 0) {
 		t.bytes = (uint32_t)b.strings.len;
@@ -733,7 +779,8 @@ const char *plan_stage_name(enum init_stage stage)
 
 const char *plan_string(struct bytes plan, uint32_t offset)
 {
-	if (offset == 0 || offset >= plan.len || !memchr((const char *)plan.data + offset, 0, plan.len - offset))
+	if (offset == 0 || offset >= plan.len ||
+	    !memchr((const char *)plan.data + offset, 0, plan.len - offset))
 		return "";
 	return (const char *)plan.data + offset;
 }

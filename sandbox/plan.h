@@ -1,17 +1,24 @@
 #pragma once
 /*
- * Plans: which mounts, in which order, make the sandbox of a spec; what belongs to the template and what to each step.
- * Pure: the keeper looks at the sources first and gives what it saw (struct plan_seen); init.c follows the result.
+ * Plans: which mounts, in which order, make the sandbox of a spec; what belongs to the template and
+ * what to each step. Pure: the keeper looks at the sources first and gives what it saw (struct
+ * plan_seen); init.c follows the result.
  *
- * Order: parents before what is below them, so that the deepest target wins. What lies at or below a place that each step
- * has of its own (/tmp, $HOME, tmpfs, workspace) is mounted by the step: its source waits in the staging folder.
+ * Order: parents before what is below them, so that the deepest target wins. What lies at or below
+ * a place that each step has of its own (/tmp, $HOME, tmpfs, workspace) is mounted by the step: its
+ * source waits in the staging folder.
  */
 #include "base/buffer.h"
 #include "base/error.h"
 #include "sandbox/init.h"
 #include "sandbox/sandbox.h"
 
-enum { PLAN_TMPFS_BYTES = 1 << 30, PLAN_SHM_BYTES = 256 << 20, PLAN_OUT_BYTES = 256 << 20, PLAN_MASKS_MAX = 64 };
+enum {
+	PLAN_TMPFS_BYTES = 1 << 30,
+	PLAN_SHM_BYTES = 256 << 20,
+	PLAN_OUT_BYTES = 256 << 20,
+	PLAN_MASKS_MAX = 64
+};
 
 enum plan_type { PLAN_MISSING = 0, PLAN_DIR, PLAN_FILE, PLAN_DEVICE, PLAN_SYMLINK, PLAN_OTHER };
 
@@ -29,17 +36,18 @@ struct plan_input {
 	struct plan_seen base, layers, spool;
 	struct plan_seen devices[6]; /* of plan_devices */
 	struct plan_seen proc;
-	const char *const *masks;    /* targets that are masked whatever is granted: state and runtime folders */
+	const char *const
+		*masks; /* targets that are masked whatever is granted: state and runtime folders */
 	size_t mask_count;
-	uint32_t uid, gid;           /* inside */
-	bool trees_come;             /* root: sources are passed as descriptors */
-	bool idmap;                  /* root-owned workspace: its owner is another uid outside */
+	uint32_t uid, gid; /* inside */
+	bool trees_come;   /* root: sources are passed as descriptors */
+	bool idmap;	   /* root-owned workspace: its owner is another uid outside */
 };
 
 extern const char *const plan_devices[6];
 
-/* An encoded struct init_template; two specs with equal bytes share a template. The order of its sources is the order in which
- * the keeper passes trees. -EINVAL, -E2BIG, -ENOMEM. */
+/* An encoded struct init_template; two specs with equal bytes share a template. The order of its
+ * sources is the order in which the keeper passes trees. -EINVAL, -E2BIG, -ENOMEM. */
 MUST_CHECK int plan_template(const struct plan_input *in, struct buffer *out, struct error *err);
 
 struct plan_step_input {

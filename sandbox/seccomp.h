@@ -2,19 +2,21 @@
 /*
  * Wall 6: the system call filter, as BPF bytes that init loads without looking.
  *
- * An allow-list by named groups. Unknown and new calls: ENOSYS. Foreign architectures and x32: the process dies. Calls whose
- * danger lies in an argument are compared in 32 bits, as the kernel reads them (TIOCSTI with high bits set passes a
- * 64-bit comparison). libseccomp knows the numbers; the program is our own, a binary search over ranges: some 6 steps a call
- * and 33 us to load where libseccomp's list takes 300 and 330 (measured on 6.18).
+ * An allow-list by named groups. Unknown and new calls: ENOSYS. Foreign architectures and x32: the
+ * process dies. Calls whose danger lies in an argument are compared in 32 bits, as the kernel reads
+ * them (TIOCSTI with high bits set passes a 64-bit comparison). libseccomp knows the numbers; the
+ * program is our own, a binary search over ranges: some 6 steps a call and 33 us to load where
+ * libseccomp's list takes 300 and 330 (measured on 6.18).
  *
- * Rare denied calls are reported (SECCOMP_RET_USER_NOTIF): the listener's answer is always an error, and without a
- * listener the kernel's own is ENOSYS, so a report is telemetry and never the wall.
+ * Rare denied calls are reported (SECCOMP_RET_USER_NOTIF): the listener's answer is always an
+ * error, and without a listener the kernel's own is ENOSYS, so a report is telemetry and never the
+ * wall.
  */
 #include "base/buffer.h"
 #include "base/error.h"
 
 enum seccomp_flags {
-	SECCOMP_NOTIFY = 1 << 0,     /* report rare denied calls; without it they are a plain EPERM */
+	SECCOMP_NOTIFY = 1 << 0, /* report rare denied calls; without it they are a plain EPERM */
 	SECCOMP_DENY_SETID = 1 << 1, /* no call that could give a file a setuid or setgid bit */
 };
 

@@ -1,7 +1,8 @@
 #pragma once
 /*
- * System calls and constants that the libc of the oldest supported system lacks (Debian 12: glibc 2.36, headers of
- * 6.1), as the manual pages of the kernel give them. No state, no allocation: usable after clone.
+ * System calls and constants that the libc of the oldest supported system lacks (Debian 12:
+ * glibc 2.36, headers of 6.1), as the manual pages of the kernel give them. No state, no
+ * allocation: usable after clone.
  */
 #include <errno.h>
 #include <linux/landlock.h>
@@ -20,12 +21,12 @@
 #define LANDLOCK_ACCESS_FS_IOCTL_DEV (1ULL << 15) /* ABI 5, Linux 6.10 */
 #endif
 #define SYS_LANDLOCK_SCOPE_ABSTRACT_UNIX (1ULL << 0) /* ABI 6, Linux 6.12 */
-#define SYS_LANDLOCK_SCOPE_SIGNAL        (1ULL << 1)
+#define SYS_LANDLOCK_SCOPE_SIGNAL	 (1ULL << 1)
 
 struct sys_landlock_attr {
 	uint64_t handled_access_fs;
 	uint64_t handled_access_net; /* ABI 4 */
-	uint64_t scoped;             /* ABI 6 */
+	uint64_t scoped;	     /* ABI 6 */
 };
 
 /* All return 0 or more, or a negative errno. */
@@ -44,12 +45,14 @@ static inline int sys_open_tree(int dirfd, const char *path, unsigned flags)
 	return (int)sys_ret(syscall(SYS_open_tree, dirfd, path, flags));
 }
 
-static inline int sys_move_mount(int from, const char *from_path, int to, const char *to_path, unsigned flags)
+static inline int sys_move_mount(int from, const char *from_path, int to, const char *to_path,
+				 unsigned flags)
 {
 	return (int)sys_ret(syscall(SYS_move_mount, from, from_path, to, to_path, flags));
 }
 
-static inline int sys_mount_setattr(int dirfd, const char *path, unsigned flags, struct mount_attr *attr)
+static inline int sys_mount_setattr(int dirfd, const char *path, unsigned flags,
+				    struct mount_attr *attr)
 {
 	return (int)sys_ret(syscall(SYS_mount_setattr, dirfd, path, flags, attr, sizeof(*attr)));
 }
@@ -69,7 +72,8 @@ static inline int sys_fsmount(int fd, unsigned flags, unsigned attrs)
 	return (int)sys_ret(syscall(SYS_fsmount, fd, flags, attrs));
 }
 
-static inline int sys_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve)
+static inline int sys_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode,
+			      uint64_t resolve)
 {
 	struct open_how how = {.flags = flags, .mode = mode, .resolve = resolve};
 
@@ -101,7 +105,8 @@ static inline int sys_seccomp(unsigned op, unsigned flags, void *arg)
 	return (int)sys_ret(syscall(SYS_seccomp, op, flags, arg));
 }
 
-static inline int sys_landlock_create(const struct sys_landlock_attr *attr, size_t size, unsigned flags)
+static inline int sys_landlock_create(const struct sys_landlock_attr *attr, size_t size,
+				      unsigned flags)
 {
 	return (int)sys_ret(syscall(SYS_landlock_create_ruleset, attr, size, flags));
 }
@@ -110,7 +115,8 @@ static inline int sys_landlock_add_path(int ruleset, uint64_t access, int fd)
 {
 	struct landlock_path_beneath_attr attr = {.allowed_access = access, .parent_fd = fd};
 
-	return (int)sys_ret(syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &attr, 0));
+	return (int)sys_ret(
+		syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &attr, 0));
 }
 
 static inline int sys_landlock_restrict(int ruleset)

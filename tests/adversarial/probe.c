@@ -1,6 +1,6 @@
 /*
- * What an agent would try, run INSIDE a sandbox: probe ATTEMPT [ARGUMENT]. Exit 0: the wall held. 1: it did not, and stdout says
- * what happened. Static, so that it runs wherever it lies.
+ * What an agent would try, run INSIDE a sandbox: probe ATTEMPT [ARGUMENT]. Exit 0: the wall held.
+ * 1: it did not, and stdout says what happened. Static, so that it runs wherever it lies.
  */
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -40,7 +40,8 @@ static void must_fail(const char *what, long r, int error)
 {
 	if (r < 0 && (error == 0 || errno == error))
 		return;
-	printf("%s: result %ld, errno %s, wanted %s\n", what, r, r < 0 ? strerrorname_np(errno) : "none",
+	printf("%s: result %ld, errno %s, wanted %s\n", what, r,
+	       r < 0 ? strerrorname_np(errno) : "none",
 	       error ? strerrorname_np(error) : "an error");
 	failures++;
 }
@@ -87,12 +88,15 @@ static void probe_abstract_socket(const char *name)
 
 	snprintf(a.sun_path + 1, sizeof(a.sun_path) - 1, "%s", name);
 	must_fail("connect to the host's abstract socket",
-		  connect(fd, (struct sockaddr *)&a, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name))), 0);
+		  connect(fd, (struct sockaddr *)&a,
+			  (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name))),
+		  0);
 }
 
 static void probe_pid1(const char *arg)
 {
-	static const char *const names[] = {"mem", "environ", "maps", "root", "cwd", "exe", "fd", "stack", "syscall"};
+	static const char *const names[] = {"mem", "environ", "maps",  "root",	 "cwd",
+					    "exe", "fd",      "stack", "syscall"};
 	char path[64], link[256];
 
 	(void)arg;
@@ -120,13 +124,15 @@ static void probe_kill_pid1(const char *arg)
 
 static void probe_namespaces(const char *arg)
 {
-	static const int flags[] = {CLONE_NEWUSER, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET, CLONE_NEWIPC, CLONE_NEWUTS, CLONE_NEWCGROUP};
+	static const int flags[] = {CLONE_NEWUSER, CLONE_NEWNS,	 CLONE_NEWPID,	 CLONE_NEWNET,
+				    CLONE_NEWIPC,  CLONE_NEWUTS, CLONE_NEWCGROUP};
 	struct clone_args args = {.flags = CLONE_NEWUSER, .exit_signal = SIGCHLD};
 
 	(void)arg;
 	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
 		must_fail("unshare", unshare(flags[i]), EPERM);
-		long pid = syscall(SYS_clone, (unsigned long)flags[i] | SIGCHLD, NULL, NULL, NULL, NULL);
+		long pid = syscall(SYS_clone, (unsigned long)flags[i] | SIGCHLD, NULL, NULL, NULL,
+				   NULL);
 		if (pid == 0)
 			_exit(0);
 		must_fail("clone with a namespace", pid, EPERM);
@@ -148,8 +154,10 @@ static void probe_mounts(const char *arg)
 	must_fail("chroot", chroot("/tmp"), EPERM);
 	must_fail("open_tree", syscall(SYS_open_tree, AT_FDCWD, "/", 1), EPERM);
 	must_fail("fsopen", syscall(SYS_fsopen, "tmpfs", 0), EPERM);
-	must_fail("move_mount", syscall(SYS_move_mount, AT_FDCWD, "/tmp", AT_FDCWD, "/usr", 0), EPERM);
-	must_fail("mount_setattr", syscall(SYS_mount_setattr, AT_FDCWD, "/usr", 0, &attr, sizeof(attr)), EPERM);
+	must_fail("move_mount", syscall(SYS_move_mount, AT_FDCWD, "/tmp", AT_FDCWD, "/usr", 0),
+		  EPERM);
+	must_fail("mount_setattr",
+		  syscall(SYS_mount_setattr, AT_FDCWD, "/usr", 0, &attr, sizeof(attr)), EPERM);
 }
 
 static void probe_terminal(const char *arg)
@@ -163,8 +171,10 @@ static void probe_terminal(const char *arg)
 		failures++;
 	}
 	must_fail("TIOCSTI", syscall(SYS_ioctl, master, TIOCSTI, &c), EPERM);
-	must_fail("TIOCSTI with high bits", syscall(SYS_ioctl, master, TIOCSTI | (1UL << 32), &c), EPERM);
-	must_fail("TIOCLINUX with high bits", syscall(SYS_ioctl, master, TIOCLINUX | (1UL << 40), &c), EPERM);
+	must_fail("TIOCSTI with high bits", syscall(SYS_ioctl, master, TIOCSTI | (1UL << 32), &c),
+		  EPERM);
+	must_fail("TIOCLINUX with high bits",
+		  syscall(SYS_ioctl, master, TIOCLINUX | (1UL << 40), &c), EPERM);
 }
 
 static void probe_kernel(const char *arg)
@@ -195,7 +205,10 @@ static void probe_listener(const char *arg)
 	struct sock_fprog p = {1, allow};
 
 	(void)arg;
-	must_fail("a listener of our own", syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &p), EPERM);
+	must_fail(
+		"a listener of our own",
+		syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &p),
+		EPERM);
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &p) < 0) {
 		printf("a plain filter of our own: %s\n", strerrorname_np(errno));
 		failures++;
@@ -211,7 +224,8 @@ static void probe_sockets(const char *arg)
 	must_fail("netlink uevents", socket(AF_NETLINK, SOCK_RAW, 15), EAFNOSUPPORT);
 	must_fail("sctp", socket(AF_INET, SOCK_STREAM, 132), EPROTONOSUPPORT);
 	must_fail("a raw socket", socket(AF_INET, SOCK_RAW, IPPROTO_ICMP), 0);
-	must_fail("the family's high bits", syscall(SYS_socket, AF_VSOCK | (1UL << 32), SOCK_STREAM, 0), EAFNOSUPPORT);
+	must_fail("the family's high bits",
+		  syscall(SYS_socket, AF_VSOCK | (1UL << 32), SOCK_STREAM, 0), EAFNOSUPPORT);
 }
 
 static void must_die(const char *what, void (*fn)(void))
@@ -260,11 +274,13 @@ static void probe_rights(const char *arg)
 	struct __user_cap_data_struct caps[2];
 
 	(void)arg;
-	if (syscall(SYS_capget, &head, caps) < 0 || caps[0].effective | caps[0].permitted | caps[0].inheritable | caps[1].permitted) {
+	if (syscall(SYS_capget, &head, caps) < 0 ||
+	    caps[0].effective | caps[0].permitted | caps[0].inheritable | caps[1].permitted) {
 		printf("capabilities\n");
 		failures++;
 	}
-	if (prctl(PR_CAPBSET_READ, CAP_SYS_ADMIN, 0, 0, 0) != 0 || prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1) {
+	if (prctl(PR_CAPBSET_READ, CAP_SYS_ADMIN, 0, 0, 0) != 0 ||
+	    prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1) {
 		printf("bounding set, or no_new_privs\n");
 		failures++;
 	}
@@ -297,8 +313,10 @@ static void probe_network(const char *port)
 	must_fail("1.1.1.1", connect_to("1.1.1.1", 53, SOCK_STREAM), ENETUNREACH);
 	must_fail("1.1.1.1 by UDP", connect_to("1.1.1.1", 53, SOCK_DGRAM), ENETUNREACH);
 	must_fail("metadata", connect_to("169.254.169.254", 80, SOCK_STREAM), ENETUNREACH);
-	must_fail("the host's loopback", connect_to("127.0.0.1", atoi(port), SOCK_STREAM), ECONNREFUSED);
-	must_fail("an unlisted port of a synthetic address", connect_to("198.18.0.1", 443, SOCK_STREAM), ECONNREFUSED);
+	must_fail("the host's loopback", connect_to("127.0.0.1", atoi(port), SOCK_STREAM),
+		  ECONNREFUSED);
+	must_fail("an unlisted port of a synthetic address",
+		  connect_to("198.18.0.1", 443, SOCK_STREAM), ECONNREFUSED);
 }
 
 static bool finds(const char *path, const char *word)
@@ -327,8 +345,8 @@ static void probe_own_folders(const char *dir)
 	snprintf(path, sizeof(path), "%s/state", dir);
 	must_fail("move the state directory's mask away", rename(path, "/tmp/x"), 0);
 	must_fail("open it by mode", chmod(path, 0777), 0);
-	if (finds("/proc/self/mountinfo", "spool") || finds("/proc/self/mountinfo", "layers") || finds("/proc/1/cmdline", "holdfast") ||
-	    finds("/proc/1/mountinfo", "spool")) {
+	if (finds("/proc/self/mountinfo", "spool") || finds("/proc/self/mountinfo", "layers") ||
+	    finds("/proc/1/cmdline", "holdfast") || finds("/proc/1/mountinfo", "spool")) {
 		printf("a path of ours shows\n");
 		failures++;
 	}
@@ -411,12 +429,26 @@ static const struct {
 	const char *name;
 	void (*fn)(const char *arg);
 } probes[] = {
-	{"write-system", probe_write_system}, {"unix-socket", probe_unix_socket}, {"fifo", probe_fifo},
-	{"abstract-socket", probe_abstract_socket}, {"pid1", probe_pid1}, {"kill-pid1", probe_kill_pid1},
-	{"namespaces", probe_namespaces}, {"mounts", probe_mounts}, {"terminal", probe_terminal}, {"kernel", probe_kernel},
-	{"listener", probe_listener}, {"sockets", probe_sockets}, {"foreign", probe_foreign}, {"rights", probe_rights},
-	{"network", probe_network}, {"own-folders", probe_own_folders}, {"descriptors", probe_descriptors},
-	{"daemon", probe_daemon}, {"fork-bomb", probe_fork_bomb}, {"setid-bits", probe_setid_bits},
+	{"write-system", probe_write_system},
+	{"unix-socket", probe_unix_socket},
+	{"fifo", probe_fifo},
+	{"abstract-socket", probe_abstract_socket},
+	{"pid1", probe_pid1},
+	{"kill-pid1", probe_kill_pid1},
+	{"namespaces", probe_namespaces},
+	{"mounts", probe_mounts},
+	{"terminal", probe_terminal},
+	{"kernel", probe_kernel},
+	{"listener", probe_listener},
+	{"sockets", probe_sockets},
+	{"foreign", probe_foreign},
+	{"rights", probe_rights},
+	{"network", probe_network},
+	{"own-folders", probe_own_folders},
+	{"descriptors", probe_descriptors},
+	{"daemon", probe_daemon},
+	{"fork-bomb", probe_fork_bomb},
+	{"setid-bits", probe_setid_bits},
 	{"host-process", probe_host_process},
 };
 

@@ -1,4 +1,5 @@
-/* Each wall against the one who tries it from inside (probe.c), as whoever runs the test; and again with another wall gone. */
+/* Each wall against the one who tries it from inside (probe.c), as whoever runs the test; and again
+ * with another wall gone. */
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
@@ -47,8 +48,9 @@ static void holds(const char *attempt, const char *arg, uint32_t without, struct
 	s.spec.without_walls = without;
 	rig_run(&rig, &s, &x);
 	if (!x.started || x.exit.status != 0)
-		fprintf(stderr, "probe %s %s (without %x): status %d signal %d: %s%s%s\n", attempt, arg ? arg : "", without,
-			x.exit.status, x.exit.signal, x.out, x.err, x.why_not.text);
+		fprintf(stderr, "probe %s %s (without %x): status %d signal %d: %s%s%s\n", attempt,
+			arg ? arg : "", without, x.exit.status, x.exit.signal, x.out, x.err,
+			x.why_not.text);
 	assert_true(x.started);
 	assert_int_equal(x.exit.status, 0);
 	if (ret)
@@ -57,8 +59,9 @@ static void holds(const char *attempt, const char *arg, uint32_t without, struct
 
 static void what_needs_nothing_of_the_host_is_refused(void **state)
 {
-	static const char *const attempts[] = {"write-system", "pid1", "kill-pid1", "namespaces", "mounts", "terminal", "kernel",
-					       "listener", "sockets", "foreign", "rights", "descriptors"};
+	static const char *const attempts[] = {
+		"write-system", "pid1",	    "kill-pid1", "namespaces", "mounts", "terminal",
+		"kernel",	"listener", "sockets",	 "foreign",    "rights", "descriptors"};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(attempts); i++)
@@ -71,7 +74,9 @@ static void a_probe_tells_when_its_wall_is_gone(void **state)
 	static const struct {
 		const char *attempt;
 		uint32_t without;
-	} cases[] = {{"kernel", SANDBOX_WALL_SECCOMP}, {"sockets", SANDBOX_WALL_SECCOMP}, {"namespaces", SANDBOX_WALL_SECCOMP},
+	} cases[] = {{"kernel", SANDBOX_WALL_SECCOMP},
+		     {"sockets", SANDBOX_WALL_SECCOMP},
+		     {"namespaces", SANDBOX_WALL_SECCOMP},
 		     {"listener", SANDBOX_WALL_SECCOMP}};
 	struct rig_spec s;
 	struct rig_result x;
@@ -173,7 +178,8 @@ static void no_packet_leaves(void **state)
 /* Even where everything around it is granted, by a view, by a system bind or read-write. */
 static void state_and_runtime_folders_are_never_seen(void **state)
 {
-	static const enum sandbox_mount_kind kinds[] = {SANDBOX_MOUNT_VIEW, SANDBOX_MOUNT_SYSTEM, SANDBOX_MOUNT_RW};
+	static const enum sandbox_mount_kind kinds[] = {SANDBOX_MOUNT_VIEW, SANDBOX_MOUNT_SYSTEM,
+							SANDBOX_MOUNT_RW};
 	struct rig_spec s;
 	struct rig_result x;
 	char path[128];
@@ -266,8 +272,10 @@ static void masks_and_protected_paths_hold_inside_the_workspace(void **state)
 	assert_true(secret >= 0 && write(secret, "secret", 6) == 6);
 	assert_int_equal(mkdir(git, 0755) | mkdir(hooks, 0755), 0);
 	rig_spec(&rig, &s, "/bin/sh", "-c",
-		 "cat .env; echo x > .env; rm -f .env; chmod 644 .env; echo x > .git/hooks/pre-commit; mv .git/hooks .git/h; "
-		 "rmdir .git/hooks; ls -A .git/hooks; echo ok > .git/HEAD && cat .git/HEAD; test ! -e nothing-made-for-this",
+		 "cat .env; echo x > .env; rm -f .env; chmod 644 .env; echo x > "
+		 ".git/hooks/pre-commit; mv .git/hooks .git/h; "
+		 "rmdir .git/hooks; ls -A .git/hooks; echo ok > .git/HEAD && cat .git/HEAD; test ! "
+		 "-e nothing-made-for-this",
 		 NULL);
 	rig_mount(&s, SANDBOX_MOUNT_MASK_FILE, NULL, env);
 	rig_mount(&s, SANDBOX_MOUNT_PROTECT, NULL, hooks);

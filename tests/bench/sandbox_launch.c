@@ -1,6 +1,6 @@
 /*
- * How long a complete sandbox takes: request to exit reported, median and p99, beside posix_spawn of the same program and
- * bubblewrap in the same run, interleaved. launch [N] [program]
+ * How long a complete sandbox takes: request to exit reported, median and p99, beside posix_spawn
+ * of the same program and bubblewrap in the same run, interleaved. launch [N] [program]
  */
 #include <fcntl.h>
 #include <spawn.h>
@@ -18,8 +18,9 @@ static double now_us(void)
 	return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
 }
 
-/* The one before is still being torn down by the kernel, and a network namespace made for the next one: a step's
- * start is measured, not the rate at which a machine can make them. HOLDFAST_BENCH_PAUSE_MS=0 measures the rate. */
+/* The one before is still being torn down by the kernel, and a network namespace made for the next
+ * one: a step's start is measured, not the rate at which a machine can make them.
+ * HOLDFAST_BENCH_PAUSE_MS=0 measures the rate. */
 static void settle(void)
 {
 	const char *pause = getenv("HOLDFAST_BENCH_PAUSE_MS");
@@ -46,8 +47,8 @@ static double report(struct series *s, double native)
 		return 0;
 	qsort(s->v, s->n, sizeof(double), compare);
 	double median = s->v[s->n / 2];
-	printf("%-22s median %7.0f us   p99 %7.0f us   min %7.0f us%s", s->name, median, s->v[s->n * 99 / 100], s->v[0],
-	       native > 0 ? "" : "\n");
+	printf("%-22s median %7.0f us   p99 %7.0f us   min %7.0f us%s", s->name, median,
+	       s->v[s->n * 99 / 100], s->v[0], native > 0 ? "" : "\n");
 	if (native > 0)
 		printf("   %.2f x native\n", median / native);
 	return median;
@@ -108,11 +109,38 @@ int main(int argc, char **argv)
 	size_t n = argc > 1 ? strtoul(argv[1], NULL, 10) : 200;
 	const char *program = argc > 2 ? argv[2] : "/bin/true";
 	char *native_argv[] = {(char *)program, NULL};
-	char *bwrap_argv[] = {"/usr/bin/bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/usr", "/usr", "--ro-bind", "/etc",
-			      "/etc", "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64",
-			      "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run", (char *)program, NULL};
-	struct series native = {"posix_spawn", calloc(n, sizeof(double)), 0}, bwrap = {"bubblewrap", calloc(n, sizeof(double)), 0},
-		      plain = {"sandbox", calloc(n, sizeof(double)), 0}, limited = {"sandbox, all limits", calloc(n, sizeof(double)), 0};
+	char *bwrap_argv[] = {"/usr/bin/bwrap",
+			      "--unshare-all",
+			      "--die-with-parent",
+			      "--ro-bind",
+			      "/usr",
+			      "/usr",
+			      "--ro-bind",
+			      "/etc",
+			      "/etc",
+			      "--symlink",
+			      "usr/bin",
+			      "/bin",
+			      "--symlink",
+			      "usr/lib",
+			      "/lib",
+			      "--symlink",
+			      "usr/lib64",
+			      "/lib64",
+			      "--proc",
+			      "/proc",
+			      "--dev",
+			      "/dev",
+			      "--tmpfs",
+			      "/tmp",
+			      "--tmpfs",
+			      "/run",
+			      (char *)program,
+			      NULL};
+	struct series native = {"posix_spawn", calloc(n, sizeof(double)), 0},
+		      bwrap = {"bubblewrap", calloc(n, sizeof(double)), 0},
+		      plain = {"sandbox", calloc(n, sizeof(double)), 0},
+		      limited = {"sandbox, all limits", calloc(n, sizeof(double)), 0};
 	bool have_bwrap = access("/usr/bin/bwrap", X_OK) == 0;
 	struct rig r;
 	double took;

@@ -56,7 +56,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size >= sizeof(h)) {
 		memcpy(&h, data, sizeof(h));
 		if (protocol_check_header(&h, size, 0) == 0)
-			request((enum protocol_type)h.type, bytes_of(data + sizeof(h), size - sizeof(h)));
+			request((enum protocol_type)h.type,
+				bytes_of(data + sizeof(h), size - sizeof(h)));
 	}
 	return 0;
 }

@@ -1,4 +1,5 @@
-/* A running sandbox under its keeper's hands: terminal, signals, freezing, limits, listeners, notices, draining. */
+/* A running sandbox under its keeper's hands: terminal, signals, freezing, limits, listeners,
+ * notices, draining. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -29,7 +30,8 @@ static int tear_down(void **state)
 	return 0;
 }
 
-static void await_reply(int (*ask)(struct sandbox_client *, const struct sandbox_attempt_id *, uint64_t *))
+static void await_reply(int (*ask)(struct sandbox_client *, const struct sandbox_attempt_id *,
+				   uint64_t *))
 {
 	rig.replied = false;
 	assert_int_equal(ask(rig.client, &rig.waited, NULL), 0);
@@ -59,7 +61,10 @@ static void a_terminal_is_the_commands_own_and_is_recorded(void **state)
 	char out[4096];
 
 	(void)state;
-	rig_spec(&rig, &s, "/bin/sh", "-c", "read a; tty; stty size; echo sized; read x; stty size; echo got $x; read y; test -t 0 -a -t 1 -a -t 2", NULL);
+	rig_spec(&rig, &s, "/bin/sh", "-c",
+		 "read a; tty; stty size; echo sized; read x; stty size; echo got $x; read y; test "
+		 "-t 0 -a -t 1 -a -t 2",
+		 NULL);
 	s.spec.pty = true;
 	s.spec.pty_rows = 24;
 	s.spec.pty_cols = 80;
@@ -92,7 +97,8 @@ static void a_signal_goes_to_the_command(void **state)
 	struct rig_spec s;
 
 	(void)state;
-	rig_spec(&rig, &s, "/bin/sh", "-c", "trap 'exit 9' USR1; echo ready; while :; do sleep 0.05; done", NULL);
+	rig_spec(&rig, &s, "/bin/sh", "-c",
+		 "trap 'exit 9' USR1; echo ready; while :; do sleep 0.05; done", NULL);
 	rig_start(&rig, &s);
 	rig_await(&rig, &rig.started, "STARTED");
 	usleep(300000);
@@ -107,7 +113,10 @@ static off_t spooled(const struct rig_spec *s)
 	char name[SANDBOX_SPOOL_NAME_SIZE];
 	struct stat st;
 
-	return fstatat(rig.spool_fd, sandbox_spool_name(&s->spec.attempt, SANDBOX_SPOOL_STDOUT, name), &st, 0) < 0 ? 0 : st.st_size;
+	return fstatat(rig.spool_fd,
+		       sandbox_spool_name(&s->spec.attempt, SANDBOX_SPOOL_STDOUT, name), &st, 0) < 0
+		       ? 0
+		       : st.st_size;
 }
 
 /* Without a freezer nothing is frozen, and that is said. */
@@ -150,11 +159,14 @@ static void limits_end_a_step_by_their_names(void **state)
 	rig_run(&rig, &s, &x);
 	assert_int_equal(x.exit.why, SANDBOX_WHY_LIMIT);
 	assert_string_equal(x.exit.limit, "cpu");
-	rig_spec(&rig, &s, "/usr/bin/python3", "-c", "x = b'x' * (1 << 30)\nimport time\ntime.sleep(5)", NULL);
+	rig_spec(&rig, &s, "/usr/bin/python3", "-c",
+		 "x = b'x' * (1 << 30)\nimport time\ntime.sleep(5)", NULL);
 	s.spec.limits.memory_bytes = 200 << 20;
 	rig_run(&rig, &s, &x);
 	assert_int_equal(x.exit.why, SANDBOX_WHY_OOM);
-	rig_spec(&rig, &s, "/bin/sh", "-c", "i=0; while :; do head -c 3000000 /dev/zero > f$i; i=$((i+1)); sleep 0.05; done", NULL);
+	rig_spec(&rig, &s, "/bin/sh", "-c",
+		 "i=0; while :; do head -c 3000000 /dev/zero > f$i; i=$((i+1)); sleep 0.05; done",
+		 NULL);
 	s.spec.limits.disk_bytes = 20 << 20;
 	rig_run(&rig, &s, &x);
 	assert_int_equal(x.exit.why, SANDBOX_WHY_LIMIT);
@@ -176,7 +188,9 @@ static void listeners_stand_inside_and_are_served_outside(void **state)
 	inet_pton(AF_INET6, "fd48:6f6c:6466::9", l[19].address);
 	rig_spec(&rig, &s, "/usr/bin/python3", "-c",
 		 "import socket\nfor a in (('198.18.0.7', 8003), ('fd48:6f6c:6466::9', 8019)):\n"
-		 " c = socket.create_connection(a, 5); print(c.recv(10).decode(), end='', flush=True)\n", NULL);
+		 " c = socket.create_connection(a, 5); print(c.recv(10).decode(), end='', "
+		 "flush=True)\n",
+		 NULL);
 	s.spec.listeners = l;
 	s.spec.listener_count = ARRAY_SIZE(l);
 	rig_start(&rig, &s);
@@ -201,7 +215,8 @@ static void followed_output_is_noticed_and_not_at_every_byte(void **state)
 	struct rig_spec s;
 
 	(void)state;
-	rig_spec(&rig, &s, "/bin/sh", "-c", "i=0; while [ $i -lt 400 ]; do echo x; i=$((i+1)); done; sleep 0.3", NULL);
+	rig_spec(&rig, &s, "/bin/sh", "-c",
+		 "i=0; while [ $i -lt 400 ]; do echo x; i=$((i+1)); done; sleep 0.3", NULL);
 	rig_start(&rig, &s);
 	assert_int_equal(sandbox_client_follow(rig.client, &rig.waited, true, NULL), 0);
 	rig_await(&rig, &rig.gone, "GONE");

@@ -40,7 +40,10 @@ static void a_commands_end_is_told_as_it_was(void **state)
 	static const struct {
 		const char *script;
 		int status, signal;
-	} cases[] = {{"exit 0", 0, 0}, {"exit 37", 37, 0}, {"kill -TERM $$", -1, SIGTERM}, {"kill -9 $$", -1, SIGKILL}};
+	} cases[] = {{"exit 0", 0, 0},
+		     {"exit 37", 37, 0},
+		     {"kill -TERM $$", -1, SIGTERM},
+		     {"kill -9 $$", -1, SIGKILL}};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -78,7 +81,10 @@ static void output_past_its_limit_is_counted_not_kept(void **state)
 	rig_run(&rig, &s, &x);
 	assert_int_equal(x.exit.stdout_bytes, 200000);
 	assert_int_equal(x.exit.stdout_dropped, 199000);
-	assert_int_equal(fstatat(rig.spool_fd, sandbox_spool_name(&s.spec.attempt, SANDBOX_SPOOL_STDOUT, name), &st, 0), 0);
+	assert_int_equal(fstatat(rig.spool_fd,
+				 sandbox_spool_name(&s.spec.attempt, SANDBOX_SPOOL_STDOUT, name),
+				 &st, 0),
+			 0);
 	assert_int_equal(st.st_size, 1000);
 }
 
@@ -119,7 +125,8 @@ static void changes_go_to_the_layer_and_the_next_step_sees_them(void **state)
 	char first[LAYERS_NAME_SIZE];
 
 	(void)state;
-	rig_spec(&rig, &s, "/bin/sh", "-c", "echo changed > base.txt; mkdir d; echo new > d/new; chmod 000 d", NULL);
+	rig_spec(&rig, &s, "/bin/sh", "-c",
+		 "echo changed > base.txt; mkdir d; echo new > d/new; chmod 000 d", NULL);
 	rig_run(&rig, &s, &x);
 	assert_int_equal(x.exit.status, 0);
 	assert_int_equal(fstatat(rig.base_fd, "d", &st, 0), -1);
@@ -189,7 +196,8 @@ static void an_in_folder_is_seen_and_not_written(void **state)
 	assert_int_equal(fchmodat(rig.spool_fd, "in1", 0755, 0), 0);
 	AUTO_FD fd = openat(rig.spool_fd, "in1/f", O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
 	assert_true(fd >= 0 && fchmod(fd, 0644) == 0 && write(fd, "in\n", 3) == 3);
-	rig_spec(&rig, &s, "/bin/sh", "-c", "cat /run/holdfast/in/f; touch /run/holdfast/in/g", NULL);
+	rig_spec(&rig, &s, "/bin/sh", "-c", "cat /run/holdfast/in/f; touch /run/holdfast/in/g",
+		 NULL);
 	s.spec.in_name = "in1";
 	rig_run(&rig, &s, &x);
 	assert_string_equal(x.out, "in\n");
@@ -216,7 +224,8 @@ static void stdin_is_the_descriptor_that_was_given(void **state)
 	assert_string_equal(x.out, "0\n");
 }
 
-/* A supervisor that is killed: its keeper goes on, and the next one adopts what lives and hears of what ended. */
+/* A supervisor that is killed: its keeper goes on, and the next one adopts what lives and hears of
+ * what ended. */
 static void a_keeper_outlives_its_supervisor_and_is_adopted(void **state)
 {
 	struct rig_spec ends, lives;
@@ -267,7 +276,9 @@ static void an_older_epoch_is_refused_and_a_newer_takes_over(void **state)
 	(void)state;
 	rig_disconnect(&rig);
 	rig_connect(&rig);
-	assert_int_equal(sandbox_client_open(rig.runtime_fd, rig.epoch - 1, NULL, NULL, &other, &err), -ESTALE);
+	assert_int_equal(
+		sandbox_client_open(rig.runtime_fd, rig.epoch - 1, NULL, NULL, &other, &err),
+		-ESTALE);
 	assert_int_equal(sandbox_client_open(rig.runtime_fd, 0, NULL, NULL, &other, &err), 0);
 	assert_int_equal(sandbox_client_hello(other)->keeper_epoch, rig.epoch);
 	sandbox_client_free(other);

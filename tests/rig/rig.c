@@ -9,12 +9,13 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#define CHECK(cond)                                                                                \
-	do {                                                                                       \
-		if (!(cond)) {                                                                     \
-			fprintf(stderr, "rig: %s:%d: %s: %s\n", __FILE__, __LINE__, #cond, strerror(errno)); \
-			abort();                                                                   \
-		}                                                                                  \
+#define CHECK(cond)                                                                        \
+	do {                                                                               \
+		if (!(cond)) {                                                             \
+			fprintf(stderr, "rig: %s:%d: %s: %s\n", __FILE__, __LINE__, #cond, \
+				strerror(errno));                                          \
+			abort();                                                           \
+		}                                                                          \
 	} while (0)
 
 static int make_dir(struct rig *r, const char *name, mode_t mode)
@@ -52,11 +53,13 @@ void rig_open(struct rig *r, uid_t uid, gid_t gid)
 	snprintf(r->work, sizeof(r->work), "%s/work", r->dir);
 	snprintf(r->home, sizeof(r->home), "%s/home", r->dir);
 	write_file(r->base_fd, "base.txt", "from the base\n");
-	CHECK(fchownat(r->base_fd, "base.txt", uid, gid, 0) == 0 && fchown(r->base_fd, uid, gid) == 0);
+	CHECK(fchownat(r->base_fd, "base.txt", uid, gid, 0) == 0 &&
+	      fchown(r->base_fd, uid, gid) == 0);
 	CHECK(fchownat(r->dir_fd, "home", uid, gid, 0) == 0);
 	r->helpers_fd = open(helpers, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	CHECK(r->helpers_fd >= 0);
-	struct sandbox_keeper_options o = {.helpers_fd = r->helpers_fd, .runtime_fd = r->runtime_fd, .state_fd = r->state_fd};
+	struct sandbox_keeper_options o = {
+		.helpers_fd = r->helpers_fd, .runtime_fd = r->runtime_fd, .state_fd = r->state_fd};
 	if (sandbox_keeper_start(&o, &err) < 0) {
 		fprintf(stderr, "rig: %s\n", err.msg);
 		abort();
@@ -86,7 +89,8 @@ static void on_event(void *arg, const struct sandbox_event *e)
 		r->layer = e->layer;
 		r->layer.message = bytes_of(NULL, 0);
 		if (e->layer.result < 0)
-			fprintf(stderr, "rig: layer request: %.*s\n", (int)e->layer.message.len, (const char *)e->layer.message.data);
+			fprintf(stderr, "rig: layer request: %.*s\n", (int)e->layer.message.len,
+				(const char *)e->layer.message.data);
 		return;
 	}
 	if (memcmp(&e->attempt, &r->waited, sizeof(e->attempt)) != 0)
@@ -171,21 +175,31 @@ void rig_close(struct rig *r)
 	close(r->spool_fd);
 	close(r->layers_fd);
 	close(r->dir_fd);
-	/* a killed sandbox lets go of its mounts a moment later; overlay's work folders have mode 000 */
-	snprintf(command, sizeof(command), "for i in 1 2 3 4 5; do chmod -R u+rwX '%s' && rm -rf '%s' && exit 0; sleep 0.1; done", r->dir, r->dir);
+	/* a killed sandbox lets go of its mounts a moment later; overlay's work folders have mode
+	 * 000 */
+	snprintf(command, sizeof(command),
+		 "for i in 1 2 3 4 5; do chmod -R u+rwX '%s' && rm -rf '%s' && exit 0; sleep 0.1; "
+		 "done",
+		 r->dir, r->dir);
 	(void)!system(command);
 }
 
-void rig_mount(struct rig_spec *s, enum sandbox_mount_kind kind, const char *source, const char *target)
+void rig_mount(struct rig_spec *s, enum sandbox_mount_kind kind, const char *source,
+	       const char *target)
 {
 	CHECK(s->spec.mount_count < RIG_MOUNTS_MAX);
-	s->mounts[s->spec.mount_count++] = (struct sandbox_mount){
-		.kind = kind, .source = source, .target = target, .exec = true, .optional = kind == SANDBOX_MOUNT_SYSTEM};
+	s->mounts[s->spec.mount_count++] =
+		(struct sandbox_mount){.kind = kind,
+				       .source = source,
+				       .target = target,
+				       .exec = true,
+				       .optional = kind == SANDBOX_MOUNT_SYSTEM};
 }
 
 void rig_spec(struct rig *r, struct rig_spec *s, ...)
 {
-	static const char *const system_trees[] = {"/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc"};
+	static const char *const system_trees[] = {"/usr", "/bin",   "/sbin",
+						   "/lib", "/lib64", "/etc"};
 	va_list args;
 	size_t n = 0;
 
@@ -210,8 +224,10 @@ void rig_spec(struct rig *r, struct rig_spec *s, ...)
 	s->spec.mounts = s->mounts;
 	for (size_t i = 0; i < ARRAY_SIZE(system_trees); i++)
 		rig_mount(s, SANDBOX_MOUNT_SYSTEM, system_trees[i], system_trees[i]);
-	s->spec.workspace = (struct sandbox_workspace){
-		.mode = SANDBOX_WORKSPACE_STAGED, .target = r->work, .base_fd = r->base_fd, .upper = s->upper};
+	s->spec.workspace = (struct sandbox_workspace){.mode = SANDBOX_WORKSPACE_STAGED,
+						       .target = r->work,
+						       .base_fd = r->base_fd,
+						       .upper = s->upper};
 	s->spec.stdin_fd = -1;
 	s->spec.limits.wall_ms = 20000;
 	s->spec.allow_weaker = SANDBOX_WEAKER_CPU | SANDBOX_WEAKER_MEMORY;
@@ -233,10 +249,12 @@ void rig_await(struct rig *r, const bool *flag, const char *what)
 
 	while (!*flag) {
 		if (r->not_started && (flag == &r->exited || flag == &r->started)) {
-			fprintf(stderr, "rig: not started: %s: %s\n", r->why_not.stage, r->why_not.text);
+			fprintf(stderr, "rig: not started: %s: %s\n", r->why_not.stage,
+				r->why_not.text);
 			abort();
 		}
-		struct pollfd p = {.fd = sandbox_client_fd(r->client), .events = sandbox_client_poll_events(r->client)};
+		struct pollfd p = {.fd = sandbox_client_fd(r->client),
+				   .events = sandbox_client_poll_events(r->client)};
 		uint64_t now = now_ms();
 		if (now >= end) {
 			fprintf(stderr, "rig: waited in vain for %s\n", what);
@@ -244,7 +262,8 @@ void rig_await(struct rig *r, const bool *flag, const char *what)
 		}
 		(void)poll(&p, 1, (int)(end - now));
 		if (sandbox_client_dispatch(r->client) < 0 && !*flag) {
-			fprintf(stderr, "rig: the keeper's connection was lost, waiting for %s\n", what);
+			fprintf(stderr, "rig: the keeper's connection was lost, waiting for %s\n",
+				what);
 			abort();
 		}
 	}
@@ -262,7 +281,8 @@ void rig_start(struct rig *r, const struct rig_spec *s)
 	}
 }
 
-void rig_read_spool(struct rig *r, const struct sandbox_attempt_id *a, enum sandbox_spool_kind kind, char *buf, size_t size)
+void rig_read_spool(struct rig *r, const struct sandbox_attempt_id *a, enum sandbox_spool_kind kind,
+		    char *buf, size_t size)
 {
 	char name[SANDBOX_SPOOL_NAME_SIZE];
 	size_t len = 0;
@@ -296,6 +316,7 @@ void rig_run(struct rig *r, const struct rig_spec *s, struct rig_result *ret)
 void rig_layer(struct rig *r, const struct sealer_request *q)
 {
 	r->layered = false;
-	CHECK(sandbox_client_layer(r->client, q, r->uid, r->gid, q->op == SEALER_SEAL ? r->base_fd : -1, NULL) == 0);
+	CHECK(sandbox_client_layer(r->client, q, r->uid, r->gid,
+				   q->op == SEALER_SEAL ? r->base_fd : -1, NULL) == 0);
 	rig_await(r, &r->layered, "the layer's answer");
 }

@@ -1,8 +1,8 @@
 #pragma once
 /*
- * A keeper of its own in a folder of its own, and sandboxes through the client library: what the tests and benches
- * of sandbox/ stand on. Everything is below one mkdtemp folder and goes with rig_close, which ends only the keeper
- * that it started.
+ * A keeper of its own in a folder of its own, and sandboxes through the client library: what the
+ * tests and benches of sandbox/ stand on. Everything is below one mkdtemp folder and goes with
+ * rig_close, which ends only the keeper that it started.
  */
 #include "sandbox/sandbox.h"
 
@@ -48,18 +48,21 @@ struct rig_result {
 	char out[8192], err[4096];
 };
 
-/* The workspace belongs to uid:gid: as an ordinary user only one's own will do. Dies with a message on failure. */
+/* The workspace belongs to uid:gid: as an ordinary user only one's own will do. Dies with a message
+ * on failure. */
 void rig_open(struct rig *r, uid_t uid, gid_t gid);
-void rig_connect(struct rig *r);      /* with the next epoch */
+void rig_connect(struct rig *r); /* with the next epoch */
 void rig_disconnect(struct rig *r);
 void rig_close(struct rig *r);
 void rig_spec(struct rig *r, struct rig_spec *s, ...) __attribute__((sentinel)); /* argv, NULL */
-void rig_mount(struct rig_spec *s, enum sandbox_mount_kind kind, const char *source, const char *target);
+void rig_mount(struct rig_spec *s, enum sandbox_mount_kind kind, const char *source,
+	       const char *target);
 void rig_start(struct rig *r, const struct rig_spec *s);
 /* Dispatches until *flag or RIG_WAIT_MS; dies past that. */
 void rig_await(struct rig *r, const bool *flag, const char *what);
 /* Start, wait until it is gone, read the spool, forget. */
 void rig_run(struct rig *r, const struct rig_spec *s, struct rig_result *ret);
-void rig_read_spool(struct rig *r, const struct sandbox_attempt_id *a, enum sandbox_spool_kind kind, char *buf, size_t size);
+void rig_read_spool(struct rig *r, const struct sandbox_attempt_id *a, enum sandbox_spool_kind kind,
+		    char *buf, size_t size);
 /* Layer request and its answer. */
 void rig_layer(struct rig *r, const struct sealer_request *q);

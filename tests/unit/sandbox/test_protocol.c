@@ -1,4 +1,5 @@
-/* The keeper's messages: one set of bytes each, and whatever breaks a rule is refused as a whole. */
+/* The keeper's messages: one set of bytes each, and whatever breaks a rule is refused as a whole.
+ */
 #include "tests/golden.h"
 #include <stdio.h>
 #include "base/guard.h"
@@ -12,18 +13,39 @@ static const struct sandbox_mount mounts[] = {
 	{SANDBOX_MOUNT_MASK_DIR, NULL, "/w/secret", false, true},
 };
 static const struct sandbox_etc_file etc[] = {{"resolv.conf", {"nameserver 198.18.0.1\n", 22}}};
-static const struct sandbox_listener listeners[] = {{.address = {198, 18, 0, 1}, .port = 443},
-						    {.v6 = true, .address = {0xfd}, .port = 53, .datagram = true}};
+static const struct sandbox_listener listeners[] = {
+	{.address = {198, 18, 0, 1}, .port = 443},
+	{.v6 = true, .address = {0xfd}, .port = 53, .datagram = true}};
 
 static struct sandbox_spec whole(void)
 {
-	return (struct sandbox_spec){
-		.argv = argv, .env = env, .cwd = "/w", .home = "/home/u", .mounts = mounts, .mount_count = 2,
-		.workspace = {.mode = SANDBOX_WORKSPACE_STAGED, .target = "/w", .base_fd = 5, .layers = layers, .layer_count = 2,
-			      .upper = "c3"},
-		.stdin_fd = -1, .in_name = "in", .etc_files = etc, .etc_file_count = 1, .listeners = listeners, .listener_count = 2,
-		.limits = {1, 2, 3, 4, 5, 6, 7}, .allow_weaker = SANDBOX_WEAKER_CPU, .pty = true, .pty_rows = 24, .pty_cols = 80,
-		.uid = 1000, .gid = 100, .user_name = "u", .hostname = "h"};
+	return (struct sandbox_spec){.argv = argv,
+				     .env = env,
+				     .cwd = "/w",
+				     .home = "/home/u",
+				     .mounts = mounts,
+				     .mount_count = 2,
+				     .workspace = {.mode = SANDBOX_WORKSPACE_STAGED,
+						   .target = "/w",
+						   .base_fd = 5,
+						   .layers = layers,
+						   .layer_count = 2,
+						   .upper = "c3"},
+				     .stdin_fd = -1,
+				     .in_name = "in",
+				     .etc_files = etc,
+				     .etc_file_count = 1,
+				     .listeners = listeners,
+				     .listener_count = 2,
+				     .limits = {1, 2, 3, 4, 5, 6, 7},
+				     .allow_weaker = SANDBOX_WEAKER_CPU,
+				     .pty = true,
+				     .pty_rows = 24,
+				     .pty_cols = 80,
+				     .uid = 1000,
+				     .gid = 100,
+				     .user_name = "u",
+				     .hostname = "h"};
 }
 
 static void a_spec_comes_back_as_it_went(void **state)
@@ -71,8 +93,9 @@ static void every_cut_and_every_flipped_bit_is_refused_or_reads_alike(void **sta
 
 static void what_a_spec_may_not_say(void **state)
 {
-	static const char *const bad_paths[] = {"", "w", "/w/", "/w/../x", "/w//x", "/./w", "/proc", "/proc/1", "/dev/shm", "/", "/run",
-						"/run/holdfast/in"};
+	static const char *const bad_paths[] = {"",	    "w",    "/w/",   "/w/../x",
+						"/w//x",    "/./w", "/proc", "/proc/1",
+						"/dev/shm", "/",    "/run",  "/run/holdfast/in"};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(bad_paths); i++) {
@@ -99,10 +122,17 @@ static void what_a_spec_may_not_say(void **state)
 
 static void requests_have_their_own_keys_and_no_other(void **state)
 {
-	const struct protocol_request q = {.epoch = 7, .signal = 15, .on = true, .rows = 24, .cols = 80, .uid = 1000, .gid = 100,
+	const struct protocol_request q = {.epoch = 7,
+					   .signal = 15,
+					   .on = true,
+					   .rows = 24,
+					   .cols = 80,
+					   .uid = 1000,
+					   .gid = 100,
 					   .sealer = bytes_str("x")};
-	static const enum protocol_type types[] = {PROTOCOL_HELLO, PROTOCOL_SIGNAL, PROTOCOL_KILL, PROTOCOL_FREEZE, PROTOCOL_RESIZE,
-						   PROTOCOL_LAYER};
+	static const enum protocol_type types[] = {PROTOCOL_HELLO,  PROTOCOL_SIGNAL,
+						   PROTOCOL_KILL,   PROTOCOL_FREEZE,
+						   PROTOCOL_RESIZE, PROTOCOL_LAYER};
 	char name[64];
 
 	(void)state;
@@ -113,32 +143,50 @@ static void requests_have_their_own_keys_and_no_other(void **state)
 		snprintf(name, sizeof(name), "sandbox/keeper-request.%d.cbor", types[i]);
 		golden_check(name, buffer_bytes(&out));
 		for (size_t k = 0; k < ARRAY_SIZE(types); k++)
-			assert_int_equal(protocol_request_decode(types[k], buffer_bytes(&out), &back) == 0,
-					 i == k || types[i] == PROTOCOL_KILL);
+			assert_int_equal(
+				protocol_request_decode(types[k], buffer_bytes(&out), &back) == 0,
+				i == k || types[i] == PROTOCOL_KILL);
 	}
 }
 
 static void events_come_back_as_they_went(void **state)
 {
-	struct sandbox_event exited = {.type = SANDBOX_EVENT_EXITED}, failed = {.type = SANDBOX_EVENT_NOT_STARTED}, back;
+	struct sandbox_event exited = {.type = SANDBOX_EVENT_EXITED},
+			     failed = {.type = SANDBOX_EVENT_NOT_STARTED}, back;
 	AUTO_BUFFER out = {0};
 
 	(void)state;
-	exited.exit = (struct sandbox_exit){.why = SANDBOX_WHY_LIMIT, .status = -1, .signal = 9, .limit = "cpu", .usage = {1, 2, 3},
-					    .stdout_bytes = 4, .stderr_dropped = 5, .spool_error = -28, .denied = {{165, 2}},
-					    .denied_count = 1, .denied_more = 6};
+	exited.exit = (struct sandbox_exit){.why = SANDBOX_WHY_LIMIT,
+					    .status = -1,
+					    .signal = 9,
+					    .limit = "cpu",
+					    .usage = {1, 2, 3},
+					    .stdout_bytes = 4,
+					    .stderr_dropped = 5,
+					    .spool_error = -28,
+					    .denied = {{165, 2}},
+					    .denied_count = 1,
+					    .denied_more = 6};
 	assert_int_equal(protocol_event_encode(&exited, &out), 0);
 	golden_check("sandbox/keeper-exited.limit.cbor", buffer_bytes(&out));
-	assert_int_equal(protocol_event_decode(PROTOCOL_EVENT_EXITED, buffer_bytes(&out), &back), 0);
+	assert_int_equal(protocol_event_decode(PROTOCOL_EVENT_EXITED, buffer_bytes(&out), &back),
+			 0);
 	assert_memory_equal(&back.exit, &exited.exit, sizeof(back.exit));
 	out.len = 0;
-	failed.not_started = (struct sandbox_not_started){.why = SANDBOX_NOT_STARTED_EXEC, .error = -2, .stage = "exec", .text = "no"};
+	failed.not_started = (struct sandbox_not_started){
+		.why = SANDBOX_NOT_STARTED_EXEC, .error = -2, .stage = "exec", .text = "no"};
 	assert_int_equal(protocol_event_encode(&failed, &out), 0);
 	golden_check("sandbox/keeper-failure.exec.cbor", buffer_bytes(&out));
-	assert_int_equal(protocol_event_decode(PROTOCOL_EVENT_NOT_STARTED, buffer_bytes(&out), &back), 0);
+	assert_int_equal(
+		protocol_event_decode(PROTOCOL_EVENT_NOT_STARTED, buffer_bytes(&out), &back), 0);
 	assert_memory_equal(&back.not_started, &failed.not_started, sizeof(back.not_started));
 	struct sandbox_found found[] = {{{{9}}, SANDBOX_ATTEMPT_LIVE}};
-	struct sandbox_hello hello = {.keeper_epoch = 3, .keeper_pid = 77, .boot_id = "b", .found = found, .found_count = 1}, said = {0};
+	struct sandbox_hello hello = {.keeper_epoch = 3,
+				      .keeper_pid = 77,
+				      .boot_id = "b",
+				      .found = found,
+				      .found_count = 1},
+			     said = {0};
 	out.len = 0;
 	assert_int_equal(protocol_hello_encode(&hello, &out), 0);
 	golden_check("sandbox/keeper-hello.one.cbor", buffer_bytes(&out));

@@ -1,6 +1,6 @@
 /*
- * The filter, run by an interpreter of its own here over every number and the arguments that matter, against the table and
- * against libseccomp's word for the numbers.
+ * The filter, run by an interpreter of its own here over every number and the arguments that
+ * matter, against the table and against libseccomp's word for the numbers.
  */
 #include <linux/audit.h>
 #include <linux/filter.h>
@@ -80,7 +80,8 @@ static void every_number_is_decided_as_the_table_says(void **state)
 			switch (seccomp_action_of(n, flags)) {
 			case SECCOMP_UNKNOWN:
 #if defined(__x86_64__)
-				assert_int_equal(got, n < 0 ? SECCOMP_RET_KILL_PROCESS : NO(ENOSYS));
+				assert_int_equal(got,
+						 n < 0 ? SECCOMP_RET_KILL_PROCESS : NO(ENOSYS));
 #endif
 				break;
 			case SECCOMP_ALLOW:
@@ -131,8 +132,10 @@ static void arguments_are_compared_as_the_kernel_reads_them(void **state)
 		{SYS_personality, 0xffffffff, 0, 0, OK},
 		{SYS_personality, ADDR_NO_RANDOMIZE, 0, 0, NO(EPERM)},
 		{SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, 0, OK},
-		{SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, 0, NO(EPERM)},
-		{SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER | 1, 0, NO(EPERM)},
+		{SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, 0,
+		 NO(EPERM)},
+		{SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER | 1, 0,
+		 NO(EPERM)},
 		{SYS_mount, 0, 0, 0, SECCOMP_RET_USER_NOTIF},
 		{SYS_fchmod, 3, 04755, 0, OK},
 	};
@@ -141,7 +144,8 @@ static void arguments_are_compared_as_the_kernel_reads_them(void **state)
 	(void)state;
 	assert_int_equal(seccomp_program(SECCOMP_NOTIFY, &b, NULL), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-		assert_int_equal(call(&b, rows[i].number, rows[i].a0, rows[i].a1, rows[i].a2), rows[i].want);
+		assert_int_equal(call(&b, rows[i].number, rows[i].a0, rows[i].a1, rows[i].a2),
+				 rows[i].want);
 }
 
 static void setid_bits_have_no_way_in_where_they_are_denied(void **state)
@@ -154,8 +158,14 @@ static void setid_bits_have_no_way_in_where_they_are_denied(void **state)
 	assert_int_equal(call(&b, SYS_fchmod, 3, 04755, 0), NO(EPERM));
 	assert_int_equal(call(&b, SYS_fchmodat, 3, 0, 02755), NO(EPERM));
 	assert_int_equal(call(&b, SYS_openat2, 0, 0, 0), NO(ENOSYS));
-	assert_int_equal(run(&b, (struct seccomp_data){.nr = SYS_openat, .arch = ARCH, .args = {0, 0, 0, 04000}}), NO(EPERM));
-	assert_int_equal(run(&b, (struct seccomp_data){.nr = SYS_openat, .arch = ARCH, .args = {0, 0, 0, 0644}}), OK);
+	assert_int_equal(run(&b, (struct seccomp_data){.nr = SYS_openat,
+						       .arch = ARCH,
+						       .args = {0, 0, 0, 04000}}),
+			 NO(EPERM));
+	assert_int_equal(
+		run(&b,
+		    (struct seccomp_data){.nr = SYS_openat, .arch = ARCH, .args = {0, 0, 0, 0644}}),
+		OK);
 }
 
 static void foreign_calls_die(void **state)
@@ -164,8 +174,10 @@ static void foreign_calls_die(void **state)
 
 	(void)state;
 	assert_int_equal(seccomp_program(0, &b, NULL), 0);
-	assert_int_equal(run(&b, (struct seccomp_data){.nr = 0, .arch = AUDIT_ARCH_I386}), SECCOMP_RET_KILL_PROCESS);
-	assert_int_equal(run(&b, (struct seccomp_data){.nr = 0, .arch = AUDIT_ARCH_ARM}), SECCOMP_RET_KILL_PROCESS);
+	assert_int_equal(run(&b, (struct seccomp_data){.nr = 0, .arch = AUDIT_ARCH_I386}),
+			 SECCOMP_RET_KILL_PROCESS);
+	assert_int_equal(run(&b, (struct seccomp_data){.nr = 0, .arch = AUDIT_ARCH_ARM}),
+			 SECCOMP_RET_KILL_PROCESS);
 #if defined(__x86_64__)
 	assert_int_equal(call(&b, 0x40000000 | 39, 0, 0, 0), SECCOMP_RET_KILL_PROCESS);
 #endif
@@ -174,9 +186,11 @@ static void foreign_calls_die(void **state)
 /* What programs cannot live without, by libseccomp's names. */
 static void ordinary_calls_are_allowed(void **state)
 {
-	static const char *const names[] = {"read", "write", "openat", "close", "execve", "exit_group", "wait4", "mmap", "futex",
-					    "rt_sigaction", "getdents64", "connect", "epoll_wait", "pipe2", "renameat2", "statx",
-					    "prlimit64", "getrandom", "memfd_create", "vfork", "setsid", "kill", "rseq"};
+	static const char *const names[] = {
+		"read",		"write", "openat",    "close",	      "execve",	    "exit_group",
+		"wait4",	"mmap",	 "futex",     "rt_sigaction", "getdents64", "connect",
+		"epoll_wait",	"pipe2", "renameat2", "statx",	      "prlimit64",  "getrandom",
+		"memfd_create", "vfork", "setsid",    "kill",	      "rseq"};
 	AUTO_BUFFER b = {0};
 
 	(void)state;
