@@ -24,7 +24,7 @@ struct journal_committer {
 
 /* One write and, if asked for, one sync. Failing is the end of the process: after a failed fsync nobody knows what
  * is on disk, and a second one may lie ("Can applications recover from fsync failures?", ATC 2020). */
-static void commit(struct journal_committer *c, struct bytes ops, const struct journal_wal_mark *mark, bool sync)
+static void commit(struct journal_committer *c, const struct buffer *ops, const struct journal_wal_mark *mark, bool sync)
 {
 	uint8_t bytes[JOURNAL_WAL_MARK_SIZE];
 	struct error err = {0};
@@ -33,8 +33,10 @@ static void commit(struct journal_committer *c, struct bytes ops, const struct j
 	int rc = failpoint_hit("journal.before_write");
 	if (rc < 0)
 		error_set(&err, rc, "journal: writing: failpoint");
-	if (rc == 0 && ops.len)
-		rc = c->o.kv->ops->write(c->o.kv, ops, bytes_of(bytes, sizeof(bytes)), &err);
+	if (rc == 0 && ops->failed)
+		rc = error_nomem(&err);
+	if (rc == 0 && ops->len)
+		rc = c->o.kv->ops->write(c->o.kv, buffer_bytes(ops), bytes_of(bytes, sizeof(bytes)), &err);
 	if (rc == 0 && sync) {
 		rc = failpoint_hit("journal.after_write_before_sync");
 		if (rc < 0)
@@ -80,7 +82,9 @@ static void *run(void *arg)
 		c->sync_wanted = c->waked = false;
 		c->busy = true;
 		pthread_mutex_unlock(&c->lock);
-		commit(c, buffer_bytes(&work), &mark, sync);
+		if (mark.last >= mark.first)
+			journal_kv_put_lsn(&work, mark.last);
+		commit(c, &work, &mark, sync);
 		pthread_mutex_lock(&c->lock);
 		c->busy = false;
 		c->written_lsn = mark.last;

@@ -86,11 +86,10 @@ static int mark_step(struct journal_state *s, const struct journal_record *r)
 
 static int mark_attempt(struct journal_state *s, const struct journal_record *r)
 {
-	int rc = journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_ATTEMPT,
-							      .run = r->run,
-							      .step = r->step,
-							      .attempt = r->attempt});
-	return rc < 0 ? rc : mark_step(s, r);
+	return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_ATTEMPT,
+							    .run = r->run,
+							    .step = r->step,
+							    .attempt = r->attempt});
 }
 
 /* ---- Runs ---- */
@@ -381,7 +380,9 @@ static int start_attempt(struct journal_state *s, struct journal_run *run, const
 		rc = set_step(step, (enum journal_step_state)next, r);
 	if (rc == 0)
 		rc = take_step_fields(s, step, r);
-	return rc < 0 ? rc : mark_attempt(s, r);
+	if (rc == 0)
+		rc = mark_attempt(s, r);
+	return rc < 0 ? rc : mark_step(s, r);
 }
 
 /* Counters of the step when an attempt ends: LOST and SUSPENDED never count toward the retry budget. */
@@ -423,7 +424,9 @@ static int attempt_event(struct journal_state *s, struct journal_run *run, const
 		run->starts_without_progress = 0;
 	}
 	int rc = set_why(&a->why, r);
-	return rc < 0 ? rc : mark_attempt(s, r);
+	if (rc == 0)
+		rc = mark_attempt(s, r);
+	return rc < 0 || attempt_lives(a) ? rc : mark_step(s, r); /* its counters moved */
 }
 
 /* ---- Approvals ---- */

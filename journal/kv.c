@@ -1,6 +1,7 @@
 /* Batches as a log of operations. */
 #include "journal/kv.h"
 
+#include <endian.h>
 #include <errno.h>
 
 struct op_head { /* unaligned in the log: copied in and out */
@@ -26,6 +27,12 @@ void journal_kv_put(struct buffer *batch, enum journal_family f, struct bytes ke
 void journal_kv_delete(struct buffer *batch, enum journal_family f, struct bytes key)
 {
 	append(batch, (struct op_head){JOURNAL_KV_DELETE, (uint8_t)f, (uint32_t)key.len, 0}, key, bytes_of(NULL, 0));
+}
+
+void journal_kv_put_lsn(struct buffer *batch, uint64_t lsn)
+{
+	uint64_t be = htobe64(lsn);
+	journal_kv_put(batch, JOURNAL_FAMILY_META, bytes_str(JOURNAL_META_LSN), bytes_of(&be, sizeof(be)));
 }
 
 bool journal_kv_next(struct bytes *batch, enum journal_kv_op *op, enum journal_family *f, struct bytes *key,

@@ -18,6 +18,9 @@ enum journal_family {
 enum journal_kv_op { JOURNAL_KV_PUT = 1, JOURNAL_KV_DELETE = 2 };
 void journal_kv_put(struct buffer *batch, enum journal_family f, struct bytes key, struct bytes value);
 void journal_kv_delete(struct buffer *batch, enum journal_family f, struct bytes key);
+/* Once a write: the lsn of its last record, u64 BE under this key of META. */
+#define JOURNAL_META_LSN "lsn"
+void journal_kv_put_lsn(struct buffer *batch, uint64_t lsn);
 /* Takes the next operation off *batch; false at the end. */
 bool journal_kv_next(struct bytes *batch, enum journal_kv_op *op, enum journal_family *f, struct bytes *key,
 		     struct bytes *value);

@@ -306,8 +306,6 @@ static void write_heads(struct journal *j, bool anchored)
 	}
 	if (anchored)
 		j->head_count = 0;
-	journal_store_put_u64(value, j->batch_last);
-	journal_kv_put(&j->batch, JOURNAL_FAMILY_META, bytes_str(JOURNAL_META_LSN), bytes_of(value, 8));
 }
 
 static void hand_over(struct journal *j, uint64_t last_lsn, bool sync)
@@ -316,6 +314,9 @@ static void hand_over(struct journal *j, uint64_t last_lsn, bool sync)
 	if (j->committer) {
 		journal_committer_queue(j->committer, buffer_bytes(&j->batch), last_lsn, sync, true);
 	} else if (j->batch.len) {
+		if (last_lsn)
+			journal_kv_put_lsn(&j->batch, last_lsn);
+		check(j, j->batch.failed, &err);
 		check(j, j->kv->ops->write(j->kv, buffer_bytes(&j->batch), bytes_of(NULL, 0), &err), &err);
 		if (last_lsn)
 			j->memory_lsn = last_lsn;

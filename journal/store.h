@@ -46,7 +46,6 @@ enum journal_meta_tag {
 	JOURNAL_META_UNANCHORED = 'u', /* run: moved since the last anchor */
 };
 #define JOURNAL_META_FORMAT "format" /* u32 BE */
-#define JOURNAL_META_LSN "lsn"	     /* u64 BE: of the last record written */
 
 enum { JOURNAL_EVENT_KEY_SIZE = JOURNAL_ID_SIZE + 8, JOURNAL_HEAD_VALUE_SIZE = 8 + DIGEST_SIZE };
 

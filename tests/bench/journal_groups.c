@@ -110,8 +110,14 @@ struct capture {
 static int capture_write(struct journal_kv *kv, struct bytes batch, struct bytes mark, struct error *err)
 {
 	struct capture *c = (struct capture *)kv;
+	enum journal_kv_op op;
+	enum journal_family f;
+	struct bytes rest = batch, key, value;
 	c->ops.len = 0;
-	buffer_append(&c->ops, batch.data, batch.len);
+	/* The lsn goes once into a write, not once into a transition. */
+	while (journal_kv_next(&rest, &op, &f, &key, &value))
+		if (!bytes_equal(key, bytes_str(JOURNAL_META_LSN)))
+			journal_kv_put(&c->ops, f, key, value);
 	return c->below->ops->write(c->below, batch, mark, err);
 }
 
