@@ -57,10 +57,10 @@ struct limits_usage {
 struct limits_host; /* opaque: what this machine has, found once, and our groups */
 struct limits;	    /* opaque: one sandbox's */
 
-/* Finds what can be enforced, by doing, and removes what dead keepers left behind. tag tells the
- * groups of one state directory from another's: 1 to 16 bytes of [a-z0-9]. Never fails for want of
- * a cgroup. With cgroup v2 this process may be moved to a group of its own below the one it was in:
- * controllers can be had only beside it. */
+/* Finds what can be enforced, by doing, and removes what dead keepers left behind, of any tag. tag
+ * tells the groups of one state directory from another's: 1 to 16 bytes of [a-z0-9]. Never fails
+ * for want of a cgroup. With cgroup v2 this process may be moved to a group of its own below the
+ * one it was in: controllers can be had only beside it. */
 MUST_CHECK int limits_host_open(const char *tag, struct limits_host **ret, struct error *err);
 void limits_host_free(struct limits_host *h); /* removes our own empty folders; accepts NULL */
 DEFINE_GUARD(struct limits_host *, limits_host_free)

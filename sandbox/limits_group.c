@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/guard.h"
 #include "base/io.h"
@@ -105,27 +106,39 @@ int limits_group_remove(const struct limits_place *p, const char *name)
 
 int limits_group_identity(pid_t pid, char *buf, size_t size)
 {
+	struct stat ns = {0};
 	uint64_t start;
 	int r = limits_proc_start(pid, &start);
 
 	if (r < 0)
 		return r;
-	snprintf(buf, size, "%d.%llx", (int)pid, (unsigned long long)start);
+	(void)!stat("/proc/self/ns/pid", &ns);
+	snprintf(buf, size, "%d.%llx.%llx", (int)pid, (unsigned long long)start,
+		 (unsigned long long)ns.st_ino);
 	return 0;
 }
 
+/* Does a keeper live that made the group? One of another pid namespace cannot be looked at, so it
+ * does. */
 static bool minded(const struct limits_host *h, const char *name)
 {
-	const char *who = name + strlen(h->prefix);
-	const char *end = strchr(who, '-');
-	char now[48];
-	long pid = strtol(who, NULL, 10);
+	const char *who = strchr(name + strlen(LIMITS_GROUP_PREFIX), '-');
+	const char *end = who ? strchr(who + 1, '-') : NULL;
+	const char *ns = end ? memrchr(who, '.', (size_t)(end - who)) : NULL;
+	char me[64];
+	char now[64];
+	long pid;
 
 	if (strncmp(name, h->own, strlen(h->own)) == 0)
 		return strcmp(name + strlen(h->own), LIMITS_GROUP_SELF) == 0 ||
 		       limits_has(h, name + strlen(h->own));
-	if (!end || pid <= 0 || pid > INT32_MAX ||
-	    limits_group_identity((pid_t)pid, now, sizeof(now)) < 0)
+	if (!ns || limits_group_identity(getpid(), me, sizeof(me)) < 0)
+		return true;
+	if (strlen(strrchr(me, '.')) != (size_t)(end - ns) ||
+	    strncmp(strrchr(me, '.'), ns, (size_t)(end - ns)) != 0)
+		return true;
+	pid = strtol(++who, NULL, 10);
+	if (pid <= 0 || pid > INT32_MAX || limits_group_identity((pid_t)pid, now, sizeof(now)) < 0)
 		return false;
 	return strlen(now) == (size_t)(end - who) && strncmp(now, who, strlen(now)) == 0;
 }
@@ -138,10 +151,14 @@ void limits_group_sweep(struct limits_host *h)
 		AUTO_DIR d = fd < 0 ? NULL : fdopendir(fd);
 		struct dirent *e;
 
-		while (d && (e = readdir(d)))
-			if (strncmp(e->d_name, h->prefix, strlen(h->prefix)) == 0 &&
-			    !minded(h, e->d_name) &&
-			    limits_group_remove(&h->places[i], e->d_name) < 0)
+		while (d && (e = readdir(d))) {
+			if (strncmp(e->d_name, LIMITS_GROUP_PREFIX, strlen(LIMITS_GROUP_PREFIX)) !=
+				    0 ||
+			    minded(h, e->d_name))
+				continue;
+			if (limits_group_remove(&h->places[i], e->d_name) < 0 &&
+			    strncmp(e->d_name, h->own, strlen(h->own)) == 0)
 				h->left_over = true;
+		}
 	}
 }

@@ -3,9 +3,10 @@
  * Control groups as limits.c and limits_host.c share them: where ours are made, and small reads and
  * writes of their files. Inside limits_* only.
  *
- * A group is called holdfast-TAG-PID.START-NAME, PID and START (field 22 of /proc/PID/stat) those
- * of the keeper that made it, so that another keeper of the same state directory knows whether
- * anyone still minds it.
+ * A group is called holdfast-TAG-PID.START.NS-NAME, PID, START (field 22 of /proc/PID/stat) and NS
+ * (inode of the pid namespace) those of the keeper that made it, so that any other keeper knows
+ * whether someone still minds it: also one of another state directory, since that of a dead keeper
+ * may never be used again.
  */
 #include "sandbox/limits.h"
 
@@ -17,7 +18,8 @@ enum {
 };
 
 /* Behind the own prefix: the group that the keeper itself is in. No sandbox can have that name. */
-#define LIMITS_GROUP_SELF "-self"
+#define LIMITS_GROUP_SELF   "-self"
+#define LIMITS_GROUP_PREFIX "holdfast-"
 
 /* One hierarchy, and the folder in it below which our groups are. */
 struct limits_place {
@@ -40,8 +42,7 @@ enum limits_role_name {
 };
 
 struct limits_host {
-	char prefix[LIMITS_GROUP_NAME_SIZE]; /* holdfast-TAG- */
-	char own[LIMITS_GROUP_NAME_SIZE];    /* holdfast-TAG-PID.START- */
+	char own[LIMITS_GROUP_NAME_SIZE]; /* holdfast-TAG-PID.START.NS- */
 	struct limits_place places[LIMITS_GROUP_PLACES_MAX];
 	size_t place_count;
 	struct limits_role roles[LIMITS_ROLES];
@@ -61,5 +62,5 @@ MUST_CHECK int limits_group_remove(const struct limits_place *p, const char *nam
 void limits_group_sweep(struct limits_host *h);
 /* Whether a sandbox of that name is held by one of h's struct limits (limits.c). */
 bool limits_has(const struct limits_host *h, const char *name);
-/* PID.START of a process, or -ESRCH. */
+/* PID.START.NS of a process of our own pid namespace, or -ESRCH. */
 MUST_CHECK int limits_group_identity(pid_t pid, char *buf, size_t size);

@@ -289,7 +289,7 @@ static bool is_word(const char *s, size_t max)
 int limits_host_open(const char *tag, struct limits_host **ret, struct error *err)
 {
 	AUTO(limits_host_free) struct limits_host *h = NULL;
-	char me[48];
+	char me[64];
 	int r;
 
 	if (!is_word(tag, LIMITS_GROUP_TAG_MAX))
@@ -305,8 +305,7 @@ int limits_host_open(const char *tag, struct limits_host **ret, struct error *er
 		return error_set_exit(err, r, EXIT_STATUS_SANDBOX,
 				      "limits: /proc does not show this process; mount /proc of "
 				      "this pid namespace");
-	snprintf(h->prefix, sizeof(h->prefix), "holdfast-%s-", tag);
-	snprintf(h->own, sizeof(h->own), "holdfast-%s-%s-", tag, me);
+	snprintf(h->own, sizeof(h->own), LIMITS_GROUP_PREFIX "%s-%s-", tag, me);
 	find_v1(h);
 	find_v2(h);
 	find_weaker(h);

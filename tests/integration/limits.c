@@ -156,8 +156,8 @@ static void assert_no_group_left(void)
 	FILE *f;
 	char line[256] = "";
 
-	snprintf(command, sizeof(command), "find /sys/fs/cgroup -name 'holdfast-%s-*' 2>/dev/null",
-		 tag);
+	snprintf(command, sizeof(command), "find /sys/fs/cgroup -name 'holdfast-?%s-*' 2>/dev/null",
+		 tag + 1);
 	f = popen(command, "r");
 	assert_non_null(f);
 	if (fgets(line, sizeof(line), f))
@@ -441,6 +441,8 @@ static pid_t keeper(struct box *b, int *ret_told)
 		struct error err = {0};
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		/* Of another state directory, which may never be used again. */
+		tag[0] = 'u';
 		if (limits_host_open(tag, &h, &err) < 0 ||
 		    limits_prepare(h, "box", &(struct limits_want){.pids = 10}, &l, &err) < 0 ||
 		    limits_attach(l, b->pid, b->pidfd, false, false, &err) < 0) {
