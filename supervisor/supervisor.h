@@ -25,7 +25,7 @@
  *                                          plan's text; fileN is the file of the Nth step with stdin: {file: F}, in plan
  *                                          order (at most 8). project-policy is .holdfast/policy.yaml of the workspace, or what the
  *                                          plan's policy: names; an inline policy is taken from the plan.
- *                                          201 {run, name, attached: false, step?} | 200 {.., attached: true};
+ *                                          201 {run, name, attached: false, notes, step?} | 200 {.., attached: true};
  *                                          step: the name of an exec's only one
  * GET  /v1/runs                            roll-up: {runs: [summary...], needs_person: [...], in_doubt: [...]}; ?all=1
  * GET  /v1/runs/R                          status: {run, name, state, waits, landing, done[], in_flight[], safe_to_retry[],

@@ -79,5 +79,6 @@ int cmd_fsck(int argc, char **argv);
 int cmd_export(int argc, char **argv);
 int cmd_gc(int argc, char **argv);
 
-/* Shared by run, resume, exec: follow a run until it ends or waits for a person; prints progress; returns its exit status. */
-int cli_follow_run(struct client *c, const char *run, bool quiet);
+/* Shared by run, resume, exec, step: follows a run until it ends, is paused or waits for a person, or until the step (where one is
+ * named) is final; prints progress of long work. EXIT_STATUS_OK, or what to leave with. */
+int cli_follow_run(struct client *c, const char *run, const char *step, bool quiet);

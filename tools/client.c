@@ -292,10 +292,10 @@ static int answer_parse(struct answer *a, struct error *err)
 static int error_from_answer(const struct answer *a, struct error *err)
 {
 	json_t *doc = json_loadb((const char *)a->body.data, a->body.len, 0, NULL);
-	const char *what = NULL, *why = NULL, *remedy = NULL;
-	int exit_status = EXIT_STATUS_STEP_FAILED;
-	if (doc)
-		json_unpack(doc, "{s:{s?s, s?s, s?s, s?i}}", "error", "what", &what, "why", &why, "remedy", &remedy, "exit", &exit_status);
+	const json_t *e = json_object_get(doc, "error");
+	const char *what = json_string_value(json_object_get(e, "what")), *why = json_string_value(json_object_get(e, "why")),
+		   *remedy = json_string_value(json_object_get(e, "remedy"));
+	int exit_status = (int)json_integer_value(json_object_get(e, "exit"));
 	if (what && why && remedy && *remedy)
 		error_set_exit(err, -EREMOTEIO, exit_status, "%s: %s; %s", what, why, remedy);
 	else if (what && why)

@@ -303,7 +303,7 @@ static int run_command(struct client *c, struct run_request *q)
 		r = pump_output(c, run, step, &err);
 	if (r < 0)
 		return own_failure(&err);
-	r = cli_follow_run(c, run, true);
+	r = cli_follow_run(c, run, NULL, true);
 	return r == EXIT_STATUS_OK ? outcome(c, run, step) : EXEC_OWN;
 }
 
@@ -426,7 +426,7 @@ static int end_driver_run(struct client *c, const char *name)
 	struct client_request r = {.method = "POST", .target = (const char *)target.data};
 	if (client_call(c, &r, NULL, NULL, NULL, &err) < 0)
 		return cli_fail(&err);
-	exit_status = cli_follow_run(c, run, false);
+	exit_status = cli_follow_run(c, run, NULL, false);
 	return exit_status == EXIT_STATUS_OK ? status_tell(c, run) : exit_status;
 }
 
@@ -490,6 +490,9 @@ int cmd_step(int argc, char **argv)
 		r = pump_output(c, run, step, &err);
 	if (r < 0)
 		return own_failure(&err);
+	r = cli_follow_run(c, run, step, true);
+	if (r != EXIT_STATUS_OK)
+		return EXEC_OWN;
 	if (reused && !cli.json)
 		fprintf(stderr, "holdfast: %s is committed already: its recorded result\n", cli_escaped(step));
 	return outcome(c, run, step);

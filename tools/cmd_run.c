@@ -15,7 +15,7 @@ static const char run_usage[] =
 /* Follows to its end or to what it waits for, prints how it stands, and returns its exit status. */
 static int follow_and_tell(struct client *c, const char *run)
 {
-	int exit_status = cli_follow_run(c, run, false);
+	int exit_status = cli_follow_run(c, run, NULL, false);
 	if (exit_status != EXIT_STATUS_OK)
 		return exit_status;
 	AUTO_BUFFER target = {0};

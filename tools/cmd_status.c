@@ -6,16 +6,14 @@
 #include "tools/cli.h"
 #include "tools/status_print.h"
 
-int cmd_rollup(int argc, char **argv)
+static int print_rollup(bool all)
 {
-	(void)argc;
-	(void)argv;
 	struct error err = {0};
 	AUTO(client_close) struct client *c = NULL;
 	if (client_open(cli.state, CLIENT_START_YES, &c, &err) < 0)
 		return cli_fail(&err);
 	int exit_status = EXIT_STATUS_OK;
-	json_t *doc = cli_fetch(c, "/v1/runs", &exit_status);
+	json_t *doc = cli_fetch(c, all ? "/v1/runs?all=1" : "/v1/runs", &exit_status);
 	if (!doc)
 		return exit_status;
 	json_t *daemon = cli_fetch(c, "/v1/daemon", &exit_status);
@@ -43,6 +41,13 @@ int cmd_rollup(int argc, char **argv)
 	json_decref(daemon);
 	json_decref(doc);
 	return EXIT_STATUS_OK;
+}
+
+int cmd_rollup(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	return print_rollup(false);
 }
 
 /* Options, at most max_args words after them; opens the client. -EINVAL with *ret_exit where the command line ends it. */
@@ -80,6 +85,12 @@ static void run_target(struct buffer *out, const char *run, const char *rest)
 	buffer_append_str(out, rest);
 }
 
+static void flag_own(int opt, void *arg)
+{
+	(void)opt;
+	*(bool *)arg = true;
+}
+
 static void no_own(int opt, void *arg)
 {
 	(void)opt;
@@ -88,15 +99,17 @@ static void no_own(int opt, void *arg)
 
 int cmd_status(int argc, char **argv)
 {
-	static const char usage[] = "usage: holdfast status [RUN] [--json]\n"
-				    "Three questions: what is done, what is in flight, what is safe to retry. Without RUN: over all runs.\n";
-	static const struct option options[] = {CLI_OPTIONS, {0}};
+	static const char usage[] = "usage: holdfast status [RUN | --all]\n"
+				    "Three questions: what is done, what is in flight, what is safe to retry. Without RUN: over all runs that have\n"
+				    "not ended; --all names those that have, newest first.\n";
+	static const struct option options[] = {CLI_OPTIONS, {"all", no_argument, NULL, CLI_OPT_OWN}, {0}};
+	bool all = false;
 	AUTO(client_close) struct client *c = NULL;
 	int exit_status = EXIT_STATUS_OK;
-	if (open_with_args(argc, argv, usage, 0, 1, options, no_own, NULL, &c, &exit_status) < 0)
+	if (open_with_args(argc, argv, usage, 0, 1, options, flag_own, &all, &c, &exit_status) < 0)
 		return exit_status;
 	if (optind == argc)
-		return cmd_rollup(0, NULL);
+		return print_rollup(all);
 	AUTO_BUFFER target = {0};
 	run_target(&target, argv[optind], "");
 	json_t *doc = cli_fetch(c, (const char *)target.data, &exit_status);
@@ -163,12 +176,6 @@ static void print_event_lines(struct buffer *text)
 		buffer_consume(text, len + 1);
 	}
 	fflush(stdout);
-}
-
-static void flag_own(int opt, void *arg)
-{
-	(void)opt;
-	*(bool *)arg = true;
 }
 
 int cmd_log(int argc, char **argv)
@@ -348,7 +355,7 @@ int cmd_diff(int argc, char **argv)
 		size_t i;
 		const json_t *o;
 		json_array_foreach(cli_get(doc, "changes"), i, o)
-			printf("%s %s\n", cli_escaped(cli_str(o, "kind")), cli_escaped(cli_str(o, "path")));
+			printf("%s %s\n", cli_escaped(cli_str(o, "change")), cli_escaped(cli_str(o, "path")));
 		json_decref(doc);
 		return EXIT_STATUS_OK;
 	}

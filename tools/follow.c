@@ -12,9 +12,9 @@ enum { STEPS_SHOWN_MAX = 64, PROGRESS_MS = 500 };
 
 struct follow {
 	struct client *c;
-	const char *run;
+	const char *run, *step;
 	bool quiet;
-	bool stop;            /* it ended, or waits for a person */
+	bool stop;            /* an event says that it ended, or waits: to be asked */
 	int interrupts;       /* Ctrl-C pressed so often */
 	char active[128];     /* name of the step that runs, escaped; "" = none */
 	int64_t active_since; /* ns */
@@ -60,6 +60,8 @@ static void on_event(struct follow *f, const json_t *event)
 {
 	const char *type = cli_str(event, "type");
 	const json_t *payload = cli_get(event, "payload");
+	if (f->step && strncmp(type, "STEP_", 5) == 0 && strcmp(cli_str(event, "step"), f->step) == 0)
+		f->stop = true;
 	if (strcmp(type, "ATTEMPT_STARTED") == 0) {
 		snprintf(f->active, sizeof(f->active), "%s", cli_escaped(cli_str(event, "step")));
 		int64_t at = cli_parse_time(cli_str(event, "time"));
@@ -74,9 +76,7 @@ static void on_event(struct follow *f, const json_t *event)
 		f->active[0] = 0;
 		say(f, "x", event, strcmp(type, "STEP_DENIED") == 0 ? "denied" : "failed");
 	} else if (strcmp(type, "RUN_WAITING") == 0) {
-		f->stop = waits_for_person(cli_int(payload, "waits"));
-	} else if (strcmp(type, "RUN_CONTINUED") == 0 || strcmp(type, "RUN_RESUMED") == 0) {
-		f->stop = false;
+		f->stop = f->stop || waits_for_person(cli_int(payload, "waits"));
 	} else if (strcmp(type, "RUN_SUCCEEDED") == 0 || strcmp(type, "RUN_FAILED") == 0 || strcmp(type, "RUN_CANCELLED") == 0 ||
 		   strcmp(type, "RUN_PAUSED") == 0) {
 		f->stop = true;
@@ -115,6 +115,28 @@ static void on_interrupt(struct follow *f)
 	f->stop = true;
 }
 
+/* Events are replayed from the first, so that one which would end the following may be an old one: the run is asked how it stands. */
+static bool settled(struct follow *f)
+{
+	static const char *const final[] = {"succeeded", "failed", "cancelled", "paused", "committed", "denied"};
+	struct error err = {0};
+	AUTO_BUFFER target = {0};
+	buffer_printf(&target, "/v1/runs/%s", f->run);
+	struct client_request r = {.method = "GET", .target = (const char *)target.data};
+	json_t *status = NULL;
+	if (client_call(f->c, &r, NULL, &status, NULL, &err) < 0)
+		return false;
+	const char *state = cli_str(status, "state"), *step_state = "";
+	size_t i;
+	const json_t *s;
+	json_array_foreach(cli_get(status, "steps"), i, s) if (f->step && strcmp(cli_str(s, "name"), f->step) == 0) step_state = cli_str(s, "state");
+	bool over = strcmp(state, "waiting") == 0 && json_array_size(cli_get(status, "needs_person")) > 0;
+	for (i = 0; i < ARRAY_SIZE(final); i++)
+		over = over || strcmp(final[i], state) == 0 || strcmp(final[i], step_state) == 0;
+	json_decref(status);
+	return over;
+}
+
 static int follow_events(struct follow *f, struct client_stream *events, int signal_fd, struct error *err)
 {
 	while (!f->stop) {
@@ -133,6 +155,8 @@ static int follow_events(struct follow *f, struct client_stream *events, int sig
 			if (r < 0)
 				return r;
 			take_lines(f);
+			if (f->stop && f->interrupts == 0)
+				f->stop = settled(f);
 			if (r == 0)
 				break;
 		}
@@ -141,10 +165,10 @@ static int follow_events(struct follow *f, struct client_stream *events, int sig
 	return 0;
 }
 
-int cli_follow_run(struct client *c, const char *run, bool quiet)
+int cli_follow_run(struct client *c, const char *run, const char *step, bool quiet)
 {
 	struct error err = {0};
-	struct follow f = {.c = c, .run = run, .quiet = quiet};
+	struct follow f = {.c = c, .run = run, .step = step, .quiet = quiet};
 	sigset_t set, old;
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);

@@ -102,6 +102,8 @@ static int post_runs(struct call *c)
 	run = journal_state_run(c->d->rows, &id);
 	o = json_pack("{s:i, s:o, s:o, s:b}", "version", SUPERVISOR_API_VERSION, "run", views_id(&id), "name",
 		      run && run->name ? api_json_text(bytes_str(run->name)) : json_null(), "attached", attached);
+	if (run)
+		views_notes(c->d, run, o);
 	if (run && run->step_count == 1) /* of an exec: what the client follows */
 		json_object_set_new(o, "step", api_json_text(bytes_str(run->steps[0]->name)));
 	return answer(c, attached ? 200 : 201, o);

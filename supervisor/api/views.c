@@ -1,5 +1,7 @@
 #include "supervisor/api/views.h"
 
+#include <errno.h>
+#include <string.h>
 #include <string.h>
 #include <time.h>
 
@@ -89,9 +91,14 @@ static const struct journal_attempt *last_attempt(const struct journal_step *s)
 static json_t *head_of(struct daemon *d, const struct journal_run *run)
 {
 	json_t *path = api_json_text(bytes_str(run->workspace));
+	struct runs_context *ctx;
+	const char *name = run->name; /* else the plan's own, for people: it names no run */
+
+	if (!name && runs_get(d, &run->id, &ctx, NULL) == 0 && ctx->plan)
+		name = ctx->plan->name;
 
 	return json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:i}", "version", SUPERVISOR_API_VERSION, "run",
-			 views_id(&run->id), "name", text_of(run->name), "state", state_of(journal_run_state_name(run->state)), "waits",
+			 views_id(&run->id), "name", text_of(name), "state", state_of(journal_run_state_name(run->state)), "waits",
 			 waits_of(run->waits), "landing", state_of(journal_landing_state_name(run->landing)), "workspace", path, "agency",
 			 policy_agency_name((enum policy_agency)(run->agency + POLICY_OBSERVE)), "created", views_time(run->created_ns), "ended",
 			 views_time(run->ended_ns), "why", text_of(run->why), "exit", status_exit(d->rows, run));
@@ -142,7 +149,7 @@ static json_t *open_line(const struct status_open *o)
 			 status_retry_name(o->class), "until", views_time(o->until_ns), "rule", o->rule, "event", o->event);
 }
 
-static void add_notes(struct daemon *d, const struct journal_run *run, json_t *o)
+void views_notes(struct daemon *d, const struct journal_run *run, json_t *o)
 {
 	json_t *notes = json_array();
 	struct runs_context *c;
@@ -180,17 +187,27 @@ json_t *views_status(struct daemon *d, const struct journal_run *run)
 	json_object_set_new(o, "safe_to_retry", open);
 	json_object_set_new(o, "needs_person", person);
 	if (o)
-		add_notes(d, run, o);
+		views_notes(d, run, o);
 	return o;
 }
 
 /* ---- steps ---- */
 
+/* As a shell would say it: 127 for a program that is not there, 126 for one that cannot be executed. */
+static json_int_t exit_code_of(const struct journal_attempt *a)
+{
+	static const char exec[] = "exec: "; /* attempts.c: what SANDBOX_NOT_STARTED_EXEC is called */
+
+	if (a->state != JOURNAL_ATTEMPT_S_NOT_STARTED || !a->why || strncmp(a->why, exec, strlen(exec)) != 0)
+		return (json_int_t)a->exit_code;
+	return strstr(a->why, strerror(ENOENT)) ? 127 : 126;
+}
+
 static json_t *attempt_of(const struct journal_attempt *a)
 {
 	json_t *o = json_pack("{s:i, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:I, s:I}", "number", (int)a->number, "id", views_id(&a->id), "state",
 			      state_of(journal_attempt_state_name(a->state)), "started", views_time(a->started_ns), "ended",
-			      views_time(a->ended_ns), "exit_code", (json_int_t)a->exit_code, "signal", (json_int_t)a->signal, "why",
+			      views_time(a->ended_ns), "exit_code", exit_code_of(a), "signal", (json_int_t)a->signal, "why",
 			      text_of(a->why), "out_size", (json_int_t)a->out_size, "err_size", (json_int_t)a->err_size);
 
 	json_object_set_new(o, "cpu_us", json_integer((json_int_t)a->cpu_us));

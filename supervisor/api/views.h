@@ -7,6 +7,7 @@
 
 json_t *views_summary(struct daemon *d, const struct journal_run *run);
 json_t *views_status(struct daemon *d, const struct journal_run *run);
+void views_notes(struct daemon *d, const struct journal_run *run, json_t *o); /* sets "notes" */
 json_t *views_step(struct daemon *d, const struct journal_run *run, const struct journal_step *step);
 json_t *views_approval(struct daemon *d, const struct journal_approval *a, bool with_card);
 /* run may be NULL: then the step's index stands for its name. */

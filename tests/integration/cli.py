@@ -1,0 +1,390 @@
+"""Every command of holdfast(1) against a real supervisor that the command line starts by itself: output, exit status, effect."""
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+HOLDFAST = os.path.join(os.environ["HOLDFAST_BUILD"], "tools", "holdfast")
+
+
+class Cli:
+    def __init__(self):
+        self.root = tempfile.mkdtemp(prefix="holdfast-cli.", dir=os.environ.get("TMPDIR", "/var/tmp"))
+        self.state = os.path.join(self.root, "state")
+        self.tree = os.path.join(self.root, "tree")
+        os.mkdir(self.tree)
+        self.write("a.txt", "one\n")
+        self.env = {"PATH": "/usr/bin:/bin", "HOME": os.path.join(self.root, "home"), "LANG": "C.UTF-8"}
+        os.mkdir(self.env["HOME"])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        try:
+            daemon = self.json("status")[1]["daemon"]
+            for pid in (daemon["pid"], daemon["keeper"]):
+                if pid:
+                    os.kill(pid, signal.SIGKILL)
+        except Exception:  # it may be gone already
+            pass
+        time.sleep(0.2)
+        # The kernel's overlay leaves a work folder of mode 000 in each layer.
+        subprocess.run(["find", self.root, "-xdev", "-type", "d", "!", "-perm", "-700", "-exec", "chmod", "u+rwx", "{}", ";"],
+                       check=False, stderr=subprocess.DEVNULL)
+        subprocess.run(["rm", "-rf", "--one-file-system", self.root], check=False)
+
+    def path(self, name):
+        return os.path.join(self.tree, name)
+
+    def write(self, name, text):
+        with open(self.path(name), "w") as f:
+            f.write(text)
+
+    def read(self, name):
+        try:
+            with open(self.path(name)) as f:
+                return f.read()
+        except FileNotFoundError:
+            return None
+
+    def run(self, *args, stdin=None, cwd=None):
+        r = subprocess.run([HOLDFAST, "--state", self.state, *args], input=stdin, text=True, capture_output=True, timeout=120,
+                           cwd=cwd or self.tree, env=self.env, **({} if stdin is not None else {"stdin": subprocess.DEVNULL}))
+        return r.returncode, r.stdout, r.stderr
+
+    def json(self, *args):
+        code, out, err = self.run("--json", *args)
+        assert out, (args, code, err)
+        return code, json.loads(out)
+
+    def plan(self, text, name="plan.yaml"):
+        path = os.path.join(self.root, name)
+        with open(path, "w") as f:
+            f.write("version: 1\nworkspace: tree\n" + text)
+        return path
+
+    def latest(self):
+        return self.json("status", "--all")[1]["runs"][0]["run"]
+
+    def waiting(self):
+        return self.json("queue")[1]["approvals"]
+
+    def until(self, what, seconds=30):
+        end = time.monotonic() + seconds
+        while not what():
+            assert time.monotonic() < end, "it never came to be"
+            time.sleep(0.05)
+
+
+def test_exec_passes_output_and_status():
+    with Cli() as c:
+        assert c.run("exec", "--", "/bin/sh", "-c", "cat a.txt; echo wrong >&2; exit 7")[:2] == (7, "one\n")
+        assert "wrong" in c.run("exec", "--", "/bin/sh", "-c", "echo wrong >&2")[2]
+        assert c.run("exec", "--", "true")[0] == 0
+        assert c.run("exec", "--", "/bin/sh", "-c", "kill -9 $$")[0] == 128 + 9
+        assert c.run("exec", "--", "/usr/bin/no-such-program")[0] == 127
+        code, _, err = c.run("exec", "--", "/no/grant/for/this")
+        assert code == 125 and "holdfast policy explain" in err, err
+        assert c.run("exec", "--", "no-such-program")[0] == 127
+        assert c.run("exec", "--", "./a.txt")[0] == 126
+        assert c.run("exec", "-i", "--", "tr", "a-z", "A-Z", stdin="piped in")[:2] == (0, "PIPED IN")
+        assert c.run("exec", "--", "cat", stdin="not read")[:2] == (0, "")
+        assert c.run("exec")[0] == 125
+        assert c.run("exec", "--policy", "/no/such", "--", "true")[0] == 125
+
+
+def test_a_large_output_is_whole():
+    with Cli() as c:
+        code, out, _ = c.run("exec", "--", "/bin/sh", "-c", "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done")
+        assert code == 0 and out == "".join(f"line {i}\n" for i in range(20000))
+
+
+def test_exec_keeps_changes_aside_until_they_land():
+    with Cli() as c:
+        code, _, err = c.run("exec", "--", "/bin/sh", "-c", "echo two > b.txt; rm a.txt")
+        assert code == 0 and "2 paths changed, kept aside" in err, err
+        assert c.read("a.txt") == "one\n" and c.read("b.txt") is None
+        run = c.latest()
+        code, out, _ = c.run("diff", run[:8])
+        assert code == 0 and "+two" in out and "-one" in out, out
+        stat = c.json("diff", run)[1]["changes"]
+        assert sorted((x["change"], x["path"]) for x in stat) == [("A", "b.txt"), ("D", "a.txt")], stat
+        assert c.run("land", run[:8])[0] == 0
+        assert c.read("a.txt") is None and c.read("b.txt") == "two\n"
+        assert c.run("undo", run[:8])[0] == 0
+        assert c.read("a.txt") == "one\n" and c.read("b.txt") is None
+        assert c.run("exec", "--land", "--", "/bin/sh", "-c", "echo now > c.txt")[0] == 0
+        assert c.read("c.txt") == "now\n"
+        assert c.run("exec", "--land", "--", "/bin/sh", "-c", "echo no > d.txt; false")[0] == 1
+        assert c.read("d.txt") is None
+
+
+def test_a_plan_runs_lands_and_tells():
+    with Cli() as c:
+        plan = c.plan("""name: story
+steps:
+  - {name: make, run: "echo made > m.txt; echo result > /run/holdfast/out/r.txt; echo hello"}
+  - {name: use, needs: [make], stdin: {from: make}, run: "cat; cat /run/holdfast/in/make/r.txt m.txt"}
+""")
+        code, out, err = c.run("run", plan)
+        assert code == 0 and "succeeded" in out, (code, out, err)
+        assert c.read("m.txt") == "made\n"
+        run = c.latest()
+        code, status = c.json("status", run)
+        assert status["state"] == "succeeded" and status["landing"] == "landed"
+        assert [d["step"] for d in status["done"]] == ["make", "use"] and status["in_flight"] == []
+        assert "hello\nresult\nmade" in c.run("show", run, "use")[1]
+        assert "r.txt" in c.run("show", run, "make")[1]
+        log = c.run("log", run)[1]
+        assert log.count("STEP_COMMITTED") == 2 and "LANDED" in log
+        events = [json.loads(x) for x in c.run("--json", "log", run)[1].splitlines()]
+        assert [e["seq"] for e in events] == list(range(1, len(events) + 1))
+        assert "story" in c.run("status", "--all")[1]
+
+
+def test_a_failing_plan_says_where():
+    with Cli() as c:
+        plan = c.plan("""land: auto
+steps:
+  - {name: good, run: "echo x > x.txt"}
+  - {name: bad, needs: [good], run: [sh, -c, "echo because >&2; exit 3"]}
+  - {name: after, needs: [bad], run: ["true"]}
+""")
+        code, out, err = c.run("run", plan)
+        assert code == 1 and "bad" in out, (code, out, err)
+        run = c.latest()
+        states = {s["name"]: s["state"] for s in c.json("status", run)[1]["steps"]}
+        assert states["good"] == "committed" and states["bad"] == "failed" and states.get("after", "cancelled") == "cancelled", states
+        assert "because" in c.run("show", run, "bad")[1]
+        assert c.read("x.txt") is None, "a failed run landed"
+        assert c.run("land", run)[0] == 0 and c.read("x.txt") == "x\n", "its committed steps may land"
+
+
+def test_a_name_is_attached_to_once():
+    with Cli() as c:
+        plan = c.plan("steps:\n  - {name: slow, run: \"sleep 2; echo x\"}\n")
+        code, out, _ = c.run("run", plan, "--name", "one", "--detach")
+        assert code == 0, out
+        run = c.latest()
+        code, _, err = c.run("run", plan, "--name", "one")
+        assert code == 0 and c.latest() == run, err
+        code, _, err = c.run("run", plan, "--name", "one")
+        assert code == 2 and "one" in err, (code, err)
+
+
+def test_a_gate_waits_and_a_vote_decides():
+    with Cli() as c:
+        plan = c.plan("steps:\n  - {name: risky, gate: ask, run: \"echo did > did.txt\"}\n")
+        code, out, _ = c.run("run", plan)
+        assert code == 4 and "holdfast approve" in out, (code, out)
+        item = c.waiting()[0]
+        assert item["kind"] == "step-gate"
+        card = c.run("show", item["approval"][:8])[1]
+        assert "risky" in card and item["card_digest"]
+        code, _, err = c.run("approve", item["approval"], "--digest", "0" * 64)
+        assert code == 9 and c.waiting(), err
+        assert c.run("approve", item["approval"][:8], "--digest", item["card_digest"][:16])[0] == 0
+        c.until(lambda: c.read("did.txt") == "did\n")
+        code, _, err = c.run("deny", item["approval"][:8])
+        assert code == 9 and "already" in err, (code, err)
+        code, _, _ = c.run("run", plan)
+        item = c.waiting()[0]
+        os.unlink(c.path("did.txt"))
+        assert c.run("deny", item["approval"], "--reason", "not today")[0] == 0
+        assert c.run("resume", item["run"])[0] == 3
+        assert c.read("did.txt") is None and not c.waiting()
+
+
+def landing_that_meets_an_edit(c):
+    plan = c.plan("land: ask\nsteps:\n  - {name: edit, run: \"echo agent > a.txt; echo new > n.txt\"}\n")
+    assert c.run("run", plan)[0] == 4
+    landing = c.waiting()[0]
+    assert landing["kind"] == "landing"
+    c.write("a.txt", "person\n")
+    assert c.run("approve", landing["approval"])[0] == 0
+    c.until(lambda: any(a["kind"] == "conflict" for a in c.waiting()))
+    assert c.read("a.txt") == "person\n" and c.read("n.txt") is None, "a landing that met a conflict left half of itself"
+    return c.waiting()[0]
+
+
+def test_a_conflict_is_a_persons_choice():
+    for choice, expect in (("mine", "person\n"), ("theirs", "agent\n"), ("file", "both\n")):
+        with Cli() as c:
+            item = landing_that_meets_an_edit(c)
+            assert "a.txt" in c.run("show", item["approval"])[1]
+            both = os.path.join(c.root, "both")
+            with open(both, "w") as f:
+                f.write("both\n")
+            assert c.run("approve", item["approval"], "--as", f"file={both}" if choice == "file" else choice,
+                         *(["--path", "a.txt"] if choice == "file" else []))[0] == 0
+            c.until(lambda: c.read("n.txt") == "new\n")
+            assert c.read("a.txt") == expect, choice
+    with Cli() as c:
+        item = landing_that_meets_an_edit(c)
+        assert c.run("deny", item["approval"])[0] == 0
+        c.until(lambda: not c.waiting())
+        assert c.read("a.txt") == "person\n" and c.read("n.txt") is None
+
+
+def test_an_exhausted_step_asks():
+    with Cli() as c:
+        plan = c.plan("land: never\nsteps:\n  - {name: flaky, run: \"false\", retry: {max: 2, backoff: 10ms..20ms, on: [exit]}}\n")
+        assert c.run("run", plan)[0] == 4
+        item = c.waiting()[0]
+        assert item["kind"] == "exhausted" and c.run("approve", item["approval"])[0] == 2
+        assert c.run("approve", item["approval"], "--as", "retry")[0] == 0
+        c.until(lambda: c.waiting() and c.waiting()[0]["approval"] != item["approval"])
+        assert c.run("approve", c.waiting()[0]["approval"], "--as", "fail")[0] == 0
+        assert c.run("resume", item["run"])[0] == 1
+
+
+def test_pause_resume_cancel_fork():
+    with Cli() as c:
+        plan = c.plan("land: never\nsteps:\n  - {name: one, run: \"sleep 1; echo 1\"}\n  - {name: two, needs: [one], run: \"echo 2\"}\n")
+        assert c.run("run", plan, "--detach")[0] == 0
+        run = c.latest()
+        assert c.run("pause", run)[0] == 0
+        assert c.json("status", run)[1]["state"] == "paused"
+        time.sleep(1.5)
+        assert "two" not in [d["step"] for d in c.json("status", run)[1]["done"]]
+        assert c.run("resume", run)[0] == 0
+        assert [d["step"] for d in c.json("status", run)[1]["done"]] == ["one", "two"]
+        assert c.run("fork", run, "--at", "two")[0] == 0
+        fork = c.latest()
+        assert fork != run and [d["step"] for d in c.json("status", fork)[1]["done"]] == ["one", "two"]
+        slow = c.plan("steps:\n  - {name: long, run: \"sleep 600\"}\n")
+        assert c.run("run", slow, "--detach")[0] == 0
+        run = c.latest()
+        assert c.run("cancel", run)[0] == 0
+        c.until(lambda: c.json("status", run)[1]["state"] == "cancelled")
+
+
+def test_an_outside_driver_repeats_nothing():
+    with Cli() as c:
+        step = ("step", "--run", "mine")
+        assert c.run(*step, "count", "--", "/bin/sh", "-c", "echo x >> n.txt; wc -l < n.txt")[:2] == (0, "1\n")
+        code, out, err = c.run(*step, "count", "--", "/bin/sh", "-c", "echo x >> n.txt; wc -l < n.txt")
+        assert (code, out) == (0, "1\n") and "committed already" in err, (code, out, err)
+        assert c.run(*step, "next", "--", "cat", "n.txt")[:2] == (0, "x\n")
+        code, _, err = c.run(*step, "count", "--", "echo", "other")
+        assert code == 125 and c.waiting()[0]["kind"] == "diverged", (code, err)
+        assert c.run("approve", c.waiting()[0]["approval"], "--as", "accept")[0] == 0
+        code, out, err = c.run(*step, "--end")
+        assert code == 0, (code, out, err)
+        assert c.read("n.txt") == "x\n"
+
+
+def test_a_projects_policy_is_trusted_by_digest():
+    with Cli() as c:
+        os.mkdir(c.path(".holdfast"))
+        c.write(".holdfast/policy.yaml", "version: 1\nname: project\nextends: [offline]\nenv: {set: {COLOUR: blue}}\n")
+        code, out, err = c.run("exec", "--", "/bin/sh", "-c", "echo $COLOUR")
+        assert code == 0 and out == "\n" and "holdfast trust" in err, (code, out, err)
+        assert c.run("trust")[0] == 3
+        assert c.run("trust", "--yes")[0] == 0
+        assert c.run("exec", "--", "/bin/sh", "-c", "echo $COLOUR")[:2] == (0, "blue\n")
+        c.write(".holdfast/policy.yaml", "version: 1\nname: project\nextends: [offline]\nenv: {set: {COLOUR: red}}\n")
+        assert c.run("exec", "--", "/bin/sh", "-c", "echo $COLOUR")[:2] == (0, "\n")
+
+
+def test_terminal():
+    with Cli() as c:
+        pid, fd = pty.fork()
+        if pid == 0:
+            os.chdir(c.tree)
+            os.execve(HOLDFAST, [HOLDFAST, "--state", c.state, "exec", "-it", "--", "/bin/sh"], {**c.env, "TERM": "xterm", "PS1": "> "})
+        said = b""
+
+        def until(text):
+            nonlocal said
+            end = time.monotonic() + 20
+            while text not in said:
+                assert time.monotonic() < end, said
+                if select.select([fd], [], [], 0.2)[0]:
+                    said += os.read(fd, 4096)
+
+        time.sleep(1)
+        os.write(fd, b"tty && stty size && echo $((40 + 2))\n")
+        until(b"/dev/pts/0")
+        until(b"42")
+        os.write(fd, b"sleep 100\n")
+        time.sleep(0.5)
+        os.write(fd, b"\x03")
+        os.write(fd, b"echo interrupted-$?\n")
+        until(b"interrupted-130")
+        os.write(fd, b"exit 5\n")
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
+        os.close(fd)
+
+
+def test_bad_plans_start_nothing():
+    with Cli() as c:
+        bad = {
+            "cycle": ("steps:\n  - {name: a, needs: [b], run: [x]}\n  - {name: b, needs: [a], run: [x]}\n", "cycle"),
+            "need": ("steps:\n  - {name: a, needs: [zz], run: [x]}\n", "zz"),
+            "twice": ("steps:\n  - {name: a, run: [x]}\n  - {name: a, run: [x]}\n", "a"),
+            "anchor": ("steps: &x\n  - {name: a, run: [x]}\n", "anchor"),
+            "unknown": ("stepz:\n  - {name: a, run: [x]}\n", "steps"),
+            "number": ("steps:\n  - {name: a, run: [x], retry: {max: 99999999999}}\n", "max"),
+        }
+        for name, (text, says) in bad.items():
+            code, _, err = c.run("run", c.plan(text))
+            assert code == 2 and says in err and re.search(r"plan\.yaml:\d+:\d+", err), (name, code, err)
+        assert c.run("run", "/no/such/plan.yaml")[0] == 2
+        assert c.json("status", "--all")[1]["runs"] == []
+
+
+def test_usage_and_words():
+    with Cli() as c:
+        code, _, err = c.run("stauts")
+        assert code == 2 and "did you mean 'status'" in err
+        assert c.run("--help")[0] == 0 and c.run("--version")[0] == 0
+        for command in ("run exec resume step status log show diff land undo queue approve deny pause cancel fork trust doctor verify fsck "
+                        "export gc daemon").split():
+            code, out, err = c.run(command, "--help")
+            assert code == 0 and "usage: holdfast" in out, (command, code, out, err)
+        code, _, err = c.run("status", "0000")
+        assert code == 2 and err.count(":") >= 2 and ";" in err, (code, err)
+        code, out, _ = c.run("--json", "status", "0000")
+        assert code == 2 and json.loads(out)["error"]["exit"] == 2
+        assert "nothing waits" in c.run()[1]
+
+
+def test_the_journal_can_be_checked_and_carried_away():
+    with Cli() as c:
+        c.run("exec", "--", "/bin/sh", "-c", "echo x > x.txt")
+        for held in (True, False):
+            assert c.run("verify")[0] == 0 and c.run("fsck")[0] == 0, held
+            out = os.path.join(c.root, f"export{held}")
+            with open(out, "wb") as f:
+                r = subprocess.run([HOLDFAST, "--state", c.state, "export"], stdout=f, env=c.env, check=False)
+            assert r.returncode == 0 and os.path.getsize(out) > 1000
+            if held:
+                os.kill(c.json("status")[1]["daemon"]["pid"], signal.SIGTERM)
+                time.sleep(1)
+        assert c.run("gc")[0] == 0
+
+
+if __name__ == "__main__":
+    failed = 0
+    wanted = sys.argv[1:]
+    tests = [(n, f) for n, f in list(globals().items()) if n.startswith("test_") and (not wanted or n in wanted)]
+    for name, test in tests:
+        try:
+            test()
+            print(f"ok      {name}", flush=True)
+        except Exception as e:  # noqa: BLE001
+            failed += 1
+            import traceback
+            print(f"FAILED  {name}: {e}", flush=True)
+            traceback.print_exc()
+    print(f"{len(tests) - failed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
