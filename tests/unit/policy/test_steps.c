@@ -284,6 +284,51 @@ static void test_use_drops_no_ask_and_no_deny(void **state)
 	policy_effective_free(run);
 }
 
+/* Every matching entry of every layer counts, each for what it says. */
+static void test_a_step_is_narrowed_by_every_entry_that_names_it(void **state)
+{
+	struct policy_effective *run = combine((struct layer_text[]){
+		{POLICY_LAYER_USER, "version: 1\nsteps:\n  \"edit*\": {limits: {wall: 5m}}\n"},
+		{POLICY_LAYER_RUN,
+		 "version: 1\nagency: assist\nlimits: {wall: 1h, pids: 9}\n"
+		 "fs:\n  - {path: \"${workspace}\", access: stage}\n  - {path: /usr, access: rx}\n"
+		 "steps:\n  \"e*\": {agency: draft, fs: [{path: \"${workspace}/a\", access: r}]}\n"
+		 "  edit-1: {limits: {pids: 5}, fs: [{path: \"${workspace}\", access: scratch}]}\n"},
+		{0}});
+	static const struct {
+		const char *step;
+		enum policy_agency agency;
+		uint64_t wall, pids;
+		enum policy_verdict top, inner;
+	} cases[] = {
+		{"other", POLICY_ASSIST, 3600000, 9, POLICY_ALLOW, POLICY_ALLOW},
+		{"else", POLICY_DRAFT, 3600000, 9, POLICY_ALLOW, POLICY_DENY},
+		{"edit-1", POLICY_DRAFT, 300000, 5, POLICY_ALLOW, POLICY_DENY},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct policy_effective *step = NULL;
+		struct policy_settings s;
+		struct policy_fs_decision d;
+		AUTO(policy_fs_free) struct policy_fs *fs = NULL;
+
+		assert_int_equal(policy_effective_step(run, cases[i].step, POLICY_AGENCY_UNSET, &step, NULL), 0);
+		policy_settings(step, &s);
+		assert_int_equal(s.agency, cases[i].agency);
+		assert_int_equal(s.limits.value[POLICY_LIMIT_WALL], cases[i].wall);
+		assert_int_equal(s.limits.value[POLICY_LIMIT_PIDS], cases[i].pids);
+		expect(step, "write ${workspace}/x", cases[i].top);
+		expect(step, "write ${workspace}/a/x", cases[i].inner);
+		expect(step, "read ${workspace}/a/x", POLICY_ALLOW);
+		assert_int_equal(policy_fs_new(step, &vars, &fs, NULL), 0);
+		policy_fs_decide(fs, bytes_str("/home/u/app/x"), POLICY_WANT_LAND, &d);
+		assert_int_equal(d.verdict, i == 2 ? POLICY_FS_STAYS : POLICY_FS_ALLOW);
+		policy_effective_free(step);
+	}
+	policy_effective_free(run);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -291,6 +336,7 @@ int main(void)
 		cmocka_unit_test(test_a_layer_only_narrows),
 		cmocka_unit_test(test_the_plan_cannot_raise_a_step),
 		cmocka_unit_test(test_use_drops_no_ask_and_no_deny),
+		cmocka_unit_test(test_a_step_is_narrowed_by_every_entry_that_names_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
