@@ -349,7 +349,7 @@ static void look_rules(const struct policy_stratum *s, const struct asked *a, st
 	f->step = dropped_by(a->e, s, f->rule ? f->rule->id : NULL);
 	/* Without `use` nothing is narrowed; with it, a layer that is silent keeps none of its
 	 * rules. */
-	if (!dropped_by(a->e, s, NULL) || f->narrowed < f->verdict)
+	if (!dropped_by(a->e, s, NULL))
 		f->narrowed = f->verdict;
 	if (f->narrowed > f->verdict && !f->step)
 		f->step = dropped_by(a->e, s, NULL);
