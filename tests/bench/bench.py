@@ -72,6 +72,7 @@ def machine(folder):
         "memory_mib": int(field("/proc/meminfo", "MemTotal").split()[0]) // 1024,
         "filesystem": f"{fs} ({folder})",
         "uid": os.geteuid(),
+        "realtime": os.sched_getscheduler(0) == os.SCHED_RR,
         "load": [round(x, 2) for x in os.getloadavg()],
         "commit": first_line("git", "-C", str(TOP), "-c", f"safe.directory={TOP}", "describe", "--always", "--dirty"),
         "build": None,
@@ -89,7 +90,8 @@ def build_type(build):
 
 def print_machine(m):
     print(f"machine: Linux {m['kernel']} {m['arch']}, {m['cores']} cores of {m['cpu']}, {m['memory_mib']} MiB, {m['filesystem']}")
-    print(f"         uid {m['uid']}, load before {' '.join(map(str, m['load']))}, commit {m['commit']}, {m['build']}")
+    print(f"         uid {m['uid']}, load before {' '.join(map(str, m['load']))}, commit {m['commit']}, {m['build']}"
+          + (", at real-time priority" if m["realtime"] else ""))
 
 
 def measure_here(args):
@@ -137,6 +139,8 @@ def parse_args():
                    help="both: root measures a second time as an ordinary user (default)")
     p.add_argument("--pause-ms", type=int, default=PAUSE_MS,
                    help=f"before each launch, so that the kernel has done with the one before (default {PAUSE_MS})")
+    p.add_argument("--realtime", action="store_true",
+                   help="root only: everything compared runs above what else the machine does (sched(7), SCHED_RR)")
     p.add_argument("--smoke", action="store_true", help="a few rounds: does the harness work? Says nothing of speed")
     p.add_argument("--build-dir", default=str(TOP / "build-bench"), help=argparse.SUPPRESS)
     args = p.parse_args()
@@ -163,6 +167,8 @@ def missing(reports):
 
 def main():
     args = parse_args()
+    if args.realtime:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))  # inherited, by the ordinary user's turn too
     os.environ["HOLDFAST_HELPERS"] = str(Path(args.build_dir).resolve() / "sandbox")
     reports = [measure_here(args)]
     if os.geteuid() == 0 and args.who == "both":

@@ -9,6 +9,7 @@ from figures import Row, Table
 COMMAND = ["/bin/true"]
 WRITES = ["/bin/sh", "-c", "echo $$ >file"]
 CHAIN_MAX = 300
+STEPS_A_RUN = 100  # a run has a limit of layers
 MUST = {"must": True}
 
 
@@ -34,14 +35,21 @@ class Native:
 
 
 class Driver:
-    """One run that a program outside drives, a step at a time."""
+    """A run that a program outside drives, a step at a time; another one when it has had its steps."""
 
     def __init__(self, daemon, workspace, argv):
-        self.daemon, self.argv, self.steps = daemon, argv, 0
-        self.run = daemon.create({"driver": True, "land": "never"}, workspace)
-        self.events = daemon.events(self.run)
+        self.daemon, self.workspace, self.argv = daemon, workspace, argv
+        self.begin()
+
+    def begin(self):
+        self.steps = 0
+        self.run = self.daemon.create({"driver": True, "land": "never"}, self.workspace)
+        self.events = self.daemon.events(self.run)
 
     def once(self):
+        if self.steps == STEPS_A_RUN:
+            self.close()
+            self.begin()
         start = clock()
         self.steps += 1
         self.daemon.connection.call("POST", f"/v1/runs/{self.run}/steps", {"name": f"s{self.steps}", "argv": self.argv})
