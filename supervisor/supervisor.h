@@ -15,7 +15,7 @@
  * it cannot, it writes the error as one line ("what: why; remedy") and exits with that error's status. The client starts it with
  * posix_spawn in a session of its own, standard input and output on /dev/null, standard error on `log` in the state directory.
  *
- * GET  /v1/daemon                          {pid, epoch, keeper, version, embedded, idle_in_ms}
+ * GET  /v1/daemon                          {pid, epoch, keeper, program, embedded, idle_in_ms, clients}; keeper 0 = none is connected
  * POST /v1/daemon/stop                     ends when what it must finish is durable; steps go on in the keeper
  * POST /v1/runs                            create. JSON {name?, agency?, land?, base?, detach?, env:{..}, policy?: builtin name,
  *                                          workspace: path text, exec?: {argv, stdin?: true, tty?: {rows, cols, term}, land: bool},
@@ -37,7 +37,7 @@
  * POST /v1/runs/R/steps/S/resize           {rows, cols}
  * POST /v1/runs/R/steps/S/signal           {signal}
  * GET  /v1/runs/R/diff?step=S              text/x-diff made by diff(1) in a sandbox; &stat=1 JSON list of net changes
- * POST /v1/runs/R/resume | pause | cancel {kill?: bool} | land | undo | end
+ * POST /v1/runs/R/resume | pause | cancel {kill?: bool} | land | undo | end; fds: workspace? where its path leads elsewhere now
  * POST /v1/runs/R/fork                     {at: step}           201 {run}
  * POST /v1/runs/R/steps                    outside driver: {name, argv, needs?, stdin?: true, ...}; fds: stdin?   {step, reused}
  * GET  /v1/approvals                       the queue, ranked; ?stats=1
@@ -62,6 +62,8 @@
  * event        {lsn, seq, time, type, step, attempt, actor: {kind, uid}, payload: {field: value}}; field names of JOURNAL_FIELDS
  * approval     {approval, run, run_name, step, kind, state, title, opened, decide_by, execute_by, card_digest, choices: [name]};
  *              with card: text, votes: [{principal, auth, decision, choice, reason, at}], why in GET /v1/approvals/A
+ * An attempt that is not-started says why as "KIND: text", KIND one of exec (the program is missing or cannot be executed), spec,
+ * denied, limit, workspace, machine, infra, killed.
  * States are lowercase names with dashes ("gated-commit"), times absent where unknown.
  */
 #include <stdbool.h>

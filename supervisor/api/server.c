@@ -10,7 +10,7 @@
 #include "supervisor/api/peer.h"
 #include "supervisor/api/request.h"
 
-enum { READ_PIECE = 64 * 1024, ACCEPTS_A_TURN = 64, CHUNK_HEAD_MAX = 20 };
+enum { READ_PIECE = 64 * 1024, ACCEPTS_A_TURN = 64, STREAM_TURNS = 8 };
 
 enum phase { PHASE_IDLE, PHASE_READING, PHASE_HANDLING, PHASE_ANSWERING, PHASE_LINGERING };
 
@@ -195,15 +195,20 @@ static int push(struct conn *c)
 /* Sends what may be sent. Frees the connection when it is over: c is not to be used after a false return. */
 static bool conn_send(struct conn *c)
 {
-	int r;
+	int r = 0;
 
 	if (c->phase != PHASE_ANSWERING || held(c))
 		return true;
-	do {
+	/* A stream that is read as fast as it is made gives way to the others after a while. */
+	for (int i = 0; i < STREAM_TURNS; i++) {
 		r = pull_stream(c);
 		if (r == 0)
 			r = push(c);
-	} while (r == 0 && c->stream && !c->stream_idle);
+		if (r != 0 || !c->stream || c->stream_idle)
+			break;
+	}
+	if (r == 0 && c->stream && !c->stream_idle)
+		r = 1;
 	if (r < 0) {
 		conn_free(c);
 		return false;
