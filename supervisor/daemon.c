@@ -17,6 +17,7 @@
 #include "supervisor/adopt.h"
 #include "supervisor/api/routes.h"
 #include "supervisor/attempts.h"
+#include "supervisor/runs.h"
 #include "supervisor/work.h"
 
 #define LOCK_NAME "lock"
@@ -344,6 +345,9 @@ static void on_idle(evutil_socket_t fd, short what, void *arg)
 			arm_ms(d->idle, 20);
 		return;
 	}
+	runs_collect(d);
+	if (api_server_connections(d->api) == 0 && !d->commands && !adopt_busy(d))
+		journal_drop_final(d->journal); /* what clients looked up; followers would lose the names of steps */
 	if (!idle(d))
 		d->idle_since_ms = 0;
 	else if (!d->idle_since_ms)

@@ -41,15 +41,24 @@ void runs_free(struct runs *r)
 	free(r);
 }
 
-void runs_drop(struct daemon *d, const struct journal_id *id)
+/* Over, and nothing of it is being applied: a later land or undo makes the context again. */
+static bool is_over(const struct journal_run *run)
 {
-	for (struct runs_context **at = &d->runs->first; *at; at = &(*at)->next) {
+	return !run || (journal_run_final(run->state) && run->landing != JOURNAL_LANDING_S_LANDING && run->landing != JOURNAL_LANDING_S_UNDOING);
+}
+
+void runs_collect(struct daemon *d)
+{
+	struct runs_context **at = &d->runs->first;
+
+	while (*at) {
 		struct runs_context *c = *at;
 
-		if (journal_id_equal(&c->id, id)) {
+		if (is_over(journal_state_run(d->rows, &c->id))) {
 			*at = c->next;
 			context_free(c);
-			return;
+		} else {
+			at = &c->next;
 		}
 	}
 }

@@ -34,7 +34,8 @@ MUST_CHECK int runs_get(struct daemon *d, const struct journal_id *id, struct ru
 MUST_CHECK int runs_workspace(struct daemon *d, struct runs_context *c, struct error *err);
 /* The client brought the workspace: keeps a duplicate, if it is the one of the run. */
 MUST_CHECK int runs_give_workspace(struct daemon *d, struct runs_context *c, int fd, struct error *err);
-void runs_drop(struct daemon *d, const struct journal_id *id);
+/* Frees the contexts of runs that are over, with their descriptors. Not while one is in use: between turns of the loop. */
+void runs_collect(struct daemon *d);
 /* Loads the rows of a run that has ended; finds by id prefix or name. */
 MUST_CHECK int runs_find(struct daemon *d, const char *prefix_or_name, const struct journal_run **ret, struct error *err);
 /* By index, name or key; NULL = none. */

@@ -289,6 +289,20 @@ def test_outside_driver_declares_as_it_goes():
         assert s.wait(run)["state"] == "succeeded"
 
 
+def test_runs_that_are_over_hold_no_descriptor():
+    with Supervised() as s:
+        s.start()
+        run = s.begin(["/bin/true"])
+        s.wait(run)
+        time.sleep(2)
+        before = len(os.listdir(f"/proc/{s.process.pid}/fd"))
+        for _ in range(20):
+            s.wait(s.begin(["/bin/true"]))
+        time.sleep(2)
+        assert len(os.listdir(f"/proc/{s.process.pid}/fd")) <= before + 5
+        assert s.status(run)["state"] == "succeeded", "a run that is over can still be asked for"
+
+
 def test_fork_goes_on_from_before_a_step():
     plan = "version: 1\nland: never\nsteps:\n  - {name: a, run: 'echo a > f; echo A'}\n  - {name: b, needs: [a], run: 'cat f; echo B'}\n"
     with Supervised() as s:

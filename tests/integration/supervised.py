@@ -133,7 +133,12 @@ class Supervised:
         return self
 
     def __exit__(self, *_):
-        self.stop()
+        try:
+            self.stop()
+        finally:
+            self.clean()
+
+    def clean(self):
         for pid in self.keepers:
             self.end(pid)
         self.log.close()
@@ -203,7 +208,8 @@ class Supervised:
         if self.process and self.process.poll() is None:
             self.remember_keeper()
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait(20)
+            code = self.process.wait(20)
+            assert code == 0, f"the supervisor ended with {code}\n{self.logged()}"  # sanitizers and asserts speak here
         self.process = None
 
     def remember_keeper(self):
