@@ -452,6 +452,11 @@ static void compare_secrets(struct diff *d)
 	}
 }
 
+static bool is_faster(const struct policy_rate *r, const struct policy_rate *than)
+{
+	return (__int128)r->count.v * than->per.v > (__int128)than->count.v * r->per.v;
+}
+
 /* What the requests do not show: addresses, trust anchors, rates, grants given beforehand. */
 static void compare_extras(struct diff *d)
 {
@@ -469,9 +474,7 @@ static void compare_extras(struct diff *d)
 			if (!old || !has_text(&old->address, b[i].address.v[j]))
 				report(d, "rule %s may lead to %s", b[i].rule.id,
 				       b[i].address.v[j]);
-		if (old && old->rate &&
-		    (!b[i].rate ||
-		     b[i].rate->count.v * old->rate->per.v > old->rate->count.v * b[i].rate->per.v))
+		if (old && old->rate && (!b[i].rate || is_faster(b[i].rate, old->rate)))
 			report(d, "rule %s has a higher rate", b[i].rule.id);
 		if (b[i].ca && (!old || !old->ca || strcmp(old->ca, b[i].ca) != 0))
 			report(d, "rule %s trusts %s", b[i].rule.id, b[i].ca);

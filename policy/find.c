@@ -21,6 +21,9 @@ void policy_find(struct policy_parser *c, struct policy_place at, int code,
 		snprintf(msg, sizeof(msg), "more than %d findings; the rest is not shown",
 			 POLICY_FINDINGS_MAX);
 		code = 9;
+		/* Nobody reads so many warnings: what is not read is not taken. */
+		f->errors += severity == POLICY_WARNING;
+		severity = POLICY_ERROR;
 	}
 	items = policy_arena_push(c->arena, (void *)f->items, f->count, sizeof(*items));
 	if (!items)

@@ -6,7 +6,7 @@
 #include "base/escape.h"
 #include <stdio.h>
 
-enum { TEXT_MAX = 8192, NAME_SHOWN_MAX = 60, LIST_MAX = 10000 };
+enum { TEXT_MAX = 8192, NAME_SHOWN_MAX = 60, LIST_MAX = 2000 };
 
 struct policy_place policy_parse_place(const struct policy_parser *c, const struct yaml_node *node)
 {

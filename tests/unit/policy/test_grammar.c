@@ -288,6 +288,28 @@ static void test_findings_have_a_limit(void **state)
 	policy_free(p);
 }
 
+/* The largest file that is taken is still read in a moment; a longer list is refused, not cut. */
+static void test_lists_have_a_limit(void **state)
+{
+	(void)state;
+	for (int n = 2000; n <= 2001; n++) {
+		AUTO_BUFFER b = {0};
+		struct policy *p;
+
+		buffer_append_str(&b, HEAD "fs:\n");
+		for (int i = 0; i < n; i++)
+			buffer_printf(&b, "  - {path: \"/a/b%d/x*\", access: r}\n", i);
+		buffer_append_str(&b, "net:\n");
+		for (int i = 0; i < n; i++)
+			buffer_printf(&b, "  - {id: r%d, do: deny, http: {host: h%d.example.com}}\n", i, i);
+		p = parse((const char *)b.data);
+		assert_int_equal(policy_findings(p)->errors, n == 2000 ? 0 : 2);
+		if (n == 2001)
+			assert_int_equal(policy_findings(p)->items[0].code, 19);
+		policy_free(p);
+	}
+}
+
 static void test_the_nearest_key_is_suggested(void **state)
 {
 	static const struct {
@@ -425,6 +447,7 @@ int main(void)
 		cmocka_unit_test(test_what_is_right_is_taken),
 		cmocka_unit_test(test_every_mistake_of_a_file_is_told_at_once),
 		cmocka_unit_test(test_findings_have_a_limit),
+		cmocka_unit_test(test_lists_have_a_limit),
 		cmocka_unit_test(test_the_nearest_key_is_suggested),
 		cmocka_unit_test(test_warnings_are_given_where_attention_is_needed),
 		cmocka_unit_test(test_extends_goes_in_circles_nowhere),
