@@ -6,8 +6,11 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include "base/failpoint.h"
 #include "base/guard.h"
+
+enum { GATHER_SLICE_NS = 50000, GATHER_SLICES = 16 };
 
 struct journal_committer {
 	struct journal_committer_options o;
@@ -17,7 +20,8 @@ struct journal_committer {
 	pthread_cond_t wake, done;
 	struct buffer queue; /* operations of all batches since the last write */
 	uint64_t queued_lsn; /* last one in the queue or before */
-	bool sync_wanted, waked, busy, stop;
+	unsigned queued_batches, last_batches; /* in the queue; in the last write */
+	bool sync_wanted, waked, gathering, busy, stop;
 	uint64_t written_lsn, durable_lsn;
 	int event_fd;
 };
@@ -63,6 +67,31 @@ static void acknowledge(struct journal_committer *c)
 		abort();
 }
 
+/*
+ * Many producers that were acknowledged together come back one by one. Taking the first alone would cost a sync for
+ * it and make the others wait for that, so as long as the queue grows toward the size of the last write, it is let
+ * grow. One producer never waits: its last write was one batch.
+ */
+static void gather(struct journal_committer *c)
+{
+	unsigned before = 0;
+	for (int i = 0; i < GATHER_SLICES && !c->stop && c->queued_batches < c->last_batches &&
+			c->queued_batches != before;
+	     i++) {
+		struct timespec until;
+		before = c->queued_batches;
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_nsec += GATHER_SLICE_NS;
+		until.tv_sec += until.tv_nsec / 1000000000;
+		until.tv_nsec %= 1000000000;
+		c->gathering = true;
+		while (!c->stop && c->queued_batches < c->last_batches &&
+		       pthread_cond_timedwait(&c->wake, &c->lock, &until) == 0)
+			;
+		c->gathering = false;
+	}
+}
+
 static void *run(void *arg)
 {
 	struct journal_committer *c = arg;
@@ -73,6 +102,7 @@ static void *run(void *arg)
 			pthread_cond_wait(&c->wake, &c->lock);
 		if (!has_work(c) && c->queue.len == 0)
 			break;
+		gather(c);
 		struct buffer taken = c->queue;
 		work.len = 0;
 		c->queue = work;
@@ -80,6 +110,8 @@ static void *run(void *arg)
 		bool sync = c->sync_wanted || c->stop;
 		struct journal_wal_mark mark = {c->written_lsn + 1, c->queued_lsn, c->durable_lsn};
 		c->sync_wanted = c->waked = false;
+		c->last_batches = c->queued_batches;
+		c->queued_batches = 0;
 		c->busy = true;
 		pthread_mutex_unlock(&c->lock);
 		if (mark.last >= mark.first)
@@ -120,7 +152,11 @@ int journal_committer_start(const struct journal_committer_options *o, struct jo
 	c->queue.max = SIZE_MAX;
 	c->queued_lsn = c->written_lsn = c->durable_lsn = o->durable_lsn;
 	pthread_mutex_init(&c->lock, NULL);
-	pthread_cond_init(&c->wake, NULL);
+	pthread_condattr_t monotonic;
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&c->wake, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 	pthread_cond_init(&c->done, NULL);
 	c->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	int rc = c->event_fd < 0 ? -errno : start_thread(c);
@@ -164,7 +200,8 @@ void journal_committer_queue(struct journal_committer *c, struct bytes ops, uint
 		c->queued_lsn = last_lsn;
 	c->sync_wanted |= sync;
 	c->waked |= wake;
-	if (wake)
+	c->queued_batches += wake;
+	if (wake && (!c->gathering || c->queued_batches >= c->last_batches))
 		pthread_cond_signal(&c->wake);
 	pthread_mutex_unlock(&c->lock);
 }
