@@ -652,6 +652,9 @@ MUST_CHECK int journal_blob_put(struct journal *j, struct bytes content, struct 
 /* From a file's start to its end (a spool); max bytes are taken. */
 MUST_CHECK int journal_blob_put_fd(struct journal *j, int fd, uint64_t max, struct digest *ret, uint64_t *ret_size, struct error *err);
 MUST_CHECK int journal_blob_get(struct journal *j, const struct digest *d, size_t max, struct buffer *out, struct error *err);
+/* Small blobs ride unsynced with the next batch. When this returns, all that were put survive a power cut: for those that hold the
+ * only copy of something before any record names them. */
+MUST_CHECK int journal_blob_sync(struct journal *j, struct error *err);
 MUST_CHECK int journal_blob_open(struct journal *j, const struct digest *d, struct error *err); /* read-only fd (memfd for inline ones) */
 
 /* Events of one run in seq order from `from`; fn gets the decoded record and its encoded bytes. */

@@ -36,8 +36,11 @@ struct landing_source {
 	int (*open_layer)(void *ctx, const char *layer, struct bytes path);
 	/* A read-only descriptor of a blob, or a negative errno. */
 	int (*blob_open)(void *ctx, const struct digest *d);
-	/* Keeps fd's content, from its start, durably. 0 or a negative errno (-E2BIG past max). */
+	/* Keeps fd's content, from its start. 0 or a negative errno (-E2BIG past max). */
 	int (*blob_put)(void *ctx, int fd, uint64_t max, struct digest *ret);
+	/* All that was put survives a power cut when this returns 0: called before the last other copy goes. NULL: it does so at
+	 * once. */
+	int (*blob_sync)(void *ctx);
 };
 
 struct landing_request {

@@ -154,6 +154,8 @@ static int finish(struct landing_work *w)
 
 	r = sync_folders(w);
 	if (r == 0)
+		r = landing_path_sync_blobs(w);
+	if (r == 0)
 		r = hit(w, "landing.put");
 	for (size_t i = count; i-- > 0 && r == 0;) {
 		r = landing_path_clean(w, i);

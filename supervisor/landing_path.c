@@ -309,6 +309,13 @@ static enum landing_conflict_why why_kept_not(const struct landing_action *a, in
 									     LANDING_CONFLICT_EDITED;
 }
 
+int landing_path_sync_blobs(struct landing_work *w)
+{
+	int r = w->source->blob_sync ? w->source->blob_sync(w->source->ctx) : 0;
+
+	return r < 0 ? error_set(w->err, r, "landing: the displaced files cannot be kept for undo: %s", strerror(-r)) : 0;
+}
+
 /* Bytes that have no place left in the tree become a blob, and the conflict says which. */
 static int keep_aside(struct landing_work *w, size_t i, int dir, const char *hidden, char ret[DIGEST_HEX_SIZE])
 {
@@ -322,6 +329,9 @@ static int keep_aside(struct landing_work *w, size_t i, int dir, const char *hid
 	r = w->source->blob_put(w->source->ctx, fd, LANDING_PREIMAGE_MAX, &d);
 	if (r < 0)
 		return fail(w, i, r, "a displaced file cannot be kept");
+	r = landing_path_sync_blobs(w);
+	if (r < 0)
+		return r;
 	w->kept = d;
 	digest_hex(&d, ret);
 	return 0;

@@ -66,6 +66,8 @@ MUST_CHECK int landing_path_put(struct landing_work *w, size_t i);
 MUST_CHECK int landing_path_back(struct landing_work *w, size_t i);
 /* PUT: the last mode of a folder. */
 MUST_CHECK int landing_path_finish(struct landing_work *w, size_t i);
+/* Makes the blobs durable: before anything that they are copies of is removed. */
+MUST_CHECK int landing_path_sync_blobs(struct landing_work *w);
 /* Removes HIDDEN of a PUT path. */
 MUST_CHECK int landing_path_clean(struct landing_work *w, size_t i);
 /* fsync of the folder that the path is in. */

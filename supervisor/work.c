@@ -110,9 +110,17 @@ static int source_put(void *ctx, int fd, uint64_t max, struct digest *ret)
 	return journal_blob_put_fd(d->journal, fd, max, ret, &size, NULL);
 }
 
+static int source_sync(void *ctx)
+{
+	struct daemon *d = ctx;
+
+	return journal_blob_sync(d->journal, NULL);
+}
+
 void work_source(struct daemon *d, struct landing_source *ret)
 {
-	*ret = (struct landing_source){.ctx = d, .layers_fd = d->layers_fd, .blob_open = source_open, .blob_put = source_put};
+	*ret = (struct landing_source){.ctx = d, .layers_fd = d->layers_fd, .blob_open = source_open, .blob_put = source_put,
+				       .blob_sync = source_sync};
 }
 
 static int see(const struct journal_record *r, struct bytes encoded, void *arg)

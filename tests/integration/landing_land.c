@@ -144,6 +144,7 @@ static void run_case(const struct land_case *c)
 		buffer_append_str(&got, "nothing");
 	} else if (landing_ns_apply(&n, false, false, &o) == LANDING_APPLIED) {
 		buffer_append_str(&got, "landed");
+		assert_false(n.unsynced); /* what was displaced is gone, so its blob must last */
 	} else {
 		buffer_append_str(&got, "apply:");
 		landing_ns_conflicts(buffer_bytes(&o.conflicts), &got);

@@ -26,6 +26,7 @@ struct landing_ns {
 	size_t layer_count;
 	struct landing_source source;
 	struct landing_prepared prepared;
+	bool unsynced; /* a blob was put since the last blob_sync */
 };
 
 /* ---- blobs ---- */
@@ -52,7 +53,16 @@ static inline int landing_ns_blob_put(void *ctx, int fd, uint64_t max, struct di
 	if (r < 0)
 		return r;
 	digest_of(buffer_bytes(&content), ret);
+	n->unsynced = true;
 	return io_write_file_atomic_at(n->blobs, digest_hex(ret, hex), buffer_bytes(&content), 0600);
+}
+
+static inline int landing_ns_blob_sync(void *ctx)
+{
+	struct landing_ns *n = ctx;
+
+	n->unsynced = false;
+	return 0;
 }
 
 /* The sealer's OPEN, as the daemon has it. */
@@ -94,7 +104,8 @@ static inline void landing_ns_open(struct landing_ns *n, const char *policy)
 	landing_ns_policy(n, policy ? policy :
 		"version: 1\nname: t\nfs:\n  - {path: \"${workspace}\", access: stage}\n");
 	n->source = (struct landing_source){.ctx = n, .layers_fd = n->t.layers, .blob_open = landing_ns_blob_open,
-					    .blob_put = landing_ns_blob_put, .open_layer = landing_ns_open_layer};
+					    .blob_put = landing_ns_blob_put, .blob_sync = landing_ns_blob_sync,
+					    .open_layer = landing_ns_open_layer};
 }
 
 static inline void landing_ns_close(struct landing_ns *n)
