@@ -458,9 +458,9 @@ static int decide_exec(struct confine *c, struct error *err)
 		error_where(err, "%s:%d:%d", d.at.file, d.at.line, d.at.column);
 	if (d.verdict == POLICY_ASK)
 		return error_set_exit(err, -EACCES, EXIT_STATUS_DENIED,
-				      "denied: an exec rule asks a person before %s starts; say 'gate: ask' on the step, and 'do: allow' in the rule",
+				      "an exec rule asks a person before %s starts; say 'gate: ask' on the step, and 'do: allow' in the rule",
 				      program);
-	return error_set_exit(err, -EACCES, EXIT_STATUS_DENIED, "denied: %s: %s; see 'holdfast policy explain'", program, d.why);
+	return error_set_exit(err, -EACCES, EXIT_STATUS_DENIED, "%s: %s; see 'holdfast policy explain'", program, d.why);
 }
 
 static void set_limits(struct confine *c)

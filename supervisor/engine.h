@@ -153,6 +153,7 @@ struct engine_ended {
 	struct bytes denied; /* canonical map or empty */
 };
 MUST_CHECK int engine_attempt_live(struct engine *e, struct engine_now now, const struct journal_id *attempt);
+/* why begins with its kind (attempts_not_started); "denied: ": the policy refuses the program, and so the step is DENIED. */
 MUST_CHECK int engine_attempt_not_started(struct engine *e, struct engine_now now, const struct journal_id *attempt, const char *why,
 					  bool infra);
 MUST_CHECK int engine_attempt_ended(struct engine *e, struct engine_now now, const struct journal_id *attempt, const struct engine_ended *r);

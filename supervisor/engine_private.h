@@ -137,6 +137,8 @@ void engine_step_throw_away(struct engine *e, struct engine_run *r, uint32_t ste
 void engine_step_judge(struct engine *e, struct engine_run *r, uint32_t step,
 		       enum plan_failure kind, const char *why);
 void engine_step_fail(struct engine *e, struct engine_run *r, uint32_t step, const char *why);
+/* The policy refuses what it would start; why says what. */
+void engine_step_deny(struct engine *e, struct engine_run *r, uint32_t step, const char *why);
 /* Past the checks: a person, or the commit. */
 void engine_step_push_commit(struct engine *e, struct engine_run *r, uint32_t step);
 void engine_step_lost(struct engine *e, struct engine_run *r, uint32_t step, const char *why);

@@ -3,6 +3,7 @@
  * that is not the last one of its step, or comes twice, is refused with -ESTALE.
  */
 #include <errno.h>
+#include <string.h>
 #include "base/cbor.h"
 #include "supervisor/engine_private.h"
 
@@ -79,7 +80,10 @@ int engine_attempt_not_started(struct engine *e, struct engine_now now,
 	engine_act_as(e, JOURNAL_ACTOR_SUPERVISOR, 0);
 	if (!infra && engine_run_row(e, r)->state != JOURNAL_RUN_S_CANCELLING) {
 		engine_step_throw_away(e, r, step);
-		engine_step_fail(e, r, step, why);
+		if (why && strncmp(why, "denied: ", 8) == 0)
+			engine_step_deny(e, r, step, why + 8);
+		else
+			engine_step_fail(e, r, step, why);
 	}
 	return engine_advance(e, r);
 }

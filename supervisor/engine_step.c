@@ -250,6 +250,12 @@ void engine_step_fail(struct engine *e, struct engine_run *r, uint32_t step, con
 	engine_emit_step(e, r, step, JOURNAL_STEP_FAILED, why);
 }
 
+void engine_step_deny(struct engine *e, struct engine_run *r, uint32_t step, const char *why)
+{
+	engine_timer_cancel(e, r, step, 0, NULL);
+	engine_emit_step(e, r, step, JOURNAL_STEP_DENIED, why);
+}
+
 /* The attempt of an ACTIVE or REJECTED step failed in this way: again, later, by a person, or
  * never. */
 void engine_step_judge(struct engine *e, struct engine_run *r, uint32_t step,

@@ -92,7 +92,10 @@ def test_exec_passes_output_and_status():
         assert c.run("exec", "--", "/bin/sh", "-c", "kill -9 $$")[0] == 128 + 9
         assert c.run("exec", "--", "/usr/bin/no-such-program")[0] == 127
         code, _, err = c.run("exec", "--", "/no/grant/for/this")
-        assert code == 125 and "holdfast policy explain" in err, err
+        assert code == 125 and "holdfast policy explain" in err and err.count("denied") == 1, err
+        refused = c.plan("steps:\n  - {name: no, run: [/no/grant/for/this], retry: {max: 3}}\n")
+        code, out, err = c.run("run", refused)
+        assert code == 3 and out.count("denied") == 1, (code, out, err)
         assert c.run("exec", "--", "no-such-program")[0] == 127
         assert c.run("exec", "--", "./a.txt")[0] == 126
         assert c.run("exec", "-i", "--", "tr", "a-z", "A-Z", stdin="piped in")[:2] == (0, "PIPED IN")

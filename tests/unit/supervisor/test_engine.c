@@ -408,6 +408,25 @@ static void test_infra_is_tried_again_and_exec_is_not(void **state)
 	assert_run(f, &run, JOURNAL_RUN_S_FAILED);
 }
 
+static void test_a_program_that_the_policy_refuses_is_denied_and_not_tried_again(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run = created(f, TWO);
+	struct fake_command c;
+	const struct journal_step *s;
+
+	assert_true(fake_take(f, ENGINE_START_ATTEMPT, &c));
+	assert_int_equal(engine_attempt_not_started(f->e, fake_now(f), &c.c.attempt_id,
+						    "denied: /no/such: no rule", false),
+			 0);
+	fake_flush(f);
+	assert_step(f, &run, "a", JOURNAL_STEP_S_DENIED);
+	assert_run(f, &run, JOURNAL_RUN_S_FAILED);
+	s = journal_state_run(f->rows, &run)->steps[0];
+	assert_string_equal(s->why, "/no/such: no rule");
+	assert_false(fake_take(f, ENGINE_START_ATTEMPT, &c));
+}
+
 static void test_a_deadline_ends_a_step_whatever_it_does(void **state)
 {
 	struct fake *f = fake_of(state);
@@ -1338,6 +1357,7 @@ int main(void)
 		T(test_equal_failures_stop_early),
 		T(test_lost_attempts_are_not_charged_but_have_a_cap),
 		T(test_infra_is_tried_again_and_exec_is_not),
+		T(test_a_program_that_the_policy_refuses_is_denied_and_not_tried_again),
 		T(test_a_deadline_ends_a_step_whatever_it_does),
 		T(test_a_killed_step_is_not_tried_again),
 		T(test_a_rejected_step_gets_the_feedback),
