@@ -454,7 +454,7 @@ static void a_torn_unacknowledged_tail_opens_and_is_reported(void **state)
 	struct folder f;
 	struct log log;
 	int ack, signal;
-	unsigned noted = 0, cases = 0;
+	unsigned noted = 0, cuts = 0, cases = 0;
 	folder_make(&f);
 	pid_t pid = start_writer(&f, 9, SYNC_FIRST, FIRST_EVENTS + TAIL_EVENTS, "", &ack);
 	uint64_t acknowledged = end_writer(pid, ack, &signal);
@@ -475,7 +475,8 @@ static void a_torn_unacknowledged_tail_opens_and_is_reported(void **state)
 				flip(&copied, copied.size - back);
 			int rc = open_journal(copy.fd, false, &j, &err);
 			if (rc == 0) {
-				noted += journal_recovery_note(j) != NULL;
+				noted += cut && journal_recovery_note(j) != NULL;
+				cuts += cut;
 				assert_fsck_clean(j);
 				assert_prefix(j, 9);
 				uint64_t lsn = journal_last_lsn(j);
@@ -492,8 +493,11 @@ static void a_torn_unacknowledged_tail_opens_and_is_reported(void **state)
 			folder_remove(&copy);
 		}
 	}
-	print_message("  %u of %u torn tails opened with a note\n", noted, cases);
-	assert_true(noted > cases / 2);
+	/* Every cut tail opens; a cut exactly between two batches leaves nothing to report. How many of the flips hit what
+	 * a later batch names as synced depends on how the writer's batches were joined. */
+	print_message("  %u of %u cut tails opened with a note\n", noted, cuts);
+	assert_int_equal(cuts, cases / 2);
+	assert_true(noted >= cuts - 3);
 	folder_remove(&f);
 }
 
