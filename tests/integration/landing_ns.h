@@ -54,7 +54,9 @@ static inline int landing_ns_blob_put(void *ctx, int fd, uint64_t max, struct di
 		return r;
 	digest_of(buffer_bytes(&content), ret);
 	n->unsynced = true;
-	return io_write_file_atomic_at(n->blobs, digest_hex(ret, hex), buffer_bytes(&content), 0600);
+	AUTO_FD to = openat(n->blobs, digest_hex(ret, hex), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	return to < 0 ? -errno : io_write_all(to, content.data, content.len);
 }
 
 static inline int landing_ns_blob_sync(void *ctx)

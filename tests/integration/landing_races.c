@@ -6,7 +6,7 @@
 
 #include "tests/integration/landing_ns.h"
 
-enum { ROUNDS = 25, MANY = 40 };
+enum { ROUNDS = 12, MANY = 40 };
 
 struct editor {
 	pid_t pid;
