@@ -568,6 +568,75 @@ static void judge(const struct policy_fs *fs, struct bytes path, const char *fol
 		 policy_access_name(below.access));
 }
 
+/* One path inside a repository that lies in the workspace, read as git reads it: as one of the
+ * workspace's own .git. Only what the table says of that folder by name narrows it. */
+static void judge_as_own(const struct policy_fs *fs, const char *git, const char *rest,
+			 enum policy_want want, struct policy_fs_decision *d)
+{
+	struct policy_arena scratch = {0};
+	char path[POLICY_PATH_MAX + 8];
+	struct answer a, below;
+	const char *folded = NULL;
+
+	if ((size_t)snprintf(path, sizeof(path), "%s%s", git, rest) >= sizeof(path) ||
+	    policy_path_fold(&scratch, bytes_str(path), &folded) < 0) {
+		d->verdict = POLICY_FS_DENY;
+		snprintf(d->why, sizeof(d->why), "its name cannot be compared with git's own");
+		goto done;
+	}
+	a = ask(fs, bytes_str(path), folded);
+	if (a.access >= needed(want) || !a.entry ||
+	    !policy_path_below(bytes_str(a.entry->at.path), git)) {
+		if (want == POLICY_WANT_FOLDER ||
+		    !narrower_below(fs, bytes_str(path), false, &below) || !below.entry)
+			goto done;
+		a = below;
+	}
+	d->verdict = POLICY_FS_DENY;
+	explain(fs, &a, "git reads it as the workspace's own, and ", d);
+done:
+	policy_arena_free(&scratch);
+}
+
+/* git status of the outer repository runs what a repository inside it configures, and
+ * .git/modules and .git/worktrees hold more of them: a policy that protects the workspace's hooks
+ * and configuration means theirs too. folded: the path's common form. */
+static void judge_repositories(const struct policy_fs *fs, const char *folded,
+			       enum policy_want want, struct policy_fs_decision *d)
+{
+	struct policy_arena scratch = {0};
+	char git[POLICY_PATH_MAX + 8];
+	const char *workspace, *at;
+	bool inside = false, store = false;
+
+	if (!fs->vars.workspace)
+		return;
+	if (policy_path_fold(&scratch, bytes_str(fs->vars.workspace), &workspace) < 0) {
+		d->verdict = POLICY_FS_DENY;
+		snprintf(d->why, sizeof(d->why), "the workspace's name cannot be compared");
+		goto done;
+	}
+	snprintf(git, sizeof(git), "%s/.git", fs->vars.workspace);
+	at = folded + strlen(workspace);
+	if (!policy_path_below(bytes_str(folded), workspace))
+		at = "";
+	for (bool top = true; *at == '/' && d->verdict != POLICY_FS_DENY; top = false) {
+		size_t len = strcspn(at + 1, "/") + 1;
+		bool is_git = len == 5 && memcmp(at, "/.git", 5) == 0;
+
+		if (store)
+			judge_as_own(fs, git, at, want, d);
+		if (is_git && !top)
+			judge_as_own(fs, git, at + len, want, d);
+		store = store || (inside && ((len == 8 && memcmp(at, "/modules", 8) == 0) ||
+					     (len == 10 && memcmp(at, "/worktrees", 10) == 0)));
+		inside = inside || is_git;
+		at += len;
+	}
+done:
+	policy_arena_free(&scratch);
+}
+
 void policy_fs_decide(const struct policy_fs *fs, struct bytes path, enum policy_want want,
 		      struct policy_fs_decision *ret)
 {
@@ -590,6 +659,8 @@ void policy_fs_decide(const struct policy_fs *fs, struct bytes path, enum policy
 
 		if (policy_path_fold(&scratch, path, &folded) == 0) {
 			judge(fs, path, folded, want, &d);
+			if (d.verdict != POLICY_FS_DENY)
+				judge_repositories(fs, folded, want, &d);
 		} else {
 			d.verdict = POLICY_FS_DENY;
 			snprintf(d.why, sizeof(d.why),
