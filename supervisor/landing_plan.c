@@ -281,11 +281,14 @@ static bool reserved(struct bytes path)
 	return false;
 }
 
-static enum policy_want want_policy(enum manifest_type after)
+/* A folder in the place of a file or link takes that away, with what it stands for (a .git that is a link). */
+static enum policy_want want_policy(const struct item *it)
 {
-	if (after == MANIFEST_ABSENT)
+	if (it->after.type == MANIFEST_ABSENT)
 		return POLICY_WANT_REMOVE;
-	return after == MANIFEST_DIR ? POLICY_WANT_FOLDER : POLICY_WANT_LAND;
+	if (it->after.type == MANIFEST_DIR && (it->now->type == MANIFEST_ABSENT || it->now->type == MANIFEST_DIR))
+		return POLICY_WANT_FOLDER;
+	return POLICY_WANT_LAND;
 }
 
 /* The strictest of the run's table and those of all steps that touched the path: a step's narrowing holds for what it made,
@@ -302,14 +305,14 @@ static int decide(struct maker *m, const struct item *it, struct policy_fs_decis
 		return error_nomem(m->err);
 	if (!in->fs)
 		return 0;
-	policy_fs_decide(in->fs, buffer_bytes(&full), want_policy(it->after.type), ret);
+	policy_fs_decide(in->fs, buffer_bytes(&full), want_policy(it), ret);
 	for (size_t i = 0; i < in->layer_count && ret->verdict != POLICY_FS_DENY; i++) {
 		struct policy_fs_decision d;
 		const struct manifest_entry *e = manifest_find(in->layers[i].manifest, it->path);
 
 		if (!in->layers[i].fs || !e || !manifest_entry_changes(e))
 			continue;
-		policy_fs_decide(in->layers[i].fs, buffer_bytes(&full), want_policy(it->after.type), &d);
+		policy_fs_decide(in->layers[i].fs, buffer_bytes(&full), want_policy(it), &d);
 		if (d.verdict > ret->verdict)
 			*ret = d;
 	}

@@ -280,6 +280,8 @@ static const struct plan_case {
 	{"an empty folder is one", "d d -; d e -; p e/p -; d e-f -", "", "A d\nA e-f\n- e empty\n- e/p type\n"},
 	{"a file in a protected folder's place", "fx .git d; i .git/hooks d; i .git/hooks/a fa", "d .git; d .git/hooks; fa .git/hooks/a",
 	 "- .git policy\n- .git/hooks policy\n- .git/hooks/a policy\n"},
+	{"a folder in the place of a link that stands for a protected one", "d .git sa; fx .git/a -", "sa .git",
+	 "- .git policy\n- .git/a folder\n"},
 	{"a folder that keeps something protected is kept", "w d d; i d/f fa|fx x -", "d d; fa d/f", "D d\nD d/f\nA x\n"},
 	{"what is above something protected is not removed", "w deep d; i deep/down d; i deep/f fa", "d deep; d deep/down; fa deep/f",
 	 "D deep/f\n- deep policy\n- deep/down policy\n"},
