@@ -509,6 +509,28 @@ int confine_fs(const struct policy_effective *run, const char *step, const char 
 	return r;
 }
 
+/* A home that the policy grants as it is, or that lies in the workspace, is not hidden behind an empty one. */
+static bool has_own_home(const struct confine *c)
+{
+	const char *home = c->in->home;
+	size_t count;
+	const struct policy_mount *table = policy_fs_table(c->fs, &count);
+
+	if (!home || within(home, c->in->workspace))
+		return false;
+	switch (access_of(table, count, home)) {
+	case POLICY_ACCESS_R:
+	case POLICY_ACCESS_RX:
+	case POLICY_ACCESS_RW:
+		return false;
+	case POLICY_ACCESS_NONE:
+	case POLICY_ACCESS_SCRATCH:
+	case POLICY_ACCESS_STAGE:
+		break;
+	}
+	return true;
+}
+
 int confine_new(const struct confine_input *in, struct confine **ret, struct error *err)
 {
 	AUTO(confine_free) struct confine *c = calloc(1, sizeof(*c));
@@ -527,8 +549,7 @@ int confine_new(const struct confine_input *in, struct confine **ret, struct err
 		r = place_all(c, err);
 	if (r < 0)
 		return r;
-	/* A home that is the workspace, or around it, is not hidden behind an empty one. */
-	s->home = in->home && !within(in->home, in->workspace) ? in->home : NULL;
+	s->home = has_own_home(c) ? in->home : NULL;
 	s->cwd = s->workspace.mode == SANDBOX_WORKSPACE_NONE && c->workspace_access != POLICY_ACCESS_RW ? "/" : in->workspace;
 	if (in->step->cwd) {
 		s->cwd = clean(c, in->workspace, in->step->cwd);
