@@ -79,13 +79,13 @@ static int stage(struct landing_work *w)
 
 	for (size_t i = 0; i < w->plan->action_count; i++) {
 		bool later;
-		int r = landing_path_unlock(w, i, true);
+		int r = landing_stage_unlock(w, i, true);
 
 		if (r != 0)
 			return r;
 		if (w->phase[i] != LANDING_FRESH || is_deletion(&w->plan->actions[i]))
 			continue;
-		r = go_on(w, landing_path_stage(w, i, !together, &later));
+		r = go_on(w, landing_stage_path(w, i, !together, &later));
 		if (r != 0)
 			return r;
 	}
@@ -100,7 +100,7 @@ static int put_one(struct landing_work *w, size_t i)
 
 	if (w->phase[i] == LANDING_FRESH && !is_deletion(a)) {
 		bool later;
-		int r = landing_path_stage(w, i, true, &later);
+		int r = landing_stage_path(w, i, true, &later);
 
 		if (r != 0 || w->phase[i] == LANDING_PUT)
 			return r;
@@ -170,7 +170,7 @@ static int finish(struct landing_work *w)
 	if (r == 0)
 		r = sync_folders(w);
 	if (r == 0 && w->lost && w->again)
-		r = landing_path_sweep(w);
+		r = landing_back_sweep(w);
 	return r == 0 ? hit(w, "landing.cleaned") : r;
 }
 
@@ -205,19 +205,19 @@ static int roll_back(struct landing_work *w)
 
 	for (size_t i = 0; i < count && r == 0; i++)
 		if (w->phase[i] == LANDING_STAGED)
-			r = landing_path_back(w, i);
+			r = landing_back_path(w, i);
 	for (size_t i = count; i-- > 0 && r == 0;)
 		if (!is_deletion(&w->plan->actions[i]))
-			r = landing_path_back(w, i);
+			r = landing_back_path(w, i);
 	for (size_t i = 0; i < count && r == 0; i++)
 		if (is_deletion(&w->plan->actions[i]))
-			r = landing_path_back(w, i);
+			r = landing_back_path(w, i);
 	for (size_t i = count; i-- > 0 && r == 0;)
-		r = landing_path_unlock(w, i, false) < 0 ? -EIO : 0;
+		r = landing_stage_unlock(w, i, false) < 0 ? -EIO : 0;
 	if (r == 0)
 		r = undo_done(w);
 	if (r == 0 && w->lost)
-		r = landing_path_sweep(w);
+		r = landing_back_sweep(w);
 	if (r == 0)
 		r = sync_folders(w);
 	return r == 0 ? hit(w, "landing.rolled_back") : r;

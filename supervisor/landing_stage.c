@@ -1,0 +1,209 @@
+/* New bytes beside their target, whole and synced before they are put in; and the modes of folders. */
+#include "supervisor/landing_work.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/io.h"
+
+enum { COPY_BYTES = 256 * 1024 };
+
+static int open_source(struct landing_work *w, const struct landing_action *a)
+{
+	AUTO_FREE char *path = NULL;
+	AUTO_FD fd = -1;
+	struct stat st;
+
+	if (a->from == LANDING_FROM_BLOB)
+		return w->source->blob_open(w->source->ctx, &a->after.digest);
+	if (asprintf(&path, "%s/u/%.*s", a->layer, (int)a->path.len, (const char *)a->path.data) < 0) {
+		path = NULL;
+		return -ENOMEM;
+	}
+	fd = io_open_beneath(w->source->layers_fd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
+	if ((fd == -EACCES || fd == -EPERM) && w->source->open_layer)
+		fd = w->source->open_layer(w->source->ctx, a->layer, a->path);
+	if (fd < 0)
+		return fd;
+	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? take_fd(&fd) : -EBADMSG;
+}
+
+/* Copies what was sealed, and nothing else: the bytes are hashed as they are written. */
+static int copy_bytes(int from, int to, const struct landing_state *want)
+{
+	AUTO_FREE uint8_t *buf = malloc(COPY_BYTES);
+	struct digest_ctx *hash = digest_ctx_new();
+	struct digest d;
+	uint64_t size = 0;
+	int r = buf && hash ? 0 : -ENOMEM;
+
+	while (r == 0) {
+		ssize_t n = pread(from, buf, COPY_BYTES, (off_t)size);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			r = n < 0 ? -errno : 0;
+			break;
+		}
+		size += (uint64_t)n;
+		if (size > want->size)
+			break;
+		digest_ctx_update(hash, buf, (size_t)n);
+		r = io_write_all(to, buf, (size_t)n);
+	}
+	if (r == 0) {
+		digest_ctx_final(hash, &d);
+		if (size != want->size || !digest_equal(&d, &want->digest))
+			r = -EBADMSG;
+	}
+	digest_ctx_free(hash);
+	return r;
+}
+
+static int own(int dir, const char *name, const struct landing_action *a)
+{
+	struct stat st;
+
+	if (geteuid() == 0)
+		return fchownat(dir, name, a->after.uid, a->after.gid, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+	/* A shared folder's group is kept where we may: not being in it is no reason to refuse. */
+	if (a->before.type != MANIFEST_ABSENT && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    st.st_gid != a->before.gid)
+		(void)!fchownat(dir, name, (uid_t)-1, a->before.gid, AT_SYMLINK_NOFOLLOW);
+	return 0;
+}
+
+static int stage_file(struct landing_work *w, size_t i, int dir, const char *part, bool sync)
+{
+	const struct landing_action *a = &w->plan->actions[i];
+	AUTO_FD from = open_source(w, a);
+	AUTO_FD to = -1;
+	int r;
+
+	if (from < 0)
+		return from == -EACCES || from == -EPERM ?
+			       landing_path_refused(w, i, from, "the run's file cannot be read") :
+			       landing_path_fail(w, i, from, "the run's file cannot be opened");
+	to = openat(dir, part, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (to < 0)
+		return landing_path_refused(w, i, -errno, "cannot be written");
+	r = copy_bytes(from, to, &a->after);
+	if (r == -EBADMSG)
+		return landing_path_fail(w, i, r, "the run's file is not what was sealed");
+	if (r == 0)
+		r = own(dir, part, a);
+	if (r == 0 && fchmod(to, a->after.mode & 0777) < 0)
+		r = -errno;
+	if (r == 0 && sync && fsync(to) < 0)
+		return landing_path_fail(w, i, -errno, "cannot be synced");
+	return r < 0 ? landing_path_refused(w, i, r, "cannot be written") : 0;
+}
+
+static int stage_folder(struct landing_work *w, size_t i, int dir, const char *part)
+{
+	const struct landing_action *a = &w->plan->actions[i];
+	AUTO_FD fd = -1;
+	struct stat st;
+	int r;
+
+	if (mkdirat(dir, part, 0700) < 0)
+		return landing_path_refused(w, i, -errno, "cannot be made");
+	r = own(dir, part, a);
+	fd = openat(dir, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (r == 0 && (fd < 0 || fstat(fd, &st) < 0 ||
+		       fchmod(fd, (a->after.mode & 01777) | 0700 | (st.st_mode & S_ISGID)) < 0))
+		r = -errno;
+	return r < 0 ? landing_path_refused(w, i, r, "cannot be made") : 0;
+}
+
+static int stage_link(struct landing_work *w, size_t i, int dir, const char *part)
+{
+	const struct landing_action *a = &w->plan->actions[i];
+	AUTO_FREE char *target = bytes_dup_str(a->after.target);
+	int r;
+
+	if (!target)
+		return error_nomem(w->err);
+	r = symlinkat(target, dir, part) < 0 ? -errno : own(dir, part, a);
+	return r < 0 ? landing_path_refused(w, i, r, "cannot be made") : 0;
+}
+
+/* A folder's mode alone. Made usable now, exact at the end. */
+int landing_stage_mode(struct landing_work *w, size_t i, int dir, const char *name, uint32_t mode)
+{
+	AUTO_FD fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	char path[64];
+	int r;
+
+	if (fd >= 0)
+		return fchmod(fd, mode) < 0 ? landing_path_refused(w, i, -errno, "its mode") : 0;
+	fd = openat(dir, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return landing_path_refused(w, i, -errno, "its mode");
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd); /* one that its owner may not list */
+	r = chmod(path, mode) < 0 ? -errno : 0;
+	return r < 0 ? landing_path_refused(w, i, r, "its mode") : 0;
+}
+
+int landing_stage_unlock(struct landing_work *w, size_t i, bool unlock)
+{
+	const struct landing_action *a = &w->plan->actions[i];
+	uint32_t open_mode = a->before.mode | 0700;
+	char name[NAME_MAX + 1];
+	struct stat st;
+	int dir;
+
+	if (!landing_path_removes_folder(a) || open_mode == a->before.mode || w->phase[i] == LANDING_DONE ||
+	    w->phase[i] == LANDING_ALREADY)
+		return 0;
+	dir = landing_path_folder(w, i);
+	if (dir < 0 || landing_path_name(a->path, name) < 0 || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    !S_ISDIR(st.st_mode) || ((st.st_mode ^ (unlock ? a->before.mode : open_mode)) & 01777))
+		return 0;
+	return landing_stage_mode(w, i, dir, name, (unlock ? open_mode : a->before.mode) & 07777);
+}
+
+int landing_stage_path(struct landing_work *w, size_t i, bool sync, bool *ret_later)
+{
+	const struct landing_action *a = &w->plan->actions[i];
+	char hidden[LANDING_NAME_SIZE];
+	char part[LANDING_NAME_SIZE + 1];
+	char name[NAME_MAX + 1];
+	int dir = landing_path_folder(w, i);
+	int r = landing_path_name(a->path, name);
+
+	*ret_later = false;
+	if (r < 0)
+		return landing_path_refused(w, i, r, "its name");
+	if (dir < 0 && landing_path_made_here(w, landing_path_above(a->path))) {
+		*ret_later = true;
+		return 0;
+	}
+	if (dir < 0)
+		return landing_path_conflict(w, i, LANDING_CONFLICT_FOLDER, NULL, "%s", "");
+	if (a->before.type == MANIFEST_DIR && a->after.type == MANIFEST_DIR) {
+		w->phase[i] = LANDING_PUT;
+		return landing_stage_mode(w, i, dir, name, a->after.mode | 0700);
+	}
+	landing_path_hidden(w, i, hidden);
+	snprintf(part, sizeof(part), "%sw", hidden);
+	if (a->after.type == MANIFEST_FILE)
+		r = stage_file(w, i, dir, part, sync);
+	else if (a->after.type == MANIFEST_DIR)
+		r = stage_folder(w, i, dir, part);
+	else
+		r = stage_link(w, i, dir, part);
+	if (r == 0)
+		r = landing_path_rename(dir, part, hidden, RENAME_NOREPLACE);
+	if (r != 0) {
+		(void)!landing_path_remove(dir, part);
+		return r < 0 && (!w->err || !w->err->code) ? landing_path_refused(w, i, r, "cannot be written") : r;
+	}
+	w->phase[i] = LANDING_STAGED;
+	if (a->after.type == MANIFEST_DIR && a->before.type == MANIFEST_ABSENT)
+		return landing_path_put(w, i); /* what goes into it can be staged then */
+	return 0;
+}
