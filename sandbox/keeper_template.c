@@ -92,15 +92,34 @@ static void look_at_hidden(struct keeper *k, struct prepared *p)
 	}
 }
 
-/* Compares by device and inode, so that another path to the same folder is seen too. What contains
- * a hidden folder gets a mask at its place; what lies in one is refused. */
+/* Where source really is, whatever links lead to it; its last component is not followed. */
+static int real_path(const char *source, const struct plan_seen *seen, char *buf, size_t size)
+{
+	struct stat st;
+	AUTO_FD fd = open(source, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (st.st_dev != seen->dev || st.st_ino != seen->ino)
+		return -ESTALE;
+	return fd_path(fd, buf, size);
+}
+
+/* What lies in a hidden folder is refused, be it a file or reached by a link. What contains one
+ * gets a mask at its place: compared by device and inode, so that a bind mount of it is seen too.
+ */
 static int hide(struct keeper *k, struct prepared *p, const char *source,
 		const struct plan_seen *seen, const char *target, struct error *err)
 {
+	char real[PATH_MAX];
+	int found = real_path(source, seen, real, sizeof(real));
+
+	if (found < 0)
+		return error_set(err, found, "sandbox: '%s': %s", source, strerror(-found));
 	for (size_t h = 0; h < ARRAY_SIZE(k->hidden); h++) {
 		const char *path = k->hidden[h].path;
 		size_t len = strlen(path);
-		if (strncmp(source, path, len) == 0 && (source[len] == '/' || source[len] == '\0'))
+		if (strncmp(real, path, len) == 0 && (real[len] == '/' || real[len] == '\0'))
 			return error_set(err, -EPERM,
 					 "sandbox: '%s' lies in Holdfast's own folder: nothing of "
 					 "it is ever seen inside",
@@ -149,13 +168,13 @@ static int prepare_mount(struct keeper *k, struct prepared *p, size_t i, struct 
 		if (m->kind != SANDBOX_MOUNT_RW || seen->type == PLAN_DEVICE)
 			return error_set(err, -EPERM, "sandbox: '%s' is a device, socket or FIFO",
 					 m->source);
-		return 0;
+		break;
 	case PLAN_FILE:
-		return 0;
 	case PLAN_DIR:
 		break;
 	}
-	if (m->kind == SANDBOX_MOUNT_SYSTEM && (st.st_mode & 022) && !(st.st_mode & S_ISVTX))
+	if (m->kind == SANDBOX_MOUNT_SYSTEM && seen->type == PLAN_DIR && (st.st_mode & 022) &&
+	    !(st.st_mode & S_ISVTX))
 		return error_set(
 			err, -EPERM,
 			"sandbox: '%s' can be written by others than its owner: not a system tree",
