@@ -145,11 +145,30 @@ def test_a_home_granted_rw_around_our_state_is_refused():
 def test_our_folders_cannot_be_granted_by_name():
     with Hostile() as c:
         assert c.run("exec", "--", "true")[0] == 0
-        for path in (c.state, c.state + "/v1", c.state + "/v1/journal", c.runtime()):
+        for path in ("/", c.root, c.state, c.state + "/v1", c.state + "/v1/journal", c.runtime()):
             for access in ("r", "rx"):
                 p = c.policy(f"  - {{path: \"{path}\", access: {access}}}\n")
                 code, out, err = c.sh(spy(c), "--policy", p)
                 assert code == 125 or "REACHED" not in out and "journal" not in out and "MOVED" not in out, (path, code, out, err)
+
+
+def test_no_file_and_no_other_way_into_our_folders_can_be_granted():
+    with Hostile() as c:
+        c.mkdirs("seen")
+        assert c.run("exec", "--", "true")[0] == 0
+        runtime = c.runtime()
+        os.symlink(c.state, os.path.join(c.root, "way"))
+        os.symlink(runtime, os.path.join(c.root, "way-run"))
+        inside = (("runtime", "r"), ("runtime", "rw"), ("v1/journal", "rx"), ("v1/journal/CURRENT", "r"), ("v1", "rw"), ("", "r"))
+        asked = [(os.path.join(c.root, base, name).rstrip("/"), access) for base in ("state", "way") for name, access in inside]
+        asked += [(os.path.join(base, name), access) for base in (runtime, os.path.join(c.root, "way-run"))
+                  for name, access in (("control", "rw"), ("control", "r"), ("keeper", "rw"))]
+        for path, access in asked:
+            p = c.policy(f"  - {{path: \"{path}\", access: {access}}}\n")
+            code, out, err = c.sh(f"cat {path} 2>/dev/null; ls -A {path}/ 2>/dev/null; cat {path}/runtime {path}/CURRENT 2>/dev/null; "
+                                  f"{PYTHON} -c '{CONNECT}' {path}; true", "--policy", p)
+            assert [x for x in out.split("\n") if x and not x.startswith("refused ")] == [], (path, access, code, out, err)
+            assert code == 125 or access != "rw", (path, access, code, out, err)
 
 
 def test_a_workspace_around_our_state_shows_none_of_it():
