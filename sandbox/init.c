@@ -9,6 +9,7 @@
  *   reap            pid 1 until the command ends
  */
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
@@ -279,6 +280,84 @@ static int op_overlay(int root, int target, const struct init_op *op)
 	return err;
 }
 
+/* One name of INIT_OP_MERGE, unless the folder at `to` has it already. */
+static int merge_name(int from, int to, const char *name)
+{
+	char link[SANDBOX_PATH_MAX + 1];
+	struct stat st;
+	int err = 0;
+
+	if (fstatat(to, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return 0;
+	int entry = openat(from, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (entry < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (fstat(entry, &st) < 0)
+		err = -errno;
+	if (err == 0 && S_ISLNK(st.st_mode)) {
+		ssize_t n = readlinkat(entry, "", link, sizeof(link) - 1);
+		link[n > 0 ? n : 0] = '\0';
+		if (n < 0 || symlinkat(link, to, name) < 0)
+			err = -errno;
+	} else if (err == 0 && (S_ISDIR(st.st_mode) || S_ISREG(st.st_mode))) {
+		err = S_ISDIR(st.st_mode) ? mkdir_parents(to, name, true, 0755)
+					  : make_file(to, name, NULL, 0, 0644);
+		int point = err < 0 ? err : openat(to, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+		int tree = sys_open_tree(entry, "",
+					 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH |
+						 AT_RECURSIVE);
+		if (err == 0)
+			err = point < 0 ? -errno : tree < 0 ? tree : attach(tree, point);
+		if (point >= 0)
+			close(point);
+		if (tree >= 0)
+			close(tree);
+	}
+	close(entry);
+	return err;
+}
+
+static int merge_names(int from, int to)
+{
+	static char names[32768] __attribute__((aligned(8)));
+	int count = 0, err = 0;
+
+	for (;;) {
+		ssize_t n = getdents64(from, names, sizeof(names));
+		if (n <= 0)
+			return n < 0 ? -errno : 0;
+		for (ssize_t at_name = 0; at_name < n;) {
+			const struct dirent64 *e = (const void *)(names + at_name);
+			at_name += e->d_reclen;
+			if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+				continue;
+			err = ++count > INIT_MERGE_MAX ? -E2BIG : merge_name(from, to, e->d_name);
+			if (err < 0)
+				return err;
+		}
+	}
+}
+
+/* The folder of names that go over stays writable until the others have their places in it. */
+static int op_merge(int root, int target, const struct init_op *op)
+{
+	struct mount_attr attr = {.attr_set = mount_attrs(op->flags)};
+
+	int err = op_bind(root, target, INIT_STAGING "/" INIT_STAGED_ETC, INIT_OP_NOEXEC);
+	if (err < 0)
+		return err;
+	int from = resolve(root, str(op->source), O_RDONLY | O_DIRECTORY);
+	int to = resolve(root, str(op->target), O_RDONLY | O_DIRECTORY);
+	err = from < 0 ? from : to < 0 ? to : merge_names(from, to);
+	if (err == 0)
+		err = sys_mount_setattr(to, "", AT_EMPTY_PATH, &attr);
+	if (from >= 0)
+		close(from);
+	if (to >= 0)
+		close(to);
+	return err;
+}
+
 /* Mounts on the folder itself, so that no path is walked a second time. */
 static int mount_here(int root, int target, const char *type, unsigned long flags, const char *data)
 {
@@ -357,6 +436,8 @@ static int op_mount(int root, int target, const struct init_op *op, int status)
 		return op_bind(root, target, str(op->source), op->flags);
 	case INIT_OP_MASK:
 		return op_mask(root, target);
+	case INIT_OP_MERGE:
+		return op_merge(root, target, op);
 	case INIT_OP_TMPFS:
 		return op_tmpfs(root, target, op);
 	case INIT_OP_OVERLAY:
@@ -402,6 +483,7 @@ static int follow(int root, const struct init_op *op, int status)
 	case INIT_OP_OUT:
 	case INIT_OP_LOCK:
 	case INIT_OP_MASK:
+	case INIT_OP_MERGE:
 		break;
 	}
 	int target = mount_point(root, op);

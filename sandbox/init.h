@@ -21,6 +21,7 @@ enum {
 	INIT_PLAN_INLINE = 96 * 1024, /* a larger one comes in a memfd */
 	INIT_SOURCES_MAX = SANDBOX_MOUNTS_MAX + 32,
 	INIT_OPS_MAX = 2048,
+	INIT_MERGE_MAX = 1024, /* names of one folder */
 	INIT_LANDLOCK_RULES_MAX = SANDBOX_MOUNTS_MAX + 32,
 	INIT_FD_BATCH = 16,
 };
@@ -77,6 +78,9 @@ enum init_op_kind {
 	INIT_OP_PROC = 10, /* this pid namespace's; the staging folder under it goes */
 	INIT_OP_LOCK = 11, /* target's mount becomes read-only */
 	INIT_OP_MASK = 12, /* an empty unreadable folder or file over target, whichever it is */
+	/* target is the folder at source with INIT_STAGED_ETC's names over it, each name a mount of
+	 * its own: what an overlay would be, had source no mounts in it. Template only. */
+	INIT_OP_MERGE = 13,
 };
 
 enum init_op_flags {

@@ -11,7 +11,7 @@
 #include "sandbox/keeper.h"
 #include "sandbox/sys.h"
 
-enum { TREES_BATCH = INIT_FD_BATCH - 1 };
+enum { TREES_BATCH = INIT_FD_BATCH - 1, MOUNTINFO_MAX = 8 << 20 };
 
 /* ---- looking ---- */
 
@@ -34,6 +34,33 @@ static int look(const char *path, struct plan_seen *ret, struct stat *ret_st)
 	}
 	look_stat(ret_st, ret);
 	return 0;
+}
+
+/* The first mount point in the folder path, as mountinfo(5) writes it (odd bytes in octal), or false.
+ * What cannot be read is as if there were none: the kernel has the last word. */
+static bool mount_below(const char *path, char *ret, size_t size)
+{
+	AUTO_BUFFER text = {.max = MOUNTINFO_MAX};
+	AUTO_FD fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+	size_t len = strlen(path);
+	char *rest = NULL;
+
+	if (fd < 0 || io_read_all(fd, MOUNTINFO_MAX, &text) < 0 ||
+	    buffer_append_byte(&text, '\0') < 0)
+		return false;
+	for (char *line = strtok_r((char *)text.data, "\n", &rest); line;
+	     line = strtok_r(NULL, "\n", &rest)) {
+		int at = 0, end = 0;
+		/* id, parent, device, root, mount point */
+		if (sscanf(line, "%*d %*d %*s %*s %n%*s%n", &at, &end) < 0 || end <= at)
+			continue;
+		line[end] = '\0';
+		if (strncmp(line + at, path, len) != 0 || line[(size_t)at + len] != '/')
+			continue;
+		snprintf(ret, size, "%s", line + at);
+		return true;
+	}
+	return false;
 }
 
 static int fd_path(int fd, char *buf, size_t size)
@@ -179,6 +206,8 @@ static int prepare_mount(struct keeper *k, struct prepared *p, size_t i, struct 
 			err, -EPERM,
 			"sandbox: '%s' can be written by others than its owner: not a system tree",
 			m->source);
+	if (m->kind == SANDBOX_MOUNT_SYSTEM && strcmp(m->target, "/etc") == 0)
+		seen->mounts_below = mount_below(m->source, link, sizeof(link));
 	return hide(k, p, m->source, seen, m->target, err);
 }
 
@@ -372,6 +401,17 @@ static int await_template(struct template *t, struct error *err)
 		return 0;
 	if (e == 0)
 		e = r.type == INIT_REPORT_FAILED ? r.error : -EPROTO;
+	if (e == -EINVAL && r.type == INIT_REPORT_FAILED && r.stage == INIT_STAGE_SOURCES) {
+		const char *source = plan_string(buffer_bytes(&t->plan), r.object);
+		char point[SANDBOX_PATH_MAX + 1];
+		if (*source && mount_below(source, point, sizeof(point)))
+			return error_set_exit(
+				err, e, EXIT_STATUS_SANDBOX,
+				"sandbox: '%s' has another mount in it, '%s', and the kernel lets no "
+				"ordinary user overlay such a tree; unmount that, run Holdfast as root, or "
+				"use a copy without it",
+				source, point);
+	}
 	const char *object = e != -ECONNRESET ? plan_string(buffer_bytes(&t->plan), r.object) : "";
 	return error_set_exit(
 		err, e, EXIT_STATUS_SANDBOX, "sandbox: the mounts cannot be made (%s%s%s): %s",

@@ -299,6 +299,23 @@ static bool is_etc(const struct sandbox_mount *m, const struct plan_seen *seen)
 	       strcmp(m->target, "/etc") == 0;
 }
 
+/* /etc of a container: hosts, hostname and resolv.conf are mounts. A user namespace may not look
+ * under them, so that neither a clone without them nor an overlay is to be had (EINVAL). */
+static void template_merged_etc(struct builder *b, const struct plan_input *in, const struct item *i,
+				const char *raw, const char *target)
+{
+	const struct sandbox_mount *m = &in->spec->mounts[i->index];
+	uint16_t flags = source_flags(in, m);
+
+	put_tree(b, m->source, &in->mounts[i->index], flags, raw);
+	uint32_t at = put_str(b, raw);
+	struct init_op *op = put_op(b, INIT_OP_MERGE, target,
+				    (uint16_t)(INIT_OP_RDONLY | (flags & INIT_OP_NOEXEC) |
+					       INIT_OP_POINT_DIR));
+	if (op)
+		op->source = at;
+}
+
 /* Where a step finds a source that waits for it. Template and step count alike. */
 static void staged_name(struct builder *b, char *buf, size_t size)
 {
@@ -327,6 +344,10 @@ static void template_source(struct builder *b, const struct plan_input *in, cons
 	staged_name(b, raw, sizeof(raw));
 	if (i->step)
 		staged_name(b, staged, sizeof(staged));
+	if (is_etc(m, seen) && seen->mounts_below) {
+		template_merged_etc(b, in, i, raw, i->step ? staged : m->target);
+		return;
+	}
 	put_tree(b, m->source, seen, (uint16_t)(flags & ~INIT_OP_RECURSIVE), raw);
 	const char *name = raw + strlen(INIT_STAGING "/");
 	if (is_etc(m, seen))

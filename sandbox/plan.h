@@ -27,6 +27,7 @@ struct plan_seen {
 	enum plan_type type;
 	uint64_t dev, ino;
 	const char *link; /* SYMLINK: where to */
+	bool mounts_below; /* DIR: other mounts lie in it; looked for only where it matters */
 };
 
 struct plan_input {
