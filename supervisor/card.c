@@ -252,7 +252,7 @@ static void put_diff(struct card *c)
 		shown++;
 	}
 	if (c->in->diff_cut) {
-		buffer_append_str(c->out, "  and more lines than were compared\n");
+		buffer_append_str(c->out, "  and more, which `holdfast diff` shows\n");
 		c->complete = false;
 	}
 	put_more(c, more, "lines");

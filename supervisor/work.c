@@ -387,6 +387,7 @@ struct card_work { /* what a card points to while it is rendered */
 	struct card_input in;
 	struct landing_plan *plan;
 	struct buffer feedback;
+	struct buffer excerpt;
 	struct card_difference differences[16];
 	char *texts[32];
 	size_t text_count;
@@ -397,6 +398,7 @@ static void card_work_free(struct card_work *w)
 {
 	landing_plan_free(w->plan);
 	buffer_free(&w->feedback);
+	buffer_free(&w->excerpt);
 	for (size_t i = 0; i < w->text_count; i++)
 		free(w->texts[i]);
 }
@@ -504,6 +506,19 @@ static int fill_kind(struct daemon *d, const struct engine_command *c, const str
 	return r;
 }
 
+/* What lands, in its own words. A card without them is still true, so nothing here is an error. */
+static void add_excerpt(struct daemon *d, struct runs_context *ctx, struct card_work *w)
+{
+	struct landing_source source;
+
+	if (!w->in.plan)
+		return;
+	work_source(d, &source);
+	if (runs_workspace(d, ctx, NULL) == 0 &&
+	    landing_excerpt(ctx->workspace_fd, w->in.plan, &source, &w->excerpt, &w->in.diff_cut) == 0)
+		w->in.diff = buffer_bytes(&w->excerpt);
+}
+
 static void make_card(struct daemon *d, const struct engine_command *c)
 {
 	const struct journal_run *run = journal_state_run(d->rows, &c->run);
@@ -526,6 +541,8 @@ static void make_card(struct daemon *d, const struct engine_command *c)
 			w.in.argv = (const char *const *)c->spec->argv;
 		r = fill_kind(d, c, run, step, &w, &err);
 	}
+	if (r == 0)
+		add_excerpt(d, ctx, &w);
 	if (r == 0)
 		r = card_render(&w.in, &card, NULL);
 	if (r == 0)

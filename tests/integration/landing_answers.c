@@ -315,6 +315,31 @@ static void the_difference_of_a_run_and_of_a_step(void **state)
 	landing_ns_close(&n);
 }
 
+static void the_first_changed_lines_of_a_landing(void **state)
+{
+	AUTO_BUFFER text = {0};
+	bool cut = true;
+	struct landing_ns n;
+
+	(void)state;
+	landing_ns_open(&n, NULL);
+	landing_ns_begin(&n, "seq 30 > a; printf 'x' > b; echo gone > c; printf '\\000' > bin; printf 'p\\nq\\n' > e");
+	landing_ns_step(&n, "sed -i 's/^7$/seven/' a; printf 'x\\ny\\n' > b; rm c; printf '\\001\\000' > bin; printf 'p\\nq\\nq\\n' > e", NULL);
+	landing_ns_prepare(&n, (struct bytes){0}, (struct bytes){0}, NULL, 0);
+	assert_int_equal(landing_excerpt(n.t.base, n.prepared.plan, &n.source, &text, &cut), 0);
+	assert_string_equal((char *)text.data,
+			    "--- a/a\n+++ b/a\n-7\n+seven\n--- a/b\n+++ b/b\n-x\n+x\n+y\nBinary file bin\n"
+			    "--- a/c\n+++ b/c\n-gone\n--- a/e\n+++ b/e\n+q\n");
+	assert_false(cut);
+	/* What is not what the plan says is not shown as if it were. */
+	landing_ns_user(&n, "echo other > a");
+	text.len = 0;
+	assert_int_equal(landing_excerpt(n.t.base, n.prepared.plan, &n.source, &text, &cut), 0);
+	assert_null(strstr((char *)text.data, "seven"));
+	assert_true(cut);
+	landing_ns_close(&n);
+}
+
 /* ---- the workspace ---- */
 
 static void what_the_file_system_can_do(void **state)
@@ -415,6 +440,7 @@ int main(void)
 		cmocka_unit_test(another_directory_is_refused),
 		cmocka_unit_test(a_layer_that_changed_is_refused),
 		cmocka_unit_test(the_difference_of_a_run_and_of_a_step),
+		cmocka_unit_test(the_first_changed_lines_of_a_landing),
 		cmocka_unit_test(what_the_file_system_can_do),
 		cmocka_unit_test(a_pinned_base_is_a_copy),
 		cmocka_unit_test(a_copy_too_large_says_what_to_do),

@@ -99,7 +99,7 @@ static void landing(void **state)
 	in.plan = NULL;
 	in.diff = bytes_str("+x\n");
 	render(&in,
-	       "undo 0 changes in /home/u/proj\nrun     fix-42 abababab\n\n  +x\n  and more lines than were compared\n"
+	       "undo 0 changes in /home/u/proj\nrun     fix-42 abababab\n\n  +x\n  and more, which `holdfast diff` shows\n"
 	       "\napprove: the directory is as before the landing, for these paths\n"
 	       "deny:    the directory stays as it is\n" TAIL,
 	       false);
