@@ -27,7 +27,8 @@ enum {
 	MANIFEST_TARGET_MAX = 4095, /* bytes of a symlink's target */
 	MANIFEST_DEPTH_MAX = 200,   /* components */
 	MANIFEST_BYTES_MAX = 512 * 1024 * 1024, /* of one encoded manifest */
-	MANIFEST_STACK_MAX = 128, /* layers merged at once; the mount options end near 104 */
+	MANIFEST_STACK_MAX = 128,   /* layers that one request or mount names; options end near 104 */
+	MANIFEST_MERGE_MAX = 16384, /* manifests merged at once */
 };
 
 #define MANIFEST_DOMAIN "holdfast.manifest"

@@ -110,14 +110,15 @@ static int fold(const struct rows *below, const struct manifest *layer, size_t i
 
 /* The path that stands first in the result, of those that were one inode in their layer. */
 struct leaders {
-	const struct bytes *
-		*of[MANIFEST_STACK_MAX]; /* by layer, by the index of the first path there */
+	const struct bytes ***of; /* by layer, by the index of the first path there */
+	size_t count;
 };
 
 static void leaders_free(struct leaders *l)
 {
-	for (size_t i = 0; i < MANIFEST_STACK_MAX; i++)
+	for (size_t i = 0; l->of && i < l->count; i++)
 		free(l->of[i]);
+	free(l->of);
 }
 
 static int lead(struct leaders *l, const struct manifest *layer, const struct row *r,
@@ -186,12 +187,12 @@ int manifest_merge(const struct manifest *const *stack, size_t count,
 {
 	AUTO_ROWS rows = {0};
 	AUTO(manifest_free) struct manifest *out = NULL;
-	struct leaders leaders = {0};
+	struct leaders leaders = {.count = count};
 	int r;
 
-	if (count > MANIFEST_STACK_MAX)
+	if (count > MANIFEST_MERGE_MAX)
 		return error_set_exit(err, -E2BIG, EXIT_STATUS_LIMIT,
-				      "layers: more than %d in one stack", MANIFEST_STACK_MAX);
+				      "layers: more than %d in one stack", MANIFEST_MERGE_MAX);
 	for (size_t i = 0; i < count; i++) {
 		struct rows next = {0};
 
@@ -201,8 +202,11 @@ int manifest_merge(const struct manifest *const *stack, size_t count,
 		rows = next;
 	}
 	out = manifest_new();
-	if (!out)
+	leaders.of = calloc(count + 1, sizeof(*leaders.of));
+	if (!out || !leaders.of) {
+		leaders_free(&leaders);
 		return error_nomem(err);
+	}
 	r = emit(&rows, stack, flags, &leaders, out, err);
 	leaders_free(&leaders);
 	if (r < 0)

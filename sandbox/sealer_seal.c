@@ -406,7 +406,7 @@ static int walk_place(struct walk *w, const struct place *p)
 	return r;
 }
 
-int sealer_seal_write(int layer, const struct manifest *m, struct sealer_done *ret,
+int sealer_seal_write(int layer, const struct manifest *m, bool sync, struct sealer_done *ret,
 		      struct error *err)
 {
 	static const char fresh[] = LAYERS_MANIFEST "-";
@@ -431,7 +431,7 @@ int sealer_seal_write(int layer, const struct manifest *m, struct sealer_done *r
 		r = failpoint_hit("sealer.before_sync");
 	/* One sync for all files and the manifest. A layer that changed nothing is not part of any
 	 * stack: it costs none. */
-	if (r == 0 && manifest_count(m) > 0 && syncfs(fd) < 0)
+	if (r == 0 && sync && manifest_count(m) > 0 && syncfs(fd) < 0)
 		r = -errno;
 	if (r == 0)
 		r = failpoint_hit("sealer.after_sync");
@@ -479,7 +479,7 @@ int sealer_seal_run(int layers, int base, const struct sealer_request *q, struct
 				 strerror(-upper));
 	r = seal_walk(&w, upper, base);
 	if (r == 0)
-		r = sealer_seal_write(layer, w.manifest, ret, err);
+		r = sealer_seal_write(layer, w.manifest, true, ret, err);
 	manifest_free(w.manifest);
 	digest_ctx_free(w.hash);
 	sealer_tree_inodes_free(&w.inodes);

@@ -180,7 +180,7 @@ static int squash(struct squash *s, int layer, struct sealer_done *ret)
 	}
 	if (r == 0)
 		r = set_times(s);
-	return r < 0 ? r : sealer_seal_write(layer, s->merged, ret, s->err);
+	return r < 0 ? r : sealer_seal_write(layer, s->merged, false, ret, s->err);
 }
 
 int sealer_squash_run(int layers, const struct sealer_request *q, struct sealer_done *ret,

@@ -35,10 +35,10 @@ MUST_CHECK int sealer_open_run(int layers, const struct sealer_request *q, struc
 MUST_CHECK int sealer_view_run(int layers, const struct sealer_request *q, struct sealer_done *ret,
 			       struct error *err);
 
-/* Encodes m, puts it in place of the layer's manifest, syncs the file system once if m has entries,
- * fills *ret. */
-MUST_CHECK int sealer_seal_write(int layer, const struct manifest *m, struct sealer_done *ret,
-				 struct error *err);
+/* Encodes m, puts it in place of the layer's manifest, fills *ret. sync: the file system, once, if m
+ * has entries; without it the layer is a cache, which nobody trusts after a crash. */
+MUST_CHECK int sealer_seal_write(int layer, const struct manifest *m, bool sync,
+				 struct sealer_done *ret, struct error *err);
 /* Manifests of the layers that q names, bottom first; the caller frees each. */
 MUST_CHECK int sealer_view_read(int layers, const struct sealer_request *q,
 				struct manifest *ret[MANIFEST_STACK_MAX], struct error *err);

@@ -45,10 +45,10 @@ static int add(struct manifest *out, const struct manifest_entry *below, const s
 static int net_of(const struct landing_layer *a, size_t a_count, const struct landing_layer *b, size_t b_count,
 		  struct manifest **ret, struct error *err)
 {
-	struct landing_layer all[MANIFEST_STACK_MAX];
+	AUTO_FREE struct landing_layer *all = calloc(a_count + b_count + 1, sizeof(*all));
 
-	if (a_count + b_count > MANIFEST_STACK_MAX)
-		return error_set_exit(err, -E2BIG, EXIT_STATUS_LIMIT, "diff: more than %d layers in one stack", MANIFEST_STACK_MAX);
+	if (!all)
+		return error_nomem(err);
 	for (size_t i = 0; i < a_count + b_count; i++)
 		all[i] = i < a_count ? a[i] : b[i - a_count];
 	return landing_net(all, a_count + b_count, ret, err);

@@ -87,11 +87,10 @@ static struct landing_plan *plan_new(void)
 
 int landing_net(const struct landing_layer *layers, size_t count, struct manifest **ret, struct error *err)
 {
-	const struct manifest *stack[MANIFEST_STACK_MAX];
+	AUTO_FREE const struct manifest **stack = calloc(count + 1, sizeof(*stack));
 
-	if (count > MANIFEST_STACK_MAX)
-		return error_set_exit(err, -E2BIG, EXIT_STATUS_LIMIT,
-				      "landing: more than %d layers in one stack", MANIFEST_STACK_MAX);
+	if (!stack)
+		return error_nomem(err);
 	for (size_t i = 0; i < count; i++)
 		stack[i] = layers[i].manifest;
 	return manifest_merge(stack, count, MANIFEST_MERGE_OVER_BASE, ret, err);
