@@ -13,17 +13,19 @@
 #include "supervisor/engine_private.h"
 #include "supervisor/protect.h"
 #include "supervisor/runs.h"
+#include "supervisor/squash.h"
 
 enum {
 	LOCK_WAIT_MS = 5000, /* for processes to die with their keeper */
 	KEEPER_WAIT_MS = 5000,
 	GARBAGE_AFTER_MS = 2000,
+	GARBAGE_AGAIN_MS = 30000, /* while an adopted attempt may stand on a squashed layer */
 };
 
 struct request { /* of which an answer is awaited */
 	struct request *next;
 	uint64_t number;
-	enum { ASKED_SEAL, ASKED_REMOVE, ASKED_PTY } what;
+	enum { ASKED_SEAL, ASKED_REMOVE, ASKED_PTY, ASKED_SQUASH } what;
 	struct journal_id run, attempt;
 	char layer[JOURNAL_LAYER_NAME_SIZE];
 	uint64_t ticket;
@@ -99,6 +101,11 @@ static int need_keeper(struct daemon *d, struct error *err)
 	if (r < 0)
 		error_set_exit(err, r, EXIT_STATUS_SANDBOX, "no keeper: %s; run 'holdfast doctor'", strerror(-r));
 	return r;
+}
+
+struct sandbox_client *adopt_client(struct daemon *d, struct error *err)
+{
+	return need_keeper(d, err) < 0 ? NULL : d->adopt->client;
 }
 
 uint64_t adopt_look(struct daemon *d)
@@ -214,6 +221,35 @@ static void perform_remove(struct daemon *d, const struct engine_command *c)
 	if (fstatat(d->layers_fd, upper, &st, AT_SYMLINK_NOFOLLOW) < 0 && fstatat(d->layers_fd, c->layer, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return;
 	remove_layer(d, c->layer, st.st_uid, st.st_gid);
+}
+
+void adopt_remove_layer(struct daemon *d, const char *layer)
+{
+	struct engine_command c = {.kind = ENGINE_REMOVE_LAYER};
+
+	snprintf(c.layer, sizeof(c.layer), "%s", layer);
+	perform_remove(d, &c);
+}
+
+int adopt_squash(struct daemon *d, const struct journal_id *run_id, const struct sealer_request *q, struct error *err)
+{
+	const struct journal_run *run = journal_state_run(d->rows, run_id);
+	struct request asked = {.what = ASKED_SQUASH, .run = *run_id};
+	struct runs_context *ctx;
+	int r = run ? need_keeper(d, err) : -ENOENT;
+
+	if (r == 0)
+		r = runs_get(d, run_id, &ctx, err);
+	if (r == 0)
+		r = runs_workspace(d, ctx, err);
+	if (r == 0)
+		r = sandbox_client_layer(d->adopt->client, q, (uid_t)run->ws_uid, ctx->gid, -1, &asked.number);
+	if (r < 0)
+		return r;
+	memcpy(asked.layer, q->into, sizeof(asked.layer));
+	await(d, &asked);
+	watch(d);
+	return 0;
 }
 
 void adopt_kill_now(struct daemon *d, const struct sandbox_attempt_id *id)
@@ -377,6 +413,8 @@ static void on_reply(struct daemon *d, const struct sandbox_event *e)
 	} else if (e->type == SANDBOX_EVENT_LAYER && q->what == ASKED_REMOVE) {
 		if (e->layer.result < 0)
 			daemon_log(d, "layer %s could not be removed: %s", q->layer, strerror(-e->layer.result));
+	} else if (q->what == ASKED_SQUASH) {
+		squash_done(d, q->layer, e->type == SANDBOX_EVENT_LAYER ? e->layer.result : e->reply.result < 0 ? e->reply.result : -EPROTO);
 	} else if (q->what == ASKED_PTY) {
 		if (e->type == SANDBOX_EVENT_REPLY && e->reply.result == 0 && e->fd_count == 1) {
 			a.status = 200;
@@ -490,6 +528,8 @@ static void ask_again(struct daemon *d)
 			api_server_answer(d->api, q->ticket, &a);
 		} else if (q->what == ASKED_REMOVE) {
 			perform_remove(d, &c);
+		} else if (q->what == ASKED_SQUASH) {
+			squash_done(d, q->layer, -ECONNRESET);
 		} else {
 			perform_seal(d, &c);
 		}
@@ -644,23 +684,57 @@ static int strike_ended(struct daemon *d, struct garbage *g)
 	return n < 0 || n == RUNS_MAX ? -E2BIG : 0;
 }
 
+/* Those of an earlier supervisor go when nothing lives that may stand on them. True while they stay. */
+static bool strike_squashed(const struct daemon *d, struct garbage *g)
+{
+	bool stay = false;
+
+	for (size_t i = 0; i < g->count;) {
+		bool known = squash_knows(d, g->names[i]);
+
+		if (known || (squash_is(g->names[i]) && attempts_adopted(d))) {
+			stay |= !known;
+			memcpy(g->names[i], g->names[--g->count], sizeof(g->names[0]));
+		} else {
+			i++;
+		}
+	}
+	return stay;
+}
+
+static void remove_all(struct daemon *d, const struct garbage *g, bool squashed)
+{
+	for (size_t i = 0; i < g->count; i++)
+		if (squash_is(g->names[i]) == squashed)
+			adopt_remove_layer(d, g->names[i]);
+}
+
+static void strike_all_squashed(struct garbage *g)
+{
+	for (size_t i = 0; i < g->count;)
+		if (squash_is(g->names[i]))
+			memcpy(g->names[i], g->names[--g->count], sizeof(g->names[0]));
+		else
+			i++;
+}
+
 static void on_garbage(evutil_socket_t fd, short what, void *arg)
 {
+	struct timeval again = {.tv_sec = GARBAGE_AGAIN_MS / 1000};
 	struct daemon *d = arg;
 	struct garbage g = {0};
 
 	(void)fd;
 	(void)what;
 	if (layers_each(d->layers_fd, note_layer, &g, NULL) == 0) {
+		if (strike_squashed(d, &g))
+			event_add(d->adopt->garbage, &again);
+		remove_all(d, &g, true);
+		strike_all_squashed(&g);
 		(void)!journal_state_each_run(d->rows, strike_run, &g);
 		if (g.count > 0 && strike_ended(d, &g) < 0)
 			g.count = 0;
-		for (size_t i = 0; i < g.count; i++) {
-			struct engine_command c = {.kind = ENGINE_REMOVE_LAYER};
-
-			memcpy(c.layer, g.names[i], sizeof(c.layer));
-			perform_remove(d, &c);
-		}
+		remove_all(d, &g, false);
 	}
 	free(g.names);
 	daemon_settle(d);

@@ -44,4 +44,9 @@ void adopt_collect(struct daemon *d);
 /* For attempts.c: requests on the connection, whether or not it is there now. */
 void adopt_kill_now(struct daemon *d, const struct sandbox_attempt_id *id);
 void adopt_forget(struct daemon *d, const struct sandbox_attempt_id *id); /* with its spool */
+/* The keeper's connection, made where there is none; NULL = it cannot be had. */
+struct sandbox_client *adopt_client(struct daemon *d, struct error *err);
+/* For squash.c: q is a SQUASH; squash_done() is called when it is answered, with -ECONNRESET when the keeper is lost first. */
+MUST_CHECK int adopt_squash(struct daemon *d, const struct journal_id *run, const struct sealer_request *q, struct error *err);
+void adopt_remove_layer(struct daemon *d, const char *layer);
 void adopt_check_next(struct daemon *d, const struct engine_command *cmd, uint32_t index);

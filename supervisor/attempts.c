@@ -11,6 +11,7 @@
 #include "supervisor/adopt.h"
 #include "supervisor/confine.h"
 #include "supervisor/results.h"
+#include "supervisor/squash.h"
 
 struct attempts {
 	struct attempt *first;
@@ -199,9 +200,10 @@ static int open_stdin(struct daemon *d, const struct journal_run *run, const str
 }
 
 static int confine(struct daemon *d, const struct engine_command *c, const struct journal_run *run, const struct runs_context *ctx,
-		   struct attempt *a, const char *in_name, int stdin_fd, const char **layers, struct confine **ret,
+		   struct attempt *a, const char *in_name, int stdin_fd, const struct squash_stack *below, struct confine **ret,
 		   struct error *err)
 {
+	const char *layers[SQUASH_DEPTH_MOUNT + 1];
 	struct confine_input in = {
 		.policy = ctx->policy,
 		.step = c->spec,
@@ -213,7 +215,7 @@ static int confine(struct daemon *d, const struct engine_command *c, const struc
 		.uid = (uid_t)run->ws_uid,
 		.gid = ctx->gid,
 		.layers = layers,
-		.layer_count = c->stack_count,
+		.layer_count = below->count,
 		.upper = c->check ? NULL : c->layer,
 		.in_name = in_name,
 		.stdin_fd = stdin_fd,
@@ -226,17 +228,18 @@ static int confine(struct daemon *d, const struct engine_command *c, const struc
 		.attempt = a->id,
 	};
 
-	for (size_t i = 0; i < c->stack_count; i++)
-		layers[i] = c->stack[i];
+	memcpy(layers, below->layers, below->count * sizeof(layers[0]));
 	if (c->check && c->layer[0]) /* exactly the sealed layer over its stack */
 		layers[in.layer_count++] = c->layer;
 	return confine_new(&in, ret, err);
 }
 
-static int start(struct daemon *d, struct sandbox_client *client, const struct engine_command *c, struct attempt *a, struct error *err)
+/* SQUASH_WAITS: later, by attempts_squashed(). */
+static int start(struct daemon *d, struct sandbox_client *client, const struct engine_command *c, struct attempt *a, bool failed,
+		 struct error *err)
 {
 	const struct journal_run *run = journal_state_run(d->rows, &c->run);
-	const char *layers[MANIFEST_STACK_MAX + 1];
+	struct squash_stack below = {0};
 	char in_name[SANDBOX_SPOOL_NAME_SIZE];
 	AUTO(confine_free) struct confine *walls = NULL;
 	struct runs_context *ctx;
@@ -247,9 +250,8 @@ static int start(struct daemon *d, struct sandbox_client *client, const struct e
 		r = runs_workspace(d, ctx, err);
 	if (r == 0 && journal_space_low(d->journal))
 		r = error_set_exit(err, -ENOSPC, EXIT_STATUS_LIMIT, "the disk of %s is nearly full; free some space", d->paths.state);
-	if (r == 0 && c->stack_count > MANIFEST_STACK_MAX)
-		r = error_set_exit(err, -E2BIG, EXIT_STATUS_LIMIT, "the run has more than %d layers; start a new run from what it landed",
-				   MANIFEST_STACK_MAX);
+	if (r == 0)
+		r = squash_stack(d, &c->run, c->stack, c->stack_count, failed, &below, err);
 	if (r == 0)
 		r = lay_inputs(d, run, c->spec, c->feedback, &a->id, in_name, err);
 	if (r == 0 && !c->check) {
@@ -257,9 +259,10 @@ static int start(struct daemon *d, struct sandbox_client *client, const struct e
 		r = stdin_fd < -1 ? stdin_fd : 0;
 	}
 	if (r == 0)
-		r = confine(d, c, run, ctx, a, in_name, stdin_fd, layers, &walls, err);
-	if (r < 0)
+		r = confine(d, c, run, ctx, a, in_name, stdin_fd, &below, &walls, err);
+	if (r != 0)
 		return r;
+	memcpy(a->squashed, below.used, sizeof(a->squashed));
 	r = sandbox_client_start(client, confine_spec(walls), NULL, err);
 	return r < 0 ? error_set(err, r, "the keeper did not take the step: %s", strerror(-r)) : 0;
 }
@@ -291,12 +294,25 @@ void attempts_not_started(struct daemon *d, const struct engine_command *cmd, co
 		daemon_check(d, engine_attempt_not_started(d->engine, daemon_now(), &cmd->attempt_id, text, infra), "not started");
 }
 
+static void launch(struct daemon *d, struct sandbox_client *client, struct attempt *a, bool failed)
+{
+	struct engine_command told = {.attempt_id = a->attempt, .check = a->check};
+	struct sandbox_attempt_id id = a->id;
+	struct error err = {0};
+	int r = a->command ? start(d, client, &a->command->c, a, failed, &err) : -ENOMEM;
+
+	a->waits = r == SQUASH_WAITS;
+	if (r >= 0)
+		return;
+	attempts_spool_remove(d, &id);
+	attempts_drop(d, a);
+	attempts_not_started(d, &told, kind_of(&err), err.msg[0] ? err.msg : strerror(-r), r == -ENOSPC || r == -ENOMEM || r == -EAGAIN);
+}
+
 static void start_index(struct daemon *d, struct sandbox_client *client, const struct engine_command *cmd, uint32_t index)
 {
 	struct sandbox_attempt_id id;
-	struct error err = {0};
 	struct attempt *a;
-	int r;
 
 	if (cmd->check)
 		check_id(d, &cmd->attempt_id, index, &id);
@@ -316,12 +332,50 @@ static void start_index(struct daemon *d, struct sandbox_client *client, const s
 	a->check = cmd->check;
 	a->check_index = index;
 	a->command = daemon_command_copy(cmd);
-	r = a->command ? start(d, client, &a->command->c, a, &err) : -ENOMEM;
-	if (r == 0)
-		return;
-	attempts_spool_remove(d, &id);
-	attempts_drop(d, a);
-	attempts_not_started(d, cmd, kind_of(&err), err.msg[0] ? err.msg : strerror(-r), r == -ENOSPC || r == -ENOMEM || r == -EAGAIN);
+	launch(d, client, a, false);
+}
+
+void attempts_squashed(struct daemon *d, const struct journal_id *run, bool failed)
+{
+	struct attempt *a;
+
+	for (a = d->attempts->first; a; a = a->next)
+		a->again = a->waits && journal_id_equal(&a->run, run);
+	for (;;) { /* a start that fails goes to the engine, which may change the list */
+		struct sandbox_client *client;
+		struct error err = {0};
+
+		for (a = d->attempts->first; a && !a->again; a = a->next)
+			;
+		if (!a)
+			return;
+		a->again = false;
+		client = adopt_client(d, &err);
+		if (client) {
+			launch(d, client, a, failed);
+		} else {
+			struct engine_command told = {.attempt_id = a->attempt, .check = a->check};
+
+			attempts_drop(d, a);
+			attempts_not_started(d, &told, "machine", err.msg, true);
+		}
+	}
+}
+
+bool attempts_use(const struct daemon *d, const char *squashed)
+{
+	for (const struct attempt *a = d->attempts->first; a; a = a->next)
+		if (strcmp(a->squashed, squashed) == 0)
+			return true;
+	return false;
+}
+
+bool attempts_adopted(const struct daemon *d)
+{
+	for (const struct attempt *a = d->attempts->first; a; a = a->next)
+		if (!a->command && !a->ticket)
+			return true;
+	return false;
 }
 
 void attempts_start(struct daemon *d, struct sandbox_client *c, const struct engine_command *cmd)
@@ -345,6 +399,13 @@ void attempts_kill(struct daemon *d, struct sandbox_client *c, struct attempt *a
 {
 	struct timeval tv = {.tv_sec = ATTEMPTS_TERM_MS / 1000};
 
+	if (a->waits) {
+		struct engine_command told = {.attempt_id = a->attempt, .check = a->check};
+
+		attempts_drop(d, a);
+		attempts_not_started(d, &told, "killed", "it was cancelled before it began", false);
+		return;
+	}
 	a->owner = d;
 	if (!a->kill_timer)
 		a->kill_timer = event_new(d->loop, -1, 0, on_kill_timer, a);
@@ -711,7 +772,7 @@ void attempts_after_loss(struct daemon *d, const struct sandbox_hello *h)
 
 	for (struct attempt *a = d->attempts->first; a; a = next) {
 		next = a->next;
-		if (!named(h, &a->id))
+		if (!a->waits && !named(h, &a->id))
 			lose(d, a);
 	}
 }

@@ -18,6 +18,8 @@ struct attempt {
 	struct journal_id run;
 	uint32_t step;
 	bool live, exited;
+	bool waits, again; /* for a squash: the keeper does not know it yet; and there is news of it */
+	char squashed[JOURNAL_LAYER_NAME_SIZE]; /* the squashed layer that it stands on; empty = none */
 	struct daemon *owner;     /* borrowed, for the timer */
 	struct event *kill_timer; /* KILL after TERM; NULL = it was not asked to end */
 	struct sandbox_exit exit;
@@ -51,6 +53,12 @@ void attempts_not_started(struct daemon *d, const struct engine_command *cmd, co
 
 /* TERM, and KILL after ATTEMPTS_TERM_MS; or KILL at once. */
 void attempts_kill(struct daemon *d, struct sandbox_client *c, struct attempt *a, bool now);
+
+/* News of the squash that attempts of the run may wait for. */
+void attempts_squashed(struct daemon *d, const struct journal_id *run, bool failed);
+bool attempts_use(const struct daemon *d, const char *squashed);
+/* True while one lives that an earlier supervisor started: what it stands on is not known. */
+bool attempts_adopted(const struct daemon *d);
 
 void attempts_on_started(struct daemon *d, struct attempt *a);
 void attempts_on_not_started(struct daemon *d, struct attempt *a, const struct sandbox_not_started *n);

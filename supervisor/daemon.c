@@ -18,6 +18,7 @@
 #include "supervisor/api/routes.h"
 #include "supervisor/attempts.h"
 #include "supervisor/runs.h"
+#include "supervisor/squash.h"
 #include "supervisor/work.h"
 
 #define LOCK_NAME "lock"
@@ -346,6 +347,7 @@ static void on_idle(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	runs_collect(d);
+	squash_collect(d);
 	if (api_server_connections(d->api) == 0 && !d->commands && !adopt_busy(d))
 		journal_drop_final(d->journal); /* what clients looked up; followers would lose the names of steps */
 	if (!idle(d))
@@ -552,7 +554,7 @@ int daemon_open(const struct daemon_options *o, struct daemon **ret, struct erro
 	r = open_folders(d, err);
 	if (r == 0)
 		r = adopt_new(d, &d->adopt, err);
-	if (r == 0 && (attempts_new(&d->attempts) < 0 || runs_new(&d->runs) < 0))
+	if (r == 0 && (attempts_new(&d->attempts) < 0 || runs_new(&d->runs) < 0 || squash_new(&d->squash) < 0))
 		r = error_nomem(err);
 	if (r == 0)
 		r = open_journal(d, err);
@@ -627,6 +629,7 @@ void daemon_free(struct daemon *d)
 	}
 	engine_free(d->engine);
 	runs_free(d->runs);
+	squash_free(d->squash);
 	journal_close(d->journal);
 	if (d->loop)
 		event_base_free(d->loop);

@@ -37,6 +37,7 @@ struct daemon_command { /* a copy of an engine_command that waits for its turn *
 struct adopt; /* adopt.h */
 struct attempts; /* attempts.h */
 struct runs;  /* runs.h */
+struct squash; /* squash.h */
 
 struct daemon {
 	struct daemon_options options;
@@ -50,6 +51,7 @@ struct daemon {
 	struct adopt *adopt;
 	struct attempts *attempts;
 	struct runs *runs;
+	struct squash *squash;
 	uint64_t epoch, durable;
 	uint8_t boot_id[16];
 	struct event *tick, *idle, *journal_event, *follow_sync;
