@@ -2,7 +2,7 @@
  * Applying a redo plan, in this order (failpoints in brackets):
  *
  *   1. settle    every path is looked at: before, after, or a third state, which is a conflict         [landing.settled]
- *   2. stage     new bytes beside every target, new folders in place, one sync                         [landing.staged]
+ *   2. stage     new bytes beside every target, new folders in place, one sync           [landing.part, landing.staged]
  *   3. put       deletions, deepest first; then the rest, folders first; what is displaced becomes a blob
  *                                        [landing.before_exchange, .after_exchange, .before_keep, .after_keep]
  *                one sync                                                                              [landing.put]

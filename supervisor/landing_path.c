@@ -464,8 +464,9 @@ int landing_path_settle(struct landing_work *w, size_t i)
 		return r;
 	landing_path_hidden(w, i, hidden);
 	snprintf(part, sizeof(part), "%sw", hidden);
-	if (unlinkat(dir, part, 0) < 0 && errno != ENOENT)
-		return landing_path_refused(w, i, -errno, "a hidden file of this landing");
+	r = landing_path_remove(dir, part); /* a file or a folder, as what it was to become */
+	if (r < 0)
+		return landing_path_refused(w, i, r, "a hidden file of this landing");
 	if (fstatat(dir, hidden, &st, AT_SYMLINK_NOFOLLOW) == 0)
 		return settle_hidden(w, i, dir, hidden, &now);
 	if (is_before(w, a, &now))

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/failpoint.h"
 #include "base/io.h"
 
 enum { COPY_BYTES = 256 * 1024 };
@@ -196,6 +197,8 @@ int landing_stage_path(struct landing_work *w, size_t i, bool sync, bool *ret_la
 		r = stage_folder(w, i, dir, part);
 	else
 		r = stage_link(w, i, dir, part);
+	if (r == 0)
+		r = failpoint_hit("landing.part");
 	if (r == 0)
 		r = landing_path_rename(dir, part, hidden, RENAME_NOREPLACE);
 	if (r != 0) {

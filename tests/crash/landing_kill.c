@@ -15,8 +15,8 @@ static const char step[] =
 static const char small_step[] = "echo run >> f; rm gone; echo run > new; rm -r tofile; echo w > tofile; echo run >> z";
 
 static const char *const points[] = {
-	"landing.settled", "landing.staged", "landing.before_exchange", "landing.after_exchange", "landing.before_keep",
-	"landing.after_keep", "landing.put", "landing.clean", "landing.cleaned",
+	"landing.settled", "landing.part", "landing.staged", "landing.before_exchange", "landing.after_exchange",
+	"landing.before_keep", "landing.after_keep", "landing.put", "landing.clean", "landing.cleaned",
 };
 
 struct crash {
