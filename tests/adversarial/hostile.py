@@ -322,7 +322,40 @@ def test_setid_bits_and_special_files_do_not_land():
         assert os.stat(c.path("d")).st_mode & 0o6000 == 0
 
 
+def test_what_a_name_does_not_protect_is_as_SECURITY_says():
+    """Weak on purpose: who mends one of these changes SECURITY.md too."""
+    with Hostile() as c:
+        for name in ("conf/real", "a-bare-one"):
+            c.mkdirs(os.path.dirname(name) or ".")
+            c.write(name, "seen\n")
+        c.write("server.key", "key\n")
+        os.link(c.path("server.key"), c.path("other-name"))
+        os.symlink("conf/real", c.path(".env"))
+        code, out, err = c.sh("cat .env conf/real other-name; git init -q --bare bare; ln -s /etc/passwd link; echo 'all: ; evil' > Makefile", "--land")
+        assert code == 0 and out == "seen\nseen\nkey\n", (code, out, err)
+        assert c.exists("bare/config") and os.readlink(c.path("link")) == "/etc/passwd" and c.exists("Makefile")
+
+
+def test_a_step_of_root_has_no_group_but_its_own():
+    with Hostile() as c:
+        out = c.run("exec", "--", "id", "-G")[1].split()
+        if os.geteuid() == 0:
+            assert len(out) == 1, out
+        else:  # the kernel lets nobody else drop them: those unmapped inside show as the overflow id
+            assert set(out) <= {str(os.getegid()), "65534"}, out
+
+
 # ---- reaching out
+
+def test_a_socket_in_a_folder_granted_rw_is_reached():
+    with Hostile() as c:
+        granted = os.path.join(c.root, "granted")
+        os.mkdir(granted)
+        os.chmod(granted, 0o777)
+        s = c.listen(os.path.join(granted, "s"))
+        p = c.policy(f"  - {{path: \"{granted}\", access: rw}}\n")
+        assert "REACHED" in c.run("exec", "--policy", p, "--", PYTHON, "-c", CONNECT, s)[1]
+
 
 def test_sockets_and_fifos_of_the_host_are_out_of_reach():
     with Hostile() as c:
@@ -530,12 +563,28 @@ def test_a_strange_tree_ends_its_own_step_and_nothing_else():
 
 # ---- who may vote
 
-def test_a_step_cannot_approve_its_own_landing():
+def test_a_step_cannot_vote():
     with Hostile() as c:
         tool = os.path.join(os.environ["HOLDFAST_BUILD"], "tools")
         p = c.policy(f"  - {{path: \"{tool}\", access: rx}}\n")
-        code, out, err = c.run("exec", "--policy", p, "--", os.path.join(tool, "holdfast"), "--state", c.state, "queue")
-        assert code != 0 and "error" not in out, (code, out, err)
+        plan = c.plan("land: ask\nsteps:\n  - {name: a, run: \"echo x > x\"}\n")
+        assert c.run("run", plan)[0] == 4
+        item = c.waiting()[0]["approval"]
+        holdfast = os.path.join(tool, "holdfast")
+        for state in (c.state, "/tmp/own"):
+            code, out, err = c.run("exec", "--policy", p, "--", holdfast, "--state", state, "approve", item)
+            assert code not in (0, 126, 127), (code, out, err)
+        assert c.waiting()[0]["approval"] == item and c.read("x") is None
+
+
+def test_any_program_of_the_same_user_outside_can_vote():
+    """The limit of per-user mode, as SECURITY.md says it."""
+    with Hostile() as c:
+        assert c.run("run", c.plan("land: ask\nsteps:\n  - {name: a, run: \"echo x > x\"}\n"))[0] == 4
+        r = subprocess.run([PYTHON, "-c", "import subprocess,sys; sys.exit(subprocess.run(sys.argv[1:]).returncode)", HOLDFAST, "--state", c.state,
+                            "approve", c.waiting()[0]["approval"]], env={"PATH": "/usr/bin"}, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        assert r.returncode == 0, r
+        c.until(lambda: c.read("x") == "x\n")
 
 
 def main():
