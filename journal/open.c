@@ -82,7 +82,9 @@ static int by_number(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static int list_logs(int folder, uint64_t *numbers, size_t *count)
+/* RocksDB begins a log at every opening and keeps those that nothing was written to: what holds nothing is not read, does
+ * not count, and goes where `remove` is said. */
+static int list_logs(int folder, bool remove, uint64_t *numbers, size_t *count)
 {
 	AUTO_FD fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	AUTO_DIR d = fd < 0 ? NULL : fdopendir(fd);
@@ -91,14 +93,25 @@ static int list_logs(int folder, uint64_t *numbers, size_t *count)
 	(void)take_fd(&fd);
 	for (struct dirent *e; (e = readdir(d));) {
 		char *end;
+		struct stat st;
 		unsigned long long n = strtoull(e->d_name, &end, 10);
 		if (end == e->d_name || strcmp(end, ".log") != 0)
+			continue;
+		if (fstatat(folder, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			return -errno;
+		if (S_ISREG(st.st_mode) && st.st_size == 0) {
+			if (remove && unlinkat(folder, e->d_name, 0) < 0 && errno != ENOENT)
+				return -errno;
+			continue;
+		}
+		if (remove)
 			continue;
 		if (*count == WAL_FILES_MAX)
 			return -E2BIG;
 		numbers[(*count)++] = n;
 	}
-	qsort(numbers, *count, sizeof(*numbers), by_number);
+	if (!remove)
+		qsort(numbers, *count, sizeof(*numbers), by_number);
 	return 0;
 }
 
@@ -117,7 +130,7 @@ static void log_name(const struct logs *l, size_t i, char *name, size_t size)
 
 static int scan_logs(struct logs *l)
 {
-	int rc = list_logs(l->folder, l->number, &l->count);
+	int rc = list_logs(l->folder, false, l->number, &l->count);
 	l->after_hole = l->count;
 	for (size_t i = 0; rc == 0 && i < l->count; i++) {
 		char name[32];
@@ -256,6 +269,9 @@ static int open_rocks(struct journal *j, uint8_t *secret, struct error *err)
 				 "was changed; " REMEDY_RESTORE);
 	if (logs.scan.damaged)
 		return open_damaged(j, path, &logs, err);
+	rc = j->o.read_only ? 0 : list_logs(folder, true, NULL, NULL);
+	if (rc < 0)
+		return error_set(err, rc, "journal: removing empty write-ahead logs: %s", strerror(-rc));
 
 	rc = journal_kv_rocks_open(path, JOURNAL_KV_STRICT, j->o.read_only, &j->kv, err);
 	if (rc == -EBADMSG && logs.scan.torn) {

@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -424,6 +425,52 @@ static void a_great_batch_is_anchored_in_parts(void **state)
 	journal_close(j);
 }
 
+static int logs_of(const struct folder *f)
+{
+	AUTO_FD fd = openat(f->fd, "journal", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	AUTO_DIR d = fdopendir(fd);
+	int count = 0;
+	assert_non_null(d);
+	(void)take_fd(&fd);
+	for (struct dirent *e; (e = readdir(d));)
+		count += strstr(e->d_name, ".log") != NULL;
+	return count;
+}
+
+/* Every opening begins a log; one that nothing was written to is neither kept for ever nor in the way. */
+static void a_journal_is_opened_any_number_of_times(void **state)
+{
+	(void)state;
+	struct folder f;
+	struct journal_id run;
+	folder_make(&f);
+	struct journal_options o = options(&f, false);
+	struct journal *j = must_open(&o);
+	make_run(j, 0xab, "kept", NULL, &run);
+	journal_flush(j, true);
+	journal_close(j);
+	for (int i = 0; i < 8; i++) {
+		journal_close(must_open(&o));
+		assert_true(logs_of(&f) <= 3);
+	}
+	/* What an older program left. */
+	for (int i = 0; i < 400; i++) {
+		char name[48];
+		snprintf(name, sizeof(name), "journal/%06d.log", 1000 + i);
+		AUTO_FD fd = openat(f.fd, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+		assert_true(fd >= 0);
+	}
+	for (int read_only = 1; read_only >= 0; read_only--) {
+		struct error err = {0};
+		o.read_only = read_only;
+		j = must_open(&o);
+		assert_int_equal(journal_find_run(j, "kept", &run, &err), 0);
+		journal_close(j);
+	}
+	assert_true(logs_of(&f) <= 3);
+	folder_remove(&f);
+}
+
 /* An illegal transition is a bug: the process ends, the journal does not have it. */
 static void an_illegal_transition_aborts(void **state)
 {
@@ -460,6 +507,7 @@ int main(void)
 		cmocka_unit_test(space_runs_low_before_it_runs_out),
 		cmocka_unit_test(a_reason_of_any_bytes_is_recorded),
 		cmocka_unit_test(a_great_batch_is_anchored_in_parts),
+		cmocka_unit_test(a_journal_is_opened_any_number_of_times),
 		cmocka_unit_test(an_illegal_transition_aborts),
 	};
 	return cmocka_run_group_tests_name("journal/store", tests, NULL, NULL);
