@@ -184,7 +184,7 @@ enum { JOURNAL_TYPE_LIMIT = 0x60 }; /* above every number; no value of the enum,
 	X(59, feedback, DIGEST)    /* blob: what a failed check says to the next attempt */                     \
 	X(60, index, UINT)         /* position of a step in its plan */                                         \
 	X(61, holder, ID)          /* run that holds a lease */                                                 \
-	X(62, weaker, UINT)        /* bits: limits and walls enforced in their weaker form */                   \
+	X(62, weaker, UINT)        /* enum sandbox_weaker: limits and walls enforced in their weaker form */       \
 	X(63, principal, TEXT)     /* uid:N, or a signer */                                                     \
 	X(64, auth, TEXT)          /* how it was authenticated: peercred, ssh-signature */                      \
 	X(65, version, TEXT)       /* of the program that began an epoch */                                     \

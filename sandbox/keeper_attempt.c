@@ -219,6 +219,23 @@ static int make_layer(struct attempt *a, struct error *err)
 			     st.st_mode & 07777, err);
 }
 
+/* What the step asked for and this machine has in a weaker form only; without leave it would not
+ * have come so far. */
+static uint32_t weaker_of(const struct attempt *a, const struct limits_want *want)
+{
+	struct limits_forms forms = limits_forms(a->limits);
+	bool walled = !(a->spec->spec.without_walls & SANDBOX_WALL_LANDLOCK);
+	uint32_t weaker = 0;
+
+	if (want->memory_bytes > 0 && forms.memory <= LIMITS_SAMPLED)
+		weaker |= SANDBOX_WEAKER_MEMORY;
+	if (want->cpu_ns > 0 && forms.cpu <= LIMITS_SAMPLED)
+		weaker |= SANDBOX_WEAKER_CPU;
+	if (walled && sys_landlock_create(NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) < 1)
+		weaker |= SANDBOX_WEAKER_LANDLOCK;
+	return weaker;
+}
+
 static int make_limits(struct attempt *a, struct error *err)
 {
 	const struct sandbox_spec *s = &a->spec->spec;
@@ -233,7 +250,10 @@ static int make_limits(struct attempt *a, struct error *err)
 		want = (struct limits_want){0};
 	sandbox_spool_name(&a->id, SANDBOX_SPOOL_STDOUT, name);
 	name[2 * SANDBOX_ATTEMPT_SIZE] = '\0';
-	return limits_prepare(a->keeper->limits, name, &want, &a->limits, err);
+	int r = limits_prepare(a->keeper->limits, name, &want, &a->limits, err);
+	if (r == 0)
+		a->exit.weaker = weaker_of(a, &want);
+	return r;
 }
 
 /* The ends of pipes that go to the sandbox; the others are watched. */

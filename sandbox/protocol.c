@@ -198,6 +198,7 @@ static void w_exit(struct buffer *b, const struct sandbox_exit *x)
 		cbor_w_uint(b, x->denied[i].count);
 	}
 	protocol_wire_key_uint(b, &m, 15, x->denied_more);
+	protocol_wire_key_uint(b, &m, 16, x->weaker);
 	cbor_w_map_end(b, &m);
 }
 
@@ -246,6 +247,8 @@ static void r_exit(struct cbor_reader *r, struct sandbox_exit *x)
 			r_denied(r, x);
 		} else if (key == 15) {
 			x->denied_more = (uint32_t)protocol_wire_uint_max(r, UINT32_MAX);
+		} else if (key == 16) {
+			x->weaker = (uint32_t)protocol_wire_uint_max(r, UINT32_MAX);
 		} else {
 			cbor_r_fail(r, -EPROTO);
 		}

@@ -231,6 +231,7 @@ struct sandbox_exit {
 	struct sandbox_denied_call denied[SANDBOX_DENIED_MAX];
 	size_t denied_count;
 	uint32_t denied_more; /* calls past the table */
+	uint32_t weaker;      /* enum sandbox_weaker: what it asked for and had in the weaker form only */
 };
 
 struct sandbox_not_started {

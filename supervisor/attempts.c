@@ -509,6 +509,7 @@ static void judge(const struct sandbox_exit *e, struct engine_ended *r)
 	r->cpu_us = e->usage.cpu_us;
 	r->memory_peak = e->usage.memory_peak_bytes;
 	r->wall_us = e->usage.wall_us;
+	r->weaker = e->weaker;
 }
 
 static void settle_attempt(struct daemon *d, struct attempt *a, int out_fd)

@@ -267,6 +267,7 @@ static int outcome(struct client *c, const char *run, const char *step_name)
 		json_t *n;
 		json_object_foreach(cli_get(last, "denied"), what, n) fprintf(stderr, "holdfast: refused inside: %s (%lld times)\n", cli_escaped(what),
 									      (long long)json_integer_value(n));
+		status_print_notes(last, stderr);
 		size_t i;
 		const json_t *a;
 		json_array_foreach(cli_get(status, "needs_person"), i, a)

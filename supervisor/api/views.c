@@ -149,6 +149,30 @@ static json_t *open_line(const struct status_open *o)
 			 status_retry_name(o->class), "until", views_time(o->until_ns), "rule", o->rule, "event", o->event);
 }
 
+/* What was weaker than the policy asked for, where it allowed that. */
+static void add_weaker(json_t *notes, uint64_t bits)
+{
+	bool memory = bits & SANDBOX_WEAKER_MEMORY;
+	bool cpu = bits & SANDBOX_WEAKER_CPU;
+
+	if (memory || cpu)
+		json_array_append_new(notes, json_sprintf("%s%s%s %s sampled, not enforced by the kernel, on this machine; see 'holdfast doctor'",
+							  memory ? "memory" : "", memory && cpu ? " and " : "", cpu ? "cpu" : "",
+							  memory && cpu ? "limits are" : "limit is"));
+	if (bits & SANDBOX_WEAKER_LANDLOCK)
+		json_array_append_new(notes, json_string("this kernel has no Landlock: mounts alone keep steps to their files; see 'holdfast doctor'"));
+}
+
+static uint64_t weaker_of(const struct journal_run *run)
+{
+	uint64_t bits = 0;
+
+	for (uint32_t i = 0; i < run->step_count; i++)
+		for (uint32_t k = 0; k < run->steps[i]->attempt_count; k++)
+			bits |= run->steps[i]->attempts[k].weaker;
+	return bits;
+}
+
 void views_notes(struct daemon *d, const struct journal_run *run, json_t *o)
 {
 	json_t *notes = json_array();
@@ -157,6 +181,7 @@ void views_notes(struct daemon *d, const struct journal_run *run, json_t *o)
 	if (runs_get(d, &run->id, &c, NULL) == 0)
 		for (char **n = c->settings.notes; n && *n; n++)
 			json_array_append_new(notes, api_json_text(bytes_str(*n)));
+	add_weaker(notes, weaker_of(run));
 	json_object_set_new(o, "notes", notes);
 }
 
@@ -215,6 +240,12 @@ static json_t *attempt_of(const struct journal_attempt *a)
 	json_object_set_new(o, "wall_us", json_integer((json_int_t)a->wall_us));
 	json_object_set_new(o, "layer", json_string(a->layer));
 	json_object_set_new(o, "uncharged", json_boolean(a->uncharged));
+	if (a->weaker) {
+		json_t *notes = json_array();
+
+		add_weaker(notes, a->weaker);
+		json_object_set_new(o, "notes", notes);
+	}
 	return o;
 }
 

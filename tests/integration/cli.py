@@ -298,6 +298,18 @@ def test_a_projects_policy_is_trusted_by_digest():
         assert c.run("exec", "--", "/bin/sh", "-c", "echo $COLOUR")[:2] == (0, "\n")
 
 
+def test_limits_in_their_weaker_form_are_said():
+    with Cli() as c:
+        c.run("exec", "--", "true")  # the first one may have other words for the user
+        code, out, err = c.run("exec", "--", "echo", "x")
+        assert (code, out) == (0, "x\n"), err
+        run = c.latest()
+        sampled = "memory sampled" in c.run("doctor")[1]
+        said = [n for n in c.json("status", run)[1]["notes"] if "sampled, not enforced" in n]
+        shown = [line for line in err.splitlines() if "sampled, not enforced" in line]
+        assert (len(said), len(shown)) == ((1, 1) if sampled else (0, 0)), (sampled, said, err)
+
+
 def test_terminal():
     with Cli() as c:
         pid, fd = pty.fork()

@@ -173,6 +173,13 @@ static void events_come_back_as_they_went(void **state)
 			 0);
 	assert_memory_equal(&back.exit, &exited.exit, sizeof(back.exit));
 	out.len = 0;
+	exited.exit.weaker = SANDBOX_WEAKER_MEMORY | SANDBOX_WEAKER_LANDLOCK;
+	assert_int_equal(protocol_event_encode(&exited, &out), 0);
+	golden_check("sandbox/keeper-exited.weaker.cbor", buffer_bytes(&out));
+	assert_int_equal(protocol_event_decode(PROTOCOL_EVENT_EXITED, buffer_bytes(&out), &back),
+			 0);
+	assert_memory_equal(&back.exit, &exited.exit, sizeof(back.exit));
+	out.len = 0;
 	failed.not_started = (struct sandbox_not_started){
 		.why = SANDBOX_NOT_STARTED_EXEC, .error = -2, .stage = "exec", .text = "no"};
 	assert_int_equal(protocol_event_encode(&failed, &out), 0);
