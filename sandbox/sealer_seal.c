@@ -461,6 +461,17 @@ static int seal_walk(struct walk *w, int upper, int base)
 	return r < 0 ? error_set(w->err, r, "seal: %s", strerror(-r)) : 0;
 }
 
+/* Overlay leaves a folder of mode 000 in it, which nobody but this user namespace can take away: a
+ * sealed layer is never written to again, and `rm -r` of the state directory shall do. Whatever
+ * cannot go now goes with the layer. */
+static void remove_work(int layer)
+{
+	AUTO_FD work = sealer_tree_enter(layer, LAYERS_WORK);
+
+	if (work >= 0 && sealer_remove_below(work, NULL) == 0)
+		(void)unlinkat(layer, LAYERS_WORK, AT_REMOVEDIR);
+}
+
 int sealer_seal_run(int layers, int base, const struct sealer_request *q, struct sealer_done *ret,
 		    struct error *err)
 {
@@ -480,6 +491,8 @@ int sealer_seal_run(int layers, int base, const struct sealer_request *q, struct
 	r = seal_walk(&w, upper, base);
 	if (r == 0)
 		r = sealer_seal_write(layer, w.manifest, true, ret, err);
+	if (r == 0)
+		remove_work(layer);
 	manifest_free(w.manifest);
 	digest_ctx_free(w.hash);
 	sealer_tree_inodes_free(&w.inodes);

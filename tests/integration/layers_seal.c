@@ -162,6 +162,29 @@ static void what_a_step_did_is_named(void **state)
 	}
 }
 
+/* Overlay's own folder has mode 000, which only the step's user namespace passes. */
+static void what_is_sealed_can_be_removed_by_its_owner(void **state)
+{
+	struct layers_ns t;
+	struct sealer_reply first;
+	struct sealer_reply again;
+	struct stat st;
+
+	(void)state;
+	layers_ns_open(&t);
+	layers_ns_sealer_start(&t, NULL);
+	layers_ns_base(&t, "echo a > f; mkdir d; echo b > d/f");
+	layers_ns_step(&t, NULL, "a", "echo c >> f; mv d/f d/g");
+	assert_int_equal(fstatat(t.layers, "a/" LAYERS_WORK "/work", &st, 0), 0);
+	assert_int_equal(st.st_mode & 0777, 0);
+	first = layers_ns_do(&t, SEALER_SEAL, "a");
+	assert_int_equal(fstatat(t.layers, "a/" LAYERS_WORK, &st, 0), -1);
+	assert_int_equal(errno, ENOENT);
+	again = layers_ns_do(&t, SEALER_SEAL, "a");
+	assert_true(digest_equal(&first.digest, &again.digest));
+	layers_ns_close(&t);
+}
+
 /* Against sha256sum(1), which reads every byte. */
 static void digests_are_of_the_whole_content(void **state)
 {
@@ -353,6 +376,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_a_step_did_is_named),
+		cmocka_unit_test(what_is_sealed_can_be_removed_by_its_owner),
 		cmocka_unit_test(digests_are_of_the_whole_content),
 		cmocka_unit_test(what_the_base_held_is_remembered),
 		cmocka_unit_test(ten_thousand_files),
