@@ -561,6 +561,43 @@ def test_a_strange_tree_ends_its_own_step_and_nothing_else():
             subprocess.run(["chmod", "-R", "u+rwX", c.tree], check=False)
 
 
+# ---- plans from elsewhere
+
+def test_a_plan_grants_nothing_by_itself():
+    """Neither the policy that a plan holds or names nor the project's own, before a person has trusted it."""
+    evil = "version: 1\nname: evil\nkind: grant\nagency: autonomous\nfs:\n  - {path: /usr, access: rx}\n  - {path: /bin, access: rx}\n  - {path: /lib, access: rx}\n" \
+           "  - {path: /lib64, access: rx}\n  - {path: \"${workspace}\", access: stage}\n  - {path: \"${home}\", access: rw}\n"
+    for how in ("named", "inline", "project"):
+        with Hostile() as c:
+            with open(os.path.join(c.home, "secret"), "w") as f:
+                f.write("secret\n")
+            said = ""
+            if how == "named":
+                with open(os.path.join(c.root, "evil.yaml"), "w") as f:
+                    f.write(evil)
+                said = "policy: evil.yaml\n"
+            elif how == "inline":
+                said = "policy:\n" + "".join("  " + x + "\n" for x in evil.split("\n") if x)
+            else:
+                c.mkdirs(".holdfast")
+                c.write(".holdfast/policy.yaml", evil)
+            plan = c.plan(said + "land: auto\nsteps:\n  - {name: a, run: \"cat " + c.home + "/secret; echo x > " + c.home + "/planted; mkdir -p .git/hooks; echo x > .git/hooks/x\"}\n")
+            code, out, err = c.run("run", plan)
+            shown = c.run("show", c.latest(), "a")[1] if c.json("status", "--all")[1]["runs"] else ""
+            assert "secret\n" not in shown and not os.path.exists(os.path.join(c.home, "planted")), (how, code, out, err, shown)
+            assert not c.exists(".git/hooks/x"), how
+
+
+def test_no_name_in_a_plan_is_a_way_out():
+    with Hostile() as c:
+        for name in ("../../x", "/etc", "..", ".", "a/../b", "a\\nb", "\\e[2J"):
+            code, out, err = c.run("run", c.plan(f'land: never\nsteps:\n  - {{name: "{name}", run: "true"}}\n  - {{name: b, needs: ["{name}"], run: "true"}}\n'))
+            assert code == 2 and "\x1b" not in out + err, (name, code, out, err)
+        for cwd in ("..", "/etc", "a/../..", c.home):
+            code, out, err = c.run("run", c.plan(f'land: never\nsteps:\n  - {{name: a, cwd: "{cwd}", run: "ls"}}\n'))
+            assert code != 0, (cwd, code, out, err)
+
+
 # ---- who may vote
 
 def test_a_step_cannot_vote():
