@@ -2,7 +2,7 @@
 /*
  * The journal: the one door of this room. An append-only log of records (deterministic CBOR, hash-chained per
  * run), a pure fold that turns records into rows, and a RocksDB store that writes one WriteBatch a transition
- * group and syncs what something outside depends on (SEMANTICS: Storage).
+ * group and syncs what something outside depends on.
  *
  * The pure half (library journal_pure) is record, state and fold: no I/O, clock or globals. The other half
  * (library journal) is store, committer and blobs.
@@ -252,7 +252,7 @@ MUST_CHECK int journal_record_encode(const struct journal_record *r, struct buff
 MUST_CHECK int journal_record_decode(struct bytes b, struct journal_record *ret);
 void journal_record_hash(struct bytes encoded, struct digest *ret); /* domain "holdfast.record" */
 
-/* ---- States (SEMANTICS: States). The table [STATE][EVENT] of each is in state.c; any other transition aborts. ---- */
+/* ---- States. The table [STATE][EVENT] of each is in state.c; any other transition aborts. ---- */
 
 /*
  * Run. should = what holds while it is in this state, must not = what its owner may never do in it.
@@ -611,7 +611,7 @@ struct journal_options {
 };
 
 /* -EBUSY: another process has it open. -ENOTSUP: a format newer than known. -EUCLEAN: damage that names synced
- * records (remedy in *err: restore). Recovery as in SEMANTICS: Storage. Rows of runs that are not final are in memory
+ * records (remedy in *err: restore). Recovery: open.c. Rows of runs that are not final are in memory
  * afterwards; others are loaded by journal_load_run(). */
 MUST_CHECK int journal_open(const struct journal_options *o, struct journal **ret, struct error *err);
 void journal_close(struct journal *j); /* writes and syncs what is queued; accepts NULL */

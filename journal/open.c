@@ -1,6 +1,5 @@
 /*
- * Opening: the lock, the torn-tail rule, the rows that must be in memory, and the heads that must agree
- * (SEMANTICS: Storage).
+ * Opening: the lock, the torn-tail rule, the rows that must be in memory, and the heads that must agree.
  *
  * Recovery in one place: the write-ahead logs are read first, past any damage. The largest lsn that an intact batch
  * names as synced must survive. Undamaged logs are opened strictly; damaged ones are first opened read-only at the

@@ -1,5 +1,5 @@
 /*
- * The state tables [STATE][EVENT] (SEMANTICS: States). A cell holds the next state plus one, so that the zero of
+ * The state tables [STATE][EVENT]. A cell holds the next state plus one, so that the zero of
  * an unwritten cell means "not allowed": whatever is not written here aborts the supervisor. Pure.
  */
 #include "journal/state.h"

@@ -374,7 +374,7 @@ MUST_CHECK int policy_parse_body(struct policy_parser *c, struct bytes text, str
 /* "did you mean 'x'?" or "". */
 void policy_parse_suggest(struct bytes word, const char *const *candidates, size_t count, char *msg, size_t size);
 
-/* Puts what `from` says under what `into` says (POLICY.md, `extends`). */
+/* Puts what `from` says under what `into` says (holdfast-policy(5), `extends`). */
 void policy_extend(struct policy_parser *c, struct policy_body *into, const struct policy_body *from);
 
 /* Checks over a whole file, after extends: ids, references, steps that widen, warnings. */

@@ -505,7 +505,7 @@ static void wait_for_locks(struct daemon *d)
 
 	for (int waited = 0; waited < LOCK_WAIT_MS && attempts_locked(d); waited += 5)
 		nanosleep(&pause, NULL);
-	/* Processes outlive the lock by some 50 us (SANDBOX.md). */
+	/* Processes outlive the lock by some 50 us (sandbox_attempt_lives). */
 	nanosleep(&pause, NULL);
 }
 

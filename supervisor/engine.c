@@ -220,7 +220,7 @@ static void adopt(struct engine *e, struct engine_run *r, uint32_t step,
 	engine_emit(e, &rec);
 }
 
-/* Rows 3, 4 and 10 of SEMANTICS: what became of the attempt that the last supervisor left behind.
+/* What became of the attempt that the last supervisor left behind.
  */
 static void recover_step(struct engine *e, struct engine_run *r, uint32_t step,
 			 const struct engine_found *found, size_t count)

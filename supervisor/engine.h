@@ -8,7 +8,7 @@
  * Every command's outcome comes back as an input; a command whose outcome was lost with the supervisor is issued again
  * by engine_recover(): so every command is idempotent, named by the ids in it.
  *
- * Rules: SEMANTICS.md as ARCHITECTURE.md tells it. One active writer a run: at most one step of a run is
+ * The rules. One active writer a run: at most one step of a run is
  * ACTIVE..CHECKING at a time, topological order, ties by position.
  */
 #include "journal/journal.h"
@@ -121,7 +121,7 @@ MUST_CHECK int engine_run_create(struct engine *e, struct engine_now now, const 
 MUST_CHECK int engine_step_declare(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t uid,
 				   const struct plan_step *spec, uint32_t *ret_step, bool *ret_reused, struct error *err);
 MUST_CHECK int engine_run_end(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t uid, struct error *err);
-/* named: a deciding command named the run; until then an embedded supervisor starts no attempt of it (DESIGN: Processes). */
+/* named: a deciding command named the run; until then an embedded supervisor starts no attempt of it. */
 MUST_CHECK int engine_run_resume(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t uid, struct error *err);
 MUST_CHECK int engine_run_pause(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t uid, struct error *err);
 MUST_CHECK int engine_run_cancel(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t uid, bool kill, struct error *err);

@@ -239,7 +239,7 @@ void engine_land_push(struct engine *e, struct engine_run *r)
 		break;
 	case JOURNAL_LANDING_S_LANDING:
 	case JOURNAL_LANDING_S_UNDOING:
-		/* Half of it stands: it goes on whoever started this process (SEMANTICS, row 12).
+		/* Half of it stands: it goes on whoever started this process.
 		 */
 		command_apply(e, r);
 		break;

@@ -7,7 +7,7 @@
  * block (walks, hashes, syncs) and are made for a worker thread: they use nothing global, only their arguments; the
  * callbacks of struct landing_source are called on the caller's thread. (journal_blob_* are not thread-safe: hand them over.)
  *
- * How one path goes in (DESIGN: Landing). New bytes are written beside the target under a hidden name,
+ * How one path goes in. New bytes are written beside the target under a hidden name,
  * `.holdfast-land-ID-N`, and synced, all of them before the first target is touched. Then, path by path, deletions
  * first: RENAME_EXCHANGE for what exists, RENAME_NOREPLACE for what is new, a rename to the hidden name for a deletion. What was
  * displaced is then looked at: the state the plan names, open for writing by nobody (a read lease tells), its folder still

@@ -521,7 +521,7 @@ static bool content_differs(const struct manifest_seen *seen, const struct landi
 	return seen->size != now->size || seen->ctime_ns != now->ctime_ns || seen->ino != now->ino;
 }
 
-/* 0, or enum landing_conflict_why: the rules of DESIGN.md, in their order. */
+/* 0, or enum landing_conflict_why: the rules of landing_plan.h, in their order. */
 static unsigned find_conflict(struct maker *m, const struct item *it)
 {
 	const struct manifest_seen *seen = &it->entry->base;

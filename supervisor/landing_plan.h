@@ -1,6 +1,6 @@
 #pragma once
 /*
- * Planning a landing (DESIGN: Workspace), purely: the net change of the committed stack, the policy, and what stands in
+ * Planning a landing, purely: the net change of the committed stack, the policy, and what stands in
  * the user's directory now, become a redo plan: one action a path, each from the state that must be found there to the
  * state that shall stand there. Because an action names both, doing it again after a crash is deciding which of the two
  * is there, and undoing it is the same plan with the two exchanged.

@@ -1,7 +1,7 @@
 #pragma once
 /*
  * Squashed layers: the lower part of a deep stack as one layer, so that a step's lookups do not pay for each step before it
- * (DESIGN.md, Workspace) and mount options, which are one page, hold any run. A cache and no more: the journal, landing and
+ * and mount options, which are one page, hold any run. A cache and no more: the journal, landing and
  * diff name the sealed layers only; a squashed one is made in the background while its stack is used as it is, is known to the
  * process that asked for it alone, and is made again when another supervisor needs it. So none that is half made is ever used.
  *

@@ -1,6 +1,6 @@
 #pragma once
 /*
- * The three questions (SEMANTICS), answered from rows alone: what is done, what is in flight, what
+ * The three questions, answered from rows alone: what is done, what is in flight, what
  * is safe to retry; and who is needed. Pure: the same rows give the same answer, so it is the same
  * before and after a kill -9. The API turns it into JSON.
  *
@@ -31,7 +31,7 @@ struct status_open {
 	const struct journal_step *step; /* NULL: the landing */
 	enum status_retry class;
 	int64_t until_ns;  /* SAFE_SAME_KEY; 0 = always */
-	const char *rule;  /* static text: the rule of SEMANTICS that says so */
+	const char *rule;  /* static text: the rule that says so */
 	const char *event; /* type name of the record that proves it */
 	uint32_t attempt;  /* number in that record; 0 = it is about none */
 };
@@ -57,7 +57,7 @@ MUST_CHECK int status_of(const struct journal_state *rows, const struct journal_
 void status_free(struct status *s); /* accepts NULL */
 
 /*
- * The exit status that `run`, `status RUN` and `resume` lead to (enum exit_status, CLI.md), of the
+ * The exit status that `run`, `status RUN` and `resume` lead to (enum exit_status, holdfast(1)), of the
  * run as it stands: 0 it succeeded, or it moves by itself (running, backoff, lease) · 1 a step
  * failed, or it was cancelled · 3 a person or a rule denied · 4 it waits for a person, or is paused
  * · 5 in doubt · 6 a contract was not met · 7 a limit · 8 the sandbox could not be made · 9 a

@@ -82,7 +82,7 @@ struct supervisor_paths {
 	char runtime[4096];
 };
 
-/* Finds (and with create makes) the state and runtime directories of DESIGN.md. state_option: --state, or NULL.
+/* Finds (and with create makes) the state and runtime directories (holdfast(1), FILES). state_option: --state, or NULL.
  * environ values are passed by the caller: home, xdg_state, xdg_runtime may be NULL. */
 MUST_CHECK int supervisor_paths_open(const char *state_option, const char *home, const char *xdg_state, const char *xdg_runtime,
 				     bool create, struct supervisor_paths *ret, struct error *err);

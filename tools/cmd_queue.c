@@ -53,7 +53,7 @@ struct vote {
 
 /*
  * Asks on the terminal. What was typed before the card stood on the screen does not count (typeahead is flushed, 300 ms dead
- * time), and Enter alone decides nothing (EFFECTS: Card). 1 = yes, 0 = no.
+ * time), and Enter alone decides nothing. 1 = yes, 0 = no.
  */
 static int ask_person(const char *verb)
 {

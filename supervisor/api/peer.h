@@ -1,6 +1,6 @@
 #pragma once
 /*
- * Who is at the other end of a control connection (EFFECTS: Approval). The peer must be the daemon's own uid or root, and live
+ * Who is at the other end of a control connection. The peer must be the daemon's own uid or root, and live
  * in the daemon's own user and pid namespace: what runs in a sandbox has the workspace owner's uid too. Any doubt
  * refuses: a process that is gone, that this daemon may not look at, a kernel that cannot say.
  *

@@ -1,5 +1,5 @@
 /*
- * The state tables against the list of SEMANTICS.md, written here a second time and by hand: every transition that
+ * The state tables against a list written here a second time and by hand: every transition that
  * is not in the list is forbidden.
  */
 #include <stdarg.h>
