@@ -568,7 +568,6 @@ MUST_CHECK int journal_fold(struct journal_state *s, const struct journal_record
  * them (attempts, votes) and their strings are valid until the next fold. NULL = not there (or not loaded). */
 const struct journal_run *journal_state_run(const struct journal_state *s, const struct journal_id *id);
 const struct journal_approval *journal_state_approval(const struct journal_state *s, const struct journal_id *id);
-const struct journal_timer *journal_state_timer(const struct journal_state *s, const struct journal_id *id);
 const struct journal_lease *journal_state_lease(const struct journal_state *s, uint64_t dev, uint64_t ino);
 const struct journal_trust *journal_state_trust(const struct journal_state *s, const char *path);
 const struct journal_run *journal_state_run_by_request(const struct journal_state *s, struct bytes request);

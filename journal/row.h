@@ -5,8 +5,6 @@
  */
 #include "journal/rows.h"
 
-enum { JOURNAL_ROW_KEY_MAX = 64 + 4096 };
-
 /* The key of a row in the family `state`: kind, then ids, numbers big-endian, so that a prefix is a run's rows. */
 MUST_CHECK int journal_row_key(const struct journal_change *c, struct buffer *out);
 /* The row that c names, as it is now. -ENOENT: it is not in memory (or gone). */

@@ -256,11 +256,6 @@ const struct journal_approval *journal_state_approval(const struct journal_state
 	return journal_rows_approval(s, id);
 }
 
-const struct journal_timer *journal_state_timer(const struct journal_state *s, const struct journal_id *id)
-{
-	return journal_rows_timer(s, id);
-}
-
 const struct journal_lease *journal_state_lease(const struct journal_state *s, uint64_t dev, uint64_t ino)
 {
 	return journal_rows_lease(s, dev, ino);

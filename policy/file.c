@@ -45,11 +45,6 @@ const char *policy_name(const struct policy *p)
 	return p->body.title ? p->body.title : "";
 }
 
-const char *policy_file(const struct policy *p)
-{
-	return p->file;
-}
-
 int policy_check(const struct policy *p, struct error *err)
 {
 	for (size_t i = 0; i < p->findings.count; i++) {

@@ -77,7 +77,6 @@ void policy_free(struct policy *p); /* accepts NULL */
 DEFINE_GUARD(struct policy *, policy_free)
 const struct policy_findings *policy_findings(const struct policy *p);
 const char *policy_name(const struct policy *p); /* "" if it has none */
-const char *policy_file(const struct policy *p);
 /* Fills *err with the first error's place and text and returns -EINVAL; 0 if the policy has none. */
 MUST_CHECK int policy_check(const struct policy *p, struct error *err);
 

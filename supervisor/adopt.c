@@ -17,7 +17,6 @@
 
 enum {
 	LOCK_WAIT_MS = 5000, /* for processes to die with their keeper */
-	KEEPER_WAIT_MS = 5000,
 	GARBAGE_AFTER_MS = 2000,
 	GARBAGE_AGAIN_MS = 30000, /* while an adopted attempt may stand on a squashed layer */
 };
@@ -36,8 +35,7 @@ struct adopt {
 	struct event *event;
 	struct event *garbage;
 	struct request *requests;
-	bool lost;     /* the connection ended during a dispatch: to be opened anew */
-	bool draining; /* a dispatch is going on */
+	bool lost; /* the connection ended during a dispatch: to be opened anew */
 };
 
 static void on_keeper(evutil_socket_t fd, short what, void *arg);
@@ -856,12 +854,6 @@ int adopt_new(struct daemon *d, struct adopt **ret, struct error *err)
 	}
 	*ret = a;
 	return 0;
-}
-
-void adopt_stop(struct daemon *d)
-{
-	disconnect(d->adopt);
-	event_del(d->adopt->garbage);
 }
 
 void adopt_free(struct adopt *a)

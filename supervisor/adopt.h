@@ -20,7 +20,6 @@ void adopt_perform(struct daemon *d, const struct engine_command *c);
 /* Whether this process must stay: something was asked of the keeper whose outcome is not recorded yet. */
 bool adopt_busy(const struct daemon *d);
 pid_t adopt_keeper_pid(const struct daemon *d); /* 0 = none */
-void adopt_stop(struct daemon *d); /* closes the connection; attempts go on */
 
 /* For the API. The attempt is named as the journal names it. */
 MUST_CHECK int adopt_signal(struct daemon *d, const struct journal_id *attempt, int sig, struct error *err);

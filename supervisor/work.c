@@ -9,7 +9,7 @@
 #include "supervisor/runs.h"
 #include "supervisor/workspace.h"
 
-enum { FEEDBACK_SHOWN_MAX = 4096, CHOICES_MAX = LANDING_CONFLICTS_MAX };
+enum { FEEDBACK_SHOWN_MAX = 4096 };
 
 /* ---- the committed stack ---- */
 

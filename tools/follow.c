@@ -8,7 +8,7 @@
 #include <unistd.h>
 #include "tools/cli.h"
 
-enum { STEPS_SHOWN_MAX = 64, PROGRESS_MS = 500 };
+enum { PROGRESS_MS = 500 };
 
 struct follow {
 	struct client *c;

@@ -12,7 +12,7 @@
 #include "supervisor/runs.h"
 #include "supervisor/status.h"
 
-enum { RUNS_SHOWN_MAX = 10000, PROBLEMS_MAX = 200, EXPORT_MAX = 1 << 30, VOTE_TEXT_MAX = 4096 };
+enum { RUNS_SHOWN_MAX = 10000, PROBLEMS_MAX = 200, VOTE_TEXT_MAX = 4096 };
 
 struct call { /* one request on its way through a row */
 	struct daemon *d;
