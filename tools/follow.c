@@ -15,7 +15,7 @@ struct follow {
 	const char *run, *step;
 	bool quiet;
 	bool stop;            /* an event says that it ended, or waits: to be asked */
-	int interrupts;       /* Ctrl-C pressed so often */
+	bool interrupted;     /* by Ctrl-C */
 	char active[128];     /* name of the step that runs, escaped; "" = none */
 	int64_t active_since; /* ns */
 	bool line_shown;      /* a progress line stands on the terminal */
@@ -97,21 +97,22 @@ static int take_lines(struct follow *f)
 	return 0;
 }
 
-/* Once: no further step starts, what runs goes on. Twice: all of it is killed. */
+/* No further step starts, what runs goes on, and the following ends: so there is no second one to be heard. */
 static void on_interrupt(struct follow *f)
 {
 	struct error err = {0};
 	AUTO_BUFFER target = {0};
-	f->interrupts++;
-	buffer_printf(&target, "/v1/runs/%s/%s", f->run, f->interrupts == 1 ? "pause" : "cancel");
-	struct client_request r = {.method = "POST", .target = (const char *)target.data, .body = json_pack("{s:b}", "kill", f->interrupts > 1)};
+	f->interrupted = true;
+	buffer_printf(&target, "/v1/runs/%s/pause", f->run);
+	struct client_request r = {.method = "POST", .target = (const char *)target.data, .body = json_object()};
 	int e = client_call(f->c, &r, NULL, NULL, NULL, &err);
 	json_decref(r.body);
 	clear_line(f);
 	if (e < 0)
 		cli_fail(&err);
-	else if (f->interrupts == 1)
-		fprintf(stderr, "holdfast: paused: no further step starts, what runs goes on; 'holdfast resume %.8s' goes on, Ctrl-C again cancels\n", f->run);
+	else
+		fprintf(stderr, "holdfast: paused: no further step starts, what runs goes on; 'holdfast resume %.8s' goes on, 'holdfast cancel %.8s' ends it\n",
+			f->run, f->run);
 	f->stop = true;
 }
 
@@ -155,7 +156,7 @@ static int follow_events(struct follow *f, struct client_stream *events, int sig
 			if (r < 0)
 				return r;
 			take_lines(f);
-			if (f->stop && f->interrupts == 0)
+			if (f->stop && !f->interrupted)
 				f->stop = settled(f);
 			if (r == 0)
 				break;
