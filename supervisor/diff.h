@@ -51,5 +51,5 @@ struct diff_prepared {
 	bool empty; /* nothing to compare: do not run it */
 };
 void diff_prepared_free(struct diff_prepared *p); /* accepts a zeroed one */
-/* Blocks (copies files). The caller empties dest_fd afterwards (workspace_empty). */
+/* Blocks (copies files). The caller removes what is in dest_fd afterwards. */
 MUST_CHECK int diff_prepare(const struct diff_request *r, struct diff_prepared *ret, struct error *err);

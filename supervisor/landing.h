@@ -4,8 +4,8 @@
  * writes there meanwhile is lost and no half of it stays.
  *
  * For the daemon: landing_prepare() answers ENGINE_PLAN_LANDING, landing_apply() answers ENGINE_APPLY_LANDING. Both
- * block (walks, hashes, syncs) and are made for a worker thread: they use nothing global, only their arguments; the
- * callbacks of struct landing_source are called on the caller's thread. (journal_blob_* are not thread-safe: hand them over.)
+ * block (walks, hashes, syncs) and use nothing global, only their arguments; the callbacks of struct landing_source are called on the
+ * caller's thread.
  *
  * How one path goes in. New bytes are written beside the target under a hidden name,
  * `.holdfast-land-ID-N`, and synced, all of them before the first target is touched. Then, path by path, deletions

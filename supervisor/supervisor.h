@@ -7,7 +7,7 @@
  * travel by SCM_RIGHTS with the first byte of the request; the header `Holdfast-Fds: name,name` names them in order.
  * Every mutating request carries `Holdfast-Request: <up to 64 bytes>`: repeating it is idempotent.
  *
- * Every answer is one JSON object with "version": 1. Errors: {"version":1,"error":{"what","why","remedy","exit"}} with a
+ * Every answer is one JSON object with "version": 1. Errors: {"version":1,"error":{"what","why","remedy","exit","where"}} with a
  * fitting status (400, 403, 404, 409, 413, 503). Times are RFC 3339 UTC with microseconds. Digests and ids are lowercase
  * hex. Names and paths that are not UTF-8 are escaped as base/escape.h does, and `..._b64` stands beside them.
  *
@@ -17,7 +17,7 @@
  *
  * GET  /v1/daemon                          {pid, epoch, keeper, program, embedded, idle_in_ms, clients}; keeper 0 = none is connected
  * POST /v1/daemon/stop                     ends when what it must finish is durable; steps go on in the keeper
- * POST /v1/runs                            create. JSON {name?, agency?, land?, base?, detach?, env:{..}, policy?: builtin name,
+ * POST /v1/runs                            create. JSON {name?, agency?, land?, base?, env:{..}, policy?: builtin name,
  *                                          workspace: path text, exec?: {argv, stdin?: true, tty?: {rows, cols, term}, land: bool},
  *                                          driver?: true, plan_path?, policy_path?, user_policy_path?, project_policy_path?};
  *                                          fds: workspace plan? policy? user-policy? project-policy? stdin? file0 file1 ...
@@ -40,7 +40,7 @@
  * POST /v1/runs/R/resume | pause | cancel {kill?: bool} | land | undo | end; fds: workspace? where its path leads elsewhere now
  * POST /v1/runs/R/fork                     {at: step}           201 {run}
  * POST /v1/runs/R/steps                    outside driver: {name, argv, needs?, stdin?: true, ...}; fds: stdin?   {step, reused}
- * GET  /v1/approvals                       the queue, ranked; ?stats=1
+ * GET  /v1/approvals                       the queue, ranked
  * GET  /v1/approvals/A                     {.., card: text, card_digest, state, kind, choices: [...], votes: [...]}
  * POST /v1/approvals/A/vote                {decision: approve|deny, card_digest, choice?, path?, reason?}; fds: file?   409 when stale
  * POST /v1/trust                           {path, digest}; the path is absolute, resolved by the client
