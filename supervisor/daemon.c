@@ -517,6 +517,8 @@ static int open_events(struct daemon *d, struct error *err)
 	if (!d->tick || !d->idle || !d->follow_sync || !d->journal_event || event_add(d->journal_event, NULL) < 0)
 		return error_nomem(err);
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
+		/* What freeing the event brings back: a second SIGTERM must not kill what is ending. */
+		(void)signal(signals[i], SIG_IGN);
 		d->signals[i] = evsignal_new(d->loop, signals[i], on_signal, d);
 		if (!d->signals[i] || event_add(d->signals[i], NULL) < 0)
 			return error_nomem(err);

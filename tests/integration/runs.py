@@ -63,7 +63,7 @@ def test_exit_status_signal_and_missing_program():
     with Supervised() as s:
         s.start()
         for argv, code, signal, why in ((["/bin/sh", "-c", "exit 7"], 7, 0, ""), (["/bin/sh", "-c", "kill -9 $$"], 0, 9, ""),
-                                        (["/bin/no-such-program"], 0, 0, "exec: ")):
+                                        (["/bin/no-such-program"], 127, 0, "exec: ")):
             run = s.begin(argv)
             done = s.wait(run)
             assert done["state"] == "failed" and done["exit"] == 1, done

@@ -51,7 +51,8 @@ static int make_machine(void **state)
 	assert_true(mkdtemp(marked) && chmod(marked, 0755) == 0);
 	snprintf(file, sizeof(file), "%s/mark", marked);
 	put(file, "marked\n");
-	assert_int_equal(mount(file, "/etc/hosts", NULL, MS_BIND, NULL), 0);
+	if (access("/etc/hosts", F_OK) == 0) /* a bare system has none */
+		assert_int_equal(mount(file, "/etc/hosts", NULL, MS_BIND, NULL), 0);
 	assert_int_equal(mount(file, "/etc/profile", NULL, MS_BIND, NULL), 0);
 	assert_int_equal(mount(marked, "/etc/default", NULL, MS_BIND, NULL), 0);
 	assert_int_equal(mount(marked, "/usr/share/doc", NULL, MS_BIND, NULL), 0);
