@@ -41,6 +41,7 @@
 static uint8_t plan[INIT_PLAN_MAX] __attribute__((aligned(16)));
 static int trees[INIT_SOURCES_MAX];
 static size_t tree_count;
+static bool armed; /* an overlay is mounted at INIT_STAGED_ARMED */
 static char *command_argv[SANDBOX_ARGS_MAX + 1], *command_env[SANDBOX_ARGS_MAX + 1];
 
 static const void *at(uint32_t offset)
@@ -265,16 +266,16 @@ static int op_mask(int root, int target)
 
 static int op_overlay(int root, int target, const struct init_op *op)
 {
+	const char *point = op->flags & INIT_OP_ARMED ? INIT_STAGED_ARMED : INIT_STAGED_POINT;
 	int err = 0;
 
 	if (chdir("/" INIT_STAGING) < 0)
 		return -errno;
-	if (mount("overlay", INIT_STAGED_POINT, "overlay", mount_flags(op->flags),
-		  str(op->source)) < 0)
+	if (!(op->flags & INIT_OP_ARMED) &&
+	    mount("overlay", point, "overlay", mount_flags(op->flags), str(op->source)) < 0)
 		err = -errno;
 	else
-		err = sys_move_mount(AT_FDCWD, INIT_STAGED_POINT, target, "",
-				     MOVE_MOUNT_T_EMPTY_PATH);
+		err = sys_move_mount(AT_FDCWD, point, target, "", MOVE_MOUNT_T_EMPTY_PATH);
 	if (fchdir(root) < 0 && err == 0)
 		err = -errno;
 	return err;
@@ -579,6 +580,49 @@ static void template_build(const struct init_template *t)
 	drop_bounding_set();
 }
 
+static void disarm(void)
+{
+	if (armed)
+		(void)umount2("/" INIT_STAGING "/" INIT_STAGED_ARMED, MNT_DETACH);
+	armed = false;
+}
+
+/* An overlay costs six inodes on the layers' file system, and its folders and the lock four more: a
+ * disk may take longer for them than a step runs. */
+static int arm(const struct init_arm *a)
+{
+	if (chdir("/" INIT_STAGING) < 0 || mkdir(a->folder, 0700) < 0 || chdir(a->folder) < 0 ||
+	    mkdir(LAYERS_UPPER, 0700) < 0 || chmod(LAYERS_UPPER, a->mode) < 0 ||
+	    mkdir(LAYERS_WORK, 0700) < 0)
+		return -errno;
+	int lock = open(INIT_ARM_LOCK, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (lock < 0)
+		return -errno;
+	close(lock);
+	if (chdir("/" INIT_STAGING) < 0 ||
+	    mount("overlay", INIT_STAGED_ARMED, "overlay", MS_NOSUID | MS_NODEV, a->options) < 0)
+		return -errno;
+	armed = true;
+	return 0;
+}
+
+static void template_arm(size_t len)
+{
+	struct init_report r = {.type = INIT_REPORT_ARMED};
+	const struct init_arm *a = at(0);
+
+	disarm();
+	if (len <= sizeof(*a) || a->magic != INIT_MAGIC || plan[len - 1] != '\0' ||
+	    !memchr(a->folder, 0, sizeof(a->folder)))
+		r.error = -EPROTO;
+	else
+		r.error = arm(a);
+	if (chdir("/") < 0)
+		_exit(1);
+	if (send_report(INIT_CONTROL_FD, &r, NULL, 0) < 0)
+		_exit(0);
+}
+
 _Noreturn static void step_main(const int *fds, uint32_t which);
 
 static int fd_of(const int *fds, uint32_t which, uint32_t bit)
@@ -635,6 +679,8 @@ static void template_step(struct init_message *m, int *fds, size_t fd_count, siz
 		close(pidfd);
 	for (size_t i = 0; i < fd_count; i++)
 		close(fds[i]);
+	if (s->armed)
+		disarm(); /* the step's mount namespace has its own */
 }
 
 static int template_main(void)
@@ -668,6 +714,9 @@ static int template_main(void)
 			break;
 		case INIT_STEP:
 			template_step(&m, fds, fd_count, len);
+			break;
+		case INIT_ARM:
+			template_arm(len);
 			break;
 		case INIT_NETNS:
 			return 1;

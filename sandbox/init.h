@@ -37,6 +37,7 @@ enum {
 #define INIT_STAGED_ETC	      "e"
 #define INIT_STAGED_PROC      "h"
 #define INIT_STAGED_POINT     "m"
+#define INIT_STAGED_ARMED     "o"
 #define INIT_STAGED_EMPTY     "z"
 #define INIT_STAGED_MASK_DIR  "d"
 #define INIT_STAGED_MASK_FILE "f"
@@ -92,6 +93,7 @@ enum init_op_flags {
 	INIT_OP_RECURSIVE = 1 << 5,
 	INIT_OP_DEV = 1 << 6,	/* a device node: usable as such */
 	INIT_OP_IDMAP = 1 << 7, /* source: the keeper maps its owner to the step's (root only) */
+	INIT_OP_ARMED = 1 << 8, /* overlay: the one that the template mounted ahead (INIT_ARM) */
 };
 
 struct init_op {
@@ -159,6 +161,7 @@ struct init_step {
 	uint32_t filter_notifies;
 	uint32_t landlock_weaker; /* without Landlock: go on */
 	uint32_t cwd;
+	uint32_t armed;					   /* takes the template's overlay */
 	uint64_t rlimit_fsize, rlimit_nproc, rlimit_cpu_s; /* 0 = leave */
 	struct init_list argv, env;			   /* uint32_t offsets of strings */
 	struct init_list ops;
@@ -167,13 +170,26 @@ struct init_step {
 	struct init_list listeners; /* struct sandbox_listener */
 };
 
-/* To the template: this header, then (STEP) struct init_step or (BUILD) struct init_template. */
+/* The workspace's overlay of a step to come: the template makes the upper and work folders and
+ * mounts it, while nobody waits for that. What it makes in `folder` (relative to INIT_STAGING, in
+ * which it does not exist yet): u, w, and the attempt's lock file. */
+#define INIT_ARM_LOCK "l"
+enum { INIT_ARM_FOLDER_SIZE = 44 };
+struct init_arm {
+	uint32_t magic, mode; /* of u */
+	char folder[INIT_ARM_FOLDER_SIZE];
+	char options[]; /* of the mount, as in INIT_OP_OVERLAY */
+};
+
+/* To the template: this header, then (STEP) struct init_step, (BUILD) struct
+ * init_template or (ARM) struct init_arm. */
 enum init_message_type {
 	INIT_BUILD = 1, /* preceded by TREES messages */
 	INIT_TREES = 2, /* up to INIT_FD_BATCH descriptors */
 	INIT_STEP = 3,
 	INIT_USERNS = 4, /* template: one descriptor, enter it; pool: its maps are written */
 	INIT_NETNS = 5,	 /* pool: make one */
+	INIT_ARM = 6,	 /* template: answered by ARMED; one that was not used goes */
 };
 struct init_message {
 	uint32_t type, fds; /* STEP: enum init_step_fd */
@@ -191,6 +207,7 @@ enum init_report_type {
 	INIT_REPORT_FILTER = 8,	   /* one: the seccomp listener */
 	INIT_REPORT_STARTED = 9,   /* one: the main process's pidfd */
 	INIT_REPORT_EXITED = 10,
+	INIT_REPORT_ARMED = 11, /* template: `error` */
 };
 
 struct init_report {

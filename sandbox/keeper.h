@@ -7,7 +7,7 @@
  *   keeper_main.c      start, loop, idle exit          keeper_conn.c     connections, the request
  * table keeper_loop.c      epoll, timers                   keeper_attempt.c  the life of an attempt
  *   keeper_userns.c    user namespaces, sealers        keeper_template.c sources, template cache
- *   keeper_pool.c      network namespaces
+ *   keeper_pool.c      network namespaces            keeper_arm.c     overlays made ahead
  *   keeper_spool.c     output, terminals               keeper_proc.c     starting holdfast-init
  */
 #include <sys/types.h>
@@ -87,6 +87,8 @@ struct userns {
 	struct loop_source pool_source;
 	int sealer; /* socket, -1 = not running */
 	struct loop_source sealer_source;
+	int arms; /* folder for what is made ahead, -1 = none yet */
+	char arms_name[LAYERS_AHEAD_SIZE];
 };
 
 struct template
@@ -96,6 +98,17 @@ struct template
 	struct buffer plan;
 	int sock;
 	uint64_t used; /* keeper's counter */
+	/* the last step that wrote to a layer: what the next one will probably stand on */
+	char last_upper[LAYERS_NAME_SIZE];
+	struct buffer last_stack; /* as arm_stack */
+	uint32_t mode;
+	/* NONE   nothing is made ahead, or a step took it
+	 * ASKED  the template works on it and will answer on sock
+	 * READY  folder `arm_number` of the user namespace's, and the overlay over it, wait */
+	enum arm_state { ARM_NONE = 0, ARM_ASKED, ARM_READY } arm;
+	uint64_t arm_number;
+	uint32_t arm_mode;
+	struct buffer arm_stack; /* the layers below, LAYERS_NAME_SIZE bytes each, bottom first */
 };
 
 struct attempt;
@@ -116,6 +129,7 @@ struct attempt {
 	struct protocol_spec *spec;
 	struct userns *userns;
 	struct buffer plan; /* until it started: failures name strings of it */
+	bool armed;	    /* its layer and overlay were made ahead */
 	struct limits *limits;
 	struct loop_timer wall;
 	uint64_t wall_left_ns; /* while frozen */
@@ -169,7 +183,7 @@ struct keeper {
 	int runtime_fd, helpers_fd, layers_fd, spool_fd, init_fd, sealer_fd, self_pidfd, null_fd;
 	int listen_fd;
 	struct loop_source listen_source;
-	uint64_t epoch, next_job, use_counter;
+	uint64_t epoch, next_job, use_counter, arm_counter;
 	uint32_t idle_ms, root_uid;
 	bool privileged; /* uid 0 of the initial user namespace */
 	bool draining;
@@ -255,6 +269,18 @@ void template_drop(struct keeper *k, struct template *t);
 /* The base folder as a step of that user namespace sees it (idmapped where it is), for the sealer.
  */
 MUST_CHECK int template_open_base(struct userns *u, int base_fd, struct error *err);
+
+/* ---- keeper_arm.c ---- */
+
+/* A step starts on t: its layer and its lock are what was made ahead, if that was for the same
+ * stack. False: make them; nothing was touched. */
+MUST_CHECK bool arm_take(struct template *t, const struct protocol_spec *s, uint32_t mode,
+			 int *ret_lock);
+/* A layer request was answered: the place of the next step is known, and made. */
+void arm_look(struct keeper *k, const struct sealer_request *q, const struct sealer_reply *r);
+/* Removes what waits. A template that has something is freed only after this. */
+void arm_forget(struct template *t);
+void arm_close(struct userns *u);
 
 /* ---- keeper_attempt.c ---- */
 

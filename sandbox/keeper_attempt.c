@@ -205,16 +205,21 @@ static int make_lock(struct attempt *a, struct error *err)
 	return 0;
 }
 
-static int make_layer(struct attempt *a, struct error *err)
+/* The attempt's lock, and its layer where it writes to one. */
+static int make_layer(struct attempt *a, struct template *t, struct error *err)
 {
 	const struct sandbox_workspace *w = &a->spec->spec.workspace;
-	struct stat st;
+	struct stat st = {0};
 
-	if (w->mode != SANDBOX_WORKSPACE_STAGED)
-		return 0;
-	if (fstat(w->base_fd, &st) < 0)
+	if (w->mode == SANDBOX_WORKSPACE_STAGED && fstat(w->base_fd, &st) < 0)
 		return error_set(err, -errno, "sandbox: the workspace's folder: %s",
 				 strerror(errno));
+	a->armed = arm_take(t, a->spec, st.st_mode & 07777, &a->lock);
+	if (a->armed)
+		return 0;
+	int r = make_lock(a, err);
+	if (r < 0 || w->mode != SANDBOX_WORKSPACE_STAGED)
+		return r;
 	return layers_create(a->keeper->layers_fd, w->upper, a->userns->out_uid, a->userns->out_gid,
 			     st.st_mode & 07777, err);
 }
@@ -334,6 +339,7 @@ static int make_plan(struct attempt *a, const struct prepared *p, const struct e
 	struct plan_step_input in = {.in = &p->in,
 				     .filter_notifies = true,
 				     .wait_for_go = e->fds[6] >= 0,
+				     .armed = a->armed,
 				     .own_userns = limits_forms(a->limits).pids == LIMITS_RLIMIT,
 				     .landlock = !(s->without_walls & SANDBOX_WALL_LANDLOCK)};
 
@@ -361,8 +367,10 @@ static int ask_clone(struct attempt *a, struct template *t, struct ends *e, pid_
 		}
 	}
 	int res = proc_send(t->sock, &m, buffer_bytes(&a->plan), fds, fd_count);
-	if (res == 0)
-		res = proc_receive(t->sock, &r, got, &got_count);
+	do { /* an answer to what was given up waiting for may still come before */
+		if (res == 0)
+			res = proc_receive(t->sock, &r, got, &got_count);
+	} while (res == 0 && r.type == INIT_REPORT_ARMED);
 	if (res < 0) {
 		template_drop(a->keeper, t);
 		return error_set(err, -ECONNRESET, "keeper: the template went away: %s",
@@ -431,14 +439,12 @@ static int start(struct attempt *a, const char **ret_stage, struct error *err)
 		r = template_prepare(a->keeper, a->userns, s, &p, err);
 	}
 	if (r == 0) {
-		*ret_stage = "layer";
-		r = make_lock(a, err);
-	}
-	if (r == 0)
-		r = make_layer(a, err);
-	if (r == 0) {
 		*ret_stage = "template";
 		r = template_get(a->keeper, a->userns, p, &t, err);
+	}
+	if (r == 0) {
+		*ret_stage = "layer";
+		r = make_layer(a, t, err);
 	}
 	if (r == 0) {
 		*ret_stage = "limits";
@@ -737,6 +743,7 @@ static void on_report(struct attempt *a, const struct init_report *r, int *fds, 
 	case INIT_REPORT_READY:
 	case INIT_REPORT_CLONED:
 	case INIT_REPORT_NETNS:
+	case INIT_REPORT_ARMED:
 		return;
 	}
 }

@@ -167,6 +167,7 @@ static int prepare(struct keeper *k, struct error *err)
 		r = load_helpers(k, err);
 	if (r < 0)
 		return r;
+	layers_ahead_sweep(k->layers_fd);
 	k->self_pidfd = sys_pidfd_open(getpid());
 	k->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (k->self_pidfd < 0 || k->null_fd < 0 || read_boot_id(k) < 0)
@@ -240,6 +241,10 @@ int main(int argc, char **argv)
 	keeper_look_idle(k);
 	r = loop_run(&k->loop);
 	(void)unlinkat(k->runtime_fd, PROTOCOL_SOCKET, 0);
+	while (k->templates)
+		template_drop(k, k->templates);
+	for (struct userns *u = k->usernses; u; u = u->next)
+		arm_close(u);
 	limits_host_free(k->limits);
 	return r < 0 ? 1 : 0;
 }

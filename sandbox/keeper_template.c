@@ -361,8 +361,11 @@ static void template_free(struct template *t)
 {
 	if (!t)
 		return;
+	arm_forget(t);
 	close_fd(&t->sock);
 	buffer_free(&t->plan);
+	buffer_free(&t->last_stack);
+	buffer_free(&t->arm_stack);
 	free(t);
 }
 DEFINE_GUARD(struct template *, template_free)

@@ -186,6 +186,7 @@ int userns_get(struct keeper *k, uid_t uid, gid_t gid, struct userns **ret, stru
 	u->keeper = k;
 	u->uid = uid;
 	u->gid = gid;
+	u->arms = -1;
 	u->fd = u->pool = u->sealer = u->pool_source.fd = u->sealer_source.fd = -1;
 	int r = set_ids(k, u, err);
 	if (r == 0)
@@ -283,8 +284,12 @@ static void on_sealer(struct loop_source *s, uint32_t events)
 		r.result = layers_drop(k->layers_fd, j->q.names[0], &err);
 		r.message = bytes_str(err.msg);
 	}
-	if (j)
+	struct sealer_request q = {0};
+	if (j) {
+		q = j->q;
 		job_answer(k, j, &r, fds, fd_count);
+		arm_look(k, &q, &r);
+	}
 	for (size_t i = 0; i < fd_count; i++)
 		close(fds[i]);
 	userns_retry_jobs(k);

@@ -2,7 +2,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 #include "base/io.h"
@@ -91,6 +94,83 @@ int layers_create(int layers, const char *name, uid_t uid, gid_t gid, mode_t mod
 	(void)unlinkat(layers, name, AT_REMOVEDIR);
 	return error_set(err, r, "layer %s: cannot make its folders for uid %u: %s", name,
 			 (unsigned)uid, strerror(-r));
+}
+
+/* No deeper than an overlay's own work folder: u, w/work/incompat/volatile. */
+static void remove_tree(int dir, const char *name, int depth)
+{
+	AUTO_FD fd = -1;
+	struct dirent *d;
+
+	if (unlinkat(dir, name, 0) == 0 || depth == 0)
+		return;
+	/* overlay leaves a folder of mode 0 */
+	(void)!fchmodat(dir, name, 0700, 0);
+	fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	AUTO_DIR list = fd < 0 ? NULL : fdopendir(fd);
+	if (list) {
+		int here = take_fd(&fd);
+		while ((d = readdir(list)))
+			if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0)
+				remove_tree(here, d->d_name, depth - 1);
+	}
+	(void)unlinkat(dir, name, AT_REMOVEDIR);
+}
+
+void layers_ahead_drop(int ahead, const char *name)
+{
+	remove_tree(ahead, name, 5);
+}
+
+void layers_ahead_sweep(int layers)
+{
+	AUTO_FD fd = openat(layers, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	AUTO_DIR dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *d;
+
+	if (!dir)
+		return;
+	take_fd(&fd);
+	while ((d = readdir(dir))) {
+		if (d->d_name[0] != '+')
+			continue;
+		AUTO_FD ahead =
+			openat(layers, d->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (ahead >= 0 && flock(ahead, LOCK_EX | LOCK_NB) == 0)
+			remove_tree(layers, d->d_name, 6);
+	}
+}
+
+int layers_ahead_open(int layers, uid_t uid, gid_t gid, char ret_name[LAYERS_AHEAD_SIZE],
+		      struct error *err)
+{
+	AUTO_FD fd = -1;
+	char name[LAYERS_AHEAD_SIZE];
+	uint32_t number;
+
+	if (getrandom(&number, sizeof(number), 0) != sizeof(number))
+		return error_set(err, -EIO, "layers: no random number");
+	snprintf(name, sizeof(name), "+%08x", number);
+	if (mkdirat(layers, name, 0700) < 0)
+		return error_set(err, -errno, "layers: %s: %s", name, strerror(errno));
+	fd = openat(layers, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0 ||
+	    ((geteuid() != uid || getegid() != gid) && fchown(fd, uid, gid) < 0)) {
+		int r = -errno;
+		(void)unlinkat(layers, name, AT_REMOVEDIR);
+		return error_set(err, r, "layers: %s: %s", name, strerror(-r));
+	}
+	memcpy(ret_name, name, sizeof(name));
+	return take_fd(&fd);
+}
+
+int layers_ahead_take(int ahead, const char *name, int layers, const char *layer)
+{
+	int r = layers_check_name(layer);
+
+	if (r < 0)
+		return r;
+	return renameat2(ahead, name, layers, layer, RENAME_NOREPLACE) < 0 ? -errno : 0;
 }
 
 int layers_drop(int layers, const char *name, struct error *err)

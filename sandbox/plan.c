@@ -15,6 +15,7 @@ struct builder {
 	struct buffer sources, ops, rules;
 	uint32_t source_count, op_count, rule_count;
 	uint32_t staged; /* next number in the staging folder */
+	bool armed;
 };
 
 static void builder_free(struct builder *b)
@@ -450,6 +451,7 @@ static void template_staging(struct builder *b, const struct plan_input *in)
 
 	put_tmpfs(b, INIT_OP_TMPFS, INIT_STAGING, INIT_OP_POINT_DIR, 16 << 20, 4096, 0755);
 	put_mkdir(b, INIT_STAGING "/" INIT_STAGED_POINT, 0755);
+	put_mkdir(b, INIT_STAGING "/" INIT_STAGED_ARMED, 0755);
 	put_mkdir(b, INIT_STAGING "/" INIT_STAGED_EMPTY, 0755);
 	put_mkdir(b, INIT_STAGING "/" INIT_STAGED_MASK_DIR, 0);
 	put_file(b, INIT_STAGING "/" INIT_STAGED_MASK_FILE, bytes_of("", 0), 0);
@@ -521,30 +523,37 @@ static uint64_t at_most(uint64_t limit, uint64_t fallback)
 	return limit ? limit : fallback;
 }
 
+void plan_workspace_options(const struct sandbox_workspace *w, const char *upper,
+			    struct buffer *out)
+{
+	(void)buffer_append_str(out, "lowerdir=");
+	for (size_t i = w->layer_count; i > 0; i--)
+		(void)buffer_printf(out, INIT_STAGED_LAYERS "/%s/" LAYERS_UPPER ":",
+				    w->layers[i - 1]);
+	(void)buffer_append_str(out, INIT_STAGED_BASE);
+	if (upper)
+		(void)buffer_printf(out,
+				    ",upperdir=" INIT_STAGED_LAYERS "/%s/" LAYERS_UPPER
+				    ",workdir=" INIT_STAGED_LAYERS "/%s/" LAYERS_WORK ",volatile",
+				    upper, upper);
+	else if (w->layer_count == 0)
+		(void)buffer_append_str(out, ":" INIT_STAGED_EMPTY);
+	(void)buffer_append_str(out, ",userxattr,uuid=off");
+}
+
 static void step_workspace(struct builder *b, const struct plan_input *in)
 {
 	const struct sandbox_workspace *w = &in->spec->workspace;
+	bool staged = w->mode == SANDBOX_WORKSPACE_STAGED;
 	AUTO_BUFFER options = {0};
 
-	(void)buffer_append_str(&options, "lowerdir=");
-	for (size_t i = w->layer_count; i > 0; i--)
-		(void)buffer_printf(&options, INIT_STAGED_LAYERS "/%s/" LAYERS_UPPER ":",
-				    w->layers[i - 1]);
-	(void)buffer_append_str(&options, INIT_STAGED_BASE);
-	if (w->mode == SANDBOX_WORKSPACE_STAGED)
-		(void)buffer_printf(&options,
-				    ",upperdir=" INIT_STAGED_LAYERS "/%s/" LAYERS_UPPER
-				    ",workdir=" INIT_STAGED_LAYERS "/%s/" LAYERS_WORK ",volatile",
-				    w->upper, w->upper);
-	else if (w->layer_count == 0)
-		(void)buffer_append_str(&options, ":" INIT_STAGED_EMPTY);
-	(void)buffer_append_str(&options, ",userxattr,uuid=off");
+	plan_workspace_options(w, staged ? w->upper : NULL, &options);
 	if (options.failed < 0)
 		b->strings.failed = options.failed;
 	else
 		put_overlay(b, (const char *)options.data, w->target,
-			    (uint16_t)(INIT_OP_POINT_DIR |
-				       (w->mode == SANDBOX_WORKSPACE_STAGED ? 0 : INIT_OP_RDONLY)));
+			    (uint16_t)(INIT_OP_POINT_DIR | (staged ? 0 : INIT_OP_RDONLY) |
+				       (b->armed ? INIT_OP_ARMED : 0)));
 }
 
 static void step_source(struct builder *b, const struct plan_input *in, const struct item *i)
@@ -715,6 +724,7 @@ static void step_fields(struct builder *b, const struct plan_step_input *in, str
 				.wait_for_go = in->wait_for_go,
 				.own_userns = in->own_userns,
 				.filter_notifies = in->filter_notifies,
+				.armed = in->armed,
 				.landlock_weaker = !!(s->allow_weaker & SANDBOX_WEAKER_LANDLOCK)};
 	t->rlimit_fsize = limited ? lim->disk_bytes : 0;
 	t->rlimit_nproc = limited && in->own_userns ? lim->pids : 0;
@@ -732,6 +742,7 @@ int plan_step(const struct plan_step_input *in, struct buffer *out, struct error
 	struct init_step t;
 
 	builder_init(&b, sizeof(t));
+	b.armed = in->armed;
 	collect(in->in, &l);
 	step_fields(&b, in, &t);
 	for (size_t i = 0; i < l.count; i++)

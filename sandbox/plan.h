@@ -58,8 +58,14 @@ struct plan_step_input {
 	bool wait_for_go;
 	bool own_userns;
 	bool landlock;
+	bool armed; /* the template has mounted the workspace's overlay ahead */
 };
 MUST_CHECK int plan_step(const struct plan_step_input *in, struct buffer *out, struct error *err);
+
+/* The mount options of a workspace's overlay, from INIT_STAGING. upper: its folder in `layers`; NULL
+ * = read-only. Look at out->failed. */
+void plan_workspace_options(const struct sandbox_workspace *w, const char *upper,
+			    struct buffer *out);
 
 /* "overlay", "landlock", … for reports. */
 const char *plan_stage_name(enum init_stage stage);
