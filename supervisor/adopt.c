@@ -10,6 +10,7 @@
 #include "base/failpoint.h"
 #include "base/io.h"
 #include "supervisor/attempts.h"
+#include "supervisor/diffs.h"
 #include "supervisor/engine_private.h"
 #include "supervisor/protect.h"
 #include "supervisor/runs.h"
@@ -608,6 +609,7 @@ int adopt_recover(struct daemon *d, bool start, struct error *err)
 	if (r < 0)
 		wait_for_locks(d);
 	found = gather(d, &count);
+	diffs_sweep(d);
 	if (!found)
 		return error_nomem(err);
 	quiet = (struct error){0};
@@ -830,12 +832,12 @@ bool adopt_live(const struct daemon *d, const struct journal_id *attempt)
 }
 
 int adopt_diff(struct daemon *d, const struct journal_id *run, const char *const *argv, int dest_fd, const char *dest_name,
-	       struct buffer *note, uint64_t ticket, struct error *err)
+	       struct buffer *note, uint64_t ticket, struct cards_work *card, struct error *err)
 {
 	int r = need_keeper(d, err);
 
 	if (r == 0)
-		r = attempts_start_tool(d, d->adopt->client, run, argv, dest_fd, dest_name, note, ticket, err);
+		r = attempts_start_tool(d, d->adopt->client, run, argv, dest_fd, dest_name, note, ticket, card, err);
 	if (d->adopt->client)
 		watch(d);
 	return r;

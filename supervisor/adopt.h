@@ -7,6 +7,7 @@
  * spool becomes blobs and the engine is told. A check is an attempt of its own toward the keeper, named by a digest of
  * (attempt, check, epoch): what an earlier supervisor started is not found again, it is killed and run anew.
  */
+#include "supervisor/cards.h"
 #include "supervisor/daemon.h"
 
 MUST_CHECK int adopt_new(struct daemon *d, struct adopt **ret, struct error *err);
@@ -32,10 +33,11 @@ void adopt_follow(struct daemon *d, const struct journal_id *attempt, bool on);
 int adopt_spool_open(struct daemon *d, const struct journal_id *attempt, bool err_stream);
 /* Whether the keeper still writes to it. */
 bool adopt_live(const struct daemon *d, const struct journal_id *attempt);
-/* Runs argv (not a step) read-only over the folder dest_fd and answers ticket with its output as text/x-diff. Takes
+/* Runs argv (not a step) read-only over the folder dest_fd and answers ticket with its output as text/x-diff, or, where card is not
+ * NULL, finishes that card with it (cards_finish; taken over on success). Takes
  * dest_name, a folder below spool/, over: it is removed afterwards. */
 MUST_CHECK int adopt_diff(struct daemon *d, const struct journal_id *run, const char *const *argv, int dest_fd, const char *dest_name,
-			  struct buffer *note, uint64_t ticket, struct error *err);
+			  struct buffer *note, uint64_t ticket, struct cards_work *card, struct error *err);
 
 /* Looks for layers that the journal does not know (any more), and has them removed. */
 void adopt_collect(struct daemon *d);

@@ -31,6 +31,7 @@ static void attempt_free(struct attempt *a)
 		event_free(a->kill_timer);
 	daemon_command_free(a->command);
 	buffer_free(&a->note);
+	cards_free(a->card);
 	free(a);
 }
 
@@ -66,7 +67,7 @@ struct attempt *attempts_of(const struct daemon *d, const struct journal_id *att
 {
 	struct attempt *a = d->attempts->first;
 
-	while (a && (a->ticket || !journal_id_equal(&a->attempt, attempt)))
+	while (a && (a->tool || !journal_id_equal(&a->attempt, attempt)))
 		a = a->next;
 	return a;
 }
@@ -373,7 +374,7 @@ bool attempts_use(const struct daemon *d, const char *squashed)
 bool attempts_adopted(const struct daemon *d)
 {
 	for (const struct attempt *a = d->attempts->first; a; a = a->next)
-		if (!a->command && !a->ticket)
+		if (!a->command && !a->tool)
 			return true;
 	return false;
 }
@@ -434,7 +435,7 @@ void attempts_on_started(struct daemon *d, struct attempt *a)
 	if (a->live)
 		return;
 	a->live = true;
-	if (ours(a) && !a->check && !a->ticket)
+	if (ours(a) && !a->check && !a->tool)
 		daemon_check(d, engine_attempt_live(d->engine, daemon_now(), &a->attempt), "live");
 }
 
@@ -609,17 +610,36 @@ void attempts_check_next(struct daemon *d, struct sandbox_client *client, const 
 	start_index(d, client, cmd, index);
 }
 
-static void settle_diff(struct daemon *d, struct attempt *a, const char *not_started)
+/* diff(1) says 0 for equal and 1 for different; what was cut by a limit is still a beginning. */
+static bool diff_ended_well(const struct sandbox_exit *e)
 {
-	char name[SANDBOX_SPOOL_NAME_SIZE];
-	AUTO_FD fd = openat(d->spool_fd, sandbox_spool_name(&a->id, SANDBOX_SPOOL_STDOUT, name), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	return e->why == SANDBOX_WHY_EXITED && e->signal == 0 && e->status <= 1;
+}
+
+static void settle_card(struct daemon *d, struct attempt *a, int fd, const char *not_started)
+{
+	AUTO_FREE char *text = malloc(CARDS_DIFF_BYTES + 1);
+	ssize_t n = text && fd >= 0 ? pread(fd, text, CARDS_DIFF_BYTES + 1, 0) : 0;
+	bool cut = n > CARDS_DIFF_BYTES;
+	struct cards_work *card = take_ptr(a->card);
+
+	if (not_started || a->exit.why == SANDBOX_WHY_LOST)
+		cards_finish(d, card, bytes_of("", 0), false, not_started ? not_started : "the keeper was lost meanwhile");
+	else if (n > 0 && (diff_ended_well(&a->exit) || a->exit.why == SANDBOX_WHY_LIMIT || a->exit.why == SANDBOX_WHY_TIMED_OUT))
+		cards_finish(d, card, bytes_of(text, cut ? CARDS_DIFF_BYTES : (size_t)n), cut || !diff_ended_well(&a->exit), NULL);
+	else
+		cards_finish(d, card, bytes_of("", 0), false, diff_ended_well(&a->exit) ? NULL : "diff(1) failed; is diffutils installed?");
+}
+
+static void settle_diff(struct daemon *d, struct attempt *a, int fd, const char *not_started)
+{
 	struct api_answer answer = {.fd = -1, .status = 200, .type = "text/x-diff; charset=utf-8"};
 	struct error err = {0};
 
 	if (not_started) {
 		error_set_exit(&err, -EIO, EXIT_STATUS_SANDBOX, "no diff: diff(1) could not be started: %s; see 'holdfast doctor'", not_started);
 		api_answer_error(&answer, 500, &err);
-	} else if (a->exit.why != SANDBOX_WHY_EXITED || a->exit.signal != 0 || a->exit.status > 1) {
+	} else if (!diff_ended_well(&a->exit)) {
 		error_set_exit(&err, -EIO, EXIT_STATUS_SANDBOX, "no diff: diff(1) ended with status %d; see that diffutils is installed",
 			       a->exit.status);
 		api_answer_error(&answer, 500, &err);
@@ -629,6 +649,17 @@ static void settle_diff(struct daemon *d, struct attempt *a, const char *not_sta
 		buffer_append(&answer.text, a->note.data, a->note.len);
 	}
 	api_server_answer(d->api, a->ticket, &answer);
+}
+
+static void settle_tool(struct daemon *d, struct attempt *a, const char *not_started)
+{
+	char name[SANDBOX_SPOOL_NAME_SIZE];
+	AUTO_FD fd = openat(d->spool_fd, sandbox_spool_name(&a->id, SANDBOX_SPOOL_STDOUT, name), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (a->card)
+		settle_card(d, a, fd, not_started);
+	else
+		settle_diff(d, a, fd, not_started);
 	(void)!results_remove(d->spool_fd, a->dest);
 	adopt_forget(d, &a->id);
 	attempts_drop(d, a);
@@ -645,12 +676,12 @@ void attempts_on_not_started(struct daemon *d, struct attempt *a, const struct s
 	};
 	struct engine_command c = {.attempt_id = a->attempt, .check = a->check};
 	struct sandbox_attempt_id id = a->id;
-	bool told = ours(a) && !a->ticket;
+	bool told = ours(a) && !a->tool;
 	char text[ERROR_MSG_MAX];
 
 	snprintf(text, sizeof(text), "%s", n->text[0] ? n->text : strerror(-n->error));
-	if (a->ticket) {
-		settle_diff(d, a, text);
+	if (a->tool) {
+		settle_tool(d, a, text);
 		return;
 	}
 	if (!told || a->check)
@@ -673,8 +704,8 @@ void attempts_on_gone(struct daemon *d, struct attempt *a, int out_fd)
 {
 	if (!a->exited) /* its EXITED was not heard by this connection; the keeper tells both again after hello */
 		return;
-	if (a->ticket)
-		settle_diff(d, a, NULL);
+	if (a->tool)
+		settle_tool(d, a, NULL);
 	else if (a->check && a->command)
 		settle_check(d, a);
 	else if (!ours(a)) {
@@ -752,7 +783,7 @@ static void lose(struct daemon *d, struct attempt *a)
 {
 	struct engine_ended r = {.state = JOURNAL_ATTEMPT_S_LOST, .why = "its keeper died"};
 
-	if (a->ticket || (a->check && a->command)) {
+	if (a->tool || (a->check && a->command)) {
 		a->exit = (struct sandbox_exit){.why = SANDBOX_WHY_LOST, .status = -1};
 		a->exited = true;
 		attempts_on_gone(d, a, -1);
@@ -801,10 +832,10 @@ bool attempts_locked(const struct daemon *d)
 	return journal_state_each_run(d->rows, any_locked, (void *)d) != 0;
 }
 
-/* ---- a tool for a client ---- */
+/* ---- a tool, for a client or a card ---- */
 
 int attempts_start_tool(struct daemon *d, struct sandbox_client *c, const struct journal_id *run_id, const char *const *argv, int dest_fd,
-			const char *dest, struct buffer *note, uint64_t ticket, struct error *err)
+			const char *dest, struct buffer *note, uint64_t ticket, struct cards_work *card, struct error *err)
 {
 	const struct journal_run *run = journal_state_run(d->rows, run_id);
 	struct plan_step step = {.name = (char *)"diff"};
@@ -832,13 +863,17 @@ int attempts_start_tool(struct daemon *d, struct sandbox_client *c, const struct
 	a = add(d, &id);
 	if (!a)
 		return error_nomem(err);
+	a->tool = true;
 	a->ticket = ticket;
 	a->run = *run_id;
 	snprintf(a->dest, sizeof(a->dest), "%s", dest);
+	r = sandbox_client_start(c, confine_spec(walls), NULL, err);
+	if (r < 0) {
+		attempts_drop(d, a);
+		return r;
+	}
 	a->note = *note;
 	*note = (struct buffer){0};
-	r = sandbox_client_start(c, confine_spec(walls), NULL, err);
-	if (r < 0)
-		attempts_drop(d, a);
-	return r;
+	a->card = card;
+	return 0;
 }

@@ -3,6 +3,7 @@
  * The attempts that the keeper has for us, and what each becomes for the engine. Used by adopt.c, which owns the
  * connection; see adopt.h for the life of one.
  */
+#include "supervisor/cards.h"
 #include "supervisor/daemon.h"
 #include "supervisor/runs.h"
 
@@ -29,8 +30,10 @@ struct attempt {
 	bool check;
 	uint32_t check_index;
 	struct daemon_command *command; /* owned copy: the next check starts from it */
-	/* A diff for a client: */
-	uint64_t ticket; /* 0 = none */
+	/* A diff, for a client or for a card: */
+	bool tool;
+	uint64_t ticket;         /* of the client; 0 = none */
+	struct cards_work *card; /* owned; NULL = none */
 	char dest[32];
 	struct buffer note;
 };
@@ -76,6 +79,6 @@ void attempts_after_loss(struct daemon *d, const struct sandbox_hello *h);
 bool attempts_locked(const struct daemon *d);
 void attempts_spool_remove(struct daemon *d, const struct sandbox_attempt_id *id);
 
-/* One command outside of steps: argv read-only over a folder of the spool, for adopt_diff. */
+/* One command outside of steps: argv read-only over a folder of the spool, for adopt_diff. Takes note and card over on success. */
 MUST_CHECK int attempts_start_tool(struct daemon *d, struct sandbox_client *c, const struct journal_id *run, const char *const *argv,
-				   int dest_fd, const char *dest, struct buffer *note, uint64_t ticket, struct error *err);
+				   int dest_fd, const char *dest, struct buffer *note, uint64_t ticket, struct cards_work *card, struct error *err);

@@ -53,6 +53,19 @@ static void put_more(struct card *c, size_t more, const char *what)
 	c->complete = false;
 }
 
+/* In the first line: two runs of one plan have different titles. */
+static void put_of_run(struct card *c)
+{
+	char id[JOURNAL_ID_TEXT_SIZE];
+
+	buffer_append_str(c->out, " of run ");
+	if (c->in->run_name) {
+		put_str(c, c->in->run_name);
+		buffer_append_byte(c->out, ' ');
+	}
+	buffer_printf(c->out, "%.8s", journal_id_text(&c->in->run, id));
+}
+
 static void put_run(struct card *c)
 {
 	char id[JOURNAL_ID_TEXT_SIZE];
@@ -119,9 +132,15 @@ static void put_tail(struct card *c, const char *approve, const char *deny)
 		put_str(c, in->rule);
 		buffer_append_byte(c->out, '\n');
 	}
+	if (!c->complete)
+		buffer_append_str(c->out, in->plan ? CARD_NOT_ALL "look at `holdfast diff` first; approving wants --digest\n" :
+						     CARD_NOT_ALL "approving wants --digest\n");
 	put_time(c, "decide by ", in->decide_by_ns);
-	if (in->execute_by_ns > 0)
-		buffer_printf(c->out, "an approval holds for %lld minutes\n", (long long)(in->execute_by_ns / 60000000000));
+	if (in->execute_by_ns > 0) {
+		long long minutes = (in->execute_by_ns + 59999999999) / 60000000000;
+
+		buffer_printf(c->out, "an approval holds for %lld minute%s\n", minutes, minutes == 1 ? "" : "s");
+	}
 	buffer_printf(c->out, "action  %.16s\n", digest_hex(&in->action, hex));
 }
 
@@ -134,7 +153,7 @@ static void put_state(struct card *c, const struct landing_state *s)
 		buffer_append_str(c->out, "nothing");
 		break;
 	case MANIFEST_FILE:
-		buffer_printf(c->out, "file of %llu bytes, mode %o", (unsigned long long)s->size, s->mode);
+		buffer_printf(c->out, "file of %llu byte%s, mode %o", (unsigned long long)s->size, s->size == 1 ? "" : "s", s->mode);
 		if (s->has_digest)
 			buffer_printf(c->out, ", %.8s", digest_hex(&s->digest, hex));
 		break;
@@ -155,6 +174,25 @@ static void put_state(struct card *c, const struct landing_state *s)
 	}
 }
 
+/* Each of size, mode and content once, with both values where they differ. */
+static void put_file_change(struct card *c, const struct landing_state *a, const struct landing_state *b)
+{
+	char before[DIGEST_HEX_SIZE], after[DIGEST_HEX_SIZE];
+
+	buffer_printf(c->out, "file of %llu", (unsigned long long)a->size);
+	if (a->size != b->size)
+		buffer_printf(c->out, " -> %llu", (unsigned long long)b->size);
+	buffer_printf(c->out, " byte%s, mode %o", a->size == 1 && b->size == 1 ? "" : "s", a->mode);
+	if (a->mode != b->mode)
+		buffer_printf(c->out, " -> %o", b->mode);
+	if (a->has_digest && b->has_digest && digest_equal(&a->digest, &b->digest))
+		buffer_append_str(c->out, ", same content");
+	else
+		buffer_printf(c->out, ", %.8s -> %.8s", a->has_digest ? digest_hex(&a->digest, before) : "?",
+			      b->has_digest ? digest_hex(&b->digest, after) : "?");
+	buffer_append_byte(c->out, '\n');
+}
+
 static void put_action(struct card *c, const struct landing_action *a)
 {
 	char letter = landing_action_letter(a);
@@ -162,6 +200,10 @@ static void put_action(struct card *c, const struct landing_action *a)
 	buffer_printf(c->out, "  %c ", letter);
 	put(c, a->path);
 	buffer_append_str(c->out, ": ");
+	if (letter == 'M' && a->before.type == MANIFEST_FILE && a->after.type == MANIFEST_FILE) {
+		put_file_change(c, &a->before, &a->after);
+		return;
+	}
 	if (letter != 'A')
 		put_state(c, &a->before);
 	if (letter == 'M' || letter == 'T')
@@ -226,36 +268,121 @@ static bool next_line(struct bytes *text, struct bytes *ret)
 	return true;
 }
 
-static void put_diff(struct card *c)
+/* "-12,3" or "+7": the count, 1 where it is not said. */
+static uint64_t hunk_count(const char **p, const char *end)
+{
+	uint64_t n = 0;
+
+	while (*p < end && **p != ',' && **p != ' ')
+		(*p)++;
+	if (*p == end || **p == ' ')
+		return 1;
+	for ((*p)++; *p < end && **p >= '0' && **p <= '9' && n < UINT32_MAX; (*p)++)
+		n = n * 10 + (uint64_t)(**p - '0');
+	return n;
+}
+
+struct hunks { /* how many lines of each side are still to come */
+	uint64_t before, after;
+};
+
+enum diff_line { DIFF_OTHER, DIFF_FILE, DIFF_CHANGED };
+
+/* A line of diff -u. Within a hunk its counts tell what is content, so that content cannot pose as the name of a file. */
+static enum diff_line classify(struct hunks *h, struct bytes line)
+{
+	const char *p = line.data;
+	const char *end = p + line.len;
+	char c = line.len > 0 ? *p : ' ';
+
+	if (h->before + h->after > 0) {
+		if (c == '\\')
+			return DIFF_OTHER;
+		h->before -= c != '+' && h->before > 0;
+		h->after -= c != '-' && h->after > 0;
+		return c == '+' || c == '-' ? DIFF_CHANGED : DIFF_OTHER;
+	}
+	if (line.len > 4 && memcmp(p, "@@ -", 4) == 0) {
+		h->before = hunk_count(&p, end);
+		while (p < end && *p != '+')
+			p++;
+		h->after = hunk_count(&p, end);
+		return DIFF_OTHER;
+	}
+	return line.len > 4 && (memcmp(p, "+++ ", 4) == 0 || (line.len > 6 && memcmp(p, "Binary", 6) == 0)) ? DIFF_FILE : DIFF_OTHER;
+}
+
+/* "+++ b/path<tab>time" without what is the same for all of them; "Binary files …" as it is. */
+static void put_file(struct card *c, struct bytes line)
+{
+	const char *p = line.data;
+	size_t len = line.len;
+	const char *tab = memrchr(p, '\t', len);
+
+	buffer_append_str(c->out, "  ");
+	if (*p == '+') {
+		len = tab ? (size_t)(tab - p) : len;
+		p += 4;
+		len -= 4;
+		if (len > 2 && memcmp(p, "b/", 2) == 0) {
+			p += 2;
+			len -= 2;
+		}
+	}
+	put(c, bytes_of(p, len));
+	buffer_append_byte(c->out, '\n');
+}
+
+static void put_lines(struct card *c)
 {
 	struct bytes rest = c->in->diff;
+	struct hunks h = {0};
 	struct bytes line;
 	size_t shown = 0;
 	size_t more = 0;
 
-	if (rest.len == 0)
-		return;
-	buffer_append_byte(c->out, '\n');
+	if (rest.len > 0)
+		buffer_append_str(c->out, "\nlines changed:\n");
 	while (next_line(&rest, &line)) {
-		/* Only what changed, and in which file. */
-		bool changed = line.len > 0 && (*(const char *)line.data == '+' || *(const char *)line.data == '-');
+		enum diff_line what = classify(&h, line);
 
-		if (!changed && !(line.len > 6 && memcmp(line.data, "Binary", 6) == 0))
+		if (what == DIFF_OTHER)
 			continue;
 		if (shown == CARD_DIFF_LINES_MAX) {
 			more++;
 			continue;
 		}
-		buffer_append_str(c->out, "  ");
-		put(c, line);
-		buffer_append_byte(c->out, '\n');
+		if (what == DIFF_FILE) {
+			put_file(c, line);
+		} else {
+			buffer_append_str(c->out, "  | ");
+			put(c, line);
+			buffer_append_byte(c->out, '\n');
+		}
 		shown++;
 	}
+	put_more(c, more, more == 1 ? "line" : "lines");
 	if (c->in->diff_cut) {
 		buffer_append_str(c->out, "  and more, which `holdfast diff` shows\n");
 		c->complete = false;
 	}
-	put_more(c, more, "lines");
+}
+
+static void put_diff(struct card *c)
+{
+	uint64_t skipped = c->in->diff_skipped;
+
+	put_lines(c);
+	if (skipped > 0) {
+		buffer_printf(c->out, "not compared (too large, not readable, or changed since): %llu file%s\n", (unsigned long long)skipped, skipped == 1 ? "" : "s");
+		c->complete = false;
+	}
+	if (c->in->diff_missing) {
+		buffer_append_str(c->out, "\nthe changed lines cannot be shown: ");
+		put_str(c, c->in->diff_missing);
+		buffer_append_byte(c->out, '\n');
+		c->complete = false;
+	}
 }
 
 static void put_count(struct card *c, const char *verb)
@@ -263,7 +390,9 @@ static void put_count(struct card *c, const char *verb)
 	const struct landing_plan *p = c->in->plan;
 	size_t n = p ? p->action_count : 0;
 
-	buffer_printf(c->out, "%s %zu change%s in ", verb, n, n == 1 ? "" : "s");
+	buffer_printf(c->out, "%s %zu change%s", verb, n, n == 1 ? "" : "s");
+	put_of_run(c);
+	buffer_append_str(c->out, " in ");
 	put_str(c, c->in->workspace);
 	buffer_append_byte(c->out, '\n');
 }
@@ -272,6 +401,7 @@ static void step_gate(struct card *c)
 {
 	buffer_append_str(c->out, "start step ");
 	put_str(c, c->in->step_key);
+	put_of_run(c);
 	buffer_append_str(c->out, " in ");
 	put_str(c, c->in->workspace);
 	buffer_append_byte(c->out, '\n');
@@ -281,9 +411,12 @@ static void step_gate(struct card *c)
 
 static void step_commit(struct card *c)
 {
+	size_t n = c->in->plan ? c->in->plan->action_count : 0;
+
 	buffer_append_str(c->out, "commit step ");
 	put_str(c, c->in->step_key);
-	buffer_printf(c->out, ": %zu changed paths of ", c->in->plan ? c->in->plan->action_count : 0);
+	put_of_run(c);
+	buffer_printf(c->out, ": %zu change%s in ", n, n == 1 ? "" : "s");
 	put_str(c, c->in->workspace);
 	buffer_append_byte(c->out, '\n');
 	put_run(c);
@@ -310,8 +443,9 @@ static void conflict(struct card *c)
 {
 	const struct card_input *in = c->in;
 
-	buffer_printf(c->out, "%s in conflict: %zu path%s of ", in->undo ? "undo" : "landing", in->conflict_count,
-		      in->conflict_count == 1 ? "" : "s");
+	buffer_append_str(c->out, in->undo ? "undo" : "landing");
+	put_of_run(c);
+	buffer_printf(c->out, " in conflict: %zu path%s in ", in->conflict_count, in->conflict_count == 1 ? "" : "s");
 	put_str(c, in->workspace);
 	buffer_append_byte(c->out, '\n');
 	put_run(c);
@@ -351,6 +485,7 @@ static void exhausted(struct card *c)
 
 	buffer_append_str(c->out, "retry step ");
 	put_str(c, c->in->step_key);
+	put_of_run(c);
 	buffer_printf(c->out, ": %u attempt%s failed\n", c->in->attempts, c->in->attempts == 1 ? "" : "s");
 	put_run(c);
 	if (c->in->why) {
@@ -364,11 +499,14 @@ static void exhausted(struct card *c)
 		(void)next_line(&rest, &skip);
 	if (rest.len > 0)
 		buffer_append_str(c->out, "the end of what it said (its words, not ours):\n");
+	bool complete = c->complete;
+
 	while (next_line(&rest, &line)) {
 		buffer_append_str(c->out, "  | ");
 		put(c, line);
 		buffer_append_byte(c->out, '\n');
 	}
+	c->complete = complete; /* its words are not what is decided on */
 	buffer_append_str(c->out, "\n  --as retry  one more attempt\n  --as fail   the step has failed\n");
 	put_tail(c, NULL, "the step has failed, and what needs it is cancelled");
 }
@@ -377,6 +515,7 @@ static void diverged(struct card *c)
 {
 	buffer_append_str(c->out, "step ");
 	put_str(c, c->in->step_key);
+	put_of_run(c);
 	buffer_append_str(c->out, " was asked for again with another input\n");
 	put_run(c);
 	for (size_t i = 0; i < c->in->difference_count && i < CARD_LIST_MAX; i++) {
@@ -392,6 +531,16 @@ static void diverged(struct card *c)
 				  "  --as fork    a new run begins before this step\n"
 				  "  --as fail    the run fails\n");
 	put_tail(c, NULL, "the run fails");
+}
+
+bool card_is_complete(struct bytes card)
+{
+	struct bytes line;
+
+	while (next_line(&card, &line))
+		if (line.len >= sizeof(CARD_NOT_ALL) - 1 && memcmp(line.data, CARD_NOT_ALL, sizeof(CARD_NOT_ALL) - 1) == 0)
+			return false;
+	return true;
 }
 
 int card_render(const struct card_input *in, struct buffer *out, bool *ret_complete)

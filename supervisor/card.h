@@ -4,6 +4,9 @@
  * journaled bytes and never from an agent's words. Pure: the same input gives the same bytes, whose digest is the render
  * digest of the approval. Everything that is not ours goes through base/escape.
  *
+ * Nothing of others begins a line: changed lines stand behind "  | ", and which file they are of is taken from the diff's own counts
+ * of lines, not from how a line looks. A card that leaves something out says so in a line of ours (CARD_NOT_ALL).
+ *
  * Shape: the first line is verb and destination; then what it is about; then `approve:` and `deny:` say what each does;
  * last the rule's place, the deadline and 16 hex digits of the action digest.
  */
@@ -37,8 +40,10 @@ struct card_input {
 	bool undo;             /* LANDING, CONFLICT: of an undoing */
 
 	const struct landing_plan *plan; /* STEP_COMMIT, LANDING: what changes and what is left out; NULL: nothing changes */
-	struct bytes diff;               /* STEP_COMMIT, LANDING: text of diff(1), may be empty */
+	struct bytes diff;               /* STEP_COMMIT, LANDING: text of diff(1) -u, may be empty */
 	bool diff_cut;                   /* there is more of it than these bytes */
+	uint64_t diff_skipped;           /* files that were not compared */
+	const char *diff_missing;        /* why there is none, though files change; NULL: there is */
 
 	const struct landing_conflict *conflicts; /* CONFLICT */
 	size_t conflict_count;
@@ -52,6 +57,10 @@ struct card_input {
 	const struct card_difference *differences;
 	size_t difference_count;
 };
+
+/* How the line begins that is in every card that does not show all. */
+#define CARD_NOT_ALL "not all of it is shown here: "
+bool card_is_complete(struct bytes card);
 
 /* Appends the card. *ret_complete (may be NULL): false where "N more lines" stands in it, so that approving is not
  * the default. */

@@ -17,7 +17,7 @@ struct work {
 	const struct diff_request *q;
 	struct manifest *below; /* net of the layers below: where the old side's bytes are, if not in the base */
 	int a, b;
-	uint64_t total;
+	uint64_t total, total_max;
 	uint64_t files;
 	struct diff_prepared *ret;
 	struct error *err;
@@ -209,18 +209,43 @@ static int lay_before(struct work *w, const struct manifest_entry *e)
 	return copy(from, w->a, e->path);
 }
 
-static int lay_after(struct work *w, const struct manifest_entry *e)
+static int open_after(struct work *w, const struct manifest_entry *e, enum landing_from from)
+{
+	const struct landing_source *s = w->q->source;
+
+	if (from == LANDING_FROM_BLOB)
+		return s->blob_open(s->ctx, &e->digest);
+	return open_in_layers(w, w->q->layers, w->q->layer_count, e->path);
+}
+
+static int lay_after(struct work *w, const struct manifest_entry *e, enum landing_from source)
 {
 	if (e->type == MANIFEST_SYMLINK)
 		return write_link(w->b, e->path, e->target);
 	if (e->type != MANIFEST_FILE)
 		return 0;
-	AUTO_FD from = open_in_layers(w, w->q->layers, w->q->layer_count, e->path);
+	AUTO_FD from = open_after(w, e, source);
 
 	if (from < 0)
 		return from;
 	w->total += e->size;
 	return copy(from, w->b, e->path);
+}
+
+/* Of the copy, which nobody else writes to. */
+static int check_copy(int dir, struct bytes path, bool file, const struct digest *want)
+{
+	AUTO_FREE char *name = bytes_dup_str(path);
+	struct digest d;
+	uint64_t size;
+
+	if (!file)
+		return 0;
+	AUTO_FD fd = name ? io_open_beneath(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0) : -ENOMEM;
+
+	if (fd < 0)
+		return fd;
+	return landing_look_hash(fd, DIFF_FILE_MAX, &d, &size) == 0 && digest_equal(&d, want) ? 0 : -ESTALE;
 }
 
 static void forget(int dir, struct bytes path)
@@ -236,7 +261,7 @@ static bool has_text(enum manifest_type t)
 	return t == MANIFEST_FILE || t == MANIFEST_SYMLINK;
 }
 
-static int lay(struct work *w, const struct manifest_entry *e)
+static int lay(struct work *w, const struct manifest_entry *e, enum landing_from from)
 {
 	bool same_content = e->type == e->base.type && e->base.has_digest && digest_equal(&e->digest, &e->base.digest);
 	int r;
@@ -259,22 +284,38 @@ static int lay(struct work *w, const struct manifest_entry *e)
 		skip(w, e->path, "too large to be shown");
 		return 0;
 	}
-	if (w->files >= DIFF_PATHS_MAX || w->total + e->size + e->base.size > DIFF_TOTAL_MAX) {
+	if (w->files >= DIFF_PATHS_MAX || w->total + e->size + e->base.size > w->total_max) {
 		w->ret->skipped++; /* counted, not named: there may be a million */
 		return 0;
 	}
 	w->files++;
 	r = lay_before(w, e);
 	if (r == 0)
-		r = lay_after(w, e);
+		r = lay_after(w, e, from);
+	if (r == 0 && w->q->exact)
+		r = check_copy(w->a, e->path, e->base.type == MANIFEST_FILE && e->base.has_digest, &e->base.digest);
+	if (r == 0 && w->q->exact)
+		r = check_copy(w->b, e->path, e->type == MANIFEST_FILE, &e->digest);
 	if (r < 0 && r != -ENOMEM && r != -ENOSPC) {
 		forget(w->a, e->path);
 		forget(w->b, e->path);
 		w->files--;
-		skip(w, e->path, r == -EFBIG ? "too large to be shown" : "cannot be read");
+		skip(w, e->path, r == -EFBIG ? "too large to be shown" : r == -ESTALE ? "is another one by now" : "cannot be read");
 		r = 0;
 	}
 	return r;
+}
+
+static int lay_action(struct work *w, const struct landing_action *a)
+{
+	struct manifest_entry e = {
+		.path = a->path, .type = a->after.type == MANIFEST_ABSENT ? MANIFEST_WHITEOUT : a->after.type, .mode = a->after.mode,
+		.size = a->after.size, .digest = a->after.digest, .target = a->after.target,
+		.base = {.type = a->before.type, .mode = a->before.mode, .size = a->before.size, .has_digest = a->before.has_digest,
+			 .digest = a->before.digest},
+	};
+
+	return lay(w, &e, a->from);
 }
 
 static int make_side(int dest, const char *name)
@@ -292,7 +333,7 @@ int diff_prepare(const struct diff_request *q, struct diff_prepared *ret, struct
 	AUTO(manifest_free) struct manifest *below = NULL;
 	AUTO_FD a = make_side(q->dest_fd, "a");
 	AUTO_FD b = make_side(q->dest_fd, "b");
-	struct work w = {.q = q, .a = a, .b = b, .ret = &p, .err = err};
+	struct work w = {.q = q, .a = a, .b = b, .ret = &p, .err = err, .total_max = q->total_max ? q->total_max : DIFF_TOTAL_MAX};
 	int r = a < 0 ? a : b < 0 ? b : 0;
 
 	if (r == 0)
@@ -300,11 +341,13 @@ int diff_prepare(const struct diff_request *q, struct diff_prepared *ret, struct
 	if (r == 0)
 		r = diff_net(q->below, q->below_count, q->layers, q->layer_count, &p.net, err);
 	w.below = below;
-	for (size_t i = 0; r == 0 && i < manifest_count(p.net); i++)
+	for (size_t i = 0; r == 0 && q->only && i < q->only->action_count; i++)
+		r = lay_action(&w, &q->only->actions[i]);
+	for (size_t i = 0; r == 0 && !q->only && i < manifest_count(p.net); i++)
 		if (manifest_entry_changes(manifest_at(p.net, i)))
-			r = lay(&w, manifest_at(p.net, i));
+			r = lay(&w, manifest_at(p.net, i), LANDING_FROM_LAYER);
 	if (r == 0 && p.skipped > 0)
-		buffer_printf(&p.note, "%llu changed files are not shown\n", (unsigned long long)p.skipped);
+		buffer_printf(&p.note, "%llu changed file%s not shown\n", (unsigned long long)p.skipped, p.skipped == 1 ? " is" : "s are");
 	if (r == 0)
 		r = p.note.failed;
 	if (r < 0)

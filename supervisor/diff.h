@@ -29,6 +29,21 @@ MUST_CHECK int diff_net(const struct landing_layer *below, size_t below_count, c
 			size_t layer_count, struct manifest **ret, struct error *err);
 /* The changes of a net manifest, in order of path. *ret is malloc'ed, count in *ret_count. */
 MUST_CHECK int diff_stat(const struct manifest *net, struct diff_entry **ret, size_t *ret_count);
+/* What of the same layers would land on the base as the run found it, as the landing planner decides it with these tables: its
+ * actions and what it leaves out. It has no conflicts: the user's directory is not looked at, so it tells the same before
+ * and after landing. Of a step's layer over those below: `before` is what they show. */
+struct diff_scope {
+	const struct landing_layer *below, *layers; /* bottom first; below: none for a whole run */
+	size_t below_count, layer_count;
+	const struct policy_fs *fs; /* of the run */
+	const char *workspace;      /* absolute: ${workspace} of the policy */
+};
+MUST_CHECK int diff_landing(const struct diff_scope *s, struct landing_plan **ret, struct error *err);
+/* The changes that a plan makes, in order of path. *ret is malloc'ed. */
+MUST_CHECK int diff_stat_plan(const struct landing_plan *plan, struct diff_entry **ret, size_t *ret_count);
+/* Paths that do not land at all: scratch, and left out for another reason. */
+void diff_left_out(const struct landing_plan *plan, size_t *ret_scratch, size_t *ret_others);
+
 /* "M  src/a.c  (1204 -> 1311)" lines, names escaped; at most max of them, then how many more. */
 MUST_CHECK int diff_stat_text(const struct diff_entry *e, size_t count, size_t max, struct buffer *out);
 
@@ -38,6 +53,9 @@ struct diff_request {
 	size_t below_count;
 	const struct landing_layer *layers; /* the run's stack, or one step's layer */
 	size_t layer_count;
+	const struct landing_plan *only; /* exactly what this plan does; NULL: all that the layers change */
+	bool exact;                      /* a file that is not what the plan's digests say is not compared: what is shown is what lands */
+	uint64_t total_max;              /* bytes of both trees; 0 = DIFF_TOTAL_MAX */
 	const struct landing_source *source;
 	int dest_fd; /* an empty folder: `a`, `b` are made in it */
 };

@@ -114,6 +114,101 @@ int diff_stat(const struct manifest *net, struct diff_entry **ret, size_t *ret_c
 	return 0;
 }
 
+/* ---- what would land ---- */
+
+/* As the sealer saw it, and untouched since: what the planner takes for no conflict. */
+static int add_fact(struct landing_facts *facts, const struct manifest_entry *e)
+{
+	struct landing_state s = {.type = e->base.type, .mode = e->base.mode, .size = e->base.size, .has_digest = true,
+				  .digest = e->base.digest, .ctime_ns = e->base.ctime_ns, .ino = e->base.ino};
+
+	if (s.type == MANIFEST_ABSENT)
+		s = (struct landing_state){.type = MANIFEST_ABSENT};
+	return landing_facts_add(facts, e->path, &s);
+}
+
+static int add_folders_above(struct landing_facts *facts, struct bytes path)
+{
+	static const struct landing_state folder = {.type = MANIFEST_DIR, .mode = 0755};
+	const char *p = path.data;
+	int r = 0;
+
+	/* What is there already as a changed path itself stays as it is. */
+	for (size_t i = 1; i < path.len && r == 0; i++)
+		if (p[i] == '/')
+			r = landing_facts_add(facts, bytes_of(p, i), &folder);
+	return r;
+}
+
+static int facts_of(const struct manifest *net, struct landing_facts *facts)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < manifest_count(net) && r == 0; i++)
+		r = add_fact(facts, manifest_at(net, i));
+	for (size_t i = 0; i < manifest_count(net) && r == 0; i++)
+		r = add_folders_above(facts, manifest_at(net, i)->path);
+	return r;
+}
+
+int diff_landing(const struct diff_scope *s, struct landing_plan **ret, struct error *err)
+{
+	AUTO(landing_facts_free) struct landing_facts *facts = landing_facts_new();
+	AUTO(manifest_free) struct manifest *net = NULL;
+	struct landing_layer one = {0};
+	struct landing_inputs in = {.layers = s->layers, .layer_count = s->layer_count, .fs = s->fs, .workspace = s->workspace, .facts = facts,
+				    .clock = {.started_ns = INT64_MAX}};
+	int r = diff_net(s->below, s->below_count, s->layers, s->layer_count, &net, err);
+
+	if (r < 0)
+		return r;
+	if (!facts || facts_of(net, facts) < 0)
+		return error_nomem(err);
+	if (s->below_count > 0 && s->layer_count == 1) {
+		one = s->layers[0];
+		one.manifest = net;
+		in.layers = &one;
+	}
+	r = landing_plan_make(&in, ret, err);
+	if (r < 0)
+		return r;
+	/* A digest that the sealer did not take is not shown as one. */
+	for (size_t i = 0; i < (*ret)->action_count; i++)
+		(*ret)->actions[i].before.has_digest = !digest_is_zero(&(*ret)->actions[i].before.digest);
+	return 0;
+}
+
+int diff_stat_plan(const struct landing_plan *plan, struct diff_entry **ret, size_t *ret_count)
+{
+	struct diff_entry *list = calloc(plan->action_count + 1, sizeof(*list));
+
+	if (!list)
+		return -ENOMEM;
+	for (size_t i = 0; i < plan->action_count; i++) {
+		const struct landing_action *a = &plan->actions[i];
+
+		list[i] = (struct diff_entry){
+			.path = a->path, .letter = landing_action_letter(a), .before = a->before.type, .after = a->after.type,
+			.size_before = a->before.size, .size_after = a->after.size,
+			.mode_before = a->before.mode, .mode_after = a->after.mode,
+		};
+	}
+	*ret = list;
+	*ret_count = plan->action_count;
+	return 0;
+}
+
+void diff_left_out(const struct landing_plan *plan, size_t *ret_scratch, size_t *ret_others)
+{
+	*ret_scratch = *ret_others = 0;
+	for (size_t i = 0; i < plan->out_count; i++) {
+		if (plan->out[i].why == LANDING_OUT_SCRATCH)
+			(*ret_scratch)++;
+		else if (plan->out[i].why != LANDING_OUT_BITS)
+			(*ret_others)++;
+	}
+}
+
 static void put_side(struct buffer *out, enum manifest_type t, uint64_t size)
 {
 	if (t == MANIFEST_FILE)

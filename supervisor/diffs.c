@@ -1,36 +1,68 @@
 #include "supervisor/diffs.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 
 #include "supervisor/adopt.h"
+#include "supervisor/cards.h"
 #include "supervisor/diff.h"
 #include "supervisor/results.h"
 #include "supervisor/runs.h"
 #include "supervisor/work.h"
 
-static json_t *changes_of(const struct manifest *net)
+static json_t *changes_of(struct diff_entry *entries, size_t count)
 {
-	struct diff_entry *entries = NULL;
 	json_t *list = json_array();
-	size_t count = 0;
 
-	if (diff_stat(net, &entries, &count) == 0) {
-		for (size_t i = 0; i < count; i++) {
-			const struct diff_entry *e = &entries[i];
-			char letter[2] = {e->letter, '\0'};
+	for (size_t i = 0; i < count; i++) {
+		const struct diff_entry *e = &entries[i];
+		char letter[2] = {e->letter, '\0'};
 
-			json_array_append_new(list, json_pack("{s:o, s:s, s:s, s:s, s:I, s:I, s:i, s:i}", "path", api_json_text(e->path), "change",
-							      letter, "before", manifest_type_name(e->before), "after",
-							      manifest_type_name(e->after), "size_before", (json_int_t)e->size_before,
-							      "size_after", (json_int_t)e->size_after, "mode_before", (int)e->mode_before,
-							      "mode_after", (int)e->mode_after));
-		}
+		json_array_append_new(list, json_pack("{s:o, s:s, s:s, s:s, s:I, s:I, s:i, s:i}", "path", api_json_text(e->path), "change", letter,
+						      "before", manifest_type_name(e->before), "after", manifest_type_name(e->after),
+						      "size_before", (json_int_t)e->size_before, "size_after", (json_int_t)e->size_after,
+						      "mode_before", (int)e->mode_before, "mode_after", (int)e->mode_after));
 	}
-	free(entries);
 	return list;
+}
+
+/* only NULL: everything. */
+static int answer_stat(const struct work_stack *below, const struct work_stack *layers, const struct landing_plan *only,
+		       struct api_answer *a, struct error *err)
+{
+	AUTO(manifest_free) struct manifest *net = NULL;
+	AUTO_FREE struct diff_entry *entries = NULL;
+	size_t count = 0, scratch = 0, others = 0;
+	int r;
+
+	if (only) {
+		diff_left_out(only, &scratch, &others);
+		r = diff_stat_plan(only, &entries, &count);
+	} else {
+		r = diff_net(below->layers, below->count, layers->layers, layers->count, &net, err);
+		if (r == 0)
+			r = diff_stat(net, &entries, &count);
+	}
+	if (r < 0)
+		return r;
+	a->status = 200;
+	a->json = json_pack("{s:i, s:o, s:{s:I, s:I}}", "version", SUPERVISOR_API_VERSION, "changes", changes_of(entries, count), "not_landing",
+			    "scratch", (json_int_t)scratch, "left_out", (json_int_t)others);
+	return 0;
+}
+
+static void note_left_out(const struct landing_plan *only, struct buffer *note)
+{
+	size_t scratch = 0, others = 0;
+
+	if (only)
+		diff_left_out(only, &scratch, &others);
+	if (scratch + others > 0)
+		buffer_printf(note, "%zu more path%s would not land: %zu scratch, %zu left out by the policy (--all shows them)\n", scratch + others,
+			      scratch + others == 1 ? "" : "s", scratch, others);
 }
 
 /* A folder of the spool for the two trees; diff(1) sees it as its workspace. */
@@ -50,8 +82,9 @@ static int make_dest(struct daemon *d, char *name, size_t size, struct error *er
 	return fd < 0 ? error_set(err, -errno, "cannot make a diff: %s", strerror(errno)) : fd;
 }
 
-static int answer(struct daemon *d, const struct journal_run *run, const struct work_stack *below, const struct work_stack *layers, bool stat,
-		  uint64_t ticket, struct api_answer *a, struct error *err)
+/* Lays the trees and starts diff(1). 1: there is nothing to compare, *note is all there is to say. */
+static int start(struct daemon *d, const struct journal_run *run, struct diff_request *q, uint64_t ticket, struct cards_work *card,
+		 struct buffer *note, uint64_t *ret_skipped, struct error *err)
 {
 	__attribute__((cleanup(diff_prepared_free))) struct diff_prepared p = {0};
 	struct landing_source source;
@@ -64,43 +97,63 @@ static int answer(struct daemon *d, const struct journal_run *run, const struct 
 		r = runs_workspace(d, ctx, err);
 	if (r < 0)
 		return r;
-	if (stat) {
-		AUTO(manifest_free) struct manifest *net = NULL;
-
-		r = diff_net(below->layers, below->count, layers->layers, layers->count, &net, err);
-		if (r < 0)
-			return r;
-		a->status = 200;
-		a->json = json_pack("{s:i, s:o}", "version", SUPERVISOR_API_VERSION, "changes", changes_of(net));
-		return 0;
-	}
 	dest = make_dest(d, name, sizeof(name), err);
 	if (dest < 0)
 		return dest;
 	work_source(d, &source);
-	struct diff_request q = {.workspace_fd = ctx->workspace_fd, .below = below->layers, .below_count = below->count, .layers = layers->layers,
-				 .layer_count = layers->count, .source = &source, .dest_fd = dest};
-
-	r = diff_prepare(&q, &p, err);
-	if (r == 0 && p.empty) {
-		a->status = 200;
-		a->type = "text/x-diff; charset=utf-8";
-		a->text = p.note;
+	q->workspace_fd = ctx->workspace_fd;
+	q->source = &source;
+	q->dest_fd = dest;
+	r = diff_prepare(q, &p, err);
+	if (r == 0) {
+		*ret_skipped = p.skipped;
+		*note = p.note;
 		p.note = (struct buffer){0};
-	} else if (r == 0) {
-		r = adopt_diff(d, &run->id, p.argv, dest, name, &p.note, ticket, err);
-		a->later = r == 0;
+		note_left_out(q->only, note);
+		r = p.empty ? 1 : adopt_diff(d, &run->id, p.argv, dest, name, note, ticket, card, err);
 	}
-	if (!a->later)
+	if (r != 0)
 		(void)!results_remove(d->spool_fd, name);
 	return r;
 }
 
-int diffs_answer(struct daemon *d, const struct journal_run *run, const struct journal_step *step, bool stat, uint64_t ticket,
+int diffs_for_card(struct daemon *d, const struct journal_run *run, const struct work_stack *below, const struct work_stack *layers,
+		   const struct landing_plan *plan, struct cards_work *card, uint64_t *ret_skipped, struct error *err)
+{
+	AUTO_BUFFER note = {0};
+	struct diff_request q = {.below = below->layers, .below_count = below->count, .layers = layers->layers, .layer_count = layers->count,
+				 .only = plan, .exact = true, .total_max = CARDS_DIFF_TOTAL_MAX};
+
+	return start(d, run, &q, 0, card, &note, ret_skipped, err);
+}
+
+static int answer_text(struct daemon *d, const struct journal_run *run, const struct work_stack *below, const struct work_stack *layers,
+		       const struct landing_plan *only, uint64_t ticket, struct api_answer *a, struct error *err)
+{
+	AUTO_BUFFER note = {0};
+	struct diff_request q = {.below = below->layers, .below_count = below->count, .layers = layers->layers, .layer_count = layers->count,
+				 .only = only};
+	uint64_t skipped;
+	int r = start(d, run, &q, ticket, NULL, &note, &skipped, err);
+
+	if (r < 0)
+		return r;
+	a->later = r == 0;
+	if (r > 0) {
+		a->status = 200;
+		a->type = "text/x-diff; charset=utf-8";
+		a->text = note;
+		note = (struct buffer){0};
+	}
+	return 0;
+}
+
+int diffs_answer(struct daemon *d, const struct journal_run *run, const struct journal_step *step, unsigned flags, uint64_t ticket,
 		 struct api_answer *a, struct error *err)
 {
 	__attribute__((cleanup(work_stack_free))) struct work_stack below = {0};
 	__attribute__((cleanup(work_stack_free))) struct work_stack layers = {0};
+	AUTO(landing_plan_free) struct landing_plan *only = NULL;
 	int r;
 
 	if (step) {
@@ -110,5 +163,26 @@ int diffs_answer(struct daemon *d, const struct journal_run *run, const struct j
 	} else {
 		r = work_stack(d, run, NULL, &layers, err);
 	}
-	return r < 0 ? r : answer(d, run, &below, &layers, stat, ticket, a, err);
+	if (r == 0 && !(flags & DIFFS_ALL))
+		r = work_landing(d, run, &below, &layers, &only, err);
+	if (r < 0)
+		return r;
+	if (flags & DIFFS_STAT)
+		return answer_stat(&below, &layers, only, a, err);
+	return answer_text(d, run, &below, &layers, only, ticket, a, err);
+}
+
+void diffs_sweep(struct daemon *d)
+{
+	AUTO_FD fd = openat(d->spool_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *e;
+
+	if (!dir)
+		return;
+	(void)take_fd(&fd);
+	while ((e = readdir(dir)))
+		if (strncmp(e->d_name, "diff-", 5) == 0)
+			(void)!results_remove(d->spool_fd, e->d_name);
+	closedir(dir);
 }

@@ -78,16 +78,6 @@ struct landing_outcome {
 };
 void landing_outcome_free(struct landing_outcome *o); /* accepts a zeroed one */
 
-enum { LANDING_EXCERPT_FILES_MAX = 5, LANDING_EXCERPT_LINES_MAX = 12, LANDING_EXCERPT_FILE_MAX = 256 * 1024 };
-
-/*
- * The first changed lines of a plan, for its card: of a few text files, what is left between their equal beginning and their
- * equal end, in the shape of diff(1). Both sides are what the plan's digests say, or the file is passed over. *ret_cut: there
- * is more than this.
- */
-MUST_CHECK int landing_excerpt(int workspace_fd, const struct landing_plan *p, const struct landing_source *source,
-			       struct buffer *out, bool *ret_cut);
-
 struct landing_application {
 	int workspace_fd;
 	struct bytes redo; /* canonical plan */

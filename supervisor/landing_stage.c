@@ -11,21 +11,21 @@
 
 enum { COPY_BYTES = 256 * 1024 };
 
-int landing_stage_open(const struct landing_source *source, const struct landing_action *a)
+static int open_source(struct landing_work *w, const struct landing_action *a)
 {
 	AUTO_FREE char *path = NULL;
 	AUTO_FD fd = -1;
 	struct stat st;
 
 	if (a->from == LANDING_FROM_BLOB)
-		return source->blob_open(source->ctx, &a->after.digest);
+		return w->source->blob_open(w->source->ctx, &a->after.digest);
 	if (asprintf(&path, "%s/u/%.*s", a->layer, (int)a->path.len, (const char *)a->path.data) < 0) {
 		path = NULL;
 		return -ENOMEM;
 	}
-	fd = io_open_beneath(source->layers_fd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
-	if ((fd == -EACCES || fd == -EPERM) && source->open_layer)
-		fd = source->open_layer(source->ctx, a->layer, a->path);
+	fd = io_open_beneath(w->source->layers_fd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
+	if ((fd == -EACCES || fd == -EPERM) && w->source->open_layer)
+		fd = w->source->open_layer(w->source->ctx, a->layer, a->path);
 	if (fd < 0)
 		return fd;
 	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? take_fd(&fd) : -EBADMSG;
@@ -80,7 +80,7 @@ static int own(int dir, const char *name, const struct landing_action *a)
 static int stage_file(struct landing_work *w, size_t i, int dir, const char *part, bool sync)
 {
 	const struct landing_action *a = &w->plan->actions[i];
-	AUTO_FD from = landing_stage_open(w->source, a);
+	AUTO_FD from = open_source(w, a);
 	AUTO_FD to = -1;
 	int r;
 

@@ -104,6 +104,4 @@ MUST_CHECK int landing_path_rename(int dir, const char *from, const char *to, un
 int landing_path_fail(struct landing_work *w, size_t i, int code, const char *what);
 /* A refusal of the system that a person can do something about is a conflict of that path; the rest is an error. */
 int landing_path_refused(struct landing_work *w, size_t i, int code, const char *what);
-/* A read-only descriptor of the bytes of an after.FILE, not yet looked at; or -errno. */
-MUST_CHECK int landing_stage_open(const struct landing_source *source, const struct landing_action *a);
 MUST_CHECK int landing_stage_mode(struct landing_work *w, size_t i, int dir, const char *name, uint32_t mode);

@@ -4,12 +4,10 @@
 #include <sys/stat.h>
 
 #include "base/failpoint.h"
-#include "supervisor/card.h"
+#include "supervisor/cards.h"
 #include "supervisor/confine.h"
 #include "supervisor/runs.h"
 #include "supervisor/workspace.h"
-
-enum { FEEDBACK_SHOWN_MAX = 4096 };
 
 /* ---- the committed stack ---- */
 
@@ -227,6 +225,30 @@ static void planned_free(struct planned *p)
 	landing_plan_free(p->plan);
 }
 
+static int run_table(struct daemon *d, const struct journal_run *run, struct policy_fs **ret, struct error *err)
+{
+	struct policy_vars vars = {.workspace = run->workspace, .tmp = "/tmp", .run = "/run/holdfast"};
+	struct runs_context *ctx;
+	int r = runs_get(d, &run->id, &ctx, err);
+
+	if (r < 0)
+		return r;
+	vars.home = ctx->settings.home;
+	return policy_fs_new(ctx->policy, &vars, ret, err);
+}
+
+int work_landing(struct daemon *d, const struct journal_run *run, const struct work_stack *below, const struct work_stack *layers,
+		 struct landing_plan **ret, struct error *err)
+{
+	AUTO(policy_fs_free) struct policy_fs *fs = NULL;
+	struct diff_scope scope = {.below = below->layers, .below_count = below->count, .layers = layers->layers,
+				   .layer_count = layers->count, .workspace = run->workspace};
+	int r = run_table(d, run, &fs, err);
+
+	scope.fs = fs;
+	return r < 0 ? r : diff_landing(&scope, ret, err);
+}
+
 /* What landing these layers would do. */
 static int prepare(struct daemon *d, const struct journal_run *run, const struct work_stack *stack, const struct answers *answers,
 		   struct planned *ret, struct error *err)
@@ -236,7 +258,6 @@ static int prepare(struct daemon *d, const struct journal_run *run, const struct
 	struct landing_prepared p = {0};
 	AUTO_BUFFER last = {.max = LANDING_BYTES_MAX};
 	AUTO(policy_fs_free) struct policy_fs *fs = NULL;
-	struct policy_vars vars = {.workspace = run->workspace, .tmp = "/tmp", .run = "/run/holdfast"};
 	struct runs_context *ctx;
 	int r = runs_get(d, &run->id, &ctx, err);
 
@@ -246,8 +267,7 @@ static int prepare(struct daemon *d, const struct journal_run *run, const struct
 		return r;
 	q.workspace_fd = ctx->workspace_fd;
 	q.gid = ctx->gid;
-	vars.home = ctx->settings.home;
-	r = policy_fs_new(ctx->policy, &vars, &fs, err);
+	r = run_table(d, run, &fs, err);
 	if (r == 0)
 		r = make_clock(d, run, ctx->workspace_fd, &q.clock, err);
 	if (r == 0 && !digest_is_zero(&run->redo))
@@ -381,185 +401,11 @@ static void apply_landing(struct daemon *d, const struct engine_command *c)
 		     "landing done");
 }
 
-/* ---- cards ---- */
-
-struct card_work { /* what a card points to while it is rendered */
-	struct card_input in;
-	struct landing_plan *plan;
-	struct buffer feedback;
-	struct buffer excerpt;
-	struct card_difference differences[16];
-	char *texts[32];
-	size_t text_count;
-	char rule[256];
-};
-
-static void card_work_free(struct card_work *w)
-{
-	landing_plan_free(w->plan);
-	buffer_free(&w->feedback);
-	buffer_free(&w->excerpt);
-	for (size_t i = 0; i < w->text_count; i++)
-		free(w->texts[i]);
-}
-
-static int add_difference(const char *field, struct bytes before, struct bytes after, void *arg)
-{
-	struct card_work *w = arg;
-	struct card_difference *x = &w->differences[w->in.difference_count];
-	char *a, *b;
-
-	if (w->in.difference_count == ARRAY_SIZE(w->differences))
-		return 0;
-	a = bytes_dup_str(before);
-	b = bytes_dup_str(after);
-	if (!a || !b) {
-		free(a);
-		free(b);
-		return -ENOMEM;
-	}
-	w->texts[w->text_count++] = a;
-	w->texts[w->text_count++] = b;
-	*x = (struct card_difference){field, bytes_of(a, before.len), bytes_of(b, after.len)};
-	w->in.difference_count++;
-	return 0;
-}
-
-static int read_plan_blob(struct daemon *d, const struct digest *object, bool conflicts, struct landing_plan **ret, struct error *err)
-{
-	AUTO_BUFFER b = {.max = LANDING_BYTES_MAX};
-	int r = journal_blob_get(d->journal, object, LANDING_BYTES_MAX, &b, err);
-
-	if (r < 0)
-		return r;
-	return conflicts ? landing_conflicts_decode(buffer_bytes(&b), ret, err) : landing_plan_decode(buffer_bytes(&b), ret, err);
-}
-
-static int card_of_commit(struct daemon *d, const struct journal_run *run, const struct journal_step *step, struct card_work *w,
-			  struct error *err)
-{
-	__attribute__((cleanup(work_stack_free))) struct work_stack stack = {0};
-	__attribute__((cleanup(planned_free))) struct planned p = {0};
-	struct answers none = {0};
-	int r = work_layer(d, run, step, &stack, err);
-
-	if (r == 0 && stack.count > 0)
-		r = prepare(d, run, &stack, &none, &p, err);
-	if (r == 0)
-		w->plan = take_ptr(p.plan);
-	w->in.plan = w->plan;
-	return r;
-}
-
-static void card_of_exhausted(struct daemon *d, const struct journal_step *step, struct card_work *w)
-{
-	const struct journal_attempt *a = step->attempt_count > 0 ? &step->attempts[step->attempt_count - 1] : NULL;
-	const struct digest *from = !digest_is_zero(&step->feedback) ? &step->feedback : a ? &a->err : NULL;
-
-	w->in.attempts = step->attempt_count;
-	w->in.why = step->why ? step->why : a ? a->why : NULL;
-	if (from && !digest_is_zero(from) && journal_blob_get(d->journal, from, JOURNAL_BLOB_MAX, &w->feedback, NULL) == 0 &&
-	    w->feedback.len > FEEDBACK_SHOWN_MAX)
-		buffer_consume(&w->feedback, w->feedback.len - FEEDBACK_SHOWN_MAX);
-	w->in.feedback = buffer_bytes(&w->feedback);
-}
-
-static int fill_kind(struct daemon *d, const struct engine_command *c, const struct journal_run *run, const struct journal_step *step,
-		     struct card_work *w, struct error *err)
-{
-	AUTO_BUFFER b = {0};
-	int r = 0;
-
-	switch (c->card_kind) {
-	case JOURNAL_KIND_STEP_GATE:
-		w->in.rule = "gate: ask";
-		break;
-	case JOURNAL_KIND_STEP_COMMIT:
-		w->in.rule = "gate: commit";
-		r = step ? card_of_commit(d, run, step, w, err) : -ENOENT;
-		break;
-	case JOURNAL_KIND_LANDING:
-		snprintf(w->rule, sizeof(w->rule), "agency %s, land: ask", policy_agency_name((enum policy_agency)(run->agency + POLICY_OBSERVE)));
-		w->in.rule = w->rule;
-		r = read_plan_blob(d, &c->object, false, &w->plan, err);
-		w->in.plan = w->plan;
-		break;
-	case JOURNAL_KIND_CONFLICT:
-		r = read_plan_blob(d, &c->object, true, &w->plan, err);
-		if (r == 0) {
-			w->in.conflicts = w->plan->conflicts;
-			w->in.conflict_count = w->plan->conflict_count;
-			w->in.undo = w->plan->undo;
-		}
-		break;
-	case JOURNAL_KIND_EXHAUSTED:
-		if (step)
-			card_of_exhausted(d, step, w);
-		break;
-	case JOURNAL_KIND_DIVERGED:
-		r = journal_blob_get(d->journal, &c->object, JOURNAL_BLOB_MAX, &b, err);
-		if (r == 0)
-			r = engine_difference(buffer_bytes(&b), add_difference, w);
-		w->in.differences = w->differences;
-		break;
-	}
-	return r;
-}
-
-/* What lands, in its own words. A card without them is still true, so nothing here is an error. */
-static void add_excerpt(struct daemon *d, struct runs_context *ctx, struct card_work *w)
-{
-	struct landing_source source;
-
-	if (!w->in.plan)
-		return;
-	work_source(d, &source);
-	if (runs_workspace(d, ctx, NULL) == 0 &&
-	    landing_excerpt(ctx->workspace_fd, w->in.plan, &source, &w->excerpt, &w->in.diff_cut) == 0)
-		w->in.diff = buffer_bytes(&w->excerpt);
-}
-
-static void make_card(struct daemon *d, const struct engine_command *c)
-{
-	const struct journal_run *run = journal_state_run(d->rows, &c->run);
-	const struct journal_step *step = run && c->step < run->step_count ? run->steps[c->step] : NULL;
-	__attribute__((cleanup(card_work_free))) struct card_work w = {0};
-	struct policy_settings settings;
-	AUTO_BUFFER card = {0};
-	struct runs_context *ctx;
-	struct error err = {0};
-	struct digest blob;
-	int r = run ? runs_get(d, &c->run, &ctx, &err) : -ENOENT;
-
-	if (r == 0) {
-		policy_settings(ctx->policy, &settings);
-		w.in = (struct card_input){.kind = c->card_kind, .run_name = run->name, .run = run->id, .workspace = run->workspace,
-					   .step_key = step ? step->key : NULL, .action = c->action, .undo = c->undo,
-					   .decide_by_ns = settings.decide_by_ms ? daemon_now().wall_ns + (int64_t)settings.decide_by_ms * 1000000 : 0,
-					   .execute_by_ns = (int64_t)settings.execute_by_ms * 1000000};
-		if (c->spec)
-			w.in.argv = (const char *const *)c->spec->argv;
-		r = fill_kind(d, c, run, step, &w, &err);
-	}
-	if (r == 0)
-		add_excerpt(d, ctx, &w);
-	if (r == 0)
-		r = card_render(&w.in, &card, NULL);
-	if (r == 0)
-		r = journal_blob_put(d->journal, buffer_bytes(&card), &blob, &err);
-	if (r < 0) {
-		/* Without a card nothing can be voted on; it is asked for again at the next start. */
-		daemon_log(d, "cannot make a card: %s", err.msg[0] ? err.msg : strerror(-r));
-		return;
-	}
-	daemon_check(d, engine_card(d->engine, daemon_now(), &c->run, c->step, c->card_kind, &c->action, &blob, &c->object), "card");
-}
-
 void work_perform(struct daemon *d, const struct engine_command *c)
 {
 	switch (c->kind) {
 	case ENGINE_CARD:
-		make_card(d, c);
+		cards_make(d, c);
 		break;
 	case ENGINE_PLAN_LANDING:
 		plan_landing(d, c);

@@ -1,11 +1,12 @@
 #pragma once
 /*
- * The engine's commands that need neither keeper nor sandbox: cards, and planning and applying a landing. Their parts are
- * pure or are landing.c's; here the blobs, manifests and policies that they need are found.
+ * The engine's commands that need neither keeper nor sandbox: planning and applying a landing (and cards, which are cards.c's). Their
+ * parts are pure or are landing.c's; here the blobs, manifests and policies that they need are found.
  *
  * Landing blocks (it walks, hashes and syncs). It runs on this thread: while it does, no other request is answered.
  */
 #include "supervisor/daemon.h"
+#include "supervisor/diff.h"
 #include "supervisor/landing.h"
 
 /* ENGINE_CARD, ENGINE_PLAN_LANDING, ENGINE_APPLY_LANDING. Failures are told to the engine. */
@@ -23,4 +24,7 @@ MUST_CHECK int work_stack(struct daemon *d, const struct journal_run *run, const
 MUST_CHECK int work_layer(struct daemon *d, const struct journal_run *run, const struct journal_step *step, struct work_stack *ret,
 			  struct error *err);
 void work_stack_free(struct work_stack *s); /* accepts a zeroed one */
+/* What of these layers would land, as diff_landing has it: whatever the user's directory holds by now. */
+MUST_CHECK int work_landing(struct daemon *d, const struct journal_run *run, const struct work_stack *below, const struct work_stack *layers,
+			    struct landing_plan **ret, struct error *err);
 void work_source(struct daemon *d, struct landing_source *ret);

@@ -125,6 +125,10 @@ static int cast(const struct vote *v)
 	int r = vote_digest(v, doc, &err);
 	if (r == 0 && !v->digest && !cli.json)
 		cli_print_text(cli_str(doc, "card"));
+	if (r == 0 && !v->digest && !v->deny && json_is_false(cli_get(doc, "complete")))
+		r = error_set_exit(&err, -EPERM, EXIT_STATUS_WAITING,
+				   "nothing was decided: the card does not show all of it; see 'holdfast diff %.8s', then 'holdfast approve %.8s --digest %.16s'",
+				   cli_str(doc, "run"), cli_str(doc, "approval"), cli_str(doc, "card_digest"));
 	bool interactive = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && !cli.no_input && !cli.json;
 	if (r == 0 && !v->digest && interactive && !v->yes && !ask_person(v->deny ? "deny" : "approve"))
 		r = error_set_exit(&err, -ECANCELED, EXIT_STATUS_WAITING, "nothing was decided: it still waits; 'holdfast approve %.8s' asks again",
@@ -136,7 +140,10 @@ static int cast(const struct vote *v)
 		cli_print_json(json_incref(answer));
 	} else if (r == 0) {
 		const char *state = cli_str(answer, "state");
-		printf("%s: %s\n", cli_escaped(cli_str(doc, "title")), *state ? cli_escaped(state) : v->deny ? "denied" : "approved");
+		/* Consumed: what was approved has begun already. */
+		const char *word = strcmp(state, "consumed") == 0 ? "approved" : *state ? state : v->deny ? "denied" : "approved";
+		fputs(cli_escaped(cli_str(doc, "title")), stdout);
+		printf(": %s\n", cli_escaped(word));
 	}
 	json_decref(answer);
 	json_decref(doc);

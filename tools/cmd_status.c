@@ -326,25 +326,52 @@ int cmd_show(int argc, char **argv)
 	return EXIT_STATUS_OK;
 }
 
+struct diff_flags {
+	bool stat, all;
+};
+
+enum { DIFF_STAT = CLI_OPT_OWN, DIFF_ALL };
+
+static void diff_own(int opt, void *arg)
+{
+	struct diff_flags *f = arg;
+	f->stat |= opt == DIFF_STAT;
+	f->all |= opt == DIFF_ALL;
+}
+
+static void print_not_landing(const json_t *n)
+{
+	long long scratch = (long long)cli_int(n, "scratch"), left_out = (long long)cli_int(n, "left_out"), all = scratch + left_out;
+	if (all > 0)
+		printf("%lld more path%s would not land: %lld scratch, %lld left out by the policy (--all shows them)\n", all, all == 1 ? "" : "s", scratch,
+		       left_out);
+}
+
 int cmd_diff(int argc, char **argv)
 {
-	static const char usage[] = "usage: holdfast diff RUN [STEP] [--stat]\nWhat the run (or one step) changed, against what it found.\n";
-	static const struct option options[] = {CLI_OPTIONS, {"stat", no_argument, NULL, CLI_OPT_OWN}, {0}};
+	static const char usage[] = "usage: holdfast diff RUN [STEP] [--stat] [--all]\n"
+				    "What the run (or one step) changed and would land, against what it found. --all: also what would not land\n"
+				    "(scratch, and what the policy leaves out). --stat names the paths only.\n";
+	static const struct option options[] = {
+		CLI_OPTIONS, {"stat", no_argument, NULL, DIFF_STAT}, {"all", no_argument, NULL, DIFF_ALL}, {0}};
 	AUTO(client_close) struct client *c = NULL;
 	int exit_status = EXIT_STATUS_OK;
-	bool diff_stat = false;
-	if (open_with_args(argc, argv, usage, 1, 2, options, flag_own, &diff_stat, &c, &exit_status) < 0)
+	struct diff_flags flags = {0};
+	if (open_with_args(argc, argv, usage, 1, 2, options, diff_own, &flags, &c, &exit_status) < 0)
 		return exit_status;
 	const char *diff_step = argc - optind == 2 ? argv[optind + 1] : NULL;
 	AUTO_BUFFER target = {0};
 	run_target(&target, argv[optind], "/diff?");
-	if (diff_stat || cli.json)
+	bool stat = flags.stat || cli.json;
+	if (stat)
 		buffer_append_str(&target, "stat=1&");
+	if (flags.all)
+		buffer_append_str(&target, "all=1&");
 	if (diff_step) {
 		buffer_append_str(&target, "step=");
 		client_encode(&target, diff_step);
 	}
-	if (diff_stat || cli.json) {
+	if (stat) {
 		json_t *doc = cli_fetch(c, (const char *)target.data, &exit_status);
 		if (!doc)
 			return exit_status;
@@ -356,6 +383,7 @@ int cmd_diff(int argc, char **argv)
 		const json_t *o;
 		json_array_foreach(cli_get(doc, "changes"), i, o)
 			printf("%s %s\n", cli_escaped(cli_str(o, "change")), cli_escaped(cli_str(o, "path")));
+		print_not_landing(cli_get(doc, "not_landing"));
 		json_decref(doc);
 		return EXIT_STATUS_OK;
 	}

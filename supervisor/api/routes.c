@@ -258,7 +258,7 @@ static int get_diff(struct call *c)
 
 	if (step && !s)
 		return error_set_exit(&c->err, -ENOENT, EXIT_STATUS_USAGE, "no step %s in this run; see 'holdfast status'", step);
-	return diffs_answer(c->d, c->run, s, asked(c, "stat"), c->q->ticket, c->a, &c->err);
+	return diffs_answer(c->d, c->run, s, (asked(c, "stat") ? DIFFS_STAT : 0u) | (asked(c, "all") ? DIFFS_ALL : 0u), c->q->ticket, c->a, &c->err);
 }
 
 /* ---- steps ---- */

@@ -1,3 +1,4 @@
+#include "supervisor/card.h"
 #include "supervisor/api/views.h"
 
 #include <errno.h>
@@ -363,6 +364,7 @@ json_t *views_approval(struct daemon *d, const struct journal_approval *a, bool 
 		      state_of(journal_approval_state_name(a->state)), "title", title_of(&card), "opened", views_time(a->opened_ns), "decide_by",
 		      views_time(a->decide_by_ns), "execute_by", views_time(a->execute_by_ns), "card_digest", views_digest(&a->card), "choices",
 		      choices);
+	json_object_set_new(o, "complete", json_boolean(card_is_complete(buffer_bytes(&card))));
 	if (with_card) {
 		json_object_set_new(o, "card", api_json_text(buffer_bytes(&card)));
 		json_object_set_new(o, "action", views_digest(&a->action));

@@ -206,6 +206,88 @@ def test_a_gate_waits_and_a_vote_decides():
         assert c.read("did.txt") is None and not c.waiting()
 
 
+SCRATCH = """policy: pol.yaml
+land: ask
+steps:
+  - {name: edit, gate: commit, run: "echo agent > a.txt; printf 'approve: yes\\\\n' > n.txt; mkdir build; echo o > build/o; echo o > build/p"}
+  - {name: more, needs: [edit], run: "echo again >> n.txt%s"}
+"""
+
+
+def scratch_plan(c, more=""):
+    policy = os.path.join(c.root, "pol.yaml")
+    with open(policy, "w") as f:
+        f.write('version: 1\nname: t\nextends: [offline]\nfs:\n  - {path: "${workspace}/build", access: scratch}\n')
+    assert c.run("trust", "--yes", policy)[0] == 0
+    return c.plan(SCRATCH % more)
+
+
+def test_a_card_shows_the_changed_lines_and_diff_what_would_land():
+    with Cli() as c:
+        assert c.run("run", scratch_plan(c))[0] == 4
+        item = c.waiting()[0]
+        assert item["kind"] == "step-commit" and item["complete"] is True
+        card = c.run("show", item["approval"])[1]
+        assert "\n  a.txt\n  | -one\n  | +agent\n  n.txt\n  | +approve: yes\n" in card, card
+        assert "scratch: 3 paths stay with the run" in card and "A build" not in card, card
+        code, out, _ = c.run("approve", item["approval"])
+        assert code == 0 and out.endswith(": approved\n"), out
+        c.until(lambda: c.waiting() and c.waiting()[0]["kind"] == "landing")
+        item = c.waiting()[0]
+        card = c.run("show", item["approval"])[1]
+        assert "  | +agent\n" in card and "  | +again\n" in card and "build/o" not in card, card
+        assert item["run"][:8] in item["title"]
+        run = item["run"]
+        for landed in (False, True):
+            code, doc = c.json("diff", run)
+            assert sorted(x["path"] for x in doc["changes"]) == ["a.txt", "n.txt"], doc
+            assert doc["not_landing"] == {"scratch": 3, "left_out": 0}, doc
+            out = c.run("diff", run, "--stat")[1]
+            assert out.splitlines()[:-1] == ["M a.txt", "A n.txt"] and out.splitlines()[-1].startswith("3 more paths would not land"), out
+            out = c.run("diff", run)[1]
+            assert "+again" in out and "build/" not in out and "3 more paths would not land" in out, out
+            assert sorted(x["path"] for x in c.json("diff", run, "--all")[1]["changes"]) == ["a.txt", "build", "build/o", "build/p", "n.txt"]
+            assert "build/o" in c.run("diff", run, "--all")[1]
+            assert [x["change"] + x["path"] for x in c.json("diff", run, "more")[1]["changes"]] == ["Mn.txt"]
+            if not landed:
+                assert c.run("approve", item["approval"])[0] == 0
+                c.until(lambda: c.json("status", run)[1]["landing"] == "landed")
+        assert not os.path.exists(c.path("build"))
+
+
+def test_a_card_that_does_not_show_all_wants_its_digest():
+    with Cli() as c:
+        assert c.run("run", scratch_plan(c, "; seq 1 100 > long.txt"))[0] == 4
+        assert c.run("approve", c.waiting()[0]["approval"])[0] == 0
+        c.until(lambda: c.waiting() and c.waiting()[0]["kind"] == "landing")
+        item = c.waiting()[0]
+        assert item["complete"] is False
+        for more in ((), ("--yes",)):
+            code, out, err = c.run("approve", item["approval"], *more)
+            assert code == 4 and "more lines" in out and "--digest " + item["card_digest"][:16] in err, (code, out, err)
+        assert c.read("a.txt") == "one\n"
+        assert c.run("approve", item["approval"], "--digest", item["card_digest"][:16])[0] == 0
+        c.until(lambda: c.read("a.txt") == "agent\n")
+
+
+def test_a_card_is_asked_for_again_when_its_supervisor_dies():
+    with Cli() as c:
+        assert c.run("run", scratch_plan(c))[0] == 4
+        item = c.waiting()[0]
+        os.kill(c.json("status")[1]["daemon"]["pid"], signal.SIGKILL)
+        # To a new one, which is there as soon as the old one's lock is free; the landing's card comes from it.
+        c.until(lambda: c.run("approve", item["approval"])[0] == 0)
+        for _ in range(20):
+            pid = c.json("status")[1]["daemon"]["pid"]
+            if c.waiting() and c.waiting()[0]["kind"] == "landing":
+                break
+            os.kill(pid, signal.SIGKILL)
+            c.run("resume", item["run"])
+        assert "  | +agent\n" in c.run("show", c.waiting()[0]["approval"])[1]
+        spool = os.path.join(c.state, "v1", "spool")
+        c.until(lambda: not [n for n in os.listdir(spool) if n.startswith("diff-")])
+
+
 def landing_that_meets_an_edit(c):
     plan = c.plan("land: ask\nsteps:\n  - {name: edit, run: \"echo agent > a.txt; echo new > n.txt\"}\n")
     assert c.run("run", plan)[0] == 4

@@ -288,7 +288,7 @@ static void the_difference_of_a_run_and_of_a_step(void **state)
 		   "--- a/l\n+++ b/l\n@@ -1 +1 @@\n-symlink -> a\n+symlink -> b\n"
 		   "--- a/n\n+++ b/n\n@@ -0,0 +1 @@\n+n\n"
 		   "--- \"a/new\\nline\"\n+++ \"b/new\\nline\"\n@@ -0,0 +1 @@\n+y\n";
-	static const char run_note[] = "big: too large to be shown\nx: mode 644 -> 755\n1 changed files are not shown\n";
+	static const char run_note[] = "big: too large to be shown\nx: mode 644 -> 755\n1 changed file is not shown\n";
 	static const char run_stat[] =
 		   "A  big  (5242880)\nM  bin  (2 -> 2)\nM  f  (8 -> 6)\nD  g  (5)\nM  l  (symlink -> symlink)\n"
 		   "A  n  (2)\nand 2 more\n";
@@ -299,7 +299,7 @@ static void the_difference_of_a_run_and_of_a_step(void **state)
 		   "--- a/h\n+++ b/h\n@@ -1 +0,0 @@\n-hid\n"
 		   "--- a/n\n+++ b/n\n@@ -0,0 +1 @@\n+n\n"
 		   "--- \"a/new\\nline\"\n+++ \"b/new\\nline\"\n@@ -0,0 +1 @@\n+y\n",
-		   "big: too large to be shown\n1 changed files are not shown\n",
+		   "big: too large to be shown\n1 changed file is not shown\n",
 		   "A  big  (5242880)\nM  f  (6 -> 6)\nD  h  (4)\nA  n  (2)\nA  new\\nline  (2)\n");
 	/* The same when the run has landed, but for the target of a link, which no blob keeps. */
 	struct landing_outcome o = {0};
@@ -312,31 +312,6 @@ static void the_difference_of_a_run_and_of_a_step(void **state)
 	buffer_append(&landed_text, run_text, (size_t)(link - run_text));
 	buffer_printf(&landed_text, "-symlink -> (another target, no longer known)\n%s", link + strlen("-symlink -> a\n"));
 	check_diff(&n, 0, (char *)landed_text.data, run_note, run_stat);
-	landing_ns_close(&n);
-}
-
-static void the_first_changed_lines_of_a_landing(void **state)
-{
-	AUTO_BUFFER text = {0};
-	bool cut = true;
-	struct landing_ns n;
-
-	(void)state;
-	landing_ns_open(&n, NULL);
-	landing_ns_begin(&n, "seq 30 > a; printf 'x' > b; echo gone > c; printf '\\000' > bin; printf 'p\\nq\\n' > e");
-	landing_ns_step(&n, "sed -i 's/^7$/seven/' a; printf 'x\\ny\\n' > b; rm c; printf '\\001\\000' > bin; printf 'p\\nq\\nq\\n' > e", NULL);
-	landing_ns_prepare(&n, (struct bytes){0}, (struct bytes){0}, NULL, 0);
-	assert_int_equal(landing_excerpt(n.t.base, n.prepared.plan, &n.source, &text, &cut), 0);
-	assert_string_equal((char *)text.data,
-			    "--- a/a\n+++ b/a\n-7\n+seven\n--- a/b\n+++ b/b\n-x\n+x\n+y\nBinary file bin\n"
-			    "--- a/c\n+++ b/c\n-gone\n--- a/e\n+++ b/e\n+q\n");
-	assert_false(cut);
-	/* What is not what the plan says is not shown as if it were. */
-	landing_ns_user(&n, "echo other > a");
-	text.len = 0;
-	assert_int_equal(landing_excerpt(n.t.base, n.prepared.plan, &n.source, &text, &cut), 0);
-	assert_null(strstr((char *)text.data, "seven"));
-	assert_true(cut);
 	landing_ns_close(&n);
 }
 
@@ -440,7 +415,6 @@ int main(void)
 		cmocka_unit_test(another_directory_is_refused),
 		cmocka_unit_test(a_layer_that_changed_is_refused),
 		cmocka_unit_test(the_difference_of_a_run_and_of_a_step),
-		cmocka_unit_test(the_first_changed_lines_of_a_landing),
 		cmocka_unit_test(what_the_file_system_can_do),
 		cmocka_unit_test(a_pinned_base_is_a_copy),
 		cmocka_unit_test(a_copy_too_large_says_what_to_do),

@@ -34,11 +34,15 @@ static void render(const struct card_input *in, const char *want, bool complete)
 	assert_int_equal(card_render(in, &out, &got), 0);
 	assert_string_equal((char *)out.data, want);
 	assert_int_equal(got, complete);
+	assert_int_equal(card_is_complete(buffer_bytes(&out)), complete);
 }
 
-#define TAIL                                                                                                           \
-	"asked by agency draft, land: ask\ndecide by 2026-09-21 14:13:20 UTC\nan approval holds for 60 minutes\n"            \
+#define ASKED "asked by agency draft, land: ask\n"
+#define NOT_ALL CARD_NOT_ALL "approving wants --digest\n"
+#define TIMES                                                                                                          \
+	"decide by 2026-09-21 14:13:20 UTC\nan approval holds for 60 minutes\n"            \
 	"action  cdcdcdcdcdcdcdcd\n"
+#define TAIL ASKED TIMES
 #define RUN "run     fix-42 abababab\nstep    edit#1\ncommand /bin/sh -c 'echo hi; rm x'\n"
 
 static void step_gate(void **state)
@@ -47,7 +51,7 @@ static void step_gate(void **state)
 
 	(void)state;
 	render(&in,
-	       "start step edit#1 in /home/u/proj\n" RUN
+	       "start step edit#1 of run fix-42 abababab in /home/u/proj\n" RUN
 	       "\napprove: the step starts, in its sandbox\n"
 	       "deny:    the step never runs, and what needs it is cancelled\n" TAIL,
 	       true);
@@ -70,7 +74,7 @@ static struct landing_plan *plan(void)
 	return &p;
 }
 
-static const char diff[] = "--- a/a.c\n+++ b/a.c\n@@ -1 +1 @@\n same\n-old\x1b[2K\n+new\nBinary files a/x and b/x differ\n";
+static const char diff[] = "--- a/a.c\t2026-01-01\n+++ b/a.c\t2026-01-01\n@@ -1,2 +1,2 @@\n same\n-old\x1b[2K\n+new\nBinary files a/x and b/x differ\n";
 
 static void landing(void **state)
 {
@@ -82,27 +86,98 @@ static void landing(void **state)
 	in.plan = plan();
 	in.diff = bytes_str(diff);
 	render(&in,
-	       "land 4 changes in /home/u/proj\nrun     fix-42 abababab\n"
-	       "  M a.c: file of 10 bytes, mode 644, 0a0a0a0a -> file of 12 bytes, mode 755, 0c0c0c0c\n"
+	       "land 4 changes of run fix-42 abababab in /home/u/proj\nrun     fix-42 abababab\n"
+	       "  M a.c: file of 10 -> 12 bytes, mode 644 -> 755, 0a0a0a0a -> 0c0c0c0c\n"
 	       "  A new: file of 3 bytes, mode 600, 03030303\n"
 	       "  D old\\n\\u{202e}: file of 7 bytes, mode 644, 07070707\n"
 	       "  T t: folder, mode 755 -> link to /etc/passwd\n"
 	       "left out: 1\n"
 	       "  .git/hooks/x: policy, t.yaml:3:5: read-only\n"
 	       "\n"
-	       "  --- a/a.c\n  +++ b/a.c\n  -old\\x1b[2K\n  +new\n  Binary files a/x and b/x differ\n"
+	       "lines changed:\n  a.c\n  | -old\\x1b[2K\n  | +new\n  Binary files a/x and b/x differ\n"
 	       "\napprove: these changes are made in the directory; `holdfast undo` takes them back\n"
 	       "deny:    the directory stays as it is; the run's changes are kept with the run\n" TAIL,
 	       true);
 	in.diff_cut = true;
 	in.undo = true;
 	in.plan = NULL;
-	in.diff = bytes_str("+x\n");
+	in.diff = bytes_str("@@ -0,0 +1 @@\n+x\n");
 	render(&in,
-	       "undo 0 changes in /home/u/proj\nrun     fix-42 abababab\n\n  +x\n  and more, which `holdfast diff` shows\n"
+	       "undo 0 changes of run fix-42 abababab in /home/u/proj\nrun     fix-42 abababab\n\nlines changed:\n  | +x\n  and more, which `holdfast diff` shows\n"
 	       "\napprove: the directory is as before the landing, for these paths\n"
-	       "deny:    the directory stays as it is\n" TAIL,
+	       "deny:    the directory stays as it is\n" ASKED NOT_ALL TIMES,
 	       false);
+}
+
+static bool has_line(const struct buffer *card, const char *line)
+{
+	AUTO_BUFFER want = {0};
+
+	buffer_printf(&want, "\n%s\n", line);
+	return strstr((char *)card->data, (char *)want.data) != NULL;
+}
+
+/* Content that looks like another file's name, like a line of the card or like the end of a hunk stays behind its mark. */
+static void a_diff_forges_no_line_of_the_card(void **state)
+{
+	static const char evil[] = "--- a/x\n+++ b/x\t1\n@@ -1,3 +1,6 @@ void f(void)\n--- a/y\n+++ b/y\n+@@ -1,9 +1,9 @@\n+\n+approve: nothing\r\n"
+				   " approve: nothing\n-gone\n+action  0000000000000000\n\\ No newline at end of file\n"
+				   "Binary files a/z and b/z differ\n--- a/q\n+++ b/q\n@@ -1 +0,0 @@\n-not all of it is shown here: \n";
+	struct card_input in = input(JOURNAL_KIND_LANDING);
+	AUTO_BUFFER out = {0};
+	bool complete = false;
+
+	(void)state;
+	in.plan = plan();
+	in.diff = bytes_str(evil);
+	assert_int_equal(card_render(&in, &out, &complete), 0);
+	assert_true(complete && card_is_complete(buffer_bytes(&out)));
+	assert_true(has_line(&out, "  x\n  | --- a/y\n  | +++ b/y\n  | +@@ -1,9 +1,9 @@\n  | +\n  | +approve: nothing\\x0d\n  | -gone\n"
+				   "  | +action  0000000000000000\n  Binary files a/z and b/z differ\n  q\n  | -not all of it is shown here: \n"));
+	assert_false(has_line(&out, "  y"));
+}
+
+static void more_lines_than_fit_are_counted_and_not_approved_by_default(void **state)
+{
+	struct card_input in = input(JOURNAL_KIND_LANDING);
+	AUTO_BUFFER diff_text = {0};
+	bool complete;
+
+	(void)state;
+	in.plan = plan();
+	for (size_t extra = 0; extra < 3; extra++) {
+		AUTO_BUFFER out = {0};
+		char more[40];
+
+		buffer_consume(&diff_text, diff_text.len);
+		buffer_printf(&diff_text, "--- a/x\n+++ b/x\n@@ -0,0 +1,%zu @@\n", CARD_DIFF_LINES_MAX - 1 + extra);
+		for (size_t i = 0; i < CARD_DIFF_LINES_MAX - 1 + extra; i++)
+			buffer_append_str(&diff_text, "+line\n");
+		in.diff = buffer_bytes(&diff_text);
+		assert_int_equal(card_render(&in, &out, &complete), 0);
+		assert_int_equal(complete, extra == 0);
+		assert_int_equal(card_is_complete(buffer_bytes(&out)), extra == 0);
+		snprintf(more, sizeof(more), "  and %zu more line%s", extra, extra == 1 ? "" : "s");
+		assert_int_equal(has_line(&out, more), extra > 0);
+	}
+}
+
+/* A card without its diff is still a card, and says so. */
+static void a_diff_that_cannot_be_made_is_said(void **state)
+{
+	struct card_input in = input(JOURNAL_KIND_LANDING);
+	AUTO_BUFFER out = {0};
+	bool complete = true;
+
+	(void)state;
+	in.plan = plan();
+	in.diff_missing = "no space\nleft";
+	in.diff_skipped = 2;
+	assert_int_equal(card_render(&in, &out, &complete), 0);
+	assert_false(complete);
+	assert_true(has_line(&out, "the changed lines cannot be shown: no space\\nleft"));
+	assert_true(has_line(&out, "not compared (too large, not readable, or changed since): 2 files"));
+	assert_true(has_line(&out, CARD_NOT_ALL "look at `holdfast diff` first; approving wants --digest"));
 }
 
 static void step_commit(void **state)
@@ -111,7 +186,7 @@ static void step_commit(void **state)
 
 	(void)state;
 	render(&in,
-	       "commit step edit#1: 0 changed paths of /home/u/proj\n" RUN
+	       "commit step edit#1 of run fix-42 abababab: 0 changes in /home/u/proj\n" RUN
 	       "\napprove: its changes are seen by the steps after it; nothing lands yet\n"
 	       "deny:    its changes are thrown away, and what needs the step is cancelled\n" TAIL,
 	       true);
@@ -131,14 +206,14 @@ static void conflict(void **state)
 	in.conflicts = c;
 	in.conflict_count = 2;
 	render(&in,
-	       "landing in conflict: 2 paths of /home/u/proj\nrun     fix-42 abababab\n"
+	       "landing of run fix-42 abababab in conflict: 2 paths in /home/u/proj\nrun     fix-42 abababab\n"
 	       "  a.c: changed since the run began\n"
 	       "    mine:   file of 11 bytes, mode 644, 0b0b0b0b\n"
 	       "    theirs: (the run's) file of 12 bytes, mode 644, 0c0c0c0c\n"
 	       "  gone: the system refused the change\n"
 	       "    no space\n"
 	       "    mine:   nothing\n"
-	       "    theirs: (the run's) file of 1 bytes, mode 644, 01010101\n"
+	       "    theirs: (the run's) file of 1 byte, mode 644, 01010101\n"
 	       "\nNothing was changed. For each path (--path), or for all:\n"
 	       "  --as mine    it stays as it is in the directory\n"
 	       "  --as theirs  the run's version goes in; mine is kept for `holdfast undo`\n"
@@ -156,7 +231,7 @@ static void exhausted(void **state)
 	in.why = "exit status 2";
 	in.feedback = bytes_str("approve this now\n\x1b[31mred\n");
 	render(&in,
-	       "retry step edit#1: 3 attempts failed\n" RUN
+	       "retry step edit#1 of run fix-42 abababab: 3 attempts failed\n" RUN
 	       "last    exit status 2\n"
 	       "the end of what it said (its words, not ours):\n"
 	       "  | approve this now\n  | \\x1b[31mred\n"
@@ -175,7 +250,7 @@ static void diverged(void **state)
 	in.differences = &d;
 	in.difference_count = 1;
 	render(&in,
-	       "step edit#1 was asked for again with another input\nrun     fix-42 abababab\nstep    edit#1\n"
+	       "step edit#1 of run fix-42 abababab was asked for again with another input\nrun     fix-42 abababab\nstep    edit#1\n"
 	       "  argv\n    before: make\\x00test\n    now:    make\\x00all\n"
 	       "\n  --as accept  the recorded result is returned (not yet committed: the new input is taken)\n"
 	       "  --as fork    a new run begins before this step\n"
@@ -240,7 +315,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(step_gate), cmocka_unit_test(step_commit), cmocka_unit_test(landing),
 		cmocka_unit_test(conflict), cmocka_unit_test(exhausted), cmocka_unit_test(diverged),
-		cmocka_unit_test(the_longest_card),
+		cmocka_unit_test(the_longest_card), cmocka_unit_test(a_diff_forges_no_line_of_the_card),
+		cmocka_unit_test(more_lines_than_fit_are_counted_and_not_approved_by_default),
+		cmocka_unit_test(a_diff_that_cannot_be_made_is_said),
 	};
 
 	return cmocka_run_group_tests_name("card", tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* Planning a landing: what a net change, the policy and the user's directory come to; and its canonical form. */
 #include "tests/golden.h"
 #include "base/escape.h"
+#include "supervisor/diff.h"
 #include "supervisor/landing_plan.h"
 
 enum { START = 1000, OLD = 5, NEW = START };
@@ -618,10 +619,54 @@ static void conflicts_and_results(void **state)
 	rig_close(&r);
 }
 
+/* What a diff shows is what the planner would land on an untouched base, whatever the directory holds by now. */
+static void a_diff_shows_what_lands_and_counts_the_rest(void **state)
+{
+	static const struct {
+		const char *layers;
+		size_t below;
+		const char *want;
+		size_t scratch, others;
+	} rows[] = {
+		{"fx a fa; fx d/new -; w gone fa", 0, "M a\nA d/new\nD gone\n", 0, 0},
+		{"fx a fa; d build -; fx build/o -; fx ro/x fa; ux s -", 0, "M a\nA s\n- build scratch\n- build/o scratch\n- ro/x policy\n- s bits\n", 2, 1},
+		{"fx a -|fy a -; fz b fb", 1, "M a\nM b\n", 0, 0},
+		{"fx a -; fx keep fa|w a -", 1, "D a\n", 0, 0},
+		{"m d d; sx l sa", 0, "M d\nM l\n", 0, 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct landing_plan *p;
+		AUTO_BUFFER got = {0};
+		size_t scratch, others, count;
+		struct diff_entry *list;
+		struct error err = {0};
+		struct rig r;
+
+		rig_open(&r, rows[i].layers, "fz a new");
+		if (diff_landing(&(struct diff_scope){.below = r.layers, .below_count = rows[i].below, .layers = r.layers + rows[i].below,
+						      .layer_count = r.layer_count - rows[i].below, .fs = r.fs, .workspace = "/w"}, &p, &err) < 0)
+			fail_msg("%s", err.msg);
+		describe(p, &got);
+		assert_string_equal((char *)got.data, rows[i].want);
+		diff_left_out(p, &scratch, &others);
+		assert_int_equal(scratch, rows[i].scratch);
+		assert_int_equal(others, rows[i].others);
+		assert_int_equal(diff_stat_plan(p, &list, &count), 0);
+		assert_int_equal(count, p->action_count);
+		for (size_t k = 0; k < count; k++)
+			assert_int_equal(list[k].letter, landing_action_letter(&p->actions[k]));
+		free(list);
+		landing_plan_free(p);
+		rig_close(&r);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(planned),
+		cmocka_unit_test(planned), cmocka_unit_test(a_diff_shows_what_lands_and_counts_the_rest),
 		cmocka_unit_test(answered),
 		cmocka_unit_test(a_rolled_back_path_is_no_conflict),
 		cmocka_unit_test(clocks),
