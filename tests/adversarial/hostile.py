@@ -347,6 +347,33 @@ def test_a_step_of_root_has_no_group_but_its_own():
 
 # ---- reaching out
 
+def test_a_link_put_into_a_folder_granted_rw_widens_no_other_grant():
+    with Hostile() as c:
+        granted, secret = os.path.join(c.root, "granted"), os.path.join(c.root, "private")
+        os.makedirs(os.path.join(granted, "a", "b"))
+        os.makedirs(os.path.join(secret, "b"))
+        with open(os.path.join(secret, "b", "x"), "w") as f:
+            f.write("secret\n")
+        p = c.policy(f"  - {{path: \"{granted}\", access: rw}}\n  - {{path: \"{granted}/a/b\", access: r}}\n")
+        code, out, err = c.sh(f"cd {granted}; echo x > w; echo x > a/b/x && echo WROTE; mv a old; ln -s {secret} a; ls -A", "--policy", p)
+        assert code == 0 and "WROTE" not in out and "old" in out, (code, out, err)
+        code, out, err = c.sh(f"cat {granted}/a/b/x {secret}/b/x; ls {granted}", "--policy", p)
+        assert "secret" not in out and code == 125, (code, out, err)  # its mount point is a link now: refused, not followed
+
+
+def test_what_is_narrower_below_rw_can_be_moved_away():
+    """Weak on purpose, as SECURITY.md says: rw is outside the transaction, and nothing is decided again."""
+    with Hostile() as c:
+        granted = os.path.join(c.root, "granted")
+        os.makedirs(os.path.join(granted, "a"))
+        with open(os.path.join(granted, "a", "masked"), "w") as f:
+            f.write("masked\n")
+        p = c.policy(f"  - {{path: \"{granted}\", access: rw}}\n  - {{path: \"{granted}/a/masked\", access: none}}\n")
+        code, out, err = c.sh(f"cd {granted}; cat a/masked; mv a b; cat b/masked", "--policy", p)
+        assert "masked\n" not in out and os.path.exists(os.path.join(granted, "b", "masked")), (code, out, err)
+        assert c.sh(f"cat {granted}/b/masked", "--policy", p)[1] == "masked\n"
+
+
 def test_a_socket_in_a_folder_granted_rw_is_reached():
     with Hostile() as c:
         granted = os.path.join(c.root, "granted")
