@@ -211,6 +211,18 @@ static int prepare_mount(struct keeper *k, struct prepared *p, size_t i, struct 
 	return hide(k, p, m->source, seen, m->target, err);
 }
 
+/* A pinned base (v1/pins/NAME): a copy of a user's folder that lies beside the layers, and the one
+ * thing of the state folder that may be a base. */
+static bool is_pin(const struct keeper *k, const char *path)
+{
+	size_t v1 = strlen(k->layers_path) - strlen("/layers");
+	const char *name = path + v1 + strlen("/pins/");
+
+	return strncmp(path, k->layers_path, v1) == 0 &&
+	       strncmp(path + v1, "/pins/", strlen("/pins/")) == 0 && name[0] &&
+	       !strchr(name, '/');
+}
+
 static int prepare_workspace(struct keeper *k, struct prepared *p, struct error *err)
 {
 	const struct sandbox_workspace *w = &p->in.spec->workspace;
@@ -229,7 +241,8 @@ static int prepare_workspace(struct keeper *k, struct prepared *p, struct error 
 		return error_set(err, r, "sandbox: the workspace's folder: %s", strerror(-r));
 	look_stat(&st, &p->in.base);
 	p->in.base_path = p->base_path;
-	return hide(k, p, p->base_path, &p->in.base, w->target, err);
+	return is_pin(k, p->base_path) ? 0
+				       : hide(k, p, p->base_path, &p->in.base, w->target, err);
 }
 
 int template_prepare(struct keeper *k, struct userns *u, const struct sandbox_spec *s,

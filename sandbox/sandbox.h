@@ -82,7 +82,8 @@ enum sandbox_workspace_mode {
 struct sandbox_workspace {
 	enum sandbox_workspace_mode mode;
 	const char *target; /* where it is inside: usually its real path */
-	int base_fd;	    /* the user's folder, O_PATH or O_RDONLY; borrowed; -1 with mode NONE */
+	int base_fd;	    /* the user's folder, or its copy v1/pins/NAME: O_PATH or O_RDONLY;
+			     * borrowed; -1 with mode NONE */
 	const char *const *layers; /* sealed layers, bottom first (layers.h); borrowed */
 	size_t layer_count;
 	const char *upper; /* STAGED: the new layer's name; the keeper makes it (layers_create) */

@@ -168,15 +168,16 @@ static void perform_seal(struct daemon *d, const struct engine_command *c)
 	const struct journal_run *run = journal_state_run(d->rows, &c->run);
 	struct runs_context *ctx;
 	struct error err = {0};
+	int base_fd = -1;
 	int r = need_keeper(d, &err);
 
 	if (r == 0)
 		r = runs_get(d, &c->run, &ctx, &err);
 	if (r == 0)
-		r = runs_workspace(d, ctx, &err);
+		r = runs_base(d, ctx, &base_fd, &err);
 	if (r == 0) {
 		memcpy(q.names[0], c->layer, sizeof(q.names[0]));
-		r = sandbox_client_layer(d->adopt->client, &q, (uid_t)run->ws_uid, ctx->gid, ctx->workspace_fd, &asked.number);
+		r = sandbox_client_layer(d->adopt->client, &q, (uid_t)run->ws_uid, ctx->gid, base_fd, &asked.number);
 	}
 	if (r < 0) {
 		seal_failed(d, &c->attempt_id, r, err.msg[0] ? err.msg : strerror(-r));

@@ -201,7 +201,7 @@ static int open_stdin(struct daemon *d, const struct journal_run *run, const str
 }
 
 static int confine(struct daemon *d, const struct engine_command *c, const struct journal_run *run, const struct runs_context *ctx,
-		   struct attempt *a, const char *in_name, int stdin_fd, const struct squash_stack *below, struct confine **ret,
+		   int base_fd, struct attempt *a, const char *in_name, int stdin_fd, const struct squash_stack *below, struct confine **ret,
 		   struct error *err)
 {
 	const char *layers[SQUASH_DEPTH_MOUNT + 1];
@@ -212,7 +212,7 @@ static int confine(struct daemon *d, const struct engine_command *c, const struc
 		.env = ctx->settings.env,
 		.home = ctx->settings.home,
 		.workspace = run->workspace,
-		.workspace_fd = ctx->workspace_fd,
+		.workspace_fd = base_fd,
 		.uid = (uid_t)run->ws_uid,
 		.gid = ctx->gid,
 		.layers = layers,
@@ -245,10 +245,11 @@ static int start(struct daemon *d, struct sandbox_client *client, const struct e
 	AUTO(confine_free) struct confine *walls = NULL;
 	struct runs_context *ctx;
 	AUTO_FD stdin_fd = -1;
+	int base_fd = -1;
 	int r = runs_get(d, &c->run, &ctx, err);
 
 	if (r == 0)
-		r = runs_workspace(d, ctx, err);
+		r = runs_base(d, ctx, &base_fd, err);
 	if (r == 0 && journal_space_low(d->journal))
 		r = error_set_exit(err, -ENOSPC, EXIT_STATUS_LIMIT, "the disk of %s is nearly full; free some space", d->paths.state);
 	if (r == 0)
@@ -260,7 +261,7 @@ static int start(struct daemon *d, struct sandbox_client *client, const struct e
 		r = stdin_fd < -1 ? stdin_fd : 0;
 	}
 	if (r == 0)
-		r = confine(d, c, run, ctx, a, in_name, stdin_fd, &below, &walls, err);
+		r = confine(d, c, run, ctx, base_fd, a, in_name, stdin_fd, &below, &walls, err);
 	if (r != 0)
 		return r;
 	memcpy(a->squashed, below.used, sizeof(a->squashed));

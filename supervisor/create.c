@@ -12,6 +12,7 @@
 #include "base/utf8.h"
 #include "base/yaml.h"
 #include "supervisor/confine.h"
+#include "supervisor/pins.h"
 #include "supervisor/runs.h"
 #include "supervisor/workspace.h"
 
@@ -599,6 +600,20 @@ static int check_name(struct making *m, const char *name, struct error *err)
 	return 0;
 }
 
+/* A pinned base is whole before the journal names its run; from: what it is a copy of. */
+static int create(struct daemon *d, const struct engine_run_request *r, int from, struct journal_id *ret, struct error *err)
+{
+	bool pinned = r->base == JOURNAL_BASE_PINNED;
+	int e = pinned ? pins_make(d, &r->id, from, err) : 0;
+
+	if (e < 0)
+		return e;
+	e = engine_run_create(d->engine, daemon_now(), r, ret, err);
+	if (pinned && (e < 0 || !journal_id_equal(ret, &r->id)))
+		pins_remove(d, &r->id); /* it was there already */
+	return e;
+}
+
 static int make(struct making *m, struct journal_id *ret, struct error *err)
 {
 	struct engine_run_request r = {.request = bytes_str(m->q->request_id), .uid = m->q->uid, .started_ns = workspace_now_ns()};
@@ -633,13 +648,11 @@ static int make(struct making *m, struct journal_id *ret, struct error *err)
 	r.base = base ? (strcmp(base, "pinned") == 0 ? JOURNAL_BASE_PINNED : JOURNAL_BASE_LIVE)
 		      : m->plan->base >= 0 ? (enum journal_base)m->plan->base
 					   : (settings.base == POLICY_PINNED ? JOURNAL_BASE_PINNED : JOURNAL_BASE_LIVE);
-	if (r.base == JOURNAL_BASE_PINNED)
-		return error_set_exit(err, -EOPNOTSUPP, EXIT_STATUS_SANDBOX, "base: pinned is not served yet; say base: live");
 	e = check_name(m, r.name, err);
 	if (e == 0)
 		e = store(m, &r, err);
 	if (e == 0)
-		e = engine_run_create(m->d->engine, daemon_now(), &r, ret, err);
+		e = create(m->d, &r, m->workspace_fd, ret, err);
 	if (e < 0)
 		return e;
 	/* The folder as the client opened it, for as long as this supervisor lives. */
@@ -685,10 +698,11 @@ int create_fork(struct daemon *d, struct api_request *q, const struct journal_ru
 {
 	struct engine_run_request r = {.request = bytes_str(q->request_id), .uid = q->uid, .started_ns = workspace_now_ns()};
 	struct runs_context *ctx;
+	int base_fd = -1;
 	int e = runs_get(d, &parent->id, &ctx, err);
 
 	if (e == 0)
-		e = runs_workspace(d, ctx, err);
+		e = runs_base(d, ctx, &base_fd, err);
 	if (e < 0)
 		return e;
 	new_id(&r.id);
@@ -707,7 +721,7 @@ int create_fork(struct daemon *d, struct api_request *q, const struct journal_ru
 	r.parent = parent->id;
 	r.fork_at = at;
 	d->need_sync = true;
-	return engine_run_create(d->engine, daemon_now(), &r, ret, err);
+	return create(d, &r, base_fd, ret, err);
 }
 
 int create_step(struct daemon *d, struct api_request *q, struct plan_step **ret, struct error *err)

@@ -17,6 +17,7 @@
 #include "supervisor/adopt.h"
 #include "supervisor/api/routes.h"
 #include "supervisor/attempts.h"
+#include "supervisor/pins.h"
 #include "supervisor/runs.h"
 #include "supervisor/squash.h"
 #include "supervisor/work.h"
@@ -348,6 +349,7 @@ static void on_idle(evutil_socket_t fd, short what, void *arg)
 	}
 	runs_collect(d);
 	squash_collect(d);
+	pins_collect(d);
 	if (api_server_connections(d->api) == 0 && !d->commands && !adopt_busy(d))
 		journal_drop_final(d->journal); /* what clients looked up; followers would lose the names of steps */
 	if (!idle(d))

@@ -91,17 +91,21 @@ static int start(struct daemon *d, const struct journal_run *run, struct diff_re
 	struct runs_context *ctx;
 	char name[32];
 	AUTO_FD dest = -1;
+	int base_fd;
 	int r = runs_get(d, &run->id, &ctx, err);
 
 	if (r == 0)
 		r = runs_workspace(d, ctx, err);
 	if (r < 0)
 		return r;
+	/* Once it is over the copy is gone: diff tells by digest what of the workspace is still as it was. */
+	if (runs_base(d, ctx, &base_fd, NULL) < 0)
+		base_fd = ctx->workspace_fd;
 	dest = make_dest(d, name, sizeof(name), err);
 	if (dest < 0)
 		return dest;
 	work_source(d, &source);
-	q->workspace_fd = ctx->workspace_fd;
+	q->workspace_fd = base_fd;
 	q->source = &source;
 	q->dest_fd = dest;
 	r = diff_prepare(q, &p, err);

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/cbor.h"
+#include "supervisor/pins.h"
 #include "supervisor/workspace.h"
 
 enum { BLOB_PLAN_MAX = 64 * 1024 * 1024, SETTINGS_ENV_MAX = 8192, SETTINGS_NOTES_MAX = 64 };
@@ -25,6 +26,7 @@ static void context_free(struct runs_context *c)
 	policy_effective_free(c->policy);
 	runs_settings_free(&c->settings);
 	close_fd(&c->workspace_fd);
+	close_fd(&c->pin_fd);
 	free(c);
 }
 
@@ -220,6 +222,7 @@ int runs_get(struct daemon *d, const struct journal_id *id, struct runs_context 
 		return error_nomem(err);
 	c->id = *id;
 	c->workspace_fd = -1;
+	c->pin_fd = -1;
 	r = load(d, run, c, err);
 	if (r < 0) {
 		context_free(c);
@@ -258,6 +261,25 @@ int runs_workspace(struct daemon *d, struct runs_context *c, struct error *err)
 		return error_set(err, -ENOENT, "no such run");
 	fd = workspace_reopen(run->workspace, run->ws_dev, run->ws_ino, err);
 	return fd < 0 ? fd : take_workspace(d, c, fd, err);
+}
+
+int runs_base(struct daemon *d, struct runs_context *c, int *ret_fd, struct error *err)
+{
+	const struct journal_run *run = journal_state_run(d->rows, &c->id);
+	int r = runs_workspace(d, c, err);
+
+	if (r < 0)
+		return r;
+	if (run->base == JOURNAL_BASE_PINNED && c->pin_fd < 0) {
+		int fd = pins_open(d, &c->id);
+
+		if (fd < 0)
+			return error_set_exit(err, fd, EXIT_STATUS_CONFLICT,
+					      "the pinned copy of the workspace is gone: it goes when its run is over; start a new run");
+		c->pin_fd = fd;
+	}
+	*ret_fd = run->base == JOURNAL_BASE_PINNED ? c->pin_fd : c->workspace_fd;
+	return 0;
 }
 
 int runs_give_workspace(struct daemon *d, struct runs_context *c, int fd, struct error *err)

@@ -21,7 +21,8 @@ struct runs_context {
 	struct plan *plan;
 	struct policy_effective *policy;
 	struct runs_settings settings;
-	int workspace_fd; /* the base that steps see: the user's directory, or the pinned copy; -1 = not open yet */
+	int workspace_fd; /* the user's directory: where the run lands; -1 = not open yet */
+	int pin_fd;	  /* the pinned copy, for a run that has one; -1 = not open yet */
 	gid_t gid;        /* of the workspace */
 	struct digest applied; /* the redo plan that this process applied last; zero = none */
 };
@@ -32,6 +33,8 @@ void runs_free(struct runs *r); /* accepts NULL */
 MUST_CHECK int runs_get(struct daemon *d, const struct journal_id *id, struct runs_context **ret, struct error *err);
 /* Opens the workspace where it is not open: by the path of the record, believed only where it is still that directory. */
 MUST_CHECK int runs_workspace(struct daemon *d, struct runs_context *c, struct error *err);
+/* The base that steps see, borrowed: the workspace, or the pinned copy of it. Opens both where they are not open. */
+MUST_CHECK int runs_base(struct daemon *d, struct runs_context *c, int *ret_fd, struct error *err);
 /* The client brought the workspace: keeps a duplicate, if it is the one of the run. */
 MUST_CHECK int runs_give_workspace(struct daemon *d, struct runs_context *c, int fd, struct error *err);
 /* Frees the contexts of runs that are over, with their descriptors. Not while one is in use: between turns of the loop. */
