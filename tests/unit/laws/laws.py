@@ -22,8 +22,6 @@ BELOW = {
     "supervisor": ("base", "policy", "journal", "sandbox"),
     "tools": ("base", "policy", "journal", "sandbox", "supervisor"),
 }
-# The courier decides plain reads by policy's pure code: the one sibling that may be seen.
-COURIER = re.compile(r"^sandbox/gate/courier[^/]*\.[ch]$")
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.M)
 # The supervisor's own main: all of it is in its room.
 MAINS = {"tools/holdfastd.c": "supervisor/daemon.h"}
@@ -51,8 +49,6 @@ def include_fault(room, name, bracket, target):
         return "not written as room/file.h from the root"
     if other == room or other == "base":
         return None
-    if other == "policy" and COURIER.match(name):
-        return None if target == DOORS["policy"] else f"outsiders include only {DOORS['policy']}"
     if MAINS.get(name) == target:
         return None
     if other not in BELOW[room]:
@@ -84,9 +80,7 @@ PURE_DEPS = {
     r"should_keep_alive)|yaml_(parser_(initialize|delete|parse|set_encoding|set_input_string)|event_delete)",
     "policy_pure": r"idn2_(lookup_u8|to_ascii_8z|to_ascii_lz|check_version|free|strerror)|"
     r"psl_(builtin|is_public_suffix2?|registrable_domain|unregistrable_domain)|"
-    r"u8_casefold|uninorm_nfkc|uc_is_property_default_ignorable_code_point|"
-    r"json_(?!load_file|dump_file|loadf|dumpf|load_callback|dump_callback|loadfd|dumpfd)\w+|jsonp_\w+",
-    "supervisor_pure": r"json_(?!load_file|dump_file|loadf|dumpf|load_callback|dump_callback|loadfd|dumpfd)\w+",
+    r"u8_casefold|uninorm_nfkc|uc_is_property_default_ignorable_code_point",
 }
 
 
