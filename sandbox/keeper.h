@@ -4,11 +4,16 @@
  * connection, a sandbox, a template or a sealer is input, and an error in it ends that one object,
  * never the keeper.
  *
- *   keeper_main.c      start, loop, idle exit          keeper_conn.c     connections, the request
- * table keeper_loop.c      epoll, timers                   keeper_attempt.c  the life of an attempt
- *   keeper_userns.c    user namespaces, sealers        keeper_template.c sources, template cache
- *   keeper_pool.c      network namespaces            keeper_arm.c     overlays made ahead
- *   keeper_spool.c     output, terminals               keeper_proc.c     starting holdfast-init
+ *   keeper_main.c      start, loop, idle exit
+ *   keeper_loop.c      epoll, timers
+ *   keeper_conn.c      connections, the table of requests
+ *   keeper_attempt.c   the life of an attempt
+ *   keeper_userns.c    user namespaces, sealers
+ *   keeper_template.c  sources, the cache of templates
+ *   keeper_pool.c      network namespaces
+ *   keeper_arm.c       overlays made ahead
+ *   keeper_spool.c     output, terminals
+ *   keeper_proc.c      starting holdfast-init
  */
 #include <sys/types.h>
 #include "base/buffer.h"

@@ -6,8 +6,8 @@
  *   LIVE         the command was executed; pid 1 reaps
  *   FROZEN       LIVE, in a stopped freezer; wall time stands still
  *   EXITED       the command ended and that was told; the kernel may still be killing the rest
- *   GONE         pid 1 was reaped, which the kernel allows only after every other process of its
- * namespace NOT_STARTED  as GONE, without the command ever having run
+ *   GONE         pid 1 was reaped: the kernel allows it only after all others of its namespace
+ *   NOT_STARTED  as GONE, without the command ever having run
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -81,8 +81,7 @@ _Static_assert(sizeof(struct protocol_header) == 48, "the header's size is part 
 MUST_CHECK int protocol_check_header(const struct protocol_header *h, size_t datagram,
 				     size_t fd_count);
 
-/* ---- START: a spec on the keeper's side
- * -------------------------------------------------------------------------- */
+/* ---- START: a spec on the keeper's side ---- */
 
 /* Descriptors of START, in this order, each only if its bit is set in the spec's `fds`. */
 enum protocol_start_fd { PROTOCOL_START_STDIN = 1 << 0, PROTOCOL_START_BASE = 1 << 1 };
@@ -107,8 +106,7 @@ MUST_CHECK int protocol_spec_encode(const struct sandbox_spec *s, struct buffer 
 MUST_CHECK int protocol_spec_decode(struct bytes b, const struct sandbox_attempt_id *attempt,
 				    struct protocol_spec **ret, struct error *err);
 
-/* ---- the small bodies
- * ---------------------------------------------------------------------------------------------- */
+/* ---- the small bodies ---- */
 
 /* One struct for every request but START: fields that a type does not have are absent in its map.
  */

@@ -42,8 +42,7 @@ struct sandbox_attempt_id {
 	uint8_t b[SANDBOX_ATTEMPT_SIZE];
 };
 
-/* ---- what one attempt gets
- * ------------------------------------------------------------------------------------- */
+/* ---- what one attempt gets ---- */
 
 /* Numbers are part of the protocol. The deepest target wins; order in the array does not matter. */
 enum sandbox_mount_kind {
@@ -168,9 +167,7 @@ struct sandbox_spec {
 	uint32_t without_walls; /* enum sandbox_wall; tests */
 };
 
-/* ---- how it went
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- how it went ---- */
 
 /* Numbers are part of the protocol. */
 enum sandbox_attempt_state {
@@ -247,8 +244,8 @@ enum sandbox_event_type {
 	SANDBOX_EVENT_NOT_STARTED = 2, /* final */
 	SANDBOX_EVENT_EXITED = 3,      /* as soon as it is known; output is whole in the spool */
 	SANDBOX_EVENT_GONE = 4,	  /* layer and out folder are final; seal now. fds: the out folder,
-				   * what was seen at   /run/holdfast/out, a tmpfs that lives until
-				   * FORGET: no path of the state directory   shows in the sandbox's
+				   * what was seen at /run/holdfast/out, a tmpfs that lives until
+				   * FORGET: no path of the state directory shows in the sandbox's
 				   * mountinfo. Untrusted: walk it by io_open_beneath */
 	SANDBOX_EVENT_OUTPUT = 5, /* followed attempts: sizes of the spool files now; at most one
 				     per SANDBOX_OUTPUT_EVERY_MS */
@@ -280,9 +277,7 @@ struct sandbox_event {
 	};
 };
 
-/* ---- the client
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- the client ---- */
 
 struct sandbox_client; /* opaque, owned; one connection */
 
@@ -373,8 +368,7 @@ MUST_CHECK int sandbox_client_drain(struct sandbox_client *c, uint64_t *ret);
 MUST_CHECK int sandbox_client_layer(struct sandbox_client *c, const struct sealer_request *q,
 				    uid_t uid, gid_t gid, int base_fd, uint64_t *ret);
 
-/* ---- what lies in spool/
- * ----------------------------------------------------------------------------------------- */
+/* ---- what lies in spool/ ---- */
 
 /* Names below spool/ of one attempt: 32 hex digits and a suffix. buf holds SANDBOX_SPOOL_NAME_SIZE.
  * An output file is made with its first byte: a missing one is empty. */
