@@ -59,11 +59,10 @@ void status_print_approval(const json_t *a)
 	int64_t by = cli_parse_time(cli_str(a, "decide_by"));
 	if (by > 0)
 		cli_duration(left, sizeof(left), by - cli_now_ns());
-	const char *name = cli_str(a, "run_name");
-	printf("  %s%.8s%s  %-10s %s", cli_tone(CLI_BOLD), cli_str(a, "approval"), CLI_RESET, cli_escaped(cli_str(a, "kind")),
+	printf("  %s%.8s%s  %-11s %s", cli_tone(CLI_BOLD), cli_str(a, "approval"), CLI_RESET, cli_escaped(cli_str(a, "kind")),
 	       cli_escaped(cli_str(a, "title")));
-	printf("%s  (%s%.8s%s%s, waits %s%s%s)%s\n", cli_tone(CLI_DIM), cli_escaped(name), *name ? "" : cli_str(a, "run"), *cli_str(a, "step") ? " " : "",
-	       cli_escaped(cli_str(a, "step")), age, *left ? ", expires in " : "", left, CLI_RESET);
+	/* Run and step are in the title. */
+	printf("%s  (waits %s%s%s)%s\n", cli_tone(CLI_DIM), age, *left ? ", expires in " : "", left, CLI_RESET);
 }
 
 void status_print_summary(const json_t *s)
@@ -81,6 +80,12 @@ void status_print_summary(const json_t *s)
 	putchar('\n');
 }
 
+static const char *choices_of(const char *kind)
+{
+	return strcmp(kind, "conflict") == 0 ? " --as mine|theirs|file=F" : strcmp(kind, "exhausted") == 0 ? " --as retry|fail"
+	       : strcmp(kind, "diverged") == 0 ? " --as accept|fork|fail" : "";
+}
+
 static void print_needs_person(const json_t *status)
 {
 	size_t i;
@@ -88,8 +93,8 @@ static void print_needs_person(const json_t *status)
 	json_array_foreach(cli_get(status, "needs_person"), i, a)
 	{
 		status_print_approval(a);
-		printf("            holdfast show %.8s | holdfast approve %.8s | holdfast deny %.8s\n", cli_str(a, "approval"), cli_str(a, "approval"),
-		       cli_str(a, "approval"));
+		printf("            holdfast show %.8s | holdfast approve %.8s%s | holdfast deny %.8s\n", cli_str(a, "approval"), cli_str(a, "approval"),
+		       choices_of(cli_str(a, "kind")), cli_str(a, "approval"));
 	}
 }
 
@@ -99,17 +104,30 @@ static void print_head(const json_t *status)
 	printf("run %s%.8s%s%s%s  ", cli_tone(CLI_BOLD), cli_str(status, "run"), CLI_RESET, *name ? " " : "", cli_escaped(name));
 	print_state(cli_str(status, "state"), 0);
 	print_waits(cli_get(status, "waits"));
-	if (strcmp(cli_str(status, "landing"), "unlanded") != 0)
+	/* A conflict is what it waits for already. */
+	if (strcmp(cli_str(status, "landing"), "unlanded") != 0 && strcmp(cli_str(status, "landing"), "conflict") != 0)
 		printf(", %s", cli_escaped(cli_str(status, "landing")));
 	if (*why)
 		printf(": %s", cli_escaped(why));
 	putchar('\n');
 }
 
+/* What a person may want to do now. */
+static void print_next(const json_t *status)
+{
+	const char *state = cli_str(status, "state"), *landing = cli_str(status, "landing"), *run = cli_str(status, "run");
+	if (strcmp(landing, "landed") == 0)
+		printf("  changes are in %s; 'holdfast undo %.8s' takes them back\n", cli_escaped(cli_str(status, "workspace")), run);
+	else if (strcmp(state, "succeeded") == 0 && strcmp(landing, "unlanded") == 0)
+		printf("  'holdfast diff %.8s' shows what changed, 'holdfast land %.8s' applies it\n", run, run);
+	else if (strcmp(state, "paused") == 0)
+		printf("  'holdfast resume %.8s' goes on\n", run);
+}
+
 void status_print_brief(const json_t *status)
 {
 	print_head(status);
-	const char *state = cli_str(status, "state"), *landing = cli_str(status, "landing"), *run = cli_str(status, "run");
+	const char *run = cli_str(status, "run");
 	size_t i;
 	const json_t *s;
 	json_array_foreach(cli_get(status, "steps"), i, s)
@@ -121,12 +139,7 @@ void status_print_brief(const json_t *status)
 	}
 	print_needs_person(status);
 	status_print_notes(status, stdout);
-	if (strcmp(landing, "landed") == 0)
-		printf("  changes are in %s; 'holdfast undo %.8s' takes them back\n", cli_escaped(cli_str(status, "workspace")), run);
-	else if (strcmp(state, "succeeded") == 0 && strcmp(landing, "unlanded") == 0)
-		printf("  'holdfast diff %.8s' shows what changed, 'holdfast land %.8s' applies it\n", run, run);
-	else if (strcmp(state, "paused") == 0)
-		printf("  'holdfast resume %.8s' goes on\n", run);
+	print_next(status);
 }
 
 static void print_steps(const json_t *status)
@@ -144,7 +157,7 @@ static void print_steps(const json_t *status)
 		if (cli_int(s, "attempts") > 1)
 			printf(" %lld attempts", (long long)cli_int(s, "attempts"));
 		if (cli_int(s, "paths") > 0)
-			printf(" %lld paths changed", (long long)cli_int(s, "paths"));
+			printf(" %lld path%s changed", (long long)cli_int(s, "paths"), cli_int(s, "paths") == 1 ? "" : "s");
 		if (*age)
 			printf(" %s%s ago%s", cli_tone(CLI_DIM), age, CLI_RESET);
 		if (*cli_str(s, "why"))
@@ -164,8 +177,11 @@ void status_print_whole(const json_t *status)
 	{
 		char age[32];
 		age_of(age, sizeof(age), cli_str(o, "since"));
-		printf("in flight: %s attempt %lld, %s for %s%s%s\n", cli_escaped(cli_str(o, "step")), (long long)cli_int(o, "attempt"),
-		       cli_escaped(cli_str(o, "state")), age, *cli_str(o, "waiting_on") ? ", waiting on " : "", cli_escaped(cli_str(o, "waiting_on")));
+		printf("in flight: %s", cli_escaped(cli_str(o, "step")));
+		if (cli_int(o, "attempt") > 0) /* a landing has none */
+			printf(" attempt %lld", (long long)cli_int(o, "attempt"));
+		printf(", %s for %s", cli_escaped(cli_str(o, "state")), age);
+		printf("%s%s\n", *cli_str(o, "waiting_on") ? ", waiting on " : "", cli_escaped(cli_str(o, "waiting_on")));
 	}
 	json_array_foreach(cli_get(status, "safe_to_retry"), i, o)
 		printf("retry: %s %s (%s)\n", cli_escaped(cli_str(o, "item")), cli_escaped(cli_str(o, "class")), cli_escaped(cli_str(o, "rule")));
@@ -174,6 +190,7 @@ void status_print_whole(const json_t *status)
 		print_needs_person(status);
 	}
 	status_print_notes(status, stdout);
+	print_next(status);
 }
 
 int status_tell(struct client *c, const char *run)
