@@ -146,5 +146,17 @@ def test_kill_of_both_in_the_middle_and_at_any_depth():
         assert found(s.workspace) == tree
 
 
+def test_a_merge_that_fails_or_dies_half_way_is_never_used():
+    for how in ("error:EIO@1", "kill@1"):  # each sealer's child begins to count anew, so all of them do
+        with Supervised() as s:
+            s.start({"HOLDFAST_FAILPOINT": f"sealer.squashing={how}"})
+            tree = lay(s)
+            run = s.begin(plan=plan_of(tree, 80))  # as deep as can be mounted without one
+            done = s.wait(run, seconds=100)
+            assert done["state"] == "succeeded" and done["landing"] == "landed", f"{done}\n{s.logged()}"
+            assert found(s.workspace) == tree
+            assert "layers were not merged" in s.logged(), "no merge was tried"
+
+
 if __name__ == "__main__":
     main(sys.modules[__name__])
