@@ -679,8 +679,6 @@ static void template_step(struct init_message *m, int *fds, size_t fd_count, siz
 		close(pidfd);
 	for (size_t i = 0; i < fd_count; i++)
 		close(fds[i]);
-	if (s->armed)
-		disarm(); /* the step's mount namespace has its own */
 }
 
 static int template_main(void)
@@ -717,6 +715,9 @@ static int template_main(void)
 			break;
 		case INIT_ARM:
 			template_arm(len);
+			break;
+		case INIT_DISARM:
+			disarm();
 			break;
 		case INIT_NETNS:
 			return 1;

@@ -189,7 +189,8 @@ enum init_message_type {
 	INIT_STEP = 3,
 	INIT_USERNS = 4, /* template: one descriptor, enter it; pool: its maps are written */
 	INIT_NETNS = 5,	 /* pool: make one */
-	INIT_ARM = 6,	 /* template: answered by ARMED; one that was not used goes */
+	INIT_ARM = 6,	 /* template: answered by ARMED; the one before goes */
+	INIT_DISARM = 7, /* template: its own mount of it goes; no answer */
 };
 struct init_message {
 	uint32_t type, fds; /* STEP: enum init_step_fd */

@@ -111,6 +111,7 @@ struct template
 	 * ASKED  the template works on it and will answer on sock
 	 * READY  folder `arm_number` of the user namespace's, and the overlay over it, wait */
 	enum arm_state { ARM_NONE = 0, ARM_ASKED, ARM_READY } arm;
+	bool arm_left; /* a step took it, and the template has its mount still */
 	uint64_t arm_number;
 	uint32_t arm_mode;
 	struct buffer arm_stack; /* the layers below, LAYERS_NAME_SIZE bytes each, bottom first */
@@ -283,6 +284,9 @@ MUST_CHECK bool arm_take(struct template *t, const struct protocol_spec *s, uint
 			 int *ret_lock);
 /* A layer request was answered: the place of the next step is known, and made. */
 void arm_look(struct keeper *k, const struct sealer_request *q, const struct sealer_reply *r);
+/* A step ended: templates let go of what steps took. Not when it is taken, since an unmount waits
+ * for every processor, and the step would run meanwhile. */
+void arm_let_go(struct keeper *k);
 /* Removes what waits. A template that has something is freed only after this. */
 void arm_forget(struct template *t);
 void arm_close(struct userns *u);

@@ -104,6 +104,7 @@ static void make(struct keeper *k, struct template *t)
 			layers_ahead_open(k->layers_fd, u->out_uid, u->out_gid, u->arms_name, &err);
 	if (u->arms < 0)
 		return;
+	t->arm_left = false;
 	t->arm_number = ++k->arm_counter;
 	t->arm_mode = t->mode;
 	folder_name(t->arm_number, name, sizeof(name));
@@ -204,6 +205,18 @@ bool arm_take(struct template *t, const struct protocol_spec *s, uint32_t mode, 
 		return false;
 	}
 	t->arm = ARM_NONE;
+	t->arm_left = true;
 	*ret_lock = take_fd(&lock);
 	return true;
+}
+
+void arm_let_go(struct keeper *k)
+{
+	struct init_message m = {.type = INIT_DISARM};
+
+	for (struct template *t = k->templates; t; t = t->next) {
+		if (t->arm_left)
+			(void)!proc_send(t->sock, &m, bytes_of(NULL, 0), NULL, 0);
+		t->arm_left = false;
+	}
 }

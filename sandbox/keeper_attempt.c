@@ -185,6 +185,7 @@ static void not_started(struct attempt *a, enum sandbox_not_started_why why, con
 	set_state(a, SANDBOX_ATTEMPT_NOT_STARTED);
 	release(a);
 	tell(a, SANDBOX_EVENT_NOT_STARTED, NULL, 0);
+	arm_let_go(a->keeper);
 	userns_retry_jobs(a->keeper);
 }
 
@@ -612,6 +613,7 @@ static void exited(struct attempt *a, const struct init_report *r)
 	spool_relay_end(a);
 	set_state(a, SANDBOX_ATTEMPT_EXITED);
 	tell(a, SANDBOX_EVENT_EXITED, NULL, 0);
+	arm_let_go(a->keeper);
 }
 
 static void failed(struct attempt *a, const struct init_report *r)

@@ -724,7 +724,6 @@ static void step_fields(struct builder *b, const struct plan_step_input *in, str
 				.wait_for_go = in->wait_for_go,
 				.own_userns = in->own_userns,
 				.filter_notifies = in->filter_notifies,
-				.armed = in->armed,
 				.landlock_weaker = !!(s->allow_weaker & SANDBOX_WEAKER_LANDLOCK)};
 	t->rlimit_fsize = limited ? lim->disk_bytes : 0;
 	t->rlimit_nproc = limited && in->own_userns ? lim->pids : 0;
