@@ -565,6 +565,7 @@ static void on_keeper(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	daemon_look_at_space(d);
 	if (sandbox_client_dispatch(d->adopt->client) < 0)
 		d->adopt->lost = true;
 	if (d->adopt->lost)
@@ -614,6 +615,7 @@ int adopt_recover(struct daemon *d, bool start, struct error *err)
 	if (!found)
 		return error_nomem(err);
 	quiet = (struct error){0};
+	daemon_look_at_space(d);
 	r = engine_recover(d->engine, daemon_now(), d->boot_id, found, count, start, &quiet);
 	free(found);
 	if (quiet.code)

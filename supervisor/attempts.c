@@ -250,8 +250,6 @@ static int start(struct daemon *d, struct sandbox_client *client, const struct e
 
 	if (r == 0)
 		r = runs_base(d, ctx, &base_fd, err);
-	if (r == 0 && journal_space_low(d->journal))
-		r = error_set_exit(err, -ENOSPC, EXIT_STATUS_LIMIT, "the disk of %s is nearly full; free some space", d->paths.state);
 	if (r == 0)
 		r = squash_stack(d, &c->run, c->stack, c->stack_count, failed, &below, err);
 	if (r == 0)

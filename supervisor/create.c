@@ -662,6 +662,15 @@ static int make(struct making *m, struct journal_id *ret, struct error *err)
 	return journal_id_equal(ret, &r.id) ? 0 : 1;
 }
 
+/* The reserve is for the outcomes of what runs already. */
+static int refuse_full(const struct daemon *d, struct error *err)
+{
+	return d->space_low ? error_set_exit(err, -ENOSPC, EXIT_STATUS_LIMIT,
+					     "the disk of %s is nearly full: no run is taken; free some space, then ask again",
+					     d->paths.state) :
+			      0;
+}
+
 /* A client that lost its answer asks again, perhaps another supervisor, perhaps after the run has ended. */
 static int find_request(struct daemon *d, const char *request_id, struct journal_id *ret, struct error *err)
 {
@@ -678,7 +687,9 @@ int create_run(struct daemon *d, struct api_request *q, struct journal_id *ret, 
 	int r = find_request(d, q->request_id, ret, err);
 
 	*ret_attached = r == 0;
-	if (r != -ENOENT)
+	if (r == -ENOENT)
+		r = refuse_full(d, err);
+	if (r != 0 || *ret_attached)
 		return r;
 	m = calloc(1, sizeof(*m));
 	if (!m)
@@ -699,8 +710,10 @@ int create_fork(struct daemon *d, struct api_request *q, const struct journal_ru
 	struct engine_run_request r = {.request = bytes_str(q->request_id), .uid = q->uid, .started_ns = workspace_now_ns()};
 	struct runs_context *ctx;
 	int base_fd = -1;
-	int e = runs_get(d, &parent->id, &ctx, err);
+	int e = refuse_full(d, err);
 
+	if (e == 0)
+		e = runs_get(d, &parent->id, &ctx, err);
 	if (e == 0)
 		e = runs_base(d, ctx, &base_fd, err);
 	if (e < 0)

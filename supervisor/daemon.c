@@ -240,17 +240,32 @@ static void arm_ms(struct event *e, int64_t ms)
 static void set_tick(struct daemon *d)
 {
 	int64_t due = engine_tick(d->engine, daemon_now());
-	int64_t left = due == 0 ? DAEMON_TICK_MAX_MS : (due - wall_ns()) / 1000000 + 1;
+	int64_t most = d->space_low ? DAEMON_SPACE_TICK_MS : DAEMON_TICK_MAX_MS;
+	int64_t left = due == 0 ? most : (due - wall_ns()) / 1000000 + 1;
 
 	if (left < 0)
 		left = 0;
-	arm_ms(d->tick, left > DAEMON_TICK_MAX_MS ? DAEMON_TICK_MAX_MS : left);
+	arm_ms(d->tick, left > most ? most : left);
 }
 
 static void end_batch(struct daemon *d)
 {
 	journal_flush(d->journal, d->need_sync);
 	d->need_sync = false;
+}
+
+void daemon_look_at_space(struct daemon *d)
+{
+	bool low = journal_space_low(d->journal);
+
+	if (low == d->space_low)
+		return;
+	d->space_low = low;
+	if (low)
+		daemon_log(d, "the disk of %s is nearly full: no step starts until there is room; free some space", d->paths.state);
+	else
+		daemon_log(d, "the disk of %s has room again", d->paths.state);
+	engine_hold(d->engine, daemon_now(), low);
 }
 
 void daemon_settle(struct daemon *d)
@@ -260,6 +275,7 @@ void daemon_settle(struct daemon *d)
 	if (d->settling || !d->recovered)
 		return;
 	d->settling = true;
+	daemon_look_at_space(d);
 	set_tick(d);
 	end_batch(d);
 	while ((c = next_command(d))) {
@@ -304,7 +320,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	engine_hold(d->engine, daemon_now(), journal_space_low(d->journal));
+	daemon_look_at_space(d);
+	engine_hold(d->engine, daemon_now(), d->space_low);
 	daemon_settle(d);
 }
 

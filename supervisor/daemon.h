@@ -18,6 +18,7 @@
 enum {
 	DAEMON_IDLE_MS = 3000,       /* an embedded supervisor with nothing to do goes after so long */
 	DAEMON_TICK_MAX_MS = 10000,  /* timers are looked at so often at least: the wall clock may jump */
+	DAEMON_SPACE_TICK_MS = 1000, /* and while the disk is nearly full */
 	DAEMON_FOLLOW_SYNC_MS = 20,  /* unsynced records reach followers within this */
 	DAEMON_LIVE_MAX = 64,        /* attempts at a time, over all runs */
 	DAEMON_LOST_MAX = 10,
@@ -59,6 +60,7 @@ struct daemon {
 	struct daemon_command *commands, **commands_end;
 	bool need_sync;  /* a record of the open batch must be durable before what depends on it */
 	bool settling, recovered, stopping;
+	bool space_low;  /* no step starts and no run is taken */
 	int64_t idle_since_ms;
 };
 
@@ -66,6 +68,9 @@ struct daemon {
 struct daemon_command *daemon_command_copy(const struct engine_command *c);
 void daemon_command_free(struct daemon_command *c); /* accepts NULL */
 
+/* Before every input that may start a step: below the reserve of free space what could start waits (engine_hold), and goes
+ * on with room again. */
+void daemon_look_at_space(struct daemon *d);
 /* After every input: performs commands, ends the batch, sets the timers. */
 void daemon_settle(struct daemon *d);
 void daemon_stop(struct daemon *d);

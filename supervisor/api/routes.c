@@ -646,6 +646,8 @@ void routes_handle(void *ctx, struct api_request *q, struct api_answer *a)
 			other_method = true;
 			continue;
 		}
+		if (q->post)
+			daemon_look_at_space(c.d);
 		r = resolve(&c, routes[i].wants);
 		if (r == 0)
 			r = routes[i].fn(&c);

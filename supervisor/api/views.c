@@ -183,6 +183,9 @@ void views_notes(struct daemon *d, const struct journal_run *run, json_t *o)
 		for (char **n = c->settings.notes; n && *n; n++)
 			json_array_append_new(notes, api_json_text(bytes_str(*n)));
 	add_weaker(notes, weaker_of(run));
+	if (d->space_low && (run->state == JOURNAL_RUN_S_RUNNING || run->state == JOURNAL_RUN_S_WAITING))
+		json_array_append_new(notes, json_sprintf("the disk of %s is nearly full: no step starts until there is room; free some space",
+							  d->paths.state));
 	json_object_set_new(o, "notes", notes);
 }
 
