@@ -289,6 +289,8 @@ static int run_explain(int argc, char **argv, const struct options *o)
 		return status;
 	if (argc > 1)
 		return explain_request(e, &at.vars, argc - 1, argv + 1);
+	if (!cli.json)
+		fprintf(stderr, "%s by itself; a run combines it with its other layers\n", argv[0]);
 	code = policy_explain(e, &at.vars, cli.json ? POLICY_JSON : POLICY_TEXT, &out);
 	if (code < 0) {
 		error_set(&err, code, "the policy cannot be explained: %s", strerror(-code));

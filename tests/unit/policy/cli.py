@@ -72,7 +72,7 @@ expect("at observe", document("explain", "acme.yaml", "--agency", "observe", "wr
 expect("workspace", document("explain", "offline", "--workspace", str(source), "write", f"{source}/a")["verdict"], "allow")
 whole = document("explain", "coding")
 expect("coding", [whole["agency"], whole["allow_weaker"]], ["assist", ["cpu", "memory", "landlock"]])
-run("policy", "explain", "coding", out=".cargo/credentials*")
+run("policy", "explain", "coding", out=".cargo/credentials*", err="coding by itself; a run combines it")
 run("policy", "explain", "E0207", out="Name the tool or the text that takes it back.")
 run("policy", "explain", "E9999", exit=2, err="no code")
 run("policy", "explain", "acme.yaml", "http", "nonsense", exit=2, err="METHOD URL")
