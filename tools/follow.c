@@ -15,7 +15,7 @@ struct follow {
 	const char *run, *step;
 	bool quiet;
 	bool stop;            /* an event says that it ended, or waits: to be asked */
-	bool interrupted;     /* by Ctrl-C */
+	int interrupts;     /* by Ctrl-C */
 	char active[128];     /* name of the step that runs, escaped; "" = none */
 	int64_t active_since; /* ns */
 	bool line_shown;      /* a progress line stands on the terminal */
@@ -97,22 +97,32 @@ static int take_lines(struct follow *f)
 	return 0;
 }
 
-/* No further step starts, what runs goes on, and the following ends: so there is no second one to be heard. */
-static void on_interrupt(struct follow *f)
+static void post_run(struct follow *f, const char *verb, json_t *body, const char *said)
 {
 	struct error err = {0};
 	AUTO_BUFFER target = {0};
-	f->interrupted = true;
-	buffer_printf(&target, "/v1/runs/%s/pause", f->run);
-	struct client_request r = {.method = "POST", .target = (const char *)target.data, .body = json_object()};
+	buffer_printf(&target, "/v1/runs/%s/%s", f->run, verb);
+	struct client_request r = {.method = "POST", .target = (const char *)target.data, .body = body};
 	int e = client_call(f->c, &r, NULL, NULL, NULL, &err);
-	json_decref(r.body);
+	json_decref(body);
 	clear_line(f);
 	if (e < 0)
 		cli_fail(&err);
 	else
-		fprintf(stderr, "holdfast: paused: no further step starts, what runs goes on; 'holdfast resume %.8s' goes on, 'holdfast cancel %.8s' ends it\n",
-			f->run, f->run);
+		fprintf(stderr, "holdfast: run %.8s %s\n", f->run, said);
+}
+
+/* Once: no further step starts, and the one that runs is waited for. Twice: it is killed, and the run cancelled. */
+static void on_interrupt(struct follow *f)
+{
+	if (f->interrupts++ == 0) {
+		post_run(f, "pause", json_object(),
+			 f->active[0] ? "is paused: no further step starts, the one that runs is waited for; Ctrl-C again kills it"
+				      : "is paused: no further step starts; 'holdfast resume' goes on");
+		f->stop = !f->active[0];
+		return;
+	}
+	post_run(f, "cancel", json_pack("{s:b}", "kill", 1), "is cancelled");
 	f->stop = true;
 }
 
@@ -156,7 +166,10 @@ static int follow_events(struct follow *f, struct client_stream *events, int sig
 			if (r < 0)
 				return r;
 			take_lines(f);
-			if (f->stop && !f->interrupted)
+			/* After Ctrl-C the run is paused: what is waited for is the end of the step that runs. */
+			if (f->interrupts == 1)
+				f->stop = !f->active[0];
+			else if (f->stop)
 				f->stop = settled(f);
 			if (r == 0)
 				break;

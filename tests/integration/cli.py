@@ -422,6 +422,26 @@ def test_terminal():
         os.close(fd)
 
 
+def test_interrupts():
+    for times, state in ((1, "paused"), (2, "cancelled")):
+        with Cli() as c:
+            plan = c.plan("land: never\nsteps:\n  - {name: one, run: \"sleep 3\"}\n  - {name: two, needs: [one], run: \"true\"}\n")
+            p = subprocess.Popen([HOLDFAST, "--state", c.state, "run", plan], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                 stdin=subprocess.DEVNULL, env=c.env)
+            c.until(lambda: any(r["state"] == "running" for r in c.json("status", "--all")[1]["runs"]))
+            c.until(lambda: c.json("status", c.latest())[1]["in_flight"])
+            time.sleep(0.5)
+            for _ in range(times):
+                p.send_signal(signal.SIGINT)
+                time.sleep(0.5)
+            out, err = p.communicate(timeout=30)
+            run = c.latest()
+            c.until(lambda: c.json("status", run)[1]["state"] == state)
+            status = c.json("status", run)[1]
+            assert "paused" in err and ("cancelled" in err) == (times == 2), err
+            assert [d["step"] for d in status["done"]] == (["one"] if times == 1 else []), (status, out, err)
+
+
 def test_bad_plans_start_nothing():
     with Cli() as c:
         bad = {
