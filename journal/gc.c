@@ -17,6 +17,7 @@ struct drop {
 	int64_t before_ns;
 	struct journal_head heads[GC_RUNS_A_BATCH];
 	size_t count;
+	struct buffer ops; /* the deletes of these; they reach the journal's batch with RUNS_DROPPED or not at all */
 	uint64_t total;
 	struct error *err;
 };
@@ -51,12 +52,12 @@ static void forget_head(struct journal *j, const struct journal_id *run)
 		}
 }
 
-/* Everything that has the run's name on it, into the open batch. */
+/* Everything that has the run's name on it. */
 static int delete_run(struct drop *d, const struct journal_run *run, const struct journal_state *rows)
 {
 	static const uint8_t kinds[] = {JOURNAL_ROW_STEP, JOURNAL_ROW_ATTEMPT, JOURNAL_ROW_APPROVAL, JOURNAL_ROW_TIMER};
 	struct journal *j = d->j;
-	struct buffer *ops = &j->batch;
+	struct buffer *ops = &d->ops;
 	uint8_t key[1 + JOURNAL_ID_SIZE];
 	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_EVENT, bytes_of(run->id.b, JOURNAL_ID_SIZE), bytes_of(NULL, 0),
 				  false, delete_event, ops);
@@ -73,7 +74,6 @@ static int delete_run(struct drop *d, const struct journal_run *run, const struc
 	}
 	journal_kv_delete(ops, JOURNAL_FAMILY_META, journal_store_tag_key(JOURNAL_META_HEAD, &run->id, key));
 	journal_kv_delete(ops, JOURNAL_FAMILY_META, journal_store_tag_key(JOURNAL_META_UNANCHORED, &run->id, key));
-	forget_head(j, &run->id);
 	return rc < 0 ? rc : ops->failed;
 }
 
@@ -85,12 +85,20 @@ static int drop_batch(struct drop *d)
 	int rc = journal_heads_encode(d->heads, d->count, &raw);
 	if (rc < 0)
 		return rc;
+	struct buffer *batch = &d->j->batch;
+	rc = buffer_append(batch, d->ops.data, d->ops.len);
+	if (rc < 0) {
+		batch->failed = 0; /* nothing was appended: the journal goes on without gc */
+		return rc;
+	}
+	for (size_t i = 0; i < d->count; i++)
+		forget_head(d->j, &d->heads[i].run);
 	struct journal_record r = {.type = JOURNAL_RUNS_DROPPED, .step = JOURNAL_NO_STEP};
 	JOURNAL_SET(&r.p, heads, buffer_bytes(&raw));
 	journal_append(d->j, &r, NULL);
 	journal_flush(d->j, true);
 	d->total += d->count;
-	d->count = 0;
+	d->count = d->ops.len = 0;
 	return 0;
 }
 
@@ -123,7 +131,7 @@ static int collect_run(struct bytes key, struct bytes value, void *arg)
 static int drop_runs(struct journal *j, int64_t before_ns, uint64_t *ret_runs, struct error *err)
 {
 	const uint8_t tag = JOURNAL_INDEX_CREATED;
-	struct drop d = {.j = j, .before_ns = before_ns, .err = err};
+	struct drop d = {.j = j, .before_ns = before_ns, .ops = {.max = SIZE_MAX}, .err = err};
 	AUTO_BUFFER ids = {0};
 	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_INDEX, bytes_of(&tag, 1), bytes_of(NULL, 0), false, collect_run, &ids);
 	for (size_t at = 0; rc == 0 && at < ids.len; at += JOURNAL_ID_SIZE) {
@@ -133,6 +141,7 @@ static int drop_runs(struct journal *j, int64_t before_ns, uint64_t *ret_runs, s
 	}
 	if (rc == 0)
 		rc = drop_batch(&d);
+	buffer_free(&d.ops);
 	*ret_runs = d.total;
 	return rc;
 }

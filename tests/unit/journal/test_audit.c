@@ -426,6 +426,38 @@ static void gc_keeps_what_is_named_and_the_heads_of_what_it_drops(void **state)
 	folder_remove(&f);
 }
 
+/* gc that fails half way has removed nothing, then or with any later batch. */
+static void gc_that_fails_leaves_every_run(void **state)
+{
+	(void)state;
+	struct journal *j = open_memory(10);
+	struct error err = {0};
+	struct journal_report report;
+	struct journal_id ids[8];
+	uint8_t key[1 + JOURNAL_ID_SIZE];
+	story_set_time(1000);
+	story_run(j, 0x21, true);
+	story_run(j, 0x22, true);
+	journal_flush(j, true);
+	row_key(JOURNAL_ROW_RUN, 0x22, key);
+	AUTO_BUFFER row = {0};
+	assert_int_equal(j->kv->ops->get(j->kv, JOURNAL_FAMILY_STATE, bytes_of(key, sizeof(key)), &row, NULL), 0);
+	kv_put(j, JOURNAL_FAMILY_STATE, bytes_of(key, sizeof(key)), bytes_str("damaged"));
+	assert_true(journal_gc(j, INT64_MAX, &report, &err) < 0);
+	assert_int_equal(report.runs, 0);
+
+	kv_put(j, JOURNAL_FAMILY_STATE, bytes_of(key, sizeof(key)), buffer_bytes(&row));
+	journal_flush(j, true);
+	story_run(j, 0x23, false);
+	journal_flush(j, true);
+	assert_int_equal(journal_list_runs(j, 8, ids), 3);
+	assert_whole(j);
+	assert_int_equal(journal_gc(j, INT64_MAX, &report, &err), 0);
+	assert_int_equal(report.runs, 2);
+	assert_whole(j);
+	journal_close(j);
+}
+
 static int note_layer(const char *name, void *arg)
 {
 	buffer_printf(arg, "%s ", name);
@@ -455,6 +487,7 @@ int main(void)
 		cmocka_unit_test(damaged_records_are_not_repaired_over),
 		cmocka_unit_test(export_is_a_sequence_of_the_records),
 		cmocka_unit_test(gc_keeps_what_is_named_and_the_heads_of_what_it_drops),
+		cmocka_unit_test(gc_that_fails_leaves_every_run),
 		cmocka_unit_test(layers_of_kept_runs_are_listed),
 	};
 	return cmocka_run_group_tests_name("journal/audit", tests, NULL, NULL);
