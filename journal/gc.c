@@ -6,9 +6,10 @@
 #include <unistd.h>
 #include "base/cbor.h"
 #include "base/guard.h"
+#include "base/io.h"
 #include "journal/blob.h"
 
-enum { GC_RUNS_A_BATCH = 256, GC_BLOBS_A_BATCH = 4096, GC_SCAN_MAX = 64 << 20 };
+enum { GC_RUNS_A_BATCH = 256, GC_BLOBS_A_BATCH = 4096, GC_SCAN_CHUNK = 1 << 20 };
 
 /* ---- Runs ---- */
 
@@ -150,6 +151,7 @@ static int drop_runs(struct journal *j, int64_t before_ns, uint64_t *ret_runs, s
 
 struct mark {
 	struct journal *j;
+	struct journal_digestset known; /* every blob there is */
 	struct journal_digestset named;
 	struct digest *todo; /* named and not yet looked into */
 	size_t todo_count, todo_cap;
@@ -188,19 +190,72 @@ static int mark_event(struct bytes key, struct bytes value, void *arg)
 	return journal_audit_each_digest(&r, name_digest, m);
 }
 
-/* Every byte string of 32 in a CBOR blob may be a digest (a redo plan's pre-images, a map of results): kept. */
+static int know_inline(struct bytes key, struct bytes value, void *arg)
+{
+	struct mark *m = arg;
+	struct digest d;
+	(void)value;
+	if (key.len != DIGEST_SIZE)
+		return 0;
+	memcpy(d.b, key.data, DIGEST_SIZE);
+	int rc = journal_digestset_add(&m->known, &d);
+	return rc < 0 ? rc : 0;
+}
+
+static int know_file(const struct digest *d, int folder, const char *name, void *arg)
+{
+	struct mark *m = arg;
+	(void)folder;
+	(void)name;
+	int rc = d ? journal_digestset_add(&m->known, d) : 0;
+	return rc < 0 ? rc : 0;
+}
+
+static int know_blobs(struct mark *m)
+{
+	int rc = m->j->kv->ops->each(m->j->kv, JOURNAL_FAMILY_BLOB, bytes_of(NULL, 0), bytes_of(NULL, 0), false,
+				     know_inline, m);
+	return rc < 0 ? rc : journal_audit_each_file(m->j, know_file, m);
+}
+
+enum { NAMED_SIZE = 2 + DIGEST_SIZE }; /* canonical CBOR: a byte string of 32 has one head, 58 20 */
+
+/*
+ * A blob may name others (a redo plan's pre-images, a map of results). What it is does not matter, nor how large it
+ * is: finding names at every place only keeps too much. Only names of blobs that exist count, so that what an agent
+ * wrote cannot make the set grow past their number.
+ */
 static int mark_within(struct mark *m, struct bytes content)
 {
-	if (cbor_validate(content) < 0)
-		return 0;
-	/* Canonical bytes: a byte string of 32 has one head, 58 20. Finding it at every place only keeps too much. */
-	const uint8_t *p = content.data;
-	for (size_t at = 0; at + 2 + DIGEST_SIZE <= content.len; at++) {
+	const uint8_t *p = content.data, *end = p + content.len;
+	while (end - p >= NAMED_SIZE && (p = memchr(p, 0x58, (size_t)(end - p) - NAMED_SIZE + 1))) {
 		struct digest d;
-		if (p[at] != 0x58 || p[at + 1] != DIGEST_SIZE)
-			continue;
-		memcpy(d.b, p + at + 2, DIGEST_SIZE);
-		int rc = name_digest(&d, false, m);
+		if (p[1] == DIGEST_SIZE) {
+			memcpy(d.b, p + 2, DIGEST_SIZE);
+			int rc = journal_digestset_has(&m->known, &d) ? name_digest(&d, false, m) : 0;
+			if (rc < 0)
+				return rc;
+		}
+		p++;
+	}
+	return 0;
+}
+
+/* By chunks: a name that lies across two is found with the second. */
+static int mark_large(struct mark *m, const struct digest *d)
+{
+	AUTO_FD fd = journal_blob_open(m->j, d, NULL);
+	AUTO_FREE uint8_t *chunk = malloc(GC_SCAN_CHUNK);
+	off_t size = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
+	if (fd < 0 || size < 0)
+		return fd < 0 ? fd : -errno;
+	if (!chunk)
+		return -ENOMEM;
+	for (off_t at = 0; at < size; at += GC_SCAN_CHUNK - NAMED_SIZE + 1) {
+		size_t len = size - at < GC_SCAN_CHUNK ? (size_t)(size - at) : GC_SCAN_CHUNK;
+		int rc = io_pread_all(fd, chunk, len, at);
+		if (rc == 0)
+			rc = mark_within(m, bytes_of(chunk, len));
 		if (rc < 0)
 			return rc;
 	}
@@ -209,15 +264,20 @@ static int mark_within(struct mark *m, struct bytes content)
 
 static int mark_blobs(struct mark *m)
 {
-	int rc = m->j->kv->ops->each(m->j->kv, JOURNAL_FAMILY_EVENT, bytes_of(NULL, 0), bytes_of(NULL, 0), false,
-				     mark_event, m);
+	int rc = know_blobs(m);
+	if (rc == 0)
+		rc = m->j->kv->ops->each(m->j->kv, JOURNAL_FAMILY_EVENT, bytes_of(NULL, 0), bytes_of(NULL, 0), false,
+					 mark_event, m);
 	while (rc == 0 && m->todo_count) {
 		struct digest d = m->todo[--m->todo_count];
-		AUTO_BUFFER content = {.max = GC_SCAN_MAX + 1};
-		int got = journal_blob_get(m->j, &d, GC_SCAN_MAX, &content, NULL);
-		if (got == -E2BIG || got == -ENOENT)
-			continue; /* too large for a structure of ours; or a digest that is no blob's */
-		rc = got < 0 ? got : mark_within(m, buffer_bytes(&content));
+		if (!journal_digestset_has(&m->known, &d))
+			continue; /* a digest that is no blob's */
+		AUTO_BUFFER content = {.max = GC_SCAN_CHUNK + 1};
+		rc = journal_blob_get(m->j, &d, GC_SCAN_CHUNK, &content, NULL);
+		if (rc == 0)
+			rc = mark_within(m, buffer_bytes(&content));
+		else if (rc == -E2BIG)
+			rc = mark_large(m, &d);
 	}
 	return rc;
 }
@@ -285,6 +345,7 @@ int journal_gc(struct journal *j, int64_t ended_before_ns, struct journal_report
 		rc = mark_blobs(&m);
 	if (rc == 0)
 		rc = sweep_blobs(&m, err);
+	journal_digestset_free(&m.known);
 	journal_digestset_free(&m.named);
 	free(m.todo);
 	*ret = m.report;

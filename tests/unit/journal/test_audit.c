@@ -458,6 +458,67 @@ static void gc_that_fails_leaves_every_run(void **state)
 	journal_close(j);
 }
 
+/* Lets the run name a blob of size zeroes in which `inner` is named at `at`. */
+static void name_within(struct journal *j, const struct journal_id *run, const struct digest *inner, size_t size, size_t at)
+{
+	static const uint8_t head[] = {0x58, DIGEST_SIZE};
+	struct error err = {0};
+	struct digest redo;
+	AUTO_FREE uint8_t *content = calloc(1, size);
+	memcpy(content + at, head, sizeof(head));
+	memcpy(content + at + sizeof(head), inner->b, DIGEST_SIZE);
+	assert_int_equal(journal_blob_put(j, bytes_of(content, size), &redo, &err), 0);
+	struct journal_record r;
+	memset(&r, 0, sizeof(r));
+	r.run = *run;
+	r.step = JOURNAL_NO_STEP;
+	r.type = JOURNAL_LANDING_STARTED;
+	JOURNAL_SET(&r.p, redo, redo);
+	journal_append(j, &r, NULL);
+	journal_flush(j, true);
+}
+
+/* A landing of very many files has a redo plan of hundreds of MiB: its pre-images are what undo needs. */
+static void gc_keeps_what_a_blob_of_any_size_names(void **state)
+{
+	(void)state;
+	enum { NAME = 2 + DIGEST_SIZE, CHUNK = 1 << 20 };
+	static const struct {
+		size_t size, at;
+	} table[] = {
+		{NAME, 0},
+		{CHUNK, CHUNK - NAME},
+		{CHUNK + 1, CHUNK + 1 - NAME},
+		{3 * CHUNK, CHUNK - NAME + 1},
+		{3 * CHUNK, CHUNK - 1},
+		{(16 << 20) + 5, 9 << 20}, /* past what is read as one CBOR item */
+		{(65 << 20) + 5, (65 << 20) + 5 - NAME},
+	};
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(table); i++) {
+		if (i % 2 && table[i / 2].size > BUFFER_MAX_DEFAULT)
+			continue; /* one batch in memory holds no such blob */
+		struct folder f;
+		struct error err = {0};
+		struct journal_report report;
+		struct digest inner, orphan;
+		struct journal_id run;
+		folder_make(&f);
+		struct journal *j = i % 2 ? open_memory(10) : open_disk(&f, false, false);
+		story_run(j, 0x21, false);
+		story_run_id(0x21, &run);
+		assert_int_equal(journal_blob_put(j, bytes_str("pre-image"), &inner, &err), 0);
+		assert_int_equal(journal_blob_put(j, bytes_str("orphan"), &orphan, &err), 0);
+		name_within(j, &run, &inner, table[i / 2].size, table[i / 2].at);
+		if (journal_gc(j, INT64_MAX, &report, &err) != 0)
+			fail_msg("%zu bytes: %s", table[i / 2].size, err.msg);
+		if (!blob_there(j, &inner))
+			fail_msg("%zu bytes, named at %zu: it is gone", table[i / 2].size, table[i / 2].at);
+		assert_false(blob_there(j, &orphan));
+		journal_close(j);
+		folder_remove(&f);
+	}
+}
+
 static int note_layer(const char *name, void *arg)
 {
 	buffer_printf(arg, "%s ", name);
@@ -488,6 +549,7 @@ int main(void)
 		cmocka_unit_test(export_is_a_sequence_of_the_records),
 		cmocka_unit_test(gc_keeps_what_is_named_and_the_heads_of_what_it_drops),
 		cmocka_unit_test(gc_that_fails_leaves_every_run),
+		cmocka_unit_test(gc_keeps_what_a_blob_of_any_size_names),
 		cmocka_unit_test(layers_of_kept_runs_are_listed),
 	};
 	return cmocka_run_group_tests_name("journal/audit", tests, NULL, NULL);
