@@ -116,16 +116,36 @@ static int sync_folder(int parent, const char *name)
 	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
-static int growing_finish(struct growing *g, const struct digest *d, struct error *err)
+static int sync_blob_folder(struct journal *j, const struct digest *d)
+{
+	char folder[3], name[JOURNAL_BLOB_PATH_SIZE];
+	journal_blob_name(d, folder, name);
+	int rc = sync_folder(j->blobs_fd, folder);
+	if (rc == 0)
+		rc = sync_folder(j->blobs_fd, ".");
+	j->blob_folder_synced[d->b[0]] = rc == 0;
+	return rc;
+}
+
+/* A file that is there may be one that a process renamed and did not live to sync. */
+static int found_file(struct journal *j, const struct digest *d, struct error *err)
+{
+	int rc = j->blob_folder_synced[d->b[0]] ? 0 : sync_blob_folder(j, d);
+	return rc < 0 ? error_set(err, rc, "blob: keeping it on disk: %s", strerror(-rc)) : 0;
+}
+
+static int growing_finish(struct journal *j, struct growing *g, const struct digest *d, struct error *err)
 {
 	char folder[3], path[JOURNAL_BLOB_PATH_SIZE];
 	journal_blob_name(d, folder, path + 3);
 	memcpy(path, folder, 2);
 	path[2] = '/';
 	int rc = fsync(g->fd) < 0 ? -errno : failpoint_hit("journal.blob_written");
-	bool made = false;
+	bool *synced = &j->blob_folder_synced[d->b[0]];
+	bool entry_synced = *synced;
+	*synced = false;
 	if (rc == 0 && mkdirat(g->folder, folder, BLOB_FOLDER_MODE) == 0)
-		made = true;
+		entry_synced = false;
 	else if (rc == 0 && errno != EEXIST)
 		rc = -errno;
 	if (rc == 0 && renameat(g->folder, g->name, g->folder, path) < 0)
@@ -134,10 +154,11 @@ static int growing_finish(struct growing *g, const struct digest *d, struct erro
 		g->name[0] = '\0';
 		rc = failpoint_hit("journal.blob_renamed");
 	}
-	if (rc == 0)
+	if (rc == 0 && !entry_synced)
+		rc = sync_blob_folder(j, d);
+	else if (rc == 0)
 		rc = sync_folder(g->folder, folder);
-	if (rc == 0 && made)
-		rc = sync_folder(g->folder, ".");
+	*synced = rc == 0;
 	return rc < 0 ? error_set(err, rc, "blob: keeping it on disk: %s", strerror(-rc)) : 0;
 }
 
@@ -146,7 +167,7 @@ static int put_file(struct journal *j, struct bytes content, const struct digest
 	struct growing g;
 	AUTO_FD there = open_file(j, d);
 	if (there >= 0)
-		return 0;
+		return found_file(j, d, err);
 	int rc = growing_start(j, &g, err);
 	if (rc == 0) {
 		rc = io_write_all(g.fd, content.data, content.len);
@@ -154,7 +175,7 @@ static int put_file(struct journal *j, struct bytes content, const struct digest
 			error_set(err, rc, "blob: writing: %s", strerror(-rc));
 	}
 	if (rc == 0)
-		rc = growing_finish(&g, d, err);
+		rc = growing_finish(j, &g, d, err);
 	growing_drop(&g);
 	return rc;
 }
@@ -219,8 +240,7 @@ static int put_fd_file(struct journal *j, int fd, uint64_t max, struct digest *r
 	if (rc == 0) {
 		digest_ctx_final(hash, &d);
 		AUTO_FD there = open_file(j, &d);
-		if (there < 0)
-			rc = growing_finish(&g, &d, err);
+		rc = there < 0 ? growing_finish(j, &g, &d, err) : found_file(j, &d, err);
 	}
 	growing_drop(&g);
 	digest_ctx_free(hash);

@@ -16,6 +16,8 @@ struct journal_store_head {
 struct journal {
 	struct journal_options o;
 	int dirfd, lockfd, blobs_fd; /* owned; -1 in memory */
+	/* By a digest's first byte: this process synced the folder and its entry, and no rename since is unsynced. */
+	bool blob_folder_synced[256];
 	struct journal_kv *kv;
 	struct journal_state *state;
 	struct journal_committer *committer; /* NULL in memory and read-only */
