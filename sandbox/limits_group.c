@@ -156,8 +156,12 @@ void limits_group_sweep(struct limits_host *h)
 				    0 ||
 			    minded(h, e->d_name))
 				continue;
-			if (limits_group_remove(&h->places[i], e->d_name) < 0 &&
-			    strncmp(e->d_name, h->own, strlen(h->own)) == 0)
+			int r = limits_group_remove(&h->places[i], e->d_name);
+
+			/* A dead keeper's whose processes are still dying: nobody else looks again.
+			 */
+			if (r == -EBUSY ||
+			    (r < 0 && strncmp(e->d_name, h->own, strlen(h->own)) == 0))
 				h->left_over = true;
 		}
 	}
