@@ -257,6 +257,8 @@ static void sealer_lost(struct userns *u)
 		if (j->userns == u && j->sent)
 			job_fail(k, j, -EIO, &err);
 	}
+	/* What waited for room in its socket goes to the next one. */
+	userns_retry_jobs(k);
 }
 
 static void on_sealer(struct loop_source *s, uint32_t events)
@@ -274,6 +276,8 @@ static void on_sealer(struct loop_source *s, uint32_t events)
 	if (n == -EAGAIN)
 		return;
 	if (n <= 0 || sealer_reply_decode(bytes_of(data, (size_t)n), &r, &err) < 0) {
+		for (size_t i = 0; i < fd_count; i++)
+			close(fds[i]);
 		sealer_lost(u);
 		return;
 	}
