@@ -261,7 +261,10 @@ int template_prepare(struct keeper *k, struct userns *u, const struct sandbox_sp
 				    .uid = u->in_uid,
 				    .gid = u->in_gid,
 				    .trees_come = k->privileged,
-				    .idmap = userns_is_idmapped(u)};
+				    .idmap = userns_is_idmapped(u),
+				    .memory_sampled =
+					    !(s->without_walls & SANDBOX_WALL_PIDS) &&
+					    limits_host_forms(k->limits).memory <= LIMITS_SAMPLED};
 	look_at_hidden(k, p);
 	for (size_t i = 0; i < s->mount_count; i++) {
 		int r = prepare_mount(k, p, i, err);

@@ -523,6 +523,17 @@ static uint64_t at_most(uint64_t limit, uint64_t fallback)
 	return limit ? limit : fallback;
 }
 
+/* A file system in memory: /proc, which is all that is sampled, does not show what it holds. */
+static uint64_t tmpfs_bytes(const struct plan_input *in, uint64_t fallback)
+{
+	const struct sandbox_limits *lim = &in->spec->limits;
+	uint64_t bytes = at_most(lim->disk_bytes, fallback);
+
+	return in->memory_sampled && lim->memory_bytes && lim->memory_bytes < bytes
+		       ? lim->memory_bytes
+		       : bytes;
+}
+
 void plan_workspace_options(const struct sandbox_workspace *w, const char *upper,
 			    struct buffer *out)
 {
@@ -592,7 +603,7 @@ static void step_mount(struct builder *b, const struct plan_input *in, const str
 	case SANDBOX_MOUNT_TMPFS:
 		put_tmpfs(b, INIT_OP_TMPFS, i->target,
 			  (uint16_t)(INIT_OP_POINT_DIR | (m->exec ? 0 : INIT_OP_NOEXEC)),
-			  at_most(lim->disk_bytes, PLAN_TMPFS_BYTES), lim->files, 0755);
+			  tmpfs_bytes(in, PLAN_TMPFS_BYTES), lim->files, 0755);
 		return;
 	case SANDBOX_MOUNT_PROTECT:
 		if (i->step)
@@ -621,11 +632,11 @@ static void step_item(struct builder *b, const struct plan_input *in, const stru
 		return;
 	case ITEM_HOME:
 		put_tmpfs(b, INIT_OP_TMPFS, i->target, INIT_OP_POINT_DIR,
-			  at_most(lim->disk_bytes, PLAN_TMPFS_BYTES), lim->files, 0755);
+			  tmpfs_bytes(in, PLAN_TMPFS_BYTES), lim->files, 0755);
 		return;
 	case ITEM_TMP:
 		put_tmpfs(b, INIT_OP_TMPFS, i->target, INIT_OP_POINT_DIR,
-			  at_most(lim->disk_bytes, PLAN_TMPFS_BYTES), lim->files, 01777);
+			  tmpfs_bytes(in, PLAN_TMPFS_BYTES), lim->files, 01777);
 		return;
 	case ITEM_SHM:
 		put_tmpfs(b, INIT_OP_TMPFS, i->target, INIT_OP_NOEXEC,
@@ -645,7 +656,7 @@ static void step_item(struct builder *b, const struct plan_input *in, const stru
 		return;
 	case ITEM_OUT:
 		put_tmpfs(b, INIT_OP_OUT, i->target, INIT_OP_NOEXEC,
-			  at_most(lim->disk_bytes, PLAN_OUT_BYTES), lim->files, 0755);
+			  tmpfs_bytes(in, PLAN_OUT_BYTES), lim->files, 0755);
 		return;
 	case ITEM_MASK:
 		if (i->step)

@@ -43,6 +43,8 @@ struct plan_input {
 	uint32_t uid, gid; /* inside */
 	bool trees_come;   /* root: sources are passed as descriptors */
 	bool idmap;	   /* root-owned workspace: its owner is another uid outside */
+	bool memory_sampled; /* no control group counts what tmpfs holds: each is at most the
+				memory limit */
 };
 
 extern const char *const plan_devices[6];
