@@ -815,8 +815,13 @@ void attempt_usage(struct attempt *a, const struct sealer_reply *r)
 	const struct sandbox_limits *l = &a->spec->spec.limits;
 
 	a->usage_asked = false;
-	if (r->result < 0)
+	if (r->result == -ECONNRESET || r->result == -EPIPE)
+		return; /* the sealer ended: the next one is asked */
+	/* What cannot be measured would not be limited. */
+	if (r->result < 0) {
+		attempt_kill(a, SANDBOX_WHY_LIMIT, l->disk_bytes ? "disk" : "files");
 		return;
+	}
 	if (l->disk_bytes && r->bytes > l->disk_bytes)
 		attempt_kill(a, SANDBOX_WHY_LIMIT, "disk");
 	else if (l->files && r->entries > l->files)

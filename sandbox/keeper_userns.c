@@ -255,7 +255,7 @@ static void sealer_lost(struct userns *u)
 	for (struct job *j = k->jobs, *next; j; j = next) {
 		next = j->next;
 		if (j->userns == u && j->sent)
-			job_fail(k, j, -EIO, &err);
+			job_fail(k, j, j->usage_of ? -ECONNRESET : -EIO, &err);
 	}
 	/* What waited for room in its socket goes to the next one. */
 	userns_retry_jobs(k);

@@ -10,6 +10,10 @@
 #include "base/io.h"
 #include "sandbox/sealer_work.h"
 
+/* Each level holds one descriptor and a few hundred bytes of stack; a walk that runs out of
+ * descriptors earlier fails, which the keeper takes for a limit that is met. */
+enum { DEPTH_MAX = 4000 };
+
 struct usage {
 	uint64_t bytes;
 	uint64_t entries;
@@ -47,10 +51,10 @@ static int walk(struct usage *u, int dir, int depth)
 	struct sealer_tree_names names = {0};
 	int r;
 
-	if (depth > SEALER_WORK_DEPTH_MAX)
+	if (depth > DEPTH_MAX)
 		return error_set_exit(u->err, -E2BIG, EXIT_STATUS_LIMIT,
 				      "usage: the layer has folders deeper than %d",
-				      SEALER_WORK_DEPTH_MAX);
+				      DEPTH_MAX);
 	r = sealer_tree_names(dir, MANIFEST_ENTRIES_MAX, &names);
 	if (r == -ENOENT)
 		return 0;

@@ -173,6 +173,30 @@ static void limits_end_a_step_by_their_names(void **state)
 	assert_string_equal(x.exit.limit, "disk");
 }
 
+/* What cannot be measured is not without a limit: the walk's own depth is no way out. */
+static void the_disk_limit_reaches_deep_folders(void **state)
+{
+	static const char *const depths[] = {"450", "5000"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(depths); i++) {
+		struct rig_spec s;
+		struct rig_result x;
+
+		rig_spec(&rig, &s, "/usr/bin/python3", "-c",
+			 "import os, sys, time\n"
+			 "for i in range(int(sys.argv[1])): os.mkdir('d'); os.chdir('d')\n"
+			 "for i in range(100):\n"
+			 " f = open('f%d' % i, 'wb'); f.write(b'x' * 3000000); f.close()\n"
+			 " time.sleep(0.05)\n",
+			 depths[i], NULL);
+		s.spec.limits.disk_bytes = 60 << 20;
+		rig_run(&rig, &s, &x);
+		assert_int_equal(x.exit.why, SANDBOX_WHY_LIMIT);
+		assert_string_equal(x.exit.limit, "disk");
+	}
+}
+
 static void listeners_stand_inside_and_are_served_outside(void **state)
 {
 	struct sandbox_listener l[20];
@@ -275,6 +299,7 @@ int main(void)
 		CASE(a_signal_goes_to_the_command),
 		CASE(frozen_time_is_nobodys),
 		CASE(limits_end_a_step_by_their_names),
+		CASE(the_disk_limit_reaches_deep_folders),
 		CASE(listeners_stand_inside_and_are_served_outside),
 		CASE(followed_output_is_noticed_and_not_at_every_byte),
 		CASE(forgetting_waits_for_the_end),
