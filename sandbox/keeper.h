@@ -226,8 +226,10 @@ MUST_CHECK int proc_receive(int sock, struct init_report *ret, int *fds, size_t 
 /* ---- keeper_pool.c ---- */
 
 /* Forks the holder of a new user namespace: it says READY, waits for its maps and an INIT_USERNS
- * message, says READY, then answers each INIT_NETNS with NETNS and one descriptor. */
-MUST_CHECK int pool_start(struct keeper *k, int *ret_sock, pid_t *ret_pid, struct error *err);
+ * message, says READY, then answers each INIT_NETNS with NETNS and one descriptor. userns: one that
+ * exists, whose holder ended, and whose maps are written; -1 = a new one. */
+MUST_CHECK int pool_start(struct keeper *k, int userns, int *ret_sock, pid_t *ret_pid,
+			  struct error *err);
 
 /* ---- keeper_userns.c ---- */
 

@@ -89,14 +89,17 @@ static int report(int sock, enum init_report_type type, int error, const int *fd
 
 /* Ends with the keeper: at the end of its socket, or by signal. The maps are written between the
  * two READYs. */
-static int pool_main(int sock, int keeper)
+static int pool_main(int sock, int keeper, int userns)
 {
 	struct pollfd dead = {.fd = keeper, .events = POLLIN};
 	struct init_message m;
 
-	if (unshare(CLONE_NEWUSER) < 0)
+	if (userns >= 0 ? setns(userns, CLONE_NEWUSER) < 0 : unshare(CLONE_NEWUSER) < 0)
 		return report(sock, INIT_REPORT_FAILED, -errno, NULL);
-	prctl(PR_SET_DUMPABLE, 1); /* else its map files would be root's */
+	if (userns >= 0)
+		close(userns);
+	else
+		prctl(PR_SET_DUMPABLE, 1); /* else its map files would be root's */
 	if (report(sock, INIT_REPORT_READY, 0, NULL) < 0 ||
 	    recv(sock, &m, sizeof(m), 0) != sizeof(m))
 		return 0;
@@ -116,21 +119,39 @@ static int pool_main(int sock, int keeper)
 	return 0;
 }
 
-/* Keeps the two descriptors and nothing else of the keeper's. */
-static int pool_child(struct keeper *k, int sock)
+/* Keeps its descriptors and nothing else of the keeper's. */
+static int pool_child(struct keeper *k, int sock, int userns)
 {
+	enum { LOWEST = 100 };
+	int keep[] = {sock, k->self_pidfd, userns};
+	const size_t count = userns < 0 ? 2 : 3;
+	int next = LOWEST;
+
 	signal(SIGPIPE, SIG_DFL);
 	prctl(PR_SET_NAME, "holdfast-netpool");
-	int a = fcntl(sock, F_DUPFD_CLOEXEC, 100), b = fcntl(k->self_pidfd, F_DUPFD_CLOEXEC, 100);
-	if (a < 0 || b < 0 || sys_close_range(3, 99, 0) < 0 ||
-	    sys_close_range((unsigned)(a > b ? a : b) + 1, ~0U, 0) < 0)
+	/* Each copy is above the one before it, and all that lies between them is closed. */
+	for (size_t i = 0; i < count; i++) {
+		int copy = fcntl(keep[i], F_DUPFD_CLOEXEC, next);
+		if (copy < 0)
+			return -errno;
+		keep[i] = copy;
+		next = copy + 1;
+	}
+	unsigned from = 3;
+	for (size_t i = 0; i < count; i++) {
+		unsigned at = (unsigned)keep[i];
+		if (at > from && sys_close_range(from, at - 1, 0) < 0)
+			return -errno;
+		from = at + 1;
+	}
+	if (sys_close_range(from, ~0U, 0) < 0)
 		return -errno;
 	if (k->privileged && setgroups(0, NULL) < 0)
 		return -errno;
-	return pool_main(a, b);
+	return pool_main(keep[0], keep[1], userns < 0 ? -1 : keep[2]);
 }
 
-int pool_start(struct keeper *k, int *ret_sock, pid_t *ret_pid, struct error *err)
+int pool_start(struct keeper *k, int userns, int *ret_sock, pid_t *ret_pid, struct error *err)
 {
 	struct timeval timeout = {.tv_sec = KEEPER_ANSWER_MS / 1000};
 	int pair[2];
@@ -146,7 +167,7 @@ int pool_start(struct keeper *k, int *ret_sock, pid_t *ret_pid, struct error *er
 		return error_set(err, -errno, "keeper: cannot start the network pool: %s",
 				 strerror(errno));
 	if (*ret_pid == 0)
-		_exit(pool_child(k, theirs) < 0 ? 1 : 0);
+		_exit(pool_child(k, theirs, userns) < 0 ? 1 : 0);
 	*ret_sock = take_fd(&ours);
 	return 0;
 }

@@ -54,13 +54,23 @@ static int await_ready(int sock, struct error *err)
 		strerror(-e));
 }
 
-static int userns_build(struct keeper *k, struct userns *u, struct error *err)
+/* After its maps are written: the pool becomes the step's user, and is ready. */
+static int pool_go(struct userns *u, struct error *err)
 {
 	struct init_message go = {.type = INIT_USERNS, .uid = u->in_uid, .gid = u->in_gid};
+
+	int r = proc_send(u->pool, &go, bytes_of(NULL, 0), NULL, 0);
+	if (r < 0)
+		return error_set(err, r, "sandbox: the holder of the user namespace went away");
+	return await_ready(u->pool, err);
+}
+
+static int userns_build(struct keeper *k, struct userns *u, struct error *err)
+{
 	char path[64];
 	pid_t pid;
 
-	int r = pool_start(k, &u->pool, &pid, err);
+	int r = pool_start(k, -1, &u->pool, &pid, err);
 	if (r == 0)
 		r = await_ready(u->pool, err);
 	if (r < 0)
@@ -76,10 +86,7 @@ static int userns_build(struct keeper *k, struct userns *u, struct error *err)
 				      "sandbox: the user namespace's maps: %s; run `holdfast "
 				      "doctor` for the remedy",
 				      strerror(-r));
-	r = proc_send(u->pool, &go, bytes_of(NULL, 0), NULL, 0);
-	if (r < 0)
-		return error_set(err, r, "sandbox: the holder of the user namespace went away");
-	return await_ready(u->pool, err);
+	return pool_go(u, err);
 }
 
 static void userns_free(struct userns *u)
@@ -126,6 +133,8 @@ static void on_pool(struct loop_source *s, uint32_t events)
 
 	(void)events;
 	int err = receive_netns(u);
+	if (err == -ECONNRESET)
+		u->netns_asked = 0;
 	if (err < 0 && err != -EAGAIN)
 		loop_unwatch(&u->keeper->loop, s); /* the next taker asks again, and is told why */
 }
@@ -141,15 +150,48 @@ static void refill(struct userns *u)
 	}
 }
 
-int userns_take_netns(struct userns *u, int *ret, struct error *err)
+static int await_netns(struct userns *u)
 {
 	refill(u);
 	while (u->netns_count == 0) {
 		int r = u->netns_asked > 0 ? receive_netns(u) : -ECONNRESET;
 		if (r < 0)
-			return error_set_exit(err, r, EXIT_STATUS_SANDBOX,
-					      "sandbox: no network namespace: %s", strerror(-r));
+			return r;
 	}
+	return 0;
+}
+
+/* The user namespace lives without its holder: its descriptor is ours. */
+static int pool_restart(struct userns *u, struct error *err)
+{
+	pid_t pid;
+
+	loop_unwatch(&u->keeper->loop, &u->pool_source);
+	close_fd(&u->pool);
+	u->netns_asked = 0;
+	int r = pool_start(u->keeper, u->fd, &u->pool, &pid, err);
+	if (r == 0)
+		r = await_ready(u->pool, err);
+	if (r == 0)
+		r = pool_go(u, err);
+	if (r < 0)
+		return r;
+	r = loop_watch(&u->keeper->loop, &u->pool_source, u->pool, EPOLLIN, on_pool);
+	return r < 0 ? error_set(err, r, "keeper: %s", strerror(-r)) : 0;
+}
+
+int userns_take_netns(struct userns *u, int *ret, struct error *err)
+{
+	int r = await_netns(u);
+	if (r == -ECONNRESET || r == -EAGAIN) { /* it ended, or does not answer */
+		r = pool_restart(u, err);
+		if (r < 0)
+			return r;
+		r = await_netns(u);
+	}
+	if (r < 0)
+		return error_set_exit(err, r, EXIT_STATUS_SANDBOX,
+				      "sandbox: no network namespace: %s", strerror(-r));
 	*ret = u->netns[0];
 	u->netns_count--;
 	memmove(u->netns, u->netns + 1, u->netns_count * sizeof(int));

@@ -197,6 +197,54 @@ static void the_disk_limit_reaches_deep_folders(void **state)
 	}
 }
 
+/* Ends the network pool of our own keeper. */
+static void end_pool(void)
+{
+	char path[64];
+	bool found = false;
+	int pid;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", rig.keeper, rig.keeper);
+	FILE *children = fopen(path, "re");
+	assert_non_null(children);
+	while (fscanf(children, "%d", &pid) == 1) {
+		char name[32] = "";
+
+		snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+		FILE *comm = fopen(path, "re");
+		if (comm && fgets(name, sizeof(name), comm) &&
+		    strcmp(name, "holdfast-netpoo\n") == 0) {
+			found = true;
+			assert_int_equal(kill(pid, SIGKILL), 0);
+		}
+		if (comm)
+			fclose(comm);
+	}
+	fclose(children);
+	assert_true(found);
+}
+
+static void a_network_pool_that_ended_is_replaced(void **state)
+{
+	struct rig_spec s;
+	struct rig_result x;
+
+	(void)state;
+	rig_spec(&rig, &s, "/bin/true", NULL);
+	rig_run(&rig, &s, &x);
+	assert_int_equal(x.exit.why, SANDBOX_WHY_EXITED);
+	for (int round = 0; round < 2; round++) {
+		end_pool();
+		/* More than are kept ready. */
+		for (int i = 0; i < 6; i++) {
+			rig_spec(&rig, &s, "/bin/true", NULL);
+			rig_run(&rig, &s, &x);
+			assert_int_equal(x.exit.why, SANDBOX_WHY_EXITED);
+			assert_int_equal(x.exit.status, 0);
+		}
+	}
+}
+
 static void listeners_stand_inside_and_are_served_outside(void **state)
 {
 	struct sandbox_listener l[20];
@@ -300,6 +348,7 @@ int main(void)
 		CASE(frozen_time_is_nobodys),
 		CASE(limits_end_a_step_by_their_names),
 		CASE(the_disk_limit_reaches_deep_folders),
+		CASE(a_network_pool_that_ended_is_replaced),
 		CASE(listeners_stand_inside_and_are_served_outside),
 		CASE(followed_output_is_noticed_and_not_at_every_byte),
 		CASE(forgetting_waits_for_the_end),
