@@ -53,8 +53,7 @@ static int walk(struct usage *u, int dir, int depth)
 
 	if (depth > DEPTH_MAX)
 		return error_set_exit(u->err, -E2BIG, EXIT_STATUS_LIMIT,
-				      "usage: the layer has folders deeper than %d",
-				      DEPTH_MAX);
+				      "usage: the layer has folders deeper than %d", DEPTH_MAX);
 	r = sealer_tree_names(dir, MANIFEST_ENTRIES_MAX, &names);
 	if (r == -ENOENT)
 		return 0;

@@ -197,6 +197,24 @@ static void the_disk_limit_reaches_deep_folders(void **state)
 	}
 }
 
+static void a_tmpfs_that_nothing_counts_is_within_the_memory_limit(void **state)
+{
+	struct rig_spec s;
+	struct rig_result x;
+
+	(void)state;
+	rig_spec(&rig, &s, "/usr/bin/python3", "-c",
+		 "import os\n"
+		 "for d in ('/tmp', '/run/holdfast/out'):\n"
+		 " v = os.statvfs(d)\n"
+		 " if v.f_blocks * v.f_frsize > 64 << 20: exit(7)\n",
+		 NULL);
+	s.spec.limits.memory_bytes = 64 << 20;
+	rig_run(&rig, &s, &x);
+	assert_int_equal(x.exit.why, SANDBOX_WHY_EXITED);
+	assert_int_equal(x.exit.status, x.exit.weaker & SANDBOX_WEAKER_MEMORY ? 0 : 7);
+}
+
 /* Ends the network pool of our own keeper. */
 static void end_pool(void)
 {
@@ -348,6 +366,7 @@ int main(void)
 		CASE(frozen_time_is_nobodys),
 		CASE(limits_end_a_step_by_their_names),
 		CASE(the_disk_limit_reaches_deep_folders),
+		CASE(a_tmpfs_that_nothing_counts_is_within_the_memory_limit),
 		CASE(a_network_pool_that_ended_is_replaced),
 		CASE(listeners_stand_inside_and_are_served_outside),
 		CASE(followed_output_is_noticed_and_not_at_every_byte),
