@@ -15,6 +15,7 @@
 #include "supervisor/protect.h"
 #include "supervisor/runs.h"
 #include "supervisor/squash.h"
+#include "supervisor/work.h"
 
 enum {
 	LOCK_WAIT_MS = 5000, /* for processes to die with their keeper */
@@ -161,6 +162,34 @@ static void seal_failed(struct daemon *d, const struct journal_id *attempt, int 
 	daemon_check(d, engine_sealed(d->engine, daemon_now(), attempt, r, why, NULL, 0, 0), "sealing failed");
 }
 
+static const struct journal_step *step_of(const struct journal_run *run, const struct journal_id *attempt)
+{
+	for (uint32_t i = 0; run && i < run->step_count; i++) {
+		const struct journal_step *s = run->steps[i];
+
+		if (s->attempt_count > 0 && journal_id_equal(&s->attempts[s->attempt_count - 1].id, attempt))
+			return s;
+	}
+	return NULL;
+}
+
+/* The attempt was looked at now and then while it ran; what it wrote in the end is counted here. */
+static int seal_limits(const struct runs_context *ctx, const struct journal_step *step, struct sealer_request *q, struct error *err)
+{
+	AUTO(policy_effective_free) struct policy_effective *e = NULL;
+	struct policy_settings s;
+	int r = step ? policy_effective_step(ctx->policy, step->name, POLICY_AGENCY_UNSET, &e, err) : -ENOENT;
+
+	if (r < 0)
+		return r;
+	policy_settings(e, &s);
+	q->bytes_max = s.limits.value[POLICY_LIMIT_DISK];
+	q->entries_max = s.limits.value[POLICY_LIMIT_FILES];
+	if (q->entries_max > MANIFEST_ENTRIES_MAX)
+		q->entries_max = MANIFEST_ENTRIES_MAX;
+	return 0;
+}
+
 static void perform_seal(struct daemon *d, const struct engine_command *c)
 {
 	struct sealer_request q = {.op = SEALER_SEAL, .name_count = 1};
@@ -175,6 +204,8 @@ static void perform_seal(struct daemon *d, const struct engine_command *c)
 		r = runs_get(d, &c->run, &ctx, &err);
 	if (r == 0)
 		r = runs_base(d, ctx, &base_fd, &err);
+	if (r == 0)
+		r = seal_limits(ctx, step_of(run, &c->attempt_id), &q, &err);
 	if (r == 0) {
 		memcpy(q.names[0], c->layer, sizeof(q.names[0]));
 		r = sandbox_client_layer(d->adopt->client, &q, (uid_t)run->ws_uid, ctx->gid, base_fd, &asked.number);
@@ -339,28 +370,47 @@ bool adopt_busy(const struct daemon *d)
 
 /* ---- what the keeper says ---- */
 
+/*
+ * What the layer changes of what the step saw. By itself a layer tells its changes over the base: it does not name what an
+ * earlier step made and this one removed along with a folder.
+ */
+static int net_change(struct daemon *d, const struct journal_run *run, const char *layer, struct manifest **ret, struct error *err)
+{
+	AUTO(manifest_free) struct manifest *own = NULL;
+	struct landing_layer top = {0};
+	struct work_stack below = {0};
+	int r = layers_read_manifest(d->layers_fd, layer, &own, err);
+
+	if (r == 0)
+		r = work_stack(d, run, NULL, &below, err);
+	if (r == 0 && below.count > 0) {
+		snprintf(top.name, sizeof(top.name), "%s", layer);
+		top.manifest = own;
+		r = diff_net(below.layers, below.count, &top, 1, ret, err);
+	} else if (r == 0) {
+		*ret = take_ptr(own);
+	}
+	work_stack_free(&below);
+	return r;
+}
+
 /* A layer that changes what its contract protects does not commit, whatever the checks would say. */
 static int check_protected(struct daemon *d, const struct request *q, struct error *err)
 {
 	const struct journal_run *run = journal_state_run(d->rows, &q->run);
+	const struct journal_step *step = step_of(run, &q->attempt);
 	AUTO(plan_step_free) struct plan_step *spec = NULL;
 	AUTO(manifest_free) struct manifest *m = NULL;
 	AUTO_FREE char *shown = NULL;
 	struct bytes path;
 	const char *glob;
-	int r = -ENOENT;
+	int r = step ? engine_input_spec(d->engine, &step->input, &spec) : -ENOENT;
 
-	for (uint32_t i = 0; run && i < run->step_count; i++) {
-		const struct journal_step *s = run->steps[i];
-
-		if (s->attempt_count > 0 && journal_id_equal(&s->attempts[s->attempt_count - 1].id, &q->attempt))
-			r = engine_input_spec(d->engine, &s->input, &spec);
-	}
 	if (r < 0)
 		return error_set(err, r, "cannot read what the step may change: %s", strerror(-r));
 	if (!spec->protected_globs)
 		return 0;
-	r = layers_read_manifest(d->layers_fd, q->layer, &m, err);
+	r = net_change(d, run, q->layer, &m, err);
 	if (r < 0 || !protect_violated(spec->protected_globs, m, &path, &glob))
 		return r;
 	shown = escape_dup(path, ESCAPE_LINE);

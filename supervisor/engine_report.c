@@ -184,8 +184,10 @@ static void refused_layer(struct engine *e, struct engine_run *r, uint32_t step,
 			  const char *why)
 {
 	engine_step_throw_away(e, r, step);
-	if (error == -E2BIG)
-		engine_step_fail(e, r, step, why ? why : "its files are past a limit");
+	if (error == -EFBIG)
+		engine_step_fail(e, r, step, why ? why : "its files are past the disk limit");
+	else if (error == -E2BIG)
+		engine_step_fail(e, r, step, why ? why : "it changes more paths than the files limit");
 	else
 		engine_step_judge(e, r, step, PLAN_ON_CHECK,
 				  why ? why : "it wrote a protected path");
@@ -210,7 +212,7 @@ int engine_sealed(struct engine *e, struct engine_now now, const struct journal_
 	engine_act_as(e, JOURNAL_ACTOR_SUPERVISOR, 0);
 	if (engine_run_row(e, r)->state == JOURNAL_RUN_S_CANCELLING)
 		return engine_advance(e, r);
-	if (error == -EPERM || error == -E2BIG) {
+	if (error == -EPERM || error == -E2BIG || error == -EFBIG) {
 		refused_layer(e, r, step, error, why);
 	} else if (error < 0) {
 		engine_step_lost(e, r, step, why ? why : "its layer is lost");

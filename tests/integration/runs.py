@@ -173,6 +173,84 @@ steps:
         assert s.status(run)["done"] == []
 
 
+def test_protected_path_of_an_earlier_step_is_not_removed_with_its_folder():
+    plan = """version: 1
+land: never
+steps:
+  - name: make
+    run: mkdir -p a/tests; echo true > a/tests/x; echo y > a/other
+  - name: allowed
+    needs: [make]
+    run: rm a/other
+    contract: {checks: [{run: ["true"], expect: {exit: 0}}], protected: ["a/tests/**"]}
+  - name: cheat
+    needs: [allowed]
+    run: rm -rf a
+    contract: {checks: [{run: ["true"], expect: {exit: 0}}], protected: ["a/tests/**"]}
+"""
+    with Supervised() as s:
+        s.start()
+        run = s.begin(plan=plan)
+        end = time.monotonic() + 30
+        while "protected path changed" not in json.dumps(s.status(run)):
+            assert time.monotonic() < end, s.status(run)
+            time.sleep(0.05)
+        assert len(s.status(run)["done"]) == 2, s.status(run)
+
+
+def test_holes_land_as_holes():
+    with Supervised() as s:
+        s.start()
+        run = s.begin(plan="version: 1\nland: auto\nsteps:\n  - {name: w, run: 'truncate -s 20M end; truncate -s 9M mid; "
+                           "printf xyz >> mid; truncate -s 12M mid'}\n", agency="trusted")
+        assert s.wait(run)["state"] == "succeeded", s.status(run)
+        for name, content in (("end", bytes(20 << 20)), ("mid", bytes(9 << 20) + b"xyz" + bytes((3 << 20) - 3))):
+            path = os.path.join(s.workspace, name)
+            with open(path, "rb") as f:
+                assert f.read() == content, name
+            assert os.stat(path).st_blocks * 512 < 1 << 20, os.stat(path)
+
+
+def begin_with_policy(s, text, plan):
+    fds = {"workspace": os.open(s.workspace, os.O_RDONLY), "plan": os.memfd_create("plan"), "policy": os.memfd_create("policy")}
+    for name, content in (("plan", plan), ("policy", text)):
+        os.write(fds[name], content.encode())
+        os.lseek(fds[name], 0, os.SEEK_SET)
+    body = {"workspace": s.workspace, "env": {"PATH": os.environ["PATH"], "HOME": s.home}, "plan_path": "plan.yaml",
+            "policy_path": "policy.yaml"}
+    try:
+        return s.post("/v1/runs", body, fds)
+    finally:
+        for fd in fds.values():
+            os.close(fd)
+
+
+def test_layer_past_a_limit_fails_its_step_once():
+    for limit, command, why in (("disk: 64KiB", "for i in 1 2 3; do head -c 60000 /dev/zero > f$i; done", "disk"),
+                                ("files: 5", "for i in 1 2 3 4 5 6 7 8 9; do echo > f$i; done", "limit")):
+        with Supervised() as s:
+            s.start()
+            a = begin_with_policy(s, f"version: 1\nname: small\nextends: [offline]\nlimits: {{{limit}}}\n",
+                                  f"version: 1\nland: never\nsteps:\n  - {{name: work, run: '{command}', retry: {{max: 3}}}}\n")
+            assert a.status in (200, 201, 202), a
+            run = a.json()["run"]
+            s.wait(run, ("failed", "waiting"), 20)
+            step = s.step(run, "work")
+            assert len(step["attempts"]) == 1, step
+            assert why in step["why"], step
+
+
+def test_policy_that_demands_what_nobody_enforces_is_refused():
+    for demand in ("approvals: {role: 'uid:0'}", "approvals: {signers: /etc/holdfast/signers}",
+                   "contract: {checks: [{run: ['true'], expect: {exit: 0}}]}"):
+        with Supervised() as s:
+            s.start()
+            a = begin_with_policy(s, f"version: 1\nname: strict\nextends: [offline]\n{demand}\n",
+                                  "version: 1\nland: never\nsteps:\n  - {name: work, run: 'true'}\n")
+            assert a.status >= 400 and "does not enforce" in json.dumps(a.json()), (demand, a.json())
+            assert a.json()["error"]["exit"] == 8, a.json()
+
+
 def test_timeout_cancel_and_pause():
     with Supervised() as s:
         s.start()
