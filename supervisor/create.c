@@ -421,13 +421,47 @@ static int make_policy(struct making *m, enum policy_agency agency, struct error
 	return 0;
 }
 
+/* What a policy demands of votes or of a step's result, and nobody looks at, is not passed over. */
+static int check_demands(const struct policy_effective *e, struct error *err)
+{
+	struct policy_settings s;
+	struct policy_place at = {0};
+	const char *what;
+
+	policy_settings(e, &s);
+	what = s.role ? "approvals: role" : s.signers ? "approvals: signers" : NULL;
+	if (what)
+		return error_set_exit(err, -ENOTSUP, EXIT_STATUS_SANDBOX,
+				      "the policy says '%s', which this version does not enforce: anyone who may use the socket could vote; "
+				      "remove it, or name who may not vote with 'exclude'",
+				      what);
+	if (policy_contract(e, 0, &at)) {
+		if (at.file && at.line > 0)
+			error_where(err, "%s:%d:%d", at.file, at.line, at.column);
+		return error_set_exit(err, -ENOTSUP, EXIT_STATUS_SANDBOX,
+				      "the policy says 'contract', which this version does not enforce; say it on the plan's steps, remove it here");
+	}
+	return 0;
+}
+
 /* A step that asks for more than the run has is an error before anything starts. */
 static int check_steps(struct making *m, struct error *err)
 {
+	struct policy_settings s;
+	int demanded = check_demands(m->effective, err);
+
+	if (demanded < 0)
+		return demanded;
+	policy_settings(m->effective, &s);
+	if (s.notify_run_count > 0 &&
+	    note(m, "the policy says 'notify', which this version does not act on: nobody is told; see 'holdfast queue'") < 0)
+		return error_nomem(err);
 	for (size_t i = 0; i < m->plan->step_count; i++) {
 		AUTO(policy_effective_free) struct policy_effective *e = NULL;
 		int r = policy_effective_step(m->effective, m->plan->steps[i].name, POLICY_AGENCY_UNSET, &e, err);
 
+		if (r == 0)
+			r = check_demands(e, err);
 		if (r < 0)
 			return r;
 	}
