@@ -31,6 +31,42 @@ static int open_source(struct landing_work *w, const struct landing_action *a)
 	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? take_fd(&fd) : -EBADMSG;
 }
 
+/* Holes stay holes: what takes no space in the run must not fill the user's disk. *hole and *data: where `at`'s data ends and
+ * the next begins, known from an earlier call. Where a file system does not tell, everything is data. */
+static bool in_hole(int from, off_t at, off_t *data, off_t *hole)
+{
+	if (at < *hole)
+		return at < *data;
+	*data = lseek(from, at, SEEK_DATA);
+	if (*data < 0)
+		*data = errno == ENXIO ? INT64_MAX : at;
+	*hole = *data == INT64_MAX ? INT64_MAX : lseek(from, *data, SEEK_HOLE);
+	if (*hole < 0)
+		*hole = INT64_MAX;
+	return at < *data;
+}
+
+/* Bytes that are written at `at` as the source has them: not at all where they are a hole. */
+static int put_bytes(int from, int to, const uint8_t *buf, size_t n, off_t at, off_t *data, off_t *hole)
+{
+	size_t done = 0;
+
+	while (done < n) {
+		off_t here = at + (off_t)done;
+		bool skip = in_hole(from, here, data, hole);
+		off_t end = skip ? *data : *hole;
+		size_t part = end - here < (off_t)(n - done) ? (size_t)(end - here) : n - done;
+		int r = 0;
+
+		if (!skip)
+			r = lseek(to, here, SEEK_SET) < 0 ? -errno : io_write_all(to, buf + done, part);
+		if (r < 0)
+			return r;
+		done += part;
+	}
+	return 0;
+}
+
 /* Copies what was sealed, and nothing else: the bytes are hashed as they are written. */
 static int copy_bytes(int from, int to, const struct landing_state *want)
 {
@@ -38,6 +74,8 @@ static int copy_bytes(int from, int to, const struct landing_state *want)
 	struct digest_ctx *hash = digest_ctx_new();
 	struct digest d;
 	uint64_t size = 0;
+	off_t data = 0;
+	off_t hole = 0;
 	int r = buf && hash ? 0 : -ENOMEM;
 
 	while (r == 0) {
@@ -49,12 +87,16 @@ static int copy_bytes(int from, int to, const struct landing_state *want)
 			r = n < 0 ? -errno : 0;
 			break;
 		}
-		size += (uint64_t)n;
-		if (size > want->size)
+		if (size + (uint64_t)n > want->size) {
+			size += (uint64_t)n;
 			break;
+		}
 		digest_ctx_update(hash, buf, (size_t)n);
-		r = io_write_all(to, buf, (size_t)n);
+		r = put_bytes(from, to, buf, (size_t)n, (off_t)size, &data, &hole);
+		size += (uint64_t)n;
 	}
+	if (r == 0 && size == want->size && ftruncate(to, (off_t)size) < 0)
+		r = -errno;
 	if (r == 0) {
 		digest_ctx_final(hash, &d);
 		if (size != want->size || !digest_equal(&d, &want->digest))
@@ -64,17 +106,30 @@ static int copy_bytes(int from, int to, const struct landing_state *want)
 	return r;
 }
 
-static int own(int dir, const char *name, const struct landing_action *a)
+/* By descriptor (O_PATH will do): by name, the folder's owner could have put another file there meanwhile. */
+static int own(int fd, const struct landing_action *a)
 {
 	struct stat st;
 
 	if (geteuid() == 0)
-		return fchownat(dir, name, a->after.uid, a->after.gid, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+		return fchownat(fd, "", a->after.uid, a->after.gid, AT_EMPTY_PATH) < 0 ? -errno : 0;
 	/* A shared folder's group is kept where we may: not being in it is no reason to refuse. */
-	if (a->before.type != MANIFEST_ABSENT && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    st.st_gid != a->before.gid)
-		(void)!fchownat(dir, name, (uid_t)-1, a->before.gid, AT_SYMLINK_NOFOLLOW);
+	if (a->before.type != MANIFEST_ABSENT && fstat(fd, &st) == 0 && st.st_gid != a->before.gid)
+		(void)!fchownat(fd, "", (uid_t)-1, a->before.gid, AT_EMPTY_PATH);
 	return 0;
+}
+
+/* The link just made has no descriptor: what is opened by its name must be a link of ours with no other name. */
+static int own_link(int dir, const char *name, const struct landing_action *a)
+{
+	AUTO_FD fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISLNK(st.st_mode) || st.st_nlink != 1 || st.st_uid != geteuid())
+		return -EBUSY;
+	return own(fd, a);
 }
 
 static int stage_file(struct landing_work *w, size_t i, int dir, const char *part, bool sync)
@@ -95,7 +150,7 @@ static int stage_file(struct landing_work *w, size_t i, int dir, const char *par
 	if (r == -EBADMSG)
 		return landing_path_fail(w, i, r, "the run's file is not what was sealed");
 	if (r == 0)
-		r = own(dir, part, a);
+		r = own(to, a);
 	if (r == 0 && fchmod(to, a->after.mode & 0777) < 0)
 		r = -errno;
 	if (r == 0 && sync && fsync(to) < 0)
@@ -112,9 +167,9 @@ static int stage_folder(struct landing_work *w, size_t i, int dir, const char *p
 
 	if (mkdirat(dir, part, 0700) < 0)
 		return landing_path_refused(w, i, -errno, "cannot be made");
-	r = own(dir, part, a);
 	fd = openat(dir, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (r == 0 && (fd < 0 || fstat(fd, &st) < 0 ||
+	r = fd < 0 ? -errno : own(fd, a);
+	if (r == 0 && (fstat(fd, &st) < 0 ||
 		       fchmod(fd, (a->after.mode & 01777) | 0700 | (st.st_mode & S_ISGID)) < 0))
 		r = -errno;
 	return r < 0 ? landing_path_refused(w, i, r, "cannot be made") : 0;
@@ -128,7 +183,7 @@ static int stage_link(struct landing_work *w, size_t i, int dir, const char *par
 
 	if (!target)
 		return error_nomem(w->err);
-	r = symlinkat(target, dir, part) < 0 ? -errno : own(dir, part, a);
+	r = symlinkat(target, dir, part) < 0 ? -errno : own_link(dir, part, a);
 	return r < 0 ? landing_path_refused(w, i, r, "cannot be made") : 0;
 }
 
