@@ -332,6 +332,15 @@ static const char *find_env(const char *const *env, const char *name)
 	return NULL;
 }
 
+static int no_room(const struct confine *c, struct error *err)
+{
+	if (c->string_count < STRINGS_MAX)
+		return error_nomem(err);
+	return error_set_exit(err, -E2BIG, EXIT_STATUS_USAGE,
+			      "the step's environment and mounts have more than %d strings; let fewer variables pass in the policy's env",
+			      STRINGS_MAX);
+}
+
 static int make_env(struct confine *c, struct error *err)
 {
 	const struct confine_input *in = c->in;
@@ -362,7 +371,7 @@ static int make_env(struct confine *c, struct error *err)
 		all[at++] = own_printf(c, "%s=%s", in->step->env[k].name, in->step->env[k].value);
 		if (!all[at - 1]) {
 			free(all);
-			return error_nomem(err);
+			return no_room(c, err);
 		}
 	}
 	r = policy_env(c->policy, all, &kept);
@@ -372,15 +381,21 @@ static int make_env(struct confine *c, struct error *err)
 	for (n = 0; kept[n]; n++)
 		;
 	c->env = calloc(n + 4, sizeof(*c->env));
-	for (size_t i = 0; c->env && i < n; i++)
+	r = c->env ? 0 : error_nomem(err);
+	for (size_t i = 0; r == 0 && i < n; i++) {
 		c->env[i] = own_printf(c, "%s", kept[i]);
+		if (!c->env[i])
+			r = no_room(c, err); /* a hole would end the list */
+	}
 	policy_env_free(kept);
-	if (!c->env)
-		return error_nomem(err);
+	if (r < 0)
+		return r;
 	if (!find_env(c->env, "PATH"))
 		c->env[n++] = "PATH=" DEFAULT_PATH;
 	if (in->home && !find_env(c->env, "HOME"))
 		c->env[n++] = own_printf(c, "HOME=%s", in->home);
+	if (n > 0 && !c->env[n - 1])
+		return no_room(c, err);
 	c->spec.env = c->env;
 	return 0;
 }
