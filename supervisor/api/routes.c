@@ -1,7 +1,9 @@
 #include "supervisor/api/routes.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "supervisor/adopt.h"
@@ -394,9 +396,21 @@ static int keep_vote_file(struct call *c, struct digest *ret)
 {
 	int fd = api_request_fd(c->q, "file");
 	uint64_t size;
+	struct stat st;
 
 	*ret = (struct digest){0};
-	return fd < 0 ? 0 : journal_blob_put_fd(c->d->journal, fd, JOURNAL_BLOB_MAX, ret, &size, &c->err);
+	if (fd < 0)
+		return 0;
+	if (fstat(fd, &st) < 0)
+		return error_set(&c->err, -errno, "the file cannot be looked at: %s", strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return error_set_exit(&c->err, -EINVAL, EXIT_STATUS_USAGE, "the answer is not a plain file; save it as one and name that");
+	/* What is kept is what lands: never a part of it. */
+	if ((uint64_t)st.st_size > JOURNAL_BLOB_MAX)
+		return error_set_exit(&c->err, -E2BIG, EXIT_STATUS_LIMIT,
+				      "the file is larger than the %llu bytes an answer may have; answer 'mine' and put it there yourself",
+				      (unsigned long long)JOURNAL_BLOB_MAX);
+	return journal_blob_put_fd(c->d->journal, fd, JOURNAL_BLOB_MAX, ret, &size, &c->err);
 }
 
 static int post_vote(struct call *c)
