@@ -164,6 +164,13 @@ int client_open(const char *state, enum client_start start, struct client **ret,
 	return 0;
 }
 
+int client_reopen(struct client *c, struct error *err)
+{
+	close_fd(&c->sock);
+	c->sock = connect_control(c);
+	return c->sock >= 0 ? 0 : start_daemon(c, err);
+}
+
 void client_close(struct client *c)
 {
 	if (!c)
@@ -295,7 +302,10 @@ static int error_from_answer(const struct answer *a, struct error *err)
 	const json_t *e = json_object_get(doc, "error");
 	const char *what = json_string_value(json_object_get(e, "what")), *why = json_string_value(json_object_get(e, "why")),
 		   *remedy = json_string_value(json_object_get(e, "remedy"));
+	const char *where = json_string_value(json_object_get(e, "where"));
 	int exit_status = (int)json_integer_value(json_object_get(e, "exit"));
+	if (where && *where)
+		error_where(err, "%s", where);
 	if (what && why && remedy && *remedy)
 		error_set_exit(err, -EREMOTEIO, exit_status, "%s: %s; %s", what, why, remedy);
 	else if (what && why)

@@ -21,6 +21,8 @@ enum client_start {
 
 /* state: --state or NULL. Errors carry the exit status to leave with. */
 MUST_CHECK int client_open(const char *state, enum client_start start, struct client **ret, struct error *err);
+/* After a lost connection: the supervisor that serves now, or one that is started. */
+MUST_CHECK int client_reopen(struct client *c, struct error *err);
 void client_close(struct client *c); /* accepts NULL */
 DEFINE_GUARD(struct client *, client_close)
 

@@ -83,7 +83,8 @@ static void cancel_run(struct client *c, const char *run)
 	json_decref(r.body);
 }
 
-/* Passes the output on as it comes. Ctrl-C goes to the command; a second one ends the run. */
+/* Passes the output on as it comes. Ctrl-C and SIGTERM go to the command; a second Ctrl-C ends the run, a second SIGTERM only this
+ * program. Where nobody reads the output any more the run is ended, as SIGPIPE would end the command: 128 + 13. */
 static int pump_output(struct client *c, const char *run, const char *step, struct error *err)
 {
 	AUTO(client_stream_close) struct client_stream *out = NULL;
@@ -95,7 +96,9 @@ static int pump_output(struct client *c, const char *run, const char *step, stru
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGPIPE); /* blocked: write(2) tells */
 	sigprocmask(SIG_BLOCK, &set, &old);
+	sigdelset(&set, SIGPIPE);
 	AUTO_FD signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	int interrupts = 0;
 	while (r == 0 && (out || errs)) {
@@ -113,9 +116,15 @@ static int pump_output(struct client *c, const char *run, const char *step, stru
 		if (p[2].revents && read(signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
 			if (interrupts++ == 0)
 				signal_step(c, run, step, (int)info.ssi_signo);
-			else
+			else if (info.ssi_signo == SIGINT)
 				cancel_run(c, run);
+			else
+				exit(128 + SIGTERM);
 		}
+	}
+	if (r == -EPIPE) {
+		cancel_run(c, run);
+		exit(128 + SIGPIPE);
 	}
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	return r;
@@ -410,6 +419,23 @@ static int declare_step(struct client *c, const char *run, json_t *body, bool wi
 	return e;
 }
 
+static bool waits_for_person(struct client *c, const char *run)
+{
+	struct error err = {0};
+	AUTO_BUFFER target = {0};
+	buffer_printf(&target, "/v1/runs/%s", run);
+	struct client_request r = {.method = "GET", .target = (const char *)target.data};
+	json_t *status = NULL;
+	if (client_call(c, &r, NULL, &status, NULL, &err) < 0)
+		return false;
+	bool waits = json_array_size(cli_get(status, "needs_person")) > 0;
+	size_t i;
+	const json_t *s;
+	json_array_foreach(cli_get(status, "steps"), i, s) waits = waits && strcmp(cli_str(s, "state"), "active") != 0;
+	json_decref(status);
+	return waits;
+}
+
 static int end_driver_run(struct client *c, const char *name)
 {
 	struct error err = {0};
@@ -487,6 +513,9 @@ int cmd_step(int argc, char **argv)
 	if (r == 0)
 		r = declare_step(c, run, body, with_stdin, &reused, &err);
 	json_decref(body);
+	if (r == 0 && waits_for_person(c, run))
+		r = error_set_exit(&err, -EINPROGRESS, EXIT_STATUS_WAITING, "step '%.64s' does not start: the run waits for a person; 'holdfast queue' says for what",
+				   step);
 	if (r == 0 && !cli.json)
 		r = pump_output(c, run, step, &err);
 	if (r < 0)

@@ -8,7 +8,7 @@
 #include <unistd.h>
 #include "tools/cli.h"
 
-enum { PROGRESS_MS = 500 };
+enum { PROGRESS_MS = 500, RECONNECTS_MAX = 100 };
 
 struct follow {
 	struct client *c;
@@ -179,6 +179,29 @@ static int follow_events(struct follow *f, struct client_stream *events, int sig
 	return 0;
 }
 
+/* Nothing continues a run after its supervisor died until a command names it: who follows it does. A paused one stays paused. */
+static int go_on(struct follow *f, struct error *err)
+{
+	*err = (struct error){0};
+	int r = client_reopen(f->c, err);
+	if (r < 0)
+		return r;
+	AUTO_BUFFER target = {0};
+	buffer_printf(&target, "/v1/runs/%s", f->run);
+	struct client_request q = {.method = "GET", .target = (const char *)target.data};
+	json_t *status = NULL;
+	r = client_call(f->c, &q, NULL, &status, NULL, err);
+	bool goes = r == 0 && (strcmp(cli_str(status, "state"), "running") == 0 || strcmp(cli_str(status, "state"), "waiting") == 0);
+	json_decref(status);
+	if (!goes)
+		return r;
+	buffer_append_str(&target, "/resume");
+	q = (struct client_request){.method = "POST", .target = (const char *)target.data, .body = json_object()};
+	r = client_call(f->c, &q, NULL, NULL, NULL, err);
+	json_decref(q.body);
+	return r;
+}
+
 int cli_follow_run(struct client *c, const char *run, const char *step, bool quiet)
 {
 	struct error err = {0};
@@ -189,8 +212,8 @@ int cli_follow_run(struct client *c, const char *run, const char *step, bool qui
 	sigprocmask(SIG_BLOCK, &set, &old);
 	AUTO_FD signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	int r = 0;
-	/* A supervisor that was killed is started again by the client and its stream opened anew: events are replayed from the first. */
-	for (int tries = 0; tries < 3; tries++) {
+	/* A supervisor that was killed is started again and its stream opened anew: events are replayed from the first. */
+	for (int tries = 0; tries < RECONNECTS_MAX; tries++) {
 		AUTO(client_stream_close) struct client_stream *events = NULL;
 		AUTO_BUFFER target = {0};
 		buffer_printf(&target, "/v1/runs/%s/events?from=1&follow=1", run);
@@ -200,9 +223,12 @@ int cli_follow_run(struct client *c, const char *run, const char *step, bool qui
 		r = client_stream_open(c, (const char *)target.data, &events, &err);
 		if (r == 0)
 			r = follow_events(&f, events, signal_fd, &err);
-		if (f.stop || (r < 0 && r != -ECONNRESET && r != -ECONNREFUSED))
+		if (f.stop || (r < 0 && r != -ECONNRESET && r != -ECONNREFUSED && r != -EPIPE))
 			break;
 		poll(NULL, 0, 200);
+		r = go_on(&f, &err);
+		if (r < 0)
+			break;
 	}
 	clear_line(&f);
 	buffer_free(&f.text);

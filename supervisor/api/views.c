@@ -186,6 +186,9 @@ void views_notes(struct daemon *d, const struct journal_run *run, json_t *o)
 	if (d->space_low && (run->state == JOURNAL_RUN_S_RUNNING || run->state == JOURNAL_RUN_S_WAITING))
 		json_array_append_new(notes, json_sprintf("the disk of %s is nearly full: no step starts until there is room; free some space",
 							  d->paths.state));
+	if ((run->state == JOURNAL_RUN_S_CREATED || run->state == JOURNAL_RUN_S_RUNNING) && !engine_run_named(d->engine, &run->id))
+		json_array_append_new(notes, json_string("no further step starts: this supervisor was started by a command that only looks; "
+							 "'holdfast resume' goes on"));
 	json_object_set_new(o, "notes", notes);
 }
 

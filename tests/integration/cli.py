@@ -361,6 +361,8 @@ def test_an_outside_driver_repeats_nothing():
         assert c.run(*step, "next", "--", "cat", "n.txt")[:2] == (0, "x\n")
         code, _, err = c.run(*step, "count", "--", "echo", "other")
         assert code == 125 and c.waiting()[0]["kind"] == "diverged", (code, err)
+        code, _, err = c.run(*step, "more", "--", "echo", "more")
+        assert code == 125 and "holdfast queue" in err, (code, err)
         assert c.run("approve", c.waiting()[0]["approval"], "--as", "accept")[0] == 0
         code, out, err = c.run(*step, "--end")
         assert code == 0, (code, out, err)
@@ -420,6 +422,31 @@ def test_terminal():
         os.write(fd, b"exit 5\n")
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
         os.close(fd)
+
+
+def test_who_follows_a_run_goes_on_with_it():
+    with Cli() as c:
+        plan = c.plan("land: never\nsteps:\n" + "".join(
+            f"  - {{name: s{i}, {f'needs: [s{i - 1}], ' if i else ''}run: \"sleep 1; echo {i}\"}}\n" for i in range(4)))
+        p = subprocess.Popen([HOLDFAST, "--state", c.state, "run", plan], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                             stdin=subprocess.DEVNULL, env=c.env)
+        c.until(lambda: any(r["state"] == "running" for r in c.json("status", "--all")[1]["runs"]))
+        for _ in range(2):
+            os.kill(c.json("status")[1]["daemon"]["pid"], signal.SIGKILL)
+            time.sleep(0.1)
+            c.run("status")  # a reading command starts the next one
+            time.sleep(0.8)
+        out, err = p.communicate(timeout=60)
+        assert p.returncode == 0, (out, err)
+        assert len(c.json("status", c.latest())[1]["done"]) == 4
+
+
+def test_output_that_nobody_reads_ends_the_command():
+    with Cli() as c:
+        p = subprocess.Popen(f"{HOLDFAST} --state {c.state} exec -- yes | head -1", shell=True, stdout=subprocess.PIPE, env=c.env, cwd=c.tree,
+                             stdin=subprocess.DEVNULL)
+        assert p.communicate(timeout=30)[0] == b"y\n"
+        c.until(lambda: c.json("status", c.latest())[1]["state"] == "cancelled")
 
 
 def test_interrupts():
