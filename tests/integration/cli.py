@@ -364,6 +364,7 @@ def test_an_outside_driver_repeats_nothing():
         code, _, err = c.run(*step, "more", "--", "echo", "more")
         assert code == 125 and "holdfast queue" in err, (code, err)
         assert c.run("approve", c.waiting()[0]["approval"], "--as", "accept")[0] == 0
+        assert c.run(*step, "more", "--", "echo", "more")[:2] == (0, "more\n")
         code, out, err = c.run(*step, "--end")
         assert code == 0, (code, out, err)
         assert c.read("n.txt") == "x\n"
