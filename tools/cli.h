@@ -79,6 +79,8 @@ int cmd_fsck(int argc, char **argv);
 int cmd_export(int argc, char **argv);
 int cmd_gc(int argc, char **argv);
 
+/* After a lost connection: reaches the supervisor that serves now, or starts one, and resumes the run (not a paused one). */
+MUST_CHECK int cli_go_on(struct client *c, const char *run, struct error *err);
 /* Shared by run, resume, exec, step: follows a run until it ends, is paused or waits for a person, or until the step (where one is
  * named) is final; prints progress of long work. EXIT_STATUS_OK, or what to leave with. */
 int cli_follow_run(struct client *c, const char *run, const char *step, bool quiet);

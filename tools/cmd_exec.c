@@ -3,6 +3,7 @@
  * command's status, 128+n for a signal, 125 for Holdfast's own outcomes, 126 not executable, 127 not found.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,7 +18,7 @@
 #include "tools/status_print.h"
 #include "tools/trust.h"
 
-enum { EXEC_OWN = 125 };
+enum { EXEC_OWN = 125, RECONNECTS_MAX = 100, TTY_WAIT_MS = 20, TTY_WAITS_MAX = 500 };
 
 static const char exec_usage[] =
 	"usage: holdfast exec [--policy FILE|base|offline|coding] [--workspace DIR] [--agency LEVEL] [--name N] [--land] [-i] [-t] -- CMD [ARG ...]\n"
@@ -34,27 +35,41 @@ static int own_failure(const struct error *err)
 
 /* ---- output ----------------------------------------------------------------------------------------------------- */
 
-static int open_output(struct client *c, const char *run, const char *step, const char *stream, struct client_stream **ret, struct error *err)
+struct pump { /* one of the two streams */
+	const char *name;
+	int to;
+	uint64_t written; /* where it goes on after a lost connection */
+	bool ended;
+	struct client_stream *stream;
+};
+
+static int open_output(struct client *c, const char *run, const char *step, struct pump *p, struct error *err)
 {
 	AUTO_BUFFER target = {0};
+	client_stream_close(p->stream);
+	p->stream = NULL;
+	if (p->ended)
+		return 0;
 	buffer_printf(&target, "/v1/runs/%s/steps/", run);
 	client_encode(&target, step);
-	buffer_printf(&target, "/output?stream=%s&from=0&follow=1", stream);
-	return client_stream_open(c, (const char *)target.data, ret, err);
+	buffer_printf(&target, "/output?stream=%s&from=%" PRIu64 "&follow=1", p->name, p->written);
+	return client_stream_open(c, (const char *)target.data, &p->stream, err);
 }
 
-static int pump_one(struct client_stream **s, int to, struct error *err)
+static int pump_one(struct pump *p, struct error *err)
 {
 	AUTO_BUFFER piece = {0};
-	int r = client_stream_read(*s, &piece, err);
+	int r = client_stream_read(p->stream, &piece, err);
 	if (r < 0)
 		return r;
-	int w = io_write_all(to, piece.data, piece.len);
+	int w = io_write_all(p->to, piece.data, piece.len);
 	if (w < 0)
 		return w;
+	p->written += piece.len;
 	if (r == 0) {
-		client_stream_close(*s);
-		*s = NULL;
+		client_stream_close(p->stream);
+		p->stream = NULL;
+		p->ended = true;
 	}
 	return 0;
 }
@@ -87,11 +102,7 @@ static void cancel_run(struct client *c, const char *run)
  * program. Where nobody reads the output any more the run is ended, as SIGPIPE would end the command: 128 + 13. */
 static int pump_output(struct client *c, const char *run, const char *step, struct error *err)
 {
-	AUTO(client_stream_close) struct client_stream *out = NULL;
-	AUTO(client_stream_close) struct client_stream *errs = NULL;
-	int r = open_output(c, run, step, "out", &out, err);
-	if (r == 0)
-		r = open_output(c, run, step, "err", &errs, err);
+	struct pump out = {.name = "out", .to = STDOUT_FILENO}, errs = {.name = "err", .to = STDERR_FILENO};
 	sigset_t set, old;
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
@@ -100,18 +111,29 @@ static int pump_output(struct client *c, const char *run, const char *step, stru
 	sigprocmask(SIG_BLOCK, &set, &old);
 	sigdelset(&set, SIGPIPE);
 	AUTO_FD signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	int interrupts = 0;
-	while (r == 0 && (out || errs)) {
-		struct pollfd p[3] = {{.fd = out ? client_stream_fd(out) : -1, .events = POLLIN},
-				      {.fd = errs ? client_stream_fd(errs) : -1, .events = POLLIN},
+	int interrupts = 0, reconnects = 0;
+	int r = open_output(c, run, step, &out, err);
+	if (r == 0)
+		r = open_output(c, run, step, &errs, err);
+	while (r == 0 && !(out.ended && errs.ended)) {
+		struct pollfd p[3] = {{.fd = out.stream ? client_stream_fd(out.stream) : -1, .events = POLLIN},
+				      {.fd = errs.stream ? client_stream_fd(errs.stream) : -1, .events = POLLIN},
 				      {.fd = signals, .events = POLLIN}};
-		bool out_pending = out && client_stream_pending(out), errs_pending = errs && client_stream_pending(errs);
+		bool out_pending = out.stream && client_stream_pending(out.stream), errs_pending = errs.stream && client_stream_pending(errs.stream);
 		if (poll(p, 3, out_pending || errs_pending ? 0 : -1) < 0 && errno != EINTR)
 			r = -errno;
-		if (r == 0 && (out_pending || p[0].revents))
-			r = pump_one(&out, STDOUT_FILENO, err);
-		if (r == 0 && (errs_pending || p[1].revents))
-			r = pump_one(&errs, STDERR_FILENO, err);
+		if (r == 0 && out.stream && (out_pending || p[0].revents))
+			r = pump_one(&out, err);
+		if (r == 0 && errs.stream && (errs_pending || p[1].revents))
+			r = pump_one(&errs, err);
+		if (r == -ECONNRESET && reconnects++ < RECONNECTS_MAX) {
+			/* The supervisor died; the step goes on in the keeper's care. */
+			r = cli_go_on(c, run, err);
+			if (r == 0)
+				r = open_output(c, run, step, &out, err);
+			if (r == 0)
+				r = open_output(c, run, step, &errs, err);
+		}
 		struct signalfd_siginfo info;
 		if (p[2].revents && read(signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
 			if (interrupts++ == 0)
@@ -122,6 +144,8 @@ static int pump_output(struct client *c, const char *run, const char *step, stru
 				exit(128 + SIGTERM);
 		}
 	}
+	client_stream_close(out.stream);
+	client_stream_close(errs.stream);
 	if (r == -EPIPE) {
 		cancel_run(c, run);
 		exit(128 + SIGPIPE);
@@ -200,6 +224,22 @@ static int pump_terminal(struct client *c, const char *run, const char *step, in
 	return r;
 }
 
+static bool step_is_over(struct client *c, const char *run, const char *step)
+{
+	struct error ignored = {0};
+	AUTO_BUFFER target = {0};
+	buffer_printf(&target, "/v1/runs/%s/steps/", run);
+	client_encode(&target, step);
+	struct client_request q = {.method = "GET", .target = (const char *)target.data};
+	json_t *doc = NULL;
+	if (client_call(c, &q, NULL, &doc, NULL, &ignored) < 0)
+		return false;
+	const char *state = cli_str(doc, "state");
+	bool over = strcmp(state, "committed") == 0 || strcmp(state, "failed") == 0 || strcmp(state, "denied") == 0 || strcmp(state, "cancelled") == 0;
+	json_decref(doc);
+	return over;
+}
+
 /* The sandbox's terminal: the keeper pumps the other end, so that this goes on though the supervisor died. */
 static int run_terminal(struct client *c, const char *run, const char *step, struct error *err)
 {
@@ -209,11 +249,17 @@ static int run_terminal(struct client *c, const char *run, const char *step, str
 	buffer_append_str(&target, "/tty");
 	AUTO_FD remote = -1;
 	struct client_request q = {.method = "GET", .target = (const char *)target.data};
-	int r = client_call(c, &q, NULL, NULL, &remote, err);
-	if (r < 0)
-		return r;
-	if (remote < 0)
-		return error_set(err, -EPROTO, "the supervisor sent no terminal; the step may have ended: see 'holdfast show %.8s'", run);
+	int r = -EAGAIN;
+	/* There is one from when the command was started until it has ended, which may be before we asked: then its record is shown. */
+	for (int i = 0; r < 0 && i < TTY_WAITS_MAX; i++) {
+		*err = (struct error){0};
+		r = client_call(c, &q, NULL, NULL, &remote, err);
+		if (r == 0 || step_is_over(c, run, step))
+			break;
+		poll(NULL, 0, TTY_WAIT_MS);
+	}
+	if (r < 0 || remote < 0)
+		return step_is_over(c, run, step) ? pump_output(c, run, step, err) : r < 0 ? r : error_set(err, -EPROTO, "the supervisor sent no terminal; see 'holdfast show %.8s'", run);
 	struct termios saved, raw;
 	bool have = tcgetattr(STDIN_FILENO, &saved) == 0;
 	if (have) {
@@ -257,7 +303,12 @@ static int outcome(struct client *c, const char *run, const char *step_name)
 	const json_t *last = json_array_size(attempts) ? json_array_get(attempts, json_array_size(attempts) - 1) : NULL;
 	const char *state = cli_str(last, "state"), *why = *cli_str(last, "why") ? cli_str(last, "why") : cli_str(step, "why");
 	int code;
-	if (strcmp(state, "exited") == 0 && cli_int(last, "signal") > 0)
+	/* The command went well and Holdfast refused what it left: a layer past a limit, a protected path. */
+	bool refused = strcmp(state, "exited") == 0 && cli_int(last, "exit_code") == 0 && cli_int(last, "signal") == 0 &&
+		       (strcmp(cli_str(step, "state"), "failed") == 0 || strcmp(cli_str(step, "state"), "denied") == 0);
+	if (refused)
+		code = EXEC_OWN;
+	else if (strcmp(state, "exited") == 0 && cli_int(last, "signal") > 0)
 		code = 128 + (int)cli_int(last, "signal");
 	else if (strcmp(state, "exited") == 0)
 		code = (int)cli_int(last, "exit_code");
@@ -270,7 +321,9 @@ static int outcome(struct client *c, const char *run, const char *step_name)
 		json_object_set_new(step, "exec_exit", json_integer(code));
 		cli_print_json(json_incref(step));
 	} else {
-		if (strcmp(state, "exited") != 0 || strcmp(cli_str(step, "state"), "denied") == 0)
+		if (refused)
+			fprintf(stderr, "holdfast: %s: %s\n", cli_escaped(cli_str(step, "state")), cli_escaped(cli_str(step, "why")));
+		else if (strcmp(state, "exited") != 0)
 			fprintf(stderr, "holdfast: %s: %s\n", *state ? cli_escaped(state) : cli_escaped(cli_str(step, "state")), cli_escaped(why));
 		const char *what;
 		json_t *n;

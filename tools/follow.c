@@ -180,24 +180,24 @@ static int follow_events(struct follow *f, struct client_stream *events, int sig
 }
 
 /* Nothing continues a run after its supervisor died until a command names it: who follows it does. A paused one stays paused. */
-static int go_on(struct follow *f, struct error *err)
+int cli_go_on(struct client *c, const char *run, struct error *err)
 {
 	*err = (struct error){0};
-	int r = client_reopen(f->c, err);
+	int r = client_reopen(c, err);
 	if (r < 0)
 		return r;
 	AUTO_BUFFER target = {0};
-	buffer_printf(&target, "/v1/runs/%s", f->run);
+	buffer_printf(&target, "/v1/runs/%s", run);
 	struct client_request q = {.method = "GET", .target = (const char *)target.data};
 	json_t *status = NULL;
-	r = client_call(f->c, &q, NULL, &status, NULL, err);
+	r = client_call(c, &q, NULL, &status, NULL, err);
 	bool goes = r == 0 && (strcmp(cli_str(status, "state"), "running") == 0 || strcmp(cli_str(status, "state"), "waiting") == 0);
 	json_decref(status);
 	if (!goes)
 		return r;
 	buffer_append_str(&target, "/resume");
 	q = (struct client_request){.method = "POST", .target = (const char *)target.data, .body = json_object()};
-	r = client_call(f->c, &q, NULL, NULL, NULL, err);
+	r = client_call(c, &q, NULL, NULL, NULL, err);
 	json_decref(q.body);
 	return r;
 }
@@ -226,7 +226,7 @@ int cli_follow_run(struct client *c, const char *run, const char *step, bool qui
 		if (f.stop || (r < 0 && r != -ECONNRESET && r != -ECONNREFUSED && r != -EPIPE))
 			break;
 		poll(NULL, 0, 200);
-		r = go_on(&f, &err);
+		r = cli_go_on(c, run, &err);
 		if (r < 0)
 			break;
 	}

@@ -442,6 +442,24 @@ def test_who_follows_a_run_goes_on_with_it():
         assert len(c.json("status", c.latest())[1]["done"]) == 4
 
 
+def test_exec_outlives_its_supervisor():
+    with Cli() as c:
+        p = subprocess.Popen([HOLDFAST, "--state", c.state, "exec", "--", "/bin/sh", "-c",
+                              "for i in 1 2 3 4 5 6 7 8 9 10; do echo line $i; sleep 0.2; done; exit 4"], stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL, env=c.env, cwd=c.tree)
+        c.until(lambda: any(r["state"] == "running" for r in c.json("status", "--all")[1]["runs"]))
+        time.sleep(0.5)
+        os.kill(c.json("status")[1]["daemon"]["pid"], signal.SIGKILL)
+        out, err = p.communicate(timeout=30)
+        assert p.returncode == 4 and out == "".join(f"line {i}\n" for i in range(1, 11)), (p.returncode, out, err)
+
+
+def test_exec_says_when_what_was_left_is_refused():
+    with Cli() as c:
+        code, _, err = c.run("exec", "--", "/usr/bin/python3", "-c", "import os\nfor i in range(30):\n os.mkdir('d' * 200)\n os.chdir('d' * 200)")
+        assert code == 125 and "4095" in err, (code, err)
+
+
 def test_output_that_nobody_reads_ends_the_command():
     with Cli() as c:
         p = subprocess.Popen(f"{HOLDFAST} --state {c.state} exec -- yes | head -1", shell=True, stdout=subprocess.PIPE, env=c.env, cwd=c.tree,
