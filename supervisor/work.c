@@ -144,9 +144,9 @@ static int make_clock(struct daemon *d, const struct journal_run *run, int works
 	return r < 0 ? error_set(err, r, "cannot read the run's events: %s", strerror(-r)) : 0;
 }
 
-/* A person's answers to the conflicts of an item, path by path. */
+/* A person's answers to the conflicts of a landing, path by path, each with the state that it was given for. */
 struct answers {
-	struct buffer shown;
+	struct buffer shown; /* landing-conflicts: what was shown last of each path */
 	struct landing_choice *choices;
 	size_t count;
 };
@@ -168,46 +168,145 @@ static int answer_size(struct daemon *d, struct landing_choice *c, struct error 
 	return 0;
 }
 
-static int make_answers(struct daemon *d, const struct journal_id *item, struct answers *ret, struct error *err)
+/* The last word about a path among an item's votes: one that names it comes before one for all. */
+static const struct journal_vote *vote_on(const struct journal_approval *a, struct bytes path)
 {
-	static const struct journal_id none;
-	const struct journal_approval *a = journal_id_equal(item, &none) ? NULL : journal_state_approval(d->rows, item);
-	int r;
+	const struct journal_vote *all = NULL;
 
-	if (!a)
-		return 0;
-	if (!digest_is_zero(&a->object)) {
-		ret->shown.max = LANDING_BYTES_MAX;
-		r = journal_blob_get(d->journal, &a->object, LANDING_BYTES_MAX, &ret->shown, err);
-		if (r < 0)
-			return r;
-	}
-	ret->choices = calloc(a->vote_count + 1, sizeof(*ret->choices));
-	if (!ret->choices)
-		return error_nomem(err);
-	/* A later word about the same path replaces an earlier one. */
 	for (uint32_t i = a->vote_count; i-- > 0;) {
 		const struct journal_vote *v = &a->votes[i];
-		struct landing_choice c = {.path = v->path, .file = v->file};
-		bool known = false;
 
 		if (v->decision != JOURNAL_DECISION_APPROVE || !v->choice)
 			continue;
-		for (size_t k = 0; k < ret->count; k++)
-			known |= bytes_equal(ret->choices[k].path, v->path);
-		if (known)
-			continue;
-		c.kind = strcmp(v->choice, "mine") == 0     ? LANDING_CHOICE_MINE
-			 : strcmp(v->choice, "theirs") == 0 ? LANDING_CHOICE_THEIRS
-							    : LANDING_CHOICE_FILE;
-		if (c.kind == LANDING_CHOICE_FILE) {
-			r = answer_size(d, &c, err);
-			if (r < 0)
-				return r;
-		}
-		ret->choices[ret->count++] = c;
+		if (bytes_equal(v->path, path))
+			return v;
+		if (v->path.len == 0 && !all)
+			all = v;
 	}
+	return all;
+}
+
+/* The items of a run that were decided by answers: the one in hand and those before it. */
+struct answered {
+	const struct journal_approval *now;
+	const struct journal_approval **items; /* oldest first */
+	size_t count;
+};
+
+static int find_answered(const struct journal_approval *a, void *arg)
+{
+	struct answered *f = arg;
+	bool stood = a->state == JOURNAL_APPROVAL_S_LAPSED || a->state == JOURNAL_APPROVAL_S_CONSUMED;
+
+	if (a == f->now || a->kind != JOURNAL_KIND_CONFLICT || !stood || !journal_id_equal(&a->run, &f->now->run))
+		return 0;
+	if (f->items)
+		f->items[f->count] = a;
+	f->count++;
 	return 0;
+}
+
+/* Growing lists of conflicts and choices; what they point to belongs to the decoded lists. */
+struct gathered {
+	struct landing_conflict *conflicts;
+	size_t conflict_count;
+	struct landing_plan **lists;
+	size_t list_count;
+};
+
+static void gathered_free(struct gathered *g)
+{
+	for (size_t i = 0; i < g->list_count; i++)
+		landing_plan_free(g->lists[i]);
+	free(g->lists);
+	free(g->conflicts);
+}
+
+/* What an item showed and was told, but of paths that a later item showed. */
+static int gather(struct daemon *d, const struct journal_approval *a, struct gathered *g, struct answers *ret, struct error *err)
+{
+	AUTO_BUFFER blob = {.max = LANDING_BYTES_MAX};
+	AUTO(landing_plan_free) struct landing_plan *list = NULL;
+	size_t before = g->conflict_count;
+	void *p;
+	int r;
+
+	if (digest_is_zero(&a->object))
+		return 0;
+	r = journal_blob_get(d->journal, &a->object, LANDING_BYTES_MAX, &blob, err);
+	if (r == 0)
+		r = landing_conflicts_decode(buffer_bytes(&blob), &list, err);
+	if (r < 0)
+		return r;
+	if (g->list_count > 0 && list->undo != g->lists[0]->undo)
+		return 0; /* answers to a landing are none to its undoing */
+	p = reallocarray(g->conflicts, before + list->conflict_count + 1, sizeof(*g->conflicts));
+	if (!p)
+		return error_nomem(err);
+	g->conflicts = p;
+	p = reallocarray(ret->choices, ret->count + list->conflict_count + 1, sizeof(*ret->choices));
+	if (!p)
+		return error_nomem(err);
+	ret->choices = p;
+	for (size_t i = 0; i < list->conflict_count && r == 0; i++) {
+		const struct landing_conflict *c = &list->conflicts[i];
+		const struct journal_vote *v = vote_on(a, c->path);
+		struct landing_choice choice = {.path = c->path};
+		bool later = false;
+
+		for (size_t k = 0; k < before && !later; k++)
+			later = bytes_equal(g->conflicts[k].path, c->path);
+		if (later)
+			continue;
+		g->conflicts[g->conflict_count++] = *c;
+		if (!v)
+			continue;
+		choice.file = v->file;
+		choice.kind = strcmp(v->choice, "mine") == 0     ? LANDING_CHOICE_MINE
+			      : strcmp(v->choice, "theirs") == 0 ? LANDING_CHOICE_THEIRS
+								 : LANDING_CHOICE_FILE;
+		if (choice.kind == LANDING_CHOICE_FILE)
+			r = answer_size(d, &choice, err);
+		ret->choices[ret->count++] = choice;
+	}
+	g->lists[g->list_count++] = take_ptr(list);
+	return r;
+}
+
+static int by_path(const void *a, const void *b)
+{
+	return bytes_compare(((const struct landing_conflict *)a)->path, ((const struct landing_conflict *)b)->path);
+}
+
+/*
+ * A directory may change while its conflict waits, again and again: what was answered once holds for as long as the path
+ * is what was shown, so each item asks only for what is new. The paths of the choices lie in g.
+ */
+static int make_answers(struct daemon *d, const struct journal_id *item, struct gathered *g, struct answers *ret, struct error *err)
+{
+	static const struct journal_id none;
+	struct answered f = {.now = journal_id_equal(item, &none) ? NULL : journal_state_approval(d->rows, item)};
+	AUTO_FREE const struct journal_approval **items = NULL;
+	int r;
+
+	if (!f.now)
+		return 0;
+	journal_state_each_approval(d->rows, find_answered, &f);
+	items = calloc(f.count + 1, sizeof(*items));
+	g->lists = calloc(f.count + 1, sizeof(struct landing_plan *));
+	if (!items || !g->lists)
+		return error_nomem(err);
+	f.items = items;
+	f.count = 0;
+	journal_state_each_approval(d->rows, find_answered, &f);
+	r = gather(d, f.now, g, ret, err);
+	while (f.count > 0 && r == 0)
+		r = gather(d, f.items[--f.count], g, ret, err);
+	if (r < 0 || g->conflict_count == 0)
+		return r;
+	qsort(g->conflicts, g->conflict_count, sizeof(*g->conflicts), by_path);
+	ret->shown.max = LANDING_BYTES_MAX;
+	return landing_conflicts_encode(g->conflicts, g->conflict_count, g->lists[0]->undo, &ret->shown);
 }
 
 /* ---- planning ---- */
@@ -320,11 +419,12 @@ static void plan_landing(struct daemon *d, const struct engine_command *c)
 {
 	const struct journal_run *run = journal_state_run(d->rows, &c->run);
 	__attribute__((cleanup(work_stack_free))) struct work_stack stack = {0};
+	__attribute__((cleanup(gathered_free))) struct gathered gathered = {0};
 	__attribute__((cleanup(answers_free))) struct answers answers = {0};
 	__attribute__((cleanup(planned_free))) struct planned p = {0};
 	struct digest redo = {0}, conflicts = {0};
 	struct error err = {0};
-	int r = run ? make_answers(d, &c->answers, &answers, &err) : -ENOENT;
+	int r = run ? make_answers(d, &c->answers, &gathered, &answers, &err) : -ENOENT;
 
 	if (r == 0 && c->undo)
 		r = reverse(d, run, &answers, &p, &err);

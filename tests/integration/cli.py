@@ -319,6 +319,29 @@ def test_a_conflict_is_a_persons_choice():
         assert c.read("a.txt") == "person\n" and c.read("n.txt") is None
 
 
+def test_a_conflict_that_grows_asks_only_for_what_is_new():
+    for choice, expect in (("mine", "person\n"), ("theirs", "agent\n")):
+        with Cli() as c:
+            c.write("b.txt", "old\n")
+            plan = c.plan("land: ask\nsteps:\n  - {name: edit, run: \"echo agent > a.txt; echo agent > b.txt\"}\n")
+            assert c.run("run", plan)[0] == 4
+            landing = c.waiting()[0]
+            c.write("a.txt", "person\n")
+            assert c.run("approve", landing["approval"])[0] == 0
+            c.until(lambda: any(a["kind"] == "conflict" for a in c.waiting()))
+            first = c.waiting()[0]["approval"]
+            c.write("b.txt", "person\n")
+            assert c.run("approve", first, "--as", choice)[0] == 0
+            c.until(lambda: any(a["approval"] != first for a in c.waiting()))
+            second = c.waiting()[0]["approval"]
+            shown = c.run("show", second)[1]
+            assert "b.txt:" in shown and "a.txt:" not in shown, shown
+            assert c.run("approve", second, "--as", choice)[0] == 0
+            c.until(lambda: '"succeeded"' in c.run("--json", "status", "--all")[1])
+            assert not c.waiting(), "what was answered is asked again"
+            assert (c.read("a.txt"), c.read("b.txt")) == (expect, expect), choice
+
+
 def test_an_exhausted_step_asks():
     with Cli() as c:
         plan = c.plan("land: never\nsteps:\n  - {name: flaky, run: \"false\", retry: {max: 2, backoff: 10ms..20ms, on: [exit]}}\n")
