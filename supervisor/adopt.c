@@ -19,6 +19,10 @@
 
 enum {
 	LOCK_WAIT_MS = 5000, /* for processes to die with their keeper */
+	CONNECT_TRIES = 20, /* of a keeper that is there and does not answer, as one that is dying */
+	CONNECT_PAUSE_MS = 50,
+	CONNECT_TIMEOUTS = 2, /* each has waited for SANDBOX_OPEN_TIMEOUT_MS already */
+	START_TRIES = 3,
 	GARBAGE_AFTER_MS = 2000,
 	GARBAGE_AGAIN_MS = 30000, /* while an adopted attempt may stand on a squashed layer */
 };
@@ -72,12 +76,32 @@ static void disconnect(struct adopt *a)
 	a->client = NULL;
 }
 
+static bool nobody_listens(int r)
+{
+	return r == -ENOENT || r == -ECONNREFUSED;
+}
+
+/* -ENOENT, -ECONNREFUSED: there is none. -ESTALE: a newer supervisor has it. Any other says nothing of the keeper's state (it
+ * may be dying in its hello, or descriptors may be short), so it is asked again before it is believed. */
 static int connect_keeper(struct daemon *d, struct error *err)
 {
-	int r = sandbox_client_open(d->paths.runtime_fd, d->epoch, on_event, d, &d->adopt->client, err);
+	struct timespec pause = {.tv_nsec = CONNECT_PAUSE_MS * 1000 * 1000};
+	struct error last = {0};
+	int timeouts = 0, r = 0;
 
-	if (r == 0)
-		watch(d);
+	for (int i = 0; i < CONNECT_TRIES && timeouts < CONNECT_TIMEOUTS; i++) {
+		if (i > 0)
+			nanosleep(&pause, NULL);
+		last = (struct error){0};
+		r = sandbox_client_open(d->paths.runtime_fd, d->epoch, on_event, d, &d->adopt->client, &last);
+		if (r == 0)
+			watch(d);
+		if (r == 0 || nobody_listens(r) || r == -ESTALE || r == -EPERM)
+			break;
+		timeouts += r == -ETIMEDOUT;
+	}
+	if (r < 0 && err)
+		*err = last;
 	return r;
 }
 
@@ -91,13 +115,18 @@ static int need_keeper(struct daemon *d, struct error *err)
 	if (d->adopt->client)
 		return 0;
 	r = connect_keeper(d, &first);
-	if (r == -ENOENT || r == -ECONNREFUSED) {
-		r = sandbox_keeper_start(&o, err);
-		if (r == 0 || r == -EADDRINUSE)
-			r = connect_keeper(d, err);
-	} else if (r < 0 && err) {
-		*err = first;
+	for (int i = 0; i < START_TRIES && nobody_listens(r); i++) { /* a new one may die as well */
+		first = (struct error){0};
+		r = sandbox_keeper_start(&o, &first);
+		if (r == 0 || r == -EADDRINUSE) {
+			first = (struct error){0};
+			r = connect_keeper(d, &first);
+		} else {
+			break;
+		}
 	}
+	if (r < 0 && err)
+		*err = first;
 	if (r < 0)
 		error_set_exit(err, r, EXIT_STATUS_SANDBOX, "no keeper: %s; run 'holdfast doctor'", strerror(-r));
 	return r;
@@ -595,10 +624,15 @@ static void on_lost(struct daemon *d)
 	d->adopt->lost = false;
 	disconnect(d->adopt);
 	r = connect_keeper(d, &err);
-	if (r < 0 && r != -ENOENT && r != -ECONNREFUSED) {
-		/* It lives and does not want us: a newer supervisor has taken over (epoch fence). */
+	if (r == -ESTALE) { /* epoch fence */
 		daemon_log(d, "the keeper was taken over: %s", err.msg);
 		daemon_stop(d);
+		return;
+	}
+	if (r < 0 && !nobody_listens(r)) {
+		/* Whether its attempts live is not known: the next supervisor adopts them or finds them lost. */
+		daemon_log(d, "the keeper cannot be reached: %s; its steps go on with the next supervisor", err.msg);
+		daemon_fail(d);
 		return;
 	}
 	if (r < 0) {
@@ -654,7 +688,7 @@ int adopt_recover(struct daemon *d, bool start, struct error *err)
 	size_t count;
 	int r = connect_keeper(d, &quiet);
 
-	if (r < 0 && r != -ENOENT && r != -ECONNREFUSED) {
+	if (r < 0 && !nobody_listens(r)) {
 		*err = quiet;
 		return r;
 	}

@@ -350,6 +350,12 @@ void daemon_stop(struct daemon *d)
 	arm_ms(d->idle, 0);
 }
 
+void daemon_fail(struct daemon *d)
+{
+	d->failed = true;
+	daemon_stop(d);
+}
+
 static void on_idle(evutil_socket_t fd, short what, void *arg)
 {
 	struct daemon *d = arg;
@@ -624,6 +630,8 @@ int daemon_run(struct daemon *d, struct error *err)
 	journal_flush(d->journal, true);
 	if (journal_wait_durable(d->journal, journal_last_lsn(d->journal)) < 0 || r < 0)
 		return error_set(err, -EIO, "the supervisor ended badly: its loop or journal failed");
+	if (d->failed)
+		return error_set(err, -EIO, "the supervisor ended badly: it lost its keeper; see what it logged, and 'holdfast doctor'");
 	return 0;
 }
 

@@ -60,6 +60,7 @@ struct daemon {
 	struct daemon_command *commands, **commands_end;
 	bool need_sync;  /* a record of the open batch must be durable before what depends on it */
 	bool settling, recovered, stopping;
+	bool failed;	 /* daemon_fail */
 	bool space_low;  /* no step starts and no run is taken */
 	int64_t idle_since_ms;
 };
@@ -74,6 +75,8 @@ void daemon_look_at_space(struct daemon *d);
 /* After every input: performs commands, ends the batch, sets the timers. */
 void daemon_settle(struct daemon *d);
 void daemon_stop(struct daemon *d);
+/* The same, and daemon_run says -EIO: it cannot go on; the caller has logged why. */
+void daemon_fail(struct daemon *d);
 struct engine_now daemon_now(void);
 void daemon_log(const struct daemon *d, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Milliseconds until an embedded supervisor goes; -1 = it stays. */

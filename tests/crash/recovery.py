@@ -7,6 +7,8 @@ the policy grants `rw`.
 
 import json
 import os
+import socket
+import stat
 import subprocess
 import sys
 import time
@@ -152,6 +154,64 @@ def test_keeper_alone_dies():
         s.kill_keeper()
         assert s.wait(run)["state"] == "succeeded"
         assert s.times("work") == 2 and s.attempts(run, "work") == ["lost", "exited"]
+        s.check_journal()
+
+
+def in_the_place_of_the_keeper(s):
+    """A socket that a keeper's death leaves the supervisor to connect to; what accepts there and closes is a keeper that
+    dies in its hello."""
+    path = next(os.path.join(d, "keeper") for d, _, files in os.walk(s.root) if "keeper" in files
+                and stat.S_ISSOCK(os.stat(os.path.join(d, "keeper")).st_mode))
+    os.unlink(path)
+    dying = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    dying.bind(path)
+    dying.listen(8)
+    dying.settimeout(10)
+    return dying, path
+
+
+def test_keeper_that_dies_in_its_hello_has_not_been_taken_over():
+    with Counted() as s:
+        s.start()
+        run = s.begin_plan([("work", "sleep 1; echo done", [])])
+        s.wait_live(run)
+        s.wait_times("work", 1)
+        assert s.remember_keeper()
+        dying, path = in_the_place_of_the_keeper(s)
+        with dying:
+            s.kill_keeper()
+            for _ in range(3):
+                dying.accept()[0].close()
+            os.unlink(path)
+        assert s.wait(run)["state"] == "succeeded", s.logged()
+        assert s.process.poll() is None and "taken over" not in s.logged(), s.logged()
+        assert s.attempts(run, "work") == ["lost", "exited"]
+        s.check_journal()
+
+
+def test_keeper_that_is_never_reached_ends_the_supervisor_as_an_error():
+    with Counted() as s:
+        s.start()
+        run = s.begin_plan([("work", "sleep 1; echo done", [])])
+        s.wait_live(run)
+        s.wait_times("work", 1)
+        assert s.remember_keeper()
+        dying, path = in_the_place_of_the_keeper(s)
+        with dying:
+            dying.settimeout(0.1)
+            s.kill_keeper()
+            end = time.monotonic() + 20
+            while s.process.poll() is None:
+                assert time.monotonic() < end, s.logged()
+                try:
+                    dying.accept()[0].close()
+                except TimeoutError:
+                    pass
+            os.unlink(path)
+        assert s.process.returncode > 0, s.process.returncode
+        assert "the keeper cannot be reached" in s.logged() and "taken over" not in s.logged(), s.logged()
+        s.start()
+        assert s.wait(run)["state"] == "succeeded", s.logged()
         s.check_journal()
 
 
