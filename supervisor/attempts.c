@@ -438,17 +438,47 @@ void attempts_on_started(struct daemon *d, struct attempt *a)
 		daemon_check(d, engine_attempt_live(d->engine, daemon_now(), &a->attempt), "live");
 }
 
-static int keep_stream(struct daemon *d, const struct attempt *a, enum sandbox_spool_kind kind, struct digest *ret, struct error *err)
+/* kept: what the keeper says it has kept; a shorter spool is not whole. */
+static int keep_stream(struct daemon *d, const struct attempt *a, enum sandbox_spool_kind kind, uint64_t kept, struct digest *ret,
+		       struct error *err)
 {
 	char name[SANDBOX_SPOOL_NAME_SIZE];
 	AUTO_FD fd = openat(d->spool_fd, sandbox_spool_name(&a->id, kind, name), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	struct stat st;
+	struct stat st = {0};
 	uint64_t size;
 
 	*ret = (struct digest){0};
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
+	if (fd < 0 && (errno != ENOENT || kept > 0))
+		return error_set(err, -errno, "%s", strerror(errno));
+	if (fd < 0)
+		return 0;
+	if (fstat(fd, &st) < 0)
+		return error_set(err, -errno, "%s", strerror(errno));
+	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size < kept)
+		return error_set(err, -EIO, "its spool is shorter than what was written into it");
+	if (st.st_size == 0)
 		return 0;
 	return journal_blob_put_fd(d->journal, fd, JOURNAL_BLOB_MAX, ret, &size, err);
+}
+
+/* Both streams as far as they are there, and an error if they are not whole but for the cut at limits.output. */
+static int keep_output(struct daemon *d, const struct attempt *a, struct engine_ended *r, struct error *err)
+{
+	const struct sandbox_exit *x = &a->exit;
+	struct error first = {0}, second = {0};
+	int e = keep_stream(d, a, SANDBOX_SPOOL_STDOUT, x->stdout_bytes - x->stdout_dropped, &r->out, &first);
+	int e2 = keep_stream(d, a, SANDBOX_SPOOL_STDERR, x->stderr_bytes - x->stderr_dropped, &r->err, &second);
+
+	if (e == 0 && e2 < 0) {
+		e = e2;
+		first = second;
+	}
+	if (e == 0 && x->spool_error < 0)
+		e = error_set(&first, x->spool_error, "%s", strerror(-x->spool_error));
+	if (e == 0)
+		return 0;
+	return error_set_exit(err, e, first.exit_status, "its output could not be kept: %.160s%s", first.msg,
+			      e == -ENOSPC || e == -EDQUOT ? "; free some space" : "");
 }
 
 static void encode_denied(const struct sandbox_exit *e, struct buffer *out)
@@ -525,9 +555,7 @@ static void settle_attempt(struct daemon *d, struct attempt *a, int out_fd)
 		snprintf(limit, sizeof(limit), "limit: %.15s", a->exit.limit);
 		r.why = limit;
 	}
-	e = keep_stream(d, a, SANDBOX_SPOOL_STDOUT, &r.out, &err);
-	if (e == 0)
-		e = keep_stream(d, a, SANDBOX_SPOOL_STDERR, &r.err, &err);
+	e = keep_output(d, a, &r, &err);
 	if (e == 0 && r.state == JOURNAL_ATTEMPT_S_EXITED && out_fd >= 0)
 		e = results_keep(d->journal, out_fd, &r.results, &err);
 	if (e < 0 && r.state == JOURNAL_ATTEMPT_S_EXITED) {

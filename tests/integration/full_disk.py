@@ -166,6 +166,28 @@ def test_a_step_that_ends_on_a_full_disk_runs_again_with_room():
         s.sound()
 
 
+def test_a_step_whose_output_found_no_room_is_not_committed_without_it():
+    with Small() as s:
+        s.start()
+        run = s.begin(plan=plan("sleep 2; seq 1 500000"))
+        s.wait_live(run)
+        s.fill()
+        end = time.monotonic() + 20
+        while s.step(run, "s0")["state"] not in ("runnable", "committed"):
+            assert time.monotonic() < end, s.status(run)
+            time.sleep(0.05)
+        step = s.step(run, "s0")
+        first = step["attempts"][0]
+        assert step["state"] == "runnable" and first["state"] == "lost", step
+        assert "its output could not be kept: No space left" in first["why"] and "free some space" in first["why"], first
+        assert any(n.startswith("output kept: ") for n in first["notes"]), first
+        s.empty()
+        s.ensure()
+        assert s.wait(run)["state"] == "succeeded"
+        assert s.output(run, "s0") == b"".join(b"%d\n" % i for i in range(1, 500001))
+        s.sound()
+
+
 def test_the_reserve_is_taken_too_and_nothing_that_was_said_is_lost():
     with Small() as s:
         s.start()
