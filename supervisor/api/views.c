@@ -3,7 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
-#include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "base/cbor.h"
@@ -235,8 +235,20 @@ static json_int_t exit_code_of(const struct journal_attempt *a)
 	return strstr(a->why, strerror(ENOENT)) ? 127 : 126;
 }
 
-static json_t *attempt_of(const struct journal_attempt *a)
+/* What limits.output, or a full disk, has cut off. */
+static void add_kept(struct daemon *d, json_t *notes, const char *what, const struct digest *blob, uint64_t size)
 {
+	AUTO_FD fd = size > 0 && !digest_is_zero(blob) ? journal_blob_open(d->journal, blob, NULL) : -1;
+	struct stat st = {0};
+
+	if (size == 0 || (!digest_is_zero(blob) && (fd < 0 || fstat(fd, &st) < 0)) || (uint64_t)st.st_size >= size)
+		return;
+	json_array_append_new(notes, json_sprintf("%s kept: %llu of %llu bytes", what, (unsigned long long)st.st_size, (unsigned long long)size));
+}
+
+static json_t *attempt_of(struct daemon *d, const struct journal_attempt *a)
+{
+	json_t *notes = json_array();
 	json_t *o = json_pack("{s:i, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:I, s:I}", "number", (int)a->number, "id", views_id(&a->id), "state",
 			      state_of(journal_attempt_state_name(a->state)), "started", views_time(a->started_ns), "ended",
 			      views_time(a->ended_ns), "exit_code", exit_code_of(a), "signal", (json_int_t)a->signal, "why",
@@ -247,12 +259,12 @@ static json_t *attempt_of(const struct journal_attempt *a)
 	json_object_set_new(o, "wall_us", json_integer((json_int_t)a->wall_us));
 	json_object_set_new(o, "layer", json_string(a->layer));
 	json_object_set_new(o, "uncharged", json_boolean(a->uncharged));
-	if (a->weaker) {
-		json_t *notes = json_array();
-
-		add_weaker(notes, a->weaker);
-		json_object_set_new(o, "notes", notes);
-	}
+	add_weaker(notes, a->weaker);
+	add_kept(d, notes, "output", &a->out, a->out_size);
+	add_kept(d, notes, "error output", &a->err, a->err_size);
+	if (json_array_size(notes) > 0)
+		json_object_set(o, "notes", notes);
+	json_decref(notes);
 	return o;
 }
 
@@ -312,7 +324,7 @@ json_t *views_step(struct daemon *d, const struct journal_run *run, const struct
 	json_t *o;
 
 	for (uint32_t i = 0; i < step->attempt_count; i++)
-		json_array_append_new(attempts, attempt_of(&step->attempts[i]));
+		json_array_append_new(attempts, attempt_of(d, &step->attempts[i]));
 	(void)!journal_each_event(d->journal, &run->id, 1, add_denied, &x);
 	o = json_pack("{s:i, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "version", SUPERVISOR_API_VERSION, "run", views_id(&run->id), "index",
 		      (int)step->index, "name", text_of(step->name), "key", text_of(step->key), "state",

@@ -240,6 +240,22 @@ def test_layer_past_a_limit_fails_its_step_once():
             assert why in step["why"], step
 
 
+def test_output_past_its_limit_is_cut_and_said():
+    with Supervised() as s:
+        s.start()
+        a = begin_with_policy(s, "version: 1\nname: small\nextends: [offline]\nlimits: {output: 64KiB}\n",
+                              "version: 1\nland: never\nsteps:\n  - {name: long, run: 'head -c 100000 /dev/zero'}\n"
+                              "  - {name: short, run: 'echo all'}\n")
+        assert a.status in (200, 201, 202), a
+        run = a.json()["run"]
+        s.wait(run)
+        assert len(s.output(run, "long")) == 65536
+        cut = s.step(run, "long")["attempts"][0]
+        assert cut["out_size"] == 100000 and "output kept: 65536 of 100000 bytes" in cut["notes"], cut
+        whole = s.step(run, "short")["attempts"][0]
+        assert not any("kept" in n for n in whole.get("notes", [])), whole
+
+
 def test_policy_that_demands_what_nobody_enforces_is_refused():
     for demand in ("approvals: {role: 'uid:0'}", "approvals: {signers: /etc/holdfast/signers}",
                    "contract: {checks: [{run: ['true'], expect: {exit: 0}}]}"):
