@@ -593,6 +593,23 @@ static bool choose(struct maker *m, struct item *it, unsigned why)
 	return true;
 }
 
+/* What stands where a folder above the path was: nobody was shown it, so no answer about the path may displace it. */
+static void in_the_way(const struct maker *m, const struct item *it, char *ret, size_t size)
+{
+	size_t at = 0;
+
+	*ret = 0;
+	while (next_above(it->path, &at)) {
+		const struct landing_state *now = landing_facts_find(m->in->facts, bytes_of(it->path.data, at));
+
+		if (!now || now->type == MANIFEST_DIR || now->type == MANIFEST_ABSENT)
+			continue;
+		snprintf(ret, size, "a %s stands in the folder's place: answer mine, or move it away before theirs",
+			 manifest_type_name(now->type));
+		return;
+	}
+}
+
 static bool stands_already(const struct item *it)
 {
 	/* A folder that both made is one folder; its mode is the user's. */
@@ -608,6 +625,7 @@ static int find_conflicts(struct maker *m)
 
 	for (size_t i = 0; i < m->count && r == 0; i++) {
 		struct item *it = &m->items[i];
+		char text[LANDING_WHY_MAX] = "";
 		unsigned why;
 
 		if (it->verdict != ACT || !it->entry || !manifest_entry_changes(it->entry))
@@ -617,8 +635,10 @@ static int find_conflicts(struct maker *m)
 			continue;
 		}
 		why = find_conflict(m, it);
+		if (why == LANDING_CONFLICT_FOLDER)
+			in_the_way(m, it, text, sizeof(text));
 		if (why && !choose(m, it, why))
-			r = conflict(m, it, why, "");
+			r = conflict(m, it, why, text);
 		else if (it->now->type == MANIFEST_FILE && !it->now->has_digest)
 			r = conflict(m, it, LANDING_CONFLICT_REFUSED, "it cannot be read, or is too large to be kept for undo");
 	}

@@ -388,6 +388,22 @@ static void answered(void **state)
 	}
 }
 
+/* What displaced a folder was shown to nobody: it is named, and stays. */
+static void what_stands_in_a_folders_place_is_named(void **state)
+{
+	struct landing_plan *p;
+	struct rig r;
+
+	(void)state;
+	rig_open(&r, "d d d; fx d/f fa", "sx d new");
+	p = make(&r);
+	assert_int_equal(p->conflict_count, 1);
+	assert_int_equal(p->conflicts[0].why, LANDING_CONFLICT_FOLDER);
+	assert_non_null(memmem(p->conflicts[0].text.data, p->conflicts[0].text.len, "stands in the folder's place", 28));
+	landing_plan_free(p);
+	rig_close(&r);
+}
+
 /* Rolling back gives every path a new ctime: what the last plan found, and stands there again, is no conflict. */
 static void a_rolled_back_path_is_no_conflict(void **state)
 {
@@ -668,6 +684,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(planned), cmocka_unit_test(a_diff_shows_what_lands_and_counts_the_rest),
 		cmocka_unit_test(answered),
+		cmocka_unit_test(what_stands_in_a_folders_place_is_named),
 		cmocka_unit_test(a_rolled_back_path_is_no_conflict),
 		cmocka_unit_test(clocks),
 		cmocka_unit_test(with_a_suspect_clock_all_that_exists_conflicts),
