@@ -158,7 +158,7 @@ static pid_t start_writer(const struct folder *f, uint64_t seed, int how, uint64
 			  int *ret_ack)
 {
 	int p[2];
-	char seed_text[24], how_text[8], events_text[24], fd_text[16];
+	char seed_text[24], how_text[16], events_text[24], fd_text[16];
 	assert_int_equal(pipe2(p, O_CLOEXEC), 0);
 	snprintf(seed_text, sizeof(seed_text), "%llu", (unsigned long long)seed);
 	snprintf(how_text, sizeof(how_text), "%d", how);
