@@ -312,7 +312,7 @@ static void read_action(struct cbor_reader *r, struct landing_action *a)
 		default: cbor_r_fail(r, -EBADMSG); break;
 		}
 	}
-	if (layer.len < sizeof(a->layer))
+	if (layer.len > 0 && layer.len < sizeof(a->layer))
 		memcpy(a->layer, layer.data, layer.len);
 	/* A layer's name becomes a path component. */
 	if ((have & 0x0e) != 0x0e || (a->from == LANDING_FROM_LAYER) != (layer.len > 0) ||
