@@ -36,7 +36,8 @@ int bytes_compare(struct bytes a, struct bytes b);
 char *bytes_dup_str(struct bytes b);
 
 struct buffer {
-	uint8_t *data; /* owned; NUL follows data[len] so that text can be read in place; NULL while empty */
+	uint8_t *data; /* owned; NUL follows data[len] so that text can be read in place; NULL while
+			  empty */
 	size_t len;
 	size_t cap;
 	size_t max; /* bytes; 0 = BUFFER_MAX_DEFAULT */

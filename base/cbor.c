@@ -119,7 +119,7 @@ void cbor_w_map_end(struct buffer *b, struct cbor_map_mark *m)
 
 struct item {
 	enum cbor_kind kind; /* CBOR_NONE: something this subset does not have */
-	uint64_t value;	     /* integer (of a negative one: -1 - n), count, length, or truth */
+	uint64_t value; /* integer (of a negative one: -1 - n), count, length, or truth */
 	const void *string;
 	size_t size; /* bytes that the head (and a string's content) takes */
 };

@@ -1,7 +1,8 @@
 #pragma once
 /*
- * SHA-256 (FIPS 180-4, by OpenSSL). Structured digests are SHA-256(domain, 0x00, canonical bytes), so that
- * two kinds of object never share one; blobs and manifest entries are plain SHA-256 of the content.
+ * SHA-256 (FIPS 180-4, by OpenSSL). Structured digests are SHA-256(domain, 0x00, canonical bytes),
+ * so that two kinds of object never share one; blobs and manifest entries are plain SHA-256 of the
+ * content.
  */
 #include "base/buffer.h"
 

@@ -1,19 +1,21 @@
 #pragma once
 /*
- * The one function that makes bytes safe to show a person on any surface (terminal, card, log): every
- * non-printable, bidi, zero-width and invalid byte becomes visible, as \n, \t, \xNN or \u{N}. A backslash
- * becomes \\. Pure.
+ * The one function that makes bytes safe to show a person on any surface (terminal, card, log):
+ * every non-printable, bidi, zero-width and invalid byte becomes visible, as \n, \t, \xNN or \u{N}.
+ * A backslash becomes \\. Pure.
  */
 #include "base/buffer.h"
 
 enum escape_flags {
-	ESCAPE_LINE = 0,           /* one line: newline and tab are escaped too */
-	ESCAPE_KEEP_NEWLINE = 1,   /* text of several lines: \n stays, \t stays */
+	ESCAPE_LINE = 0, /* one line: newline and tab are escaped too */
+	ESCAPE_KEEP_NEWLINE = 1, /* text of several lines: \n stays, \t stays */
 	ESCAPE_KEEP_BACKSLASH = 2, /* for prose of our own that quotes */
-	ESCAPE_MARK_LOOKALIKE = 4, /* non-ASCII letters that mix scripts within a word are shown as \u{N} */
+	ESCAPE_MARK_LOOKALIKE =
+		4, /* non-ASCII letters that mix scripts within a word are shown as \u{N} */
 };
 void escape_append(struct buffer *out, struct bytes in, unsigned flags);
 /* Owned NUL-terminated copy; NULL when out of memory. */
 char *escape_dup(struct bytes in, unsigned flags);
-/* JSON string body (no quotes), invalid UTF-8 as U+FFFD, deceptive characters as \uNNNN: only for hand-made JSON lines; jansson elsewhere. */
+/* JSON string body (no quotes), invalid UTF-8 as U+FFFD, deceptive characters as \uNNNN: only for
+ * hand-made JSON lines; jansson elsewhere. */
 void escape_json(struct buffer *out, struct bytes in);

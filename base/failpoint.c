@@ -16,10 +16,10 @@ enum action { ACTION_KILL, ACTION_STOP, ACTION_ERROR };
 struct point {
 	char name[NAME_BYTES_MAX];
 	enum action action;
-	int error;	  /* negative errno of ACTION_ERROR */
+	int error; /* negative errno of ACTION_ERROR */
 	unsigned long at; /* acts at this passing, 1 = the first; ACTION_ERROR from there on unless
 			     given */
-	bool only_at;	  /* "@N" was given */
+	bool only_at; /* "@N" was given */
 	atomic_ulong passings;
 };
 

@@ -1,7 +1,7 @@
 #pragma once
 /*
- * Scope guards: GCC's cleanup attribute under names that read well (model: systemd's basic/). A guarded
- * variable is released when it leaves scope; hand it off with the take_* of its kind.
+ * Scope guards: GCC's cleanup attribute under names that read well (model: systemd's basic/). A
+ * guarded variable is released when it leaves scope; hand it off with the take_* of its kind.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -40,17 +40,18 @@ static inline void guard_dir(DIR **d)
 	*d = NULL;
 }
 
-#define AUTO_FD   __attribute__((cleanup(guard_close))) int
+#define AUTO_FD	  __attribute__((cleanup(guard_close))) int
 #define AUTO_FREE __attribute__((cleanup(guard_free)))
 #define AUTO_FILE __attribute__((cleanup(guard_file))) FILE *
 #define AUTO_DIR  __attribute__((cleanup(guard_dir))) DIR *
 
-/* AUTO(foo_free) struct foo *x = NULL;  needs once, beside foo_free's declaration: DEFINE_GUARD(struct foo *, foo_free) */
-#define DEFINE_GUARD(type, fn)                                                                     \
-	static inline void guard_##fn(type *p)                                                     \
-	{                                                                                          \
-		if (*p)                                                                            \
-			fn(*p);                                                                    \
+/* AUTO(foo_free) struct foo *x = NULL;  needs once, beside foo_free's declaration:
+ * DEFINE_GUARD(struct foo *, foo_free) */
+#define DEFINE_GUARD(type, fn)                 \
+	static inline void guard_##fn(type *p) \
+	{                                      \
+		if (*p)                        \
+			fn(*p);                \
 	}
 #define AUTO(fn) __attribute__((cleanup(guard_##fn)))
 
@@ -68,11 +69,11 @@ static inline int take_fd(int *fd)
 	return v;
 }
 
-#define take_ptr(p)                                                                                \
-	({                                                                                         \
-		__typeof__(p) taken_ = (p);                                                        \
-		(p) = NULL;                                                                        \
-		taken_;                                                                            \
+#define take_ptr(p)                         \
+	({                                  \
+		__typeof__(p) taken_ = (p); \
+		(p) = NULL;                 \
+		taken_;                     \
 	})
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))

@@ -16,19 +16,19 @@ enum { CHUNK_SIZE_DIGITS_MAX = 15, LENGTH_DIGITS_MAX = 18 };
 
 /* Where the scanner stands. Data is what a body consists of; all else is framing. */
 enum state {
-	STATE_HEAD,	  /* collecting the head */
-	STATE_LENGTH,	  /* `left` bytes of data, then the end */
-	STATE_TO_CLOSE,	  /* data until the stream ends */
+	STATE_HEAD, /* collecting the head */
+	STATE_LENGTH, /* `left` bytes of data, then the end */
+	STATE_TO_CLOSE, /* data until the stream ends */
 	STATE_SIZE_FIRST, /* a chunk's size must start */
-	STATE_SIZE,	  /* more digits, or CR */
-	STATE_SIZE_LF,	  /* the LF behind a size */
-	STATE_CHUNK,	  /* `left` bytes of data */
-	STATE_CHUNK_CR,	  /* the CR behind a chunk */
-	STATE_CHUNK_LF,	  /* the LF behind it */
-	STATE_LAST_CR,	  /* the CR behind the last chunk: no trailers */
-	STATE_LAST_LF,	  /* the LF behind it */
-	STATE_DONE,	  /* the message is complete; not told yet */
-	STATE_NEXT,	  /* told; http1_next must follow */
+	STATE_SIZE, /* more digits, or CR */
+	STATE_SIZE_LF, /* the LF behind a size */
+	STATE_CHUNK, /* `left` bytes of data */
+	STATE_CHUNK_CR, /* the CR behind a chunk */
+	STATE_CHUNK_LF, /* the LF behind it */
+	STATE_LAST_CR, /* the CR behind the last chunk: no trailers */
+	STATE_LAST_LF, /* the LF behind it */
+	STATE_DONE, /* the message is complete; not told yet */
+	STATE_NEXT, /* told; http1_next must follow */
 };
 
 struct http1_parser {

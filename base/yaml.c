@@ -325,7 +325,8 @@ static int by_key(const void *a, const void *b)
 	return c ? c : x < y ? -1 : 1;
 }
 
-/* Names the first key, in document order, that stands there a second time; marks all of them where lenient. */
+/* Names the first key, in document order, that stands there a second time; marks all of them where
+ * lenient. */
 static int check_twice(struct reader *r, const struct yaml_node *map)
 {
 	struct yaml_pair **sorted;

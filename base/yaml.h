@@ -1,20 +1,25 @@
 #pragma once
 /*
- * Strict YAML read from libyaml's events into a tree that remembers lines and columns. Refused, each with
- * file:line:column: anchors, aliases, tags, merge keys, duplicate keys, a second document, control and
- * deceptive characters (written or by an escape), invalid UTF-8, keys that are not scalars, empty keys, depth,
- * size and count past the limits.
- * Scalars stay text: the schema of the reader types them, not YAML. Pure: bytes in, tree out.
+ * Strict YAML read from libyaml's events into a tree that remembers lines and columns. Refused,
+ * each with file:line:column: anchors, aliases, tags, merge keys, duplicate keys, a second
+ * document, control and deceptive characters (written or by an escape), invalid UTF-8, keys that
+ * are not scalars, empty keys, depth, size and count past the limits. Scalars stay text: the schema
+ * of the reader types them, not YAML. Pure: bytes in, tree out.
  */
 #include "base/buffer.h"
 
-enum { YAML_BYTES_MAX = 1024 * 1024, YAML_DEPTH_MAX = 32, YAML_NODES_MAX = 100000, YAML_SCALAR_MAX = 256 * 1024 };
+enum {
+	YAML_BYTES_MAX = 1024 * 1024,
+	YAML_DEPTH_MAX = 32,
+	YAML_NODES_MAX = 100000,
+	YAML_SCALAR_MAX = 256 * 1024
+};
 
 enum yaml_kind { YAML_SCALAR, YAML_SEQUENCE, YAML_MAPPING };
 
 struct yaml_node {
 	enum yaml_kind kind;
-	int line;   /* 1-based */
+	int line; /* 1-based */
 	int column; /* 1-based, in characters */
 	bool quoted; /* scalar: in quotes or a block, so never null */
 	struct bytes text; /* scalar; NUL-terminated in place */
@@ -28,28 +33,33 @@ struct yaml_pair {
 	struct yaml_node *key;
 	struct yaml_node *value;
 	bool taken; /* set by yaml_get: what is left over is an unknown key */
-	const struct yaml_node *first; /* yaml_parse_lenient: the same key stood here before; else NULL */
+	const struct yaml_node
+		*first; /* yaml_parse_lenient: the same key stood here before; else NULL */
 };
 
 struct yaml_doc; /* opaque, owned: the tree and its text */
 
 /*
- * err->where = "file:line:column", err->msg without it; err->exit_status = EXIT_STATUS_USAGE. Codes in msg:
- * error[E0001] syntax · E0002 invalid UTF-8, control or deceptive character · E0003 key given twice ·
- * E0004 anchor, alias, tag, merge key or directive · E0005 second document · E0006 a limit · E0007 a key that is no scalar
- * or empty · E0008 empty document. Returns -EINVAL, -E2BIG (E0006) or -ENOMEM.
+ * err->where = "file:line:column", err->msg without it; err->exit_status = EXIT_STATUS_USAGE. Codes
+ * in msg: error[E0001] syntax · E0002 invalid UTF-8, control or deceptive character · E0003 key
+ * given twice · E0004 anchor, alias, tag, merge key or directive · E0005 second document · E0006 a
+ * limit · E0007 a key that is no scalar or empty · E0008 empty document. Returns -EINVAL, -E2BIG
+ * (E0006) or -ENOMEM.
  */
-MUST_CHECK int yaml_parse(struct bytes text, const char *file, struct yaml_doc **ret, struct error *err);
-/* The same, but a key given twice is left in the tree with `first` set, for a reader that reports all it finds at
- * once (as E0003) and takes nothing of a file with an error. */
-MUST_CHECK int yaml_parse_lenient(struct bytes text, const char *file, struct yaml_doc **ret, struct error *err);
+MUST_CHECK int yaml_parse(struct bytes text, const char *file, struct yaml_doc **ret,
+			  struct error *err);
+/* The same, but a key given twice is left in the tree with `first` set, for a reader that reports
+ * all it finds at once (as E0003) and takes nothing of a file with an error. */
+MUST_CHECK int yaml_parse_lenient(struct bytes text, const char *file, struct yaml_doc **ret,
+				  struct error *err);
 void yaml_doc_free(struct yaml_doc *d); /* accepts NULL */
 struct yaml_node *yaml_root(const struct yaml_doc *d);
 const char *yaml_file(const struct yaml_doc *d);
 /* The value under key, or NULL (also where map is no mapping); marks the pair as taken. */
 struct yaml_node *yaml_get(struct yaml_node *map, const char *key);
 /* Fills err at the node's place and returns code. */
-int yaml_error(struct error *err, const char *file, const struct yaml_node *n, int code, const char *fmt, ...)
-	PRINTF_LIKE(5, 6);
-/* The candidate nearest to word by edit distance (at most a third of its length), or NULL: for "did you mean". */
+int yaml_error(struct error *err, const char *file, const struct yaml_node *n, int code,
+	       const char *fmt, ...) PRINTF_LIKE(5, 6);
+/* The candidate nearest to word by edit distance (at most a third of its length), or NULL: for "did
+ * you mean". */
 const char *yaml_nearest(struct bytes word, const char *const *candidates, size_t count);

@@ -48,8 +48,8 @@ bool journal_audit_must_blob(unsigned field)
 	}
 }
 
-int journal_audit_each_digest(const struct journal_record *r, int (*fn)(const struct digest *, bool must, void *),
-			      void *arg)
+int journal_audit_each_digest(const struct journal_record *r,
+			      int (*fn)(const struct digest *, bool must, void *), void *arg)
 {
 	for (unsigned num = 1; num < JOURNAL_FIELD_LIMIT; num++) {
 		if (!((r->p.has[num / 64] >> (num % 64)) & 1))
@@ -66,7 +66,8 @@ int journal_audit_each_digest(const struct journal_record *r, int (*fn)(const st
 }
 
 static int each_in_folder(int folder, const char *prefix,
-			  int (*fn)(const struct digest *, int folder, const char *name, void *), void *arg)
+			  int (*fn)(const struct digest *, int folder, const char *name, void *),
+			  void *arg)
 {
 	AUTO_FD fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	AUTO_DIR d = fd < 0 ? NULL : fdopendir(fd);
@@ -87,13 +88,15 @@ static int each_in_folder(int folder, const char *prefix,
 	return 0;
 }
 
-int journal_audit_each_file(struct journal *j, int (*fn)(const struct digest *, int folder, const char *name, void *),
+int journal_audit_each_file(struct journal *j,
+			    int (*fn)(const struct digest *, int folder, const char *name, void *),
 			    void *arg)
 {
 	for (unsigned i = 0; j->blobs_fd >= 0 && i < 256; i++) {
 		char prefix[3];
 		snprintf(prefix, sizeof(prefix), "%02x", i);
-		AUTO_FD folder = openat(j->blobs_fd, prefix, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		AUTO_FD folder = openat(j->blobs_fd, prefix,
+					O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (folder < 0 && errno == ENOENT)
 			continue;
 		int rc = folder < 0 ? -errno : each_in_folder(folder, prefix, fn, arg);
@@ -129,8 +132,10 @@ int journal_export(struct journal *j, const struct journal_id *run, int out_fd, 
 	struct journal_head last;
 	journal_store_drain(j);
 	if (run && journal_store_last_event(j->kv, run, &last) == -ENOENT)
-		return error_set_exit(err, -ENOENT, EXIT_STATUS_USAGE, "export: there is no such run");
-	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_EVENT, prefix, bytes_of(NULL, 0), false, export_event, &w);
+		return error_set_exit(err, -ENOENT, EXIT_STATUS_USAGE,
+				      "export: there is no such run");
+	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_EVENT, prefix, bytes_of(NULL, 0), false,
+				  export_event, &w);
 	if (rc == 0 && w.out.len)
 		rc = io_write_all(out_fd, w.out.data, w.out.len);
 	buffer_free(&w.out);

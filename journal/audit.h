@@ -17,8 +17,10 @@ void journal_audit_problem(struct journal_audit *a, const char *fmt, ...) PRINTF
 bool journal_audit_must_blob(unsigned field);
 
 /* fn for every digest among the fields of r: must says whether a blob of it has to exist. */
-int journal_audit_each_digest(const struct journal_record *r, int (*fn)(const struct digest *, bool must, void *),
-			      void *arg);
-/* Every blob file: fn(digest, folder fd, name in it). Names that are no blob's come with a NULL digest. */
-int journal_audit_each_file(struct journal *j, int (*fn)(const struct digest *, int folder, const char *name, void *),
+int journal_audit_each_digest(const struct journal_record *r,
+			      int (*fn)(const struct digest *, bool must, void *), void *arg);
+/* Every blob file: fn(digest, folder fd, name in it). Names that are no blob's come with a NULL
+ * digest. */
+int journal_audit_each_file(struct journal *j,
+			    int (*fn)(const struct digest *, int folder, const char *name, void *),
 			    void *arg);

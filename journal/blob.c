@@ -1,6 +1,7 @@
 /*
- * Blobs: content by its SHA-256. Small ones lie in the family `blob`, queued before the event that names them;
- * larger ones are files blobs/ab/cdef...: written, synced, renamed, folder synced, before the call returns.
+ * Blobs: content by its SHA-256. Small ones lie in the family `blob`, queued before the event that
+ * names them; larger ones are files blobs/ab/cdef...: written, synced, renamed, folder synced,
+ * before the call returns.
  */
 #include "journal/store.h"
 
@@ -27,7 +28,8 @@ static int drop_temporaries(int blobs)
 		return -errno;
 	(void)take_fd(&fd);
 	for (struct dirent *e; (e = readdir(d));)
-		if (strncmp(e->d_name, JOURNAL_BLOB_TEMPORARY, strlen(JOURNAL_BLOB_TEMPORARY)) == 0 &&
+		if (strncmp(e->d_name, JOURNAL_BLOB_TEMPORARY, strlen(JOURNAL_BLOB_TEMPORARY)) ==
+			    0 &&
 		    unlinkat(blobs, e->d_name, 0) < 0)
 			return -errno;
 	return 0;
@@ -36,7 +38,8 @@ static int drop_temporaries(int blobs)
 int journal_blob_setup(struct journal *j, struct error *err)
 {
 	if (!j->o.read_only && mkdirat(j->dirfd, "blobs", BLOB_FOLDER_MODE) < 0 && errno != EEXIST)
-		return error_set(err, -errno, "journal: making the blobs' folder: %s", strerror(errno));
+		return error_set(err, -errno, "journal: making the blobs' folder: %s",
+				 strerror(errno));
 	j->blobs_fd = openat(j->dirfd, "blobs", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	int rc = j->blobs_fd < 0 ? -errno : j->o.read_only ? 0 : drop_temporaries(j->blobs_fd);
 	return rc < 0 ? error_set(err, rc, "journal: the blobs' folder: %s", strerror(-rc)) : 0;
@@ -67,7 +70,8 @@ static struct bytes inline_key(const struct digest *d)
 	return bytes_of(d->b, DIGEST_SIZE);
 }
 
-static int put_inline(struct journal *j, struct bytes content, const struct digest *d, struct error *err)
+static int put_inline(struct journal *j, struct bytes content, const struct digest *d,
+		      struct error *err)
 {
 	AUTO_BUFFER there = {0};
 	AUTO_BUFFER ops = {0};
@@ -103,8 +107,10 @@ static int growing_start(struct journal *j, struct growing *ret, struct error *e
 	*ret = (struct growing){.folder = j->blobs_fd, .fd = -1};
 	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
 		return error_set(err, -EIO, "blob: no random bytes");
-	snprintf(ret->name, sizeof(ret->name), JOURNAL_BLOB_TEMPORARY "%016llx", (unsigned long long)random);
-	ret->fd = openat(ret->folder, ret->name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, BLOB_FILE_MODE);
+	snprintf(ret->name, sizeof(ret->name), JOURNAL_BLOB_TEMPORARY "%016llx",
+		 (unsigned long long)random);
+	ret->fd = openat(ret->folder, ret->name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+			 BLOB_FILE_MODE);
 	if (ret->fd < 0)
 		return error_set(err, -errno, "blob: making a file: %s", strerror(errno));
 	return 0;
@@ -134,7 +140,8 @@ static int found_file(struct journal *j, const struct digest *d, struct error *e
 	return rc < 0 ? error_set(err, rc, "blob: keeping it on disk: %s", strerror(-rc)) : 0;
 }
 
-static int growing_finish(struct journal *j, struct growing *g, const struct digest *d, struct error *err)
+static int growing_finish(struct journal *j, struct growing *g, const struct digest *d,
+			  struct error *err)
 {
 	char folder[3], path[JOURNAL_BLOB_PATH_SIZE];
 	journal_blob_name(d, folder, path + 3);
@@ -162,7 +169,8 @@ static int growing_finish(struct journal *j, struct growing *g, const struct dig
 	return rc < 0 ? error_set(err, rc, "blob: keeping it on disk: %s", strerror(-rc)) : 0;
 }
 
-static int put_file(struct journal *j, struct bytes content, const struct digest *d, struct error *err)
+static int put_file(struct journal *j, struct bytes content, const struct digest *d,
+		    struct error *err)
 {
 	struct growing g;
 	AUTO_FD there = open_file(j, d);
@@ -186,7 +194,8 @@ int journal_blob_put(struct journal *j, struct bytes content, struct digest *ret
 	if (j->o.read_only)
 		return error_set(err, -EROFS, "blob: the journal is open read-only");
 	if (content.len > JOURNAL_BLOB_MAX)
-		return error_set_exit(err, -E2BIG, EXIT_STATUS_LIMIT, "blob: %zu bytes are past the limit of %d", content.len,
+		return error_set_exit(err, -E2BIG, EXIT_STATUS_LIMIT,
+				      "blob: %zu bytes are past the limit of %d", content.len,
 				      JOURNAL_BLOB_MAX);
 	digest_of(content, &d);
 	bool small = content.len <= JOURNAL_BLOB_INLINE_MAX || j->o.in_memory;
@@ -197,7 +206,8 @@ int journal_blob_put(struct journal *j, struct bytes content, struct digest *ret
 }
 
 /* Copies fd's content while hashing it; stops at max. */
-static int copy_hashed(int fd, off_t at, uint64_t max, int to, struct digest_ctx *hash, uint64_t *ret_size)
+static int copy_hashed(int fd, off_t at, uint64_t max, int to, struct digest_ctx *hash,
+		       uint64_t *ret_size)
 {
 	AUTO_FREE uint8_t *chunk = malloc(BLOB_CHUNK);
 	uint64_t size = (uint64_t)at;
@@ -222,8 +232,8 @@ static int copy_hashed(int fd, off_t at, uint64_t max, int to, struct digest_ctx
 	return 0;
 }
 
-static int put_fd_file(struct journal *j, int fd, uint64_t max, struct digest *ret, uint64_t *ret_size,
-		       struct error *err)
+static int put_fd_file(struct journal *j, int fd, uint64_t max, struct digest *ret,
+		       uint64_t *ret_size, struct error *err)
 {
 	struct growing g;
 	struct digest d;
@@ -251,12 +261,14 @@ static int put_fd_file(struct journal *j, int fd, uint64_t max, struct digest *r
 	return rc;
 }
 
-int journal_blob_put_fd(struct journal *j, int fd, uint64_t max, struct digest *ret, uint64_t *ret_size,
-			struct error *err)
+int journal_blob_put_fd(struct journal *j, int fd, uint64_t max, struct digest *ret,
+			uint64_t *ret_size, struct error *err)
 {
 	AUTO_BUFFER head = {0};
 	uint64_t limit = max < JOURNAL_BLOB_MAX ? max : JOURNAL_BLOB_MAX;
-	uint64_t small = j->o.in_memory ? limit : limit < JOURNAL_BLOB_INLINE_MAX ? limit : JOURNAL_BLOB_INLINE_MAX;
+	uint64_t small = j->o.in_memory			   ? limit
+			 : limit < JOURNAL_BLOB_INLINE_MAX ? limit
+							   : JOURNAL_BLOB_INLINE_MAX;
 	if (j->o.read_only)
 		return error_set(err, -EROFS, "blob: the journal is open read-only");
 	struct stat st;
@@ -281,7 +293,8 @@ int journal_blob_sync(struct journal *j, struct error *err)
 	AUTO_BUFFER ops = {0};
 	struct digest d;
 
-	/* A synced write takes all earlier ones along; the empty blob is one that changes nothing. */
+	/* A synced write takes all earlier ones along; the empty blob is one that changes nothing.
+	 */
 	digest_of(bytes_of(NULL, 0), &d);
 	journal_kv_put(&ops, JOURNAL_FAMILY_BLOB, inline_key(&d), bytes_of("", 0));
 	return ops.failed ? error_nomem(err) : journal_store_write_now(j, buffer_bytes(&ops), err);
@@ -300,7 +313,8 @@ static int get_inline(struct journal *j, const struct digest *d, struct buffer *
 	return j->kv->ops->get(j->kv, JOURNAL_FAMILY_BLOB, inline_key(d), out, NULL);
 }
 
-int journal_blob_get(struct journal *j, const struct digest *d, size_t max, struct buffer *out, struct error *err)
+int journal_blob_get(struct journal *j, const struct digest *d, size_t max, struct buffer *out,
+		     struct error *err)
 {
 	size_t before = out->len;
 	int rc = get_inline(j, d, out);

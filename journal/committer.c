@@ -26,9 +26,11 @@ struct journal_committer {
 	int event_fd;
 };
 
-/* One write and, if asked for, one sync. Failing is the end of the process: after a failed fsync nobody knows what
- * is on disk, and a second one may lie ("Can applications recover from fsync failures?", ATC 2020). */
-static void commit(struct journal_committer *c, const struct buffer *ops, const struct journal_wal_mark *mark, bool sync)
+/* One write and, if asked for, one sync. Failing is the end of the process: after a failed fsync
+ * nobody knows what is on disk, and a second one may lie ("Can applications recover from fsync
+ * failures?", ATC 2020). */
+static void commit(struct journal_committer *c, const struct buffer *ops,
+		   const struct journal_wal_mark *mark, bool sync)
 {
 	uint8_t bytes[JOURNAL_WAL_MARK_SIZE];
 	struct error err = {0};
@@ -40,7 +42,8 @@ static void commit(struct journal_committer *c, const struct buffer *ops, const 
 	if (rc == 0 && ops->failed)
 		rc = error_nomem(&err);
 	if (rc == 0 && ops->len)
-		rc = c->o.kv->ops->write(c->o.kv, buffer_bytes(ops), bytes_of(bytes, sizeof(bytes)), &err);
+		rc = c->o.kv->ops->write(c->o.kv, buffer_bytes(ops), bytes_of(bytes, sizeof(bytes)),
+					 &err);
 	if (rc == 0 && sync) {
 		rc = failpoint_hit("journal.after_write_before_sync");
 		if (rc < 0)
@@ -68,9 +71,9 @@ static void acknowledge(struct journal_committer *c)
 }
 
 /*
- * Many producers that were acknowledged together come back one by one. Taking the first alone would cost a sync for
- * it and make the others wait for that, so as long as the queue grows toward the size of the last write, it is let
- * grow. One producer never waits: its last write was one batch.
+ * Many producers that were acknowledged together come back one by one. Taking the first alone would
+ * cost a sync for it and make the others wait for that, so as long as the queue grows toward the
+ * size of the last write, it is let grow. One producer never waits: its last write was one batch.
  */
 static void gather(struct journal_committer *c)
 {
@@ -142,8 +145,8 @@ static int start_thread(struct journal_committer *c)
 	return rc;
 }
 
-int journal_committer_start(const struct journal_committer_options *o, struct journal_committer **ret,
-			    struct error *err)
+int journal_committer_start(const struct journal_committer_options *o,
+			    struct journal_committer **ret, struct error *err)
 {
 	struct journal_committer *c = calloc(1, sizeof(*c));
 	if (!c)
@@ -188,7 +191,8 @@ void journal_committer_stop(struct journal_committer *c)
 	free(c);
 }
 
-void journal_committer_queue(struct journal_committer *c, struct bytes ops, uint64_t last_lsn, bool sync, bool wake)
+void journal_committer_queue(struct journal_committer *c, struct bytes ops, uint64_t last_lsn,
+			     bool sync, bool wake)
 {
 	pthread_mutex_lock(&c->lock);
 	if (ops.len && buffer_append(&c->queue, ops.data, ops.len) < 0) {
@@ -232,7 +236,8 @@ uint64_t journal_committer_durable(struct journal_committer *c, bool clear_event
 {
 	uint64_t count;
 	/* Cleared before it is read: what comes in between wakes the loop once more. */
-	if (clear_event && read(c->event_fd, &count, sizeof(count)) < 0 && errno != EAGAIN && errno != EINTR)
+	if (clear_event && read(c->event_fd, &count, sizeof(count)) < 0 && errno != EAGAIN &&
+	    errno != EINTR)
 		abort();
 	pthread_mutex_lock(&c->lock);
 	uint64_t lsn = c->durable_lsn;

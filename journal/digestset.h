@@ -3,7 +3,8 @@
 #include "base/digest.h"
 
 struct journal_digestset {
-	struct digest *slot; /* owned; all zero = free: the zero digest stands for "none" and is never added */
+	struct digest *slot; /* owned; all zero = free: the zero digest stands for "none" and is
+				never added */
 	size_t count, cap;
 };
 

@@ -1,8 +1,9 @@
 /*
  * journal_fold(): the only code that changes rows, live and on recovery alike. Pure.
  *
- * Every function here checks first and changes afterwards, so that a refused record leaves the state as it was.
- * What a state means stands above its enum in journal.h; which event leads where is state.c.
+ * Every function here checks first and changes afterwards, so that a refused record leaves the
+ * state as it was. What a state means stands above its enum in journal.h; which event leads where
+ * is state.c.
  */
 #include "journal/rows.h"
 
@@ -21,15 +22,18 @@ static int refuse(struct error *err, const struct journal_record *r, const char 
 {
 	char id[JOURNAL_ID_TEXT_SIZE];
 	const char *name = journal_type_name(r->type);
-	return error_set(err, -EPROTO, "%s (lsn %llu, run %.8s, step %d, attempt %u): %s", name ? name : "record",
-			 (unsigned long long)r->lsn, journal_id_text(&r->run, id),
+	return error_set(err, -EPROTO, "%s (lsn %llu, run %.8s, step %d, attempt %u): %s",
+			 name ? name : "record", (unsigned long long)r->lsn,
+			 journal_id_text(&r->run, id),
 			 r->step == JOURNAL_NO_STEP ? -1 : (int)r->step, r->attempt, why);
 }
 
-static int refuse_transition(struct error *err, const struct journal_record *r, const char *what, const char *state)
+static int refuse_transition(struct error *err, const struct journal_record *r, const char *what,
+			     const char *state)
 {
 	char why[96];
-	snprintf(why, sizeof(why), "not allowed while the %s is %s", what, state ? state : "in an unknown state");
+	snprintf(why, sizeof(why), "not allowed while the %s is %s", what,
+		 state ? state : "in an unknown state");
 	return refuse(err, r, why);
 }
 
@@ -67,21 +71,23 @@ static void set_layer(char *to, struct bytes name)
 		memcpy(to, name.data, name.len);
 }
 
-#define TAKE(row, r, field)                                                                        \
-	do {                                                                                       \
-		if (JOURNAL_HAS(&(r)->p, field))                                                   \
-			(row)->field = (r)->p.field;                                               \
+#define TAKE(row, r, field)                          \
+	do {                                         \
+		if (JOURNAL_HAS(&(r)->p, field))     \
+			(row)->field = (r)->p.field; \
 	} while (0)
 
 static int mark_run(struct journal_state *s, const struct journal_run *run)
 {
-	return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_RUN, .run = run->id});
+	return journal_rows_mark(s,
+				 (struct journal_change){.kind = JOURNAL_ROW_RUN, .run = run->id});
 }
 
 static int mark_step(struct journal_state *s, const struct journal_record *r)
 {
-	return journal_rows_mark(
-		s, (struct journal_change){.kind = JOURNAL_ROW_STEP, .run = r->run, .step = r->step});
+	return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_STEP,
+							    .run = r->run,
+							    .step = r->step});
 }
 
 static int mark_attempt(struct journal_state *s, const struct journal_record *r)
@@ -115,7 +121,8 @@ static int copy_creation(struct journal_run *run, const struct journal_record *r
 static int create_run(struct journal_state *s, const struct journal_record *r, struct error *err)
 {
 	const struct journal_payload *p = &r->p;
-	if (p->land > JOURNAL_LAND_NEVER || p->base > JOURNAL_BASE_PINNED || p->agency > JOURNAL_AGENCY_MAX)
+	if (p->land > JOURNAL_LAND_NEVER || p->base > JOURNAL_BASE_PINNED ||
+	    p->agency > JOURNAL_AGENCY_MAX)
 		return refuse(err, r, "land, base or agency is out of range");
 	struct journal_run *run = calloc(1, sizeof(*run));
 	if (!run || copy_creation(run, r) < 0) {
@@ -145,7 +152,8 @@ static int create_run(struct journal_state *s, const struct journal_record *r, s
 }
 
 /* The one setter of a run's state. */
-static int set_run(struct journal_run *run, enum journal_run_state next, const struct journal_record *r)
+static int set_run(struct journal_run *run, enum journal_run_state next,
+		   const struct journal_record *r)
 {
 	if (next == JOURNAL_RUN_S_PAUSED && run->state != JOURNAL_RUN_S_PAUSED)
 		run->paused_from = run->state;
@@ -191,7 +199,8 @@ static int landing_event(struct journal_run *run, const struct journal_record *r
 	     undo = r->type == JOURNAL_UNDO_STARTED || r->type == JOURNAL_UNDO_CONFLICT,
 	     wrong_way = r->type != JOURNAL_LANDING_DROPPED && undo != run->conflict_undo;
 	if (next < 0 || (conflict && wrong_way))
-		return refuse_transition(err, r, "landing", journal_landing_state_name(run->landing));
+		return refuse_transition(err, r, "landing",
+					 journal_landing_state_name(run->landing));
 	if (run->state == JOURNAL_RUN_S_CREATED)
 		return refuse(err, r, "the run was never started");
 	if (conflict && run->conflict_undo && r->type == JOURNAL_LANDING_DROPPED)
@@ -208,8 +217,8 @@ static int landing_event(struct journal_run *run, const struct journal_record *r
 
 /* ---- Steps ---- */
 
-static int declare_step(struct journal_state *s, struct journal_run *run, const struct journal_record *r,
-			struct error *err)
+static int declare_step(struct journal_state *s, struct journal_run *run,
+			const struct journal_record *r, struct error *err)
 {
 	const struct journal_payload *p = &r->p;
 	if (journal_run_final(run->state) || run->state == JOURNAL_RUN_S_CANCELLING)
@@ -219,7 +228,8 @@ static int declare_step(struct journal_state *s, struct journal_run *run, const 
 	if (JOURNAL_HAS(p, index) && p->index >= JOURNAL_STEPS_MAX)
 		return refuse(err, r, "its position is past the limit");
 	struct journal_step *step = calloc(1, sizeof(*step));
-	if (!step || set_text(&step->key, p->key) < 0 || (JOURNAL_HAS(p, name) && set_text(&step->name, p->name) < 0)) {
+	if (!step || set_text(&step->key, p->key) < 0 ||
+	    (JOURNAL_HAS(p, name) && set_text(&step->name, p->name) < 0)) {
 		journal_rows_free_step(step);
 		return -ENOMEM;
 	}
@@ -262,7 +272,8 @@ static void take_outcome(struct journal_attempt *a, const struct journal_record 
 		set_layer(a->layer, r->p.layer);
 }
 
-/* Equal failures are counted so that a policy can stop repeating itself; a record may also say the number. */
+/* Equal failures are counted so that a policy can stop repeating itself; a record may also say the
+ * number. */
 static void take_failure(struct journal_step *step, const struct journal_record *r)
 {
 	if (!JOURNAL_HAS(&r->p, failure))
@@ -275,7 +286,8 @@ static void take_failure(struct journal_step *step, const struct journal_record 
 }
 
 /* What a step-level record says besides its transition. */
-static int take_step_fields(struct journal_state *s, struct journal_step *step, const struct journal_record *r)
+static int take_step_fields(struct journal_state *s, struct journal_step *step,
+			    const struct journal_record *r)
 {
 	take_failure(step, r);
 	TAKE(step, r, approval);
@@ -308,7 +320,8 @@ static int take_step_fields(struct journal_state *s, struct journal_step *step, 
 }
 
 /* The one setter of a step's state. */
-static int set_step(struct journal_step *step, enum journal_step_state next, const struct journal_record *r)
+static int set_step(struct journal_step *step, enum journal_step_state next,
+		    const struct journal_record *r)
 {
 	if (next == JOURNAL_STEP_S_COMMITTED)
 		step->committed_lsn = r->lsn;
@@ -323,8 +336,8 @@ static int set_step(struct journal_step *step, enum journal_step_state next, con
 	return set_why(&step->why, r);
 }
 
-static int step_event(struct journal_state *s, struct journal_run *run, const struct journal_record *r,
-		      struct error *err)
+static int step_event(struct journal_state *s, struct journal_run *run,
+		      const struct journal_record *r, struct error *err)
 {
 	bool asked_again = r->type == JOURNAL_STEP_DIVERGED || r->type == JOURNAL_STEP_REUSED;
 	if (r->step >= run->step_count)
@@ -336,11 +349,12 @@ static int step_event(struct journal_state *s, struct journal_run *run, const st
 	if (next < 0)
 		return refuse_transition(err, r, "step", journal_step_state_name(step->state));
 	const struct journal_attempt *a = last_attempt(step);
-	if (step->state == JOURNAL_STEP_S_ACTIVE && !asked_again && r->type != JOURNAL_STEP_CANCELLED &&
-	    attempt_lives(a))
+	if (step->state == JOURNAL_STEP_S_ACTIVE && !asked_again &&
+	    r->type != JOURNAL_STEP_CANCELLED && attempt_lives(a))
 		return refuse_transition(err, r, "attempt", journal_attempt_state_name(a->state));
 	if (r->type == JOURNAL_STEP_SEALED && (!a || a->state != JOURNAL_ATTEMPT_S_EXITED))
-		return refuse_transition(err, r, "attempt", a ? journal_attempt_state_name(a->state) : "missing");
+		return refuse_transition(err, r, "attempt",
+					 a ? journal_attempt_state_name(a->state) : "missing");
 	int rc = 0;
 	if (!asked_again)
 		rc = set_step(step, (enum journal_step_state)next, r);
@@ -351,8 +365,8 @@ static int step_event(struct journal_state *s, struct journal_run *run, const st
 
 /* ---- Attempts ---- */
 
-static int start_attempt(struct journal_state *s, struct journal_run *run, const struct journal_record *r,
-			 struct error *err)
+static int start_attempt(struct journal_state *s, struct journal_run *run,
+			 const struct journal_record *r, struct error *err)
 {
 	if (r->step >= run->step_count)
 		return refuse(err, r, "no such step");
@@ -385,21 +399,25 @@ static int start_attempt(struct journal_state *s, struct journal_run *run, const
 	return rc < 0 ? rc : mark_step(s, r);
 }
 
-/* Counters of the step when an attempt ends: LOST and SUSPENDED never count toward the retry budget. */
-static void count_ending(struct journal_step *step, struct journal_attempt *a, const struct journal_record *r)
+/* Counters of the step when an attempt ends: LOST and SUSPENDED never count toward the retry
+ * budget. */
+static void count_ending(struct journal_step *step, struct journal_attempt *a,
+			 const struct journal_record *r)
 {
-	bool lost = r->type == JOURNAL_ATTEMPT_LOST, was_counted = a->ended_ns != 0 && !a->uncharged;
+	bool lost = r->type == JOURNAL_ATTEMPT_LOST,
+	     was_counted = a->ended_ns != 0 && !a->uncharged;
 	if (was_counted)
 		step->charged--; /* EXITED, and now its layer is gone */
-	a->uncharged = lost || r->type == JOURNAL_ATTEMPT_SUSPENDED || (JOURNAL_HAS(&r->p, uncharged) && r->p.uncharged);
+	a->uncharged = lost || r->type == JOURNAL_ATTEMPT_SUSPENDED ||
+		       (JOURNAL_HAS(&r->p, uncharged) && r->p.uncharged);
 	if (!a->uncharged)
 		step->charged++;
 	step->lost = lost ? step->lost + 1 : 0;
 	a->ended_ns = r->wall_ns;
 }
 
-static int attempt_event(struct journal_state *s, struct journal_run *run, const struct journal_record *r,
-			 struct error *err)
+static int attempt_event(struct journal_state *s, struct journal_run *run,
+			 const struct journal_record *r, struct error *err)
 {
 	if (r->step >= run->step_count)
 		return refuse(err, r, "no such step");
@@ -438,15 +456,18 @@ static bool landing_kind(enum journal_approval_kind kind)
 
 static int mark_item(struct journal_state *s, const struct journal_approval *a)
 {
-	return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_APPROVAL, .run = a->run, .id = a->id});
+	return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_APPROVAL,
+							    .run = a->run,
+							    .id = a->id});
 }
 
 /* The row that the item is about remembers it until it is over. */
-static int link_item(struct journal_state *s, struct journal_run *run, const struct journal_approval *a,
-		     const struct journal_record *r, bool over)
+static int link_item(struct journal_state *s, struct journal_run *run,
+		     const struct journal_approval *a, const struct journal_record *r, bool over)
 {
 	if (a->step == JOURNAL_NO_STEP) {
-		if (landing_kind(a->kind) && (!over || journal_id_equal(&run->landing_approval, &a->id)))
+		if (landing_kind(a->kind) &&
+		    (!over || journal_id_equal(&run->landing_approval, &a->id)))
 			run->landing_approval = over ? no_id : a->id;
 		return 0;
 	}
@@ -454,12 +475,13 @@ static int link_item(struct journal_state *s, struct journal_run *run, const str
 	if (over && !journal_id_equal(&step->approval, &a->id))
 		return 0;
 	step->approval = over ? no_id : a->id;
-	return journal_rows_mark(
-		s, (struct journal_change){.kind = JOURNAL_ROW_STEP, .run = r->run, .step = a->step});
+	return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_STEP,
+							    .run = r->run,
+							    .step = a->step});
 }
 
-static int open_item(struct journal_state *s, struct journal_run *run, const struct journal_record *r,
-		     struct error *err)
+static int open_item(struct journal_state *s, struct journal_run *run,
+		     const struct journal_record *r, struct error *err)
 {
 	const struct journal_payload *p = &r->p;
 	if (r->step != JOURNAL_NO_STEP && r->step >= run->step_count)
@@ -480,7 +502,9 @@ static int open_item(struct journal_state *s, struct journal_run *run, const str
 	a->state = JOURNAL_APPROVAL_S_OPEN;
 	a->action = p->action;
 	a->card = p->card;
-	a->object = JOURNAL_HAS(p, conflicts) ? p->conflicts : JOURNAL_HAS(p, input) ? p->input : p->digest;
+	a->object = JOURNAL_HAS(p, conflicts) ? p->conflicts
+		    : JOURNAL_HAS(p, input)   ? p->input
+					      : p->digest;
 	a->opened_ns = r->wall_ns;
 	a->decide_by_ns = p->decide_by_ns;
 	a->execute_by_ns = p->execute_by_ns;
@@ -516,8 +540,8 @@ static int add_vote(struct journal_approval *a, const struct journal_record *r)
 	return v->path.data ? 0 : -ENOMEM;
 }
 
-static int item_event(struct journal_state *s, struct journal_run *run, const struct journal_record *r,
-		      struct error *err)
+static int item_event(struct journal_state *s, struct journal_run *run,
+		      const struct journal_record *r, struct error *err)
 {
 	struct journal_approval *a = journal_rows_approval(s, &r->p.approval);
 	if (!a || !journal_id_equal(&a->run, &r->run) || a->step != r->step)
@@ -527,7 +551,8 @@ static int item_event(struct journal_state *s, struct journal_run *run, const st
 		return refuse_transition(err, r, "approval", journal_approval_state_name(a->state));
 	int rc = 0;
 	if (r->type == JOURNAL_VOTE_CAST) {
-		if (r->p.decision != JOURNAL_DECISION_APPROVE && r->p.decision != JOURNAL_DECISION_DENY)
+		if (r->p.decision != JOURNAL_DECISION_APPROVE &&
+		    r->p.decision != JOURNAL_DECISION_DENY)
 			return refuse(err, r, "unknown decision");
 		if (a->vote_count >= JOURNAL_VOTES_MAX)
 			return refuse(err, r, "too many votes");
@@ -550,20 +575,24 @@ static int item_event(struct journal_state *s, struct journal_run *run, const st
 
 static int mark_timer(struct journal_state *s, const struct journal_timer *t)
 {
-	return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_TIMER, .run = t->run, .id = t->id});
+	return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_TIMER,
+							    .run = t->run,
+							    .id = t->id});
 }
 
-static int set_deadline(struct journal_state *s, struct journal_run *run, const struct journal_timer *t, int64_t due_ns)
+static int set_deadline(struct journal_state *s, struct journal_run *run,
+			const struct journal_timer *t, int64_t due_ns)
 {
 	if (t->kind != JOURNAL_TIMER_STEP_DEADLINE || t->step == JOURNAL_NO_STEP)
 		return 0;
 	run->steps[t->step]->deadline_ns = due_ns;
-	return journal_rows_mark(
-		s, (struct journal_change){.kind = JOURNAL_ROW_STEP, .run = run->id, .step = t->step});
+	return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_STEP,
+							    .run = run->id,
+							    .step = t->step});
 }
 
-static int arm_timer(struct journal_state *s, struct journal_run *run, const struct journal_record *r,
-		     struct error *err)
+static int arm_timer(struct journal_state *s, struct journal_run *run,
+		     const struct journal_record *r, struct error *err)
 {
 	const struct journal_payload *p = &r->p;
 	if (r->step != JOURNAL_NO_STEP && r->step >= run->step_count)
@@ -590,15 +619,16 @@ static int arm_timer(struct journal_state *s, struct journal_run *run, const str
 	return rc < 0 ? rc : mark_timer(s, t);
 }
 
-static int end_timer(struct journal_state *s, struct journal_run *run, const struct journal_record *r,
-		     struct error *err)
+static int end_timer(struct journal_state *s, struct journal_run *run,
+		     const struct journal_record *r, struct error *err)
 {
 	struct journal_timer *t = journal_rows_timer(s, &r->p.timer);
 	if (!t || !journal_id_equal(&t->run, &r->run))
 		return refuse(err, r, "no such timer of this run");
 	int next = journal_state_next_timer(t->state, r->type);
 	if (next < 0)
-		return refuse_transition(err, r, "timer", t->state == JOURNAL_TIMER_S_FIRED ? "FIRED" : "CANCELLED");
+		return refuse_transition(err, r, "timer",
+					 t->state == JOURNAL_TIMER_S_FIRED ? "FIRED" : "CANCELLED");
 	journal_rows_timer_ended(s, t);
 	t->state = (enum journal_timer_state)next;
 	int rc = r->type == JOURNAL_TIMER_CANCELLED ? set_deadline(s, run, t, 0) : 0;
@@ -626,8 +656,9 @@ static int begin_epoch(struct journal_state *s, const struct journal_record *r, 
 
 static int mark_lease(struct journal_state *s, const struct journal_lease *l)
 {
-	return journal_rows_mark(
-		s, (struct journal_change){.kind = JOURNAL_ROW_LEASE, .dev = l->ws_dev, .ino = l->ws_ino});
+	return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_LEASE,
+							    .dev = l->ws_dev,
+							    .ino = l->ws_ino});
 }
 
 static int hold_lease(struct journal_state *s, const struct journal_record *r, struct error *err)
@@ -636,7 +667,8 @@ static int hold_lease(struct journal_state *s, const struct journal_record *r, s
 	struct journal_lease *l = journal_rows_lease(s, p->ws_dev, p->ws_ino);
 	if (l && l->held)
 		return refuse_transition(err, r, "lease", "HELD");
-	uint64_t last = l ? l->generation : 0, generation = JOURNAL_HAS(p, generation) ? p->generation : last + 1;
+	uint64_t last = l ? l->generation : 0,
+		 generation = JOURNAL_HAS(p, generation) ? p->generation : last + 1;
 	if (generation <= last)
 		return refuse(err, r, "the lease's generation does not go forward");
 	if (!l) {
@@ -701,14 +733,18 @@ static int pin_trust(struct journal_state *s, const struct journal_record *r, st
 		t->uid = r->actor_uid;
 		t->at_ns = r->wall_ns;
 	}
-	return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_TRUST, .gone = gone, .path = marked});
+	return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_TRUST,
+							    .gone = gone,
+							    .path = marked});
 }
 
 static int drop_run(const struct journal_head *head, void *arg)
 {
 	struct journal_state *s = arg;
 	journal_rows_remove_run(s, &head->run);
-	return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_RUN, .gone = true, .run = head->run});
+	return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_RUN,
+							    .gone = true,
+							    .run = head->run});
 }
 
 static int check_droppable(const struct journal_head *head, void *arg)
@@ -727,8 +763,8 @@ static int drop_runs(struct journal_state *s, const struct journal_record *r, st
 
 /* ---- The door ---- */
 
-static int chain_check(const struct journal_state *s, const struct journal_run *run, const struct journal_record *r,
-		       struct error *err)
+static int chain_check(const struct journal_state *s, const struct journal_run *run,
+		       const struct journal_record *r, struct error *err)
 {
 	bool daemon = journal_id_equal(&r->run, &no_id);
 	uint64_t seq = daemon ? s->daemon_seq : run ? run->seq : 0;
@@ -742,7 +778,8 @@ static int chain_check(const struct journal_state *s, const struct journal_run *
 	if (r->seq != seq + 1)
 		return refuse(err, r, "it is not the next record of its run");
 	if (!digest_equal(&r->prev_hash, head))
-		return refuse(err, r, "it does not follow from the record before: the chain is broken");
+		return refuse(err, r,
+			      "it does not follow from the record before: the chain is broken");
 	if (JOURNAL_HAS(&r->p, layer) && !layer_fits(r->p.layer))
 		return refuse(err, r, "the layer's name is too long");
 	if (r->type != JOURNAL_EPOCH_BEGUN && r->epoch > s->epoch)
@@ -750,7 +787,8 @@ static int chain_check(const struct journal_state *s, const struct journal_run *
 	return 0;
 }
 
-static int apply(struct journal_state *s, struct journal_run *run, const struct journal_record *r, struct error *err)
+static int apply(struct journal_state *s, struct journal_run *run, const struct journal_record *r,
+		 struct error *err)
 {
 	switch (r->type) {
 	case JOURNAL_EPOCH_BEGUN:
@@ -850,7 +888,8 @@ void journal_state_fill(const struct journal_state *s, struct journal_record *r)
 		r->epoch = s->epoch;
 }
 
-int journal_fold(struct journal_state *s, const struct journal_record *r, const struct digest *hash, struct error *err)
+int journal_fold(struct journal_state *s, const struct journal_record *r, const struct digest *hash,
+		 struct error *err)
 {
 	struct error why = {0};
 	if (journal_record_check(r, &why) < 0)

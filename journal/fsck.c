@@ -1,4 +1,5 @@
-/* fsck: folds all events in lsn order into a fresh state and compares it with the stored rows and indexes. */
+/* fsck: folds all events in lsn order into a fresh state and compares it with the stored rows and
+ * indexes. */
 #include "journal/audit.h"
 
 #include <errno.h>
@@ -44,7 +45,8 @@ static int add_ref(struct bytes key, struct bytes value, void *arg)
 		struct journal_id run = {0};
 		if (key.len >= JOURNAL_ID_SIZE)
 			memcpy(run.b, key.data, JOURNAL_ID_SIZE);
-		journal_audit_problem(&f->a, "run %.8s: a record cannot be read; see `holdfast verify`",
+		journal_audit_problem(&f->a,
+				      "run %.8s: a record cannot be read; see `holdfast verify`",
 				      journal_id_text(&run, text));
 		return 0;
 	}
@@ -77,7 +79,8 @@ static int fold_all(struct fsck *f)
 		struct error why = {0};
 		value.len = 0;
 		journal_store_event_key(&f->refs[i].run, f->refs[i].seq, key);
-		int rc = kv->ops->get(kv, JOURNAL_FAMILY_EVENT, bytes_of(key, sizeof(key)), &value, NULL);
+		int rc = kv->ops->get(kv, JOURNAL_FAMILY_EVENT, bytes_of(key, sizeof(key)), &value,
+				      NULL);
 		if (rc == 0)
 			rc = journal_record_decode(buffer_bytes(&value), &r);
 		if (rc == 0) {
@@ -87,7 +90,9 @@ static int fold_all(struct fsck *f)
 		if (rc == -ENOMEM)
 			return rc;
 		if (rc < 0)
-			journal_audit_problem(&f->a, "%s", why.msg[0] ? why.msg : "a record says that it is another");
+			journal_audit_problem(&f->a, "%s",
+					      why.msg[0] ? why.msg
+							 : "a record says that it is another");
 	}
 	f->a.report.runs = f->state->runs.count;
 	return 0;
@@ -105,7 +110,9 @@ static int expect(struct fsck *f, struct bytes key, struct bytes value)
 		f->list = grown;
 		f->list_cap = cap;
 	}
-	struct expected e = {.key = f->arena.len, .key_len = (uint32_t)key.len, .value_len = (uint32_t)value.len};
+	struct expected e = {.key = f->arena.len,
+			     .key_len = (uint32_t)key.len,
+			     .value_len = (uint32_t)value.len};
 	buffer_append(&f->arena, key.data, key.len);
 	e.value = f->arena.len;
 	if (value.len)
@@ -137,21 +144,24 @@ static int expect_run_index(const struct journal_run *run, void *arg)
 	uint8_t key[1 + JOURNAL_ID_SIZE];
 	int rc = journal_store_each_index(run, expect_index, arg);
 	if (rc == 0 && !journal_rows_run_settled(run))
-		rc = expect(arg, journal_store_tag_key(JOURNAL_INDEX_IN_FLIGHT, &run->id, key), bytes_of(NULL, 0));
+		rc = expect(arg, journal_store_tag_key(JOURNAL_INDEX_IN_FLIGHT, &run->id, key),
+			    bytes_of(NULL, 0));
 	return rc;
 }
 
 static int expect_approval_index(const struct journal_approval *a, void *arg)
 {
 	uint8_t key[1 + JOURNAL_ID_SIZE];
-	return expect(arg, journal_store_tag_key(JOURNAL_INDEX_APPROVAL, &a->id, key), bytes_of(a->run.b, JOURNAL_ID_SIZE));
+	return expect(arg, journal_store_tag_key(JOURNAL_INDEX_APPROVAL, &a->id, key),
+		      bytes_of(a->run.b, JOURNAL_ID_SIZE));
 }
 
 static int by_key(const void *a, const void *b, void *arena)
 {
 	const struct expected *x = a, *y = b;
 	const uint8_t *base = arena;
-	return bytes_compare(bytes_of(base + x->key, x->key_len), bytes_of(base + y->key, y->key_len));
+	return bytes_compare(bytes_of(base + x->key, x->key_len),
+			     bytes_of(base + y->key, y->key_len));
 }
 
 /* ---- Comparing ---- */
@@ -163,7 +173,8 @@ static void name_key(const struct fsck *f, struct bytes key, char *out, size_t s
 	const uint8_t *k = key.data;
 	if (key.len >= 1 + JOURNAL_ID_SIZE)
 		memcpy(id.b, k + 1, JOURNAL_ID_SIZE);
-	snprintf(out, size, "%s '%c' %.8s", f->family == JOURNAL_FAMILY_STATE ? "row" : "index entry",
+	snprintf(out, size, "%s '%c' %.8s",
+		 f->family == JOURNAL_FAMILY_STATE ? "row" : "index entry",
 		 key.len && k[0] >= ' ' && k[0] < 127 ? k[0] : '?', journal_id_text(&id, text));
 }
 
@@ -210,7 +221,8 @@ static int compare_one(struct bytes key, struct bytes value, void *arg)
 	struct fsck *f = arg;
 	char name[64];
 	int rc = 0;
-	while (rc == 0 && f->cursor < f->list_count && bytes_compare(key_at(f, f->cursor), key) < 0) {
+	while (rc == 0 && f->cursor < f->list_count &&
+	       bytes_compare(key_at(f, f->cursor), key) < 0) {
 		rc = missing(f);
 		f->cursor++;
 	}
@@ -218,13 +230,15 @@ static int compare_one(struct bytes key, struct bytes value, void *arg)
 		return rc;
 	name_key(f, key, name, sizeof(name));
 	if (f->cursor == f->list_count || !bytes_equal(key_at(f, f->cursor), key)) {
-		journal_audit_problem(&f->a, "%s: no record makes it%s", name, f->repair ? "; removed" : "");
+		journal_audit_problem(&f->a, "%s: no record makes it%s", name,
+				      f->repair ? "; removed" : "");
 		return repair_put(f, key, NULL);
 	}
 	struct bytes want = value_at(f, f->cursor++);
 	if (bytes_equal(want, value))
 		return 0;
-	journal_audit_problem(&f->a, "%s: is not what its records make of it%s", name, f->repair ? "; rewritten" : "");
+	journal_audit_problem(&f->a, "%s: is not what its records make of it%s", name,
+			      f->repair ? "; rewritten" : "");
 	return repair_put(f, key, &want);
 }
 
@@ -235,7 +249,8 @@ static int compare_family(struct fsck *f, enum journal_family family)
 	f->cursor = 0;
 	if (f->list_count)
 		qsort_r(f->list, f->list_count, sizeof(*f->list), by_key, f->arena.data);
-	int rc = kv->ops->each(kv, family, bytes_of(NULL, 0), bytes_of(NULL, 0), false, compare_one, f);
+	int rc = kv->ops->each(kv, family, bytes_of(NULL, 0), bytes_of(NULL, 0), false, compare_one,
+			       f);
 	for (; rc == 0 && f->cursor < f->list_count; f->cursor++)
 		rc = missing(f);
 	f->list_count = 0;
@@ -246,16 +261,19 @@ static int compare_family(struct fsck *f, enum journal_family family)
 static int check_all(struct fsck *f)
 {
 	struct journal_kv *kv = f->a.j->kv;
-	int rc = kv->ops->each(kv, JOURNAL_FAMILY_EVENT, bytes_of(NULL, 0), bytes_of(NULL, 0), false, add_ref, f);
+	int rc = kv->ops->each(kv, JOURNAL_FAMILY_EVENT, bytes_of(NULL, 0), bytes_of(NULL, 0),
+			       false, add_ref, f);
 	if (rc == 0 && f->ref_count)
 		qsort(f->refs, f->ref_count, sizeof(*f->refs), by_lsn);
 	if (rc == 0)
 		rc = fold_all(f);
 	if (rc < 0)
 		return rc;
-	/* Rows folded from a damaged log would replace good ones: first the chains, then the rows. */
+	/* Rows folded from a damaged log would replace good ones: first the chains, then the rows.
+	 */
 	if (f->repair && f->a.report.problems) {
-		journal_audit_problem(&f->a, "nothing was repaired: the records themselves are damaged");
+		journal_audit_problem(&f->a,
+				      "nothing was repaired: the records themselves are damaged");
 		f->repair = false;
 	}
 	rc = journal_row_each(f->state, expect_row, f);
@@ -274,13 +292,17 @@ static int check_all(struct fsck *f)
 	return rc;
 }
 
-int journal_fsck(struct journal *j, bool repair, journal_problem_fn *fn, void *arg, struct journal_report *ret,
-		 struct error *err)
+int journal_fsck(struct journal *j, bool repair, journal_problem_fn *fn, void *arg,
+		 struct journal_report *ret, struct error *err)
 {
-	struct fsck f = {.a = {.j = j, .fn = fn, .arg = arg}, .repair = repair, .arena = {.max = SIZE_MAX},
+	struct fsck f = {.a = {.j = j, .fn = fn, .arg = arg},
+			 .repair = repair,
+			 .arena = {.max = SIZE_MAX},
 			 .ops = {.max = SIZE_MAX}};
 	if (repair && (j->o.read_only || !j->o.unloaded))
-		return error_set(err, -EINVAL, "fsck: repairing needs a journal that was opened unloaded and for writing");
+		return error_set(
+			err, -EINVAL,
+			"fsck: repairing needs a journal that was opened unloaded and for writing");
 	if (j->batch_last)
 		journal_flush(j, false);
 	journal_store_drain(j);

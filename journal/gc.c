@@ -18,7 +18,8 @@ struct drop {
 	int64_t before_ns;
 	struct journal_head heads[GC_RUNS_A_BATCH];
 	size_t count;
-	struct buffer ops; /* the deletes of these; they reach the journal's batch with RUNS_DROPPED or not at all */
+	struct buffer ops; /* the deletes of these; they reach the journal's batch with RUNS_DROPPED
+			      or not at all */
 	uint64_t total;
 	struct error *err;
 };
@@ -54,16 +55,19 @@ static void forget_head(struct journal *j, const struct journal_id *run)
 }
 
 /* Everything that has the run's name on it. */
-static int delete_run(struct drop *d, const struct journal_run *run, const struct journal_state *rows)
+static int delete_run(struct drop *d, const struct journal_run *run,
+		      const struct journal_state *rows)
 {
-	static const uint8_t kinds[] = {JOURNAL_ROW_STEP, JOURNAL_ROW_ATTEMPT, JOURNAL_ROW_APPROVAL, JOURNAL_ROW_TIMER};
+	static const uint8_t kinds[] = {JOURNAL_ROW_STEP, JOURNAL_ROW_ATTEMPT, JOURNAL_ROW_APPROVAL,
+					JOURNAL_ROW_TIMER};
 	struct journal *j = d->j;
 	struct buffer *ops = &d->ops;
 	uint8_t key[1 + JOURNAL_ID_SIZE];
-	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_EVENT, bytes_of(run->id.b, JOURNAL_ID_SIZE), bytes_of(NULL, 0),
-				  false, delete_event, ops);
+	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_EVENT, bytes_of(run->id.b, JOURNAL_ID_SIZE),
+				  bytes_of(NULL, 0), false, delete_event, ops);
 	for (size_t i = 0; rc == 0 && i < sizeof(kinds); i++)
-		rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_STATE, journal_store_tag_key(kinds[i], &run->id, key),
+		rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_STATE,
+				      journal_store_tag_key(kinds[i], &run->id, key),
 				      bytes_of(NULL, 0), false, delete_row, ops);
 	if (rc == 0)
 		rc = journal_store_each_index(run, delete_index, ops);
@@ -71,10 +75,13 @@ static int delete_run(struct drop *d, const struct journal_run *run, const struc
 		const struct journal_approval *a = rows->approvals.item[i];
 		if (journal_id_equal(&a->run, &run->id))
 			journal_kv_delete(ops, JOURNAL_FAMILY_INDEX,
-					  journal_store_tag_key(JOURNAL_INDEX_APPROVAL, &a->id, key));
+					  journal_store_tag_key(JOURNAL_INDEX_APPROVAL, &a->id,
+								key));
 	}
-	journal_kv_delete(ops, JOURNAL_FAMILY_META, journal_store_tag_key(JOURNAL_META_HEAD, &run->id, key));
-	journal_kv_delete(ops, JOURNAL_FAMILY_META, journal_store_tag_key(JOURNAL_META_UNANCHORED, &run->id, key));
+	journal_kv_delete(ops, JOURNAL_FAMILY_META,
+			  journal_store_tag_key(JOURNAL_META_HEAD, &run->id, key));
+	journal_kv_delete(ops, JOURNAL_FAMILY_META,
+			  journal_store_tag_key(JOURNAL_META_UNANCHORED, &run->id, key));
 	return rc < 0 ? rc : ops->failed;
 }
 
@@ -103,7 +110,8 @@ static int drop_batch(struct drop *d)
 	return 0;
 }
 
-/* A run that is forked from keeps its own copy of nothing: its layers are named by the fork's own record. */
+/* A run that is forked from keeps its own copy of nothing: its layers are named by the fork's own
+ * record. */
 static int consider(struct drop *d, const struct journal_id *id)
 {
 	struct journal_state *rows = journal_state_new();
@@ -134,7 +142,8 @@ static int drop_runs(struct journal *j, int64_t before_ns, uint64_t *ret_runs, s
 	const uint8_t tag = JOURNAL_INDEX_CREATED;
 	struct drop d = {.j = j, .before_ns = before_ns, .ops = {.max = SIZE_MAX}, .err = err};
 	AUTO_BUFFER ids = {0};
-	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_INDEX, bytes_of(&tag, 1), bytes_of(NULL, 0), false, collect_run, &ids);
+	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_INDEX, bytes_of(&tag, 1), bytes_of(NULL, 0),
+				  false, collect_run, &ids);
 	for (size_t at = 0; rc == 0 && at < ids.len; at += JOURNAL_ID_SIZE) {
 		struct journal_id id;
 		memcpy(id.b, ids.data + at, JOURNAL_ID_SIZE);
@@ -213,17 +222,17 @@ static int know_file(const struct digest *d, int folder, const char *name, void 
 
 static int know_blobs(struct mark *m)
 {
-	int rc = m->j->kv->ops->each(m->j->kv, JOURNAL_FAMILY_BLOB, bytes_of(NULL, 0), bytes_of(NULL, 0), false,
-				     know_inline, m);
+	int rc = m->j->kv->ops->each(m->j->kv, JOURNAL_FAMILY_BLOB, bytes_of(NULL, 0),
+				     bytes_of(NULL, 0), false, know_inline, m);
 	return rc < 0 ? rc : journal_audit_each_file(m->j, know_file, m);
 }
 
 enum { NAMED_SIZE = 2 + DIGEST_SIZE }; /* canonical CBOR: a byte string of 32 has one head, 58 20 */
 
 /*
- * A blob may name others (a redo plan's pre-images, a map of results). What it is does not matter, nor how large it
- * is: finding names at every place only keeps too much. Only names of blobs that exist count, so that what an agent
- * wrote cannot make the set grow past their number.
+ * A blob may name others (a redo plan's pre-images, a map of results). What it is does not matter,
+ * nor how large it is: finding names at every place only keeps too much. Only names of blobs that
+ * exist count, so that what an agent wrote cannot make the set grow past their number.
  */
 static int mark_within(struct mark *m, struct bytes content)
 {
@@ -232,7 +241,8 @@ static int mark_within(struct mark *m, struct bytes content)
 		struct digest d;
 		if (p[1] == DIGEST_SIZE) {
 			memcpy(d.b, p + 2, DIGEST_SIZE);
-			int rc = journal_digestset_has(&m->known, &d) ? name_digest(&d, false, m) : 0;
+			int rc = journal_digestset_has(&m->known, &d) ? name_digest(&d, false, m)
+								      : 0;
 			if (rc < 0)
 				return rc;
 		}
@@ -266,8 +276,8 @@ static int mark_blobs(struct mark *m)
 {
 	int rc = know_blobs(m);
 	if (rc == 0)
-		rc = m->j->kv->ops->each(m->j->kv, JOURNAL_FAMILY_EVENT, bytes_of(NULL, 0), bytes_of(NULL, 0), false,
-					 mark_event, m);
+		rc = m->j->kv->ops->each(m->j->kv, JOURNAL_FAMILY_EVENT, bytes_of(NULL, 0),
+					 bytes_of(NULL, 0), false, mark_event, m);
 	while (rc == 0 && m->todo_count) {
 		struct digest d = m->todo[--m->todo_count];
 		if (!journal_digestset_has(&m->known, &d))
@@ -322,8 +332,8 @@ static int sweep_file(const struct digest *d, int folder, const char *name, void
 static int sweep_blobs(struct mark *m, struct error *err)
 {
 	struct sweep s = {.m = m, .err = err, .ops = {.max = SIZE_MAX}};
-	int rc = m->j->kv->ops->each(m->j->kv, JOURNAL_FAMILY_BLOB, bytes_of(NULL, 0), bytes_of(NULL, 0), false,
-				     sweep_inline, &s);
+	int rc = m->j->kv->ops->each(m->j->kv, JOURNAL_FAMILY_BLOB, bytes_of(NULL, 0),
+				     bytes_of(NULL, 0), false, sweep_inline, &s);
 	if (rc == 0 && s.ops.len)
 		rc = journal_store_write_now(m->j, buffer_bytes(&s.ops), err);
 	if (rc == 0)
@@ -332,7 +342,8 @@ static int sweep_blobs(struct mark *m, struct error *err)
 	return rc;
 }
 
-int journal_gc(struct journal *j, int64_t ended_before_ns, struct journal_report *ret, struct error *err)
+int journal_gc(struct journal *j, int64_t ended_before_ns, struct journal_report *ret,
+	       struct error *err)
 {
 	struct mark m = {.j = j};
 	if (j->o.read_only || j->o.unloaded)
@@ -391,10 +402,12 @@ static int name_layers(const struct journal_run *run, void *arg)
 	for (uint32_t i = 0; i < run->step_count; i++) {
 		const struct journal_step *step = run->steps[i];
 		rc = step->layer[0] ? w->fn(step->layer, w->arg) : 0;
-		const struct journal_attempt *a = step->attempt_count ? &step->attempts[step->attempt_count - 1] : NULL;
+		const struct journal_attempt *a =
+			step->attempt_count ? &step->attempts[step->attempt_count - 1] : NULL;
 		/* The last attempt's, unless it is over in a way that throws its layer away. */
 		bool keeps = a && a->layer[0] && a->state <= JOURNAL_ATTEMPT_S_EXITED &&
-			     a->state != JOURNAL_ATTEMPT_S_NOT_STARTED && !journal_step_final(step->state);
+			     a->state != JOURNAL_ATTEMPT_S_NOT_STARTED &&
+			     !journal_step_final(step->state);
 		if (rc == 0 && keeps)
 			rc = w->fn(a->layer, w->arg);
 		if (rc)
@@ -409,7 +422,8 @@ int journal_each_layer(struct journal *j, int (*fn)(const char *name, void *arg)
 	struct layer_walk w = {j, fn, arg};
 	AUTO_BUFFER ids = {0};
 	journal_store_drain(j);
-	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_INDEX, bytes_of(&tag, 1), bytes_of(NULL, 0), false, collect_run, &ids);
+	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_INDEX, bytes_of(&tag, 1), bytes_of(NULL, 0),
+				  false, collect_run, &ids);
 	for (size_t at = 0; rc == 0 && at < ids.len; at += JOURNAL_ID_SIZE) {
 		struct journal_id id;
 		memcpy(id.b, ids.data + at, JOURNAL_ID_SIZE);

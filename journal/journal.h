@@ -1,11 +1,11 @@
 #pragma once
 /*
- * The journal: the one door of this room. An append-only log of records (deterministic CBOR, hash-chained per
- * run), a pure fold that turns records into rows, and a RocksDB store that writes one WriteBatch a transition
- * group and syncs what something outside depends on.
+ * The journal: the one door of this room. An append-only log of records (deterministic CBOR,
+ * hash-chained per run), a pure fold that turns records into rows, and a RocksDB store that writes
+ * one WriteBatch a transition group and syncs what something outside depends on.
  *
- * The pure half (library journal_pure) is record, state and fold: no I/O, clock or globals. The other half
- * (library journal) is store, committer and blobs.
+ * The pure half (library journal_pure) is record, state and fold: no I/O, clock or globals. The
+ * other half (library journal) is store, committer and blobs.
  *
  * journal_fold() is the only code that changes durable state, live and on recovery alike.
  */
@@ -21,46 +21,51 @@ enum {
 	JOURNAL_BLOB_INLINE_MAX = 64 * 1024,
 	JOURNAL_BLOB_MAX = 1 << 30,
 	JOURNAL_STEPS_MAX = 100000, /* steps of one run */
-	JOURNAL_WHY_MAX = 4096,     /* bytes of a reason; more is cut, and bytes that are no UTF-8 are escaped */
-	JOURNAL_VOTES_MAX = 64,     /* votes of one approval */
+	JOURNAL_WHY_MAX =
+		4096, /* bytes of a reason; more is cut, and bytes that are no UTF-8 are escaped */
+	JOURNAL_VOTES_MAX = 64, /* votes of one approval */
 	JOURNAL_AGENCY_MAX = 4,
 };
 
 struct journal_id {
-	uint8_t b[JOURNAL_ID_SIZE]; /* random (UUIDv4, RFC 9562), so that a short prefix names one; lists are
-	                              * ordered by created_ns. All zero: the daemon's own chain */
+	uint8_t b[JOURNAL_ID_SIZE]; /* random (UUIDv4, RFC 9562), so that a short prefix names one;
+				     * lists are ordered by created_ns. All zero: the daemon's own
+				     * chain */
 };
 
 #define JOURNAL_ID_TEXT_SIZE 33 /* 32 lowercase hex digits and NUL */
 char *journal_id_text(const struct journal_id *id, char *buf);
-MUST_CHECK int journal_id_parse(struct bytes text, struct journal_id *ret); /* exactly 32 hex digits */
+MUST_CHECK int journal_id_parse(struct bytes text,
+				struct journal_id *ret); /* exactly 32 hex digits */
 static inline bool journal_id_equal(const struct journal_id *a, const struct journal_id *b)
 {
 	return memcmp(a, b, sizeof(*a)) == 0;
 }
 
-/* ---- Records ---------------------------------------------------------------------------------------- */
+/* ---- Records
+ * ---------------------------------------------------------------------------------------- */
 
 /* Type numbers are never reused. 0x60 to 0x7f are kept for effects, 0x80 to 0x8f for grants. */
 enum journal_type {
-	JOURNAL_EPOCH_BEGUN = 0x01,      /* daemon chain: a supervisor took the journal */
-	JOURNAL_ANCHOR = 0x02,           /* daemon chain: heads of all runs, so that truncation shows */
-	JOURNAL_TRUST_PINNED = 0x03,     /* daemon chain: a project's policy file, by path and digest */
-	JOURNAL_LEASE_HELD = 0x04,       /* daemon chain */
-	JOURNAL_LEASE_FREED = 0x05,      /* daemon chain */
-	JOURNAL_RUNS_DROPPED = 0x06,     /* daemon chain: gc removed these runs; their last seq and head stay here */
+	JOURNAL_EPOCH_BEGUN = 0x01, /* daemon chain: a supervisor took the journal */
+	JOURNAL_ANCHOR = 0x02, /* daemon chain: heads of all runs, so that truncation shows */
+	JOURNAL_TRUST_PINNED = 0x03, /* daemon chain: a project's policy file, by path and digest */
+	JOURNAL_LEASE_HELD = 0x04, /* daemon chain */
+	JOURNAL_LEASE_FREED = 0x05, /* daemon chain */
+	JOURNAL_RUNS_DROPPED =
+		0x06, /* daemon chain: gc removed these runs; their last seq and head stay here */
 
 	JOURNAL_RUN_CREATED = 0x10,
-	JOURNAL_RUN_STARTED = 0x11,      /* CREATED -> RUNNING */
-	JOURNAL_RUN_WAITING = 0x12,      /* RUNNING -> WAITING, or the set it waits for changed */
-	JOURNAL_RUN_CONTINUED = 0x13,    /* WAITING -> RUNNING */
+	JOURNAL_RUN_STARTED = 0x11, /* CREATED -> RUNNING */
+	JOURNAL_RUN_WAITING = 0x12, /* RUNNING -> WAITING, or the set it waits for changed */
+	JOURNAL_RUN_CONTINUED = 0x13, /* WAITING -> RUNNING */
 	JOURNAL_RUN_PAUSED = 0x14,
-	JOURNAL_RUN_RESUMED = 0x15,      /* PAUSED -> the state before it */
+	JOURNAL_RUN_RESUMED = 0x15, /* PAUSED -> the state before it */
 	JOURNAL_RUN_CANCELLING = 0x16,
 	JOURNAL_RUN_CANCELLED = 0x17,
 	JOURNAL_RUN_SUCCEEDED = 0x18,
 	JOURNAL_RUN_FAILED = 0x19,
-	JOURNAL_RUN_AGENCY = 0x1a,       /* the dial was turned by a person */
+	JOURNAL_RUN_AGENCY = 0x1a, /* the dial was turned by a person */
 
 	JOURNAL_STEP_DECLARED = 0x20,
 	JOURNAL_STEP_GATED = 0x21,
@@ -71,29 +76,31 @@ enum journal_type {
 	JOURNAL_STEP_CHECKING = 0x26,
 	JOURNAL_STEP_REJECTED = 0x27,
 	JOURNAL_STEP_GATED_COMMIT = 0x28,
-	JOURNAL_STEP_COMMITTED = 0x29,   /* synced */
+	JOURNAL_STEP_COMMITTED = 0x29, /* synced */
 	JOURNAL_STEP_FAILED = 0x2a,
 	JOURNAL_STEP_CANCELLED = 0x2b,
-	JOURNAL_STEP_DIVERGED = 0x2c,    /* same key, other input digest: the step stays as it is, the run waits */
-	JOURNAL_STEP_REUSED = 0x2d,      /* same key, same digest, committed: recorded result returned */
-	JOURNAL_STEP_SEALED = 0x2e,      /* ACTIVE -> SEALED: layer sealed, manifest digest known */
+	JOURNAL_STEP_DIVERGED =
+		0x2c, /* same key, other input digest: the step stays as it is, the run waits */
+	JOURNAL_STEP_REUSED = 0x2d, /* same key, same digest, committed: recorded result returned */
+	JOURNAL_STEP_SEALED = 0x2e, /* ACTIVE -> SEALED: layer sealed, manifest digest known */
 	JOURNAL_STEP_WAITING = 0x2f,
 
-	JOURNAL_ATTEMPT_STARTED = 0x30,  /* new attempt STARTING; step RUNNABLE -> ACTIVE */
+	JOURNAL_ATTEMPT_STARTED = 0x30, /* new attempt STARTING; step RUNNABLE -> ACTIVE */
 	JOURNAL_ATTEMPT_LIVE = 0x31,
 	JOURNAL_ATTEMPT_NOT_STARTED = 0x32,
-	JOURNAL_ATTEMPT_ADOPTED = 0x33,  /* a later epoch found it running; state unchanged, epoch taken over */
+	JOURNAL_ATTEMPT_ADOPTED =
+		0x33, /* a later epoch found it running; state unchanged, epoch taken over */
 	JOURNAL_ATTEMPT_FROZEN = 0x34,
 	JOURNAL_ATTEMPT_THAWED = 0x35,
 	JOURNAL_ATTEMPT_EXITED = 0x36,
 	JOURNAL_ATTEMPT_TIMED_OUT = 0x37,
 	JOURNAL_ATTEMPT_OOM = 0x38,
-	JOURNAL_ATTEMPT_KILLED = 0x39,   /* by a limit or a person: why says which */
+	JOURNAL_ATTEMPT_KILLED = 0x39, /* by a limit or a person: why says which */
 	JOURNAL_ATTEMPT_SUSPENDED = 0x3a,
 	JOURNAL_ATTEMPT_LOST = 0x3b,
 
-	JOURNAL_APPROVAL_OPENED = 0x40,  /* synced */
-	JOURNAL_VOTE_CAST = 0x41,        /* synced */
+	JOURNAL_APPROVAL_OPENED = 0x40, /* synced */
+	JOURNAL_VOTE_CAST = 0x41, /* synced */
 	JOURNAL_APPROVAL_APPROVED = 0x42,
 	JOURNAL_APPROVAL_DENIED = 0x43,
 	JOURNAL_APPROVAL_EXPIRED = 0x44,
@@ -103,8 +110,8 @@ enum journal_type {
 	JOURNAL_APPROVAL_LAPSED = 0x48,
 	JOURNAL_APPROVAL_REVOKED = 0x49,
 
-	JOURNAL_LANDING_STARTED = 0x50,  /* synced; names the blob of the redo plan */
-	JOURNAL_LANDED = 0x51,           /* synced */
+	JOURNAL_LANDING_STARTED = 0x50, /* synced; names the blob of the redo plan */
+	JOURNAL_LANDED = 0x51, /* synced */
 	JOURNAL_LANDING_CONFLICT = 0x52,
 	JOURNAL_LANDING_DROPPED = 0x53,
 	JOURNAL_UNDO_STARTED = 0x54,
@@ -115,99 +122,106 @@ enum journal_type {
 	JOURNAL_TIMER_FIRED = 0x59,
 	JOURNAL_TIMER_CANCELLED = 0x5a,
 };
-enum { JOURNAL_TYPE_LIMIT = 0x60 }; /* above every number; no value of the enum, so that switches stay whole */
+enum {
+	JOURNAL_TYPE_LIMIT = 0x60
+}; /* above every number; no value of the enum, so that switches stay whole */
 
 /*
- * Everything that any record carries, with its CBOR key; which type must and may carry which field is the table
- * in record.c (and holdfast.cddl). Keys are never reused. Kinds: UINT uint64_t, INT int64_t, TEXT/BYTES/RAW
- * struct bytes (borrowed from the record's buffer or its maker), DIGEST, ID, BOOL.
+ * Everything that any record carries, with its CBOR key; which type must and may carry which field
+ * is the table in record.c (and holdfast.cddl). Keys are never reused. Kinds: UINT uint64_t, INT
+ * int64_t, TEXT/BYTES/RAW struct bytes (borrowed from the record's buffer or its maker), DIGEST,
+ * ID, BOOL.
  */
-#define JOURNAL_FIELDS(X)                                                                                       \
-	X(1, name, TEXT)           /* run or step name */                                                       \
-	X(2, key, TEXT)            /* step key: parent/name#n */                                                \
-	X(3, plan, DIGEST)         /* blob: canonical plan */                                                   \
-	X(4, policy, DIGEST)       /* blob: canonical effective policy of the run */                            \
-	X(5, environ, DIGEST)      /* blob: filtered environment, canonical */                                  \
-	X(6, workspace, BYTES)     /* absolute path as the client gave it (for people; never reopened blindly) */ \
-	X(7, ws_dev, UINT)                                                                                      \
-	X(8, ws_ino, UINT)                                                                                      \
-	X(9, ws_uid, UINT)                                                                                      \
-	X(10, base, UINT)          /* enum journal_base */                                                      \
-	X(11, land, UINT)          /* enum journal_land */                                                      \
-	X(12, agency, UINT)        /* 0 observe .. 4 autonomous */                                              \
-	X(13, request, BYTES)      /* client request id, at most 64 bytes */                                    \
-	X(14, input, DIGEST)       /* input digest of the step; also the blob of its canonical description */   \
-	X(15, context, DIGEST)     /* policy, contract, agency */                                               \
-	X(16, why, TEXT)           /* one line for people */                                                    \
-	X(17, error, INT)          /* negative errno */                                                         \
-	X(18, exit_code, UINT)                                                                                  \
-	X(19, signal, UINT)                                                                                     \
-	X(20, out, DIGEST)         /* blob: stdout, capped */                                                   \
-	X(21, err, DIGEST)         /* blob: stderr, capped */                                                   \
-	X(22, out_size, UINT)      /* bytes written by the command, capped or not */                            \
-	X(23, err_size, UINT)                                                                                   \
-	X(24, results, DIGEST)     /* blob: canonical map of /run/holdfast/out, name -> digest */               \
-	X(25, layer, TEXT)         /* layer name */                                                             \
-	X(26, manifest, DIGEST)    /* blob: sealed manifest */                                                  \
-	X(27, paths, UINT)         /* entries of a manifest, or paths landed */                                 \
-	X(28, size, UINT)          /* bytes of them */                                                          \
-	X(29, stack, RAW)          /* array of layer names, bottom to top */                                    \
-	X(30, attempt, UINT)       /* attempt number, from 1 */                                                 \
-	X(31, attempt_id, ID)                                                                                   \
-	X(32, due_ns, INT)         /* CLOCK_REALTIME, nanoseconds */                                            \
-	X(33, timer, ID)                                                                                        \
-	X(34, timer_kind, UINT)    /* enum journal_timer_kind */                                                \
-	X(35, approval, ID)                                                                                     \
-	X(36, kind, UINT)          /* enum journal_approval_kind */                                             \
-	X(37, action, DIGEST)      /* action digest: kind, object and the event it stands on */                 \
-	X(38, card, DIGEST)        /* blob: the exact bytes shown (render digest) */                            \
-	X(39, decide_by_ns, INT)                                                                                \
-	X(40, execute_by_ns, INT)                                                                               \
-	X(41, decision, UINT)      /* enum journal_decision */                                                  \
-	X(42, choice, TEXT)        /* mine, theirs, file, retry, fail, accept, fork */                          \
-	X(43, path, BYTES)         /* of a conflict, a trust pin */                                             \
-	X(44, digest, DIGEST)      /* of path's content or another object named by the type */                  \
-	X(45, waits, UINT)         /* bits of enum journal_wait */                                              \
-	X(46, cpu_us, UINT)                                                                                     \
-	X(47, memory_peak, UINT)   /* bytes */                                                                  \
-	X(48, wall_us, UINT)                                                                                    \
-	X(49, denied, RAW)         /* map: what was refused -> count */                                         \
-	X(50, generation, UINT)    /* lease */                                                                  \
-	X(51, redo, DIGEST)        /* blob: redo plan of a landing or undoing */                                \
-	X(52, result, DIGEST)      /* blob: what a landing did path by path (landed, left out and why) */       \
-	X(53, parent, ID)          /* run that this one was forked from */                                      \
-	X(54, fork_at, TEXT)       /* step key */                                                               \
-	X(55, started_ns, INT)     /* CLOCK_REALTIME_COARSE at the run's start: the clock of file systems */    \
-	X(56, uncharged, BOOL)     /* does not count toward the retry budget */                                 \
-	X(57, heads, RAW)          /* array of [run id, seq, digest], by id */                                   \
-	X(58, conflicts, DIGEST)   /* blob: conflicting paths with the base hash that was shown */              \
-	X(59, feedback, DIGEST)    /* blob: what a failed check says to the next attempt */                     \
-	X(60, index, UINT)         /* position of a step in its plan */                                         \
-	X(61, holder, ID)          /* run that holds a lease */                                                 \
-	X(62, weaker, UINT)        /* enum sandbox_weaker: limits and walls enforced in their weaker form */       \
-	X(63, principal, TEXT)     /* uid:N, or a signer */                                                     \
-	X(64, auth, TEXT)          /* how it was authenticated: peercred, ssh-signature */                      \
-	X(65, version, TEXT)       /* of the program that began an epoch */                                     \
-	X(66, same_failure, UINT)  /* equal failures in a row */                                                \
-	X(67, failure, DIGEST)     /* signature of a failure, to tell equal ones */
+#define JOURNAL_FIELDS(X)                                                                        \
+	X(1, name, TEXT) /* run or step name */                                                  \
+	X(2, key, TEXT) /* step key: parent/name#n */                                            \
+	X(3, plan, DIGEST) /* blob: canonical plan */                                            \
+	X(4, policy, DIGEST) /* blob: canonical effective policy of the run */                   \
+	X(5, environ, DIGEST) /* blob: filtered environment, canonical */                        \
+	X(6, workspace,                                                                          \
+	  BYTES) /* absolute path as the client gave it (for people; never reopened blindly) */  \
+	X(7, ws_dev, UINT)                                                                       \
+	X(8, ws_ino, UINT)                                                                       \
+	X(9, ws_uid, UINT)                                                                       \
+	X(10, base, UINT) /* enum journal_base */                                                \
+	X(11, land, UINT) /* enum journal_land */                                                \
+	X(12, agency, UINT) /* 0 observe .. 4 autonomous */                                      \
+	X(13, request, BYTES) /* client request id, at most 64 bytes */                          \
+	X(14, input,                                                                             \
+	  DIGEST) /* input digest of the step; also the blob of its canonical description */     \
+	X(15, context, DIGEST) /* policy, contract, agency */                                    \
+	X(16, why, TEXT) /* one line for people */                                               \
+	X(17, error, INT) /* negative errno */                                                   \
+	X(18, exit_code, UINT)                                                                   \
+	X(19, signal, UINT)                                                                      \
+	X(20, out, DIGEST) /* blob: stdout, capped */                                            \
+	X(21, err, DIGEST) /* blob: stderr, capped */                                            \
+	X(22, out_size, UINT) /* bytes written by the command, capped or not */                  \
+	X(23, err_size, UINT)                                                                    \
+	X(24, results, DIGEST) /* blob: canonical map of /run/holdfast/out, name -> digest */    \
+	X(25, layer, TEXT) /* layer name */                                                      \
+	X(26, manifest, DIGEST) /* blob: sealed manifest */                                      \
+	X(27, paths, UINT) /* entries of a manifest, or paths landed */                          \
+	X(28, size, UINT) /* bytes of them */                                                    \
+	X(29, stack, RAW) /* array of layer names, bottom to top */                              \
+	X(30, attempt, UINT) /* attempt number, from 1 */                                        \
+	X(31, attempt_id, ID)                                                                    \
+	X(32, due_ns, INT) /* CLOCK_REALTIME, nanoseconds */                                     \
+	X(33, timer, ID)                                                                         \
+	X(34, timer_kind, UINT) /* enum journal_timer_kind */                                    \
+	X(35, approval, ID)                                                                      \
+	X(36, kind, UINT) /* enum journal_approval_kind */                                       \
+	X(37, action, DIGEST) /* action digest: kind, object and the event it stands on */       \
+	X(38, card, DIGEST) /* blob: the exact bytes shown (render digest) */                    \
+	X(39, decide_by_ns, INT)                                                                 \
+	X(40, execute_by_ns, INT)                                                                \
+	X(41, decision, UINT) /* enum journal_decision */                                        \
+	X(42, choice, TEXT) /* mine, theirs, file, retry, fail, accept, fork */                  \
+	X(43, path, BYTES) /* of a conflict, a trust pin */                                      \
+	X(44, digest, DIGEST) /* of path's content or another object named by the type */        \
+	X(45, waits, UINT) /* bits of enum journal_wait */                                       \
+	X(46, cpu_us, UINT)                                                                      \
+	X(47, memory_peak, UINT) /* bytes */                                                     \
+	X(48, wall_us, UINT)                                                                     \
+	X(49, denied, RAW) /* map: what was refused -> count */                                  \
+	X(50, generation, UINT) /* lease */                                                      \
+	X(51, redo, DIGEST) /* blob: redo plan of a landing or undoing */                        \
+	X(52, result,                                                                            \
+	  DIGEST) /* blob: what a landing did path by path (landed, left out and why) */         \
+	X(53, parent, ID) /* run that this one was forked from */                                \
+	X(54, fork_at, TEXT) /* step key */                                                      \
+	X(55, started_ns,                                                                        \
+	  INT) /* CLOCK_REALTIME_COARSE at the run's start: the clock of file systems */         \
+	X(56, uncharged, BOOL) /* does not count toward the retry budget */                      \
+	X(57, heads, RAW) /* array of [run id, seq, digest], by id */                            \
+	X(58, conflicts, DIGEST) /* blob: conflicting paths with the base hash that was shown */ \
+	X(59, feedback, DIGEST) /* blob: what a failed check says to the next attempt */         \
+	X(60, index, UINT) /* position of a step in its plan */                                  \
+	X(61, holder, ID) /* run that holds a lease */                                           \
+	X(62, weaker,                                                                            \
+	  UINT) /* enum sandbox_weaker: limits and walls enforced in their weaker form */        \
+	X(63, principal, TEXT) /* uid:N, or a signer */                                          \
+	X(64, auth, TEXT) /* how it was authenticated: peercred, ssh-signature */                \
+	X(65, version, TEXT) /* of the program that began an epoch */                            \
+	X(66, same_failure, UINT) /* equal failures in a row */                                  \
+	X(67, failure, DIGEST) /* signature of a failure, to tell equal ones */
 
 enum journal_field {
 #define X(num, name, kind) JOURNAL_F_##name = num,
 	JOURNAL_FIELDS(X)
 #undef X
-	JOURNAL_FIELD_LIMIT = 68,
+		JOURNAL_FIELD_LIMIT = 68,
 };
 
-
 struct journal_payload {
-#define JOURNAL_T_UINT uint64_t
-#define JOURNAL_T_INT int64_t
-#define JOURNAL_T_TEXT struct bytes
-#define JOURNAL_T_BYTES struct bytes
-#define JOURNAL_T_RAW struct bytes
-#define JOURNAL_T_DIGEST struct digest
-#define JOURNAL_T_ID struct journal_id
-#define JOURNAL_T_BOOL bool
+#define JOURNAL_T_UINT	   uint64_t
+#define JOURNAL_T_INT	   int64_t
+#define JOURNAL_T_TEXT	   struct bytes
+#define JOURNAL_T_BYTES	   struct bytes
+#define JOURNAL_T_RAW	   struct bytes
+#define JOURNAL_T_DIGEST   struct digest
+#define JOURNAL_T_ID	   struct journal_id
+#define JOURNAL_T_BOOL	   bool
 #define X(num, name, kind) JOURNAL_T_##kind name;
 	JOURNAL_FIELDS(X)
 #undef X
@@ -216,27 +230,31 @@ struct journal_payload {
 
 #define JOURNAL_HAS(p, field) (((p)->has[JOURNAL_F_##field / 64] >> (JOURNAL_F_##field % 64)) & 1)
 /* JOURNAL_SET(&rec.p, exit_code, 3): sets the field and its bit. */
-#define JOURNAL_SET(p, field, value)                                                               \
-	do {                                                                                       \
-		(p)->field = (value);                                                              \
-		(p)->has[JOURNAL_F_##field / 64] |= 1ull << (JOURNAL_F_##field % 64);              \
+#define JOURNAL_SET(p, field, value)                                                  \
+	do {                                                                          \
+		(p)->field = (value);                                                 \
+		(p)->has[JOURNAL_F_##field / 64] |= 1ull << (JOURNAL_F_##field % 64); \
 	} while (0)
 
-enum journal_actor { JOURNAL_ACTOR_SUPERVISOR = 0, JOURNAL_ACTOR_KEEPER = 1, JOURNAL_ACTOR_PERSON = 2 };
+enum journal_actor {
+	JOURNAL_ACTOR_SUPERVISOR = 0,
+	JOURNAL_ACTOR_KEEPER = 1,
+	JOURNAL_ACTOR_PERSON = 2
+};
 
 struct journal_record {
 	/* Filled by journal_append: */
-	uint64_t lsn;   /* global, gapless, from 1 */
-	uint64_t seq;   /* in its run, from 1 */
+	uint64_t lsn; /* global, gapless, from 1 */
+	uint64_t seq; /* in its run, from 1 */
 	uint64_t epoch;
 	int64_t wall_ns;
 	uint8_t boot_id[16];
-	int64_t mono_ns;         /* CLOCK_BOOTTIME */
+	int64_t mono_ns; /* CLOCK_BOOTTIME */
 	struct digest prev_hash; /* hash of the run's record before; zero for the first */
 	/* Filled by the maker: */
 	struct journal_id run; /* all zero: the daemon's chain */
-	uint32_t step;         /* index in the run; JOURNAL_NO_STEP where it is about none */
-	uint32_t attempt;      /* number; 0 where it is about none */
+	uint32_t step; /* index in the run; JOURNAL_NO_STEP where it is about none */
+	uint32_t attempt; /* number; 0 where it is about none */
 	enum journal_type type;
 	enum journal_actor actor;
 	uint32_t actor_uid;
@@ -245,10 +263,13 @@ struct journal_record {
 
 #define JOURNAL_NO_STEP UINT32_MAX
 
-const char *journal_type_name(enum journal_type type);  /* "STEP_COMMITTED"; NULL for an unknown number */
-bool journal_type_synced(enum journal_type type);       /* must be on disk before anything that depends on it leaves */
+const char *journal_type_name(
+	enum journal_type type); /* "STEP_COMMITTED"; NULL for an unknown number */
+bool journal_type_synced(
+	enum journal_type type); /* must be on disk before anything that depends on it leaves */
 MUST_CHECK int journal_record_encode(const struct journal_record *r, struct buffer *out);
-/* Borrowed from b. Unknown keys are kept out of *ret and are still hashed (hash is over b). -EBADMSG, -ENOTSUP (unknown type). */
+/* Borrowed from b. Unknown keys are kept out of *ret and are still hashed (hash is over b).
+ * -EBADMSG, -ENOTSUP (unknown type). */
 MUST_CHECK int journal_record_decode(struct bytes b, struct journal_record *ret);
 void journal_record_hash(struct bytes encoded, struct digest *ret); /* domain "holdfast.record" */
 
@@ -257,14 +278,14 @@ void journal_record_hash(struct bytes encoded, struct digest *ret); /* domain "h
 /*
  * Run. should = what holds while it is in this state, must not = what its owner may never do in it.
  *
- * CREATED     its plan, policy and environment are on disk; nothing was started. Must not have an attempt.
- * RUNNING     at least one step can move without a person or a clock. paused_from is meaningless.
- * WAITING     nothing moves before one of `waits` (bits of enum journal_wait, never 0) is answered.
- * PAUSED      a person or a crash loop stopped it; paused_from is where RESUMED leads. Live attempts may end and
- *             are recorded; no attempt may start.
- * CANCELLING  no attempt may start, no effect may be reserved; ends as CANCELLED when every attempt has ended.
- * CANCELLED, SUCCEEDED, FAILED  final: no step, attempt or run record follows but REUSED and DIVERGED (a driver
- *             asked again); landing, undoing and their approvals may.
+ * CREATED     its plan, policy and environment are on disk; nothing was started. Must not have an
+ * attempt. RUNNING     at least one step can move without a person or a clock. paused_from is
+ * meaningless. WAITING     nothing moves before one of `waits` (bits of enum journal_wait, never 0)
+ * is answered. PAUSED      a person or a crash loop stopped it; paused_from is where RESUMED leads.
+ * Live attempts may end and are recorded; no attempt may start. CANCELLING  no attempt may start,
+ * no effect may be reserved; ends as CANCELLED when every attempt has ended. CANCELLED, SUCCEEDED,
+ * FAILED  final: no step, attempt or run record follows but REUSED and DIVERGED (a driver asked
+ * again); landing, undoing and their approvals may.
  */
 enum journal_run_state {
 	JOURNAL_RUN_S_CREATED,
@@ -274,7 +295,7 @@ enum journal_run_state {
 	JOURNAL_RUN_S_CANCELLING,
 	JOURNAL_RUN_S_CANCELLED, /* final */
 	JOURNAL_RUN_S_SUCCEEDED, /* final */
-	JOURNAL_RUN_S_FAILED,    /* final */
+	JOURNAL_RUN_S_FAILED, /* final */
 	JOURNAL_RUN_S_COUNT
 };
 
@@ -292,12 +313,12 @@ enum journal_wait {
  * Landing: what became of the run's stack in the user's directory. Starts UNLANDED with the run.
  *
  * UNLANDED  the directory has nothing of the run.
- * LANDING   the redo plan is on disk; the directory is anything between before and after. Only redo may touch it.
- * CONFLICT  what this landing (or, with conflict_undo, undoing) exchanged is exchanged back; an item names the paths.
- * LANDED    every path that was to land has; pre-images are kept as blobs.
- * DROPPED   a person decided that it shall not land. Final.
- * UNDOING   as LANDING, with the pre-images as target.
- * UNDONE    the directory is as before the landing but for what others changed since. Final.
+ * LANDING   the redo plan is on disk; the directory is anything between before and after. Only redo
+ * may touch it. CONFLICT  what this landing (or, with conflict_undo, undoing) exchanged is
+ * exchanged back; an item names the paths. LANDED    every path that was to land has; pre-images
+ * are kept as blobs. DROPPED   a person decided that it shall not land. Final. UNDOING   as
+ * LANDING, with the pre-images as target. UNDONE    the directory is as before the landing but for
+ * what others changed since. Final.
  */
 enum journal_landing_state {
 	JOURNAL_LANDING_S_UNLANDED,
@@ -316,16 +337,14 @@ enum journal_landing_state {
  * DECLARED     its needs are COMMITTED, its input digest is known; the policy has not decided.
  * GATED        `approval` is open: a person before the step starts.
  * RUNNABLE     may start as soon as the run's turn comes. Has no attempt that lives.
- * ACTIVE       its last attempt is STARTING, LIVE, FROZEN, or ended and not yet judged. Exactly one attempt lives.
- * WAITING      its attempt was suspended, or an effect is in doubt: nothing lives, a decision starts it again.
- * BACKOFF      it may start again at due_ns.
- * SEALED       its last attempt EXITED and `layer` is sealed and hashed (or empty).
- * CHECKING     a checker looks at exactly that layer.
- * REJECTED     the check failed, or a person refused the commit; `feedback` is the next attempt's input.
- * GATED_COMMIT `approval` is open: a person before the commit.
- * EXHAUSTED    retries are used up; a person decides.
- * COMMITTED    final: never executed again; its result is returned byte for byte.
- * DENIED, FAILED, CANCELLED  final: its dependents are cancelled.
+ * ACTIVE       its last attempt is STARTING, LIVE, FROZEN, or ended and not yet judged. Exactly one
+ * attempt lives. WAITING      its attempt was suspended, or an effect is in doubt: nothing lives, a
+ * decision starts it again. BACKOFF      it may start again at due_ns. SEALED       its last
+ * attempt EXITED and `layer` is sealed and hashed (or empty). CHECKING     a checker looks at
+ * exactly that layer. REJECTED     the check failed, or a person refused the commit; `feedback` is
+ * the next attempt's input. GATED_COMMIT `approval` is open: a person before the commit. EXHAUSTED
+ * retries are used up; a person decides. COMMITTED    final: never executed again; its result is
+ * returned byte for byte. DENIED, FAILED, CANCELLED  final: its dependents are cancelled.
  */
 enum journal_step_state {
 	JOURNAL_STEP_S_DECLARED,
@@ -340,14 +359,15 @@ enum journal_step_state {
 	JOURNAL_STEP_S_GATED_COMMIT,
 	JOURNAL_STEP_S_EXHAUSTED,
 	JOURNAL_STEP_S_COMMITTED, /* final */
-	JOURNAL_STEP_S_DENIED,    /* final */
-	JOURNAL_STEP_S_FAILED,    /* final */
+	JOURNAL_STEP_S_DENIED, /* final */
+	JOURNAL_STEP_S_FAILED, /* final */
 	JOURNAL_STEP_S_CANCELLED, /* final */
 	JOURNAL_STEP_S_COUNT
 };
 
 /*
- * Attempt. A report of another epoch or number than the row's is refused by its caller and never recorded.
+ * Attempt. A report of another epoch or number than the row's is refused by its caller and never
+ * recorded.
  *
  * STARTING     the keeper was asked; whether anything runs is not known.
  * LIVE         its pid 1 runs and holds the attempt's lock.
@@ -356,7 +376,8 @@ enum journal_step_state {
  * EXITED       its command ended by itself; its layer is whole until LOST says otherwise.
  * TIMED_OUT, OOM, KILLED  it was ended; its layer is thrown away.
  * SUSPENDED    ended without charge, so that a long wait holds no process.
- * LOST         keeper or machine died, or an exited one's layer did not survive; nothing of it counts.
+ * LOST         keeper or machine died, or an exited one's layer did not survive; nothing of it
+ * counts.
  */
 enum journal_attempt_state {
 	JOURNAL_ATTEMPT_S_STARTING,
@@ -376,8 +397,8 @@ enum journal_attempt_state {
  * Approval.
  *
  * OPEN        waits for votes until decide_by_ns.
- * APPROVED    may be consumed until execute_by_ns, once, by the transition whose digest is `action`.
- * DENIED, EXPIRED, WITHDRAWN, SUPERSEDED  final: the object does not go on by it.
+ * APPROVED    may be consumed until execute_by_ns, once, by the transition whose digest is
+ * `action`. DENIED, EXPIRED, WITHDRAWN, SUPERSEDED  final: the object does not go on by it.
  * CONSUMED    final: in the same batch as what it allowed.
  * LAPSED, REVOKED  final: approved, never carried out.
  */
@@ -404,7 +425,8 @@ enum journal_approval_kind {
 };
 
 enum journal_decision { JOURNAL_DECISION_APPROVE = 1, JOURNAL_DECISION_DENY = 2 };
-/* Timer. ARMED: fires once at due_ns (absolute wall time), also when that passed while nobody ran. FIRED, CANCELLED: final. */
+/* Timer. ARMED: fires once at due_ns (absolute wall time), also when that passed while nobody ran.
+ * FIRED, CANCELLED: final. */
 enum journal_timer_state {
 	JOURNAL_TIMER_S_ARMED,
 	JOURNAL_TIMER_S_FIRED,
@@ -425,7 +447,8 @@ const char *journal_landing_state_name(enum journal_landing_state s);
 const char *journal_step_state_name(enum journal_step_state s);
 const char *journal_attempt_state_name(enum journal_attempt_state s);
 const char *journal_approval_state_name(enum journal_approval_state s);
-const char *journal_approval_kind_name(enum journal_approval_kind k); /* "step-gate", "landing", ... */
+const char *journal_approval_kind_name(
+	enum journal_approval_kind k); /* "step-gate", "landing", ... */
 const char *journal_wait_name(enum journal_wait w);
 bool journal_step_final(enum journal_step_state s);
 bool journal_run_final(enum journal_run_state s);
@@ -448,16 +471,17 @@ struct journal_attempt {
 };
 
 struct journal_step {
-	uint32_t index;    /* in run.steps: the order of declaration */
+	uint32_t index; /* in run.steps: the order of declaration */
 	uint32_t position; /* in its plan; = index where the record does not say */
 	char *key, *name;
 	enum journal_step_state state;
 	struct digest input, context; /* input: also the blob of its canonical description */
-	struct digest diverged;       /* the other digest, while a diverged item is open; else zero */
+	struct digest diverged; /* the other digest, while a diverged item is open; else zero */
 	struct journal_attempt *attempts;
 	uint32_t attempt_count;
-	uint32_t charged;  /* ended attempts that count toward retry.max: not LOST, SUSPENDED or `uncharged` ones */
-	uint32_t lost;     /* LOST attempts in a row, own cap */
+	uint32_t charged; /* ended attempts that count toward retry.max: not LOST, SUSPENDED or
+			     `uncharged` ones */
+	uint32_t lost; /* LOST attempts in a row, own cap */
 	uint32_t same_failure;
 	struct digest failure;
 	int64_t declared_ns, deadline_ns, due_ns; /* deadline 0 = none; due_ns of BACKOFF */
@@ -495,9 +519,10 @@ struct journal_run {
 	struct journal_id landing_approval; /* LANDING or CONFLICT item */
 	struct digest redo, landing_result, conflicts;
 	char *why;
-	uint64_t seq;        /* of its last record */
-	struct digest head;  /* hash of its last record */
-	uint32_t starts_without_progress; /* epochs begun while RUNNING since something of it last ended or was adopted */
+	uint64_t seq; /* of its last record */
+	struct digest head; /* hash of its last record */
+	uint32_t starts_without_progress; /* epochs begun while RUNNING since something of it last
+					     ended or was adopted */
 };
 
 struct journal_vote {
@@ -506,7 +531,8 @@ struct journal_vote {
 	char *choice;
 	struct digest card;
 	int64_t at_ns;
-	struct bytes path;  /* owned; CONFLICT: the one path that it answers; empty = all that no other vote names */
+	struct bytes path; /* owned; CONFLICT: the one path that it answers; empty = all that no
+			      other vote names */
 	struct digest file; /* CONFLICT, choice "file": blob of the content */
 };
 
@@ -515,7 +541,8 @@ struct journal_approval {
 	uint32_t step; /* JOURNAL_NO_STEP for run-wide ones */
 	enum journal_approval_kind kind;
 	enum journal_approval_state state;
-	struct digest action, card, object; /* object: blob, kind's own (conflicts list, input difference) */
+	struct digest action, card,
+		object; /* object: blob, kind's own (conflicts list, input difference) */
 	int64_t opened_ns, decide_by_ns, execute_by_ns;
 	struct journal_vote *votes;
 	uint32_t vote_count;
@@ -552,42 +579,54 @@ struct journal_state *journal_state_new(void); /* NULL when out of memory */
 void journal_state_free(struct journal_state *s);
 
 /*
- * Fills lsn, seq, epoch (but an EPOCH_BEGUN's own) and prev_hash of r from the state, so that it is what fold
- * takes next. journal_append() does it; pure callers without a store do it themselves.
+ * Fills lsn, seq, epoch (but an EPOCH_BEGUN's own) and prev_hash of r from the state, so that it is
+ * what fold takes next. journal_append() does it; pure callers without a store do it themselves.
  */
 void journal_state_fill(const struct journal_state *s, struct journal_record *r);
 /*
- * Applies one record. hash is the record's own. 0; -EPROTO with *err and nothing changed if the transition is not
- * in the tables, the record is not the next of its chain, or the row it speaks of is not there (the caller in the
- * supervisor aborts, fsck reports); -ENOMEM, after which the state is only good for journal_state_free().
+ * Applies one record. hash is the record's own. 0; -EPROTO with *err and nothing changed if the
+ * transition is not in the tables, the record is not the next of its chain, or the row it speaks of
+ * is not there (the caller in the supervisor aborts, fsck reports); -ENOMEM, after which the state
+ * is only good for journal_state_free().
  */
-MUST_CHECK int journal_fold(struct journal_state *s, const struct journal_record *r, const struct digest *hash,
-			    struct error *err);
+MUST_CHECK int journal_fold(struct journal_state *s, const struct journal_record *r,
+			    const struct digest *hash, struct error *err);
 
-/* Rows are borrowed and const. Runs, steps, approvals and timers stay where they are until they leave memory; arrays inside
- * them (attempts, votes) and their strings are valid until the next fold. NULL = not there (or not loaded). */
-const struct journal_run *journal_state_run(const struct journal_state *s, const struct journal_id *id);
-const struct journal_approval *journal_state_approval(const struct journal_state *s, const struct journal_id *id);
-const struct journal_lease *journal_state_lease(const struct journal_state *s, uint64_t dev, uint64_t ino);
+/* Rows are borrowed and const. Runs, steps, approvals and timers stay where they are until they
+ * leave memory; arrays inside them (attempts, votes) and their strings are valid until the next
+ * fold. NULL = not there (or not loaded). */
+const struct journal_run *journal_state_run(const struct journal_state *s,
+					    const struct journal_id *id);
+const struct journal_approval *journal_state_approval(const struct journal_state *s,
+						      const struct journal_id *id);
+const struct journal_lease *journal_state_lease(const struct journal_state *s, uint64_t dev,
+						uint64_t ino);
 const struct journal_trust *journal_state_trust(const struct journal_state *s, const char *path);
-const struct journal_run *journal_state_run_by_request(const struct journal_state *s, struct bytes request);
-/* Walks: return 0 to go on; the first other value stops the walk and is returned. Runs by created_ns, approvals by
- * opened_ns (oldest first), timers that are ARMED by due_ns. fn must not fold. */
-int journal_state_each_run(const struct journal_state *s, int (*fn)(const struct journal_run *, void *), void *arg);
-int journal_state_each_approval(const struct journal_state *s, int (*fn)(const struct journal_approval *, void *), void *arg);
-int journal_state_each_timer(const struct journal_state *s, int (*fn)(const struct journal_timer *, void *), void *arg);
+const struct journal_run *journal_state_run_by_request(const struct journal_state *s,
+						       struct bytes request);
+/* Walks: return 0 to go on; the first other value stops the walk and is returned. Runs by
+ * created_ns, approvals by opened_ns (oldest first), timers that are ARMED by due_ns. fn must not
+ * fold. */
+int journal_state_each_run(const struct journal_state *s,
+			   int (*fn)(const struct journal_run *, void *), void *arg);
+int journal_state_each_approval(const struct journal_state *s,
+				int (*fn)(const struct journal_approval *, void *), void *arg);
+int journal_state_each_timer(const struct journal_state *s,
+			     int (*fn)(const struct journal_timer *, void *), void *arg);
 uint64_t journal_state_epoch(const struct journal_state *s);
 /* Canonical bytes of all rows, for "live state equals replayed state". */
 MUST_CHECK int journal_state_canonical(const struct journal_state *s, struct buffer *out);
 
 /* ---- The store (impure) ---- */
 
-struct journal; /* opaque, owned. One per process; not thread-safe but for the committer it runs itself */
+struct journal; /* opaque, owned. One per process; not thread-safe but for the committer it runs
+		   itself */
 
 enum {
 	JOURNAL_RESERVE_DEFAULT = 64 << 20, /* bytes */
-	JOURNAL_RESERVE_FILE = 16 << 20,    /* preallocated, given up so that outcomes can still be recorded */
-	JOURNAL_ANCHOR_EVERY = 1024,        /* events */
+	JOURNAL_RESERVE_FILE =
+		16 << 20, /* preallocated, given up so that outcomes can still be recorded */
+	JOURNAL_ANCHOR_EVERY = 1024, /* events */
 };
 
 struct journal_clock { /* given by the caller: this room reads no clock */
@@ -597,84 +636,113 @@ struct journal_clock { /* given by the caller: this room reads no clock */
 };
 
 struct journal_options {
-	int dirfd;       /* v1/ of the state directory; borrowed during open, duplicated; unused in memory */
-	bool in_memory;  /* the second store behind the same interface: for tests */
-	bool read_only;  /* verify, export: beside each other, never beside a writer */
-	bool unloaded;   /* no rows are read or compared: for verify, fsck and export of a journal that may be damaged */
-	uint64_t reserve_bytes; /* of free space below which journal_space_low() is true; 0 = JOURNAL_RESERVE_DEFAULT */
-	uint32_t anchor_every;  /* events between two anchors; 0 = JOURNAL_ANCHOR_EVERY */
+	int dirfd; /* v1/ of the state directory; borrowed during open, duplicated; unused in memory
+		    */
+	bool in_memory; /* the second store behind the same interface: for tests */
+	bool read_only; /* verify, export: beside each other, never beside a writer */
+	bool unloaded; /* no rows are read or compared: for verify, fsck and export of a journal
+			  that may be damaged */
+	uint64_t reserve_bytes; /* of free space below which journal_space_low() is true; 0 =
+				   JOURNAL_RESERVE_DEFAULT */
+	uint32_t anchor_every; /* events between two anchors; 0 = JOURNAL_ANCHOR_EVERY */
 	struct journal_clock clock;
-	/* Called once, with what happened, before the process aborts (illegal transition, write or sync error). From
-	 * any thread. NULL: the message goes to standard error. */
+	/* Called once, with what happened, before the process aborts (illegal transition, write or
+	 * sync error). From any thread. NULL: the message goes to standard error. */
 	void (*fatal)(const struct error *err);
 };
 
-/* -EBUSY: another process has it open. -ENOTSUP: a format newer than known. -EUCLEAN: damage that names synced
- * records (remedy in *err: restore). Recovery: open.c. Rows of runs that are not final are in memory
- * afterwards; others are loaded by journal_load_run(). */
-MUST_CHECK int journal_open(const struct journal_options *o, struct journal **ret, struct error *err);
+/* -EBUSY: another process has it open. -ENOTSUP: a format newer than known. -EUCLEAN: damage that
+ * names synced records (remedy in *err: restore). Recovery: open.c. Rows of runs that are not final
+ * are in memory afterwards; others are loaded by journal_load_run(). */
+MUST_CHECK int journal_open(const struct journal_options *o, struct journal **ret,
+			    struct error *err);
 void journal_close(struct journal *j); /* writes and syncs what is queued; accepts NULL */
-/* What recovery had to do that a person should know ("the last 2 unacknowledged ... were torn"); NULL: nothing. */
+/* What recovery had to do that a person should know ("the last 2 unacknowledged ... were torn");
+ * NULL: nothing. */
 const char *journal_recovery_note(const struct journal *j);
 const struct journal_state *journal_rows(const struct journal *j);
-/* Reads the rows of an ended run into memory. -ENOENT. Stays until journal_drop_final() is called (by the daemon when idle). */
+/* Reads the rows of an ended run into memory. -ENOENT. Stays until journal_drop_final() is called
+ * (by the daemon when idle). */
 MUST_CHECK int journal_load_run(struct journal *j, const struct journal_id *id, struct error *err);
 void journal_drop_final(struct journal *j);
 /* Ids of all runs, newest first. Returns how many were stored (at most max), or negative errno. */
 MUST_CHECK int journal_list_runs(struct journal *j, size_t max, struct journal_id *ret);
-MUST_CHECK int journal_find_run(struct journal *j, const char *hex_prefix_or_name, struct journal_id *ret, struct error *err); /* -ENOENT, -ENOTUNIQ */
+MUST_CHECK int journal_find_run(struct journal *j, const char *hex_prefix_or_name,
+				struct journal_id *ret, struct error *err); /* -ENOENT, -ENOTUNIQ */
 /* The run that a client's request id created, loaded or not. -ENOENT. */
-MUST_CHECK int journal_find_request(struct journal *j, struct bytes request, struct journal_id *ret);
+MUST_CHECK int journal_find_request(struct journal *j, struct bytes request,
+				    struct journal_id *ret);
 /* An approval by a prefix of its id, and its run, loaded or not. -ENOENT, -ENOTUNIQ. */
-MUST_CHECK int journal_find_approval(struct journal *j, const char *hex_prefix, struct journal_id *ret,
-				     struct journal_id *ret_run, struct error *err);
-int journal_epoch_begin(struct journal *j, uint64_t keeper_epoch, const char *version, struct error *err) MUST_CHECK;
+MUST_CHECK int journal_find_approval(struct journal *j, const char *hex_prefix,
+				     struct journal_id *ret, struct journal_id *ret_run,
+				     struct error *err);
+int journal_epoch_begin(struct journal *j, uint64_t keeper_epoch, const char *version,
+			struct error *err) MUST_CHECK;
 
 /*
- * Appends: fills the record's head, folds it into memory at once and queues it for the committer. All records
- * appended between two calls of journal_flush() are one WriteBatch (so "in the same batch" is by construction).
- * An illegal transition aborts the process. *ret_lsn may be NULL.
+ * Appends: fills the record's head, folds it into memory at once and queues it for the committer.
+ * All records appended between two calls of journal_flush() are one WriteBatch (so "in the same
+ * batch" is by construction). An illegal transition aborts the process. *ret_lsn may be NULL.
  */
 void journal_append(struct journal *j, struct journal_record *r, uint64_t *ret_lsn);
-/* Ends the batch and wakes the committer; sync: it must be on disk before it is acknowledged (implied by a record of
- * a type that is always synced). When nothing is pending, sync asks for what was written unsynced before. */
+/* Ends the batch and wakes the committer; sync: it must be on disk before it is acknowledged
+ * (implied by a record of a type that is always synced). When nothing is pending, sync asks for
+ * what was written unsynced before. */
 void journal_flush(struct journal *j, bool sync);
-/* Readable when journal_durable_lsn() has moved. A write or fsync error aborts the process: fsync is never tried again. */
+/* Readable when journal_durable_lsn() has moved. A write or fsync error aborts the process: fsync
+ * is never tried again. */
 int journal_event_fd(const struct journal *j);
-uint64_t journal_durable_lsn(struct journal *j); /* everything up to here survives a power cut; clears the event fd */
+uint64_t journal_durable_lsn(
+	struct journal *j); /* everything up to here survives a power cut; clears the event fd */
 uint64_t journal_last_lsn(const struct journal *j);
-MUST_CHECK int journal_wait_durable(struct journal *j, uint64_t lsn); /* blocks; for start-up and tests */
+MUST_CHECK int journal_wait_durable(struct journal *j,
+				    uint64_t lsn); /* blocks; for start-up and tests */
 bool journal_space_low(struct journal *j); /* then no attempt may start and nothing be RESERVED */
 
-/* Blobs: written (fsynced, folder too, unless inline) BEFORE an event names them. Content-addressed; idempotent. */
-MUST_CHECK int journal_blob_put(struct journal *j, struct bytes content, struct digest *ret, struct error *err);
+/* Blobs: written (fsynced, folder too, unless inline) BEFORE an event names them.
+ * Content-addressed; idempotent. */
+MUST_CHECK int journal_blob_put(struct journal *j, struct bytes content, struct digest *ret,
+				struct error *err);
 /* From a file's start to its end (a spool); max bytes are taken. */
-MUST_CHECK int journal_blob_put_fd(struct journal *j, int fd, uint64_t max, struct digest *ret, uint64_t *ret_size, struct error *err);
-MUST_CHECK int journal_blob_get(struct journal *j, const struct digest *d, size_t max, struct buffer *out, struct error *err);
-/* Small blobs ride unsynced with the next batch. When this returns, all that were put survive a power cut: for those that hold the
- * only copy of something before any record names them. */
+MUST_CHECK int journal_blob_put_fd(struct journal *j, int fd, uint64_t max, struct digest *ret,
+				   uint64_t *ret_size, struct error *err);
+MUST_CHECK int journal_blob_get(struct journal *j, const struct digest *d, size_t max,
+				struct buffer *out, struct error *err);
+/* Small blobs ride unsynced with the next batch. When this returns, all that were put survive a
+ * power cut: for those that hold the only copy of something before any record names them. */
 MUST_CHECK int journal_blob_sync(struct journal *j, struct error *err);
-MUST_CHECK int journal_blob_open(struct journal *j, const struct digest *d, struct error *err); /* read-only fd (memfd for inline ones) */
+MUST_CHECK int journal_blob_open(struct journal *j, const struct digest *d,
+				 struct error *err); /* read-only fd (memfd for inline ones) */
 
 /* Events of one run in seq order from `from`; fn gets the decoded record and its encoded bytes. */
 MUST_CHECK int journal_each_event(struct journal *j, const struct journal_id *run, uint64_t from,
-				  int (*fn)(const struct journal_record *, struct bytes encoded, void *), void *arg);
+				  int (*fn)(const struct journal_record *, struct bytes encoded,
+					    void *),
+				  void *arg);
 
 struct journal_report {
 	uint64_t events, runs, blobs, problems;
 };
 typedef void journal_problem_fn(const char *text, void *arg); /* one line a finding, for people */
 /* Every chain, every lsn, every blob named. 0 with report->problems, or negative errno. */
-MUST_CHECK int journal_verify(struct journal *j, journal_problem_fn *fn, void *arg, struct journal_report *ret, struct error *err);
-/* Folds all events in lsn order into a fresh state and compares it with the rows and indexes. repair (of a journal
- * opened unloaded): rewrites those that differ, unless the records themselves are damaged. */
-MUST_CHECK int journal_fsck(struct journal *j, bool repair, journal_problem_fn *fn, void *arg, struct journal_report *ret, struct error *err);
-/* A stream that any language can read: a CBOR sequence (RFC 8742) of encoded records of a run (or of all, chain by
- * chain, the daemon's first). */
-MUST_CHECK int journal_export(struct journal *j, const struct journal_id *run_or_null, int out_fd, struct error *err);
-/* Drops settled runs that ended before the given time (RUNS_DROPPED keeps their heads), then removes blobs that no
- * kept record names, directly or through a blob. The caller holds no blob that it has not named in a record yet. */
-MUST_CHECK int journal_gc(struct journal *j, int64_t ended_before_ns, struct journal_report *ret, struct error *err);
-/* Every layer that a kept run needs (its stack, its steps', its last attempts'; some more than once): what else lies
- * in the layers' folder may go. fn returns 0 or a negative errno, which is returned. */
-MUST_CHECK int journal_each_layer(struct journal *j, int (*fn)(const char *name, void *arg), void *arg);
+MUST_CHECK int journal_verify(struct journal *j, journal_problem_fn *fn, void *arg,
+			      struct journal_report *ret, struct error *err);
+/* Folds all events in lsn order into a fresh state and compares it with the rows and indexes.
+ * repair (of a journal opened unloaded): rewrites those that differ, unless the records themselves
+ * are damaged. */
+MUST_CHECK int journal_fsck(struct journal *j, bool repair, journal_problem_fn *fn, void *arg,
+			    struct journal_report *ret, struct error *err);
+/* A stream that any language can read: a CBOR sequence (RFC 8742) of encoded records of a run (or
+ * of all, chain by chain, the daemon's first). */
+MUST_CHECK int journal_export(struct journal *j, const struct journal_id *run_or_null, int out_fd,
+			      struct error *err);
+/* Drops settled runs that ended before the given time (RUNS_DROPPED keeps their heads), then
+ * removes blobs that no kept record names, directly or through a blob. The caller holds no blob
+ * that it has not named in a record yet. */
+MUST_CHECK int journal_gc(struct journal *j, int64_t ended_before_ns, struct journal_report *ret,
+			  struct error *err);
+/* Every layer that a kept run needs (its stack, its steps', its last attempts'; some more than
+ * once): what else lies in the layers' folder may go. fn returns 0 or a negative errno, which is
+ * returned. */
+MUST_CHECK int journal_each_layer(struct journal *j, int (*fn)(const char *name, void *arg),
+				  void *arg);

@@ -19,24 +19,29 @@ static void append(struct buffer *batch, struct op_head head, struct bytes key, 
 		buffer_append(batch, value.data, value.len);
 }
 
-void journal_kv_put(struct buffer *batch, enum journal_family f, struct bytes key, struct bytes value)
+void journal_kv_put(struct buffer *batch, enum journal_family f, struct bytes key,
+		    struct bytes value)
 {
-	append(batch, (struct op_head){JOURNAL_KV_PUT, (uint8_t)f, (uint32_t)key.len, (uint32_t)value.len}, key, value);
+	append(batch,
+	       (struct op_head){JOURNAL_KV_PUT, (uint8_t)f, (uint32_t)key.len, (uint32_t)value.len},
+	       key, value);
 }
 
 void journal_kv_delete(struct buffer *batch, enum journal_family f, struct bytes key)
 {
-	append(batch, (struct op_head){JOURNAL_KV_DELETE, (uint8_t)f, (uint32_t)key.len, 0}, key, bytes_of(NULL, 0));
+	append(batch, (struct op_head){JOURNAL_KV_DELETE, (uint8_t)f, (uint32_t)key.len, 0}, key,
+	       bytes_of(NULL, 0));
 }
 
 void journal_kv_put_lsn(struct buffer *batch, uint64_t lsn)
 {
 	uint64_t be = htobe64(lsn);
-	journal_kv_put(batch, JOURNAL_FAMILY_META, bytes_str(JOURNAL_META_LSN), bytes_of(&be, sizeof(be)));
+	journal_kv_put(batch, JOURNAL_FAMILY_META, bytes_str(JOURNAL_META_LSN),
+		       bytes_of(&be, sizeof(be)));
 }
 
-bool journal_kv_next(struct bytes *batch, enum journal_kv_op *op, enum journal_family *f, struct bytes *key,
-		     struct bytes *value)
+bool journal_kv_next(struct bytes *batch, enum journal_kv_op *op, enum journal_family *f,
+		     struct bytes *key, struct bytes *value)
 {
 	struct op_head head;
 	const uint8_t *at = batch->data;

@@ -81,7 +81,8 @@ static void delete_key(struct family *f, struct bytes key)
 	memmove(f->entry + at, f->entry + at + 1, (f->count - at) * sizeof(*f->entry));
 }
 
-static int memory_write(struct journal_kv *kv, struct bytes batch, struct bytes mark, struct error *err)
+static int memory_write(struct journal_kv *kv, struct bytes batch, struct bytes mark,
+			struct error *err)
 {
 	struct memory *m = (struct memory *)kv;
 	enum journal_kv_op op;
@@ -104,8 +105,8 @@ static int memory_sync(struct journal_kv *kv, struct error *err)
 	return 0;
 }
 
-static int memory_get(struct journal_kv *kv, enum journal_family f, struct bytes key, struct buffer *out,
-		      struct error *err)
+static int memory_get(struct journal_kv *kv, enum journal_family f, struct bytes key,
+		      struct buffer *out, struct error *err)
 {
 	struct memory *m = (struct memory *)kv;
 	bool found;
@@ -119,7 +120,8 @@ static int memory_get(struct journal_kv *kv, enum journal_family f, struct bytes
 
 static bool has_prefix(struct bytes key, struct bytes prefix)
 {
-	return key.len >= prefix.len && (prefix.len == 0 || memcmp(key.data, prefix.data, prefix.len) == 0);
+	return key.len >= prefix.len &&
+	       (prefix.len == 0 || memcmp(key.data, prefix.data, prefix.len) == 0);
 }
 
 /* The first key past all that begin with prefix. */
@@ -132,8 +134,8 @@ static size_t past_prefix(const struct family *f, struct bytes prefix)
 	return at;
 }
 
-static int memory_each(struct journal_kv *kv, enum journal_family family, struct bytes prefix, struct bytes from,
-		       bool reverse, journal_kv_fn *fn, void *arg)
+static int memory_each(struct journal_kv *kv, enum journal_family family, struct bytes prefix,
+		       struct bytes from, bool reverse, journal_kv_fn *fn, void *arg)
 {
 	struct family *f = &((struct memory *)kv)->family[family];
 	bool found;
@@ -163,8 +165,11 @@ static void memory_close(struct journal_kv *kv)
 	free(m);
 }
 
-static const struct journal_kv_ops memory_ops = {
-	.write = memory_write, .sync = memory_sync, .get = memory_get, .each = memory_each, .close = memory_close};
+static const struct journal_kv_ops memory_ops = {.write = memory_write,
+						 .sync = memory_sync,
+						 .get = memory_get,
+						 .each = memory_each,
+						 .close = memory_close};
 
 int journal_kv_memory_open(struct journal_kv **ret)
 {

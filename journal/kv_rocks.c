@@ -1,6 +1,7 @@
 /*
- * RocksDB behind journal/kv.h. Options: little memory and a quick open (rows are read on demand); one flush for
- * all families, so that a write-ahead log is either needed or not; no recycled logs, no preallocation surprises.
+ * RocksDB behind journal/kv.h. Options: little memory and a quick open (rows are read on demand);
+ * one flush for all families, so that a write-ahead log is either needed or not; no recycled logs,
+ * no preallocation surprises.
  */
 #include "journal/kv.h"
 
@@ -11,8 +12,8 @@
 
 enum {
 	ROCKS_CACHE_BYTES = 8 << 20,
-	ROCKS_MEMTABLE_BYTES = 8 << 20,	   /* of one family */
-	ROCKS_MEMTABLES_BYTES = 24 << 20,  /* of all */
+	ROCKS_MEMTABLE_BYTES = 8 << 20, /* of one family */
+	ROCKS_MEMTABLES_BYTES = 24 << 20, /* of all */
 	ROCKS_WAL_BYTES = 24 << 20,
 	ROCKS_OPEN_FILES = 256,
 	ROCKS_BLOOM_BITS = 10,
@@ -32,7 +33,8 @@ struct rocks {
 	rocksdb_writebatch_t *batch; /* reused: clearing keeps its memory */
 };
 
-static const char *const family_names[ROCKS_FAMILIES] = {"event", "state", "index", "blob", "meta", "default"};
+static const char *const family_names[ROCKS_FAMILIES] = {"event", "state", "index",
+							 "blob",  "meta",  "default"};
 
 /* RocksDB speaks of its errors in text only: "Corruption: ...", "IO error: ...". */
 static int rocks_error(char *message, struct error *err, const char *doing)
@@ -55,7 +57,8 @@ static void set_options(struct rocks *r, enum journal_kv_recovery recovery)
 	rocksdb_options_set_create_if_missing(o, 1);
 	rocksdb_options_set_create_missing_column_families(o, 1);
 	rocksdb_options_set_paranoid_checks(o, 1);
-	/* 0: kTolerateCorruptedTailRecords, 2: kPointInTimeRecovery (rocksdb/options.h, WALRecoveryMode) */
+	/* 0: kTolerateCorruptedTailRecords, 2: kPointInTimeRecovery (rocksdb/options.h,
+	 * WALRecoveryMode) */
 	rocksdb_options_set_wal_recovery_mode(o, recovery == JOURNAL_KV_STRICT ? 0 : 2);
 	rocksdb_options_set_recycle_log_file_num(o, 0);
 	rocksdb_options_set_atomic_flush(o, 1);
@@ -83,7 +86,8 @@ static void set_options(struct rocks *r, enum journal_kv_recovery recovery)
 	rocksdb_block_based_options_set_block_cache(t, r->cache);
 	rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
 	rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(t, 0);
-	rocksdb_block_based_options_set_filter_policy(t, rocksdb_filterpolicy_create_bloom_full(ROCKS_BLOOM_BITS));
+	rocksdb_block_based_options_set_filter_policy(t, rocksdb_filterpolicy_create_bloom_full(
+								 ROCKS_BLOOM_BITS));
 	rocksdb_options_set_block_based_table_factory(o, t);
 }
 
@@ -106,7 +110,8 @@ static void rocks_close(struct journal_kv *kv)
 	free(r);
 }
 
-static int rocks_write(struct journal_kv *kv, struct bytes batch, struct bytes mark, struct error *err)
+static int rocks_write(struct journal_kv *kv, struct bytes batch, struct bytes mark,
+		       struct error *err)
 {
 	struct rocks *r = (struct rocks *)kv;
 	enum journal_kv_op op;
@@ -118,7 +123,8 @@ static int rocks_write(struct journal_kv *kv, struct bytes batch, struct bytes m
 	rocksdb_writebatch_put_log_data(r->batch, mark.data, mark.len);
 	while (journal_kv_next(&batch, &op, &f, &key, &value)) {
 		if (op == JOURNAL_KV_PUT)
-			rocksdb_writebatch_put_cf(r->batch, r->family[f], key.data, key.len, value.data, value.len);
+			rocksdb_writebatch_put_cf(r->batch, r->family[f], key.data, key.len,
+						  value.data, value.len);
 		else
 			rocksdb_writebatch_delete_cf(r->batch, r->family[f], key.data, key.len);
 	}
@@ -134,8 +140,8 @@ static int rocks_sync(struct journal_kv *kv, struct error *err)
 	return message ? rocks_error(message, err, "syncing") : 0;
 }
 
-static int rocks_get(struct journal_kv *kv, enum journal_family f, struct bytes key, struct buffer *out,
-		     struct error *err)
+static int rocks_get(struct journal_kv *kv, enum journal_family f, struct bytes key,
+		     struct buffer *out, struct error *err)
 {
 	struct rocks *r = (struct rocks *)kv;
 	char *message = NULL;
@@ -163,7 +169,8 @@ static void seek(rocksdb_iterator_t *it, struct bytes prefix, struct bytes from,
 		rocksdb_iter_seek_for_prev(it, from.data, from.len);
 		return;
 	}
-	/* The last key that begins with prefix: no key of ours is longer than prefix plus 64 bytes of 0xff. */
+	/* The last key that begins with prefix: no key of ours is longer than prefix plus 64 bytes
+	 * of 0xff. */
 	char end[256];
 	size_t len = prefix.len < sizeof(end) - 64 ? prefix.len : sizeof(end) - 64;
 	if (len)
@@ -172,8 +179,8 @@ static void seek(rocksdb_iterator_t *it, struct bytes prefix, struct bytes from,
 	rocksdb_iter_seek_for_prev(it, end, len + 64);
 }
 
-static int rocks_each(struct journal_kv *kv, enum journal_family f, struct bytes prefix, struct bytes from, bool reverse,
-		      journal_kv_fn *fn, void *arg)
+static int rocks_each(struct journal_kv *kv, enum journal_family f, struct bytes prefix,
+		      struct bytes from, bool reverse, journal_kv_fn *fn, void *arg)
 {
 	struct rocks *r = (struct rocks *)kv;
 	rocksdb_iterator_t *it = rocksdb_create_iterator_cf(r->db, r->scan, r->family[f]);
@@ -182,7 +189,8 @@ static int rocks_each(struct journal_kv *kv, enum journal_family f, struct bytes
 	     reverse ? rocksdb_iter_prev(it) : rocksdb_iter_next(it)) {
 		struct bytes key, value;
 		key.data = rocksdb_iter_key(it, &key.len);
-		if (key.len < prefix.len || (prefix.len && memcmp(key.data, prefix.data, prefix.len) != 0))
+		if (key.len < prefix.len ||
+		    (prefix.len && memcmp(key.data, prefix.data, prefix.len) != 0))
 			break;
 		value.data = rocksdb_iter_value(it, &value.len);
 		rc = fn(key, value, arg);
@@ -198,11 +206,14 @@ static int rocks_each(struct journal_kv *kv, enum journal_family f, struct bytes
 	return rc;
 }
 
-static const struct journal_kv_ops rocks_ops = {
-	.write = rocks_write, .sync = rocks_sync, .get = rocks_get, .each = rocks_each, .close = rocks_close};
+static const struct journal_kv_ops rocks_ops = {.write = rocks_write,
+						.sync = rocks_sync,
+						.get = rocks_get,
+						.each = rocks_each,
+						.close = rocks_close};
 
-int journal_kv_rocks_open(const char *path, enum journal_kv_recovery recovery, bool read_only, struct journal_kv **ret,
-			  struct error *err)
+int journal_kv_rocks_open(const char *path, enum journal_kv_recovery recovery, bool read_only,
+			  struct journal_kv **ret, struct error *err)
 {
 	struct rocks *r = calloc(1, sizeof(*r));
 	if (!r)
@@ -224,11 +235,12 @@ int journal_kv_rocks_open(const char *path, enum journal_kv_recovery recovery, b
 	for (int f = 0; f < ROCKS_FAMILIES; f++)
 		options[f] = r->options;
 	if (read_only)
-		r->db = rocksdb_open_for_read_only_column_families(r->options, path, ROCKS_FAMILIES, family_names,
-								   options, r->family, 0, &message);
+		r->db = rocksdb_open_for_read_only_column_families(r->options, path, ROCKS_FAMILIES,
+								   family_names, options, r->family,
+								   0, &message);
 	else
-		r->db = rocksdb_open_column_families(r->options, path, ROCKS_FAMILIES, family_names, options,
-						     r->family, &message);
+		r->db = rocksdb_open_column_families(r->options, path, ROCKS_FAMILIES, family_names,
+						     options, r->family, &message);
 	if (message) {
 		int rc = rocks_error(message, err, "opening");
 		r->db = NULL;

@@ -1,9 +1,11 @@
 /*
- * Opening: the lock, the torn-tail rule, the rows that must be in memory, and the heads that must agree.
+ * Opening: the lock, the torn-tail rule, the rows that must be in memory, and the heads that must
+ * agree.
  *
- * Recovery in one place: the write-ahead logs are read first, past any damage. The largest lsn that an intact batch
- * names as synced must survive. Undamaged logs are opened strictly; damaged ones are first opened read-only at the
- * point in time before the damage: if that loses a record that was named as synced, we refuse and change nothing.
+ * Recovery in one place: the write-ahead logs are read first, past any damage. The largest lsn that
+ * an intact batch names as synced must survive. Undamaged logs are opened strictly; damaged ones
+ * are first opened read-only at the point in time before the damage: if that loses a record that
+ * was named as synced, we refuse and change nothing.
  */
 #include "journal/store.h"
 
@@ -23,7 +25,8 @@
 
 enum { WAL_FILE_MAX = 512 << 20, WAL_FILES_MAX = 256, FOLDER_MODE = 0700, FILE_MODE = 0600 };
 
-#define REMEDY_RESTORE "restore the state directory from a backup, or export what is left with `holdfast export`"
+#define REMEDY_RESTORE \
+	"restore the state directory from a backup, or export what is left with `holdfast export`"
 
 /* ---- The lock ---- */
 
@@ -39,7 +42,8 @@ static int take_lock(struct journal *j, struct error *err)
 		ssize_t n = pread(j->lockfd, holder, sizeof(holder) - 1, 0);
 		holder[n > 0 ? strcspn(holder, "\n") : 0] = '\0';
 		return error_set(err, -EBUSY,
-				 "journal: process %s has it open; wait until it is idle or end it with kill(1), then try "
+				 "journal: process %s has it open; wait until it is idle or end it "
+				 "with kill(1), then try "
 				 "again",
 				 holder[0] ? holder : "(another)");
 	}
@@ -71,7 +75,8 @@ static int read_secret(struct journal *j, uint8_t *ret, bool *ret_made, struct e
 		return error_set(err, -EIO, "journal: no random bytes");
 	if (j->o.read_only)
 		return 0;
-	rc = io_write_file_atomic_at(j->dirfd, "secret", bytes_of(ret, JOURNAL_WAL_SECRET_SIZE), FILE_MODE);
+	rc = io_write_file_atomic_at(j->dirfd, "secret", bytes_of(ret, JOURNAL_WAL_SECRET_SIZE),
+				     FILE_MODE);
 	return rc < 0 ? error_set(err, rc, "journal: writing its secret: %s", strerror(-rc)) : 0;
 }
 
@@ -81,8 +86,8 @@ static int by_number(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* RocksDB begins a log at every opening and keeps those that nothing was written to: what holds nothing is not read, does
- * not count, and goes where `remove` is said. */
+/* RocksDB begins a log at every opening and keeps those that nothing was written to: what holds
+ * nothing is not read, does not count, and goes where `remove` is said. */
 static int list_logs(int folder, bool remove, uint64_t *numbers, size_t *count)
 {
 	AUTO_FD fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -156,7 +161,8 @@ static int read_u64(struct journal_kv *kv, const char *key, uint64_t *ret)
 static int refuse_loss(uint64_t synced, uint64_t found, struct error *err)
 {
 	return error_set(err, -EUCLEAN,
-			 "journal: damaged: records up to %llu were acknowledged, only %llu can be read; nothing was "
+			 "journal: damaged: records up to %llu were acknowledged, only %llu can be "
+			 "read; nothing was "
 			 "changed; " REMEDY_RESTORE,
 			 (unsigned long long)synced, (unsigned long long)found);
 }
@@ -184,16 +190,17 @@ static int count_within(struct bytes key, struct bytes value, void *arg)
 	return 0;
 }
 
-/* RocksDB takes a log that was cut between two batches for one that ended, and goes on with the next. If the records
- * of such a hole are not in the tables either, what comes after it must not be replayed: refused where it was
- * acknowledged, else *ret_cut. */
-static int check_hole(struct journal_kv *probe, const struct logs *l, uint64_t lsn, bool *ret_cut, struct error *err)
+/* RocksDB takes a log that was cut between two batches for one that ended, and goes on with the
+ * next. If the records of such a hole are not in the tables either, what comes after it must not be
+ * replayed: refused where it was acknowledged, else *ret_cut. */
+static int check_hole(struct journal_kv *probe, const struct logs *l, uint64_t lsn, bool *ret_cut,
+		      struct error *err)
 {
 	struct lsn_range range = {.first = l->scan.hole_first, .last = l->scan.hole_last};
 	if (!range.first || lsn < range.first)
 		return 0;
-	int rc = probe->ops->each(probe, JOURNAL_FAMILY_EVENT, bytes_of(NULL, 0), bytes_of(NULL, 0), false, count_within,
-				  &range);
+	int rc = probe->ops->each(probe, JOURNAL_FAMILY_EVENT, bytes_of(NULL, 0), bytes_of(NULL, 0),
+				  false, count_within, &range);
 	if (rc < 0)
 		return error_set(err, rc, "journal: reading its records: %s", strerror(-rc));
 	if (range.seen == range.last - range.first + 1)
@@ -212,13 +219,15 @@ static int put_aside(const struct logs *l, struct error *err)
 		log_name(l, i, name, sizeof(name));
 		snprintf(aside, sizeof(aside), "%s.torn", name);
 		if (renameat(l->folder, name, l->folder, aside) < 0)
-			return error_set(err, -errno, "journal: putting %s aside: %s", name, strerror(errno));
+			return error_set(err, -errno, "journal: putting %s aside: %s", name,
+					 strerror(errno));
 	}
 	return 0;
 }
 
 /* Damaged logs: look at what the point in time before the damage has, without changing a byte. */
-static int open_damaged(struct journal *j, const char *path, const struct logs *l, struct error *err)
+static int open_damaged(struct journal *j, const char *path, const struct logs *l,
+			struct error *err)
 {
 	struct journal_kv *probe;
 	bool cut = false;
@@ -233,14 +242,17 @@ static int open_damaged(struct journal *j, const char *path, const struct logs *
 		rc = check_hole(probe, l, lsn, &cut, err);
 	probe->ops->close(probe);
 	if (rc == 0 && cut)
-		rc = j->o.read_only ? error_set(err, -EUCLEAN, "journal: its log has a hole that nobody was told of; the next "
-							       "command that writes recovers it")
+		rc = j->o.read_only ? error_set(err, -EUCLEAN,
+						"journal: its log has a hole that nobody was told "
+						"of; the next "
+						"command that writes recovers it")
 				    : put_aside(l, err);
 	if (rc < 0)
 		return rc;
 	if (l->scan.last_lsn > lsn || l->scan.damaged)
 		snprintf(j->note, sizeof(j->note),
-			 "the write-ahead log was torn after record %llu; nothing that was acknowledged is missing",
+			 "the write-ahead log was torn after record %llu; nothing that was "
+			 "acknowledged is missing",
 			 (unsigned long long)(cut ? l->scan.hole_first - 1 : lsn));
 	return journal_kv_rocks_open(path, JOURNAL_KV_POINT_IN_TIME, j->o.read_only, &j->kv, err);
 }
@@ -250,9 +262,11 @@ static int open_rocks(struct journal *j, uint8_t *secret, struct error *err)
 	char path[64];
 	if (!j->o.read_only && mkdirat(j->dirfd, "journal", FOLDER_MODE) < 0 && errno != EEXIST)
 		return error_set(err, -errno, "journal: making its folder: %s", strerror(errno));
-	AUTO_FD folder = openat(j->dirfd, "journal", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	AUTO_FD folder =
+		openat(j->dirfd, "journal", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (folder < 0)
-		return error_set(err, -errno, "journal: there is none in this state directory: %s", strerror(errno));
+		return error_set(err, -errno, "journal: there is none in this state directory: %s",
+				 strerror(errno));
 	bool made = false;
 	int rc = read_secret(j, secret, &made, err);
 	if (rc < 0)
@@ -260,17 +274,20 @@ static int open_rocks(struct journal *j, uint8_t *secret, struct error *err)
 	struct logs logs = {.folder = folder, .scan = {.secret = secret}};
 	rc = scan_logs(&logs);
 	if (rc < 0)
-		return error_set(err, rc, "journal: reading its write-ahead log: %s", strerror(-rc));
+		return error_set(err, rc, "journal: reading its write-ahead log: %s",
+				 strerror(-rc));
 	snprintf(path, sizeof(path), "/proc/self/fd/%d/journal", j->dirfd);
 	if (logs.scan.damaged && made)
 		return error_set(err, -EUCLEAN,
-				 "journal: damaged, and without the file `secret` nobody can tell what was acknowledged; nothing "
+				 "journal: damaged, and without the file `secret` nobody can tell "
+				 "what was acknowledged; nothing "
 				 "was changed; " REMEDY_RESTORE);
 	if (logs.scan.damaged)
 		return open_damaged(j, path, &logs, err);
 	rc = j->o.read_only ? 0 : list_logs(folder, true, NULL, NULL);
 	if (rc < 0)
-		return error_set(err, rc, "journal: removing empty write-ahead logs: %s", strerror(-rc));
+		return error_set(err, rc, "journal: removing empty write-ahead logs: %s",
+				 strerror(-rc));
 
 	rc = journal_kv_rocks_open(path, JOURNAL_KV_STRICT, j->o.read_only, &j->kv, err);
 	if (rc == -EBADMSG && logs.scan.torn) {
@@ -281,7 +298,8 @@ static int open_rocks(struct journal *j, uint8_t *secret, struct error *err)
 		return rc == -EBADMSG ? -EUCLEAN : rc;
 	if (logs.scan.torn)
 		snprintf(j->note, sizeof(j->note),
-			 "the write-ahead log ended inside a batch that nobody had been told of; it was dropped");
+			 "the write-ahead log ended inside a batch that nobody had been told of; "
+			 "it was dropped");
 	return lsn_of(j->kv, &logs.scan, err);
 }
 
@@ -291,20 +309,27 @@ static int check_format(struct journal *j, struct error *err)
 {
 	AUTO_BUFFER v = {0};
 	uint32_t be = htobe32(JOURNAL_FORMAT_VERSION), found;
-	int rc = j->kv->ops->get(j->kv, JOURNAL_FAMILY_META, bytes_str(JOURNAL_META_FORMAT), &v, err);
+	int rc = j->kv->ops->get(j->kv, JOURNAL_FAMILY_META, bytes_str(JOURNAL_META_FORMAT), &v,
+				 err);
 	if (rc == -ENOENT && !j->o.read_only) {
 		AUTO_BUFFER ops = {0};
-		journal_kv_put(&ops, JOURNAL_FAMILY_META, bytes_str(JOURNAL_META_FORMAT), bytes_of(&be, sizeof(be)));
-		rc = ops.failed ? ops.failed : j->kv->ops->write(j->kv, buffer_bytes(&ops), bytes_of(NULL, 0), err);
+		journal_kv_put(&ops, JOURNAL_FAMILY_META, bytes_str(JOURNAL_META_FORMAT),
+			       bytes_of(&be, sizeof(be)));
+		rc = ops.failed
+			     ? ops.failed
+			     : j->kv->ops->write(j->kv, buffer_bytes(&ops), bytes_of(NULL, 0), err);
 		return rc < 0 ? rc : j->kv->ops->sync(j->kv, err);
 	}
 	if (rc < 0)
 		return error_set(err, rc, "journal: reading its format: %s", strerror(-rc));
 	if (v.len != sizeof(found))
-		return error_set(err, -EUCLEAN, "journal: its format is unreadable; " REMEDY_RESTORE);
+		return error_set(err, -EUCLEAN,
+				 "journal: its format is unreadable; " REMEDY_RESTORE);
 	memcpy(&found, v.data, sizeof(found));
 	if (be32toh(found) > JOURNAL_FORMAT_VERSION)
-		return error_set(err, -ENOTSUP, "journal: format %u is newer than this program knows (%d); use a newer holdfast",
+		return error_set(err, -ENOTSUP,
+				 "journal: format %u is newer than this program knows (%d); use a "
+				 "newer holdfast",
 				 be32toh(found), JOURNAL_FORMAT_VERSION);
 	return 0;
 }
@@ -323,34 +348,38 @@ static int load_row(struct bytes key, struct bytes value, void *arg)
 	return journal_row_decode(w->s, key, value);
 }
 
-static int load_kind(struct journal_kv *kv, struct journal_state *s, uint8_t kind, const struct journal_id *run,
-		     size_t *ret_count)
+static int load_kind(struct journal_kv *kv, struct journal_state *s, uint8_t kind,
+		     const struct journal_id *run, size_t *ret_count)
 {
 	uint8_t key[1 + JOURNAL_ID_SIZE] = {kind};
 	struct load_walk w = {.s = s};
 	if (run)
 		memcpy(key + 1, run->b, JOURNAL_ID_SIZE);
-	int rc = kv->ops->each(kv, JOURNAL_FAMILY_STATE, bytes_of(key, run ? sizeof(key) : 1), bytes_of(NULL, 0), false,
-			       load_row, &w);
+	int rc = kv->ops->each(kv, JOURNAL_FAMILY_STATE, bytes_of(key, run ? sizeof(key) : 1),
+			       bytes_of(NULL, 0), false, load_row, &w);
 	*ret_count = w.count;
 	return rc;
 }
 
-int journal_store_load_run(struct journal_kv *kv, struct journal_state *s, const struct journal_id *id, struct error *err)
+int journal_store_load_run(struct journal_kv *kv, struct journal_state *s,
+			   const struct journal_id *id, struct error *err)
 {
-	static const uint8_t kinds[] = {JOURNAL_ROW_RUN, JOURNAL_ROW_STEP, JOURNAL_ROW_ATTEMPT, JOURNAL_ROW_APPROVAL,
-					JOURNAL_ROW_TIMER};
+	static const uint8_t kinds[] = {JOURNAL_ROW_RUN, JOURNAL_ROW_STEP, JOURNAL_ROW_ATTEMPT,
+					JOURNAL_ROW_APPROVAL, JOURNAL_ROW_TIMER};
 	char text[JOURNAL_ID_TEXT_SIZE];
 	size_t count = 0;
 	for (size_t i = 0; i < sizeof(kinds); i++) {
 		int rc = load_kind(kv, s, kinds[i], id, &count);
 		if (rc < 0) {
 			journal_rows_remove_run(s, id);
-			return error_set(err, rc, "journal: rows of run %.8s cannot be read: %s; `holdfast fsck --repair` rebuilds them",
+			return error_set(err, rc,
+					 "journal: rows of run %.8s cannot be read: %s; `holdfast "
+					 "fsck --repair` rebuilds them",
 					 journal_id_text(id, text), strerror(-rc));
 		}
 		if (i == 0 && count == 0)
-			return error_set(err, -ENOENT, "run %.8s: there is none", journal_id_text(id, text));
+			return error_set(err, -ENOENT, "run %.8s: there is none",
+					 journal_id_text(id, text));
 	}
 	return 0;
 }
@@ -363,33 +392,37 @@ static int take_last(struct bytes key, struct bytes value, void *arg)
 	return 1;
 }
 
-int journal_store_last_event(struct journal_kv *kv, const struct journal_id *run, struct journal_head *ret)
+int journal_store_last_event(struct journal_kv *kv, const struct journal_id *run,
+			     struct journal_head *ret)
 {
 	ret->run = *run;
 	uint8_t end[JOURNAL_EVENT_KEY_SIZE];
 	journal_store_event_key(run, UINT64_MAX, end);
-	int rc = kv->ops->each(kv, JOURNAL_FAMILY_EVENT, bytes_of(run->b, JOURNAL_ID_SIZE), bytes_of(end, sizeof(end)),
-			       true, take_last, ret);
+	int rc = kv->ops->each(kv, JOURNAL_FAMILY_EVENT, bytes_of(run->b, JOURNAL_ID_SIZE),
+			       bytes_of(end, sizeof(end)), true, take_last, ret);
 	return rc == 0 ? -ENOENT : rc < 0 ? rc : 0;
 }
 
 /* Row, head and last event of a chain must be the same record. */
-static int compare_head(struct journal *j, const struct journal_id *run, uint64_t seq, const struct digest *hash,
-			struct error *err)
+static int compare_head(struct journal *j, const struct journal_id *run, uint64_t seq,
+			const struct digest *hash, struct error *err)
 {
 	struct journal_head last = {0}, kept = {0};
 	uint8_t key[1 + JOURNAL_ID_SIZE];
 	char text[JOURNAL_ID_TEXT_SIZE];
 	AUTO_BUFFER v = {0};
 	int rc = journal_store_last_event(j->kv, run, &last);
-	int meta = j->kv->ops->get(j->kv, JOURNAL_FAMILY_META, journal_store_tag_key(JOURNAL_META_HEAD, run, key), &v, NULL);
+	int meta = j->kv->ops->get(j->kv, JOURNAL_FAMILY_META,
+				   journal_store_tag_key(JOURNAL_META_HEAD, run, key), &v, NULL);
 	if (seq == 0 && rc == -ENOENT && meta == -ENOENT)
 		return 0; /* nothing was ever written to this chain */
-	if (rc == 0 && meta == 0 && journal_store_head_read(buffer_bytes(&v), &kept) && kept.seq == last.seq &&
-	    kept.seq == seq && digest_equal(&kept.hash, &last.hash) && digest_equal(&kept.hash, hash))
+	if (rc == 0 && meta == 0 && journal_store_head_read(buffer_bytes(&v), &kept) &&
+	    kept.seq == last.seq && kept.seq == seq && digest_equal(&kept.hash, &last.hash) &&
+	    digest_equal(&kept.hash, hash))
 		return 0;
 	return error_set(err, -EUCLEAN,
-			 "journal: the chain of run %.8s ends at record %llu, its head says %llu: records were changed or "
+			 "journal: the chain of run %.8s ends at record %llu, its head says %llu: "
+			 "records were changed or "
 			 "removed; see `holdfast verify`; " REMEDY_RESTORE,
 			 journal_id_text(run, text), (unsigned long long)last.seq,
 			 (unsigned long long)(kept.seq ? kept.seq : seq));
@@ -408,7 +441,8 @@ static int load_in_flight(struct journal *j, struct error *err)
 {
 	const uint8_t tag = JOURNAL_INDEX_IN_FLIGHT;
 	AUTO_BUFFER ids = {0};
-	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_INDEX, bytes_of(&tag, 1), bytes_of(NULL, 0), false, collect_id, &ids);
+	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_INDEX, bytes_of(&tag, 1), bytes_of(NULL, 0),
+				  false, collect_id, &ids);
 	if (rc < 0)
 		return error_set(err, rc, "journal: reading the index: %s", strerror(-rc));
 	for (size_t at = 0; at < ids.len; at += JOURNAL_ID_SIZE) {
@@ -428,7 +462,8 @@ static int load_unanchored(struct journal *j, struct error *err)
 {
 	const uint8_t tag = JOURNAL_META_UNANCHORED;
 	AUTO_BUFFER ids = {0};
-	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_META, bytes_of(&tag, 1), bytes_of(NULL, 0), false, collect_id, &ids);
+	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_META, bytes_of(&tag, 1), bytes_of(NULL, 0),
+				  false, collect_id, &ids);
 	if (rc < 0)
 		return error_set(err, rc, "journal: reading its heads: %s", strerror(-rc));
 	size_t count = ids.len / JOURNAL_ID_SIZE;
@@ -442,9 +477,11 @@ static int load_unanchored(struct journal *j, struct error *err)
 		AUTO_BUFFER v = {0};
 		memcpy(h->head.run.b, ids.data + i * JOURNAL_ID_SIZE, JOURNAL_ID_SIZE);
 		rc = j->kv->ops->get(j->kv, JOURNAL_FAMILY_META,
-				     journal_store_tag_key(JOURNAL_META_HEAD, &h->head.run, key), &v, err);
+				     journal_store_tag_key(JOURNAL_META_HEAD, &h->head.run, key),
+				     &v, err);
 		if (rc < 0 || !journal_store_head_read(buffer_bytes(&v), &h->head))
-			return error_set(err, -EUCLEAN, "journal: a chain's head is missing; " REMEDY_RESTORE);
+			return error_set(err, -EUCLEAN,
+					 "journal: a chain's head is missing; " REMEDY_RESTORE);
 		h->marked = true;
 		j->head_count++;
 	}
@@ -460,10 +497,13 @@ int journal_store_load(struct journal *j, struct error *err)
 	for (size_t i = 0; i < sizeof(kinds); i++) {
 		int rc = load_kind(j->kv, j->state, kinds[i], NULL, &count);
 		if (rc < 0)
-			return error_set(err, rc, "journal: its rows cannot be read: %s; `holdfast fsck --repair` rebuilds them",
+			return error_set(err, rc,
+					 "journal: its rows cannot be read: %s; `holdfast fsck "
+					 "--repair` rebuilds them",
 					 strerror(-rc));
 	}
-	/* The daemon's row is written with its own chain; other runs' records move the lsn on without it. */
+	/* The daemon's row is written with its own chain; other runs' records move the lsn on
+	 * without it. */
 	uint64_t lsn = 0;
 	int rc = read_u64(j->kv, JOURNAL_META_LSN, &lsn);
 	if (rc == 0)
@@ -485,7 +525,8 @@ int journal_store_load(struct journal *j, struct error *err)
 /* Kept so that outcomes can be recorded on a full disk; made again when there is room. */
 static void hold_reserve(struct journal *j)
 {
-	AUTO_FD fd = openat(j->dirfd, "reserve", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, FILE_MODE);
+	AUTO_FD fd =
+		openat(j->dirfd, "reserve", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, FILE_MODE);
 	if (fd < 0)
 		return;
 	j->reserve_held = posix_fallocate(fd, 0, JOURNAL_RESERVE_FILE) == 0;
@@ -500,7 +541,9 @@ static void fatal_from_thread(const struct error *err, void *arg)
 
 static int open_on_disk(struct journal *j, struct error *err)
 {
-	struct journal_committer_options c = {.before_write = journal_store_make_room, .fatal = fatal_from_thread, .arg = j};
+	struct journal_committer_options c = {.before_write = journal_store_make_room,
+					      .fatal = fatal_from_thread,
+					      .arg = j};
 	j->dirfd = fcntl(j->o.dirfd, F_DUPFD_CLOEXEC, 3);
 	if (j->dirfd < 0)
 		return error_set(err, -errno, "journal: state directory: %s", strerror(errno));
@@ -524,7 +567,8 @@ static int open_on_disk(struct journal *j, struct error *err)
 		hold_reserve(j);
 	c.kv = j->kv;
 	c.durable_lsn = j->state->last_lsn;
-	/* What was read came from the log's pages: make sure that it is on the disk before anything stands on it. */
+	/* What was read came from the log's pages: make sure that it is on the disk before anything
+	 * stands on it. */
 	rc = j->kv->ops->sync(j->kv, err);
 	return rc < 0 ? rc : journal_committer_start(&c, &j->committer, err);
 }
@@ -553,7 +597,9 @@ int journal_open(const struct journal_options *o, struct journal **ret, struct e
 	j->dirfd = j->lockfd = j->blobs_fd = j->event_fd = -1;
 	j->batch.max = SIZE_MAX;
 	j->state = journal_state_new();
-	int rc = !j->state ? error_nomem(err) : o->in_memory ? open_in_memory(j, err) : open_on_disk(j, err);
+	int rc = !j->state	? error_nomem(err)
+		 : o->in_memory ? open_in_memory(j, err)
+				: open_on_disk(j, err);
 	if (rc < 0) {
 		journal_close(j);
 		return rc;

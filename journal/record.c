@@ -1,9 +1,9 @@
 /*
  * Records: which type may carry which field (one table), and their one canonical form. Pure.
  *
- * A record is a deterministic CBOR map (holdfast.cddl, "journal-record"). Unknown payload keys survive a decode
- * by being part of the hashed bytes; a known key on a type that has no use for it is an error, so that what a
- * type means is this table and nothing else.
+ * A record is a deterministic CBOR map (holdfast.cddl, "journal-record"). Unknown payload keys
+ * survive a decode by being part of the hashed bytes; a known key on a type that has no use for it
+ * is an error, so that what a type means is this table and nothing else.
  */
 #include "journal/record.h"
 
@@ -29,7 +29,7 @@ enum record_key {
 };
 
 static const struct journal_record_field fields[JOURNAL_FIELD_LIMIT] = {
-#define X(num, name, kind)                                                                         \
+#define X(num, name, kind) \
 	[num] = {#name, JOURNAL_RECORD_##kind, offsetof(struct journal_payload, name)},
 	JOURNAL_FIELDS(X)
 #undef X
@@ -40,13 +40,13 @@ typedef unsigned __int128 mask;
 
 /* Any record may say why, who, and how it failed. */
 #define COMMON (F(why) | F(error) | F(principal) | F(auth) | F(digest))
-#define OUTCOME                                                                                    \
-	(F(exit_code) | F(signal) | F(out) | F(err) | F(out_size) | F(err_size) | F(results) |     \
+#define OUTCOME                                                                                \
+	(F(exit_code) | F(signal) | F(out) | F(err) | F(out_size) | F(err_size) | F(results) | \
 	 F(cpu_us) | F(memory_peak) | F(wall_us) | F(denied) | F(weaker))
 #define LAYER (F(layer) | F(manifest) | F(paths) | F(size) | F(stack))
 #define RETRY (F(failure) | F(same_failure) | F(uncharged) | F(due_ns) | F(timer) | F(feedback))
-#define ITEM (F(approval) | F(kind) | F(action) | F(card) | F(decision) | F(choice))
-#define STEP (F(input) | F(context) | F(attempt) | F(attempt_id) | F(index) | F(policy))
+#define ITEM  (F(approval) | F(kind) | F(action) | F(card) | F(decision) | F(choice))
+#define STEP  (F(input) | F(context) | F(attempt) | F(attempt_id) | F(index) | F(policy))
 
 struct record_type {
 	const char *name;
@@ -55,14 +55,19 @@ struct record_type {
 	mask must, may;
 };
 
-#define DAEMON(must, may) JOURNAL_LEVEL_DAEMON, true, must, may
+#define DAEMON(must, may)      JOURNAL_LEVEL_DAEMON, true, must, may
 #define RUN(synced, must, may) JOURNAL_LEVEL_RUN, synced, must, may
-#define OF_STEP(synced, must, may) JOURNAL_LEVEL_STEP, synced, must, (may) | STEP | LAYER | RETRY | OUTCOME | ITEM
-#define OF_ATTEMPT(must, may) JOURNAL_LEVEL_ATTEMPT, false, must, (may) | STEP | LAYER | RETRY | OUTCOME
-#define OF_ITEM(must, may) JOURNAL_LEVEL_ANY, true, F(approval) | (must), (may) | ITEM | F(execute_by_ns) | F(timer)
-#define LANDING(must, may)                                                                         \
-	JOURNAL_LEVEL_RUN, true, must, (may) | LAYER | ITEM | F(redo) | F(result) | F(conflicts) | F(generation)
-#define TIMER(must, may) JOURNAL_LEVEL_ANY, false, F(timer) | (must), (may) | F(timer_kind) | F(due_ns) | F(approval)
+#define OF_STEP(synced, must, may) \
+	JOURNAL_LEVEL_STEP, synced, must, (may) | STEP | LAYER | RETRY | OUTCOME | ITEM
+#define OF_ATTEMPT(must, may) \
+	JOURNAL_LEVEL_ATTEMPT, false, must, (may) | STEP | LAYER | RETRY | OUTCOME
+#define OF_ITEM(must, may) \
+	JOURNAL_LEVEL_ANY, true, F(approval) | (must), (may) | ITEM | F(execute_by_ns) | F(timer)
+#define LANDING(must, may)             \
+	JOURNAL_LEVEL_RUN, true, must, \
+		(may) | LAYER | ITEM | F(redo) | F(result) | F(conflicts) | F(generation)
+#define TIMER(must, may) \
+	JOURNAL_LEVEL_ANY, false, F(timer) | (must), (may) | F(timer_kind) | F(due_ns) | F(approval)
 
 static const struct record_type types[JOURNAL_TYPE_LIMIT] = {
 	[JOURNAL_EPOCH_BEGUN] = {"EPOCH_BEGUN", DAEMON(F(version), F(heads))},
@@ -76,11 +81,13 @@ static const struct record_type types[JOURNAL_TYPE_LIMIT] = {
 
 	[JOURNAL_RUN_CREATED] = {"RUN_CREATED",
 				 RUN(true, F(plan) | F(policy) | F(agency) | F(land) | F(base),
-				     F(name) | F(environ) | F(workspace) | F(ws_dev) | F(ws_ino) | F(ws_uid) |
-					     F(request) | F(context) | F(parent) | F(fork_at) | F(started_ns) |
-					     F(weaker) | LAYER)},
-	[JOURNAL_RUN_STARTED] = {"RUN_STARTED", RUN(false, 0, F(started_ns) | F(generation) | F(weaker) | LAYER)},
-	[JOURNAL_RUN_WAITING] = {"RUN_WAITING", RUN(false, F(waits), F(approval) | F(due_ns) | F(timer))},
+				     F(name) | F(environ) | F(workspace) | F(ws_dev) | F(ws_ino) |
+					     F(ws_uid) | F(request) | F(context) | F(parent) |
+					     F(fork_at) | F(started_ns) | F(weaker) | LAYER)},
+	[JOURNAL_RUN_STARTED] = {"RUN_STARTED",
+				 RUN(false, 0, F(started_ns) | F(generation) | F(weaker) | LAYER)},
+	[JOURNAL_RUN_WAITING] = {"RUN_WAITING",
+				 RUN(false, F(waits), F(approval) | F(due_ns) | F(timer))},
 	[JOURNAL_RUN_CONTINUED] = {"RUN_CONTINUED", RUN(false, 0, F(waits) | F(started_ns))},
 	[JOURNAL_RUN_PAUSED] = {"RUN_PAUSED", RUN(true, 0, F(waits))},
 	[JOURNAL_RUN_RESUMED] = {"RUN_RESUMED", RUN(true, 0, F(waits) | F(started_ns))},
@@ -121,8 +128,9 @@ static const struct record_type types[JOURNAL_TYPE_LIMIT] = {
 	[JOURNAL_ATTEMPT_LOST] = {"ATTEMPT_LOST", OF_ATTEMPT(0, 0)},
 
 	[JOURNAL_APPROVAL_OPENED] = {"APPROVAL_OPENED",
-				     OF_ITEM(F(kind) | F(action), F(decide_by_ns) | F(conflicts) | F(input) |
-									  F(path) | F(index) | F(feedback))},
+				     OF_ITEM(F(kind) | F(action), F(decide_by_ns) | F(conflicts) |
+									  F(input) | F(path) |
+									  F(index) | F(feedback))},
 	[JOURNAL_VOTE_CAST] = {"VOTE_CAST", OF_ITEM(F(decision), F(path))},
 	[JOURNAL_APPROVAL_APPROVED] = {"APPROVAL_APPROVED", OF_ITEM(0, F(path))},
 	[JOURNAL_APPROVAL_DENIED] = {"APPROVAL_DENIED", OF_ITEM(0, 0)},
@@ -211,16 +219,17 @@ int journal_record_check(const struct journal_record *r, struct error *err)
 		break;
 	}
 	if (!fits)
-		return error_set(err, -EINVAL, "record %s: run, step or attempt is missing or too much",
-				 t->name);
+		return error_set(err, -EINVAL,
+				 "record %s: run, step or attempt is missing or too much", t->name);
 	if (step && r->step >= JOURNAL_STEPS_MAX)
-		return error_set(err, -EINVAL, "record %s: step %u is past the limit of %d", t->name, r->step,
-				 JOURNAL_STEPS_MAX);
+		return error_set(err, -EINVAL, "record %s: step %u is past the limit of %d",
+				 t->name, r->step, JOURNAL_STEPS_MAX);
 	for (unsigned num = 1; num < JOURNAL_FIELD_LIMIT; num++) {
 		bool has = (r->p.has[num / 64] >> (num % 64)) & 1;
 		enum journal_record_use use = journal_record_use(r->type, num);
 		if (has && use == JOURNAL_USE_NEVER)
-			return error_set(err, -EINVAL, "record %s: field %u (%s) does not belong to it", t->name,
+			return error_set(err, -EINVAL,
+					 "record %s: field %u (%s) does not belong to it", t->name,
 					 num, fields[num].name ? fields[num].name : "unknown");
 		if (!has && use == JOURNAL_USE_MUST)
 			return error_set(err, -EINVAL, "record %s: field %s is missing", t->name,
@@ -384,7 +393,8 @@ static void read_payload(struct cbor_reader *c, struct journal_payload *p)
 	}
 }
 
-static void read_head(struct cbor_reader *c, struct journal_record *r, uint64_t *type, unsigned *seen)
+static void read_head(struct cbor_reader *c, struct journal_record *r, uint64_t *type,
+		      unsigned *seen)
 {
 	struct cbor_map_iter m;
 	uint64_t key;
@@ -446,8 +456,9 @@ static void read_head(struct cbor_reader *c, struct journal_record *r, uint64_t 
 int journal_record_decode(struct bytes b, struct journal_record *ret)
 {
 	const unsigned required = 1u << KEY_LSN | 1u << KEY_RUN | 1u << KEY_SEQ | 1u << KEY_EPOCH |
-				  1u << KEY_TYPE | 1u << KEY_WALL | 1u << KEY_BOOT | 1u << KEY_MONO |
-				  1u << KEY_ACTOR | 1u << KEY_PAYLOAD | 1u << KEY_PREV;
+				  1u << KEY_TYPE | 1u << KEY_WALL | 1u << KEY_BOOT |
+				  1u << KEY_MONO | 1u << KEY_ACTOR | 1u << KEY_PAYLOAD |
+				  1u << KEY_PREV;
 	struct journal_record r = {.step = JOURNAL_NO_STEP};
 	uint64_t type = 0;
 	unsigned seen = 0;

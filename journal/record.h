@@ -1,17 +1,17 @@
 #pragma once
 /*
- * What the room itself (and its tests) knows of records beyond the door: levels, the use of each field by each
- * type, and the kinds of fields. The table is in record.c. Pure.
+ * What the room itself (and its tests) knows of records beyond the door: levels, the use of each
+ * field by each type, and the kinds of fields. The table is in record.c. Pure.
  */
 #include "journal/journal.h"
 
 /* Which parts of a record's head must be there. */
 enum journal_record_level {
-	JOURNAL_LEVEL_DAEMON,  /* run zero, no step */
-	JOURNAL_LEVEL_RUN,     /* a run, no step */
-	JOURNAL_LEVEL_STEP,    /* a run and a step; an attempt may be named */
+	JOURNAL_LEVEL_DAEMON, /* run zero, no step */
+	JOURNAL_LEVEL_RUN, /* a run, no step */
+	JOURNAL_LEVEL_STEP, /* a run and a step; an attempt may be named */
 	JOURNAL_LEVEL_ATTEMPT, /* a run, a step and an attempt */
-	JOURNAL_LEVEL_ANY,     /* a run; a step and its attempt may be named */
+	JOURNAL_LEVEL_ANY, /* a run; a step and its attempt may be named */
 };
 
 enum journal_record_use { JOURNAL_USE_NEVER, JOURNAL_USE_MAY, JOURNAL_USE_MUST };
@@ -35,6 +35,8 @@ struct journal_record_field {
 
 enum journal_record_level journal_record_type_level(enum journal_type type);
 enum journal_record_use journal_record_use(enum journal_type type, unsigned field);
-const struct journal_record_field *journal_record_field(unsigned field); /* NULL for an unknown number */
-/* Level and fields of r by the table. -ENOTSUP (unknown type), -EINVAL, with *err naming the field. */
+const struct journal_record_field *journal_record_field(
+	unsigned field); /* NULL for an unknown number */
+/* Level and fields of r by the table. -ENOTSUP (unknown type), -EINVAL, with *err naming the field.
+ */
 MUST_CHECK int journal_record_check(const struct journal_record *r, struct error *err);

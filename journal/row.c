@@ -12,10 +12,10 @@ enum member_kind {
 	MEMBER_U64,
 	MEMBER_I64,
 	MEMBER_BOOL,
-	MEMBER_STR,    /* owned char *, NULL = absent */
-	MEMBER_OWNED,  /* owned struct bytes */
+	MEMBER_STR, /* owned char *, NULL = absent */
+	MEMBER_OWNED, /* owned struct bytes */
 	MEMBER_DIGEST,
-	MEMBER_ID,     /* and boot ids */
+	MEMBER_ID, /* and boot ids */
 	MEMBER_LAYER,
 };
 
@@ -24,72 +24,110 @@ struct member {
 	size_t offset;
 };
 
-#define M(type, name, kind) {MEMBER_##kind, offsetof(struct type, name)}
+#define M(type, name, kind)                                \
+	{                                                  \
+		MEMBER_##kind, offsetof(struct type, name) \
+	}
 
 /* The index is the CBOR key: never reorder, append only. */
 #define RUN(name, kind) M(journal_run, name, kind)
 static const struct member run_members[] = {
-	RUN(name, STR),		  RUN(state, U32),	     RUN(paused_from, U32),	RUN(waits, U32),
-	RUN(landing, U32),	  RUN(conflict_undo, BOOL),  RUN(land, U32),		RUN(base, U32),
-	RUN(agency, U32),	  RUN(plan, DIGEST),	     RUN(policy, DIGEST),	RUN(environ, DIGEST),
-	RUN(context, DIGEST),	  RUN(workspace, STR),	     RUN(ws_dev, U64),		RUN(ws_ino, U64),
-	RUN(ws_uid, U64),	  RUN(uid, U32),	     RUN(request, OWNED),	RUN(created_ns, I64),
-	RUN(started_ns, I64),	  RUN(ended_ns, I64),	     RUN(boot_id, ID),		RUN(created_mono_ns, I64),
-	RUN(parent, ID),	  RUN(fork_at, STR),	     RUN(landing_approval, ID), RUN(redo, DIGEST),
-	RUN(landing_result, DIGEST), RUN(conflicts, DIGEST), RUN(why, STR),		RUN(seq, U64),
-	RUN(head, DIGEST),	  RUN(starts_without_progress, U32), RUN(step_count, U32),
+	RUN(name, STR),
+	RUN(state, U32),
+	RUN(paused_from, U32),
+	RUN(waits, U32),
+	RUN(landing, U32),
+	RUN(conflict_undo, BOOL),
+	RUN(land, U32),
+	RUN(base, U32),
+	RUN(agency, U32),
+	RUN(plan, DIGEST),
+	RUN(policy, DIGEST),
+	RUN(environ, DIGEST),
+	RUN(context, DIGEST),
+	RUN(workspace, STR),
+	RUN(ws_dev, U64),
+	RUN(ws_ino, U64),
+	RUN(ws_uid, U64),
+	RUN(uid, U32),
+	RUN(request, OWNED),
+	RUN(created_ns, I64),
+	RUN(started_ns, I64),
+	RUN(ended_ns, I64),
+	RUN(boot_id, ID),
+	RUN(created_mono_ns, I64),
+	RUN(parent, ID),
+	RUN(fork_at, STR),
+	RUN(landing_approval, ID),
+	RUN(redo, DIGEST),
+	RUN(landing_result, DIGEST),
+	RUN(conflicts, DIGEST),
+	RUN(why, STR),
+	RUN(seq, U64),
+	RUN(head, DIGEST),
+	RUN(starts_without_progress, U32),
+	RUN(step_count, U32),
 };
-enum { RUN_STEP_COUNT = ARRAY_SIZE(run_members) - 1 }; /* written, and checked by the loader, not taken */
+enum {
+	RUN_STEP_COUNT = ARRAY_SIZE(run_members) - 1
+}; /* written, and checked by the loader, not taken */
 
 #define STEP(name, kind) M(journal_step, name, kind)
 static const struct member step_members[] = {
-	STEP(position, U32),	STEP(key, STR),		  STEP(name, STR),	  STEP(state, U32),
-	STEP(input, DIGEST),	STEP(context, DIGEST),	  STEP(diverged, DIGEST), STEP(charged, U32),
-	STEP(lost, U32),	STEP(same_failure, U32),  STEP(failure, DIGEST),  STEP(declared_ns, I64),
-	STEP(deadline_ns, I64), STEP(due_ns, I64),	  STEP(approval, ID),	  STEP(layer, LAYER),
-	STEP(manifest, DIGEST), STEP(layer_paths, U64),	  STEP(layer_bytes, U64), STEP(feedback, DIGEST),
-	STEP(committed_lsn, U64), STEP(why, STR),
+	STEP(position, U32),	 STEP(key, STR),	 STEP(name, STR),
+	STEP(state, U32),	 STEP(input, DIGEST),	 STEP(context, DIGEST),
+	STEP(diverged, DIGEST),	 STEP(charged, U32),	 STEP(lost, U32),
+	STEP(same_failure, U32), STEP(failure, DIGEST),	 STEP(declared_ns, I64),
+	STEP(deadline_ns, I64),	 STEP(due_ns, I64),	 STEP(approval, ID),
+	STEP(layer, LAYER),	 STEP(manifest, DIGEST), STEP(layer_paths, U64),
+	STEP(layer_bytes, U64),	 STEP(feedback, DIGEST), STEP(committed_lsn, U64),
+	STEP(why, STR),
 };
 
 #define ATTEMPT(name, kind) M(journal_attempt, name, kind)
 static const struct member attempt_members[] = {
-	ATTEMPT(state, U32),	ATTEMPT(id, ID),	  ATTEMPT(epoch, U64),	       ATTEMPT(layer, LAYER),
-	ATTEMPT(boot_id, ID),	ATTEMPT(started_ns, I64), ATTEMPT(started_mono_ns, I64), ATTEMPT(ended_ns, I64),
-	ATTEMPT(uncharged, BOOL), ATTEMPT(exit_code, U64), ATTEMPT(signal, U64),       ATTEMPT(why, STR),
-	ATTEMPT(out, DIGEST),	ATTEMPT(err, DIGEST),	  ATTEMPT(results, DIGEST),    ATTEMPT(out_size, U64),
-	ATTEMPT(err_size, U64), ATTEMPT(cpu_us, U64),	  ATTEMPT(memory_peak, U64),   ATTEMPT(wall_us, U64),
-	ATTEMPT(weaker, U64),
+	ATTEMPT(state, U32),	       ATTEMPT(id, ID),	       ATTEMPT(epoch, U64),
+	ATTEMPT(layer, LAYER),	       ATTEMPT(boot_id, ID),   ATTEMPT(started_ns, I64),
+	ATTEMPT(started_mono_ns, I64), ATTEMPT(ended_ns, I64), ATTEMPT(uncharged, BOOL),
+	ATTEMPT(exit_code, U64),       ATTEMPT(signal, U64),   ATTEMPT(why, STR),
+	ATTEMPT(out, DIGEST),	       ATTEMPT(err, DIGEST),   ATTEMPT(results, DIGEST),
+	ATTEMPT(out_size, U64),	       ATTEMPT(err_size, U64), ATTEMPT(cpu_us, U64),
+	ATTEMPT(memory_peak, U64),     ATTEMPT(wall_us, U64),  ATTEMPT(weaker, U64),
 };
 
 #define APPROVAL(name, kind) M(journal_approval, name, kind)
 static const struct member approval_members[] = {
-	APPROVAL(step, U32),	  APPROVAL(kind, U32),	   APPROVAL(state, U32),      APPROVAL(action, DIGEST),
-	APPROVAL(card, DIGEST),	  APPROVAL(object, DIGEST), APPROVAL(opened_ns, I64), APPROVAL(decide_by_ns, I64),
-	APPROVAL(execute_by_ns, I64), APPROVAL(choice, STR), APPROVAL(why, STR),
+	APPROVAL(step, U32),	  APPROVAL(kind, U32),	       APPROVAL(state, U32),
+	APPROVAL(action, DIGEST), APPROVAL(card, DIGEST),      APPROVAL(object, DIGEST),
+	APPROVAL(opened_ns, I64), APPROVAL(decide_by_ns, I64), APPROVAL(execute_by_ns, I64),
+	APPROVAL(choice, STR),	  APPROVAL(why, STR),
 };
 enum { APPROVAL_VOTES = 64 }; /* key of the array of votes */
 
 #define VOTE(name, kind) M(journal_vote, name, kind)
 static const struct member vote_members[] = {
-	VOTE(principal, STR), VOTE(auth, STR),	 VOTE(reason, STR), VOTE(decision, U32),
-	VOTE(choice, STR),    VOTE(card, DIGEST), VOTE(at_ns, I64),  VOTE(path, OWNED),
-	VOTE(file, DIGEST),
+	VOTE(principal, STR), VOTE(auth, STR),	 VOTE(reason, STR),
+	VOTE(decision, U32),  VOTE(choice, STR), VOTE(card, DIGEST),
+	VOTE(at_ns, I64),     VOTE(path, OWNED), VOTE(file, DIGEST),
 };
 
 #define TIMER(name, kind) M(journal_timer, name, kind)
 static const struct member timer_members[] = {
-	TIMER(step, U32), TIMER(kind, U32), TIMER(state, U32), TIMER(due_ns, I64), TIMER(approval, ID),
+	TIMER(step, U32),   TIMER(kind, U32),	 TIMER(state, U32),
+	TIMER(due_ns, I64), TIMER(approval, ID),
 };
 
 #define LEASE(name, kind) M(journal_lease, name, kind)
-static const struct member lease_members[] = {LEASE(generation, U64), LEASE(held, BOOL), LEASE(holder, ID)};
+static const struct member lease_members[] = {LEASE(generation, U64), LEASE(held, BOOL),
+					      LEASE(holder, ID)};
 
 #define TRUST(name, kind) M(journal_trust, name, kind)
-static const struct member trust_members[] = {TRUST(digest, DIGEST), TRUST(uid, U32), TRUST(at_ns, I64)};
+static const struct member trust_members[] = {TRUST(digest, DIGEST), TRUST(uid, U32),
+					      TRUST(at_ns, I64)};
 
 #define DAEMON(name, kind) M(journal_state, name, kind)
-static const struct member daemon_members[] = {
-	DAEMON(epoch, U64), DAEMON(daemon_seq, U64), DAEMON(daemon_head, DIGEST)};
+static const struct member daemon_members[] = {DAEMON(epoch, U64), DAEMON(daemon_seq, U64),
+					       DAEMON(daemon_head, DIGEST)};
 
 _Static_assert(sizeof(enum journal_run_state) == 4, "enums are coded as U32");
 
@@ -161,8 +199,8 @@ static void write_member(struct buffer *b, const struct member *m, const void *a
 	}
 }
 
-static void write_members(struct buffer *b, struct cbor_map_mark *map, const struct member *m, size_t count,
-			  const void *row)
+static void write_members(struct buffer *b, struct cbor_map_mark *map, const struct member *m,
+			  size_t count, const void *row)
 {
 	for (size_t i = 0; i < count; i++) {
 		const uint8_t *at = (const uint8_t *)row + m[i].offset;
@@ -318,13 +356,15 @@ int journal_row_key(const struct journal_change *c, struct buffer *out)
 
 /* ---- Encode ---- */
 
-static const struct journal_step *find_step(const struct journal_state *s, const struct journal_change *c)
+static const struct journal_step *find_step(const struct journal_state *s,
+					    const struct journal_change *c)
 {
 	const struct journal_run *run = journal_rows_run(s, &c->run);
 	return run && c->step < run->step_count ? run->steps[c->step] : NULL;
 }
 
-static void write_votes(struct buffer *out, struct cbor_map_mark *map, const struct journal_approval *a)
+static void write_votes(struct buffer *out, struct cbor_map_mark *map,
+			const struct journal_approval *a)
 {
 	if (a->vote_count == 0)
 		return;
@@ -337,7 +377,8 @@ static void write_votes(struct buffer *out, struct cbor_map_mark *map, const str
 	}
 }
 
-int journal_row_encode(const struct journal_state *s, const struct journal_change *c, struct buffer *out)
+int journal_row_encode(const struct journal_state *s, const struct journal_change *c,
+		       struct buffer *out)
 {
 	const struct member *m = NULL;
 	size_t count = 0;
@@ -400,8 +441,9 @@ static int decode_run(struct journal_state *s, struct bytes key, struct cbor_rea
 	run->step_count = 0; /* its steps follow */
 	memcpy(run->id.b, (const uint8_t *)key.data + 1, JOURNAL_ID_SIZE);
 	int rc = cbor_r_end(c);
-	if (rc == 0 && (run->state >= JOURNAL_RUN_S_COUNT || run->paused_from >= JOURNAL_RUN_S_COUNT ||
-			run->landing >= JOURNAL_LANDING_S_COUNT))
+	if (rc == 0 &&
+	    (run->state >= JOURNAL_RUN_S_COUNT || run->paused_from >= JOURNAL_RUN_S_COUNT ||
+	     run->landing >= JOURNAL_LANDING_S_COUNT))
 		rc = -EBADMSG;
 	if (rc < 0) {
 		journal_rows_free_run(run);
@@ -426,7 +468,8 @@ static int decode_step(struct journal_state *s, const uint8_t *key, struct cbor_
 	step->index = get_u32(key + 1 + JOURNAL_ID_SIZE);
 	read_members(c, step_members, ARRAY_SIZE(step_members), step, NULL);
 	int rc = cbor_r_end(c);
-	if (rc == 0 && (!run || step->index != run->step_count || step->state >= JOURNAL_STEP_S_COUNT || !step->key))
+	if (rc == 0 && (!run || step->index != run->step_count ||
+			step->state >= JOURNAL_STEP_S_COUNT || !step->key))
 		rc = -EBADMSG;
 	if (rc < 0) {
 		journal_rows_free_step(step);
@@ -443,7 +486,8 @@ static int decode_attempt(struct journal_state *s, const uint8_t *key, struct cb
 	read_members(c, attempt_members, ARRAY_SIZE(attempt_members), &a, NULL);
 	int rc = cbor_r_end(c);
 	struct journal_step *step = run && index < run->step_count ? run->steps[index] : NULL;
-	if (rc == 0 && (!step || a.number != step->attempt_count + 1 || a.state >= JOURNAL_ATTEMPT_S_COUNT))
+	if (rc == 0 &&
+	    (!step || a.number != step->attempt_count + 1 || a.state >= JOURNAL_ATTEMPT_S_COUNT))
 		rc = -EBADMSG;
 	if (rc == 0)
 		rc = journal_rows_add_attempt(step, &a);
@@ -470,7 +514,8 @@ static void read_votes(struct cbor_reader *c, uint64_t key, void *row)
 		return;
 	}
 	for (; a->vote_count < count; a->vote_count++)
-		read_members(c, vote_members, ARRAY_SIZE(vote_members), &a->votes[a->vote_count], NULL);
+		read_members(c, vote_members, ARRAY_SIZE(vote_members), &a->votes[a->vote_count],
+			     NULL);
 }
 
 static int decode_approval(struct journal_state *s, const uint8_t *key, struct cbor_reader *c)
@@ -575,7 +620,8 @@ int journal_row_decode(struct journal_state *s, struct bytes key, struct bytes v
 
 /* ---- All rows ---- */
 
-static int each_of_run(const struct journal_run *run, int (*fn)(const struct journal_change *, void *), void *arg)
+static int each_of_run(const struct journal_run *run,
+		       int (*fn)(const struct journal_change *, void *), void *arg)
 {
 	struct journal_change c = {.kind = JOURNAL_ROW_RUN, .run = run->id};
 	int rc = fn(&c, arg);
@@ -583,12 +629,14 @@ static int each_of_run(const struct journal_run *run, int (*fn)(const struct jou
 		rc = fn(&c, arg);
 	c.kind = JOURNAL_ROW_ATTEMPT;
 	for (c.step = 0; rc == 0 && c.step < run->step_count; c.step++)
-		for (c.attempt = 1; rc == 0 && c.attempt <= run->steps[c.step]->attempt_count; c.attempt++)
+		for (c.attempt = 1; rc == 0 && c.attempt <= run->steps[c.step]->attempt_count;
+		     c.attempt++)
 			rc = fn(&c, arg);
 	return rc;
 }
 
-int journal_row_each(const struct journal_state *s, int (*fn)(const struct journal_change *, void *), void *arg)
+int journal_row_each(const struct journal_state *s,
+		     int (*fn)(const struct journal_change *, void *), void *arg)
 {
 	struct journal_change daemon = {.kind = JOURNAL_ROW_DAEMON};
 	int rc = fn(&daemon, arg);
@@ -596,7 +644,9 @@ int journal_row_each(const struct journal_state *s, int (*fn)(const struct journ
 		rc = each_of_run(s->runs.item[i], fn, arg);
 	for (size_t i = 0; rc == 0 && i < s->approvals.count; i++) {
 		const struct journal_approval *a = s->approvals.item[i];
-		struct journal_change c = {.kind = JOURNAL_ROW_APPROVAL, .run = a->run, .id = a->id};
+		struct journal_change c = {.kind = JOURNAL_ROW_APPROVAL,
+					   .run = a->run,
+					   .id = a->id};
 		rc = fn(&c, arg);
 	}
 	for (size_t i = 0; rc == 0 && i < s->timers.count; i++) {
@@ -606,12 +656,15 @@ int journal_row_each(const struct journal_state *s, int (*fn)(const struct journ
 	}
 	for (size_t i = 0; rc == 0 && i < s->leases.count; i++) {
 		const struct journal_lease *l = s->leases.item[i];
-		struct journal_change c = {.kind = JOURNAL_ROW_LEASE, .dev = l->ws_dev, .ino = l->ws_ino};
+		struct journal_change c = {.kind = JOURNAL_ROW_LEASE,
+					   .dev = l->ws_dev,
+					   .ino = l->ws_ino};
 		rc = fn(&c, arg);
 	}
 	for (size_t i = 0; rc == 0 && i < s->trusts.count; i++) {
-		struct journal_change c = {.kind = JOURNAL_ROW_TRUST,
-					   .path = ((struct journal_trust *)s->trusts.item[i])->path};
+		struct journal_change c = {
+			.kind = JOURNAL_ROW_TRUST,
+			.path = ((struct journal_trust *)s->trusts.item[i])->path};
 		rc = fn(&c, arg);
 	}
 	return rc;

@@ -70,7 +70,8 @@ static int trust_by_path(const void *a, const void *b)
 }
 
 /* Where key is or would go; *found says which. */
-static size_t list_find(const struct journal_rows_list *l, const void *key, compare_fn *cmp, bool *found)
+static size_t list_find(const struct journal_rows_list *l, const void *key, compare_fn *cmp,
+			bool *found)
 {
 	size_t low = 0, high = l->count;
 	*found = false;
@@ -222,7 +223,8 @@ struct journal_run *journal_rows_run(const struct journal_state *s, const struct
 	return list_get(&s->runs, &key, run_by_id);
 }
 
-struct journal_approval *journal_rows_approval(const struct journal_state *s, const struct journal_id *id)
+struct journal_approval *journal_rows_approval(const struct journal_state *s,
+					       const struct journal_id *id)
 {
 	struct journal_approval key = {.id = *id};
 	return list_get(&s->approvals, &key, approval_by_id);
@@ -246,17 +248,20 @@ struct journal_trust *journal_rows_trust(const struct journal_state *s, const ch
 	return list_get(&s->trusts, &key, trust_by_path);
 }
 
-const struct journal_run *journal_state_run(const struct journal_state *s, const struct journal_id *id)
+const struct journal_run *journal_state_run(const struct journal_state *s,
+					    const struct journal_id *id)
 {
 	return journal_rows_run(s, id);
 }
 
-const struct journal_approval *journal_state_approval(const struct journal_state *s, const struct journal_id *id)
+const struct journal_approval *journal_state_approval(const struct journal_state *s,
+						      const struct journal_id *id)
 {
 	return journal_rows_approval(s, id);
 }
 
-const struct journal_lease *journal_state_lease(const struct journal_state *s, uint64_t dev, uint64_t ino)
+const struct journal_lease *journal_state_lease(const struct journal_state *s, uint64_t dev,
+						uint64_t ino)
 {
 	return journal_rows_lease(s, dev, ino);
 }
@@ -266,7 +271,8 @@ const struct journal_trust *journal_state_trust(const struct journal_state *s, c
 	return journal_rows_trust(s, path);
 }
 
-const struct journal_run *journal_state_run_by_request(const struct journal_state *s, struct bytes request)
+const struct journal_run *journal_state_run_by_request(const struct journal_state *s,
+						       struct bytes request)
 {
 	for (size_t i = 0; i < s->runs.count; i++) {
 		const struct journal_run *run = s->runs.item[i];
@@ -281,33 +287,35 @@ uint64_t journal_state_epoch(const struct journal_state *s)
 	return s->epoch;
 }
 
-#define WALK(list, type)                                                                           \
-	for (size_t i = 0; i < (list).count; i++) {                                                \
-		int rc = fn((const struct type *)(list).item[i], arg);                             \
-		if (rc)                                                                            \
-			return rc;                                                                 \
-	}                                                                                          \
+#define WALK(list, type)                                               \
+	for (size_t i = 0; i < (list).count; i++) {                    \
+		int rc = fn((const struct type *)(list).item[i], arg); \
+		if (rc)                                                \
+			return rc;                                     \
+	}                                                              \
 	return 0
 
-int journal_state_each_run(const struct journal_state *s, int (*fn)(const struct journal_run *, void *), void *arg)
+int journal_state_each_run(const struct journal_state *s,
+			   int (*fn)(const struct journal_run *, void *), void *arg)
 {
 	WALK(s->runs_by_time, journal_run);
 }
 
-int journal_state_each_approval(const struct journal_state *s, int (*fn)(const struct journal_approval *, void *),
-				void *arg)
+int journal_state_each_approval(const struct journal_state *s,
+				int (*fn)(const struct journal_approval *, void *), void *arg)
 {
 	WALK(s->approvals_by_time, journal_approval);
 }
 
-int journal_state_each_timer(const struct journal_state *s, int (*fn)(const struct journal_timer *, void *), void *arg)
+int journal_state_each_timer(const struct journal_state *s,
+			     int (*fn)(const struct journal_timer *, void *), void *arg)
 {
 	WALK(s->timers_by_due, journal_timer);
 }
 
 /* Adds to both orders, or to neither. */
-static int add_twice(struct journal_rows_list *a, compare_fn *cmp_a, struct journal_rows_list *b, compare_fn *cmp_b,
-		     void *item)
+static int add_twice(struct journal_rows_list *a, compare_fn *cmp_a, struct journal_rows_list *b,
+		     compare_fn *cmp_b, void *item)
 {
 	int rc = list_add(a, item, cmp_a);
 	if (rc < 0)
@@ -328,7 +336,8 @@ int journal_rows_add_run(struct journal_state *s, struct journal_run *run)
 
 int journal_rows_add_approval(struct journal_state *s, struct journal_approval *a)
 {
-	int rc = add_twice(&s->approvals, approval_by_id, &s->approvals_by_time, approval_by_time, a);
+	int rc = add_twice(&s->approvals, approval_by_id, &s->approvals_by_time, approval_by_time,
+			   a);
 	if (rc < 0)
 		journal_rows_free_approval(a);
 	return rc;
@@ -369,7 +378,8 @@ int journal_rows_add_step(struct journal_run *run, struct journal_step *step)
 {
 	uint32_t n = run->step_count;
 	if (is_power_of_two(n)) {
-		struct journal_step **grown = reallocarray(run->steps, n ? n * 2ul : 1, sizeof(*grown));
+		struct journal_step **grown =
+			reallocarray(run->steps, n ? n * 2ul : 1, sizeof(*grown));
 		if (!grown) {
 			journal_rows_free_step(step);
 			return -ENOMEM;
@@ -384,7 +394,8 @@ int journal_rows_add_attempt(struct journal_step *step, const struct journal_att
 {
 	uint32_t n = step->attempt_count;
 	if (is_power_of_two(n)) {
-		struct journal_attempt *grown = reallocarray(step->attempts, n ? n * 2ul : 1, sizeof(*grown));
+		struct journal_attempt *grown =
+			reallocarray(step->attempts, n ? n * 2ul : 1, sizeof(*grown));
 		if (!grown)
 			return -ENOMEM;
 		step->attempts = grown;
@@ -435,7 +446,8 @@ bool journal_rows_run_settled(const struct journal_run *run)
 	static const struct journal_id none;
 	return journal_run_final(run->state) && journal_id_equal(&run->landing_approval, &none) &&
 	       run->landing != JOURNAL_LANDING_S_LANDING &&
-	       run->landing != JOURNAL_LANDING_S_UNDOING && run->landing != JOURNAL_LANDING_S_CONFLICT;
+	       run->landing != JOURNAL_LANDING_S_UNDOING &&
+	       run->landing != JOURNAL_LANDING_S_CONFLICT;
 }
 
 int journal_rows_mark(struct journal_state *s, struct journal_change c)

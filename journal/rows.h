@@ -1,7 +1,7 @@
 #pragma once
 /*
- * The rows in memory: owned by struct journal_state, changed by fold.c alone, encoded for the store by row.c.
- * Pure.
+ * The rows in memory: owned by struct journal_state, changed by fold.c alone, encoded for the store
+ * by row.c. Pure.
  */
 #include "journal/journal.h"
 
@@ -12,24 +12,25 @@ struct journal_rows_list {
 };
 
 enum journal_row_kind { /* first byte of a state key; never reused */
-	JOURNAL_ROW_DAEMON = 'd',
-	JOURNAL_ROW_RUN = 'r',
-	JOURNAL_ROW_STEP = 's',
-	JOURNAL_ROW_ATTEMPT = 'a',
-	JOURNAL_ROW_APPROVAL = 'p',
-	JOURNAL_ROW_TIMER = 't',
-	JOURNAL_ROW_LEASE = 'l',
-	JOURNAL_ROW_TRUST = 'u',
+			JOURNAL_ROW_DAEMON = 'd',
+			JOURNAL_ROW_RUN = 'r',
+			JOURNAL_ROW_STEP = 's',
+			JOURNAL_ROW_ATTEMPT = 'a',
+			JOURNAL_ROW_APPROVAL = 'p',
+			JOURNAL_ROW_TIMER = 't',
+			JOURNAL_ROW_LEASE = 'l',
+			JOURNAL_ROW_TRUST = 'u',
 };
 
-/* One row that a fold touched; unused parts are zero. A run id with kind RUN and gone: the run left with all its rows. */
+/* One row that a fold touched; unused parts are zero. A run id with kind RUN and gone: the run left
+ * with all its rows. */
 struct journal_change {
 	enum journal_row_kind kind;
 	bool gone;
 	struct journal_id run, id; /* id: of an approval or timer */
 	uint32_t step, attempt;
 	uint64_t dev, ino; /* lease */
-	char *path;	   /* trust; owned */
+	char *path; /* trust; owned */
 };
 
 struct journal_state {
@@ -47,8 +48,10 @@ struct journal_state {
 
 /* Mutable look-ups for fold.c and the loader. NULL = not there. */
 struct journal_run *journal_rows_run(const struct journal_state *s, const struct journal_id *id);
-struct journal_approval *journal_rows_approval(const struct journal_state *s, const struct journal_id *id);
-struct journal_timer *journal_rows_timer(const struct journal_state *s, const struct journal_id *id);
+struct journal_approval *journal_rows_approval(const struct journal_state *s,
+					       const struct journal_id *id);
+struct journal_timer *journal_rows_timer(const struct journal_state *s,
+					 const struct journal_id *id);
 struct journal_lease *journal_rows_lease(const struct journal_state *s, uint64_t dev, uint64_t ino);
 struct journal_trust *journal_rows_trust(const struct journal_state *s, const char *path);
 

@@ -1,6 +1,6 @@
 /*
- * The store: transitions in, batches out, rows on demand. Opening and recovery are open.c, blobs blob.c, the
- * audits (verify, fsck, export, gc) audit.c.
+ * The store: transitions in, batches out, rows on demand. Opening and recovery are open.c, blobs
+ * blob.c, the audits (verify, fsck, export, gc) audit.c.
  */
 #include "journal/store.h"
 
@@ -156,14 +156,17 @@ static void index_record(struct journal *j, const struct journal_record *r, bool
 		journal_kv_delete(&j->batch, JOURNAL_FAMILY_INDEX, in_flight);
 }
 
-/* A reason may quote what an agent said: it must never be able to end the supervisor by its bytes. */
+/* A reason may quote what an agent said: it must never be able to end the supervisor by its bytes.
+ */
 static void tame_why(struct journal *j, struct journal_record *r)
 {
 	struct bytes why = r->p.why;
 	if (!JOURNAL_HAS(&r->p, why) || (why.len <= JOURNAL_WHY_MAX && utf8_valid(why)))
 		return;
 	j->why.len = 0;
-	escape_append(&j->why, bytes_of(why.data, why.len < JOURNAL_WHY_MAX ? why.len : JOURNAL_WHY_MAX), ESCAPE_LINE);
+	escape_append(&j->why,
+		      bytes_of(why.data, why.len < JOURNAL_WHY_MAX ? why.len : JOURNAL_WHY_MAX),
+		      ESCAPE_LINE);
 	r->p.why = buffer_bytes(&j->why);
 }
 
@@ -177,7 +180,8 @@ static void encode(struct journal *j, const struct journal_record *r)
 	if (rc == 0)
 		rc = journal_record_decode(buffer_bytes(&j->record), &back);
 	if (rc < 0)
-		error_set(&err, rc, "journal: a %s cannot be encoded: %s", journal_type_name(r->type), strerror(-rc));
+		error_set(&err, rc, "journal: a %s cannot be encoded: %s",
+			  journal_type_name(r->type), strerror(-rc));
 	check(j, rc, &err);
 }
 
@@ -188,7 +192,8 @@ void journal_append(struct journal *j, struct journal_record *r, uint64_t *ret_l
 	uint8_t key[JOURNAL_EVENT_KEY_SIZE];
 	if (j->o.read_only || j->o.unloaded)
 		check(j, -EROFS, &err);
-	bool daemon = journal_id_equal(&r->run, &no_id), was_settled = daemon || settled(j, &r->run);
+	bool daemon = journal_id_equal(&r->run, &no_id),
+	     was_settled = daemon || settled(j, &r->run);
 
 	journal_state_fill(j->state, r);
 	r->wall_ns = j->o.clock.wall_ns();
@@ -200,7 +205,8 @@ void journal_append(struct journal *j, struct journal_record *r, uint64_t *ret_l
 	check(j, journal_fold(j->state, r, &hash, &err), &err);
 
 	journal_store_event_key(&r->run, r->seq, key);
-	journal_kv_put(&j->batch, JOURNAL_FAMILY_EVENT, bytes_of(key, sizeof(key)), buffer_bytes(&j->record));
+	journal_kv_put(&j->batch, JOURNAL_FAMILY_EVENT, bytes_of(key, sizeof(key)),
+		       buffer_bytes(&j->record));
 	if (!daemon)
 		index_record(j, r, was_settled);
 	struct journal_store_head *head = head_of(j, &r->run);
@@ -232,14 +238,16 @@ static void append_anchor(struct journal *j)
 {
 	struct error err = {0};
 	size_t count = 0;
-	AUTO_FREE struct journal_head *heads = calloc(j->head_count ? j->head_count : 1, sizeof(*heads));
+	AUTO_FREE struct journal_head *heads =
+		calloc(j->head_count ? j->head_count : 1, sizeof(*heads));
 	if (!heads)
 		check(j, -ENOMEM, &err);
 	for (size_t i = 0; i < j->head_count; i++)
 		if (!journal_id_equal(&j->heads[i].head.run, &no_id))
 			heads[count++] = j->heads[i].head;
 	for (size_t at = 0; at < count; at += ANCHOR_HEADS_MAX)
-		append_heads(j, heads + at, count - at < ANCHOR_HEADS_MAX ? count - at : ANCHOR_HEADS_MAX);
+		append_heads(j, heads + at,
+			     count - at < ANCHOR_HEADS_MAX ? count - at : ANCHOR_HEADS_MAX);
 	j->since_anchor = 0;
 }
 
@@ -280,7 +288,8 @@ static void write_rows(struct journal *j)
 		else
 			check(j, rc, &err);
 		if (rc == 0)
-			journal_kv_put(&j->batch, JOURNAL_FAMILY_STATE, buffer_bytes(&j->key), buffer_bytes(&j->value));
+			journal_kv_put(&j->batch, JOURNAL_FAMILY_STATE, buffer_bytes(&j->key),
+				       buffer_bytes(&j->value));
 	}
 	journal_rows_clear_changes(s);
 }
@@ -297,7 +306,8 @@ static void write_heads(struct journal *j, bool anchored)
 				       bytes_of(value, sizeof(value)));
 			h->dirty = false;
 		}
-		struct bytes mark = journal_store_tag_key(JOURNAL_META_UNANCHORED, &h->head.run, key);
+		struct bytes mark =
+			journal_store_tag_key(JOURNAL_META_UNANCHORED, &h->head.run, key);
 		if (anchored && h->marked)
 			journal_kv_delete(&j->batch, JOURNAL_FAMILY_META, mark);
 		else if (!anchored && !h->marked)
@@ -312,12 +322,14 @@ static void hand_over(struct journal *j, uint64_t last_lsn, bool sync)
 {
 	struct error err = {0};
 	if (j->committer) {
-		journal_committer_queue(j->committer, buffer_bytes(&j->batch), last_lsn, sync, true);
+		journal_committer_queue(j->committer, buffer_bytes(&j->batch), last_lsn, sync,
+					true);
 	} else if (j->batch.len) {
 		if (last_lsn)
 			journal_kv_put_lsn(&j->batch, last_lsn);
 		check(j, j->batch.failed, &err);
-		check(j, j->kv->ops->write(j->kv, buffer_bytes(&j->batch), bytes_of(NULL, 0), &err), &err);
+		check(j, j->kv->ops->write(j->kv, buffer_bytes(&j->batch), bytes_of(NULL, 0), &err),
+		      &err);
 		if (last_lsn)
 			j->memory_lsn = last_lsn;
 		eventfd_write(j->event_fd, 1);
@@ -393,7 +405,8 @@ int journal_store_write_now(struct journal *j, struct bytes ops, struct error *e
 	return 0;
 }
 
-int journal_epoch_begin(struct journal *j, uint64_t keeper_epoch, const char *version, struct error *err)
+int journal_epoch_begin(struct journal *j, uint64_t keeper_epoch, const char *version,
+			struct error *err)
 {
 	if (j->o.read_only)
 		return error_set(err, -EROFS, "journal: opened read-only");
@@ -462,12 +475,14 @@ int journal_list_runs(struct journal *j, size_t max, struct journal_id *ret)
 	struct id_list l = {.ids = ret, .max = max < INT32_MAX ? max : INT32_MAX, .skip = 9};
 	const uint8_t tag = JOURNAL_INDEX_CREATED;
 	journal_store_drain(j);
-	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_INDEX, bytes_of(&tag, 1), bytes_of(NULL, 0), true, take_id, &l);
+	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_INDEX, bytes_of(&tag, 1), bytes_of(NULL, 0),
+				  true, take_id, &l);
 	return rc < 0 ? rc : (int)l.count;
 }
 
 /* Ids of a family whose hex form begins with prefix, at most two: enough to tell one from many. */
-static int find_by_hex(struct journal *j, enum journal_family f, uint8_t tag, const char *prefix, struct journal_id *ret)
+static int find_by_hex(struct journal *j, enum journal_family f, uint8_t tag, const char *prefix,
+		       struct journal_id *ret)
 {
 	uint8_t key[1 + JOURNAL_ID_SIZE] = {tag};
 	size_t digits = strlen(prefix);
@@ -482,7 +497,8 @@ static int find_by_hex(struct journal *j, enum journal_family f, uint8_t tag, co
 	memcpy(key + 1, low.b, JOURNAL_ID_SIZE);
 	struct journal_id found[2];
 	struct id_list l = {.ids = found, .max = 2, .skip = 1};
-	int rc = j->kv->ops->each(j->kv, f, bytes_of(key, 1 + digits / 2), bytes_of(key, sizeof(key)), false, take_id, &l);
+	int rc = j->kv->ops->each(j->kv, f, bytes_of(key, 1 + digits / 2),
+				  bytes_of(key, sizeof(key)), false, take_id, &l);
 	if (rc < 0)
 		return rc;
 	size_t matches = 0;
@@ -495,7 +511,8 @@ static int find_by_hex(struct journal *j, enum journal_family f, uint8_t tag, co
 	return matches == 1 ? 0 : -ENOTUNIQ;
 }
 
-int journal_find_run(struct journal *j, const char *wanted, struct journal_id *ret, struct error *err)
+int journal_find_run(struct journal *j, const char *wanted, struct journal_id *ret,
+		     struct error *err)
 {
 	struct journal_id found[2];
 	struct id_list l = {.ids = found, .max = 2, .skip = 2 + strlen(wanted)};
@@ -506,19 +523,23 @@ int journal_find_run(struct journal *j, const char *wanted, struct journal_id *r
 	if (key.failed)
 		return error_nomem(err);
 	journal_store_drain(j);
-	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_INDEX, buffer_bytes(&key), bytes_of(NULL, 0), false, take_id, &l);
+	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_INDEX, buffer_bytes(&key),
+				  bytes_of(NULL, 0), false, take_id, &l);
 	if (rc < 0)
 		return error_set(err, rc, "journal: reading the index: %s", strerror(-rc));
 	if (l.count == 1) {
 		*ret = found[0];
 		return 0;
 	}
-	rc = l.count ? -ENOTUNIQ : find_by_hex(j, JOURNAL_FAMILY_STATE, JOURNAL_ROW_RUN, wanted, ret);
+	rc = l.count ? -ENOTUNIQ
+		     : find_by_hex(j, JOURNAL_FAMILY_STATE, JOURNAL_ROW_RUN, wanted, ret);
 	if (rc == -ENOTUNIQ)
-		return error_set_exit(err, rc, EXIT_STATUS_USAGE, "run %.64s: it names more than one; give more of its id",
+		return error_set_exit(err, rc, EXIT_STATUS_USAGE,
+				      "run %.64s: it names more than one; give more of its id",
 				      wanted);
 	if (rc < 0)
-		return error_set_exit(err, rc, EXIT_STATUS_USAGE, "run %.64s: there is none; `holdfast status` lists them",
+		return error_set_exit(err, rc, EXIT_STATUS_USAGE,
+				      "run %.64s: there is none; `holdfast status` lists them",
 				      wanted);
 	return 0;
 }
@@ -549,8 +570,8 @@ int journal_find_request(struct journal *j, struct bytes request, struct journal
 	return key.failed ? key.failed : find_exact(j, buffer_bytes(&key), ret);
 }
 
-int journal_find_approval(struct journal *j, const char *prefix, struct journal_id *ret, struct journal_id *ret_run,
-			  struct error *err)
+int journal_find_approval(struct journal *j, const char *prefix, struct journal_id *ret,
+			  struct journal_id *ret_run, struct error *err)
 {
 	struct journal_id id, run;
 	uint8_t key[1 + JOURNAL_ID_SIZE];
@@ -559,10 +580,12 @@ int journal_find_approval(struct journal *j, const char *prefix, struct journal_
 	if (rc == 0)
 		rc = find_exact(j, journal_store_tag_key(JOURNAL_INDEX_APPROVAL, &id, key), &run);
 	if (rc == -ENOTUNIQ)
-		return error_set_exit(err, rc, EXIT_STATUS_USAGE, "approval %.64s: it names more than one; give more of its id",
+		return error_set_exit(err, rc, EXIT_STATUS_USAGE,
+				      "approval %.64s: it names more than one; give more of its id",
 				      prefix);
 	if (rc < 0)
-		return error_set_exit(err, rc, EXIT_STATUS_USAGE, "approval %.64s: there is none; `holdfast queue` lists them",
+		return error_set_exit(err, rc, EXIT_STATUS_USAGE,
+				      "approval %.64s: there is none; `holdfast queue` lists them",
 				      prefix);
 	*ret = id;
 	*ret_run = run;
@@ -590,8 +613,8 @@ int journal_each_event(struct journal *j, const struct journal_id *run, uint64_t
 	uint8_t key[JOURNAL_EVENT_KEY_SIZE];
 	journal_store_drain(j);
 	journal_store_event_key(run, from ? from : 1, key);
-	return j->kv->ops->each(j->kv, JOURNAL_FAMILY_EVENT, bytes_of(run->b, JOURNAL_ID_SIZE), bytes_of(key, sizeof(key)),
-				false, walk_event, &w);
+	return j->kv->ops->each(j->kv, JOURNAL_FAMILY_EVENT, bytes_of(run->b, JOURNAL_ID_SIZE),
+				bytes_of(key, sizeof(key)), false, walk_event, &w);
 }
 
 /* ---- Space ---- */

@@ -1,6 +1,6 @@
 /*
- * verify: every chain from its first record to its head, every lsn once, every anchor met, every blob there and
- * what its name says.
+ * verify: every chain from its first record to its head, every lsn once, every anchor met, every
+ * blob there and what its name says.
  */
 #include "journal/audit.h"
 
@@ -73,7 +73,8 @@ static int by_run_and_seq(const void *a, const void *b)
 	return order ? order : (x->seq > y->seq) - (x->seq < y->seq);
 }
 
-/* The daemon's chain first: it says what the others must look like. What is wrong with it the main walk tells. */
+/* The daemon's chain first: it says what the others must look like. What is wrong with it the main
+ * walk tells. */
 static int collect_daemon(struct bytes key, struct bytes value, void *arg)
 {
 	struct journal_record r;
@@ -91,7 +92,9 @@ static int collect_daemon(struct bytes key, struct bytes value, void *arg)
 static struct anchored *find_anchor(struct verify *v, const struct journal_id *run, uint64_t seq)
 {
 	struct anchored key = {.head = {.run = *run, .seq = seq}};
-	return v->anchor_count ? bsearch(&key, v->anchors, v->anchor_count, sizeof(key), by_run_and_seq) : NULL;
+	return v->anchor_count
+		       ? bsearch(&key, v->anchors, v->anchor_count, sizeof(key), by_run_and_seq)
+		       : NULL;
 }
 
 static const struct journal_head *find_dropped(const struct verify *v, const struct journal_id *run)
@@ -110,12 +113,15 @@ static void meet_anchor(struct verify *v, const struct digest *hash)
 		return;
 	while (hit > v->anchors && by_run_and_seq(hit - 1, hit) == 0)
 		hit--;
-	for (; hit < v->anchors + v->anchor_count && journal_id_equal(&hit->head.run, &v->run) && hit->head.seq == v->seq;
+	for (; hit < v->anchors + v->anchor_count && journal_id_equal(&hit->head.run, &v->run) &&
+	       hit->head.seq == v->seq;
 	     hit++) {
 		hit->met = true;
 		if (!digest_equal(&hit->head.hash, hash))
-			journal_audit_problem(&v->a, "run %s record %llu: an anchor names another hash: it was changed",
-					      v->run_text, (unsigned long long)v->seq);
+			journal_audit_problem(
+				&v->a,
+				"run %s record %llu: an anchor names another hash: it was changed",
+				v->run_text, (unsigned long long)v->seq);
 	}
 }
 
@@ -129,7 +135,8 @@ static int end_chain(struct verify *v)
 		return 0;
 	v->in_chain = false;
 	int rc = v->a.j->kv->ops->get(v->a.j->kv, JOURNAL_FAMILY_META,
-				      journal_store_tag_key(JOURNAL_META_HEAD, &v->run, key), &value, NULL);
+				      journal_store_tag_key(JOURNAL_META_HEAD, &v->run, key),
+				      &value, NULL);
 	if (rc == -ENOENT || (rc == 0 && !journal_store_head_read(buffer_bytes(&value), &head))) {
 		journal_audit_problem(&v->a, "run %s: its head is missing", v->run_text);
 		return 0;
@@ -137,14 +144,18 @@ static int end_chain(struct verify *v)
 	if (rc < 0)
 		return rc;
 	if (head.seq > v->seq)
-		journal_audit_problem(&v->a, "run %s: ends at record %llu, its head is %llu: it was cut", v->run_text,
-				      (unsigned long long)v->seq, (unsigned long long)head.seq);
+		journal_audit_problem(&v->a,
+				      "run %s: ends at record %llu, its head is %llu: it was cut",
+				      v->run_text, (unsigned long long)v->seq,
+				      (unsigned long long)head.seq);
 	else if (head.seq < v->seq)
-		journal_audit_problem(&v->a, "run %s: goes on to record %llu past its head %llu", v->run_text,
-				      (unsigned long long)v->seq, (unsigned long long)head.seq);
+		journal_audit_problem(&v->a, "run %s: goes on to record %llu past its head %llu",
+				      v->run_text, (unsigned long long)v->seq,
+				      (unsigned long long)head.seq);
 	else if (!digest_equal(&head.hash, &v->hash))
-		journal_audit_problem(&v->a, "run %s record %llu: its head names another hash: it was changed", v->run_text,
-				      (unsigned long long)v->seq);
+		journal_audit_problem(
+			&v->a, "run %s record %llu: its head names another hash: it was changed",
+			v->run_text, (unsigned long long)v->seq);
 	return 0;
 }
 
@@ -160,14 +171,16 @@ static int want_blob(const struct digest *d, bool must, void *arg)
 static void see_lsn(struct verify *v, uint64_t lsn)
 {
 	if (lsn > v->lsn_max || lsn == 0) {
-		journal_audit_problem(&v->a, "run %s record %llu: lsn %llu is past the last one", v->run_text,
-				      (unsigned long long)v->seq, (unsigned long long)lsn);
+		journal_audit_problem(&v->a, "run %s record %llu: lsn %llu is past the last one",
+				      v->run_text, (unsigned long long)v->seq,
+				      (unsigned long long)lsn);
 		return;
 	}
 	uint8_t bit = (uint8_t)(1u << (lsn % 8));
 	if (v->lsn_seen[lsn / 8] & bit)
-		journal_audit_problem(&v->a, "run %s record %llu: lsn %llu is there twice", v->run_text,
-				      (unsigned long long)v->seq, (unsigned long long)lsn);
+		journal_audit_problem(&v->a, "run %s record %llu: lsn %llu is there twice",
+				      v->run_text, (unsigned long long)v->seq,
+				      (unsigned long long)lsn);
 	v->lsn_seen[lsn / 8] |= bit;
 }
 
@@ -196,22 +209,28 @@ static int verify_event(struct bytes key, struct bytes value, void *arg)
 	}
 	v->a.report.events++;
 	if (seq != v->seq + 1)
-		journal_audit_problem(&v->a, "run %s: records %llu to %llu are missing", v->run_text,
-				      (unsigned long long)v->seq + 1, (unsigned long long)seq - 1);
+		journal_audit_problem(&v->a, "run %s: records %llu to %llu are missing",
+				      v->run_text, (unsigned long long)v->seq + 1,
+				      (unsigned long long)seq - 1);
 	bool follows = seq == v->seq + 1;
 	v->seq = seq;
 	int rc = journal_record_decode(value, &r);
 	if (rc < 0) {
-		journal_audit_problem(&v->a, "run %s record %llu: %s: it was changed", v->run_text, (unsigned long long)seq,
+		journal_audit_problem(&v->a, "run %s record %llu: %s: it was changed", v->run_text,
+				      (unsigned long long)seq,
 				      rc == -ENOTSUP ? "its type is unknown" : "it cannot be read");
 	} else {
 		if (!journal_id_equal(&r.run, &run) || r.seq != seq)
-			journal_audit_problem(&v->a, "run %s record %llu: it says that it is another: it was changed",
-					      v->run_text, (unsigned long long)seq);
+			journal_audit_problem(
+				&v->a,
+				"run %s record %llu: it says that it is another: it was changed",
+				v->run_text, (unsigned long long)seq);
 		if (follows && !digest_equal(&r.prev_hash, &v->hash))
 			journal_audit_problem(&v->a,
-					      "run %s record %llu: does not follow from record %llu: one of the two was changed",
-					      v->run_text, (unsigned long long)seq, (unsigned long long)seq - 1);
+					      "run %s record %llu: does not follow from record "
+					      "%llu: one of the two was changed",
+					      v->run_text, (unsigned long long)seq,
+					      (unsigned long long)seq - 1);
 		see_lsn(v, r.lsn);
 		rc = journal_audit_each_digest(&r, want_blob, v);
 		if (rc < 0)
@@ -236,7 +255,8 @@ static int verify_head(struct bytes key, struct bytes value, void *arg)
 	int rc = journal_store_last_event(v->a.j->kv, &run, &last);
 	if (rc != -ENOENT)
 		return rc;
-	journal_audit_problem(&v->a, "run %.8s: all its records are missing", journal_id_text(&run, text));
+	journal_audit_problem(&v->a, "run %.8s: all its records are missing",
+			      journal_id_text(&run, text));
 	return 0;
 }
 
@@ -246,8 +266,10 @@ static void verify_anchors(struct verify *v)
 	for (size_t i = 0; i < v->anchor_count; i++) {
 		const struct anchored *h = &v->anchors[i];
 		if (!h->met && !find_dropped(v, &h->head.run))
-			journal_audit_problem(&v->a, "run %.8s record %llu: an anchor names it, it is missing",
-					      journal_id_text(&h->head.run, text), (unsigned long long)h->head.seq);
+			journal_audit_problem(
+				&v->a, "run %.8s record %llu: an anchor names it, it is missing",
+				journal_id_text(&h->head.run, text),
+				(unsigned long long)h->head.seq);
 	}
 }
 
@@ -263,8 +285,11 @@ static void verify_lsns(struct verify *v)
 	for (size_t i = 0; i < v->dropped_count; i++)
 		dropped += v->dropped[i].seq;
 	if (missing != dropped)
-		journal_audit_problem(&v->a, "%llu records are missing of which gc dropped %llu; the first is lsn %llu",
-				      (unsigned long long)missing, (unsigned long long)dropped, (unsigned long long)first);
+		journal_audit_problem(
+			&v->a,
+			"%llu records are missing of which gc dropped %llu; the first is lsn %llu",
+			(unsigned long long)missing, (unsigned long long)dropped,
+			(unsigned long long)first);
 }
 
 /* ---- Blobs ---- */
@@ -277,7 +302,8 @@ struct blob_check {
 static void wrong_blob(struct verify *v, const struct digest *d)
 {
 	char hex[DIGEST_HEX_SIZE];
-	journal_audit_problem(&v->a, "blob %.16s: its content is not what its name says", digest_hex(d, hex));
+	journal_audit_problem(&v->a, "blob %.16s: its content is not what its name says",
+			      digest_hex(d, hex));
 }
 
 static int check_inline(struct bytes key, struct bytes value, void *arg)
@@ -336,13 +362,15 @@ static int verify_blobs(struct verify *v)
 	struct blob_check c = {.v = v};
 	struct journal *j = v->a.j;
 	char hex[DIGEST_HEX_SIZE];
-	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_BLOB, bytes_of(NULL, 0), bytes_of(NULL, 0), false, check_inline, &c);
+	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_BLOB, bytes_of(NULL, 0), bytes_of(NULL, 0),
+				  false, check_inline, &c);
 	if (rc == 0)
 		rc = journal_audit_each_file(j, check_file, &c);
 	for (size_t i = 0; rc == 0 && i < v->blobs.cap; i++) {
 		const struct digest *d = &v->blobs.slot[i];
 		if (!digest_is_zero(d) && !journal_digestset_has(&c.found, d))
-			journal_audit_problem(&v->a, "blob %.16s: a record names it, it is missing", digest_hex(d, hex));
+			journal_audit_problem(&v->a, "blob %.16s: a record names it, it is missing",
+					      digest_hex(d, hex));
 	}
 	journal_digestset_free(&c.found);
 	return rc;
@@ -354,23 +382,26 @@ static int walk(struct verify *v)
 	static const struct journal_id daemon;
 	const uint8_t heads = JOURNAL_META_HEAD;
 	AUTO_BUFFER lsn = {0};
-	int rc = j->kv->ops->get(j->kv, JOURNAL_FAMILY_META, bytes_str(JOURNAL_META_LSN), &lsn, NULL);
+	int rc = j->kv->ops->get(j->kv, JOURNAL_FAMILY_META, bytes_str(JOURNAL_META_LSN), &lsn,
+				 NULL);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
 	v->lsn_max = rc == 0 && lsn.len == 8 ? journal_store_u64(lsn.data) : 0;
 	v->lsn_seen = calloc(1, v->lsn_max / 8 + 1);
 	if (!v->lsn_seen)
 		return -ENOMEM;
-	rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_EVENT, bytes_of(daemon.b, JOURNAL_ID_SIZE), bytes_of(NULL, 0), false,
-			      collect_daemon, v);
+	rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_EVENT, bytes_of(daemon.b, JOURNAL_ID_SIZE),
+			      bytes_of(NULL, 0), false, collect_daemon, v);
 	if (v->anchor_count)
 		qsort(v->anchors, v->anchor_count, sizeof(*v->anchors), by_run_and_seq);
 	if (rc == 0)
-		rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_EVENT, bytes_of(NULL, 0), bytes_of(NULL, 0), false, verify_event, v);
+		rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_EVENT, bytes_of(NULL, 0),
+				      bytes_of(NULL, 0), false, verify_event, v);
 	if (rc == 0)
 		rc = end_chain(v);
 	if (rc == 0)
-		rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_META, bytes_of(&heads, 1), bytes_of(NULL, 0), false, verify_head, v);
+		rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_META, bytes_of(&heads, 1),
+				      bytes_of(NULL, 0), false, verify_head, v);
 	if (rc < 0)
 		return rc;
 	verify_anchors(v);
@@ -378,7 +409,8 @@ static int walk(struct verify *v)
 	return verify_blobs(v);
 }
 
-int journal_verify(struct journal *j, journal_problem_fn *fn, void *arg, struct journal_report *ret, struct error *err)
+int journal_verify(struct journal *j, journal_problem_fn *fn, void *arg, struct journal_report *ret,
+		   struct error *err)
 {
 	struct verify v = {.a = {.j = j, .fn = fn, .arg = arg}};
 	journal_store_drain(j);
@@ -388,7 +420,9 @@ int journal_verify(struct journal *j, journal_problem_fn *fn, void *arg, struct 
 	free(v.lsn_seen);
 	journal_digestset_free(&v.blobs);
 	if (rc == -EBADMSG) { /* the database's own checksums: it names the block, not the record */
-		journal_audit_problem(&v.a, "run %s after record %llu: the database cannot be read: a checksum is wrong",
+		journal_audit_problem(&v.a,
+				      "run %s after record %llu: the database cannot be read: a "
+				      "checksum is wrong",
 				      v.run_text, (unsigned long long)v.seq);
 		rc = 0;
 	}

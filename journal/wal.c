@@ -20,8 +20,9 @@ static const char magic[4] = {'H', 'F', 'W', '1'};
 uint32_t journal_wal_crc32c(uint32_t crc, const void *data, size_t len)
 {
 	static const uint32_t table[16] = {
-		0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d,
-		0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9, 0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75,
+		0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3,
+		0x61c69362, 0x7198540d, 0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9,
+		0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75,
 	};
 	const uint8_t *p = data;
 	crc = ~crc;
@@ -96,9 +97,11 @@ static size_t record_at(struct bytes file, size_t at, uint8_t *ret_type)
 		return 0;
 	size_t len = (size_t)p[4] | (size_t)p[5] << 8;
 	uint8_t type = p[6];
-	if (type < TYPE_FULL || type > TYPE_LAST || HEADER_SIZE + len > in_block || HEADER_SIZE + len > file.len - at)
+	if (type < TYPE_FULL || type > TYPE_LAST || HEADER_SIZE + len > in_block ||
+	    HEADER_SIZE + len > file.len - at)
 		return 0;
-	uint32_t stored = (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+	uint32_t stored =
+		(uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 	if (journal_wal_crc32c(0, p + 6, len + 1) != unmask(stored))
 		return 0;
 	*ret_type = type;
@@ -113,7 +116,8 @@ static bool zeros_to_end(struct bytes file, size_t at)
 	return at == file.len;
 }
 
-/* The beginning of a batch, put together from its fragments: a block's end may cut even the mark. */
+/* The beginning of a batch, put together from its fragments: a block's end may cut even the mark.
+ */
 struct head {
 	uint8_t data[BATCH_HEADER_SIZE + 2 + JOURNAL_WAL_MARK_SIZE];
 	size_t len;
@@ -146,7 +150,8 @@ void journal_wal_scan_file(struct journal_wal_scan *s, struct bytes file, bool n
 				break;
 			bool cut_header = file.len - at < HEADER_SIZE;
 			const uint8_t *p = (const uint8_t *)file.data + at;
-			size_t claims = cut_header ? 0 : HEADER_SIZE + ((size_t)p[4] | (size_t)p[5] << 8);
+			size_t claims =
+				cut_header ? 0 : HEADER_SIZE + ((size_t)p[4] | (size_t)p[5] << 8);
 			bool cut = cut_header || claims > file.len - at;
 			if (cut && newest)
 				s->torn = true;
@@ -156,10 +161,12 @@ void journal_wal_scan_file(struct journal_wal_scan *s, struct bytes file, bool n
 			at++; /* whatever can still be read counts: try every place */
 			continue;
 		}
-		struct bytes body = bytes_of((const uint8_t *)file.data + at + HEADER_SIZE, len - HEADER_SIZE);
+		struct bytes body =
+			bytes_of((const uint8_t *)file.data + at + HEADER_SIZE, len - HEADER_SIZE);
 		bool begins = type == TYPE_FULL || type == TYPE_FIRST;
 		if (begins == open)
-			s->damaged = true; /* a fragment without its first, or a first without its last */
+			s->damaged = true; /* a fragment without its first, or a first without its
+					      last */
 		if (begins)
 			head.len = 0;
 		head_add(&head, body);

@@ -210,8 +210,9 @@ static void read_place(struct reader *d, struct policy_place *ret)
 		cbor_r_fail(d->r, -EBADMSG);
 		return;
 	}
-	*ret = (struct policy_place){
-		.file = d->files[file], .line = (int)line, .column = (int)column};
+	*ret = (struct policy_place){.file = d->files[file],
+				     .line = (int)line,
+				     .column = (int)column};
 }
 
 /* Takes keys 0 and 1 of any struct; false for others. */

@@ -95,7 +95,8 @@ static const struct policy_fs_rule *deepest(const struct policy_list *list, cons
 		const struct policy_fs_rule *r = &rules[i];
 		bool literal, best_literal;
 
-		if (r == but || !r->path || !r->access || !covers(r->path, path) || excepted(r, path))
+		if (r == but || !r->path || !r->access || !covers(r->path, path) ||
+		    excepted(r, path))
 			continue;
 		if (!best || depth_of(r->path) > depth_of(best->path)) {
 			best = r;

@@ -230,8 +230,9 @@ static void compare_tool(struct diff *d, const struct policy_tool *t)
 	enum { ARGS_MAX = 64 };
 	const struct policy_match *m = t->args.v;
 	struct policy_field fields[ARGS_MAX];
-	struct policy_request r = {
-		.kind = POLICY_TOOL, .tool = bytes_str(t->rule.id), .fields = fields};
+	struct policy_request r = {.kind = POLICY_TOOL,
+				   .tool = bytes_str(t->rule.id),
+				   .fields = fields};
 	char what[512];
 
 	r.field_count = t->args.n < ARGS_MAX ? t->args.n : ARGS_MAX;

@@ -6,7 +6,7 @@
 #include "policy/model.h"
 #include <stdio.h>
 
-struct point {		  /* a path at which something may change: of a rule, or of an exception */
+struct point { /* a path at which something may change: of a rule, or of an exception */
 	const char *path; /* the variables put in */
 	const char *folded; /* its twins' common form */
 	bool glob;
@@ -640,8 +640,9 @@ done:
 void policy_fs_decide(const struct policy_fs *fs, struct bytes path, enum policy_want want,
 		      struct policy_fs_decision *ret)
 {
-	struct policy_fs_decision d = {
-		.verdict = POLICY_FS_ALLOW, .at.file = "", .layer = POLICY_LAYER_DEFAULT};
+	struct policy_fs_decision d = {.verdict = POLICY_FS_ALLOW,
+				       .at.file = "",
+				       .layer = POLICY_LAYER_DEFAULT};
 	struct answer a;
 
 	if (!policy_path_clean(path)) {

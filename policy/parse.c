@@ -282,10 +282,12 @@ static int read_bound(struct policy_parser *c, const struct yaml_node *n, const 
 static void read_match(struct policy_parser *c, const struct yaml_node *n, bool token,
 		       struct policy_match *m)
 {
-	static const struct policy_key any = {
-		.name = "any", .type = POLICY_T_TEXTS, .check = policy_value_text};
-	static const struct policy_key in = {
-		.name = "in", .type = POLICY_T_TEXTS, .check = policy_value_text};
+	static const struct policy_key any = {.name = "any",
+					      .type = POLICY_T_TEXTS,
+					      .check = policy_value_text};
+	static const struct policy_key in = {.name = "in",
+					     .type = POLICY_T_TEXTS,
+					     .check = policy_value_text};
 	const struct yaml_pair *p;
 
 	m->item.at = policy_parse_place(c, n);
@@ -739,9 +741,10 @@ static void extend_one(struct policy_parser *c, struct policy_place at, const ch
 	if (inner.errors) {
 		const struct policy_finding *f = &inner.items[0];
 
-		policy_find(
-			c, at, 403, POLICY_ERROR, "'%s' has errors; the first is at %s:%d:%d: %s",
-			show(bytes_str(name)).text, f->at.file, f->at.line, f->at.column, f->msg);
+		policy_find(c, at, 403, POLICY_ERROR,
+			    "'%s' has errors; the first is at %s:%d:%d: %s",
+			    show(bytes_str(name)).text, f->at.file, f->at.line, f->at.column,
+			    f->msg);
 		return;
 	}
 	policy_extend(c, body, from);

@@ -1,11 +1,13 @@
 #pragma once
 /*
- * The one door of the policy room: parse, check, combine, decide, explain, attenuate (holdfast-policy(5)).
+ * The one door of the policy room: parse, check, combine, decide, explain, attenuate
+ * (holdfast-policy(5)).
  *
- * PURE: bytes in, structs and bytes out; no file, clock, environment, global or log. Every object is opaque and
- * owned by the caller who made it; strings inside a result are borrowed from the object it was asked of and live as
- * long as it does. Nothing here resolves a symbolic link or looks at a disk: paths are clean absolute paths
- * (policy_path_clean), made so by the caller with openat2(2).
+ * PURE: bytes in, structs and bytes out; no file, clock, environment, global or log. Every object
+ * is opaque and owned by the caller who made it; strings inside a result are borrowed from the
+ * object it was asked of and live as long as it does. Nothing here resolves a symbolic link or
+ * looks at a disk: paths are clean absolute paths (policy_path_clean), made so by the caller with
+ * openat2(2).
  *
  * Any doubt is a deny: a policy with errors cannot be combined, and policy_decide is total.
  */
@@ -17,7 +19,7 @@
 enum {
 	POLICY_BYTES_MAX = 1024 * 1024,
 	POLICY_FINDINGS_MAX = 200, /* of one file; past it the last one says so */
-	POLICY_LAYERS_MAX = 32,    /* files of policy.d count one each */
+	POLICY_LAYERS_MAX = 32, /* files of policy.d count one each */
 	POLICY_EXTENDS_DEPTH_MAX = 8,
 	POLICY_WHY_MAX = 240,
 };
@@ -25,11 +27,12 @@ enum {
 /* Where a rule stands. file is what the caller called it; built-in ones are "builtin:NAME". */
 struct policy_place {
 	const char *file; /* never NULL; "" = nowhere */
-	int line;         /* 1-based; 0 = nowhere */
-	int column;       /* 1-based, in characters */
+	int line; /* 1-based; 0 = nowhere */
+	int column; /* 1-based, in characters */
 };
 
-/* ---- findings --------------------------------------------------------------------------------------------- */
+/* ---- findings
+ * --------------------------------------------------------------------------------------------- */
 
 enum policy_severity { POLICY_ERROR, POLICY_WARNING };
 
@@ -49,7 +52,8 @@ struct policy_findings { /* borrowed */
 /* "file:line:column: error[E0207]: message" and a newline, as `holdfast policy check` prints it. */
 void policy_finding_print(const struct policy_finding *f, struct buffer *out);
 
-/* The table of codes, for documentation and `policy explain E0207`: i counts from 0; NULL past the end. */
+/* The table of codes, for documentation and `policy explain E0207`: i counts from 0; NULL past the
+ * end. */
 struct policy_code {
 	int code;
 	enum policy_severity severity;
@@ -58,26 +62,29 @@ struct policy_code {
 };
 const struct policy_code *policy_code_at(size_t i);
 
-/* ---- one file --------------------------------------------------------------------------------------------- */
+/* ---- one file
+ * --------------------------------------------------------------------------------------------- */
 
 struct policy; /* opaque, owned: one file with what it extends */
 
-/* Resolves a name under `extends:` that is no built-in. Fills *ret_text (borrowed until policy_parse returns) and
- * *ret_file, returns 0, or -ENOENT. */
+/* Resolves a name under `extends:` that is no built-in. Fills *ret_text (borrowed until
+ * policy_parse returns) and *ret_file, returns 0, or -ENOENT. */
 struct policy_lookup {
 	int (*find)(void *arg, const char *name, struct bytes *ret_text, const char **ret_file);
 	void *arg;
 };
 
-/* Parses and checks one file. Returns 0 with *ret set even when the text has errors (they are findings; look at
- * policy_findings()->errors), or -ENOMEM. lookup may be NULL: built-in names only. */
+/* Parses and checks one file. Returns 0 with *ret set even when the text has errors (they are
+ * findings; look at policy_findings()->errors), or -ENOMEM. lookup may be NULL: built-in names
+ * only. */
 MUST_CHECK int policy_parse(struct bytes text, const char *file, const struct policy_lookup *lookup,
 			    struct policy **ret);
 void policy_free(struct policy *p); /* accepts NULL */
 DEFINE_GUARD(struct policy *, policy_free)
 const struct policy_findings *policy_findings(const struct policy *p);
 const char *policy_name(const struct policy *p); /* "" if it has none */
-/* Fills *err with the first error's place and text and returns -EINVAL; 0 if the policy has none. */
+/* Fills *err with the first error's place and text and returns -EINVAL; 0 if the policy has none.
+ */
 MUST_CHECK int policy_check(const struct policy *p, struct error *err);
 
 /* Text of the built-in policy, or NULL: "base", "offline", "coding". */
@@ -86,7 +93,9 @@ const char *policy_builtin_name(size_t i); /* NULL past the end */
 /* policy_parse of a built-in; -ENOENT for another name. */
 MUST_CHECK int policy_builtin(const char *name, struct policy **ret);
 
-/* ---- values ----------------------------------------------------------------------------------------------- */
+/* ---- values
+ * -----------------------------------------------------------------------------------------------
+ */
 
 enum policy_verdict { POLICY_ALLOW, POLICY_ASK, POLICY_DENY }; /* in order of strictness */
 enum policy_class { POLICY_READ, POLICY_REVERSIBLE, POLICY_UNKNOWN, POLICY_IRREVERSIBLE };
@@ -101,12 +110,12 @@ enum policy_agency {
 };
 /* A chain: each includes those before it, and two layers meet at the lower one. */
 enum policy_access {
-	POLICY_ACCESS_NONE,    /* masked */
-	POLICY_ACCESS_R,       /* read */
-	POLICY_ACCESS_RX,      /* read and execute */
+	POLICY_ACCESS_NONE, /* masked */
+	POLICY_ACCESS_R, /* read */
+	POLICY_ACCESS_RX, /* read and execute */
 	POLICY_ACCESS_SCRATCH, /* written into the layer, seen by later steps, never lands */
-	POLICY_ACCESS_STAGE,   /* written into the layer, lands later */
-	POLICY_ACCESS_RW,      /* written at once, outside the transaction */
+	POLICY_ACCESS_STAGE, /* written into the layer, lands later */
+	POLICY_ACCESS_RW, /* written at once, outside the transaction */
 };
 enum policy_unattended { POLICY_PARK, POLICY_UNATTENDED_DENY };
 enum policy_base { POLICY_LIVE, POLICY_PINNED };
@@ -123,70 +132,86 @@ enum policy_verdict policy_dial(enum policy_agency a, enum policy_class c);
 enum policy_files { POLICY_FILES_READ_ONLY, POLICY_FILES_LANDING_ASKS, POLICY_FILES_LANDS };
 enum policy_files policy_dial_files(enum policy_agency a);
 
-/* "30m", "1h30m", "250ms" -> milliseconds; "4GiB", "10MB", "512" -> bytes. 0 or -EINVAL, -ERANGE. */
+/* "30m", "1h30m", "250ms" -> milliseconds; "4GiB", "10MB", "512" -> bytes. 0 or -EINVAL, -ERANGE.
+ */
 MUST_CHECK int policy_duration_parse(struct bytes text, uint64_t *ret_ms);
 MUST_CHECK int policy_size_parse(struct bytes text, uint64_t *ret_bytes);
 
-/* ---- layers ----------------------------------------------------------------------------------------------- */
+/* ---- layers
+ * -----------------------------------------------------------------------------------------------
+ */
 
 enum policy_layer {
 	POLICY_LAYER_ORG,
 	POLICY_LAYER_USER,
 	POLICY_LAYER_PROJECT,
 	POLICY_LAYER_PROJECT_UNTRUSTED, /* only what it takes away counts */
-	POLICY_LAYER_RUN,               /* --policy: the user's own word */
-	POLICY_LAYER_DEFAULT,           /* the built-in that stands in where no layer grants anything */
+	POLICY_LAYER_RUN, /* --policy: the user's own word */
+	POLICY_LAYER_DEFAULT, /* the built-in that stands in where no layer grants anything */
 };
-const char *policy_layer_name(enum policy_layer l); /* "org", "user", "project", "project (untrusted)", "run", "default" */
+const char *policy_layer_name(enum policy_layer l); /* "org", "user", "project", "project
+						       (untrusted)", "run", "default" */
 
 struct policy_input {
 	enum policy_layer layer;
 	const struct policy *policy;
 };
 
-struct policy_effective; /* opaque, owned: what holds for a run, or for one step of it; independent of its inputs */
+struct policy_effective; /* opaque, owned: what holds for a run, or for one step of it; independent
+			    of its inputs */
 
 struct policy_combine {
 	const struct policy_input *inputs; /* in any order; at most POLICY_LAYERS_MAX */
 	size_t count;
-	enum policy_agency agency; /* a person's word on the command line: one more layer; POLICY_AGENCY_UNSET = none */
+	enum policy_agency agency; /* a person's word on the command line: one more layer;
+				      POLICY_AGENCY_UNSET = none */
 	enum policy_agency plan_agency; /* a plan's: it only lowers; POLICY_AGENCY_UNSET = none */
-	const char *fallback;      /* built-in to add where no layer grants ("offline"); NULL = none: all is denied */
-	bool lone_ceiling;         /* tests and explain of one ceiling by itself: silence of the others is not a deny */
+	const char *fallback; /* built-in to add where no layer grants ("offline"); NULL = none: all
+				 is denied */
+	bool lone_ceiling; /* tests and explain of one ceiling by itself: silence of the others is
+			      not a deny */
 };
 
-/* All layers AND each other. Returns 0, -ENOMEM, -E2BIG (layers), or -EINVAL with *err naming the first error of the
- * first input that has one (then nothing may run). */
-MUST_CHECK int policy_combine(const struct policy_combine *c, struct policy_effective **ret, struct error *err);
+/* All layers AND each other. Returns 0, -ENOMEM, -E2BIG (layers), or -EINVAL with *err naming the
+ * first error of the first input that has one (then nothing may run). */
+MUST_CHECK int policy_combine(const struct policy_combine *c, struct policy_effective **ret,
+			      struct error *err);
 void policy_effective_free(struct policy_effective *e); /* accepts NULL */
 DEFINE_GUARD(struct policy_effective *, policy_effective_free)
-/* Parts of the inputs that do not count where they stand (a project's `secrets`, ...): warnings. Not encoded. */
+/* Parts of the inputs that do not count where they stand (a project's `secrets`, ...): warnings.
+ * Not encoded. */
 const struct policy_findings *policy_effective_notes(const struct policy_effective *e);
 
-/* What holds for the step called name: the run's, narrowed by every layer's matching `steps:` entries and by agency
- * (POLICY_AGENCY_UNSET = nothing said). -EINVAL with *err where agency is wider than the run's. */
-MUST_CHECK int policy_effective_step(const struct policy_effective *run, const char *name, enum policy_agency agency,
-				     struct policy_effective **ret, struct error *err);
+/* What holds for the step called name: the run's, narrowed by every layer's matching `steps:`
+ * entries and by agency (POLICY_AGENCY_UNSET = nothing said). -EINVAL with *err where agency is
+ * wider than the run's. */
+MUST_CHECK int policy_effective_step(const struct policy_effective *run, const char *name,
+				     enum policy_agency agency, struct policy_effective **ret,
+				     struct error *err);
 const char *policy_effective_step_name(const struct policy_effective *e); /* NULL = the run's */
 
 /* Canonical CBOR (base/holdfast.cddl, policy-effective). Appends; round trips byte for byte. */
 MUST_CHECK int policy_effective_encode(const struct policy_effective *e, struct buffer *out);
-/* -EBADMSG, -EPROTO, -E2BIG as cbor_reader; a rule that policy_parse would refuse is refused here too. */
-MUST_CHECK int policy_effective_decode(struct bytes canonical, struct policy_effective **ret, struct error *err);
-/* SHA-256("holdfast.policy.v1", the canonical form without places and reasons): a moved line or comment keeps it. */
+/* -EBADMSG, -EPROTO, -E2BIG as cbor_reader; a rule that policy_parse would refuse is refused here
+ * too. */
+MUST_CHECK int policy_effective_decode(struct bytes canonical, struct policy_effective **ret,
+				       struct error *err);
+/* SHA-256("holdfast.policy.v1", the canonical form without places and reasons): a moved line or
+ * comment keeps it. */
 MUST_CHECK int policy_effective_digest(const struct policy_effective *e, struct digest *ret);
 
-/* ---- what a run needs to know ------------------------------------------------------------------------------ */
+/* ---- what a run needs to know
+ * ------------------------------------------------------------------------------ */
 
 enum policy_limit {
-	POLICY_LIMIT_WALL,     /* ms, per attempt */
-	POLICY_LIMIT_CPU,      /* ms of processor time of all processes of the attempt */
-	POLICY_LIMIT_MEMORY,   /* bytes */
-	POLICY_LIMIT_PIDS,     /* processes and threads at a time */
-	POLICY_LIMIT_DISK,     /* bytes of blocks in the attempt's layer */
-	POLICY_LIMIT_FILES,    /* files and folders in the attempt's layer */
-	POLICY_LIMIT_OUTPUT,   /* bytes of stdout and stderr that are kept; the rest is counted */
-	POLICY_LIMIT_EGRESS,   /* bytes sent, per run */
+	POLICY_LIMIT_WALL, /* ms, per attempt */
+	POLICY_LIMIT_CPU, /* ms of processor time of all processes of the attempt */
+	POLICY_LIMIT_MEMORY, /* bytes */
+	POLICY_LIMIT_PIDS, /* processes and threads at a time */
+	POLICY_LIMIT_DISK, /* bytes of blocks in the attempt's layer */
+	POLICY_LIMIT_FILES, /* files and folders in the attempt's layer */
+	POLICY_LIMIT_OUTPUT, /* bytes of stdout and stderr that are kept; the rest is counted */
+	POLICY_LIMIT_EGRESS, /* bytes sent, per run */
 	POLICY_LIMIT_REQUESTS, /* requests sent, per run */
 	POLICY_LIMIT_COUNT,
 };
@@ -195,7 +220,8 @@ const char *policy_limit_name(enum policy_limit l);
 struct policy_limits {
 	uint64_t value[POLICY_LIMIT_COUNT]; /* 0 = no limit was stated */
 	struct policy_place at[POLICY_LIMIT_COUNT];
-	/* Bit policy_limit: the weaker form will do. What is not set must be enforced or the run refused. */
+	/* Bit policy_limit: the weaker form will do. What is not set must be enforced or the run
+	 * refused. */
 	uint32_t weaker;
 	bool weaker_landlock;
 };
@@ -217,7 +243,7 @@ struct policy_settings {
 	bool exclude_starter;
 	uint32_t exclude_uids[POLICY_EXCLUDE_MAX];
 	size_t exclude_uid_count;
-	const char *role;    /* uid, group or signer; NULL = whoever may use the control socket */
+	const char *role; /* uid, group or signer; NULL = whoever may use the control socket */
 	const char *signers; /* path of an allowed-signers file; NULL = votes need no signature */
 	/* notify: the first layer's that says one. */
 	const char *const *notify_run;
@@ -226,17 +252,24 @@ struct policy_settings {
 };
 void policy_settings(const struct policy_effective *e, struct policy_settings *ret);
 
-/* Whether the variable of that name passes, and what is set besides. Environment entries are "NAME=value". Returns a
- * NULL-terminated, sorted, owned array (free with policy_env_free), or -ENOMEM. A variable that is set wins. */
-MUST_CHECK int policy_env(const struct policy_effective *e, const char *const *environment, char ***ret);
+/* Whether the variable of that name passes, and what is set besides. Environment entries are
+ * "NAME=value". Returns a NULL-terminated, sorted, owned array (free with policy_env_free), or
+ * -ENOMEM. A variable that is set wins. */
+MUST_CHECK int policy_env(const struct policy_effective *e, const char *const *environment,
+			  char ***ret);
 void policy_env_free(char **env);
 
-/* The contract of the i-th layer that has one: compact JSON text, every scalar a string; NULL past the end. */
-const char *policy_contract(const struct policy_effective *e, size_t i, struct policy_place *ret_at);
+/* The contract of the i-th layer that has one: compact JSON text, every scalar a string; NULL past
+ * the end. */
+const char *policy_contract(const struct policy_effective *e, size_t i,
+			    struct policy_place *ret_at);
 
-/* ---- files ------------------------------------------------------------------------------------------------- */
+/* ---- files
+ * -------------------------------------------------------------------------------------------------
+ */
 
-/* What the variables stand for: clean absolute paths; NULL = there is none, entries that use it match nothing. */
+/* What the variables stand for: clean absolute paths; NULL = there is none, entries that use it
+ * match nothing. */
 struct policy_vars {
 	const char *workspace;
 	const char *home;
@@ -244,37 +277,42 @@ struct policy_vars {
 	const char *run; /* "/run/holdfast" */
 };
 
-/* True for a path that is absolute, has no empty, "." or ".." component, no trailing slash (but "/"), no NUL, and at
- * most 4095 bytes. */
+/* True for a path that is absolute, has no empty, "." or ".." component, no trailing slash (but
+ * "/"), no NUL, and at most 4095 bytes. */
 bool policy_path_clean(struct bytes path);
 
-struct policy_fs; /* opaque, owned: the fs tables of all layers with the variables put in; ask it often */
+struct policy_fs; /* opaque, owned: the fs tables of all layers with the variables put in; ask it
+		     often */
 
-MUST_CHECK int policy_fs_new(const struct policy_effective *e, const struct policy_vars *vars, struct policy_fs **ret,
-			     struct error *err);
+MUST_CHECK int policy_fs_new(const struct policy_effective *e, const struct policy_vars *vars,
+			     struct policy_fs **ret, struct error *err);
 void policy_fs_free(struct policy_fs *fs); /* accepts NULL; e must outlive fs */
 DEFINE_GUARD(struct policy_fs *, policy_fs_free)
 
-/* The resolved mount table: every path at which the access changes, parents before children. Paths that no entry
- * covers are not there at all. `except` is resolved into entries of its own. Where glob is set, '*' in the last
- * component is to be expanded when the sandbox is built; a name that is also an entry of its own (glob not set) takes
- * that one, which follows. At agency observe nothing is above rx. */
+/* The resolved mount table: every path at which the access changes, parents before children. Paths
+ * that no entry covers are not there at all. `except` is resolved into entries of its own. Where
+ * glob is set, '*' in the last component is to be expanded when the sandbox is built; a name that
+ * is also an entry of its own (glob not set) takes that one, which follows. At agency observe
+ * nothing is above rx. */
 struct policy_mount {
 	const char *path;
 	enum policy_access access;
 	bool glob;
 	struct policy_place at; /* of the entry that decided */
-	const char *why;        /* "" if none is given */
+	const char *why; /* "" if none is given */
 };
 const struct policy_mount *policy_fs_table(const struct policy_fs *fs, size_t *ret_count);
 
 enum policy_want {
 	POLICY_WANT_READ,
 	POLICY_WANT_EXEC,
-	POLICY_WANT_WRITE,  /* create, change or delete inside the sandbox */
-	POLICY_WANT_LAND,   /* put a file or link (anything but a folder) at this path of the user's directory */
-	POLICY_WANT_FOLDER, /* land a folder as such: make it, or change its mode; what is in it is asked path by path */
-	POLICY_WANT_REMOVE, /* land a deletion of path with all that is below it (a whiteout, an opaque folder) */
+	POLICY_WANT_WRITE, /* create, change or delete inside the sandbox */
+	POLICY_WANT_LAND, /* put a file or link (anything but a folder) at this path of the user's
+			     directory */
+	POLICY_WANT_FOLDER, /* land a folder as such: make it, or change its mode; what is in it is
+			       asked path by path */
+	POLICY_WANT_REMOVE, /* land a deletion of path with all that is below it (a whiteout, an
+			       opaque folder) */
 };
 
 enum policy_fs_verdict {
@@ -291,14 +329,16 @@ struct policy_fs_decision {
 	char why[POLICY_WHY_MAX];
 };
 
-/* Decides a clean absolute path; anything else is a deny. For LAND, FOLDER and REMOVE also every twin is refused: a
- * path that differs from a narrower entry only by case, Unicode form, ignorable characters, or trailing dots and
- * spaces. LAND and REMOVE are refused where a narrower entry lies below the path: a file called .git would replace
- * all that .git/hooks protects. */
+/* Decides a clean absolute path; anything else is a deny. For LAND, FOLDER and REMOVE also every
+ * twin is refused: a path that differs from a narrower entry only by case, Unicode form, ignorable
+ * characters, or trailing dots and spaces. LAND and REMOVE are refused where a narrower entry lies
+ * below the path: a file called .git would replace all that .git/hooks protects. */
 void policy_fs_decide(const struct policy_fs *fs, struct bytes path, enum policy_want want,
 		      struct policy_fs_decision *ret);
 
-/* ---- deciding ----------------------------------------------------------------------------------------------- */
+/* ---- deciding
+ * -----------------------------------------------------------------------------------------------
+ */
 
 enum policy_kind {
 	POLICY_HTTP,
@@ -310,9 +350,11 @@ enum policy_kind {
 	POLICY_EXEC,
 };
 
-struct policy_field { /* a tool's argument by name, or a JSON value of the body by its pointer (RFC 6901) */
+struct policy_field { /* a tool's argument by name, or a JSON value of the body by its pointer (RFC
+			 6901) */
 	struct bytes name;
-	struct bytes value; /* strings as they are; numbers, true, false and null as JSON writes them */
+	struct bytes
+		value; /* strings as they are; numbers, true, false and null as JSON writes them */
 };
 
 struct policy_request {
@@ -320,28 +362,30 @@ struct policy_request {
 	struct { /* POLICY_HTTP, and for POLICY_TCP host and port */
 		struct bytes method;
 		struct bytes scheme; /* "https" or "http" */
-		struct bytes host;   /* without port; any form: it is put in A-label form here */
-		uint16_t port;       /* 0 = the scheme's */
-		struct bytes path;   /* as sent, percent-encoded; "" = "/" */
-		struct bytes query;  /* without '?' */
+		struct bytes host; /* without port; any form: it is put in A-label form here */
+		uint16_t port; /* 0 = the scheme's */
+		struct bytes path; /* as sent, percent-encoded; "" = "/" */
+		struct bytes query; /* without '?' */
 		uint64_t body_len;
 		bool websocket;
 		bool passthrough; /* opaque TLS: method, path, query and body are unknown */
 	} http;
 	struct { /* POLICY_GIT */
 		struct bytes remote; /* https://host/path */
-		bool push;           /* else fetch */
-		struct bytes ref;    /* push: the full name; fetch: may be empty */
+		bool push; /* else fetch */
+		struct bytes ref; /* push: the full name; fetch: may be empty */
 		bool force;
 		bool remove; /* the ref is deleted */
 	} git;
-	struct bytes tool;                 /* POLICY_TOOL: its id */
-	const struct policy_field *fields; /* POLICY_TOOL: all arguments; POLICY_HTTP: the JSON body's values */
+	struct bytes tool; /* POLICY_TOOL: its id */
+	const struct policy_field
+		*fields; /* POLICY_TOOL: all arguments; POLICY_HTTP: the JSON body's values */
 	size_t field_count;
-	struct bytes path;        /* POLICY_PATH_*, and the executable of POLICY_EXEC: clean, absolute */
+	struct bytes path; /* POLICY_PATH_*, and the executable of POLICY_EXEC: clean, absolute */
 	const struct bytes *argv; /* POLICY_EXEC */
 	size_t argc;
-	const struct policy_fs *fs; /* POLICY_PATH_*, POLICY_EXEC: of the same effective policy; NULL = deny */
+	const struct policy_fs
+		*fs; /* POLICY_PATH_*, POLICY_EXEC: of the same effective policy; NULL = deny */
 };
 
 /* What one layer said, before the dial. */
@@ -354,10 +398,11 @@ struct policy_layer_verdict {
 };
 
 enum policy_decider {
-	POLICY_BY_HARD,    /* a built-in refusal: an address for a name, a bad host, a broken request */
-	POLICY_BY_LAYER,   /* the layer's rule, or its having none */
-	POLICY_BY_STEP,    /* the layer's `steps:` entry */
-	POLICY_BY_DIAL,    /* agency x class */
+	POLICY_BY_HARD, /* a built-in refusal: an address for a name, a bad host, a broken request
+			 */
+	POLICY_BY_LAYER, /* the layer's rule, or its having none */
+	POLICY_BY_STEP, /* the layer's `steps:` entry */
+	POLICY_BY_DIAL, /* agency x class */
 	POLICY_BY_NOGRANT, /* no layer grants anything of this kind */
 };
 
@@ -365,13 +410,14 @@ struct policy_decision {
 	enum policy_verdict verdict;
 	enum policy_decider by;
 	enum policy_layer layer; /* of the rule below */
-	const char *rule;        /* id; "" = no rule */
+	const char *rule; /* id; "" = no rule */
 	struct policy_place at;
 	bool has_class; /* http, git, tcp, tool */
 	enum policy_class class;
 	enum policy_agency agency;
 	enum policy_verdict dial;
-	bool standing; /* the verdict is ask and a `standing` grant of the policy covers this action */
+	bool standing; /* the verdict is ask and a `standing` grant of the policy covers this action
+			*/
 	const char *standing_rule;
 	const char *secret; /* name, or "" */
 	char why[POLICY_WHY_MAX];
@@ -379,28 +425,36 @@ struct policy_decision {
 	size_t layer_count;
 };
 
-/* The strictest of: built-in refusals, every layer, the dial, the step. Total: always fills *ret. */
-void policy_decide(const struct policy_effective *e, const struct policy_request *r, struct policy_decision *ret);
+/* The strictest of: built-in refusals, every layer, the dial, the step. Total: always fills *ret.
+ */
+void policy_decide(const struct policy_effective *e, const struct policy_request *r,
+		   struct policy_decision *ret);
 
-/* After resolution: may the connection that `d` allowed be made to this address (4 or 16 bytes, network order)?
- * POLICY_DENY for loopback, unspecified, private, link-local, CGNAT, multicast, metadata, v4-mapped, NAT64, 6to4 and
- * reserved ranges unless the `address` of the rule that decided covers it. The host's own addresses are the caller's
- * to refuse. */
-enum policy_verdict policy_address_decide(const struct policy_effective *e, const struct policy_decision *d,
-					  const uint8_t *address, size_t len);
+/* After resolution: may the connection that `d` allowed be made to this address (4 or 16 bytes,
+ * network order)? POLICY_DENY for loopback, unspecified, private, link-local, CGNAT, multicast,
+ * metadata, v4-mapped, NAT64, 6to4 and reserved ranges unless the `address` of the rule that
+ * decided covers it. The host's own addresses are the caller's to refuse. */
+enum policy_verdict policy_address_decide(const struct policy_effective *e,
+					  const struct policy_decision *d, const uint8_t *address,
+					  size_t len);
 
-/* ---- words -------------------------------------------------------------------------------------------------- */
+/* ---- words
+ * --------------------------------------------------------------------------------------------------
+ */
 
-/* A request from its text, as `tests:` and `explain` write it: kind "http" with "POST https://host/path", "git" with
- * "push https://host/repo refs/heads/x [force|delete]", "tcp" with "host:port", "tool" with "ID name=value ...", "read"
- * and "write" with a path, "exec" with "/path arg ...". Variables in paths are put in. Owned; -EINVAL with *err. */
+/* A request from its text, as `tests:` and `explain` write it: kind "http" with "POST
+ * https://host/path", "git" with "push https://host/repo refs/heads/x [force|delete]", "tcp" with
+ * "host:port", "tool" with "ID name=value ...", "read" and "write" with a path, "exec" with "/path
+ * arg ...". Variables in paths are put in. Owned; -EINVAL with *err. */
 struct policy_question;
-MUST_CHECK int policy_question_parse(const char *kind, const char *text, const struct policy_vars *vars,
-				     struct policy_question **ret, struct error *err);
+MUST_CHECK int policy_question_parse(const char *kind, const char *text,
+				     const struct policy_vars *vars, struct policy_question **ret,
+				     struct error *err);
 void policy_question_free(struct policy_question *q); /* accepts NULL */
 DEFINE_GUARD(struct policy_question *, policy_question_free)
 /* Decides it; makes the fs table for itself. */
-MUST_CHECK int policy_question_decide(const struct policy_question *q, const struct policy_effective *e,
+MUST_CHECK int policy_question_decide(const struct policy_question *q,
+				      const struct policy_effective *e,
 				      const struct policy_vars *vars, struct policy_decision *ret);
 
 enum policy_format { POLICY_TEXT, POLICY_JSON }; /* JSON: one object, no newline at the end */
@@ -409,22 +463,27 @@ enum policy_format { POLICY_TEXT, POLICY_JSON }; /* JSON: one object, no newline
 MUST_CHECK int policy_explain(const struct policy_effective *e, const struct policy_vars *vars,
 			      enum policy_format format, struct buffer *out);
 /* One decision: "deny   decided by ..." and one line of what each layer and the dial said. */
-MUST_CHECK int policy_explain_decision(const struct policy_effective *e, const struct policy_decision *d,
-				       enum policy_format format, struct buffer *out);
+MUST_CHECK int policy_explain_decision(const struct policy_effective *e,
+				       const struct policy_decision *d, enum policy_format format,
+				       struct buffer *out);
 
-/* What b allows that a could not, a line each; *ret_wider is how many. Sound for what it prints: each line is a
- * request that was decided by both, or a setting that is looser. */
-MUST_CHECK int policy_diff(const struct policy *a, const struct policy *b, const struct policy_vars *vars,
-			   enum policy_format format, struct buffer *out, size_t *ret_wider);
+/* What b allows that a could not, a line each; *ret_wider is how many. Sound for what it prints:
+ * each line is a request that was decided by both, or a setting that is looser. */
+MUST_CHECK int policy_diff(const struct policy *a, const struct policy *b,
+			   const struct policy_vars *vars, enum policy_format format,
+			   struct buffer *out, size_t *ret_wider);
 
-/* Runs the file's `tests:`. Appends a line (or a JSON object) for each that fails, and for all where verbose. */
-MUST_CHECK int policy_test(const struct policy *p, const struct policy_vars *vars, enum policy_format format,
-			   bool verbose, struct buffer *out, size_t *ret_run, size_t *ret_failed);
+/* Runs the file's `tests:`. Appends a line (or a JSON object) for each that fails, and for all
+ * where verbose. */
+MUST_CHECK int policy_test(const struct policy *p, const struct policy_vars *vars,
+			   enum policy_format format, bool verbose, struct buffer *out,
+			   size_t *ret_run, size_t *ret_failed);
 
-/* JSON Schema (2020-12), generated from the parser's own table: policy/policy.schema.json is this text. */
+/* JSON Schema (2020-12), generated from the parser's own table: policy/policy.schema.json is this
+ * text. */
 MUST_CHECK int policy_schema(struct buffer *out);
 
-/* Trust: the digest by which a project's file is pinned, and what it would allow, in words, for the person who is
- * asked. */
+/* Trust: the digest by which a project's file is pinned, and what it would allow, in words, for the
+ * person who is asked. */
 void policy_trust_digest(struct bytes text, struct digest *ret);
 MUST_CHECK int policy_trust_summary(const struct policy *p, struct buffer *out);

@@ -24,7 +24,7 @@ enum {
 /* Numbers are part of the cached form. */
 enum doctor_grade {
 	DOCTOR_OK = 0,
-	DOCTOR_WEAKER = 1,  /* Holdfast works; something is enforced later, or less deeply */
+	DOCTOR_WEAKER = 1, /* Holdfast works; something is enforced later, or less deeply */
 	DOCTOR_MISSING = 2, /* no step can run, or nothing can land */
 	DOCTOR_SKIPPED = 3, /* means nothing here, or stands on a test that failed */
 };
@@ -40,16 +40,16 @@ struct doctor_finding {
 /* The same in a form to decide by. */
 struct doctor_machine {
 	bool user_namespace; /* with working capabilities inside */
-	bool namespaces;     /* mount, pid, net, ipc, uts, cgroup in it */
-	bool proc;	     /* a fresh /proc can be mounted in it */
+	bool namespaces; /* mount, pid, net, ipc, uts, cgroup in it */
+	bool proc; /* a fresh /proc can be mounted in it */
 	bool overlay; /* in it, on the state directory's file system, whiteouts and opaque folders
 			 included */
 	bool overlay_volatile; /* the option */
-	bool idmap;	       /* root: idmapped mounts of that file system */
-	int landlock_abi;      /* 0 = none */
+	bool idmap; /* root: idmapped mounts of that file system */
+	int landlock_abi; /* 0 = none */
 	bool seccomp;
 	bool seccomp_notify;
-	bool memfd_exec;      /* a sealed memfd can be executed */
+	bool memfd_exec; /* a sealed memfd can be executed */
 	bool rename_exchange; /* RENAME_EXCHANGE and RENAME_NOREPLACE on that file system */
 	struct limits_forms limits;
 };
@@ -62,7 +62,7 @@ struct doctor_report {
 };
 
 struct doctor_options {
-	int v1_fd;	/* state directory's v1: a folder for the tests is made in it and removed */
+	int v1_fd; /* state directory's v1: a folder for the tests is made in it and removed */
 	int runtime_fd; /* where the sockets are */
 	const char *apparmor; /* path of the profile that is shipped, for the remedy */
 };

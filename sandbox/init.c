@@ -92,8 +92,10 @@ static int send_fd(int sock, enum init_report_type type, int fd)
 
 _Noreturn static void fail(int sock, enum init_stage stage, int error, uint32_t object)
 {
-	struct init_report r = {
-		.type = INIT_REPORT_FAILED, .stage = stage, .error = error, .object = object};
+	struct init_report r = {.type = INIT_REPORT_FAILED,
+				.stage = stage,
+				.error = error,
+				.object = object};
 
 	(void)send_report(sock, &r, NULL, 0);
 	_exit(1);

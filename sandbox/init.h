@@ -17,7 +17,7 @@ enum {
 	INIT_CONTROL_FD = 3,
 	INIT_KEEPER_FD = 4,
 	INIT_MAGIC = 0x48460001,
-	INIT_PLAN_MAX = 8 << 20,      /* bytes of one plan */
+	INIT_PLAN_MAX = 8 << 20, /* bytes of one plan */
 	INIT_PLAN_INLINE = 96 * 1024, /* a larger one comes in a memfd */
 	INIT_SOURCES_MAX = SANDBOX_MOUNTS_MAX + 32,
 	INIT_OPS_MAX = 2048,
@@ -65,16 +65,16 @@ enum init_stage {
 };
 
 enum init_op_kind {
-	INIT_OP_MKDIR = 1,   /* target and its parents, mode */
-	INIT_OP_FILE = 2,    /* target with the content at source (length in size) */
+	INIT_OP_MKDIR = 1, /* target and its parents, mode */
+	INIT_OP_FILE = 2, /* target with the content at source (length in size) */
 	INIT_OP_SYMLINK = 3, /* target -> text at source */
 	INIT_OP_TREE =
 		4, /* the prepared source number `tree` is attached at target; template only */
-	INIT_OP_BIND = 5,    /* path at source (in the new root) is seen at target too */
-	INIT_OP_TMPFS = 6,   /* size, inodes, mode */
+	INIT_OP_BIND = 5, /* path at source (in the new root) is seen at target too */
+	INIT_OP_TMPFS = 6, /* size, inodes, mode */
 	INIT_OP_OVERLAY = 7, /* mount options at source, relative to INIT_STAGING */
 	INIT_OP_DEVPTS = 8,
-	INIT_OP_OUT = 9,   /* as TMPFS; its descriptor is sent to the keeper */
+	INIT_OP_OUT = 9, /* as TMPFS; its descriptor is sent to the keeper */
 	INIT_OP_PROC = 10, /* this pid namespace's; the staging folder under it goes */
 	INIT_OP_LOCK = 11, /* target's mount becomes read-only */
 	INIT_OP_MASK = 12, /* an empty unreadable folder or file over target, whichever it is */
@@ -91,7 +91,7 @@ enum init_op_flags {
 	INIT_OP_RDONLY = 1 << 3,
 	INIT_OP_NOEXEC = 1 << 4,
 	INIT_OP_RECURSIVE = 1 << 5,
-	INIT_OP_DEV = 1 << 6,	/* a device node: usable as such */
+	INIT_OP_DEV = 1 << 6, /* a device node: usable as such */
 	INIT_OP_IDMAP = 1 << 7, /* source: the keeper maps its owner to the step's (root only) */
 	INIT_OP_ARMED = 1 << 8, /* overlay: the one that the template mounted ahead (INIT_ARM) */
 };
@@ -119,17 +119,17 @@ struct init_list {
 
 struct init_template {
 	uint32_t magic, bytes;
-	uint32_t uid, gid;   /* inside */
+	uint32_t uid, gid; /* inside */
 	uint32_t trees_come; /* sources are given as descriptors */
 	uint32_t hostname;
 	struct init_list sources; /* struct init_source */
-	struct init_list ops;	  /* struct init_op */
+	struct init_list ops; /* struct init_op */
 };
 
 enum init_landlock_class {
 	INIT_LANDLOCK_LIST = 1, /* folders can be listed */
 	INIT_LANDLOCK_READ = 2,
-	INIT_LANDLOCK_EXEC = 3,	 /* and read */
+	INIT_LANDLOCK_EXEC = 3, /* and read */
 	INIT_LANDLOCK_WRITE = 4, /* and read and execute: the mount says no where it must not */
 };
 
@@ -146,8 +146,8 @@ enum init_step_fd {
 	INIT_FD_STDOUT = 1 << 4,
 	INIT_FD_STDERR = 1 << 5,
 	INIT_FD_CGROUP = 1 << 6, /* v2: cloned into it */
-	INIT_FD_TASKS = 1 << 7,	 /* v1: up to 4 files that "0" is written to, bits 7 to 10 */
-	INIT_FD_PLAN = 1 << 11,	 /* the plan itself, in a memfd */
+	INIT_FD_TASKS = 1 << 7, /* v1: up to 4 files that "0" is written to, bits 7 to 10 */
+	INIT_FD_PLAN = 1 << 11, /* the plan itself, in a memfd */
 };
 enum { INIT_TASKS_MAX = 4, INIT_STEP_FDS = 12 };
 
@@ -157,16 +157,16 @@ struct init_step {
 	uint32_t pty; /* make a terminal; its master is reported */
 	uint16_t rows, cols;
 	uint32_t wait_for_go; /* the keeper moves us into control groups first */
-	uint32_t own_userns;  /* for RLIMIT_NPROC, which counts in the user namespace */
+	uint32_t own_userns; /* for RLIMIT_NPROC, which counts in the user namespace */
 	uint32_t filter_notifies;
 	uint32_t landlock_weaker; /* without Landlock: go on */
 	uint32_t cwd;
-	uint32_t armed;					   /* takes the template's overlay */
+	uint32_t armed; /* takes the template's overlay */
 	uint64_t rlimit_fsize, rlimit_nproc, rlimit_cpu_s; /* 0 = leave */
-	struct init_list argv, env;			   /* uint32_t offsets of strings */
+	struct init_list argv, env; /* uint32_t offsets of strings */
 	struct init_list ops;
-	struct init_list rules;	    /* struct init_rule; none = no Landlock */
-	struct init_list filter;    /* struct sock_filter; none = no filter */
+	struct init_list rules; /* struct init_rule; none = no Landlock */
+	struct init_list filter; /* struct sock_filter; none = no filter */
 	struct init_list listeners; /* struct sandbox_listener */
 };
 
@@ -188,25 +188,25 @@ enum init_message_type {
 	INIT_TREES = 2, /* up to INIT_FD_BATCH descriptors */
 	INIT_STEP = 3,
 	INIT_USERNS = 4, /* template: one descriptor, enter it; pool: its maps are written */
-	INIT_NETNS = 5,	 /* pool: make one */
-	INIT_ARM = 6,	 /* template: answered by ARMED; the one before goes */
+	INIT_NETNS = 5, /* pool: make one */
+	INIT_ARM = 6, /* template: answered by ARMED; the one before goes */
 	INIT_DISARM = 7, /* template: its own mount of it goes; no answer */
 };
 struct init_message {
 	uint32_t type, fds; /* STEP: enum init_step_fd */
-	uint32_t uid, gid;  /* USERNS: who to be inside */
+	uint32_t uid, gid; /* USERNS: who to be inside */
 };
 
 enum init_report_type {
 	INIT_REPORT_FAILED = 1,
-	INIT_REPORT_READY = 2,	/* pool: namespace made; template: skeleton built */
+	INIT_REPORT_READY = 2, /* pool: namespace made; template: skeleton built */
 	INIT_REPORT_CLONED = 3, /* template: `pid`, in the keeper's pid namespace, and its pidfd */
-	INIT_REPORT_NETNS = 4,	/* pool: one descriptor, the namespace with lo up */
-	INIT_REPORT_OUT = 5,	/* one descriptor: the out folder */
-	INIT_REPORT_TERMINAL = 6,  /* one: the pty's master */
+	INIT_REPORT_NETNS = 4, /* pool: one descriptor, the namespace with lo up */
+	INIT_REPORT_OUT = 5, /* one descriptor: the out folder */
+	INIT_REPORT_TERMINAL = 6, /* one: the pty's master */
 	INIT_REPORT_LISTENERS = 7, /* up to INIT_FD_BATCH */
-	INIT_REPORT_FILTER = 8,	   /* one: the seccomp listener */
-	INIT_REPORT_STARTED = 9,   /* one: the main process's pidfd */
+	INIT_REPORT_FILTER = 8, /* one: the seccomp listener */
+	INIT_REPORT_STARTED = 9, /* one: the main process's pidfd */
 	INIT_REPORT_EXITED = 10,
 	INIT_REPORT_ARMED = 11, /* template: `error` */
 };

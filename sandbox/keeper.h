@@ -27,14 +27,14 @@
 enum {
 	KEEPER_CONNECTIONS_MAX = 16,
 	KEEPER_ATTEMPTS_MAX = 4096,
-	KEEPER_QUEUE_MAX = 8192,   /* messages that wait for one connection; past it the connection
-				      ends, and asks again */
+	KEEPER_QUEUE_MAX = 8192, /* messages that wait for one connection; past it the connection
+				    ends, and asks again */
 	KEEPER_TEMPLATES_MAX = 16, /* least recently used goes */
-	KEEPER_NETNS_POOL = 4,	   /* network namespaces kept ready in each user namespace */
+	KEEPER_NETNS_POOL = 4, /* network namespaces kept ready in each user namespace */
 	KEEPER_ANSWER_MS =
 		10000, /* a template or pool that does not answer for so long is given up */
 	KEEPER_DENIED_REPORTS_MAX = 256, /* of one attempt; then its listener closes */
-	KEEPER_JOBS_MAX = 1024,		 /* layer requests at work */
+	KEEPER_JOBS_MAX = 1024, /* layer requests at work */
 	KEEPER_COPY = 64 * 1024,
 	KEEPER_ROOT_UID_BASE = 0x7a000000, /* uid 0 inside a root-owned workspace is this plus 16
 					      bits of the state directory outside */
@@ -135,7 +135,7 @@ struct attempt {
 	struct protocol_spec *spec;
 	struct userns *userns;
 	struct buffer plan; /* until it started: failures name strings of it */
-	bool armed;	    /* its layer and overlay were made ahead */
+	bool armed; /* its layer and overlay were made ahead */
 	struct limits *limits;
 	struct loop_timer wall;
 	uint64_t wall_left_ns; /* while frozen */
@@ -146,8 +146,8 @@ struct attempt {
 	size_t listener_count;
 	struct loop_source status, pid1, denied;
 	struct spool out[2];
-	struct loop_source relay;	  /* interactive client of the terminal */
-	struct buffer to_terminal;	  /* what it typed and the terminal has not taken */
+	struct loop_source relay; /* interactive client of the terminal */
+	struct buffer to_terminal; /* what it typed and the terminal has not taken */
 	enum sandbox_exit_why killed_why; /* 0 = we did not */
 	char killed_limit[16];
 	bool exit_told, usage_asked;

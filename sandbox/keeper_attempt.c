@@ -381,10 +381,11 @@ static int ask_clone(struct attempt *a, struct template *t, struct ends *e, pid_
 	for (size_t i = 0; got_count > 1 && i < got_count; i++)
 		close(got[i]);
 	if (r.type != INIT_REPORT_CLONED)
-		return error_set_exit(
-			err, r.error,
-			r.error == -EAGAIN || r.error == -ENOMEM ? 0 : EXIT_STATUS_SANDBOX,
-			"sandbox: clone: %s", strerror(-r.error));
+		return error_set_exit(err, r.error,
+				      r.error == -EAGAIN || r.error == -ENOMEM
+					      ? 0
+					      : EXIT_STATUS_SANDBOX,
+				      "sandbox: clone: %s", strerror(-r.error));
 	if (pidfd < 0) {
 		template_drop(a->keeper, t);
 		return error_set(err, -EPROTO,

@@ -354,8 +354,9 @@ static int do_layer(struct request *r)
 	}
 	e = userns_get(k, r->q.uid, r->q.gid, &j->userns, &err);
 	if (e < 0) {
-		struct sealer_reply reply = {
-			.result = e, .exit_status = err.exit_status, .message = bytes_str(err.msg)};
+		struct sealer_reply reply = {.result = e,
+					     .exit_status = err.exit_status,
+					     .message = bytes_str(err.msg)};
 		conn_layer_reply(r->conn, r->h.request, &reply, NULL, 0);
 		job_free(j);
 		return 0;

@@ -36,8 +36,8 @@ static int look(const char *path, struct plan_seen *ret, struct stat *ret_st)
 	return 0;
 }
 
-/* The first mount point in the folder path, as mountinfo(5) writes it (odd bytes in octal), or false.
- * What cannot be read is as if there were none: the kernel has the last word. */
+/* The first mount point in the folder path, as mountinfo(5) writes it (odd bytes in octal), or
+ * false. What cannot be read is as if there were none: the kernel has the last word. */
 static bool mount_below(const char *path, char *ret, size_t size)
 {
 	AUTO_BUFFER text = {.max = MOUNTINFO_MAX};
@@ -113,8 +113,9 @@ static void look_at_hidden(struct keeper *k, struct prepared *p)
 			memcpy(prefix, path, n);
 			prefix[n] = '\0';
 			if (stat(prefix, &st) == 0)
-				p->ancestors[p->ancestor_count++] = (struct ancestor){
-					st.st_dev, st.st_ino, n == 1 ? path : path + n};
+				p->ancestors[p->ancestor_count++] =
+					(struct ancestor){st.st_dev, st.st_ino,
+							  n == 1 ? path : path + n};
 		}
 	}
 }
@@ -219,8 +220,7 @@ static bool is_pin(const struct keeper *k, const char *path)
 	const char *name = path + v1 + strlen("/pins/");
 
 	return strncmp(path, k->layers_path, v1) == 0 &&
-	       strncmp(path + v1, "/pins/", strlen("/pins/")) == 0 && name[0] &&
-	       !strchr(name, '/');
+	       strncmp(path + v1, "/pins/", strlen("/pins/")) == 0 && name[0] && !strchr(name, '/');
 }
 
 static int prepare_workspace(struct keeper *k, struct prepared *p, struct error *err)
@@ -241,8 +241,7 @@ static int prepare_workspace(struct keeper *k, struct prepared *p, struct error 
 		return error_set(err, r, "sandbox: the workspace's folder: %s", strerror(-r));
 	look_stat(&st, &p->in.base);
 	p->in.base_path = p->base_path;
-	return is_pin(k, p->base_path) ? 0
-				       : hide(k, p, p->base_path, &p->in.base, w->target, err);
+	return is_pin(k, p->base_path) ? 0 : hide(k, p, p->base_path, &p->in.base, w->target, err);
 }
 
 int template_prepare(struct keeper *k, struct userns *u, const struct sandbox_spec *s,
@@ -424,18 +423,20 @@ static int await_template(struct template *t, struct error *err)
 		const char *source = plan_string(buffer_bytes(&t->plan), r.object);
 		char point[SANDBOX_PATH_MAX + 1];
 		if (*source && mount_below(source, point, sizeof(point)))
-			return error_set_exit(
-				err, e, EXIT_STATUS_SANDBOX,
-				"sandbox: '%s' has another mount in it, '%s', and the kernel lets no "
-				"ordinary user overlay such a tree; unmount that, run Holdfast as root, or "
-				"use a copy without it",
-				source, point);
+			return error_set_exit(err, e, EXIT_STATUS_SANDBOX,
+					      "sandbox: '%s' has another mount in it, '%s', and "
+					      "the kernel lets no "
+					      "ordinary user overlay such a tree; unmount that, "
+					      "run Holdfast as root, or "
+					      "use a copy without it",
+					      source, point);
 	}
 	const char *object = e != -ECONNRESET ? plan_string(buffer_bytes(&t->plan), r.object) : "";
-	return error_set_exit(
-		err, e, EXIT_STATUS_SANDBOX, "sandbox: the mounts cannot be made (%s%s%s): %s",
-		plan_stage_name(e == -ECONNRESET ? INIT_STAGE_NONE : (enum init_stage)r.stage),
-		*object ? " " : "", object, strerror(-e));
+	return error_set_exit(err, e, EXIT_STATUS_SANDBOX,
+			      "sandbox: the mounts cannot be made (%s%s%s): %s",
+			      plan_stage_name(e == -ECONNRESET ? INIT_STAGE_NONE
+							       : (enum init_stage)r.stage),
+			      *object ? " " : "", object, strerror(-e));
 }
 
 static int build(struct keeper *k, struct userns *u, struct template *t, struct error *err)

@@ -280,8 +280,9 @@ static void job_answer(struct keeper *k, struct job *j, const struct sealer_repl
 
 static void job_fail(struct keeper *k, struct job *j, int result, const struct error *err)
 {
-	struct sealer_reply r = {
-		.result = result, .exit_status = err->exit_status, .message = bytes_str(err->msg)};
+	struct sealer_reply r = {.result = result,
+				 .exit_status = err->exit_status,
+				 .message = bytes_str(err->msg)};
 
 	job_answer(k, j, &r, NULL, 0);
 }

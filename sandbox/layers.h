@@ -15,8 +15,8 @@ enum {
 	LAYERS_NAME_SIZE = 8, /* 7 bytes of [a-z0-9] and NUL: overlay's mount options are one page,
 				 near 104 layers of 36 bytes */
 	LAYERS_AHEAD_SIZE = 12, /* a folder of layers made ahead: "+", 8 hex digits and NUL */
-	LAYERS_SQUASH_AT = 24,	/* depth from which a stack is squashed: a negative lookup costs 28
-				   us at 10, 129 at 50 */
+	LAYERS_SQUASH_AT = 24, /* depth from which a stack is squashed: a negative lookup costs 28
+				  us at 10, 129 at 50 */
 };
 
 #define LAYERS_UPPER	"u"

@@ -18,11 +18,11 @@
 enum { LIMITS_SAMPLE_MS = 100, LIMITS_TAG_SIZE = 17 };
 
 enum limits_form {
-	LIMITS_NONE = 0,    /* not asked for, or not to be had */
+	LIMITS_NONE = 0, /* not asked for, or not to be had */
 	LIMITS_SAMPLED = 1, /* weaker: noticed up to LIMITS_SAMPLE_MS late, and what ended unseen is
 			       not counted */
-	LIMITS_RLIMIT = 2,  /* pids only: RLIMIT_NPROC in a user namespace of the step's own. The
-			       step's init sets it */
+	LIMITS_RLIMIT = 2, /* pids only: RLIMIT_NPROC in a user namespace of the step's own. The
+			      step's init sets it */
 	LIMITS_CGROUP1 = 3,
 	LIMITS_CGROUP2 = 4,
 };
@@ -30,8 +30,8 @@ enum limits_form {
 /* What is asked for; 0 = no limit. */
 struct limits_want {
 	uint64_t memory_bytes;
-	uint64_t cpu_ns;    /* CPU time of all processes together */
-	uint32_t pids;	    /* processes and threads of the step, its pid 1 not counted */
+	uint64_t cpu_ns; /* CPU time of all processes together */
+	uint32_t pids; /* processes and threads of the step, its pid 1 not counted */
 	bool weaker_memory; /* allow_weaker names it: sampling will do, and so will nothing where
 			       even that is not to be had */
 	bool weaker_cpu;
@@ -45,17 +45,17 @@ struct limits_forms {
 enum limits_hit { LIMITS_OK = 0, LIMITS_HIT_MEMORY = 1, LIMITS_HIT_CPU = 2 };
 
 struct limits_usage {
-	uint64_t memory_bytes;	    /* now */
+	uint64_t memory_bytes; /* now */
 	uint64_t memory_peak_bytes; /* the highest seen */
 	uint64_t cpu_ns;
-	uint32_t pids;	       /* processes now; 0 where nothing counts them */
+	uint32_t pids; /* processes now; 0 where nothing counts them */
 	uint64_t pids_refused; /* times that the kernel refused a further process: the step saw
 				  EAGAIN and goes on */
-	bool oom_killed;       /* the kernel ended a process of this sandbox for memory */
+	bool oom_killed; /* the kernel ended a process of this sandbox for memory */
 };
 
 struct limits_host; /* opaque: what this machine has, found once, and our groups */
-struct limits;	    /* opaque: one sandbox's */
+struct limits; /* opaque: one sandbox's */
 
 /* Finds what can be enforced, by doing, and removes what dead keepers left behind, of any tag. tag
  * tells the groups of one state directory from another's: 1 to 16 bytes of [a-z0-9]. Never fails
@@ -79,7 +79,7 @@ struct limits_forms limits_forms(const struct limits *l);
  * (measured on 6.18). A single-threaded process that writes "0" to v1's `tasks` itself (the
  * opener's credentials count), or is cloned into its group of v2, waits for nothing. */
 struct limits_entries {
-	int cgroup2;  /* borrowed, for clone3(CLONE_INTO_CGROUP); -1 = none */
+	int cgroup2; /* borrowed, for clone3(CLONE_INTO_CGROUP); -1 = none */
 	int tasks[4]; /* owned by the caller: open for writing, one for each group of v1 */
 	size_t task_count;
 };

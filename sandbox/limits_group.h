@@ -47,7 +47,7 @@ struct limits_host {
 	size_t place_count;
 	struct limits_role roles[LIMITS_ROLES];
 	struct limits *live; /* list */
-	bool left_over;	     /* a group could not be removed yet */
+	bool left_over; /* a group could not be removed yet */
 };
 
 MUST_CHECK int limits_group_write(int dir, const char *file, const char *text);

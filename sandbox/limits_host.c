@@ -25,9 +25,9 @@ enum {
 #define PROBE "-probe"
 
 static const struct {
-	const char *v1;	     /* controller */
+	const char *v1; /* controller */
 	const char *v1_file; /* is there, and can be written, in a group of ours */
-	const char *v2;	     /* controller; NULL = every group has it */
+	const char *v2; /* controller; NULL = every group has it */
 	const char *v2_file;
 } roles[LIMITS_ROLES] = {
 	[LIMITS_ROLE_MEMORY] = {"memory", "memory.limit_in_bytes", "memory", "memory.max"},

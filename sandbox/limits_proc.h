@@ -10,8 +10,8 @@ enum { LIMITS_PROC_MAX = 16384 }; /* processes looked at in one sample */
 struct limits_proc_sum {
 	uint64_t rss_bytes;
 	uint64_t pss_bytes; /* 0 unless asked for */
-	uint64_t cpu_ns;    /* of the living, and of the dead that a living one waited for */
-	uint32_t pids;	    /* threads */
+	uint64_t cpu_ns; /* of the living, and of the dead that a living one waited for */
+	uint32_t pids; /* threads */
 };
 
 /* 0 also when pid is gone (a sum of zeros). A process that ends under the walk counts for nothing.

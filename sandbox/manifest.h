@@ -22,12 +22,12 @@
 enum {
 	MANIFEST_VERSION = 1,
 	MANIFEST_ENTRIES_MAX =
-		CBOR_COUNT_MAX,	    /* a longer layer does not seal: -E2BIG, exit status LIMIT */
-	MANIFEST_PATH_MAX = 4095,   /* bytes; PATH_MAX without its NUL */
+		CBOR_COUNT_MAX, /* a longer layer does not seal: -E2BIG, exit status LIMIT */
+	MANIFEST_PATH_MAX = 4095, /* bytes; PATH_MAX without its NUL */
 	MANIFEST_TARGET_MAX = 4095, /* bytes of a symlink's target */
-	MANIFEST_DEPTH_MAX = 200,   /* components */
+	MANIFEST_DEPTH_MAX = 200, /* components */
 	MANIFEST_BYTES_MAX = 512 * 1024 * 1024, /* of one encoded manifest */
-	MANIFEST_STACK_MAX = 128,   /* layers that one request or mount names; options end near 104 */
+	MANIFEST_STACK_MAX = 128, /* layers that one request or mount names; options end near 104 */
 	MANIFEST_MERGE_MAX = 16384, /* manifests merged at once */
 };
 
@@ -40,7 +40,7 @@ enum manifest_type {
 	MANIFEST_DIR = 2,
 	MANIFEST_SYMLINK = 3,
 	MANIFEST_WHITEOUT = 4, /* deleted; never in `base` */
-	MANIFEST_FIFO = 5,     /* 5 to 8 are named so that a person sees them; they never land */
+	MANIFEST_FIFO = 5, /* 5 to 8 are named so that a person sees them; they never land */
 	MANIFEST_SOCKET = 6,
 	MANIFEST_CHAR = 7,
 	MANIFEST_BLOCK = 8,
@@ -49,32 +49,32 @@ enum manifest_type {
 /* What stood at a path of the base when the layer was sealed. */
 struct manifest_seen {
 	enum manifest_type type;
-	uint32_t mode;	 /* permission bits, 07777 */
-	uint64_t size;	 /* bytes; files */
+	uint32_t mode; /* permission bits, 07777 */
+	uint64_t size; /* bytes; files */
 	bool has_digest; /* false for what could not be read, or a file past the sealer's limit */
 	struct digest digest; /* SHA-256 of a file's content or of a symlink's target */
-	int64_t ctime_ns;     /* since 1970 */
+	int64_t ctime_ns; /* since 1970 */
 	uint64_t ino;
 };
 
 struct manifest_entry {
 	struct bytes path; /* owned by the manifest that holds it */
 	enum manifest_type type;
-	uint32_t mode;	  /* permission bits, 07777: setuid and setgid stand here and never land */
+	uint32_t mode; /* permission bits, 07777: setuid and setgid stand here and never land */
 	int64_t mtime_ns; /* not of whiteouts */
-	uint64_t size;	  /* bytes of a file, holes included; of a symlink's target */
+	uint64_t size; /* bytes of a file, holes included; of a symlink's target */
 	struct digest digest; /* SHA-256 of a file's whole content or of a symlink's target */
-	struct bytes target;  /* symlink */
-	struct bytes link;    /* the first path, in order, of the same inode of this layer; empty =
-				 this is it */
-	bool opaque;	      /* folder: nothing of the layers below shows through */
+	struct bytes target; /* symlink */
+	struct bytes link; /* the first path, in order, of the same inode of this layer; empty =
+			      this is it */
+	bool opaque; /* folder: nothing of the layers below shows through */
 	bool implied; /* whiteout that stands for a path hidden by one of its ancestors' entries */
 	struct manifest_seen base;
 };
 
 struct manifest; /* opaque, owned */
 
-struct manifest *manifest_new(void);	/* NULL when out of memory */
+struct manifest *manifest_new(void); /* NULL when out of memory */
 void manifest_free(struct manifest *m); /* accepts NULL */
 DEFINE_GUARD(struct manifest *, manifest_free)
 
@@ -101,7 +101,7 @@ MUST_CHECK int manifest_decode(struct bytes b, struct manifest **ret, struct err
 MUST_CHECK int manifest_digest(const struct manifest *m, struct digest *ret);
 
 enum manifest_merge_flags {
-	MANIFEST_MERGE_SQUASH = 0,    /* other layers lie below: every whiteout is kept */
+	MANIFEST_MERGE_SQUASH = 0, /* other layers lie below: every whiteout is kept */
 	MANIFEST_MERGE_OVER_BASE = 1, /* the stack lies on the base itself: what only the stack made
 					 and removed is gone */
 };

@@ -10,8 +10,8 @@
 /* One path of the result while it is being made. */
 struct row {
 	const struct manifest_entry *entry; /* of the topmost layer that names it */
-	const struct manifest_seen *base;   /* what the lowest layer that names it saw */
-	size_t layer;			    /* of entry */
+	const struct manifest_seen *base; /* what the lowest layer that names it saw */
+	size_t layer; /* of entry */
 	bool opaque;
 	bool hidden; /* an entry above hides it, and the base had it: it is a deletion now */
 };

@@ -65,8 +65,9 @@ static const char *relative(const char *path)
 static struct init_op *put_op(struct builder *b, enum init_op_kind kind, const char *target,
 			      uint16_t flags)
 {
-	struct init_op op = {
-		.kind = (uint16_t)kind, .flags = flags, .target = put_str(b, relative(target))};
+	struct init_op op = {.kind = (uint16_t)kind,
+			     .flags = flags,
+			     .target = put_str(b, relative(target))};
 
 	if (buffer_append(&b->ops, &op, sizeof(op)) < 0)
 		return NULL;
@@ -302,17 +303,17 @@ static bool is_etc(const struct sandbox_mount *m, const struct plan_seen *seen)
 
 /* /etc of a container: hosts, hostname and resolv.conf are mounts. A user namespace may not look
  * under them, so that neither a clone without them nor an overlay is to be had (EINVAL). */
-static void template_merged_etc(struct builder *b, const struct plan_input *in, const struct item *i,
-				const char *raw, const char *target)
+static void template_merged_etc(struct builder *b, const struct plan_input *in,
+				const struct item *i, const char *raw, const char *target)
 {
 	const struct sandbox_mount *m = &in->spec->mounts[i->index];
 	uint16_t flags = source_flags(in, m);
 
 	put_tree(b, m->source, &in->mounts[i->index], flags, raw);
 	uint32_t at = put_str(b, raw);
-	struct init_op *op = put_op(b, INIT_OP_MERGE, target,
-				    (uint16_t)(INIT_OP_RDONLY | (flags & INIT_OP_NOEXEC) |
-					       INIT_OP_POINT_DIR));
+	struct init_op *op =
+		put_op(b, INIT_OP_MERGE, target,
+		       (uint16_t)(INIT_OP_RDONLY | (flags & INIT_OP_NOEXEC) | INIT_OP_POINT_DIR));
 	if (op)
 		op->source = at;
 }
@@ -495,8 +496,10 @@ int plan_template(const struct plan_input *in, struct buffer *out, struct error 
 
 	builder_init(&b, sizeof(struct init_template));
 	collect(in, &l);
-	struct init_template t = {
-		.magic = INIT_MAGIC, .uid = in->uid, .gid = in->gid, .trees_come = in->trees_come};
+	struct init_template t = {.magic = INIT_MAGIC,
+				  .uid = in->uid,
+				  .gid = in->gid,
+				  .trees_come = in->trees_come};
 	t.hostname = put_str(&b, hostname);
 	template_staging(&b, in);
 	template_dev(&b, in);

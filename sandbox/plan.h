@@ -41,8 +41,8 @@ struct plan_input {
 		*masks; /* targets that are masked whatever is granted: state and runtime folders */
 	size_t mask_count;
 	uint32_t uid, gid; /* inside */
-	bool trees_come;   /* root: sources are passed as descriptors */
-	bool idmap;	   /* root-owned workspace: its owner is another uid outside */
+	bool trees_come; /* root: sources are passed as descriptors */
+	bool idmap; /* root-owned workspace: its owner is another uid outside */
 	bool memory_sampled; /* no control group counts what tmpfs holds: each is at most the
 				memory limit */
 };
@@ -64,8 +64,8 @@ struct plan_step_input {
 };
 MUST_CHECK int plan_step(const struct plan_step_input *in, struct buffer *out, struct error *err);
 
-/* The mount options of a workspace's overlay, from INIT_STAGING. upper: its folder in `layers`; NULL
- * = read-only. Look at out->failed. */
+/* The mount options of a workspace's overlay, from INIT_STAGING. upper: its folder in `layers`;
+ * NULL = read-only. Look at out->failed. */
 void plan_workspace_options(const struct sandbox_workspace *w, const char *upper,
 			    struct buffer *out);
 

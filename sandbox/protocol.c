@@ -133,8 +133,8 @@ static void r_found(struct cbor_reader *r, struct sandbox_hello *h)
 			memcpy(f->attempt.b, id.data, id.len);
 		else
 			cbor_r_fail(r, -EBADMSG);
-		f->state = (enum sandbox_attempt_state)protocol_wire_uint_max(
-			r, SANDBOX_ATTEMPT_NOT_STARTED);
+		f->state = (enum sandbox_attempt_state)
+			protocol_wire_uint_max(r, SANDBOX_ATTEMPT_NOT_STARTED);
 	}
 }
 

@@ -111,11 +111,11 @@ MUST_CHECK int protocol_spec_decode(struct bytes b, const struct sandbox_attempt
 /* One struct for every request but START: fields that a type does not have are absent in its map.
  */
 struct protocol_request {
-	uint64_t epoch;	     /* HELLO: 0 = only look */
-	int32_t signal;	     /* SIGNAL */
-	bool on;	     /* FREEZE, FOLLOW */
+	uint64_t epoch; /* HELLO: 0 = only look */
+	int32_t signal; /* SIGNAL */
+	bool on; /* FREEZE, FOLLOW */
 	uint16_t rows, cols; /* RESIZE */
-	uint32_t uid, gid;   /* LAYER */
+	uint32_t uid, gid; /* LAYER */
 	struct bytes sealer; /* LAYER: an encoded sealer_request; borrowed */
 };
 MUST_CHECK int protocol_request_encode(enum protocol_type type, const struct protocol_request *q,

@@ -276,8 +276,8 @@ static void w_lists(struct buffer *b, struct cbor_map_mark *m, const struct sand
 		for (size_t i = 0; i < s->listener_count; i++) {
 			cbor_w_map(b, 3);
 			cbor_w_uint(b, 1);
-			cbor_w_bytes(
-				b, bytes_of(s->listeners[i].address, s->listeners[i].v6 ? 16 : 4));
+			cbor_w_bytes(b, bytes_of(s->listeners[i].address,
+						 s->listeners[i].v6 ? 16 : 4));
 			cbor_w_uint(b, 2);
 			cbor_w_uint(b, s->listeners[i].port);
 			cbor_w_uint(b, 3);

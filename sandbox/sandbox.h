@@ -26,7 +26,7 @@
 enum {
 	SANDBOX_ATTEMPT_SIZE = 16,
 	SANDBOX_MOUNTS_MAX = 256,
-	SANDBOX_ARGS_MAX = 8192,	  /* argv, and likewise env */
+	SANDBOX_ARGS_MAX = 8192, /* argv, and likewise env */
 	SANDBOX_SPEC_BYTES_MAX = 4 << 20, /* of one encoded spec */
 	SANDBOX_PATH_MAX = 4095,
 	SANDBOX_ETC_FILES_MAX = 32,
@@ -53,11 +53,11 @@ enum sandbox_mount_kind {
 	SANDBOX_MOUNT_VIEW =
 		2, /* source, read-only: a folder as a lower-only overlay (connect() and FIFOs stop
 		    * at it; its submounts are not seen), a regular file as a read-only bind */
-	SANDBOX_MOUNT_RW = 3,	 /* source, read-write bind: outside the transaction */
+	SANDBOX_MOUNT_RW = 3, /* source, read-write bind: outside the transaction */
 	SANDBOX_MOUNT_TMPFS = 4, /* empty, writable, this attempt's own */
 	SANDBOX_MOUNT_PROTECT =
 		5, /* what is at the target already (usually in the workspace), made read-only */
-	SANDBOX_MOUNT_MASK_DIR = 6,  /* an empty unreadable folder over the target */
+	SANDBOX_MOUNT_MASK_DIR = 6, /* an empty unreadable folder over the target */
 	SANDBOX_MOUNT_MASK_FILE = 7, /* an empty unreadable file over the target */
 };
 
@@ -66,7 +66,7 @@ struct sandbox_mount {
 	const char *source; /* absolute path in the keeper's mount namespace; NULL for the kinds
 			       without */
 	const char *target; /* absolute path inside, without "." or ".." */
-	bool exec;	    /* programs in it can be executed */
+	bool exec; /* programs in it can be executed */
 	bool optional; /* a missing source (or, for PROTECT and MASK_*, target) is not an error. A
 			* target of those three that is missing or reached only through a symlink is
 			* always skipped: landing decides again */
@@ -74,15 +74,15 @@ struct sandbox_mount {
 
 enum sandbox_workspace_mode {
 	SANDBOX_WORKSPACE_NONE = 0,
-	SANDBOX_WORKSPACE_STAGED = 1,	/* overlay: base, layers, a fresh upper */
+	SANDBOX_WORKSPACE_STAGED = 1, /* overlay: base, layers, a fresh upper */
 	SANDBOX_WORKSPACE_READONLY = 2, /* the same without an upper */
 };
 
 struct sandbox_workspace {
 	enum sandbox_workspace_mode mode;
 	const char *target; /* where it is inside: usually its real path */
-	int base_fd;	    /* the user's folder, or its copy v1/pins/NAME: O_PATH or O_RDONLY;
-			     * borrowed; -1 with mode NONE */
+	int base_fd; /* the user's folder, or its copy v1/pins/NAME: O_PATH or O_RDONLY;
+		      * borrowed; -1 with mode NONE */
 	const char *const *layers; /* sealed layers, bottom first (layers.h); borrowed */
 	size_t layer_count;
 	const char *upper; /* STAGED: the new layer's name; the keeper makes it (layers_create) */
@@ -93,8 +93,8 @@ struct sandbox_limits {
 	uint64_t wall_ms;
 	uint64_t cpu_ms;
 	uint64_t memory_bytes;
-	uint64_t disk_bytes;   /* blocks of the upper folder; also RLIMIT_FSIZE and the size of each
-				  tmpfs */
+	uint64_t disk_bytes; /* blocks of the upper folder; also RLIMIT_FSIZE and the size of each
+				tmpfs */
 	uint64_t output_bytes; /* of stdout and stderr each; the rest is counted, not kept */
 	uint32_t pids;
 	uint32_t files; /* inodes of the upper folder and of each tmpfs */
@@ -118,8 +118,8 @@ enum sandbox_weaker {
 struct sandbox_listener {
 	bool v6;
 	uint8_t address[16]; /* network order; the first 4 bytes for IPv4 */
-	uint16_t port;	     /* host order */
-	bool datagram;	     /* UDP: bound, not listening */
+	uint16_t port; /* host order */
+	bool datagram; /* UDP: bound, not listening */
 };
 
 /* A synthetic file below /etc: "resolv.conf", "ssl/certs/ca-certificates.crt". Replaces the
@@ -135,16 +135,16 @@ enum sandbox_wall {
 	SANDBOX_WALL_LANDLOCK = 1 << 0,
 	SANDBOX_WALL_SECCOMP = 1 << 1,
 	SANDBOX_WALL_NETWORK = 1 << 2, /* the host's network namespace */
-	SANDBOX_WALL_PIDS = 1 << 3,    /* rlimits and limits.h */
+	SANDBOX_WALL_PIDS = 1 << 3, /* rlimits and limits.h */
 };
 
 struct sandbox_spec {
 	struct sandbox_attempt_id attempt;
 	const char *const *argv; /* NULL-terminated; argv[0] is looked up in PATH of env inside,
 				    where it has no slash */
-	const char *const *env;	 /* NULL-terminated, NAME=value, the whole environment */
-	const char *cwd;	 /* inside */
-	const char *home;	 /* real path of $HOME: an empty tmpfs of this attempt, or NULL */
+	const char *const *env; /* NULL-terminated, NAME=value, the whole environment */
+	const char *cwd; /* inside */
+	const char *home; /* real path of $HOME: an empty tmpfs of this attempt, or NULL */
 	const struct sandbox_mount *mounts;
 	size_t mount_count;
 	struct sandbox_workspace workspace;
@@ -162,8 +162,8 @@ struct sandbox_spec {
 	uint16_t pty_rows, pty_cols;
 	uid_t uid; /* owner of the workspace: who the command is inside (and outside, but for 0) */
 	gid_t gid;
-	const char *user_name;	/* in the synthetic passwd; NULL = "user" */
-	const char *hostname;	/* NULL = "holdfast" */
+	const char *user_name; /* in the synthetic passwd; NULL = "user" */
+	const char *hostname; /* NULL = "holdfast" */
 	uint32_t without_walls; /* enum sandbox_wall; tests */
 };
 
@@ -172,7 +172,7 @@ struct sandbox_spec {
 /* Numbers are part of the protocol. */
 enum sandbox_attempt_state {
 	SANDBOX_ATTEMPT_STARTING = 1, /* accepted; no process of it has run the command yet */
-	SANDBOX_ATTEMPT_LIVE = 2,     /* the command was executed */
+	SANDBOX_ATTEMPT_LIVE = 2, /* the command was executed */
 	SANDBOX_ATTEMPT_FROZEN = 3,
 	SANDBOX_ATTEMPT_EXITED = 4, /* the exit is known; other processes of it may be dying */
 	SANDBOX_ATTEMPT_GONE =
@@ -181,12 +181,12 @@ enum sandbox_attempt_state {
 };
 
 enum sandbox_exit_why {
-	SANDBOX_WHY_EXITED = 1,	   /* by itself: status or signal */
+	SANDBOX_WHY_EXITED = 1, /* by itself: status or signal */
 	SANDBOX_WHY_TIMED_OUT = 2, /* limits.wall_ms */
-	SANDBOX_WHY_OOM = 3,	   /* limits.memory_bytes */
-	SANDBOX_WHY_KILLED = 4,	   /* sandbox_client_kill */
-	SANDBOX_WHY_LIMIT = 5,	   /* another limit, named in .limit */
-	SANDBOX_WHY_LOST = 6,	   /* pid 1 died without a report (killed from outside) */
+	SANDBOX_WHY_OOM = 3, /* limits.memory_bytes */
+	SANDBOX_WHY_KILLED = 4, /* sandbox_client_kill */
+	SANDBOX_WHY_LIMIT = 5, /* another limit, named in .limit */
+	SANDBOX_WHY_LOST = 6, /* pid 1 died without a report (killed from outside) */
 };
 
 /* Why an attempt could not start: what the supervisor may do about it differs. */
@@ -204,7 +204,7 @@ enum sandbox_not_started_why {
 
 struct sandbox_usage {
 	uint64_t wall_us;
-	uint64_t cpu_us;	    /* user and system, all reaped processes */
+	uint64_t cpu_us; /* user and system, all reaped processes */
 	uint64_t memory_peak_bytes; /* of the limit's form where there is one, else the largest
 				       process */
 };
@@ -216,9 +216,9 @@ struct sandbox_denied_call {
 
 struct sandbox_exit {
 	enum sandbox_exit_why why;
-	int status;	/* exit status, or -1 */
-	int signal;	/* that ended it, or 0 */
-	bool core;	/* never written; said by the kernel */
+	int status; /* exit status, or -1 */
+	int signal; /* that ended it, or 0 */
+	bool core; /* never written; said by the kernel */
 	char limit[16]; /* WHY_LIMIT, WHY_OOM: "cpu", "disk", "files", "memory", "pids" */
 	struct sandbox_usage usage;
 	uint64_t stdout_bytes, stderr_bytes; /* as the command wrote them */
@@ -229,29 +229,30 @@ struct sandbox_exit {
 	struct sandbox_denied_call denied[SANDBOX_DENIED_MAX];
 	size_t denied_count;
 	uint32_t denied_more; /* calls past the table */
-	uint32_t weaker;      /* enum sandbox_weaker: what it asked for and had in the weaker form only */
+	uint32_t
+		weaker; /* enum sandbox_weaker: what it asked for and had in the weaker form only */
 };
 
 struct sandbox_not_started {
 	enum sandbox_not_started_why why;
-	int error;	/* negative errno */
+	int error; /* negative errno */
 	char stage[32]; /* of init.c's numbered stages, or of the keeper */
 	char text[ERROR_MSG_MAX];
 };
 
 enum sandbox_event_type {
-	SANDBOX_EVENT_STARTED = 1,     /* the command was executed; fds: the listeners */
+	SANDBOX_EVENT_STARTED = 1, /* the command was executed; fds: the listeners */
 	SANDBOX_EVENT_NOT_STARTED = 2, /* final */
-	SANDBOX_EVENT_EXITED = 3,      /* as soon as it is known; output is whole in the spool */
-	SANDBOX_EVENT_GONE = 4,	  /* layer and out folder are final; seal now. fds: the out folder,
-				   * what was seen at /run/holdfast/out, a tmpfs that lives until
-				   * FORGET: no path of the state directory shows in the sandbox's
-				   * mountinfo. Untrusted: walk it by io_open_beneath */
+	SANDBOX_EVENT_EXITED = 3, /* as soon as it is known; output is whole in the spool */
+	SANDBOX_EVENT_GONE = 4, /* layer and out folder are final; seal now. fds: the out folder,
+				 * what was seen at /run/holdfast/out, a tmpfs that lives until
+				 * FORGET: no path of the state directory shows in the sandbox's
+				 * mountinfo. Untrusted: walk it by io_open_beneath */
 	SANDBOX_EVENT_OUTPUT = 5, /* followed attempts: sizes of the spool files now; at most one
 				     per SANDBOX_OUTPUT_EVERY_MS */
 	SANDBOX_EVENT_REPLY =
 		6, /* answer to the request of that number: result, and what it asked for */
-	SANDBOX_EVENT_LAYER = 7,	   /* answer to a layer request */
+	SANDBOX_EVENT_LAYER = 7, /* answer to a layer request */
 	SANDBOX_EVENT_CONNECTION_LOST = 8, /* last event of a client: free it, open another */
 };
 
@@ -261,7 +262,7 @@ struct sandbox_event {
 	enum sandbox_event_type type;
 	struct sandbox_attempt_id attempt;
 	uint64_t request; /* REPLY, LAYER: what the call returned */
-	int *fds;	  /* closed after the callback unless taken (take_fd) */
+	int *fds; /* closed after the callback unless taken (take_fd) */
 	size_t fd_count;
 	union {
 		struct sandbox_exit exit;
@@ -288,7 +289,7 @@ struct sandbox_keeper_options {
 	int helpers_fd; /* folder with holdfast-keeper, holdfast-init, holdfast-sealer (O_PATH will
 			   do) */
 	int runtime_fd; /* folder for the socket `keeper` */
-	int state_fd;	/* state directory's v1: layers/ and spool/ are made there */
+	int state_fd; /* state directory's v1: layers/ and spool/ are made there */
 	uint32_t idle_ms; /* with no attempt and no connection for so long it goes; 0 =
 			     SANDBOX_KEEPER_IDLE_MS */
 };
@@ -376,7 +377,7 @@ enum { SANDBOX_SPOOL_NAME_SIZE = 48 };
 enum sandbox_spool_kind {
 	SANDBOX_SPOOL_STDOUT = 0, /* ".o"; of a pty: both streams */
 	SANDBOX_SPOOL_STDERR = 1, /* ".e" */
-	SANDBOX_SPOOL_LOCK = 2,	  /* ".l": flock(LOCK_EX) held by the attempt's pid 1 */
+	SANDBOX_SPOOL_LOCK = 2, /* ".l": flock(LOCK_EX) held by the attempt's pid 1 */
 };
 char *sandbox_spool_name(const struct sandbox_attempt_id *a, enum sandbox_spool_kind kind,
 			 char *buf);

@@ -34,7 +34,7 @@
 enum {
 	SEALER_FD = 3,
 	SEALER_MESSAGE_MAX = 16 * 1024, /* bytes of one datagram */
-	SEALER_JOBS_MAX = 8,		/* requests at work; further ones wait in the socket */
+	SEALER_JOBS_MAX = 8, /* requests at work; further ones wait in the socket */
 	SEALER_PROTOCOL = 1,
 };
 
@@ -53,17 +53,17 @@ struct sealer_request {
 	char names[MANIFEST_STACK_MAX][LAYERS_NAME_SIZE]; /* bottom first */
 	size_t name_count;
 	char into[LAYERS_NAME_SIZE]; /* SQUASH */
-	struct bytes path;	     /* OPEN; borrowed */
+	struct bytes path; /* OPEN; borrowed */
 	uint64_t bytes_max; /* SEAL: bytes of content hashed, holes included, past it -EFBIG; USAGE.
 			       0 = no limit */
 	uint64_t entries_max; /* SEAL, USAGE; 0 = MANIFEST_ENTRIES_MAX */
-	bool over_base;	      /* VIEW: MANIFEST_MERGE_OVER_BASE */
+	bool over_base; /* VIEW: MANIFEST_MERGE_OVER_BASE */
 };
 
 struct sealer_reply {
 	uint64_t id;
-	int result;	      /* 0 or a negative errno */
-	int exit_status;      /* of the error, as in struct error */
+	int result; /* 0 or a negative errno */
+	int exit_status; /* of the error, as in struct error */
 	struct bytes message; /* why, where result is negative; borrowed from the datagram */
 	struct digest digest;
 	uint64_t entries;

@@ -28,8 +28,8 @@ struct walk {
 
 /* Where the walk stands: a folder of the layer, of the base, or both. */
 struct place {
-	int upper;   /* -1: the layer has no folder here */
-	int base;    /* -1: nor has the base */
+	int upper; /* -1: the layer has no folder here */
+	int base; /* -1: nor has the base */
 	bool hidden; /* nothing of the base shows through here: what it has and the layer has not is
 			deleted */
 	int depth;

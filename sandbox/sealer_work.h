@@ -35,8 +35,8 @@ MUST_CHECK int sealer_open_run(int layers, const struct sealer_request *q, struc
 MUST_CHECK int sealer_view_run(int layers, const struct sealer_request *q, struct sealer_done *ret,
 			       struct error *err);
 
-/* Encodes m, puts it in place of the layer's manifest, fills *ret. sync: the file system, once, if m
- * has entries; without it the layer is a cache, which nobody trusts after a crash. */
+/* Encodes m, puts it in place of the layer's manifest, fills *ret. sync: the file system, once, if
+ * m has entries; without it the layer is a cache, which nobody trusts after a crash. */
 MUST_CHECK int sealer_seal_write(int layer, const struct manifest *m, bool sync,
 				 struct sealer_done *ret, struct error *err);
 /* Manifests of the layers that q names, bottom first; the caller frees each. */

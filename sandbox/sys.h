@@ -26,7 +26,7 @@
 struct sys_landlock_attr {
 	uint64_t handled_access_fs;
 	uint64_t handled_access_net; /* ABI 4 */
-	uint64_t scoped;	     /* ABI 6 */
+	uint64_t scoped; /* ABI 6 */
 };
 
 /* All return 0 or more, or a negative errno. */

@@ -19,7 +19,8 @@
 
 enum {
 	LOCK_WAIT_MS = 5000, /* for processes to die with their keeper */
-	CONNECT_TRIES = 20, /* of a keeper that is there and does not answer, as one that is dying */
+	CONNECT_TRIES =
+		20, /* of a keeper that is there and does not answer, as one that is dying */
 	CONNECT_PAUSE_MS = 50,
 	CONNECT_TIMEOUTS = 2, /* each has waited for SANDBOX_OPEN_TIMEOUT_MS already */
 	START_TRIES = 3,
@@ -81,8 +82,9 @@ static bool nobody_listens(int r)
 	return r == -ENOENT || r == -ECONNREFUSED;
 }
 
-/* -ENOENT, -ECONNREFUSED: there is none. -ESTALE: a newer supervisor has it. Any other says nothing of the keeper's state (it
- * may be dying in its hello, or descriptors may be short), so it is asked again before it is believed. */
+/* -ENOENT, -ECONNREFUSED: there is none. -ESTALE: a newer supervisor has it. Any other says nothing
+ * of the keeper's state (it may be dying in its hello, or descriptors may be short), so it is asked
+ * again before it is believed. */
 static int connect_keeper(struct daemon *d, struct error *err)
 {
 	struct timespec pause = {.tv_nsec = CONNECT_PAUSE_MS * 1000 * 1000};
@@ -93,7 +95,8 @@ static int connect_keeper(struct daemon *d, struct error *err)
 		if (i > 0)
 			nanosleep(&pause, NULL);
 		last = (struct error){0};
-		r = sandbox_client_open(d->paths.runtime_fd, d->epoch, on_event, d, &d->adopt->client, &last);
+		r = sandbox_client_open(d->paths.runtime_fd, d->epoch, on_event, d,
+					&d->adopt->client, &last);
 		if (r == 0)
 			watch(d);
 		if (r == 0 || nobody_listens(r) || r == -ESTALE || r == -EPERM)
@@ -108,7 +111,9 @@ static int connect_keeper(struct daemon *d, struct error *err)
 /* Connects to the keeper, and starts one where there is none. */
 static int need_keeper(struct daemon *d, struct error *err)
 {
-	struct sandbox_keeper_options o = {.helpers_fd = d->helpers_fd, .runtime_fd = d->paths.runtime_fd, .state_fd = d->v1_fd};
+	struct sandbox_keeper_options o = {.helpers_fd = d->helpers_fd,
+					   .runtime_fd = d->paths.runtime_fd,
+					   .state_fd = d->v1_fd};
 	struct error first = {0};
 	int r;
 
@@ -128,7 +133,8 @@ static int need_keeper(struct daemon *d, struct error *err)
 	if (r < 0 && err)
 		*err = first;
 	if (r < 0)
-		error_set_exit(err, r, EXIT_STATUS_SANDBOX, "no keeper: %s; run 'holdfast doctor'", strerror(-r));
+		error_set_exit(err, r, EXIT_STATUS_SANDBOX, "no keeper: %s; run 'holdfast doctor'",
+			       strerror(-r));
 	return r;
 }
 
@@ -156,7 +162,8 @@ static void await(struct daemon *d, const struct request *like)
 	struct request *r = malloc(sizeof(*r));
 
 	if (!r)
-		abort(); /* an answer that nobody waits for would be forgotten: recovery knows better */
+		abort(); /* an answer that nobody waits for would be forgotten: recovery knows
+			    better */
 	*r = *like;
 	r->next = d->adopt->requests;
 	d->adopt->requests = r;
@@ -188,26 +195,31 @@ static void perform_kill(struct daemon *d, const struct engine_command *c)
 
 static void seal_failed(struct daemon *d, const struct journal_id *attempt, int r, const char *why)
 {
-	daemon_check(d, engine_sealed(d->engine, daemon_now(), attempt, r, why, NULL, 0, 0), "sealing failed");
+	daemon_check(d, engine_sealed(d->engine, daemon_now(), attempt, r, why, NULL, 0, 0),
+		     "sealing failed");
 }
 
-static const struct journal_step *step_of(const struct journal_run *run, const struct journal_id *attempt)
+static const struct journal_step *step_of(const struct journal_run *run,
+					  const struct journal_id *attempt)
 {
 	for (uint32_t i = 0; run && i < run->step_count; i++) {
 		const struct journal_step *s = run->steps[i];
 
-		if (s->attempt_count > 0 && journal_id_equal(&s->attempts[s->attempt_count - 1].id, attempt))
+		if (s->attempt_count > 0 &&
+		    journal_id_equal(&s->attempts[s->attempt_count - 1].id, attempt))
 			return s;
 	}
 	return NULL;
 }
 
 /* The attempt was looked at now and then while it ran; what it wrote in the end is counted here. */
-static int seal_limits(const struct runs_context *ctx, const struct journal_step *step, struct sealer_request *q, struct error *err)
+static int seal_limits(const struct runs_context *ctx, const struct journal_step *step,
+		       struct sealer_request *q, struct error *err)
 {
 	AUTO(policy_effective_free) struct policy_effective *e = NULL;
 	struct policy_settings s;
-	int r = step ? policy_effective_step(ctx->policy, step->name, POLICY_AGENCY_UNSET, &e, err) : -ENOENT;
+	int r = step ? policy_effective_step(ctx->policy, step->name, POLICY_AGENCY_UNSET, &e, err)
+		     : -ENOENT;
 
 	if (r < 0)
 		return r;
@@ -237,7 +249,8 @@ static void perform_seal(struct daemon *d, const struct engine_command *c)
 		r = seal_limits(ctx, step_of(run, &c->attempt_id), &q, &err);
 	if (r == 0) {
 		memcpy(q.names[0], c->layer, sizeof(q.names[0]));
-		r = sandbox_client_layer(d->adopt->client, &q, (uid_t)run->ws_uid, ctx->gid, base_fd, &asked.number);
+		r = sandbox_client_layer(d->adopt->client, &q, (uid_t)run->ws_uid, ctx->gid,
+					 base_fd, &asked.number);
 	}
 	if (r < 0) {
 		seal_failed(d, &c->attempt_id, r, err.msg[0] ? err.msg : strerror(-r));
@@ -255,14 +268,16 @@ static void remove_layer(struct daemon *d, const char *layer, uid_t uid, gid_t g
 	struct error err = {0};
 	int r;
 
-	if (layers_check_name(layer) < 0 || faccessat(d->layers_fd, layer, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+	if (layers_check_name(layer) < 0 ||
+	    faccessat(d->layers_fd, layer, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
 		return;
 	r = need_keeper(d, &err);
 	memcpy(q.names[0], layer, sizeof(q.names[0]));
 	if (r == 0)
 		r = sandbox_client_layer(d->adopt->client, &q, uid, gid, -1, &asked.number);
 	if (r < 0) {
-		daemon_log(d, "layer %s stays until the next start: %s", layer, err.msg[0] ? err.msg : strerror(-r));
+		daemon_log(d, "layer %s stays until the next start: %s", layer,
+			   err.msg[0] ? err.msg : strerror(-r));
 		return;
 	}
 	memcpy(asked.layer, layer, sizeof(q.names[0]));
@@ -278,7 +293,8 @@ static void perform_remove(struct daemon *d, const struct engine_command *c)
 	char upper[JOURNAL_LAYER_NAME_SIZE + 4];
 
 	snprintf(upper, sizeof(upper), "%s/" LAYERS_UPPER, c->layer);
-	if (fstatat(d->layers_fd, upper, &st, AT_SYMLINK_NOFOLLOW) < 0 && fstatat(d->layers_fd, c->layer, &st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (fstatat(d->layers_fd, upper, &st, AT_SYMLINK_NOFOLLOW) < 0 &&
+	    fstatat(d->layers_fd, c->layer, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return;
 	remove_layer(d, c->layer, st.st_uid, st.st_gid);
 }
@@ -291,7 +307,8 @@ void adopt_remove_layer(struct daemon *d, const char *layer)
 	perform_remove(d, &c);
 }
 
-int adopt_squash(struct daemon *d, const struct journal_id *run_id, const struct sealer_request *q, struct error *err)
+int adopt_squash(struct daemon *d, const struct journal_id *run_id, const struct sealer_request *q,
+		 struct error *err)
 {
 	const struct journal_run *run = journal_state_run(d->rows, run_id);
 	struct request asked = {.what = ASKED_SQUASH, .run = *run_id};
@@ -303,7 +320,8 @@ int adopt_squash(struct daemon *d, const struct journal_id *run_id, const struct
 	if (r == 0)
 		r = runs_workspace(d, ctx, err);
 	if (r == 0)
-		r = sandbox_client_layer(d->adopt->client, q, (uid_t)run->ws_uid, ctx->gid, -1, &asked.number);
+		r = sandbox_client_layer(d->adopt->client, q, (uid_t)run->ws_uid, ctx->gid, -1,
+					 &asked.number);
 	if (r < 0)
 		return r;
 	memcpy(asked.layer, q->into, sizeof(asked.layer));
@@ -400,10 +418,11 @@ bool adopt_busy(const struct daemon *d)
 /* ---- what the keeper says ---- */
 
 /*
- * What the layer changes of what the step saw. By itself a layer tells its changes over the base: it does not name what an
- * earlier step made and this one removed along with a folder.
+ * What the layer changes of what the step saw. By itself a layer tells its changes over the base:
+ * it does not name what an earlier step made and this one removed along with a folder.
  */
-static int net_change(struct daemon *d, const struct journal_run *run, const char *layer, struct manifest **ret, struct error *err)
+static int net_change(struct daemon *d, const struct journal_run *run, const char *layer,
+		      struct manifest **ret, struct error *err)
 {
 	AUTO(manifest_free) struct manifest *own = NULL;
 	struct landing_layer top = {0};
@@ -423,7 +442,8 @@ static int net_change(struct daemon *d, const struct journal_run *run, const cha
 	return r;
 }
 
-/* A layer that changes what its contract protects does not commit, whatever the checks would say. */
+/* A layer that changes what its contract protects does not commit, whatever the checks would say.
+ */
 static int check_protected(struct daemon *d, const struct request *q, struct error *err)
 {
 	const struct journal_run *run = journal_state_run(d->rows, &q->run);
@@ -443,7 +463,8 @@ static int check_protected(struct daemon *d, const struct request *q, struct err
 	if (r < 0 || !protect_violated(spec->protected_globs, m, &path, &glob))
 		return r;
 	shown = escape_dup(path, ESCAPE_LINE);
-	return error_set_exit(err, -EPERM, EXIT_STATUS_CONTRACT, "protected path changed: %.120s ('%.60s')", shown ? shown : "", glob);
+	return error_set_exit(err, -EPERM, EXIT_STATUS_CONTRACT,
+			      "protected path changed: %.120s ('%.60s')", shown ? shown : "", glob);
 }
 
 static void on_sealed(struct daemon *d, const struct request *q, const struct sealer_reply *reply)
@@ -458,14 +479,18 @@ static void on_sealed(struct daemon *d, const struct request *q, const struct se
 	if (reply->result < 0) {
 		AUTO_FREE char *why = bytes_dup_str(reply->message);
 
-		seal_failed(d, &q->attempt, reply->result, why && why[0] ? why : strerror(-reply->result));
+		seal_failed(d, &q->attempt, reply->result,
+			    why && why[0] ? why : strerror(-reply->result));
 		return;
 	}
 	snprintf(name, sizeof(name), "%s/" LAYERS_MANIFEST, q->layer);
 	fd = openat(d->layers_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	r = fd < 0 ? -errno : journal_blob_put_fd(d->journal, fd, MANIFEST_BYTES_MAX, &manifest, &size, &err);
+	r = fd < 0 ? -errno
+		   : journal_blob_put_fd(d->journal, fd, MANIFEST_BYTES_MAX, &manifest, &size,
+					 &err);
 	if (r < 0) {
-		seal_failed(d, &q->attempt, r, err.msg[0] ? err.msg : "the manifest cannot be read");
+		seal_failed(d, &q->attempt, r,
+			    err.msg[0] ? err.msg : "the manifest cannot be read");
 		return;
 	}
 	r = check_protected(d, q, &err);
@@ -475,7 +500,9 @@ static void on_sealed(struct daemon *d, const struct request *q, const struct se
 	}
 	if (failpoint_hit("adopt.sealed") < 0)
 		return;
-	daemon_check(d, engine_sealed(d->engine, daemon_now(), &q->attempt, 0, NULL, &manifest, reply->entries, reply->bytes),
+	daemon_check(d,
+		     engine_sealed(d->engine, daemon_now(), &q->attempt, 0, NULL, &manifest,
+				   reply->entries, reply->bytes),
 		     "sealed");
 }
 
@@ -491,9 +518,13 @@ static void on_reply(struct daemon *d, const struct sandbox_event *e)
 		on_sealed(d, q, &e->layer);
 	} else if (e->type == SANDBOX_EVENT_LAYER && q->what == ASKED_REMOVE) {
 		if (e->layer.result < 0)
-			daemon_log(d, "layer %s could not be removed: %s", q->layer, strerror(-e->layer.result));
+			daemon_log(d, "layer %s could not be removed: %s", q->layer,
+				   strerror(-e->layer.result));
 	} else if (q->what == ASKED_SQUASH) {
-		squash_done(d, q->layer, e->type == SANDBOX_EVENT_LAYER ? e->layer.result : e->reply.result < 0 ? e->reply.result : -EPROTO);
+		squash_done(d, q->layer,
+			    e->type == SANDBOX_EVENT_LAYER ? e->layer.result
+			    : e->reply.result < 0	   ? e->reply.result
+							   : -EPROTO);
 	} else if (q->what == ASKED_PTY) {
 		if (e->type == SANDBOX_EVENT_REPLY && e->reply.result == 0 && e->fd_count == 1) {
 			a.status = 200;
@@ -501,8 +532,11 @@ static void on_reply(struct daemon *d, const struct sandbox_event *e)
 			a.fd = take_fd(&e->fds[0]);
 			a.volatile_ = true;
 		} else {
-			error_set_exit(&err, -ENOTTY, EXIT_STATUS_USAGE, "no terminal: %s; only 'exec -t' has one, while it runs",
-				       e->type == SANDBOX_EVENT_REPLY && e->reply.error.msg[0] ? e->reply.error.msg : "this step runs without");
+			error_set_exit(&err, -ENOTTY, EXIT_STATUS_USAGE,
+				       "no terminal: %s; only 'exec -t' has one, while it runs",
+				       e->type == SANDBOX_EVENT_REPLY && e->reply.error.msg[0]
+					       ? e->reply.error.msg
+					       : "this step runs without");
 			api_answer_error(&a, 409, &err);
 		}
 		api_server_answer(d->api, q->ticket, &a);
@@ -517,7 +551,8 @@ static void refuse_pty(struct daemon *d, struct attempt *a)
 
 	if (!a->pty_ticket)
 		return;
-	error_set_exit(&err, -ENOTTY, EXIT_STATUS_USAGE, "no terminal: the step did not start; see 'holdfast status'");
+	error_set_exit(&err, -ENOTTY, EXIT_STATUS_USAGE,
+		       "no terminal: the step did not start; see 'holdfast status'");
 	api_answer_error(&answer, 409, &err);
 	api_server_answer(d->api, a->pty_ticket, &answer);
 	a->pty_ticket = 0;
@@ -595,14 +630,18 @@ static void ask_again(struct daemon *d)
 
 	while (old) {
 		struct request *q = old;
-		struct engine_command c = {.kind = ENGINE_SEAL, .run = q->run, .attempt_id = q->attempt};
+		struct engine_command c = {.kind = ENGINE_SEAL,
+					   .run = q->run,
+					   .attempt_id = q->attempt};
 		struct api_answer a = {.fd = -1};
 		struct error err = {0};
 
 		old = q->next;
 		memcpy(c.layer, q->layer, sizeof(c.layer));
 		if (q->what == ASKED_PTY) {
-			error_set(&err, -EAGAIN, "the keeper was lost: the terminal is gone with it; start the command again");
+			error_set(&err, -EAGAIN,
+				  "the keeper was lost: the terminal is gone with it; start the "
+				  "command again");
 			api_answer_error(&a, 503, &err);
 			api_server_answer(d->api, q->ticket, &a);
 		} else if (q->what == ASKED_REMOVE) {
@@ -630,8 +669,12 @@ static void on_lost(struct daemon *d)
 		return;
 	}
 	if (r < 0 && !nobody_listens(r)) {
-		/* Whether its attempts live is not known: the next supervisor adopts them or finds them lost. */
-		daemon_log(d, "the keeper cannot be reached: %s; its steps go on with the next supervisor", err.msg);
+		/* Whether its attempts live is not known: the next supervisor adopts them or finds
+		 * them lost. */
+		daemon_log(d,
+			   "the keeper cannot be reached: %s; its steps go on with the next "
+			   "supervisor",
+			   err.msg);
 		daemon_fail(d);
 		return;
 	}
@@ -661,7 +704,8 @@ static void on_keeper(evutil_socket_t fd, short what, void *arg)
 
 static struct engine_found *gather(struct daemon *d, size_t *ret_count)
 {
-	const struct sandbox_hello *h = d->adopt->client ? sandbox_client_hello(d->adopt->client) : NULL;
+	const struct sandbox_hello *h =
+		d->adopt->client ? sandbox_client_hello(d->adopt->client) : NULL;
 	struct engine_found *found = calloc(h ? h->found_count + 1 : 1, sizeof(*found));
 
 	*ret_count = 0;
@@ -672,7 +716,8 @@ static struct engine_found *gather(struct daemon *d, size_t *ret_count)
 		f->live = h->found[i].state <= SANDBOX_ATTEMPT_FROZEN;
 		if (attempts_adopt(d, &h->found[i].attempt)) {
 			(*ret_count)++;
-		} else { /* a check of an earlier supervisor, or what the journal lost with its unsynced tail */
+		} else { /* a check of an earlier supervisor, or what the journal lost with its
+			    unsynced tail */
 			(void)!sandbox_client_kill(d->adopt->client, &h->found[i].attempt, NULL);
 			attempts_disown(d, &h->found[i].attempt);
 		}
@@ -771,7 +816,8 @@ static int strike_ended(struct daemon *d, struct garbage *g)
 	return n < 0 || n == RUNS_MAX ? -E2BIG : 0;
 }
 
-/* Those of an earlier supervisor go when nothing lives that may stand on them. True while they stay. */
+/* Those of an earlier supervisor go when nothing lives that may stand on them. True while they
+ * stay. */
 static bool strike_squashed(const struct daemon *d, struct garbage *g)
 {
 	bool stay = false;
@@ -838,7 +884,8 @@ void adopt_collect(struct daemon *d)
 
 static int no_attempt(struct error *err)
 {
-	return error_set_exit(err, -ESRCH, EXIT_STATUS_CONFLICT, "it does not run: the step has no live attempt");
+	return error_set_exit(err, -ESRCH, EXIT_STATUS_CONFLICT,
+			      "it does not run: the step has no live attempt");
 }
 
 int adopt_signal(struct daemon *d, const struct journal_id *attempt, int sig, struct error *err)
@@ -853,7 +900,8 @@ int adopt_signal(struct daemon *d, const struct journal_id *attempt, int sig, st
 	return r < 0 ? error_set(err, r, "the signal was not sent: %s", strerror(-r)) : 0;
 }
 
-int adopt_resize(struct daemon *d, const struct journal_id *attempt, uint16_t rows, uint16_t cols, struct error *err)
+int adopt_resize(struct daemon *d, const struct journal_id *attempt, uint16_t rows, uint16_t cols,
+		 struct error *err)
 {
 	struct attempt *a = attempts_of(d, attempt);
 	int r;
@@ -865,7 +913,8 @@ int adopt_resize(struct daemon *d, const struct journal_id *attempt, uint16_t ro
 	return r < 0 ? error_set(err, r, "the terminal was not resized: %s", strerror(-r)) : 0;
 }
 
-int adopt_pty(struct daemon *d, const struct journal_id *attempt, uint64_t ticket, struct error *err)
+int adopt_pty(struct daemon *d, const struct journal_id *attempt, uint64_t ticket,
+	      struct error *err)
 {
 	struct attempt *a = attempts_of(d, attempt);
 	struct request asked = {.what = ASKED_PTY, .attempt = *attempt, .ticket = ticket};
@@ -918,13 +967,15 @@ bool adopt_live(const struct daemon *d, const struct journal_id *attempt)
 	return a && !a->exited;
 }
 
-int adopt_diff(struct daemon *d, const struct journal_id *run, const char *const *argv, int dest_fd, const char *dest_name,
-	       struct buffer *note, uint64_t ticket, struct cards_work *card, struct error *err)
+int adopt_diff(struct daemon *d, const struct journal_id *run, const char *const *argv, int dest_fd,
+	       const char *dest_name, struct buffer *note, uint64_t ticket, struct cards_work *card,
+	       struct error *err)
 {
 	int r = need_keeper(d, err);
 
 	if (r == 0)
-		r = attempts_start_tool(d, d->adopt->client, run, argv, dest_fd, dest_name, note, ticket, card, err);
+		r = attempts_start_tool(d, d->adopt->client, run, argv, dest_fd, dest_name, note,
+					ticket, card, err);
 	if (d->adopt->client)
 		watch(d);
 	return r;

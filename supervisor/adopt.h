@@ -1,11 +1,13 @@
 #pragma once
 /*
- * The seam to the keeper: commands of the engine become requests, and what the keeper reports becomes inputs of the
- * engine. It owns the connection, and finds again what lives after a crash of either side.
+ * The seam to the keeper: commands of the engine become requests, and what the keeper reports
+ * becomes inputs of the engine. It owns the connection, and finds again what lives after a crash of
+ * either side.
  *
- * An attempt goes: START -> STARTED -> EXITED -> GONE. Only at GONE are its output, results and layer final; then its
- * spool becomes blobs and the engine is told. A check is an attempt of its own toward the keeper, named by a digest of
- * (attempt, check, epoch): what an earlier supervisor started is not found again, it is killed and run anew.
+ * An attempt goes: START -> STARTED -> EXITED -> GONE. Only at GONE are its output, results and
+ * layer final; then its spool becomes blobs and the engine is told. A check is an attempt of its
+ * own toward the keeper, named by a digest of (attempt, check, epoch): what an earlier supervisor
+ * started is not found again, it is killed and run anew.
  */
 #include "supervisor/cards.h"
 #include "supervisor/daemon.h"
@@ -14,30 +16,37 @@ MUST_CHECK int adopt_new(struct daemon *d, struct adopt **ret, struct error *err
 void adopt_free(struct adopt *a); /* accepts NULL */
 /* The epoch of a keeper that is there, without taking it over; 0 = there is none. */
 uint64_t adopt_look(struct daemon *d);
-/* At start: takes the keeper over if one is there, and tells the engine what it found (engine_recover). */
+/* At start: takes the keeper over if one is there, and tells the engine what it found
+ * (engine_recover). */
 MUST_CHECK int adopt_recover(struct daemon *d, bool start, struct error *err);
-/* One engine_command of the kinds START_ATTEMPT, KILL_ATTEMPT, SEAL, REMOVE_LAYER, FORGET_ATTEMPT. */
+/* One engine_command of the kinds START_ATTEMPT, KILL_ATTEMPT, SEAL, REMOVE_LAYER, FORGET_ATTEMPT.
+ */
 void adopt_perform(struct daemon *d, const struct engine_command *c);
-/* Whether this process must stay: something was asked of the keeper whose outcome is not recorded yet. */
+/* Whether this process must stay: something was asked of the keeper whose outcome is not recorded
+ * yet. */
 bool adopt_busy(const struct daemon *d);
 pid_t adopt_keeper_pid(const struct daemon *d); /* 0 = none */
 
 /* For the API. The attempt is named as the journal names it. */
-MUST_CHECK int adopt_signal(struct daemon *d, const struct journal_id *attempt, int sig, struct error *err);
-MUST_CHECK int adopt_resize(struct daemon *d, const struct journal_id *attempt, uint16_t rows, uint16_t cols, struct error *err);
+MUST_CHECK int adopt_signal(struct daemon *d, const struct journal_id *attempt, int sig,
+			    struct error *err);
+MUST_CHECK int adopt_resize(struct daemon *d, const struct journal_id *attempt, uint16_t rows,
+			    uint16_t cols, struct error *err);
 /* Answers ticket with the terminal's descriptor, or an error. */
-MUST_CHECK int adopt_pty(struct daemon *d, const struct journal_id *attempt, uint64_t ticket, struct error *err);
+MUST_CHECK int adopt_pty(struct daemon *d, const struct journal_id *attempt, uint64_t ticket,
+			 struct error *err);
 /* Notices of output, counted: api_server_kick at each. */
 void adopt_follow(struct daemon *d, const struct journal_id *attempt, bool on);
 /* The spool file of an attempt; -ENOENT once it is forgotten (then the blob holds it). */
 int adopt_spool_open(struct daemon *d, const struct journal_id *attempt, bool err_stream);
 /* Whether the keeper still writes to it. */
 bool adopt_live(const struct daemon *d, const struct journal_id *attempt);
-/* Runs argv (not a step) read-only over the folder dest_fd and answers ticket with its output as text/x-diff, or, where card is not
- * NULL, finishes that card with it (cards_finish; taken over on success). Takes
- * dest_name, a folder below spool/, over: it is removed afterwards. */
-MUST_CHECK int adopt_diff(struct daemon *d, const struct journal_id *run, const char *const *argv, int dest_fd, const char *dest_name,
-			  struct buffer *note, uint64_t ticket, struct cards_work *card, struct error *err);
+/* Runs argv (not a step) read-only over the folder dest_fd and answers ticket with its output as
+ * text/x-diff, or, where card is not NULL, finishes that card with it (cards_finish; taken over on
+ * success). Takes dest_name, a folder below spool/, over: it is removed afterwards. */
+MUST_CHECK int adopt_diff(struct daemon *d, const struct journal_id *run, const char *const *argv,
+			  int dest_fd, const char *dest_name, struct buffer *note, uint64_t ticket,
+			  struct cards_work *card, struct error *err);
 
 /* Looks for layers that the journal does not know (any more), and has them removed. */
 void adopt_collect(struct daemon *d);
@@ -47,7 +56,9 @@ void adopt_kill_now(struct daemon *d, const struct sandbox_attempt_id *id);
 void adopt_forget(struct daemon *d, const struct sandbox_attempt_id *id); /* with its spool */
 /* The keeper's connection, made where there is none; NULL = it cannot be had. */
 struct sandbox_client *adopt_client(struct daemon *d, struct error *err);
-/* For squash.c: q is a SQUASH; squash_done() is called when it is answered, with -ECONNRESET when the keeper is lost first. */
-MUST_CHECK int adopt_squash(struct daemon *d, const struct journal_id *run, const struct sealer_request *q, struct error *err);
+/* For squash.c: q is a SQUASH; squash_done() is called when it is answered, with -ECONNRESET when
+ * the keeper is lost first. */
+MUST_CHECK int adopt_squash(struct daemon *d, const struct journal_id *run,
+			    const struct sealer_request *q, struct error *err);
 void adopt_remove_layer(struct daemon *d, const char *layer);
 void adopt_check_next(struct daemon *d, const struct engine_command *cmd, uint32_t index);

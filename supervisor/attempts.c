@@ -109,7 +109,8 @@ static const char *inputs_name(const struct sandbox_attempt_id *id, char *buf)
 
 void attempts_spool_remove(struct daemon *d, const struct sandbox_attempt_id *id)
 {
-	static const enum sandbox_spool_kind kinds[] = {SANDBOX_SPOOL_STDOUT, SANDBOX_SPOOL_STDERR, SANDBOX_SPOOL_LOCK};
+	static const enum sandbox_spool_kind kinds[] = {SANDBOX_SPOOL_STDOUT, SANDBOX_SPOOL_STDERR,
+							SANDBOX_SPOOL_LOCK};
 	char name[SANDBOX_SPOOL_NAME_SIZE];
 
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
@@ -120,8 +121,10 @@ void attempts_spool_remove(struct daemon *d, const struct sandbox_attempt_id *id
 
 /* ---- starting ---- */
 
-/* A check's own name toward the keeper: another one in each epoch, so that an earlier supervisor's is not taken for it. */
-static void check_id(const struct daemon *d, const struct journal_id *attempt, uint32_t index, struct sandbox_attempt_id *ret)
+/* A check's own name toward the keeper: another one in each epoch, so that an earlier supervisor's
+ * is not taken for it. */
+static void check_id(const struct daemon *d, const struct journal_id *attempt, uint32_t index,
+		     struct sandbox_attempt_id *ret)
 {
 	AUTO_BUFFER b = {0};
 	struct digest hash;
@@ -138,12 +141,16 @@ static const struct journal_attempt *result_of(const struct journal_run *run, co
 {
 	const struct journal_step *s = runs_step(run, step_name);
 
-	return s && s->state == JOURNAL_STEP_S_COMMITTED && s->attempt_count > 0 ? &s->attempts[s->attempt_count - 1] : NULL;
+	return s && s->state == JOURNAL_STEP_S_COMMITTED && s->attempt_count > 0
+		       ? &s->attempts[s->attempt_count - 1]
+		       : NULL;
 }
 
-/* Folder /run/holdfast/in: a folder of results for each step that this one needs, and the last rejection's words. */
-static int lay_inputs(struct daemon *d, const struct journal_run *run, const struct plan_step *spec, struct bytes feedback,
-		      const struct sandbox_attempt_id *id, char *ret_name, struct error *err)
+/* Folder /run/holdfast/in: a folder of results for each step that this one needs, and the last
+ * rejection's words. */
+static int lay_inputs(struct daemon *d, const struct journal_run *run, const struct plan_step *spec,
+		      struct bytes feedback, const struct sandbox_attempt_id *id, char *ret_name,
+		      struct error *err)
 {
 	AUTO_FD dir = -1;
 	int r = 0;
@@ -151,10 +158,13 @@ static int lay_inputs(struct daemon *d, const struct journal_run *run, const str
 	inputs_name(id, ret_name);
 	(void)!results_remove(d->spool_fd, ret_name);
 	if (mkdirat(d->spool_fd, ret_name, 0755) < 0)
-		return error_set(err, -errno, "cannot make the inputs of the step: %s; free some space", strerror(errno));
+		return error_set(err, -errno,
+				 "cannot make the inputs of the step: %s; free some space",
+				 strerror(errno));
 	dir = openat(d->spool_fd, ret_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (dir < 0 || fchmod(dir, 0755) < 0)
-		return error_set(err, -errno, "cannot open the inputs of the step: %s", strerror(errno));
+		return error_set(err, -errno, "cannot open the inputs of the step: %s",
+				 strerror(errno));
 	for (char **need = spec->needs; need && *need && r == 0; need++) {
 		const struct journal_attempt *a = result_of(run, *need);
 		AUTO_FD sub = -1;
@@ -162,13 +172,16 @@ static int lay_inputs(struct daemon *d, const struct journal_run *run, const str
 		if (!a)
 			continue;
 		if (mkdirat(dir, *need, 0755) < 0)
-			return error_set(err, -errno, "cannot make the inputs of the step: %s", strerror(errno));
+			return error_set(err, -errno, "cannot make the inputs of the step: %s",
+					 strerror(errno));
 		sub = openat(dir, *need, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (sub < 0 || fchmod(sub, 0755) < 0)
-			return error_set(err, -errno, "cannot open the inputs of the step: %s", strerror(errno));
+			return error_set(err, -errno, "cannot open the inputs of the step: %s",
+					 strerror(errno));
 		if (!digest_is_zero(&a->results))
 			r = results_lay(d->journal, &a->results, sub, err);
-		if (r == 0 && !digest_is_zero(&a->out) && faccessat(sub, "stdout", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+		if (r == 0 && !digest_is_zero(&a->out) &&
+		    faccessat(sub, "stdout", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
 			r = results_lay_blob(d->journal, &a->out, sub, "stdout", err);
 	}
 	if (r == 0 && feedback.len > 0)
@@ -176,7 +189,8 @@ static int lay_inputs(struct daemon *d, const struct journal_run *run, const str
 	return r;
 }
 
-static int open_stdin(struct daemon *d, const struct journal_run *run, const struct plan_step *spec, struct error *err)
+static int open_stdin(struct daemon *d, const struct journal_run *run, const struct plan_step *spec,
+		      struct error *err)
 {
 	const struct journal_attempt *a;
 	const struct digest *from = NULL;
@@ -200,15 +214,17 @@ static int open_stdin(struct daemon *d, const struct journal_run *run, const str
 	return fd < 0 ? error_set(err, fd, "cannot open standard input: %s", strerror(-fd)) : fd;
 }
 
-static int confine(struct daemon *d, const struct engine_command *c, const struct journal_run *run, const struct runs_context *ctx,
-		   int base_fd, struct attempt *a, const char *in_name, int stdin_fd, const struct squash_stack *below, struct confine **ret,
-		   struct error *err)
+static int confine(struct daemon *d, const struct engine_command *c, const struct journal_run *run,
+		   const struct runs_context *ctx, int base_fd, struct attempt *a,
+		   const char *in_name, int stdin_fd, const struct squash_stack *below,
+		   struct confine **ret, struct error *err)
 {
 	const char *layers[SQUASH_DEPTH_MOUNT + 1];
 	struct confine_input in = {
 		.policy = ctx->policy,
 		.step = c->spec,
-		.argv = (const char *const *)(c->check ? c->spec->checks[a->check_index].argv : c->spec->argv),
+		.argv = (const char *const *)(c->check ? c->spec->checks[a->check_index].argv
+						       : c->spec->argv),
 		.env = ctx->settings.env,
 		.home = ctx->settings.home,
 		.workspace = run->workspace,
@@ -236,8 +252,8 @@ static int confine(struct daemon *d, const struct engine_command *c, const struc
 }
 
 /* SQUASH_WAITS: later, by attempts_squashed(). */
-static int start(struct daemon *d, struct sandbox_client *client, const struct engine_command *c, struct attempt *a, bool failed,
-		 struct error *err)
+static int start(struct daemon *d, struct sandbox_client *client, const struct engine_command *c,
+		 struct attempt *a, bool failed, struct error *err)
 {
 	const struct journal_run *run = journal_state_run(d->rows, &c->run);
 	struct squash_stack below = {0};
@@ -283,15 +299,22 @@ static const char *kind_of(const struct error *err)
 	}
 }
 
-void attempts_not_started(struct daemon *d, const struct engine_command *cmd, const char *kind, const char *why, bool infra)
+void attempts_not_started(struct daemon *d, const struct engine_command *cmd, const char *kind,
+			  const char *why, bool infra)
 {
 	char text[ERROR_MSG_MAX + 32];
 
 	snprintf(text, sizeof(text), "%s: %s", kind, why);
 	if (cmd->check)
-		daemon_check(d, engine_checked(d->engine, daemon_now(), &cmd->attempt_id, false, text, NULL), "a check that cannot start");
+		daemon_check(d,
+			     engine_checked(d->engine, daemon_now(), &cmd->attempt_id, false, text,
+					    NULL),
+			     "a check that cannot start");
 	else
-		daemon_check(d, engine_attempt_not_started(d->engine, daemon_now(), &cmd->attempt_id, text, infra), "not started");
+		daemon_check(d,
+			     engine_attempt_not_started(d->engine, daemon_now(), &cmd->attempt_id,
+							text, infra),
+			     "not started");
 }
 
 static void launch(struct daemon *d, struct sandbox_client *client, struct attempt *a, bool failed)
@@ -306,10 +329,12 @@ static void launch(struct daemon *d, struct sandbox_client *client, struct attem
 		return;
 	attempts_spool_remove(d, &id);
 	attempts_drop(d, a);
-	attempts_not_started(d, &told, kind_of(&err), err.msg[0] ? err.msg : strerror(-r), r == -ENOSPC || r == -ENOMEM || r == -EAGAIN);
+	attempts_not_started(d, &told, kind_of(&err), err.msg[0] ? err.msg : strerror(-r),
+			     r == -ENOSPC || r == -ENOMEM || r == -EAGAIN);
 }
 
-static void start_index(struct daemon *d, struct sandbox_client *client, const struct engine_command *cmd, uint32_t index)
+static void start_index(struct daemon *d, struct sandbox_client *client,
+			const struct engine_command *cmd, uint32_t index)
 {
 	struct sandbox_attempt_id id;
 	struct attempt *a;
@@ -439,11 +464,12 @@ void attempts_on_started(struct daemon *d, struct attempt *a)
 }
 
 /* kept: what the keeper says it has kept; a shorter spool is not whole. */
-static int keep_stream(struct daemon *d, const struct attempt *a, enum sandbox_spool_kind kind, uint64_t kept, struct digest *ret,
-		       struct error *err)
+static int keep_stream(struct daemon *d, const struct attempt *a, enum sandbox_spool_kind kind,
+		       uint64_t kept, struct digest *ret, struct error *err)
 {
 	char name[SANDBOX_SPOOL_NAME_SIZE];
-	AUTO_FD fd = openat(d->spool_fd, sandbox_spool_name(&a->id, kind, name), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	AUTO_FD fd = openat(d->spool_fd, sandbox_spool_name(&a->id, kind, name),
+			    O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	struct stat st = {0};
 	uint64_t size;
 
@@ -461,13 +487,17 @@ static int keep_stream(struct daemon *d, const struct attempt *a, enum sandbox_s
 	return journal_blob_put_fd(d->journal, fd, JOURNAL_BLOB_MAX, ret, &size, err);
 }
 
-/* Both streams as far as they are there, and an error if they are not whole but for the cut at limits.output. */
-static int keep_output(struct daemon *d, const struct attempt *a, struct engine_ended *r, struct error *err)
+/* Both streams as far as they are there, and an error if they are not whole but for the cut at
+ * limits.output. */
+static int keep_output(struct daemon *d, const struct attempt *a, struct engine_ended *r,
+		       struct error *err)
 {
 	const struct sandbox_exit *x = &a->exit;
 	struct error first = {0}, second = {0};
-	int e = keep_stream(d, a, SANDBOX_SPOOL_STDOUT, x->stdout_bytes - x->stdout_dropped, &r->out, &first);
-	int e2 = keep_stream(d, a, SANDBOX_SPOOL_STDERR, x->stderr_bytes - x->stderr_dropped, &r->err, &second);
+	int e = keep_stream(d, a, SANDBOX_SPOOL_STDOUT, x->stdout_bytes - x->stdout_dropped,
+			    &r->out, &first);
+	int e2 = keep_stream(d, a, SANDBOX_SPOOL_STDERR, x->stderr_bytes - x->stderr_dropped,
+			     &r->err, &second);
 
 	if (e == 0 && e2 < 0) {
 		e = e2;
@@ -477,8 +507,8 @@ static int keep_output(struct daemon *d, const struct attempt *a, struct engine_
 		e = error_set(&first, x->spool_error, "%s", strerror(-x->spool_error));
 	if (e == 0)
 		return 0;
-	return error_set_exit(err, e, first.exit_status, "its output could not be kept: %.160s%s", first.msg,
-			      e == -ENOSPC || e == -EDQUOT ? "; free some space" : "");
+	return error_set_exit(err, e, first.exit_status, "its output could not be kept: %.160s%s",
+			      first.msg, e == -ENOSPC || e == -EDQUOT ? "; free some space" : "");
 }
 
 static void encode_denied(const struct sandbox_exit *e, struct buffer *out)
@@ -493,7 +523,8 @@ static void encode_denied(const struct sandbox_exit *e, struct buffer *out)
 		size_t least = SANDBOX_DENIED_MAX;
 
 		for (size_t i = 0; i < e->denied_count; i++)
-			if (!used[i] && (least == SANDBOX_DENIED_MAX || e->denied[i].number < e->denied[least].number))
+			if (!used[i] && (least == SANDBOX_DENIED_MAX ||
+					 e->denied[i].number < e->denied[least].number))
 				least = i;
 		used[least] = true;
 		cbor_w_key(out, &m, (uint32_t)e->denied[least].number);
@@ -560,7 +591,8 @@ static void settle_attempt(struct daemon *d, struct attempt *a, int out_fd)
 		e = results_keep(d->journal, out_fd, &r.results, &err);
 	if (e < 0 && r.state == JOURNAL_ATTEMPT_S_EXITED) {
 		/* A result that is not whole is no result: what it did is thrown away. */
-		r.state = err.exit_status == EXIT_STATUS_LIMIT ? JOURNAL_ATTEMPT_S_KILLED : JOURNAL_ATTEMPT_S_LOST;
+		r.state = err.exit_status == EXIT_STATUS_LIMIT ? JOURNAL_ATTEMPT_S_KILLED
+							       : JOURNAL_ATTEMPT_S_LOST;
 		r.why = err.msg;
 	}
 	encode_denied(&a->exit, &denied);
@@ -576,7 +608,8 @@ static void settle_attempt(struct daemon *d, struct attempt *a, int out_fd)
 }
 
 /* What the next attempt is told: the check, its status, and the last of what it wrote. */
-static void make_feedback(struct daemon *d, const struct attempt *a, const struct plan_check *check, struct buffer *out)
+static void make_feedback(struct daemon *d, const struct attempt *a, const struct plan_check *check,
+			  struct buffer *out)
 {
 	static const enum sandbox_spool_kind kinds[] = {SANDBOX_SPOOL_STDOUT, SANDBOX_SPOOL_STDERR};
 
@@ -586,13 +619,19 @@ static void make_feedback(struct daemon *d, const struct attempt *a, const struc
 	if (a->exit.signal > 0)
 		buffer_printf(out, "\nended by signal %d\n", a->exit.signal);
 	else
-		buffer_printf(out, "\nexit status %d, expected %u\n", a->exit.status, check->expect_exit);
+		buffer_printf(out, "\nexit status %d, expected %u\n", a->exit.status,
+			      check->expect_exit);
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
 		char name[SANDBOX_SPOOL_NAME_SIZE];
-		AUTO_FD fd = openat(d->spool_fd, sandbox_spool_name(&a->id, kinds[i], name), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+		AUTO_FD fd = openat(d->spool_fd, sandbox_spool_name(&a->id, kinds[i], name),
+				    O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 		char piece[ATTEMPTS_FEEDBACK_MAX];
 		off_t size = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
-		ssize_t n = size > 0 ? pread(fd, piece, sizeof(piece), size > (off_t)sizeof(piece) ? size - (off_t)sizeof(piece) : 0) : 0;
+		ssize_t n =
+			size > 0 ? pread(fd, piece, sizeof(piece),
+					 size > (off_t)sizeof(piece) ? size - (off_t)sizeof(piece)
+								     : 0)
+				 : 0;
 
 		if (n > 0)
 			buffer_append(out, piece, (size_t)n);
@@ -603,7 +642,8 @@ static void settle_check(struct daemon *d, struct attempt *a)
 {
 	const struct engine_command *c = &a->command->c;
 	const struct plan_check *check = &c->spec->checks[a->check_index];
-	bool passed = a->exit.why == SANDBOX_WHY_EXITED && a->exit.signal == 0 && a->exit.status == (int)check->expect_exit;
+	bool passed = a->exit.why == SANDBOX_WHY_EXITED && a->exit.signal == 0 &&
+		      a->exit.status == (int)check->expect_exit;
 	bool lost = a->exit.why == SANDBOX_WHY_LOST;
 	struct daemon_command *command = take_ptr(a->command);
 	struct journal_id attempt = a->attempt;
@@ -614,7 +654,8 @@ static void settle_check(struct daemon *d, struct attempt *a)
 	char why[64];
 
 	if (!passed && !lost) {
-		snprintf(why, sizeof(why), "check %u of %zu failed", a->check_index + 1, c->spec->check_count);
+		snprintf(why, sizeof(why), "check %u of %zu failed", a->check_index + 1,
+			 c->spec->check_count);
 		make_feedback(d, a, check, &feedback);
 	}
 	adopt_forget(d, &a->id);
@@ -622,17 +663,22 @@ static void settle_check(struct daemon *d, struct attempt *a)
 	if (passed && next < command->c.spec->check_count)
 		adopt_check_next(d, &command->c, next);
 	else if (passed)
-		daemon_check(d, engine_checked(d->engine, daemon_now(), &attempt, true, NULL, NULL), "checked");
+		daemon_check(d, engine_checked(d->engine, daemon_now(), &attempt, true, NULL, NULL),
+			     "checked");
 	else if (lost)
 		daemon_check(d, engine_check_lost(d->engine, daemon_now(), &attempt), "check lost");
 	else if (journal_blob_put(d->journal, buffer_bytes(&feedback), &blob, &err) < 0)
-		daemon_check(d, engine_checked(d->engine, daemon_now(), &attempt, false, why, NULL), "checked");
+		daemon_check(d, engine_checked(d->engine, daemon_now(), &attempt, false, why, NULL),
+			     "checked");
 	else
-		daemon_check(d, engine_checked(d->engine, daemon_now(), &attempt, false, why, &blob), "checked");
+		daemon_check(d,
+			     engine_checked(d->engine, daemon_now(), &attempt, false, why, &blob),
+			     "checked");
 	daemon_command_free(command);
 }
 
-void attempts_check_next(struct daemon *d, struct sandbox_client *client, const struct engine_command *cmd, uint32_t index)
+void attempts_check_next(struct daemon *d, struct sandbox_client *client,
+			 const struct engine_command *cmd, uint32_t index)
 {
 	start_index(d, client, cmd, index);
 }
@@ -651,11 +697,16 @@ static void settle_card(struct daemon *d, struct attempt *a, int fd, const char 
 	struct cards_work *card = take_ptr(a->card);
 
 	if (not_started || a->exit.why == SANDBOX_WHY_LOST)
-		cards_finish(d, card, bytes_of("", 0), false, not_started ? not_started : "the keeper was lost meanwhile");
-	else if (n > 0 && (diff_ended_well(&a->exit) || a->exit.why == SANDBOX_WHY_LIMIT || a->exit.why == SANDBOX_WHY_TIMED_OUT))
-		cards_finish(d, card, bytes_of(text, cut ? CARDS_DIFF_BYTES : (size_t)n), cut || !diff_ended_well(&a->exit), NULL);
+		cards_finish(d, card, bytes_of("", 0), false,
+			     not_started ? not_started : "the keeper was lost meanwhile");
+	else if (n > 0 && (diff_ended_well(&a->exit) || a->exit.why == SANDBOX_WHY_LIMIT ||
+			   a->exit.why == SANDBOX_WHY_TIMED_OUT))
+		cards_finish(d, card, bytes_of(text, cut ? CARDS_DIFF_BYTES : (size_t)n),
+			     cut || !diff_ended_well(&a->exit), NULL);
 	else
-		cards_finish(d, card, bytes_of("", 0), false, diff_ended_well(&a->exit) ? NULL : "diff(1) failed; is diffutils installed?");
+		cards_finish(d, card, bytes_of("", 0), false,
+			     diff_ended_well(&a->exit) ? NULL
+						       : "diff(1) failed; is diffutils installed?");
 }
 
 static void settle_diff(struct daemon *d, struct attempt *a, int fd, const char *not_started)
@@ -664,11 +715,15 @@ static void settle_diff(struct daemon *d, struct attempt *a, int fd, const char 
 	struct error err = {0};
 
 	if (not_started) {
-		error_set_exit(&err, -EIO, EXIT_STATUS_SANDBOX, "no diff: diff(1) could not be started: %s; see 'holdfast doctor'", not_started);
+		error_set_exit(&err, -EIO, EXIT_STATUS_SANDBOX,
+			       "no diff: diff(1) could not be started: %s; see 'holdfast doctor'",
+			       not_started);
 		api_answer_error(&answer, 500, &err);
 	} else if (!diff_ended_well(&a->exit)) {
-		error_set_exit(&err, -EIO, EXIT_STATUS_SANDBOX, "no diff: diff(1) ended with status %d; see that diffutils is installed",
-			       a->exit.status);
+		error_set_exit(
+			&err, -EIO, EXIT_STATUS_SANDBOX,
+			"no diff: diff(1) ended with status %d; see that diffutils is installed",
+			a->exit.status);
 		api_answer_error(&answer, 500, &err);
 	} else {
 		if (fd >= 0 && io_read_all(fd, API_ANSWER_MAX / 2, &answer.text) < 0)
@@ -681,7 +736,8 @@ static void settle_diff(struct daemon *d, struct attempt *a, int fd, const char 
 static void settle_tool(struct daemon *d, struct attempt *a, const char *not_started)
 {
 	char name[SANDBOX_SPOOL_NAME_SIZE];
-	AUTO_FD fd = openat(d->spool_fd, sandbox_spool_name(&a->id, SANDBOX_SPOOL_STDOUT, name), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	AUTO_FD fd = openat(d->spool_fd, sandbox_spool_name(&a->id, SANDBOX_SPOOL_STDOUT, name),
+			    O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 
 	if (a->card)
 		settle_card(d, a, fd, not_started);
@@ -692,13 +748,12 @@ static void settle_tool(struct daemon *d, struct attempt *a, const char *not_sta
 	attempts_drop(d, a);
 }
 
-void attempts_on_not_started(struct daemon *d, struct attempt *a, const struct sandbox_not_started *n)
+void attempts_on_not_started(struct daemon *d, struct attempt *a,
+			     const struct sandbox_not_started *n)
 {
 	static const char *const kinds[] = {
-		[SANDBOX_NOT_STARTED_EXEC] = "exec",
-		[SANDBOX_NOT_STARTED_SPEC] = "spec",
-		[SANDBOX_NOT_STARTED_MACHINE] = "machine",
-		[SANDBOX_NOT_STARTED_INFRA] = "infra",
+		[SANDBOX_NOT_STARTED_EXEC] = "exec",	   [SANDBOX_NOT_STARTED_SPEC] = "spec",
+		[SANDBOX_NOT_STARTED_MACHINE] = "machine", [SANDBOX_NOT_STARTED_INFRA] = "infra",
 		[SANDBOX_NOT_STARTED_KILLED] = "killed",
 	};
 	struct engine_command c = {.attempt_id = a->attempt, .check = a->check};
@@ -715,7 +770,8 @@ void attempts_on_not_started(struct daemon *d, struct attempt *a, const struct s
 		adopt_forget(d, &id);
 	attempts_drop(d, a);
 	if (told)
-		attempts_not_started(d, &c, kinds[n->why], text, n->why == SANDBOX_NOT_STARTED_INFRA);
+		attempts_not_started(d, &c, kinds[n->why], text,
+				     n->why == SANDBOX_NOT_STARTED_INFRA);
 }
 
 void attempts_on_exited(struct daemon *d, struct attempt *a, const struct sandbox_exit *e)
@@ -729,7 +785,8 @@ void attempts_on_exited(struct daemon *d, struct attempt *a, const struct sandbo
 
 void attempts_on_gone(struct daemon *d, struct attempt *a, int out_fd)
 {
-	if (!a->exited) /* its EXITED was not heard by this connection; the keeper tells both again after hello */
+	if (!a->exited) /* its EXITED was not heard by this connection; the keeper tells both again
+			   after hello */
 		return;
 	if (a->tool)
 		settle_tool(d, a, NULL);
@@ -753,7 +810,8 @@ struct wanted {
 
 static bool in_flight(const struct journal_attempt *a)
 {
-	return a->state == JOURNAL_ATTEMPT_S_STARTING || a->state == JOURNAL_ATTEMPT_S_LIVE || a->state == JOURNAL_ATTEMPT_S_FROZEN;
+	return a->state == JOURNAL_ATTEMPT_S_STARTING || a->state == JOURNAL_ATTEMPT_S_LIVE ||
+	       a->state == JOURNAL_ATTEMPT_S_FROZEN;
 }
 
 static int want(const struct journal_run *run, void *arg)
@@ -762,7 +820,8 @@ static int want(const struct journal_run *run, void *arg)
 
 	for (uint32_t i = 0; i < run->step_count; i++) {
 		const struct journal_step *s = run->steps[i];
-		const struct journal_attempt *a = s->attempt_count > 0 ? &s->attempts[s->attempt_count - 1] : NULL;
+		const struct journal_attempt *a =
+			s->attempt_count > 0 ? &s->attempts[s->attempt_count - 1] : NULL;
 
 		if (a && in_flight(a) && memcmp(a->id.b, w->id->b, sizeof(a->id.b)) == 0) {
 			w->run = run;
@@ -788,7 +847,8 @@ bool attempts_adopt(struct daemon *d, const struct sandbox_attempt_id *id)
 	memcpy(a->attempt.b, id->b, sizeof(a->attempt.b));
 	a->run = w.run->id;
 	a->step = w.step;
-	a->live = w.run->steps[w.step]->attempts[w.run->steps[w.step]->attempt_count - 1].state != JOURNAL_ATTEMPT_S_STARTING;
+	a->live = w.run->steps[w.step]->attempts[w.run->steps[w.step]->attempt_count - 1].state !=
+		  JOURNAL_ATTEMPT_S_STARTING;
 	return true;
 }
 
@@ -842,7 +902,8 @@ static int any_locked(const struct journal_run *run, void *arg)
 
 	for (uint32_t i = 0; i < run->step_count; i++) {
 		const struct journal_step *s = run->steps[i];
-		const struct journal_attempt *a = s->attempt_count > 0 ? &s->attempts[s->attempt_count - 1] : NULL;
+		const struct journal_attempt *a =
+			s->attempt_count > 0 ? &s->attempts[s->attempt_count - 1] : NULL;
 		struct sandbox_attempt_id id;
 
 		if (!a || !in_flight(a))
@@ -861,14 +922,16 @@ bool attempts_locked(const struct daemon *d)
 
 /* ---- a tool, for a client or a card ---- */
 
-int attempts_start_tool(struct daemon *d, struct sandbox_client *c, const struct journal_id *run_id, const char *const *argv, int dest_fd,
-			const char *dest, struct buffer *note, uint64_t ticket, struct cards_work *card, struct error *err)
+int attempts_start_tool(struct daemon *d, struct sandbox_client *c, const struct journal_id *run_id,
+			const char *const *argv, int dest_fd, const char *dest, struct buffer *note,
+			uint64_t ticket, struct cards_work *card, struct error *err)
 {
 	const struct journal_run *run = journal_state_run(d->rows, run_id);
 	struct plan_step step = {.name = (char *)"diff"};
 	AUTO(confine_free) struct confine *walls = NULL;
 	AUTO(policy_effective_free) struct policy_effective *effective = NULL;
-	struct policy_combine combine = {.fallback = "base"}; /* it sees the two trees, as inputs, and the system */
+	struct policy_combine combine = {
+		.fallback = "base"}; /* it sees the two trees, as inputs, and the system */
 	struct sandbox_attempt_id id;
 	struct attempt *a;
 	struct stat st;
@@ -879,9 +942,19 @@ int attempts_start_tool(struct daemon *d, struct sandbox_client *c, const struct
 	r = policy_combine(&combine, &effective, err);
 	if (r == 0) {
 		struct confine_input in = {
-			.policy = effective, .step = &step, .argv = argv, .workspace = run->workspace, .workspace_fd = -1, .in_name = dest,
-			.uid = st.st_uid, .gid = st.st_gid, .stdin_fd = -1, .timeout_ms = 60000, .state = d->paths.state,
-			.runtime = d->paths.runtime, .attempt = id,
+			.policy = effective,
+			.step = &step,
+			.argv = argv,
+			.workspace = run->workspace,
+			.workspace_fd = -1,
+			.in_name = dest,
+			.uid = st.st_uid,
+			.gid = st.st_gid,
+			.stdin_fd = -1,
+			.timeout_ms = 60000,
+			.state = d->paths.state,
+			.runtime = d->paths.runtime,
+			.attempt = id,
 		};
 		r = confine_new(&in, &walls, err);
 	}

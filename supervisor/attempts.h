@@ -1,7 +1,7 @@
 #pragma once
 /*
- * The attempts that the keeper has for us, and what each becomes for the engine. Used by adopt.c, which owns the
- * connection; see adopt.h for the life of one.
+ * The attempts that the keeper has for us, and what each becomes for the engine. Used by adopt.c,
+ * which owns the connection; see adopt.h for the life of one.
  */
 #include "supervisor/cards.h"
 #include "supervisor/daemon.h"
@@ -9,30 +9,34 @@
 
 enum {
 	ATTEMPTS_TERM_MS = 5000,
-	ATTEMPTS_FEEDBACK_MAX = 16 * 1024, /* bytes of a failed check's output that the next attempt gets, of each stream */
+	ATTEMPTS_FEEDBACK_MAX = 16 * 1024, /* bytes of a failed check's output that the next attempt
+					      gets, of each stream */
 };
 
 struct attempt {
 	struct attempt *next;
 	struct sandbox_attempt_id id; /* toward the keeper */
-	struct journal_id attempt;    /* in the journal */
+	struct journal_id attempt; /* in the journal */
 	struct journal_id run;
 	uint32_t step;
 	bool live, exited;
-	bool waits, again; /* for a squash: the keeper does not know it yet; and there is news of it */
-	char squashed[JOURNAL_LAYER_NAME_SIZE]; /* the squashed layer that it stands on; empty = none */
-	struct daemon *owner;     /* borrowed, for the timer */
+	bool waits,
+		again; /* for a squash: the keeper does not know it yet; and there is news of it */
+	char squashed[JOURNAL_LAYER_NAME_SIZE]; /* the squashed layer that it stands on; empty =
+						   none */
+	struct daemon *owner; /* borrowed, for the timer */
 	struct event *kill_timer; /* KILL after TERM; NULL = it was not asked to end */
 	struct sandbox_exit exit;
 	int followers;
-	uint64_t pty_ticket; /* of a client that asked for the terminal before it started; 0 = none */
+	uint64_t pty_ticket; /* of a client that asked for the terminal before it started; 0 = none
+			      */
 	/* A check of a sealed step: */
 	bool check;
 	uint32_t check_index;
 	struct daemon_command *command; /* owned copy: the next check starts from it */
 	/* A diff, for a client or for a card: */
 	bool tool;
-	uint64_t ticket;         /* of the client; 0 = none */
+	uint64_t ticket; /* of the client; 0 = none */
 	struct cards_work *card; /* owned; NULL = none */
 	char dest[32];
 	struct buffer note;
@@ -48,11 +52,15 @@ struct attempt *attempts_of(const struct daemon *d, const struct journal_id *att
 bool attempts_any(const struct daemon *d);
 void attempts_drop(struct daemon *d, struct attempt *a);
 
-/* Makes the sandbox of a command's attempt, or of its next check. Every failure is told to the engine. */
+/* Makes the sandbox of a command's attempt, or of its next check. Every failure is told to the
+ * engine. */
 void attempts_start(struct daemon *d, struct sandbox_client *c, const struct engine_command *cmd);
-void attempts_check_next(struct daemon *d, struct sandbox_client *client, const struct engine_command *cmd, uint32_t index);
-/* kind: "exec", "spec", "machine", "infra", "denied", "killed": the word before the colon of the recorded reason. */
-void attempts_not_started(struct daemon *d, const struct engine_command *cmd, const char *kind, const char *why, bool infra);
+void attempts_check_next(struct daemon *d, struct sandbox_client *client,
+			 const struct engine_command *cmd, uint32_t index);
+/* kind: "exec", "spec", "machine", "infra", "denied", "killed": the word before the colon of the
+ * recorded reason. */
+void attempts_not_started(struct daemon *d, const struct engine_command *cmd, const char *kind,
+			  const char *why, bool infra);
 
 /* TERM, and KILL after ATTEMPTS_TERM_MS; or KILL at once. */
 void attempts_kill(struct daemon *d, struct sandbox_client *c, struct attempt *a, bool now);
@@ -64,7 +72,8 @@ bool attempts_use(const struct daemon *d, const char *squashed);
 bool attempts_adopted(const struct daemon *d);
 
 void attempts_on_started(struct daemon *d, struct attempt *a);
-void attempts_on_not_started(struct daemon *d, struct attempt *a, const struct sandbox_not_started *n);
+void attempts_on_not_started(struct daemon *d, struct attempt *a,
+			     const struct sandbox_not_started *n);
 void attempts_on_exited(struct daemon *d, struct attempt *a, const struct sandbox_exit *e);
 /* out_fd: the results folder, borrowed; -1 = none. */
 void attempts_on_gone(struct daemon *d, struct attempt *a, int out_fd);
@@ -79,6 +88,9 @@ void attempts_after_loss(struct daemon *d, const struct sandbox_hello *h);
 bool attempts_locked(const struct daemon *d);
 void attempts_spool_remove(struct daemon *d, const struct sandbox_attempt_id *id);
 
-/* One command outside of steps: argv read-only over a folder of the spool, for adopt_diff. Takes note and card over on success. */
-MUST_CHECK int attempts_start_tool(struct daemon *d, struct sandbox_client *c, const struct journal_id *run, const char *const *argv,
-				   int dest_fd, const char *dest, struct buffer *note, uint64_t ticket, struct cards_work *card, struct error *err);
+/* One command outside of steps: argv read-only over a folder of the spool, for adopt_diff. Takes
+ * note and card over on success. */
+MUST_CHECK int attempts_start_tool(struct daemon *d, struct sandbox_client *c,
+				   const struct journal_id *run, const char *const *argv,
+				   int dest_fd, const char *dest, struct buffer *note,
+				   uint64_t ticket, struct cards_work *card, struct error *err);

@@ -113,8 +113,8 @@ static void put_time(struct card *c, const char *label, int64_t ns)
 
 	if (ns <= 0 || !gmtime_r(&s, &tm))
 		return;
-	snprintf(text, sizeof(text), "%04d-%02d-%02d %02d:%02d:%02d UTC", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
-		 tm.tm_hour, tm.tm_min, tm.tm_sec);
+	snprintf(text, sizeof(text), "%04d-%02d-%02d %02d:%02d:%02d UTC", tm.tm_year + 1900,
+		 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
 	buffer_printf(c->out, "%s%s\n", label, text);
 }
 
@@ -133,13 +133,16 @@ static void put_tail(struct card *c, const char *approve, const char *deny)
 		buffer_append_byte(c->out, '\n');
 	}
 	if (!c->complete)
-		buffer_append_str(c->out, in->plan ? CARD_NOT_ALL "look at `holdfast diff` first; approving wants --digest\n" :
-						     CARD_NOT_ALL "approving wants --digest\n");
+		buffer_append_str(
+			c->out, in->plan ? CARD_NOT_ALL
+					"look at `holdfast diff` first; approving wants --digest\n"
+					 : CARD_NOT_ALL "approving wants --digest\n");
 	put_time(c, "decide by ", in->decide_by_ns);
 	if (in->execute_by_ns > 0) {
 		long long minutes = (in->execute_by_ns + 59999999999) / 60000000000;
 
-		buffer_printf(c->out, "an approval holds for %lld minute%s\n", minutes, minutes == 1 ? "" : "s");
+		buffer_printf(c->out, "an approval holds for %lld minute%s\n", minutes,
+			      minutes == 1 ? "" : "s");
 	}
 	buffer_printf(c->out, "action  %.16s\n", digest_hex(&in->action, hex));
 }
@@ -153,7 +156,8 @@ static void put_state(struct card *c, const struct landing_state *s)
 		buffer_append_str(c->out, "nothing");
 		break;
 	case MANIFEST_FILE:
-		buffer_printf(c->out, "file of %llu byte%s, mode %o", (unsigned long long)s->size, s->size == 1 ? "" : "s", s->mode);
+		buffer_printf(c->out, "file of %llu byte%s, mode %o", (unsigned long long)s->size,
+			      s->size == 1 ? "" : "s", s->mode);
 		if (s->has_digest)
 			buffer_printf(c->out, ", %.8s", digest_hex(&s->digest, hex));
 		break;
@@ -175,7 +179,8 @@ static void put_state(struct card *c, const struct landing_state *s)
 }
 
 /* Each of size, mode and content once, with both values where they differ. */
-static void put_file_change(struct card *c, const struct landing_state *a, const struct landing_state *b)
+static void put_file_change(struct card *c, const struct landing_state *a,
+			    const struct landing_state *b)
 {
 	char before[DIGEST_HEX_SIZE], after[DIGEST_HEX_SIZE];
 
@@ -188,7 +193,8 @@ static void put_file_change(struct card *c, const struct landing_state *a, const
 	if (a->has_digest && b->has_digest && digest_equal(&a->digest, &b->digest))
 		buffer_append_str(c->out, ", same content");
 	else
-		buffer_printf(c->out, ", %.8s -> %.8s", a->has_digest ? digest_hex(&a->digest, before) : "?",
+		buffer_printf(c->out, ", %.8s -> %.8s",
+			      a->has_digest ? digest_hex(&a->digest, before) : "?",
 			      b->has_digest ? digest_hex(&b->digest, after) : "?");
 	buffer_append_byte(c->out, '\n');
 }
@@ -213,7 +219,8 @@ static void put_action(struct card *c, const struct landing_action *a)
 	buffer_append_byte(c->out, '\n');
 }
 
-/* Scratch is left out by intention and may be thousands of paths: a count says it all. Any other is named with its reason. */
+/* Scratch is left out by intention and may be thousands of paths: a count says it all. Any other is
+ * named with its reason. */
 static void put_left_out(struct card *c, const struct landing_plan *p)
 {
 	size_t scratch = 0, shown = 0, others;
@@ -239,7 +246,8 @@ static void put_left_out(struct card *c, const struct landing_plan *p)
 	if (others > shown)
 		put_more(c, others - shown, "left out");
 	if (scratch > 0)
-		buffer_printf(c->out, "scratch: %zu path%s stay%s with the run\n", scratch, scratch == 1 ? "" : "s", scratch == 1 ? "s" : "");
+		buffer_printf(c->out, "scratch: %zu path%s stay%s with the run\n", scratch,
+			      scratch == 1 ? "" : "s", scratch == 1 ? "s" : "");
 }
 
 static void put_plan(struct card *c)
@@ -288,7 +296,8 @@ struct hunks { /* how many lines of each side are still to come */
 
 enum diff_line { DIFF_OTHER, DIFF_FILE, DIFF_CHANGED };
 
-/* A line of diff -u. Within a hunk its counts tell what is content, so that content cannot pose as the name of a file. */
+/* A line of diff -u. Within a hunk its counts tell what is content, so that content cannot pose as
+ * the name of a file. */
 static enum diff_line classify(struct hunks *h, struct bytes line)
 {
 	const char *p = line.data;
@@ -309,7 +318,10 @@ static enum diff_line classify(struct hunks *h, struct bytes line)
 		h->after = hunk_count(&p, end);
 		return DIFF_OTHER;
 	}
-	return line.len > 4 && (memcmp(p, "+++ ", 4) == 0 || (line.len > 6 && memcmp(p, "Binary", 6) == 0)) ? DIFF_FILE : DIFF_OTHER;
+	return line.len > 4 && (memcmp(p, "+++ ", 4) == 0 ||
+				(line.len > 6 && memcmp(p, "Binary", 6) == 0))
+		       ? DIFF_FILE
+		       : DIFF_OTHER;
 }
 
 /* "+++ b/path<tab>time" without what is the same for all of them; "Binary files …" as it is. */
@@ -374,7 +386,10 @@ static void put_diff(struct card *c)
 
 	put_lines(c);
 	if (skipped > 0) {
-		buffer_printf(c->out, "not compared (too large, not readable, or changed since): %llu file%s\n", (unsigned long long)skipped, skipped == 1 ? "" : "s");
+		buffer_printf(
+			c->out,
+			"not compared (too large, not readable, or changed since): %llu file%s\n",
+			(unsigned long long)skipped, skipped == 1 ? "" : "s");
 		c->complete = false;
 	}
 	if (c->in->diff_missing) {
@@ -406,7 +421,8 @@ static void step_gate(struct card *c)
 	put_str(c, c->in->workspace);
 	buffer_append_byte(c->out, '\n');
 	put_run(c);
-	put_tail(c, "the step starts, in its sandbox", "the step never runs, and what needs it is cancelled");
+	put_tail(c, "the step starts, in its sandbox",
+		 "the step never runs, and what needs it is cancelled");
 }
 
 static void step_commit(struct card *c)
@@ -433,9 +449,11 @@ static void landing(struct card *c)
 	put_plan(c);
 	put_diff(c);
 	if (c->in->undo)
-		put_tail(c, "the directory is as before the landing, for these paths", "the directory stays as it is");
+		put_tail(c, "the directory is as before the landing, for these paths",
+			 "the directory stays as it is");
 	else
-		put_tail(c, "these changes are made in the directory; `holdfast undo` takes them back",
+		put_tail(c,
+			 "these changes are made in the directory; `holdfast undo` takes them back",
 			 "the directory stays as it is; the run's changes are kept with the run");
 }
 
@@ -445,7 +463,8 @@ static void conflict(struct card *c)
 
 	buffer_append_str(c->out, in->undo ? "undo" : "landing");
 	put_of_run(c);
-	buffer_printf(c->out, " in conflict: %zu path%s in ", in->conflict_count, in->conflict_count == 1 ? "" : "s");
+	buffer_printf(c->out, " in conflict: %zu path%s in ", in->conflict_count,
+		      in->conflict_count == 1 ? "" : "s");
 	put_str(c, in->workspace);
 	buffer_append_byte(c->out, '\n');
 	put_run(c);
@@ -462,7 +481,8 @@ static void conflict(struct card *c)
 		}
 		buffer_append_str(c->out, "    mine:   ");
 		put_state(c, &x->now);
-		buffer_append_str(c->out, in->undo ? "\n    theirs: (before the landing) " : "\n    theirs: (the run's) ");
+		buffer_append_str(c->out, in->undo ? "\n    theirs: (before the landing) "
+						   : "\n    theirs: (the run's) ");
 		put_state(c, &x->want);
 		buffer_append_byte(c->out, '\n');
 	}
@@ -470,8 +490,10 @@ static void conflict(struct card *c)
 		put_more(c, in->conflict_count - CARD_LIST_MAX, "paths");
 	buffer_append_str(c->out, "\nNothing was changed. For each path (--path), or for all:\n"
 				  "  --as mine    it stays as it is in the directory\n");
-	buffer_append_str(c->out, in->undo ? "  --as theirs  it becomes what it was before the landing; mine is kept as a blob\n" :
-					     "  --as theirs  the run's version goes in; mine is kept for `holdfast undo`\n");
+	buffer_append_str(c->out, in->undo ? "  --as theirs  it becomes what it was before the "
+					     "landing; mine is kept as a blob\n"
+					   : "  --as theirs  the run's version goes in; mine is "
+					     "kept for `holdfast undo`\n");
 	buffer_append_str(c->out, "  --as file=F  the content of F goes in\n");
 	put_tail(c, NULL, in->undo ? "nothing is undone" : "nothing of the run lands");
 }
@@ -486,7 +508,8 @@ static void exhausted(struct card *c)
 	buffer_append_str(c->out, "retry step ");
 	put_str(c, c->in->step_key);
 	put_of_run(c);
-	buffer_printf(c->out, ": %u attempt%s failed\n", c->in->attempts, c->in->attempts == 1 ? "" : "s");
+	buffer_printf(c->out, ": %u attempt%s failed\n", c->in->attempts,
+		      c->in->attempts == 1 ? "" : "s");
 	put_run(c);
 	if (c->in->why) {
 		buffer_append_str(c->out, "last    ");
@@ -507,7 +530,8 @@ static void exhausted(struct card *c)
 		buffer_append_byte(c->out, '\n');
 	}
 	c->complete = complete; /* its words are not what is decided on */
-	buffer_append_str(c->out, "\n  --as retry  one more attempt\n  --as fail   the step has failed\n");
+	buffer_append_str(c->out,
+			  "\n  --as retry  one more attempt\n  --as fail   the step has failed\n");
 	put_tail(c, NULL, "the step has failed, and what needs it is cancelled");
 }
 
@@ -527,7 +551,8 @@ static void diverged(struct card *c)
 	}
 	if (c->in->difference_count > CARD_LIST_MAX)
 		put_more(c, c->in->difference_count - CARD_LIST_MAX, "fields");
-	buffer_append_str(c->out, "\n  --as accept  the recorded result is returned (not yet committed: the new input is taken)\n"
+	buffer_append_str(c->out, "\n  --as accept  the recorded result is returned (not yet "
+				  "committed: the new input is taken)\n"
 				  "  --as fork    a new run begins before this step\n"
 				  "  --as fail    the run fails\n");
 	put_tail(c, NULL, "the run fails");
@@ -538,7 +563,8 @@ bool card_is_complete(struct bytes card)
 	struct bytes line;
 
 	while (next_line(&card, &line))
-		if (line.len >= sizeof(CARD_NOT_ALL) - 1 && memcmp(line.data, CARD_NOT_ALL, sizeof(CARD_NOT_ALL) - 1) == 0)
+		if (line.len >= sizeof(CARD_NOT_ALL) - 1 &&
+		    memcmp(line.data, CARD_NOT_ALL, sizeof(CARD_NOT_ALL) - 1) == 0)
 			return false;
 	return true;
 }

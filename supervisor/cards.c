@@ -55,19 +55,22 @@ static int add_difference(const char *field, struct bytes before, struct bytes a
 	return 0;
 }
 
-static int read_plan_blob(struct daemon *d, const struct digest *object, bool conflicts, struct landing_plan **ret, struct error *err)
+static int read_plan_blob(struct daemon *d, const struct digest *object, bool conflicts,
+			  struct landing_plan **ret, struct error *err)
 {
 	AUTO_BUFFER b = {.max = LANDING_BYTES_MAX};
 	int r = journal_blob_get(d->journal, object, LANDING_BYTES_MAX, &b, err);
 
 	if (r < 0)
 		return r;
-	return conflicts ? landing_conflicts_decode(buffer_bytes(&b), ret, err) : landing_plan_decode(buffer_bytes(&b), ret, err);
+	return conflicts ? landing_conflicts_decode(buffer_bytes(&b), ret, err)
+			 : landing_plan_decode(buffer_bytes(&b), ret, err);
 }
 
-/* What the step changed over the steps before it: its own change, wherever the user's directory stands. */
-static int plan_of_commit(struct daemon *d, const struct journal_run *run, const struct journal_step *step, struct cards_work *w,
-			  struct error *err)
+/* What the step changed over the steps before it: its own change, wherever the user's directory
+ * stands. */
+static int plan_of_commit(struct daemon *d, const struct journal_run *run,
+			  const struct journal_step *step, struct cards_work *w, struct error *err)
 {
 	__attribute__((cleanup(work_stack_free))) struct work_stack below = {0};
 	__attribute__((cleanup(work_stack_free))) struct work_stack layer = {0};
@@ -78,14 +81,19 @@ static int plan_of_commit(struct daemon *d, const struct journal_run *run, const
 	return r < 0 ? r : work_landing(d, run, &below, &layer, &w->plan, err);
 }
 
-static void card_of_exhausted(struct daemon *d, const struct journal_step *step, struct cards_work *w)
+static void card_of_exhausted(struct daemon *d, const struct journal_step *step,
+			      struct cards_work *w)
 {
-	const struct journal_attempt *a = step->attempt_count > 0 ? &step->attempts[step->attempt_count - 1] : NULL;
-	const struct digest *from = !digest_is_zero(&step->feedback) ? &step->feedback : a ? &a->err : NULL;
+	const struct journal_attempt *a =
+		step->attempt_count > 0 ? &step->attempts[step->attempt_count - 1] : NULL;
+	const struct digest *from = !digest_is_zero(&step->feedback) ? &step->feedback
+				    : a				     ? &a->err
+								     : NULL;
 
 	w->in.attempts = step->attempt_count;
 	w->in.why = step->why ? step->why : a ? a->why : NULL;
-	if (from && !digest_is_zero(from) && journal_blob_get(d->journal, from, JOURNAL_BLOB_MAX, &w->feedback, NULL) == 0 &&
+	if (from && !digest_is_zero(from) &&
+	    journal_blob_get(d->journal, from, JOURNAL_BLOB_MAX, &w->feedback, NULL) == 0 &&
 	    w->feedback.len > FEEDBACK_SHOWN_MAX)
 		buffer_consume(&w->feedback, w->feedback.len - FEEDBACK_SHOWN_MAX);
 	w->in.feedback = buffer_bytes(&w->feedback);
@@ -96,7 +104,8 @@ static int gather(struct daemon *d, struct cards_work *w, struct error *err)
 {
 	const struct engine_command *c = &w->command->c;
 	const struct journal_run *run = journal_state_run(d->rows, &c->run);
-	const struct journal_step *step = run && c->step < run->step_count ? run->steps[c->step] : NULL;
+	const struct journal_step *step =
+		run && c->step < run->step_count ? run->steps[c->step] : NULL;
 	AUTO_BUFFER b = {0};
 	int r;
 
@@ -124,7 +133,8 @@ static int fill(struct daemon *d, struct cards_work *w, struct error *err)
 {
 	const struct engine_command *c = &w->command->c;
 	const struct journal_run *run = journal_state_run(d->rows, &c->run);
-	const struct journal_step *step = run && c->step < run->step_count ? run->steps[c->step] : NULL;
+	const struct journal_step *step =
+		run && c->step < run->step_count ? run->steps[c->step] : NULL;
 	struct card_input *in = &w->in;
 	struct policy_settings settings;
 	struct runs_context *ctx;
@@ -140,7 +150,9 @@ static int fill(struct daemon *d, struct cards_work *w, struct error *err)
 	in->step_key = step ? step->key : NULL;
 	in->action = c->action;
 	in->undo = c->undo;
-	in->decide_by_ns = settings.decide_by_ms ? daemon_now().wall_ns + (int64_t)settings.decide_by_ms * 1000000 : 0;
+	in->decide_by_ns = settings.decide_by_ms
+				   ? daemon_now().wall_ns + (int64_t)settings.decide_by_ms * 1000000
+				   : 0;
 	in->execute_by_ns = (int64_t)settings.execute_by_ms * 1000000;
 	in->argv = c->spec ? (const char *const *)c->spec->argv : NULL;
 	switch (c->card_kind) {
@@ -152,7 +164,8 @@ static int fill(struct daemon *d, struct cards_work *w, struct error *err)
 		in->plan = w->plan;
 		break;
 	case JOURNAL_KIND_LANDING:
-		snprintf(w->rule, sizeof(w->rule), "agency %s, land: ask", policy_agency_name((enum policy_agency)(run->agency + POLICY_OBSERVE)));
+		snprintf(w->rule, sizeof(w->rule), "agency %s, land: ask",
+			 policy_agency_name((enum policy_agency)(run->agency + POLICY_OBSERVE)));
 		in->rule = w->rule;
 		in->plan = w->plan;
 		break;
@@ -178,7 +191,8 @@ static void not_made(struct daemon *d, int r, const struct error *err)
 	daemon_log(d, "cannot make a card: %s", err->msg[0] ? err->msg : strerror(-r));
 }
 
-void cards_finish(struct daemon *d, struct cards_work *work, struct bytes diff, bool cut, const char *why)
+void cards_finish(struct daemon *d, struct cards_work *work, struct bytes diff, bool cut,
+		  const char *why)
 {
 	AUTO(cards_free) struct cards_work *w = work;
 	const struct engine_command *c = &w->command->c;
@@ -198,7 +212,10 @@ void cards_finish(struct daemon *d, struct cards_work *work, struct bytes diff, 
 		not_made(d, r, &err);
 		return;
 	}
-	daemon_check(d, engine_card(d->engine, daemon_now(), &c->run, c->step, c->card_kind, &c->action, &blob, &c->object), "card");
+	daemon_check(d,
+		     engine_card(d->engine, daemon_now(), &c->run, c->step, c->card_kind,
+				 &c->action, &blob, &c->object),
+		     "card");
 }
 
 /* 1: there is nothing to compare. */
@@ -219,7 +236,9 @@ static int start_diff(struct daemon *d, struct cards_work *w, struct error *err)
 	} else {
 		r = work_stack(d, run, NULL, &layers, err);
 	}
-	return r < 0 ? r : diffs_for_card(d, run, &below, &layers, w->plan, w, &w->in.diff_skipped, err);
+	return r < 0 ? r
+		     : diffs_for_card(d, run, &below, &layers, w->plan, w, &w->in.diff_skipped,
+				      err);
 }
 
 void cards_make(struct daemon *d, const struct engine_command *c)
@@ -242,5 +261,8 @@ void cards_make(struct daemon *d, const struct engine_command *c)
 	else
 		r = 1;
 	if (r != 0) /* else attempts.c finishes it */
-		cards_finish(d, w, bytes_of("", 0), false, r > 0 ? NULL : err.msg[0] ? err.msg : strerror(-r));
+		cards_finish(d, w, bytes_of("", 0), false,
+			     r > 0	  ? NULL
+			     : err.msg[0] ? err.msg
+					  : strerror(-r));
 }

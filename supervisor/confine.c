@@ -10,9 +10,9 @@
 
 enum { STRINGS_MAX = 4096, PATH_SIZE = 4096 };
 
-#define DEFAULT_PATH	"/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
-#define INSIDE_TMP	"/tmp"
-#define INSIDE_RUN	"/run/holdfast"
+#define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
+#define INSIDE_TMP   "/tmp"
+#define INSIDE_RUN   "/run/holdfast"
 
 struct confine {
 	struct sandbox_spec spec;
@@ -61,44 +61,53 @@ static bool within(const char *path, const char *folder)
 static int unsupported(struct error *err, const struct policy_mount *m, const char *why)
 {
 	error_where(err, "%s:%d:%d", m->at.file, m->at.line, m->at.column);
-	return error_set_exit(err, -EOPNOTSUPP, EXIT_STATUS_SANDBOX, "cannot confine to '%s: %s': %s", m->path,
+	return error_set_exit(err, -EOPNOTSUPP, EXIT_STATUS_SANDBOX,
+			      "cannot confine to '%s: %s': %s", m->path,
 			      policy_access_name(m->access), why);
 }
 
-static int add_mount(struct confine *c, enum sandbox_mount_kind kind, const char *source, const char *target, bool exec,
-		     bool optional, struct error *err)
+static int add_mount(struct confine *c, enum sandbox_mount_kind kind, const char *source,
+		     const char *target, bool exec, bool optional, struct error *err)
 {
 	if (c->spec.mount_count == SANDBOX_MOUNTS_MAX)
 		return error_set_exit(err, -E2BIG, EXIT_STATUS_LIMIT,
-				      "the policy's fs table needs more than %d mounts; name folders instead of their entries",
+				      "the policy's fs table needs more than %d mounts; name "
+				      "folders instead of their entries",
 				      SANDBOX_MOUNTS_MAX);
-	c->mounts[c->spec.mount_count++] = (struct sandbox_mount){
-		.kind = kind, .source = source, .target = target, .exec = exec, .optional = optional};
+	c->mounts[c->spec.mount_count++] = (struct sandbox_mount){.kind = kind,
+								  .source = source,
+								  .target = target,
+								  .exec = exec,
+								  .optional = optional};
 	return 0;
 }
 
 /* ---- what stands where ---- */
 
-/* The type of what is at an absolute path, its last component not followed; 0 = nothing that we can see. Below the workspace
- * through its descriptor, so that it is the folder that the client opened. */
+/* The type of what is at an absolute path, its last component not followed; 0 = nothing that we can
+ * see. Below the workspace through its descriptor, so that it is the folder that the client opened.
+ */
 static mode_t look(const struct confine *c, const char *path, struct stat *ret)
 {
 	const struct confine_input *in = c->in;
 
-	if (in->workspace_fd >= 0 && within(path, in->workspace) && strcmp(in->workspace, "/") != 0) {
+	if (in->workspace_fd >= 0 && within(path, in->workspace) &&
+	    strcmp(in->workspace, "/") != 0) {
 		const char *rest = path + strlen(in->workspace);
-		AUTO_FD fd = io_open_beneath(in->workspace_fd, rest[0] ? rest + 1 : ".", O_PATH | O_NOFOLLOW, 0);
+		AUTO_FD fd = io_open_beneath(in->workspace_fd, rest[0] ? rest + 1 : ".",
+					     O_PATH | O_NOFOLLOW, 0);
 
 		return fd < 0 || fstat(fd, ret) < 0 ? 0 : ret->st_mode & S_IFMT;
 	}
 	return lstat(path, ret) < 0 ? 0 : ret->st_mode & S_IFMT;
 }
 
-/* Trees of the system that no user can write: bound as they are. Everything else is seen through an overlay, where connect()
- * and FIFOs do not pass. */
+/* Trees of the system that no user can write: bound as they are. Everything else is seen through an
+ * overlay, where connect() and FIFOs do not pass. */
 static bool is_system(const char *path, const struct stat *st)
 {
-	static const char *const roots[] = {"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix", "/gnu"};
+	static const char *const roots[] = {"/usr",    "/bin", "/sbin", "/lib", "/lib32", "/lib64",
+					    "/libx32", "/etc", "/opt",	"/nix", "/gnu"};
 
 	if (st->st_uid != 0 || (!S_ISLNK(st->st_mode) && (st->st_mode & (S_IWGRP | S_IWOTH))))
 		return false;
@@ -114,17 +123,20 @@ static int mask(struct confine *c, const char *path, struct error *err)
 	mode_t type = look(c, path, &st);
 	char *target;
 
-	if (type == 0 || type == S_IFLNK) /* nothing to hide; a link's target has an entry of its own, or no grant */
+	if (type == 0 || type == S_IFLNK) /* nothing to hide; a link's target has an entry of its
+					     own, or no grant */
 		return 0;
 	target = own_printf(c, "%s", path);
 	if (!target)
 		return error_nomem(err);
-	return add_mount(c, type == S_IFDIR ? SANDBOX_MOUNT_MASK_DIR : SANDBOX_MOUNT_MASK_FILE, NULL, target, false, true, err);
+	return add_mount(c, type == S_IFDIR ? SANDBOX_MOUNT_MASK_DIR : SANDBOX_MOUNT_MASK_FILE,
+			 NULL, target, false, true, err);
 }
 
 /* ---- entries of the table ---- */
 
-static int place_in_workspace(struct confine *c, const struct policy_mount *m, const char *path, struct error *err)
+static int place_in_workspace(struct confine *c, const struct policy_mount *m, const char *path,
+			      struct error *err)
 {
 	char *target;
 
@@ -136,23 +148,27 @@ static int place_in_workspace(struct confine *c, const struct policy_mount *m, c
 		if (c->workspace_access <= POLICY_ACCESS_RX)
 			return 0;
 		target = own_printf(c, "%s", path);
-		return target ? add_mount(c, SANDBOX_MOUNT_PROTECT, NULL, target, m->access == POLICY_ACCESS_RX, true, err)
+		return target ? add_mount(c, SANDBOX_MOUNT_PROTECT, NULL, target,
+					  m->access == POLICY_ACCESS_RX, true, err)
 			      : error_nomem(err);
 	case POLICY_ACCESS_SCRATCH:
 	case POLICY_ACCESS_STAGE:
 		/* Without an upper folder all of the workspace is a view, by intention. */
 		if (c->workspace_access < POLICY_ACCESS_SCRATCH && c->in->upper)
 			return unsupported(err, m,
-					   "the workspace around it is read-only; grant the workspace 'stage' and its other parts 'rx'");
+					   "the workspace around it is read-only; grant the "
+					   "workspace 'stage' and its other parts 'rx'");
 		return 0;
 	case POLICY_ACCESS_RW:
 		target = own_printf(c, "%s", path);
-		return target ? add_mount(c, SANDBOX_MOUNT_RW, target, target, true, false, err) : error_nomem(err);
+		return target ? add_mount(c, SANDBOX_MOUNT_RW, target, target, true, false, err)
+			      : error_nomem(err);
 	}
 	return 0;
 }
 
-static int place_outside(struct confine *c, const struct policy_mount *m, const char *path, bool optional, struct error *err)
+static int place_outside(struct confine *c, const struct policy_mount *m, const char *path,
+			 bool optional, struct error *err)
 {
 	const struct confine_input *in = c->in;
 	struct stat st = {0};
@@ -168,20 +184,26 @@ static int place_outside(struct confine *c, const struct policy_mount *m, const 
 	case POLICY_ACCESS_RX:
 		if (look(c, path, &st) == 0)
 			return 0;
-		return add_mount(c, is_system(path, &st) ? SANDBOX_MOUNT_SYSTEM : SANDBOX_MOUNT_VIEW, target, target,
-				 m->access == POLICY_ACCESS_RX, optional, err);
+		return add_mount(c,
+				 is_system(path, &st) ? SANDBOX_MOUNT_SYSTEM : SANDBOX_MOUNT_VIEW,
+				 target, target, m->access == POLICY_ACCESS_RX, optional, err);
 	case POLICY_ACCESS_SCRATCH:
 	case POLICY_ACCESS_STAGE:
 		if (in->home && strcmp(path, in->home) == 0)
 			return 0; /* spec.home */
 		if (strcmp(path, INSIDE_TMP) == 0)
 			return 0; /* every sandbox has its own */
-		if (within(path, INSIDE_TMP) || (in->home && within(path, in->home)) || within(path, INSIDE_RUN))
+		if (within(path, INSIDE_TMP) || (in->home && within(path, in->home)) ||
+		    within(path, INSIDE_RUN))
 			return 0; /* inside one of the two */
-		return unsupported(err, m, "only the workspace has layers; move it into the workspace, or grant 'rw'");
+		return unsupported(
+			err, m,
+			"only the workspace has layers; move it into the workspace, or grant 'rw'");
 	case POLICY_ACCESS_RW:
 		if (within(in->state, path) || within(in->runtime, path))
-			return unsupported(err, m, "Holdfast's own state lies in it; grant a smaller folder or move --state");
+			return unsupported(err, m,
+					   "Holdfast's own state lies in it; grant a smaller "
+					   "folder or move --state");
 		return add_mount(c, SANDBOX_MOUNT_RW, target, target, true, optional, err);
 	case POLICY_ACCESS_NONE:
 		break;
@@ -189,7 +211,8 @@ static int place_outside(struct confine *c, const struct policy_mount *m, const 
 	return 0;
 }
 
-static int place(struct confine *c, const struct policy_mount *m, const char *path, struct error *err)
+static int place(struct confine *c, const struct policy_mount *m, const char *path,
+		 struct error *err)
 {
 	const char *workspace = c->in->workspace;
 
@@ -209,8 +232,8 @@ static bool has_own_entry(const struct policy_mount *table, size_t count, const 
 }
 
 /* The '*' of the last component, against the names that are there now. */
-static int expand(struct confine *c, const struct policy_mount *table, size_t count, const struct policy_mount *m,
-		  struct error *err)
+static int expand(struct confine *c, const struct policy_mount *table, size_t count,
+		  const struct policy_mount *m, struct error *err)
 {
 	const struct confine_input *in = c->in;
 	const char *slash = strrchr(m->path, '/');
@@ -218,11 +241,13 @@ static int expand(struct confine *c, const struct policy_mount *table, size_t co
 	AUTO_DIR dir = NULL;
 	int fd;
 
-	snprintf(folder, sizeof(folder), "%.*s", slash == m->path ? 1 : (int)(slash - m->path), m->path);
+	snprintf(folder, sizeof(folder), "%.*s", slash == m->path ? 1 : (int)(slash - m->path),
+		 m->path);
 	if (in->workspace_fd >= 0 && within(folder, in->workspace)) {
 		const char *rest = folder + strlen(in->workspace);
 
-		fd = io_open_beneath(in->workspace_fd, rest[0] ? rest + 1 : ".", O_RDONLY | O_DIRECTORY, 0);
+		fd = io_open_beneath(in->workspace_fd, rest[0] ? rest + 1 : ".",
+				     O_RDONLY | O_DIRECTORY, 0);
 	} else {
 		fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	}
@@ -236,9 +261,11 @@ static int expand(struct confine *c, const struct policy_mount *table, size_t co
 	for (struct dirent *e = readdir(dir); e; e = readdir(dir)) {
 		int r;
 
-		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || fnmatch(slash + 1, e->d_name, FNM_NOESCAPE) != 0)
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+		    fnmatch(slash + 1, e->d_name, FNM_NOESCAPE) != 0)
 			continue;
-		snprintf(path, sizeof(path), "%s/%s", strcmp(folder, "/") == 0 ? "" : folder, e->d_name);
+		snprintf(path, sizeof(path), "%s/%s", strcmp(folder, "/") == 0 ? "" : folder,
+			 e->d_name);
 		if (has_own_entry(table, count, path))
 			continue;
 		r = place(c, m, path, err);
@@ -248,13 +275,15 @@ static int expand(struct confine *c, const struct policy_mount *table, size_t co
 	return 0;
 }
 
-static enum policy_access access_of(const struct policy_mount *table, size_t count, const char *path)
+static enum policy_access access_of(const struct policy_mount *table, size_t count,
+				    const char *path)
 {
 	enum policy_access access = POLICY_ACCESS_NONE;
 	size_t best = 0;
 
 	for (size_t i = 0; i < count; i++) {
-		if (!table[i].glob && within(path, table[i].path) && strlen(table[i].path) >= best) {
+		if (!table[i].glob && within(path, table[i].path) &&
+		    strlen(table[i].path) >= best) {
 			best = strlen(table[i].path);
 			access = table[i].access;
 		}
@@ -262,7 +291,8 @@ static enum policy_access access_of(const struct policy_mount *table, size_t cou
 	return access;
 }
 
-static int place_workspace(struct confine *c, const struct policy_mount *table, size_t count, struct error *err)
+static int place_workspace(struct confine *c, const struct policy_mount *table, size_t count,
+			   struct error *err)
 {
 	const struct confine_input *in = c->in;
 	struct sandbox_workspace *w = &c->spec.workspace;
@@ -271,7 +301,9 @@ static int place_workspace(struct confine *c, const struct policy_mount *table, 
 	*w = (struct sandbox_workspace){.target = in->workspace, .base_fd = -1};
 	if (within(in->workspace, in->state) || within(in->workspace, in->runtime))
 		return error_set_exit(err, -EOPNOTSUPP, EXIT_STATUS_SANDBOX,
-				      "cannot work in %s: it is inside Holdfast's own state; choose another workspace", in->workspace);
+				      "cannot work in %s: it is inside Holdfast's own state; "
+				      "choose another workspace",
+				      in->workspace);
 	switch (c->workspace_access) {
 	case POLICY_ACCESS_NONE:
 		w->mode = SANDBOX_WORKSPACE_NONE;
@@ -279,9 +311,12 @@ static int place_workspace(struct confine *c, const struct policy_mount *table, 
 	case POLICY_ACCESS_RW:
 		if (within(in->state, in->workspace) || within(in->runtime, in->workspace))
 			return error_set_exit(err, -EOPNOTSUPP, EXIT_STATUS_SANDBOX,
-					      "cannot grant 'rw' on %s: Holdfast's own state lies in it; move --state", in->workspace);
+					      "cannot grant 'rw' on %s: Holdfast's own state lies "
+					      "in it; move --state",
+					      in->workspace);
 		w->mode = SANDBOX_WORKSPACE_NONE;
-		return add_mount(c, SANDBOX_MOUNT_RW, in->workspace, in->workspace, true, false, err);
+		return add_mount(c, SANDBOX_MOUNT_RW, in->workspace, in->workspace, true, false,
+				 err);
 	case POLICY_ACCESS_R:
 	case POLICY_ACCESS_RX:
 		w->mode = SANDBOX_WORKSPACE_READONLY;
@@ -337,7 +372,8 @@ static int no_room(const struct confine *c, struct error *err)
 	if (c->string_count < STRINGS_MAX)
 		return error_nomem(err);
 	return error_set_exit(err, -E2BIG, EXIT_STATUS_USAGE,
-			      "the step's environment and mounts have more than %d strings; let fewer variables pass in the policy's env",
+			      "the step's environment and mounts have more than %d strings; let "
+			      "fewer variables pass in the policy's env",
 			      STRINGS_MAX);
 }
 
@@ -362,7 +398,8 @@ static int make_env(struct confine *c, struct error *err)
 		for (size_t k = 0; k < in->step->env_count; k++) {
 			size_t len = strlen(in->step->env[k].name);
 
-			replaced |= strncmp(in->env[i], in->step->env[k].name, len) == 0 && in->env[i][len] == '=';
+			replaced |= strncmp(in->env[i], in->step->env[k].name, len) == 0 &&
+				    in->env[i][len] == '=';
 		}
 		if (!replaced)
 			all[at++] = in->env[i];
@@ -400,13 +437,15 @@ static int make_env(struct confine *c, struct error *err)
 	return 0;
 }
 
-/* Lexically: the sandbox may see another thing there, and its walls then say what can be executed. */
+/* Lexically: the sandbox may see another thing there, and its walls then say what can be executed.
+ */
 static char *clean(struct confine *c, const char *folder, const char *path)
 {
 	char joined[2 * PATH_SIZE], out[2 * PATH_SIZE] = "";
 	char *save = NULL;
 
-	if ((size_t)snprintf(joined, sizeof(joined), "%s/%s", path[0] == '/' ? "" : folder, path) >= sizeof(joined))
+	if ((size_t)snprintf(joined, sizeof(joined), "%s/%s", path[0] == '/' ? "" : folder, path) >=
+	    sizeof(joined))
 		return NULL;
 	for (char *part = strtok_r(joined, "/", &save); part; part = strtok_r(NULL, "/", &save)) {
 		if (strcmp(part, ".") == 0)
@@ -424,7 +463,8 @@ static char *clean(struct confine *c, const char *folder, const char *path)
 	return own_printf(c, "%s", out[0] ? out : "/");
 }
 
-/* The program that argv[0] names, as the policy decides it: looked up in PATH as the sandbox will. */
+/* The program that argv[0] names, as the policy decides it: looked up in PATH as the sandbox will.
+ */
 static char *resolve_program(struct confine *c)
 {
 	const char *name = c->in->argv[0], *path = find_env(c->env, "PATH");
@@ -436,12 +476,15 @@ static char *resolve_program(struct confine *c)
 		const char *end = strchrnul(path, ':');
 
 		if (end > path && path[0] == '/' &&
-		    (size_t)snprintf(candidate, sizeof(candidate), "%.*s/%s", (int)(end - path), path, name) < sizeof(candidate) &&
+		    (size_t)snprintf(candidate, sizeof(candidate), "%.*s/%s", (int)(end - path),
+				     path, name) < sizeof(candidate) &&
 		    access(candidate, X_OK) == 0)
 			return clean(c, "/", candidate);
 		path = *end ? end + 1 : end;
 	}
-	return clean(c, c->spec.cwd, name); /* not found here: what an earlier step made may still be found inside */
+	return clean(
+		c, c->spec.cwd,
+		name); /* not found here: what an earlier step made may still be found inside */
 }
 
 static int decide_exec(struct confine *c, struct error *err)
@@ -473,9 +516,11 @@ static int decide_exec(struct confine *c, struct error *err)
 		error_where(err, "%s:%d:%d", d.at.file, d.at.line, d.at.column);
 	if (d.verdict == POLICY_ASK)
 		return error_set_exit(err, -EACCES, EXIT_STATUS_DENIED,
-				      "an exec rule asks a person before %s starts; say 'gate: ask' on the step, and 'do: allow' in the rule",
+				      "an exec rule asks a person before %s starts; say 'gate: "
+				      "ask' on the step, and 'do: allow' in the rule",
 				      program);
-	return error_set_exit(err, -EACCES, EXIT_STATUS_DENIED, "%s: %s; see 'holdfast policy explain'", program, d.why);
+	return error_set_exit(err, -EACCES, EXIT_STATUS_DENIED,
+			      "%s: %s; see 'holdfast policy explain'", program, d.why);
 }
 
 static void set_limits(struct confine *c)
@@ -500,7 +545,8 @@ static void set_limits(struct confine *c)
 	l->disk_bytes = v[POLICY_LIMIT_DISK];
 	l->output_bytes = v[POLICY_LIMIT_OUTPUT];
 	l->pids = v[POLICY_LIMIT_PIDS] > UINT32_MAX ? UINT32_MAX : (uint32_t)v[POLICY_LIMIT_PIDS];
-	l->files = v[POLICY_LIMIT_FILES] > UINT32_MAX ? UINT32_MAX : (uint32_t)v[POLICY_LIMIT_FILES];
+	l->files =
+		v[POLICY_LIMIT_FILES] > UINT32_MAX ? UINT32_MAX : (uint32_t)v[POLICY_LIMIT_FILES];
 	for (size_t i = 0; i < ARRAY_SIZE(weaker); i++)
 		if (s.limits.weaker & (1u << weaker[i].limit))
 			c->spec.allow_weaker |= weaker[i].weaker;
@@ -510,10 +556,14 @@ static void set_limits(struct confine *c)
 
 /* ---- the whole ---- */
 
-int confine_fs(const struct policy_effective *run, const char *step, const char *workspace, const char *home,
-	       struct policy_effective **ret_effective, struct policy_fs **ret, struct error *err)
+int confine_fs(const struct policy_effective *run, const char *step, const char *workspace,
+	       const char *home, struct policy_effective **ret_effective, struct policy_fs **ret,
+	       struct error *err)
 {
-	struct policy_vars vars = {.workspace = workspace, .home = home, .tmp = INSIDE_TMP, .run = INSIDE_RUN};
+	struct policy_vars vars = {.workspace = workspace,
+				   .home = home,
+				   .tmp = INSIDE_TMP,
+				   .run = INSIDE_RUN};
 	AUTO(policy_effective_free) struct policy_effective *e = NULL;
 	int r = policy_effective_step(run, step, POLICY_AGENCY_UNSET, &e, err);
 
@@ -524,7 +574,8 @@ int confine_fs(const struct policy_effective *run, const char *step, const char 
 	return r;
 }
 
-/* A home that the policy grants as it is, or that lies in the workspace, is not hidden behind an empty one. */
+/* A home that the policy grants as it is, or that lies in the workspace, is not hidden behind an
+ * empty one. */
 static bool has_own_home(const struct confine *c)
 {
 	const char *home = c->in->home;
@@ -556,21 +607,34 @@ int confine_new(const struct confine_input *in, struct confine **ret, struct err
 		return error_nomem(err);
 	s = &c->spec;
 	c->in = in;
-	*s = (struct sandbox_spec){.attempt = in->attempt, .argv = in->argv, .mounts = c->mounts, .stdin_fd = in->stdin_fd,
-				   .in_name = in->in_name, .pty = in->tty, .pty_rows = in->rows, .pty_cols = in->cols,
-				   .uid = in->uid, .gid = in->gid};
-	r = confine_fs(in->policy, in->step->name, in->workspace, in->home, &c->policy, &c->fs, err);
+	*s = (struct sandbox_spec){.attempt = in->attempt,
+				   .argv = in->argv,
+				   .mounts = c->mounts,
+				   .stdin_fd = in->stdin_fd,
+				   .in_name = in->in_name,
+				   .pty = in->tty,
+				   .pty_rows = in->rows,
+				   .pty_cols = in->cols,
+				   .uid = in->uid,
+				   .gid = in->gid};
+	r = confine_fs(in->policy, in->step->name, in->workspace, in->home, &c->policy, &c->fs,
+		       err);
 	if (r == 0)
 		r = place_all(c, err);
 	if (r < 0)
 		return r;
 	s->home = has_own_home(c) ? in->home : NULL;
-	s->cwd = s->workspace.mode == SANDBOX_WORKSPACE_NONE && c->workspace_access != POLICY_ACCESS_RW ? "/" : in->workspace;
+	s->cwd = s->workspace.mode == SANDBOX_WORKSPACE_NONE &&
+				 c->workspace_access != POLICY_ACCESS_RW
+			 ? "/"
+			 : in->workspace;
 	if (in->step->cwd) {
 		s->cwd = clean(c, in->workspace, in->step->cwd);
 		if (!s->cwd || !within(s->cwd, in->workspace))
-			return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE, "cwd '%s' of step %s is not in the workspace; name a folder in it",
-					      in->step->cwd, in->step->name);
+			return error_set_exit(
+				err, -EINVAL, EXIT_STATUS_USAGE,
+				"cwd '%s' of step %s is not in the workspace; name a folder in it",
+				in->step->cwd, in->step->name);
 	}
 	r = make_env(c, err);
 	if (r == 0)

@@ -1,11 +1,13 @@
 #pragma once
 /*
- * From a policy to walls: what one attempt of a step may see and do, as a struct sandbox_spec. Looks at the file system
- * (what kind of thing stands at a path, names that a '*' covers), changes nothing.
+ * From a policy to walls: what one attempt of a step may see and do, as a struct sandbox_spec.
+ * Looks at the file system (what kind of thing stands at a path, names that a '*' covers), changes
+ * nothing.
  *
- * What the policy asks for and these walls cannot give is refused here (exit status SANDBOX), never left out: `stage` and
- * `scratch` outside of the workspace, a wider entry below a read-only one in the workspace, an `rw` grant around the state
- * directory. What the machine cannot enforce, the keeper refuses (NOT_STARTED_MACHINE).
+ * What the policy asks for and these walls cannot give is refused here (exit status SANDBOX), never
+ * left out: `stage` and `scratch` outside of the workspace, a wider entry below a read-only one in
+ * the workspace, an `rw` grant around the state directory. What the machine cannot enforce, the
+ * keeper refuses (NOT_STARTED_MACHINE).
  */
 #include "supervisor/plan.h"
 #include "policy/policy.h"
@@ -15,18 +17,19 @@ struct confine_input {
 	const struct policy_effective *policy; /* of the run */
 	const struct plan_step *step;
 	const char *const *argv; /* of the step, or of its check */
-	char *const *env;        /* as the run's settings have it */
+	char *const *env; /* as the run's settings have it */
 	const char *home;
-	const char *workspace;   /* real path */
+	const char *workspace; /* real path */
 	int workspace_fd;
-	uid_t uid;               /* of the workspace */
+	uid_t uid; /* of the workspace */
 	gid_t gid;
 	const char *const *layers; /* bottom first */
 	size_t layer_count;
-	const char *upper;       /* NULL: the workspace is read-only, whatever the policy grants (a check) */
-	const char *in_name;     /* folder below spool/ */
-	int stdin_fd;            /* -1 = none */
-	uint64_t timeout_ms;     /* 0 = the policy's */
+	const char
+		*upper; /* NULL: the workspace is read-only, whatever the policy grants (a check) */
+	const char *in_name; /* folder below spool/ */
+	int stdin_fd; /* -1 = none */
+	uint64_t timeout_ms; /* 0 = the policy's */
 	bool tty;
 	uint16_t rows, cols;
 	const char *state, *runtime; /* masked */
@@ -35,11 +38,15 @@ struct confine_input {
 
 struct confine; /* opaque, owned: the spec and all that it points to */
 
-/* -EACCES (exit status DENIED): an exec rule. -EOPNOTSUPP (exit status SANDBOX). -E2BIG (exit status LIMIT). */
+/* -EACCES (exit status DENIED): an exec rule. -EOPNOTSUPP (exit status SANDBOX). -E2BIG (exit
+ * status LIMIT). */
 MUST_CHECK int confine_new(const struct confine_input *in, struct confine **ret, struct error *err);
 void confine_free(struct confine *c); /* accepts NULL */
 DEFINE_GUARD(struct confine *, confine_free)
 const struct sandbox_spec *confine_spec(const struct confine *c);
-/* The fs table of a step's policy with the run's variables put in; for landing. *ret_effective must outlive *ret. */
-MUST_CHECK int confine_fs(const struct policy_effective *run, const char *step, const char *workspace, const char *home,
-			  struct policy_effective **ret_effective, struct policy_fs **ret, struct error *err);
+/* The fs table of a step's policy with the run's variables put in; for landing. *ret_effective must
+ * outlive *ret. */
+MUST_CHECK int confine_fs(const struct policy_effective *run, const char *step,
+			  const char *workspace, const char *home,
+			  struct policy_effective **ret_effective, struct policy_fs **ret,
+			  struct error *err);

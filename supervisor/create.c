@@ -53,7 +53,8 @@ static const char *text(const struct api_request *q, const char *key)
 
 static int wrong(struct error *err, const char *what)
 {
-	return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE, "bad request: %s; see supervisor.h", what);
+	return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE, "bad request: %s; see supervisor.h",
+			      what);
 }
 
 static int note(struct making *m, const char *fmt, ...) PRINTF_LIKE(2, 3);
@@ -81,7 +82,8 @@ static int note(struct making *m, const char *fmt, ...)
 
 /* ---- workspace ---- */
 
-/* The path comes from the descriptor, not from the client's word: it is what the sandbox will show. */
+/* The path comes from the descriptor, not from the client's word: it is what the sandbox will show.
+ */
 static int open_workspace(struct making *m, struct error *err)
 {
 	int given = api_request_fd(m->q, "workspace");
@@ -100,9 +102,11 @@ static int open_workspace(struct making *m, struct error *err)
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", m->workspace_fd);
 	n = readlink(link, m->path, sizeof(m->path) - 1);
 	m->path[n > 0 ? n : 0] = '\0';
-	if (!policy_path_clean(bytes_str(m->path)) || strcmp(m->path, "/") == 0 || !utf8_valid(bytes_str(m->path)))
+	if (!policy_path_clean(bytes_str(m->path)) || strcmp(m->path, "/") == 0 ||
+	    !utf8_valid(bytes_str(m->path)))
 		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
-				      "cannot work in this folder: it is removed, '/', or its path is not UTF-8; choose another workspace");
+				      "cannot work in this folder: it is removed, '/', or its path "
+				      "is not UTF-8; choose another workspace");
 	return 0;
 }
 
@@ -146,14 +150,19 @@ static int keep_stdin(struct making *m, const char *fd_name, struct digest *ret,
 	uint64_t size;
 
 	if (fd < 0)
-		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE, "bad request: descriptor '%s' is missing; see supervisor.h", fd_name);
+		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
+				      "bad request: descriptor '%s' is missing; see supervisor.h",
+				      fd_name);
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > STDIN_MAX)
 		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
-				      "bad request: descriptor '%s' is not a regular file of at most 1 GiB; pass a file or a memfd", fd_name);
+				      "bad request: descriptor '%s' is not a regular file of at "
+				      "most 1 GiB; pass a file or a memfd",
+				      fd_name);
 	return journal_blob_put_fd(m->d->journal, fd, STDIN_MAX, ret, &size, err);
 }
 
-static int make_exec_step(struct making *m, const json_t *exec, struct plan_step *s, struct error *err)
+static int make_exec_step(struct making *m, const json_t *exec, struct plan_step *s,
+			  struct error *err)
 {
 	const json_t *tty = json_object_get(exec, "tty");
 	int r = 0;
@@ -213,7 +222,8 @@ static int make_driver(struct making *m, struct error *err)
 	return plan_check(p, NULL, err);
 }
 
-/* Standard inputs that stand in the plan or beside it become blobs: the run must not need the client again. */
+/* Standard inputs that stand in the plan or beside it become blobs: the run must not need the
+ * client again. */
 static int resolve_stdins(struct making *m, struct error *err)
 {
 	unsigned file = 0;
@@ -232,7 +242,9 @@ static int resolve_stdins(struct making *m, struct error *err)
 				s->stdin_kind = PLAN_STDIN_BLOB;
 			}
 		} else if (s->stdin_text) {
-			r = journal_blob_put(m->d->journal, bytes_of(s->stdin_text, s->stdin_text_len), &s->stdin_blob, err);
+			r = journal_blob_put(m->d->journal,
+					     bytes_of(s->stdin_text, s->stdin_text_len),
+					     &s->stdin_blob, err);
 			if (r == 0) {
 				free(s->stdin_text);
 				s->stdin_text = NULL;
@@ -249,12 +261,16 @@ static int read_fd(int fd, size_t max, const char *name, struct buffer *out, str
 	int r;
 
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE, "cannot read %s: it is not a regular file; name one", name);
+		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
+				      "cannot read %s: it is not a regular file; name one", name);
 	out->max = max + 1;
 	r = io_read_all(fd, max, out);
 	if (r == -E2BIG)
-		return error_set_exit(err, r, EXIT_STATUS_USAGE, "cannot read %s: it is larger than %zu bytes", name, max);
-	return r < 0 ? error_set_exit(err, r, EXIT_STATUS_USAGE, "cannot read %s: %s", name, strerror(-r)) : 0;
+		return error_set_exit(err, r, EXIT_STATUS_USAGE,
+				      "cannot read %s: it is larger than %zu bytes", name, max);
+	return r < 0 ? error_set_exit(err, r, EXIT_STATUS_USAGE, "cannot read %s: %s", name,
+				      strerror(-r))
+		     : 0;
 }
 
 static int make_plan(struct making *m, struct error *err)
@@ -280,18 +296,22 @@ static int make_plan(struct making *m, struct error *err)
 /* ---- policy ---- */
 
 /* Takes policy over. */
-static int add_input(struct making *m, enum policy_layer layer, struct policy *policy, struct error *err)
+static int add_input(struct making *m, enum policy_layer layer, struct policy *policy,
+		     struct error *err)
 {
 	if (m->input_count == INPUTS_MAX) {
 		policy_free(policy);
-		return error_set_exit(err, -E2BIG, EXIT_STATUS_USAGE, "too many policy files: more than %d layers; merge some", INPUTS_MAX);
+		return error_set_exit(err, -E2BIG, EXIT_STATUS_USAGE,
+				      "too many policy files: more than %d layers; merge some",
+				      INPUTS_MAX);
 	}
 	m->policies[m->input_count] = policy;
 	m->inputs[m->input_count++] = (struct policy_input){.layer = layer, .policy = policy};
 	return policy_check(policy, err);
 }
 
-static int add_text(struct making *m, enum policy_layer layer, struct bytes yaml, const char *name, struct error *err)
+static int add_text(struct making *m, enum policy_layer layer, struct bytes yaml, const char *name,
+		    struct error *err)
 {
 	struct policy *p = NULL;
 	int r = policy_parse(yaml, name, NULL, &p);
@@ -299,7 +319,8 @@ static int add_text(struct making *m, enum policy_layer layer, struct bytes yaml
 	return r < 0 ? error_nomem(err) : add_input(m, layer, p, err);
 }
 
-static int add_fd(struct making *m, enum policy_layer layer, const char *fd_name, const char *path_key, struct error *err)
+static int add_fd(struct making *m, enum policy_layer layer, const char *fd_name,
+		  const char *path_key, struct error *err)
 {
 	int fd = api_request_fd(m->q, fd_name);
 	const char *path = text(m->q, path_key);
@@ -319,7 +340,8 @@ static int is_yaml(const struct dirent *e)
 	return dot && e->d_name[0] != '.' && strcmp(dot, ".yaml") == 0;
 }
 
-/* The organisation's ceiling counts only where none but root could have written it; a file that fails this refuses the run. */
+/* The organisation's ceiling counts only where none but root could have written it; a file that
+ * fails this refuses the run. */
 static int add_org(struct making *m, struct error *err)
 {
 	AUTO_FD dir = open(ORG_POLICIES, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -330,11 +352,15 @@ static int add_org(struct making *m, struct error *err)
 		return 0;
 	n = dir < 0 ? -1 : scandir(ORG_POLICIES, &names, is_yaml, alphasort);
 	if (n < 0)
-		return error_set_exit(err, -errno, EXIT_STATUS_USAGE, "cannot read " ORG_POLICIES ": %s; ask who administers this machine",
+		return error_set_exit(err, -errno, EXIT_STATUS_USAGE,
+				      "cannot read " ORG_POLICIES
+				      ": %s; ask who administers this machine",
 				      strerror(errno));
 	for (int i = 0; i < n; i++) {
 		char path[sizeof(ORG_POLICIES) + 1 + NAME_MAX];
-		AUTO_FD fd = r < 0 ? -1 : openat(dir, names[i]->d_name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+		AUTO_FD fd = r < 0 ? -1
+				   : openat(dir, names[i]->d_name,
+					    O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
 		AUTO_BUFFER yaml = {0};
 		struct stat st;
 
@@ -342,9 +368,13 @@ static int add_org(struct making *m, struct error *err)
 		free(names[i]);
 		if (r < 0)
 			continue;
-		if (fd < 0 || fstat(fd, &st) < 0 || st.st_uid != 0 || (st.st_mode & (S_IWGRP | S_IWOTH))) {
-			r = error_set_exit(err, -EPERM, EXIT_STATUS_USAGE,
-					   "cannot use %s: it must be readable, root's, and writable by root alone; ask who administers this machine", path);
+		if (fd < 0 || fstat(fd, &st) < 0 || st.st_uid != 0 ||
+		    (st.st_mode & (S_IWGRP | S_IWOTH))) {
+			r = error_set_exit(
+				err, -EPERM, EXIT_STATUS_USAGE,
+				"cannot use %s: it must be readable, root's, and writable by root "
+				"alone; ask who administers this machine",
+				path);
 			continue;
 		}
 		r = read_fd(fd, POLICY_BYTES_MAX, path, &yaml, err);
@@ -364,9 +394,13 @@ static int add_project(struct making *m, struct bytes yaml, const char *path, st
 
 	policy_trust_digest(yaml, &digest);
 	trusted = trust && digest_equal(&trust->digest, &digest);
-	if (!trusted && note(m, "%s is not trusted: only what it takes away counts; read it, then type: holdfast trust %s", path, path) < 0)
+	if (!trusted && note(m,
+			     "%s is not trusted: only what it takes away counts; read it, then "
+			     "type: holdfast trust %s",
+			     path, path) < 0)
 		return error_nomem(err);
-	return add_text(m, trusted ? POLICY_LAYER_PROJECT : POLICY_LAYER_PROJECT_UNTRUSTED, yaml, path, err);
+	return add_text(m, trusted ? POLICY_LAYER_PROJECT : POLICY_LAYER_PROJECT_UNTRUSTED, yaml,
+			path, err);
 }
 
 static int add_run_policy(struct making *m, struct error *err)
@@ -377,7 +411,9 @@ static int add_run_policy(struct making *m, struct error *err)
 	if (!builtin)
 		return add_fd(m, POLICY_LAYER_RUN, "policy", "policy_path", err);
 	if (policy_builtin(builtin, &p) < 0)
-		return error_set_exit(err, -ENOENT, EXIT_STATUS_USAGE, "no built-in policy '%s': there are base, offline and coding", builtin);
+		return error_set_exit(err, -ENOENT, EXIT_STATUS_USAGE,
+				      "no built-in policy '%s': there are base, offline and coding",
+				      builtin);
 	return add_input(m, POLICY_LAYER_RUN, p, err);
 }
 
@@ -395,11 +431,13 @@ static int make_policy(struct making *m, enum policy_agency agency, struct error
 	if (r == 0 && project >= 0) {
 		r = read_fd(project, POLICY_BYTES_MAX, path ? path : "project policy", &yaml, err);
 		if (r == 0)
-			r = add_project(m, buffer_bytes(&yaml), path ? path : "project policy", err);
+			r = add_project(m, buffer_bytes(&yaml), path ? path : "project policy",
+					err);
 	}
 	if (r == 0 && m->plan->policy_text) {
 		path = text(m->q, "plan_path");
-		r = add_project(m, bytes_of(m->plan->policy_text, m->plan->policy_text_len), path ? path : "plan", err);
+		r = add_project(m, bytes_of(m->plan->policy_text, m->plan->policy_text_len),
+				path ? path : "plan", err);
 	}
 	if (r == 0)
 		r = add_run_policy(m, err);
@@ -432,14 +470,16 @@ static int check_demands(const struct policy_effective *e, struct error *err)
 	what = s.role ? "approvals: role" : s.signers ? "approvals: signers" : NULL;
 	if (what)
 		return error_set_exit(err, -ENOTSUP, EXIT_STATUS_SANDBOX,
-				      "the policy says '%s', which this version does not enforce: anyone who may use the socket could vote; "
+				      "the policy says '%s', which this version does not enforce: "
+				      "anyone who may use the socket could vote; "
 				      "remove it, or name who may not vote with 'exclude'",
 				      what);
 	if (policy_contract(e, 0, &at)) {
 		if (at.file && at.line > 0)
 			error_where(err, "%s:%d:%d", at.file, at.line, at.column);
 		return error_set_exit(err, -ENOTSUP, EXIT_STATUS_SANDBOX,
-				      "the policy says 'contract', which this version does not enforce; say it on the plan's steps, remove it here");
+				      "the policy says 'contract', which this version does not "
+				      "enforce; say it on the plan's steps, remove it here");
 	}
 	return 0;
 }
@@ -454,11 +494,13 @@ static int check_steps(struct making *m, struct error *err)
 		return demanded;
 	policy_settings(m->effective, &s);
 	if (s.notify_run_count > 0 &&
-	    note(m, "the policy says 'notify', which this version does not act on: nobody is told; see 'holdfast queue'") < 0)
+	    note(m, "the policy says 'notify', which this version does not act on: nobody is told; "
+		    "see 'holdfast queue'") < 0)
 		return error_nomem(err);
 	for (size_t i = 0; i < m->plan->step_count; i++) {
 		AUTO(policy_effective_free) struct policy_effective *e = NULL;
-		int r = policy_effective_step(m->effective, m->plan->steps[i].name, POLICY_AGENCY_UNSET, &e, err);
+		int r = policy_effective_step(m->effective, m->plan->steps[i].name,
+					      POLICY_AGENCY_UNSET, &e, err);
 
 		if (r == 0)
 			r = check_demands(e, err);
@@ -483,7 +525,8 @@ static int find_home(struct making *m, const char *env_home, struct error *err)
 
 static int make_env(struct making *m, struct error *err)
 {
-	const json_t *env = json_object_get(m->q->body, "env"), *tty = json_object_get(json_object_get(m->q->body, "exec"), "tty");
+	const json_t *env = json_object_get(m->q->body, "env"),
+		     *tty = json_object_get(json_object_get(m->q->body, "exec"), "tty");
 	const char *term = json_string_value(json_object_get(tty, "term"));
 	size_t n = 0, at = 0;
 	char **all;
@@ -497,7 +540,8 @@ static int make_env(struct making *m, struct error *err)
 	all = calloc(n + 2, sizeof(*all));
 	if (!all)
 		return error_nomem(err);
-	json_object_foreach((json_t *)env, key, value) {
+	json_object_foreach((json_t *)env, key, value)
+	{
 		if (!json_is_string(value) || strchr(key, '=') || !key[0]) {
 			r = wrong(err, "env is not an object of texts");
 			break;
@@ -542,8 +586,10 @@ static int choose_agency(struct making *m, enum policy_agency *ret, struct error
 
 	*ret = asked ? policy_agency_from(asked) : POLICY_AGENCY_UNSET;
 	if (asked && *ret == POLICY_AGENCY_UNSET)
-		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
-				      "no agency '%s': it is one of observe, draft, assist, trusted, autonomous", asked);
+		return error_set_exit(
+			err, -EINVAL, EXIT_STATUS_USAGE,
+			"no agency '%s': it is one of observe, draft, assist, trusted, autonomous",
+			asked);
 	return 0;
 }
 
@@ -599,7 +645,8 @@ static int store(struct making *m, struct engine_run_request *r, struct error *e
 		e = journal_blob_put(m->d->journal, buffer_bytes(&settings), &r->environ_blob, err);
 	if (e == 0)
 		e = context_digest(m, r->agency, &r->context);
-	return e < 0 ? error_set(err, e, "cannot keep what the run is made from: %s", strerror(-e)) : 0;
+	return e < 0 ? error_set(err, e, "cannot keep what the run is made from: %s", strerror(-e))
+		     : 0;
 }
 
 static void new_id(struct journal_id *ret)
@@ -619,23 +666,29 @@ static int check_name(struct making *m, const char *name, struct error *err)
 	if (!name)
 		return 0;
 	if (utf8_check_name(bytes_str(name)) < 0)
-		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE, "bad name: 1 to 128 bytes without control characters, '/' and '#'");
+		return error_set_exit(
+			err, -EINVAL, EXIT_STATUS_USAGE,
+			"bad name: 1 to 128 bytes without control characters, '/' and '#'");
 	if (journal_find_run(m->d->journal, name, &other, NULL) < 0)
 		return 0;
-	if (!journal_state_run(m->d->rows, &other) && journal_load_run(m->d->journal, &other, err) < 0)
+	if (!journal_state_run(m->d->rows, &other) &&
+	    journal_load_run(m->d->journal, &other, err) < 0)
 		return -EIO;
 	run = journal_state_run(m->d->rows, &other);
 	if (run && run->name && strcmp(run->name, name) == 0 && journal_run_final(run->state)) {
 		char id[JOURNAL_ID_TEXT_SIZE];
 
-		return error_set_exit(err, -EEXIST, EXIT_STATUS_USAGE, "name '%s' is taken: run %.8s has ended; choose another --name", name,
-				      journal_id_text(&other, id));
+		return error_set_exit(
+			err, -EEXIST, EXIT_STATUS_USAGE,
+			"name '%s' is taken: run %.8s has ended; choose another --name", name,
+			journal_id_text(&other, id));
 	}
 	return 0;
 }
 
 /* A pinned base is whole before the journal names its run; from: what it is a copy of. */
-static int create(struct daemon *d, const struct engine_run_request *r, int from, struct journal_id *ret, struct error *err)
+static int create(struct daemon *d, const struct engine_run_request *r, int from,
+		  struct journal_id *ret, struct error *err)
 {
 	bool pinned = r->base == JOURNAL_BASE_PINNED;
 	int e = pinned ? pins_make(d, &r->id, from, err) : 0;
@@ -650,7 +703,9 @@ static int create(struct daemon *d, const struct engine_run_request *r, int from
 
 static int make(struct making *m, struct journal_id *ret, struct error *err)
 {
-	struct engine_run_request r = {.request = bytes_str(m->q->request_id), .uid = m->q->uid, .started_ns = workspace_now_ns()};
+	struct engine_run_request r = {.request = bytes_str(m->q->request_id),
+				       .uid = m->q->uid,
+				       .started_ns = workspace_now_ns()};
 	struct policy_settings settings;
 	struct runs_context *ctx;
 	enum policy_agency agency;
@@ -680,8 +735,9 @@ static int make(struct making *m, struct journal_id *ret, struct error *err)
 	r.agency = (unsigned)settings.agency - POLICY_OBSERVE;
 	r.land = choose_land(m, settings.agency);
 	r.base = base ? (strcmp(base, "pinned") == 0 ? JOURNAL_BASE_PINNED : JOURNAL_BASE_LIVE)
-		      : m->plan->base >= 0 ? (enum journal_base)m->plan->base
-					   : (settings.base == POLICY_PINNED ? JOURNAL_BASE_PINNED : JOURNAL_BASE_LIVE);
+		 : m->plan->base >= 0 ? (enum journal_base)m->plan->base
+				      : (settings.base == POLICY_PINNED ? JOURNAL_BASE_PINNED
+									: JOURNAL_BASE_LIVE);
 	e = check_name(m, r.name, err);
 	if (e == 0)
 		e = store(m, &r, err);
@@ -700,13 +756,16 @@ static int make(struct making *m, struct journal_id *ret, struct error *err)
 static int refuse_full(const struct daemon *d, struct error *err)
 {
 	return d->space_low ? error_set_exit(err, -ENOSPC, EXIT_STATUS_LIMIT,
-					     "the disk of %s is nearly full: no run is taken; free some space, then ask again",
-					     d->paths.state) :
-			      0;
+					     "the disk of %s is nearly full: no run is taken; free "
+					     "some space, then ask again",
+					     d->paths.state)
+			    : 0;
 }
 
-/* A client that lost its answer asks again, perhaps another supervisor, perhaps after the run has ended. */
-static int find_request(struct daemon *d, const char *request_id, struct journal_id *ret, struct error *err)
+/* A client that lost its answer asks again, perhaps another supervisor, perhaps after the run has
+ * ended. */
+static int find_request(struct daemon *d, const char *request_id, struct journal_id *ret,
+			struct error *err)
 {
 	int r = journal_find_request(d->journal, bytes_str(request_id), ret);
 
@@ -715,7 +774,8 @@ static int find_request(struct daemon *d, const char *request_id, struct journal
 	return r;
 }
 
-int create_run(struct daemon *d, struct api_request *q, struct journal_id *ret, bool *ret_attached, struct error *err)
+int create_run(struct daemon *d, struct api_request *q, struct journal_id *ret, bool *ret_attached,
+	       struct error *err)
 {
 	struct making *m;
 	int r = find_request(d, q->request_id, ret, err);
@@ -738,10 +798,12 @@ int create_run(struct daemon *d, struct api_request *q, struct journal_id *ret, 
 	return r < 0 ? r : 0;
 }
 
-int create_fork(struct daemon *d, struct api_request *q, const struct journal_run *parent, const char *at, struct journal_id *ret,
-		struct error *err)
+int create_fork(struct daemon *d, struct api_request *q, const struct journal_run *parent,
+		const char *at, struct journal_id *ret, struct error *err)
 {
-	struct engine_run_request r = {.request = bytes_str(q->request_id), .uid = q->uid, .started_ns = workspace_now_ns()};
+	struct engine_run_request r = {.request = bytes_str(q->request_id),
+				       .uid = q->uid,
+				       .started_ns = workspace_now_ns()};
 	struct runs_context *ctx;
 	int base_fd = -1;
 	int e = refuse_full(d, err);

@@ -66,7 +66,8 @@ void daemon_log(const struct daemon *d, const char *fmt, ...)
 void daemon_check(const struct daemon *d, int result, const char *what)
 {
 	if (result == -ESTALE)
-		daemon_log(d, "%s: refused, it is about an attempt or object that is not current", what);
+		daemon_log(d, "%s: refused, it is about an attempt or object that is not current",
+			   what);
 	else if (result < 0)
 		daemon_log(d, "%s: %s", what, strerror(-result));
 }
@@ -92,7 +93,8 @@ struct daemon_command *daemon_command_copy(const struct engine_command *c)
 		return NULL;
 	copy->c = *c;
 	if (c->spec) {
-		if (plan_step_encode(c->spec, &spec) < 0 || plan_step_decode(buffer_bytes(&spec), &copy->spec) < 0)
+		if (plan_step_encode(c->spec, &spec) < 0 ||
+		    plan_step_decode(buffer_bytes(&spec), &copy->spec) < 0)
 			goto fail;
 		copy->c.spec = copy->spec;
 	}
@@ -262,7 +264,10 @@ void daemon_look_at_space(struct daemon *d)
 		return;
 	d->space_low = low;
 	if (low)
-		daemon_log(d, "the disk of %s is nearly full: no step starts until there is room; free some space", d->paths.state);
+		daemon_log(d,
+			   "the disk of %s is nearly full: no step starts until there is room; "
+			   "free some space",
+			   d->paths.state);
 	else
 		daemon_log(d, "the disk of %s has room again", d->paths.state);
 	engine_hold(d->engine, daemon_now(), low);
@@ -329,7 +334,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 static bool idle(const struct daemon *d)
 {
-	return d->options.embedded && api_server_connections(d->api) == 0 && !engine_busy(d->engine) && !adopt_busy(d) && !d->commands;
+	return d->options.embedded && api_server_connections(d->api) == 0 &&
+	       !engine_busy(d->engine) && !adopt_busy(d) && !d->commands;
 }
 
 int64_t daemon_idle_in_ms(const struct daemon *d)
@@ -338,7 +344,8 @@ int64_t daemon_idle_in_ms(const struct daemon *d)
 
 	if (!d->options.embedded)
 		return -1;
-	left = d->idle_since_ms ? DAEMON_IDLE_MS - (boot_ns() / 1000000 - d->idle_since_ms) : DAEMON_IDLE_MS;
+	left = d->idle_since_ms ? DAEMON_IDLE_MS - (boot_ns() / 1000000 - d->idle_since_ms)
+				: DAEMON_IDLE_MS;
 	return left < 0 ? 0 : left;
 }
 
@@ -374,7 +381,8 @@ static void on_idle(evutil_socket_t fd, short what, void *arg)
 	squash_collect(d);
 	pins_collect(d);
 	if (api_server_connections(d->api) == 0 && !d->commands && !adopt_busy(d))
-		journal_drop_final(d->journal); /* what clients looked up; followers would lose the names of steps */
+		journal_drop_final(d->journal); /* what clients looked up; followers would lose the
+						   names of steps */
 	if (!idle(d))
 		d->idle_since_ms = 0;
 	else if (!d->idle_since_ms)
@@ -400,19 +408,23 @@ static int take_lock(struct daemon *d, struct error *err)
 	char text[32] = "";
 	ssize_t n;
 
-	d->lock_fd = openat(d->paths.state_fd, LOCK_NAME, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	d->lock_fd = openat(d->paths.state_fd, LOCK_NAME, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
+			    0600);
 	if (d->lock_fd < 0)
-		return error_set(err, -errno, "cannot open the lock of %s: %s", d->paths.state, strerror(errno));
+		return error_set(err, -errno, "cannot open the lock of %s: %s", d->paths.state,
+				 strerror(errno));
 	if (flock(d->lock_fd, LOCK_EX | LOCK_NB) < 0) {
 		n = pread(d->lock_fd, text, sizeof(text) - 1, 0);
 		text[n > 0 ? strcspn(text, "\n") : 0] = '\0';
 		return error_set_exit(err, -EBUSY, EXIT_STATUS_CONFLICT,
-				      "another supervisor serves %s: process %s; use it, stop it, or choose another --state", d->paths.state,
-				      text[0] ? text : "unknown");
+				      "another supervisor serves %s: process %s; use it, stop it, "
+				      "or choose another --state",
+				      d->paths.state, text[0] ? text : "unknown");
 	}
 	n = snprintf(text, sizeof(text), "%d\n", getpid());
 	if (ftruncate(d->lock_fd, 0) < 0 || pwrite(d->lock_fd, text, (size_t)n, 0) != n)
-		return error_set(err, -errno, "cannot write the lock of %s: %s; free some space", d->paths.state, strerror(errno));
+		return error_set(err, -errno, "cannot write the lock of %s: %s; free some space",
+				 d->paths.state, strerror(errno));
 	return 0;
 }
 
@@ -425,7 +437,9 @@ static int read_boot_id(uint8_t ret[16])
 	if (fd < 0 || read(fd, text, sizeof(text) - 1) < 36)
 		return -errno;
 	for (const char *p = text; *p && n < 32; p++) {
-		int v = *p >= '0' && *p <= '9' ? *p - '0' : *p >= 'a' && *p <= 'f' ? *p - 'a' + 10 : -1;
+		int v = *p >= '0' && *p <= '9'	 ? *p - '0'
+			: *p >= 'a' && *p <= 'f' ? *p - 'a' + 10
+						 : -1;
 
 		if (v < 0)
 			continue;
@@ -437,7 +451,8 @@ static int read_boot_id(uint8_t ret[16])
 
 static int open_folders(struct daemon *d, struct error *err)
 {
-	int r = supervisor_paths_open(d->options.state, d->options.home, d->options.xdg_state, d->options.xdg_runtime, true, &d->paths, err);
+	int r = supervisor_paths_open(d->options.state, d->options.home, d->options.xdg_state,
+				      d->options.xdg_runtime, true, &d->paths, err);
 
 	if (r == 0)
 		r = take_lock(d, err);
@@ -445,20 +460,25 @@ static int open_folders(struct daemon *d, struct error *err)
 		return r;
 	d->v1_fd = openat(d->paths.state_fd, "v1", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (d->v1_fd < 0)
-		return error_set(err, -errno, "cannot open %s/v1: %s", d->paths.state, strerror(errno));
+		return error_set(err, -errno, "cannot open %s/v1: %s", d->paths.state,
+				 strerror(errno));
 	r = layers_open(d->v1_fd, &d->layers_fd, &d->spool_fd, err);
 	if (r < 0)
 		return r;
 	d->helpers_fd = open(d->options.helpers, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (d->helpers_fd < 0)
-		return error_set_exit(err, -errno, EXIT_STATUS_SANDBOX, "cannot open the helpers' folder %s: %s; install Holdfast again",
-				      d->options.helpers, strerror(errno));
+		return error_set_exit(
+			err, -errno, EXIT_STATUS_SANDBOX,
+			"cannot open the helpers' folder %s: %s; install Holdfast again",
+			d->options.helpers, strerror(errno));
 	return 0;
 }
 
 static int open_journal(struct daemon *d, struct error *err)
 {
-	struct journal_options o = {.dirfd = d->v1_fd, .reserve_bytes = DAEMON_RESERVE_BYTES, .clock = {.wall_ns = wall_ns, .mono_ns = boot_ns}};
+	struct journal_options o = {.dirfd = d->v1_fd,
+				    .reserve_bytes = DAEMON_RESERVE_BYTES,
+				    .clock = {.wall_ns = wall_ns, .mono_ns = boot_ns}};
 	int r = read_boot_id(d->boot_id);
 
 	if (r < 0)
@@ -482,10 +502,18 @@ static int open_journal(struct daemon *d, struct error *err)
 
 static int open_engine(struct daemon *d, struct error *err)
 {
-	struct engine_ops ops = {.ctx = d, .record = op_record, .blob = op_blob, .blob_read = op_blob_read, .command = op_command,
-				 .new_id = op_new_id, .layer_name = op_layer_name, .rules = op_rules};
-	struct engine_limits limits = {.live_attempts_max = DAEMON_LIVE_MAX, .lost_max = DAEMON_LOST_MAX,
-				       .decide_by_ns = 30ll * 86400 * 1000000000, .execute_by_ns = 3600ll * 1000000000};
+	struct engine_ops ops = {.ctx = d,
+				 .record = op_record,
+				 .blob = op_blob,
+				 .blob_read = op_blob_read,
+				 .command = op_command,
+				 .new_id = op_new_id,
+				 .layer_name = op_layer_name,
+				 .rules = op_rules};
+	struct engine_limits limits = {.live_attempts_max = DAEMON_LIVE_MAX,
+				       .lost_max = DAEMON_LOST_MAX,
+				       .decide_by_ns = 30ll * 86400 * 1000000000,
+				       .execute_by_ns = 3600ll * 1000000000};
 	int r = engine_new(d->rows, &ops, &limits, &d->engine);
 
 	if (r < 0)
@@ -502,7 +530,8 @@ static uint64_t api_settle(void *ctx)
 	struct daemon *d = ctx;
 
 	daemon_settle(d);
-	/* Whatever an answer tells must survive what comes: also a read of what is not on disk yet. */
+	/* Whatever an answer tells must survive what comes: also a read of what is not on disk yet.
+	 */
 	if (journal_last_lsn(d->journal) > d->durable)
 		journal_flush(d->journal, true);
 	return journal_last_lsn(d->journal);
@@ -515,15 +544,21 @@ static void api_log(void *ctx, const char *text)
 
 static int open_api(struct daemon *d, struct error *err)
 {
-	struct api_handler handler = {.ctx = d, .handle = routes_handle, .settle = api_settle, .log = api_log};
+	struct api_handler handler = {.ctx = d,
+				      .handle = routes_handle,
+				      .settle = api_settle,
+				      .log = api_log};
 	int fd, r;
 
 	/* The lock is ours: what is there is a dead supervisor's. */
 	if (unlinkat(d->paths.runtime_fd, SUPERVISOR_CONTROL_SOCKET, 0) < 0 && errno != ENOENT)
-		return error_set(err, -errno, "cannot remove the old socket in %s: %s", d->paths.runtime, strerror(errno));
-	fd = io_unix_listen_at(d->paths.runtime_fd, SUPERVISOR_CONTROL_SOCKET, SOCK_STREAM | SOCK_NONBLOCK, SUPERVISOR_CONTROL_SOCKET_BACKLOG);
+		return error_set(err, -errno, "cannot remove the old socket in %s: %s",
+				 d->paths.runtime, strerror(errno));
+	fd = io_unix_listen_at(d->paths.runtime_fd, SUPERVISOR_CONTROL_SOCKET,
+			       SOCK_STREAM | SOCK_NONBLOCK, SUPERVISOR_CONTROL_SOCKET_BACKLOG);
 	if (fd < 0)
-		return error_set(err, fd, "cannot listen in %s: %s", d->paths.runtime, strerror(-fd));
+		return error_set(err, fd, "cannot listen in %s: %s", d->paths.runtime,
+				 strerror(-fd));
 	r = api_server_new(d->loop, fd, &handler, &d->api, err);
 	if (r < 0)
 		return r;
@@ -538,11 +573,14 @@ static int open_events(struct daemon *d, struct error *err)
 	d->tick = event_new(d->loop, -1, 0, on_tick, d);
 	d->idle = event_new(d->loop, -1, 0, on_idle, d);
 	d->follow_sync = event_new(d->loop, -1, 0, on_follow_sync, d);
-	d->journal_event = event_new(d->loop, journal_event_fd(d->journal), EV_READ | EV_PERSIST, on_journal, d);
-	if (!d->tick || !d->idle || !d->follow_sync || !d->journal_event || event_add(d->journal_event, NULL) < 0)
+	d->journal_event = event_new(d->loop, journal_event_fd(d->journal), EV_READ | EV_PERSIST,
+				     on_journal, d);
+	if (!d->tick || !d->idle || !d->follow_sync || !d->journal_event ||
+	    event_add(d->journal_event, NULL) < 0)
 		return error_nomem(err);
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
-		/* What freeing the event brings back: a second SIGTERM must not kill what is ending. */
+		/* What freeing the event brings back: a second SIGTERM must not kill what is
+		 * ending. */
 		(void)signal(signals[i], SIG_IGN);
 		d->signals[i] = evsignal_new(d->loop, signals[i], on_signal, d);
 		if (!d->signals[i] || event_add(d->signals[i], NULL) < 0)
@@ -581,7 +619,8 @@ int daemon_open(const struct daemon_options *o, struct daemon **ret, struct erro
 	r = open_folders(d, err);
 	if (r == 0)
 		r = adopt_new(d, &d->adopt, err);
-	if (r == 0 && (attempts_new(&d->attempts) < 0 || runs_new(&d->runs) < 0 || squash_new(&d->squash) < 0))
+	if (r == 0 && (attempts_new(&d->attempts) < 0 || runs_new(&d->runs) < 0 ||
+		       squash_new(&d->squash) < 0))
 		r = error_nomem(err);
 	if (r == 0)
 		r = open_journal(d, err);
@@ -612,7 +651,8 @@ static void notify(const struct daemon *d, const char *text)
 		a.sun_path[0] = '\0';
 	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd >= 0)
-		(void)!sendto(fd, text, strlen(text), MSG_NOSIGNAL, (struct sockaddr *)&a, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n));
+		(void)!sendto(fd, text, strlen(text), MSG_NOSIGNAL, (struct sockaddr *)&a,
+			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n));
 }
 
 int daemon_run(struct daemon *d, struct error *err)
@@ -629,15 +669,19 @@ int daemon_run(struct daemon *d, struct error *err)
 	notify(d, "STOPPING=1");
 	journal_flush(d->journal, true);
 	if (journal_wait_durable(d->journal, journal_last_lsn(d->journal)) < 0 || r < 0)
-		return error_set(err, -EIO, "the supervisor ended badly: its loop or journal failed");
+		return error_set(err, -EIO,
+				 "the supervisor ended badly: its loop or journal failed");
 	if (d->failed)
-		return error_set(err, -EIO, "the supervisor ended badly: it lost its keeper; see what it logged, and 'holdfast doctor'");
+		return error_set(err, -EIO,
+				 "the supervisor ended badly: it lost its keeper; see what it "
+				 "logged, and 'holdfast doctor'");
 	return 0;
 }
 
 void daemon_free(struct daemon *d)
 {
-	struct event *events[] = {d ? d->tick : NULL, d ? d->idle : NULL, d ? d->follow_sync : NULL, d ? d->journal_event : NULL};
+	struct event *events[] = {d ? d->tick : NULL, d ? d->idle : NULL, d ? d->follow_sync : NULL,
+				  d ? d->journal_event : NULL};
 
 	if (!d)
 		return;

@@ -1,11 +1,12 @@
 #pragma once
 /*
- * holdfastd's own inside: what its parts share. Private to the impure half of the room (daemon, runs, create, confine,
- * adopt, work, api/).
+ * holdfastd's own inside: what its parts share. Private to the impure half of the room (daemon,
+ * runs, create, confine, adopt, work, api/).
  *
- * One thread runs all of it (the journal's committer is the journal's own). Every input goes the same way: a request, a
- * report of the keeper or a timer calls the engine; the engine appends records and asks for commands; daemon_settle()
- * ends the batch and performs what may be performed; what leaves waits for daemon.durable.
+ * One thread runs all of it (the journal's committer is the journal's own). Every input goes the
+ * same way: a request, a report of the keeper or a timer calls the engine; the engine appends
+ * records and asks for commands; daemon_settle() ends the batch and performs what may be performed;
+ * what leaves waits for daemon.durable.
  */
 #include <event2/event.h>
 #include "journal/journal.h"
@@ -16,14 +17,15 @@
 #include "supervisor/supervisor.h"
 
 enum {
-	DAEMON_IDLE_MS = 3000,       /* an embedded supervisor with nothing to do goes after so long */
-	DAEMON_TICK_MAX_MS = 10000,  /* timers are looked at so often at least: the wall clock may jump */
+	DAEMON_IDLE_MS = 3000, /* an embedded supervisor with nothing to do goes after so long */
+	DAEMON_TICK_MAX_MS =
+		10000, /* timers are looked at so often at least: the wall clock may jump */
 	DAEMON_SPACE_TICK_MS = 1000, /* and while the disk is nearly full */
-	DAEMON_FOLLOW_SYNC_MS = 20,  /* unsynced records reach followers within this */
-	DAEMON_LIVE_MAX = 64,        /* attempts at a time, over all runs */
+	DAEMON_FOLLOW_SYNC_MS = 20, /* unsynced records reach followers within this */
+	DAEMON_LIVE_MAX = 64, /* attempts at a time, over all runs */
 	DAEMON_LOST_MAX = 10,
 	DAEMON_RESERVE_BYTES = 64 * 1024 * 1024, /* of free space, below which no attempt starts */
-	DAEMON_FILES_MAX = 65536,    /* descriptors, where the hard limit allows it */
+	DAEMON_FILES_MAX = 65536, /* descriptors, where the hard limit allows it */
 };
 
 struct daemon_command { /* a copy of an engine_command that waits for its turn */
@@ -37,7 +39,7 @@ struct daemon_command { /* a copy of an engine_command that waits for its turn *
 
 struct adopt; /* adopt.h */
 struct attempts; /* attempts.h */
-struct runs;  /* runs.h */
+struct runs; /* runs.h */
 struct squash; /* squash.h */
 
 struct daemon {
@@ -58,10 +60,10 @@ struct daemon {
 	struct event *tick, *idle, *journal_event, *follow_sync;
 	struct event *signals[4];
 	struct daemon_command *commands, **commands_end;
-	bool need_sync;  /* a record of the open batch must be durable before what depends on it */
+	bool need_sync; /* a record of the open batch must be durable before what depends on it */
 	bool settling, recovered, stopping;
-	bool failed;	 /* daemon_fail */
-	bool space_low;  /* no step starts and no run is taken */
+	bool failed; /* daemon_fail */
+	bool space_low; /* no step starts and no run is taken */
 	int64_t idle_since_ms;
 };
 
@@ -69,8 +71,8 @@ struct daemon {
 struct daemon_command *daemon_command_copy(const struct engine_command *c);
 void daemon_command_free(struct daemon_command *c); /* accepts NULL */
 
-/* Before every input that may start a step: below the reserve of free space what could start waits (engine_hold), and goes
- * on with room again. */
+/* Before every input that may start a step: below the reserve of free space what could start waits
+ * (engine_hold), and goes on with room again. */
 void daemon_look_at_space(struct daemon *d);
 /* After every input: performs commands, ends the batch, sets the timers. */
 void daemon_settle(struct daemon *d);

@@ -15,7 +15,8 @@ enum { COPY_BYTES = 128 * 1024 };
 
 struct work {
 	const struct diff_request *q;
-	struct manifest *below; /* net of the layers below: where the old side's bytes are, if not in the base */
+	struct manifest *below; /* net of the layers below: where the old side's bytes are, if not
+				   in the base */
 	int a, b;
 	uint64_t total, total_max;
 	uint64_t files;
@@ -24,7 +25,8 @@ struct work {
 };
 
 /* From inside the folder, so that the text says a/ and b/. */
-static const char *const diff_argv[] = {"/bin/sh", "-c", "cd \"$0\" && exec diff -r -u -N -- a b", DIFF_INSIDE, NULL};
+static const char *const diff_argv[] = {"/bin/sh", "-c", "cd \"$0\" && exec diff -r -u -N -- a b",
+					DIFF_INSIDE, NULL};
 
 void diff_prepared_free(struct diff_prepared *p)
 {
@@ -52,7 +54,9 @@ static int make_above(int dir, char *name)
 		int r;
 
 		*slash = '\0';
-		r = mkdirat(dir, name, 0755) < 0 ? -errno : fchmodat(dir, name, 0755, 0) < 0 ? -errno : 0;
+		r = mkdirat(dir, name, 0755) < 0       ? -errno
+		    : fchmodat(dir, name, 0755, 0) < 0 ? -errno
+						       : 0;
 		if (r == -EEXIST)
 			r = 0;
 		*slash = '/';
@@ -116,7 +120,8 @@ static int copy(int from, int dir, struct bytes path)
 	}
 }
 
-static int open_in_layers(struct work *w, const struct landing_layer *layers, size_t count, struct bytes path)
+static int open_in_layers(struct work *w, const struct landing_layer *layers, size_t count,
+			  struct bytes path)
 {
 	const struct landing_source *s = w->q->source;
 
@@ -126,11 +131,13 @@ static int open_in_layers(struct work *w, const struct landing_layer *layers, si
 
 		if (!manifest_find(layers[i].manifest, path))
 			continue;
-		if (asprintf(&name, "%s/u/%.*s", layers[i].name, (int)path.len, (const char *)path.data) < 0) {
+		if (asprintf(&name, "%s/u/%.*s", layers[i].name, (int)path.len,
+			     (const char *)path.data) < 0) {
 			name = NULL;
 			return -ENOMEM;
 		}
-		fd = io_open_beneath(s->layers_fd, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
+		fd = io_open_beneath(s->layers_fd, name,
+				     O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
 		if ((fd == -EACCES || fd == -EPERM) && s->open_layer)
 			fd = s->open_layer(s->ctx, layers[i].name, path);
 		return fd;
@@ -138,8 +145,9 @@ static int open_in_layers(struct work *w, const struct landing_layer *layers, si
 	return -ENOENT;
 }
 
-/* The base's file as the run found it: still there, or, once the run has landed, the blob of what it displaced. Where the user
- * changed it meanwhile it is the user's: the text then shows what landing would meet. */
+/* The base's file as the run found it: still there, or, once the run has landed, the blob of what
+ * it displaced. Where the user changed it meanwhile it is the user's: the text then shows what
+ * landing would meet. */
 static int open_in_base(struct work *w, const struct manifest_entry *e)
 {
 	const struct landing_source *s = w->q->source;
@@ -153,9 +161,11 @@ static int open_in_base(struct work *w, const struct manifest_entry *e)
 	if (!name)
 		return -ENOMEM;
 	/* A negative errno goes through the guard untouched. */
-	fd = io_open_beneath(w->q->workspace_fd, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
+	fd = io_open_beneath(w->q->workspace_fd, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
+			     0);
 	if (!e->base.has_digest || (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
-				    landing_look_hash(fd, DIFF_FILE_MAX, &d, &size) == 0 && digest_equal(&d, &e->base.digest)))
+				    landing_look_hash(fd, DIFF_FILE_MAX, &d, &size) == 0 &&
+				    digest_equal(&d, &e->base.digest)))
 		return take_fd(&fd);
 	blob = s->blob_open(s->ctx, &e->base.digest);
 	return blob >= 0 ? blob : take_fd(&fd);
@@ -182,7 +192,8 @@ static int lay_before(struct work *w, const struct manifest_entry *e)
 			return write_link(w->a, e->path, b->target);
 		if (!name)
 			return -ENOMEM;
-		AUTO_FD link = io_open_beneath(w->q->workspace_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+		AUTO_FD link = io_open_beneath(w->q->workspace_fd, name,
+					       O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
 
 		n = link < 0 ? -1 : readlinkat(link, "", target, sizeof(target));
 		if (n >= 0 && (size_t)n < sizeof(target)) {
@@ -241,11 +252,14 @@ static int check_copy(int dir, struct bytes path, bool file, const struct digest
 
 	if (!file)
 		return 0;
-	AUTO_FD fd = name ? io_open_beneath(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0) : -ENOMEM;
+	AUTO_FD fd =
+		name ? io_open_beneath(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0) : -ENOMEM;
 
 	if (fd < 0)
 		return fd;
-	return landing_look_hash(fd, DIFF_FILE_MAX, &d, &size) == 0 && digest_equal(&d, want) ? 0 : -ESTALE;
+	return landing_look_hash(fd, DIFF_FILE_MAX, &d, &size) == 0 && digest_equal(&d, want)
+		       ? 0
+		       : -ESTALE;
 }
 
 static void forget(int dir, struct bytes path)
@@ -263,7 +277,8 @@ static bool has_text(enum manifest_type t)
 
 static int lay(struct work *w, const struct manifest_entry *e, enum landing_from from)
 {
-	bool same_content = e->type == e->base.type && e->base.has_digest && digest_equal(&e->digest, &e->base.digest);
+	bool same_content = e->type == e->base.type && e->base.has_digest &&
+			    digest_equal(&e->digest, &e->base.digest);
 	int r;
 
 	if (e->type == e->base.type && e->mode != e->base.mode) {
@@ -293,14 +308,18 @@ static int lay(struct work *w, const struct manifest_entry *e, enum landing_from
 	if (r == 0)
 		r = lay_after(w, e, from);
 	if (r == 0 && w->q->exact)
-		r = check_copy(w->a, e->path, e->base.type == MANIFEST_FILE && e->base.has_digest, &e->base.digest);
+		r = check_copy(w->a, e->path, e->base.type == MANIFEST_FILE && e->base.has_digest,
+			       &e->base.digest);
 	if (r == 0 && w->q->exact)
 		r = check_copy(w->b, e->path, e->type == MANIFEST_FILE, &e->digest);
 	if (r < 0 && r != -ENOMEM && r != -ENOSPC) {
 		forget(w->a, e->path);
 		forget(w->b, e->path);
 		w->files--;
-		skip(w, e->path, r == -EFBIG ? "too large to be shown" : r == -ESTALE ? "is another one by now" : "cannot be read");
+		skip(w, e->path,
+		     r == -EFBIG    ? "too large to be shown"
+		     : r == -ESTALE ? "is another one by now"
+				    : "cannot be read");
 		r = 0;
 	}
 	return r;
@@ -309,9 +328,16 @@ static int lay(struct work *w, const struct manifest_entry *e, enum landing_from
 static int lay_action(struct work *w, const struct landing_action *a)
 {
 	struct manifest_entry e = {
-		.path = a->path, .type = a->after.type == MANIFEST_ABSENT ? MANIFEST_WHITEOUT : a->after.type, .mode = a->after.mode,
-		.size = a->after.size, .digest = a->after.digest, .target = a->after.target,
-		.base = {.type = a->before.type, .mode = a->before.mode, .size = a->before.size, .has_digest = a->before.has_digest,
+		.path = a->path,
+		.type = a->after.type == MANIFEST_ABSENT ? MANIFEST_WHITEOUT : a->after.type,
+		.mode = a->after.mode,
+		.size = a->after.size,
+		.digest = a->after.digest,
+		.target = a->after.target,
+		.base = {.type = a->before.type,
+			 .mode = a->before.mode,
+			 .size = a->before.size,
+			 .has_digest = a->before.has_digest,
 			 .digest = a->before.digest},
 	};
 
@@ -333,7 +359,12 @@ int diff_prepare(const struct diff_request *q, struct diff_prepared *ret, struct
 	AUTO(manifest_free) struct manifest *below = NULL;
 	AUTO_FD a = make_side(q->dest_fd, "a");
 	AUTO_FD b = make_side(q->dest_fd, "b");
-	struct work w = {.q = q, .a = a, .b = b, .ret = &p, .err = err, .total_max = q->total_max ? q->total_max : DIFF_TOTAL_MAX};
+	struct work w = {.q = q,
+			 .a = a,
+			 .b = b,
+			 .ret = &p,
+			 .err = err,
+			 .total_max = q->total_max ? q->total_max : DIFF_TOTAL_MAX};
 	int r = a < 0 ? a : b < 0 ? b : 0;
 
 	if (r == 0)
@@ -347,11 +378,13 @@ int diff_prepare(const struct diff_request *q, struct diff_prepared *ret, struct
 		if (manifest_entry_changes(manifest_at(p.net, i)))
 			r = lay(&w, manifest_at(p.net, i), LANDING_FROM_LAYER);
 	if (r == 0 && p.skipped > 0)
-		buffer_printf(&p.note, "%llu changed file%s not shown\n", (unsigned long long)p.skipped, p.skipped == 1 ? " is" : "s are");
+		buffer_printf(&p.note, "%llu changed file%s not shown\n",
+			      (unsigned long long)p.skipped, p.skipped == 1 ? " is" : "s are");
 	if (r == 0)
 		r = p.note.failed;
 	if (r < 0)
-		return error_set(err, r, "diff: the changed files cannot be laid out: %s", strerror(-r));
+		return error_set(err, r, "diff: the changed files cannot be laid out: %s",
+				 strerror(-r));
 	p.empty = w.files == 0;
 	*ret = p;
 	p = (struct diff_prepared){0};

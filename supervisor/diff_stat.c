@@ -22,8 +22,8 @@ static struct manifest_seen seen_of(const struct manifest_entry *e)
 	};
 }
 
-static int add(struct manifest *out, const struct manifest_entry *below, const struct manifest_entry *above,
-	       struct error *err)
+static int add(struct manifest *out, const struct manifest_entry *below,
+	       const struct manifest_entry *above, struct error *err)
 {
 	struct manifest_entry e = {.type = MANIFEST_WHITEOUT};
 
@@ -42,8 +42,8 @@ static int add(struct manifest *out, const struct manifest_entry *below, const s
 	return manifest_add(out, &e, err);
 }
 
-static int net_of(const struct landing_layer *a, size_t a_count, const struct landing_layer *b, size_t b_count,
-		  struct manifest **ret, struct error *err)
+static int net_of(const struct landing_layer *a, size_t a_count, const struct landing_layer *b,
+		  size_t b_count, struct manifest **ret, struct error *err)
 {
 	AUTO_FREE struct landing_layer *all = calloc(a_count + b_count + 1, sizeof(*all));
 
@@ -54,8 +54,9 @@ static int net_of(const struct landing_layer *a, size_t a_count, const struct la
 	return landing_net(all, a_count + b_count, ret, err);
 }
 
-int diff_net(const struct landing_layer *below, size_t below_count, const struct landing_layer *layers,
-	     size_t layer_count, struct manifest **ret, struct error *err)
+int diff_net(const struct landing_layer *below, size_t below_count,
+	     const struct landing_layer *layers, size_t layer_count, struct manifest **ret,
+	     struct error *err)
 {
 	AUTO(manifest_free) struct manifest *before = NULL;
 	AUTO(manifest_free) struct manifest *after = NULL;
@@ -102,11 +103,16 @@ int diff_stat(const struct manifest *net, struct diff_entry **ret, size_t *ret_c
 			continue;
 		list[n++] = (struct diff_entry){
 			.path = e->path,
-			.letter = e->base.type == MANIFEST_ABSENT ? 'A' : after.type == MANIFEST_ABSENT ? 'D' :
-				  e->base.type == after.type ? 'M' : 'T',
-			.before = e->base.type, .after = after.type,
-			.size_before = e->base.size, .size_after = after.size,
-			.mode_before = e->base.mode, .mode_after = after.mode,
+			.letter = e->base.type == MANIFEST_ABSENT ? 'A'
+				  : after.type == MANIFEST_ABSENT ? 'D'
+				  : e->base.type == after.type	  ? 'M'
+								  : 'T',
+			.before = e->base.type,
+			.after = after.type,
+			.size_before = e->base.size,
+			.size_after = after.size,
+			.mode_before = e->base.mode,
+			.mode_after = after.mode,
 		};
 	}
 	*ret = list;
@@ -119,8 +125,13 @@ int diff_stat(const struct manifest *net, struct diff_entry **ret, size_t *ret_c
 /* As the sealer saw it, and untouched since: what the planner takes for no conflict. */
 static int add_fact(struct landing_facts *facts, const struct manifest_entry *e)
 {
-	struct landing_state s = {.type = e->base.type, .mode = e->base.mode, .size = e->base.size, .has_digest = true,
-				  .digest = e->base.digest, .ctime_ns = e->base.ctime_ns, .ino = e->base.ino};
+	struct landing_state s = {.type = e->base.type,
+				  .mode = e->base.mode,
+				  .size = e->base.size,
+				  .has_digest = true,
+				  .digest = e->base.digest,
+				  .ctime_ns = e->base.ctime_ns,
+				  .ino = e->base.ino};
 
 	if (s.type == MANIFEST_ABSENT)
 		s = (struct landing_state){.type = MANIFEST_ABSENT};
@@ -156,7 +167,11 @@ int diff_landing(const struct diff_scope *s, struct landing_plan **ret, struct e
 	AUTO(landing_facts_free) struct landing_facts *facts = landing_facts_new();
 	AUTO(manifest_free) struct manifest *net = NULL;
 	struct landing_layer one = {0};
-	struct landing_inputs in = {.layers = s->layers, .layer_count = s->layer_count, .fs = s->fs, .workspace = s->workspace, .facts = facts,
+	struct landing_inputs in = {.layers = s->layers,
+				    .layer_count = s->layer_count,
+				    .fs = s->fs,
+				    .workspace = s->workspace,
+				    .facts = facts,
 				    .clock = {.started_ns = INT64_MAX}};
 	int r = diff_net(s->below, s->below_count, s->layers, s->layer_count, &net, err);
 
@@ -174,7 +189,8 @@ int diff_landing(const struct diff_scope *s, struct landing_plan **ret, struct e
 		return r;
 	/* A digest that the sealer did not take is not shown as one. */
 	for (size_t i = 0; i < (*ret)->action_count; i++)
-		(*ret)->actions[i].before.has_digest = !digest_is_zero(&(*ret)->actions[i].before.digest);
+		(*ret)->actions[i].before.has_digest =
+			!digest_is_zero(&(*ret)->actions[i].before.digest);
 	return 0;
 }
 
@@ -188,9 +204,14 @@ int diff_stat_plan(const struct landing_plan *plan, struct diff_entry **ret, siz
 		const struct landing_action *a = &plan->actions[i];
 
 		list[i] = (struct diff_entry){
-			.path = a->path, .letter = landing_action_letter(a), .before = a->before.type, .after = a->after.type,
-			.size_before = a->before.size, .size_after = a->after.size,
-			.mode_before = a->before.mode, .mode_after = a->after.mode,
+			.path = a->path,
+			.letter = landing_action_letter(a),
+			.before = a->before.type,
+			.after = a->after.type,
+			.size_before = a->before.size,
+			.size_after = a->after.size,
+			.mode_before = a->before.mode,
+			.mode_after = a->after.mode,
 		};
 	}
 	*ret = list;

@@ -21,17 +21,22 @@ static json_t *changes_of(struct diff_entry *entries, size_t count)
 		const struct diff_entry *e = &entries[i];
 		char letter[2] = {e->letter, '\0'};
 
-		json_array_append_new(list, json_pack("{s:o, s:s, s:s, s:s, s:I, s:I, s:i, s:i}", "path", api_json_text(e->path), "change", letter,
-						      "before", manifest_type_name(e->before), "after", manifest_type_name(e->after),
-						      "size_before", (json_int_t)e->size_before, "size_after", (json_int_t)e->size_after,
-						      "mode_before", (int)e->mode_before, "mode_after", (int)e->mode_after));
+		json_array_append_new(list,
+				      json_pack("{s:o, s:s, s:s, s:s, s:I, s:I, s:i, s:i}", "path",
+						api_json_text(e->path), "change", letter, "before",
+						manifest_type_name(e->before), "after",
+						manifest_type_name(e->after), "size_before",
+						(json_int_t)e->size_before, "size_after",
+						(json_int_t)e->size_after, "mode_before",
+						(int)e->mode_before, "mode_after",
+						(int)e->mode_after));
 	}
 	return list;
 }
 
 /* only NULL: everything. */
-static int answer_stat(const struct work_stack *below, const struct work_stack *layers, const struct landing_plan *only,
-		       struct api_answer *a, struct error *err)
+static int answer_stat(const struct work_stack *below, const struct work_stack *layers,
+		       const struct landing_plan *only, struct api_answer *a, struct error *err)
 {
 	AUTO(manifest_free) struct manifest *net = NULL;
 	AUTO_FREE struct diff_entry *entries = NULL;
@@ -49,8 +54,9 @@ static int answer_stat(const struct work_stack *below, const struct work_stack *
 	if (r < 0)
 		return r;
 	a->status = 200;
-	a->json = json_pack("{s:i, s:o, s:{s:I, s:I}}", "version", SUPERVISOR_API_VERSION, "changes", changes_of(entries, count), "not_landing",
-			    "scratch", (json_int_t)scratch, "left_out", (json_int_t)others);
+	a->json = json_pack("{s:i, s:o, s:{s:I, s:I}}", "version", SUPERVISOR_API_VERSION,
+			    "changes", changes_of(entries, count), "not_landing", "scratch",
+			    (json_int_t)scratch, "left_out", (json_int_t)others);
 	return 0;
 }
 
@@ -61,8 +67,10 @@ static void note_left_out(const struct landing_plan *only, struct buffer *note)
 	if (only)
 		diff_left_out(only, &scratch, &others);
 	if (scratch + others > 0)
-		buffer_printf(note, "%zu more path%s would not land: %zu scratch, %zu left out by the policy (--all shows them)\n", scratch + others,
-			      scratch + others == 1 ? "" : "s", scratch, others);
+		buffer_printf(note,
+			      "%zu more path%s would not land: %zu scratch, %zu left out by the "
+			      "policy (--all shows them)\n",
+			      scratch + others, scratch + others == 1 ? "" : "s", scratch, others);
 }
 
 /* A folder of the spool for the two trees; diff(1) sees it as its workspace. */
@@ -77,14 +85,17 @@ static int make_dest(struct daemon *d, char *name, size_t size, struct error *er
 	for (size_t i = 0; i < sizeof(random); i++)
 		snprintf(name + 5 + 2 * i, size - 5 - 2 * i, "%02x", random[i]);
 	if (mkdirat(d->spool_fd, name, 0755) < 0)
-		return error_set(err, -errno, "cannot make a diff: %s; free some space", strerror(errno));
+		return error_set(err, -errno, "cannot make a diff: %s; free some space",
+				 strerror(errno));
 	fd = openat(d->spool_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	return fd < 0 ? error_set(err, -errno, "cannot make a diff: %s", strerror(errno)) : fd;
 }
 
-/* Lays the trees and starts diff(1). 1: there is nothing to compare, *note is all there is to say. */
-static int start(struct daemon *d, const struct journal_run *run, struct diff_request *q, uint64_t ticket, struct cards_work *card,
-		 struct buffer *note, uint64_t *ret_skipped, struct error *err)
+/* Lays the trees and starts diff(1). 1: there is nothing to compare, *note is all there is to say.
+ */
+static int start(struct daemon *d, const struct journal_run *run, struct diff_request *q,
+		 uint64_t ticket, struct cards_work *card, struct buffer *note,
+		 uint64_t *ret_skipped, struct error *err)
 {
 	__attribute__((cleanup(diff_prepared_free))) struct diff_prepared p = {0};
 	struct landing_source source;
@@ -98,7 +109,8 @@ static int start(struct daemon *d, const struct journal_run *run, struct diff_re
 		r = runs_workspace(d, ctx, err);
 	if (r < 0)
 		return r;
-	/* Once it is over the copy is gone: diff tells by digest what of the workspace is still as it was. */
+	/* Once it is over the copy is gone: diff tells by digest what of the workspace is still as
+	 * it was. */
 	if (runs_base(d, ctx, &base_fd, NULL) < 0)
 		base_fd = ctx->workspace_fd;
 	dest = make_dest(d, name, sizeof(name), err);
@@ -114,28 +126,40 @@ static int start(struct daemon *d, const struct journal_run *run, struct diff_re
 		*note = p.note;
 		p.note = (struct buffer){0};
 		note_left_out(q->only, note);
-		r = p.empty ? 1 : adopt_diff(d, &run->id, p.argv, dest, name, note, ticket, card, err);
+		r = p.empty ? 1
+			    : adopt_diff(d, &run->id, p.argv, dest, name, note, ticket, card, err);
 	}
 	if (r != 0)
 		(void)!results_remove(d->spool_fd, name);
 	return r;
 }
 
-int diffs_for_card(struct daemon *d, const struct journal_run *run, const struct work_stack *below, const struct work_stack *layers,
-		   const struct landing_plan *plan, struct cards_work *card, uint64_t *ret_skipped, struct error *err)
+int diffs_for_card(struct daemon *d, const struct journal_run *run, const struct work_stack *below,
+		   const struct work_stack *layers, const struct landing_plan *plan,
+		   struct cards_work *card, uint64_t *ret_skipped, struct error *err)
 {
 	AUTO_BUFFER note = {0};
-	struct diff_request q = {.below = below->layers, .below_count = below->count, .layers = layers->layers, .layer_count = layers->count,
-				 .only = plan, .exact = true, .total_max = CARDS_DIFF_TOTAL_MAX};
+	struct diff_request q = {.below = below->layers,
+				 .below_count = below->count,
+				 .layers = layers->layers,
+				 .layer_count = layers->count,
+				 .only = plan,
+				 .exact = true,
+				 .total_max = CARDS_DIFF_TOTAL_MAX};
 
 	return start(d, run, &q, 0, card, &note, ret_skipped, err);
 }
 
-static int answer_text(struct daemon *d, const struct journal_run *run, const struct work_stack *below, const struct work_stack *layers,
-		       const struct landing_plan *only, uint64_t ticket, struct api_answer *a, struct error *err)
+static int answer_text(struct daemon *d, const struct journal_run *run,
+		       const struct work_stack *below, const struct work_stack *layers,
+		       const struct landing_plan *only, uint64_t ticket, struct api_answer *a,
+		       struct error *err)
 {
 	AUTO_BUFFER note = {0};
-	struct diff_request q = {.below = below->layers, .below_count = below->count, .layers = layers->layers, .layer_count = layers->count,
+	struct diff_request q = {.below = below->layers,
+				 .below_count = below->count,
+				 .layers = layers->layers,
+				 .layer_count = layers->count,
 				 .only = only};
 	uint64_t skipped;
 	int r = start(d, run, &q, ticket, NULL, &note, &skipped, err);
@@ -152,8 +176,8 @@ static int answer_text(struct daemon *d, const struct journal_run *run, const st
 	return 0;
 }
 
-int diffs_answer(struct daemon *d, const struct journal_run *run, const struct journal_step *step, unsigned flags, uint64_t ticket,
-		 struct api_answer *a, struct error *err)
+int diffs_answer(struct daemon *d, const struct journal_run *run, const struct journal_step *step,
+		 unsigned flags, uint64_t ticket, struct api_answer *a, struct error *err)
 {
 	__attribute__((cleanup(work_stack_free))) struct work_stack below = {0};
 	__attribute__((cleanup(work_stack_free))) struct work_stack layers = {0};

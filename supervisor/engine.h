@@ -1,12 +1,14 @@
 #pragma once
 /*
- * The engine: what happens next, decided purely from the rows and one input. It performs nothing. Its outputs go
- * through struct engine_ops: records (folded at once by the receiver, so the rows it reads next are already new),
- * blobs (content-addressed; stored before the batch is written) and commands (performed by the daemon after the
- * records of the same input are durable where `after_sync` is set, else at once).
+ * The engine: what happens next, decided purely from the rows and one input. It performs nothing.
+ * Its outputs go through struct engine_ops: records (folded at once by the receiver, so the rows it
+ * reads next are already new), blobs (content-addressed; stored before the batch is written) and
+ * commands (performed by the daemon after the records of the same input are durable where
+ * `after_sync` is set, else at once).
  *
- * Every command's outcome comes back as an input; a command whose outcome was lost with the supervisor is issued again
- * by engine_recover(): so every command is idempotent, named by the ids in it.
+ * Every command's outcome comes back as an input; a command whose outcome was lost with the
+ * supervisor is issued again by engine_recover(): so every command is idempotent, named by the ids
+ * in it.
  *
  * The rules. One active writer a run: at most one step of a run is
  * ACTIVE..CHECKING at a time, topological order, ties by position.
@@ -22,18 +24,22 @@ struct engine_now {
 };
 
 enum engine_command_kind {
-	/* Make the sandbox of one attempt and run it (or the checks of a sealed step: check = true, read-only view of
-	 * exactly stack + layer). Outcome: engine_attempt_live / _not_started, later engine_attempt_ended. */
+	/* Make the sandbox of one attempt and run it (or the checks of a sealed step: check = true,
+	 * read-only view of exactly stack + layer). Outcome: engine_attempt_live / _not_started,
+	 * later engine_attempt_ended. */
 	ENGINE_START_ATTEMPT = 1,
-	ENGINE_KILL_ATTEMPT, /* TERM, then KILL after 5 s (with `now` at once). Of a check too (check = true). Outcome: engine_attempt_ended */
-	ENGINE_SEAL,         /* seal the attempt's layer. Outcome: engine_sealed */
+	ENGINE_KILL_ATTEMPT, /* TERM, then KILL after 5 s (with `now` at once). Of a check too
+				(check = true). Outcome: engine_attempt_ended */
+	ENGINE_SEAL, /* seal the attempt's layer. Outcome: engine_sealed */
 	ENGINE_REMOVE_LAYER, /* a layer that nothing names any more. No outcome */
-	ENGINE_CARD,         /* render the card of kind for run/step into a blob. Outcome: engine_card */
-	ENGINE_PLAN_LANDING, /* compute the redo plan from the stack's manifests, the policy and the base; with undo the
-	                      * reverse of run.redo. `answers` names the decided CONFLICT item (its votes say path by path what
-	                      * to do with the conflicts of its object). Outcome: engine_landing_planned */
-	ENGINE_APPLY_LANDING, /* perform the redo plan `object` (undo = false) or its reverse (undo = true; a plan that is
-	                       * itself a reverse is applied as it is). Outcome: engine_landing_done */
+	ENGINE_CARD, /* render the card of kind for run/step into a blob. Outcome: engine_card */
+	ENGINE_PLAN_LANDING, /* compute the redo plan from the stack's manifests, the policy and the
+			      * base; with undo the reverse of run.redo. `answers` names the decided
+			      * CONFLICT item (its votes say path by path what to do with the
+			      * conflicts of its object). Outcome: engine_landing_planned */
+	ENGINE_APPLY_LANDING, /* perform the redo plan `object` (undo = false) or its reverse (undo
+			       * = true; a plan that is itself a reverse is applied as it is).
+			       * Outcome: engine_landing_done */
 	ENGINE_FORGET_ATTEMPT, /* its end is durable: the keeper may drop its record and spool */
 };
 
@@ -41,11 +47,12 @@ struct engine_command {
 	enum engine_command_kind kind;
 	bool after_sync;
 	struct journal_id run;
-	uint32_t step;    /* JOURNAL_NO_STEP for run-wide */
+	uint32_t step; /* JOURNAL_NO_STEP for run-wide */
 	uint32_t attempt; /* number */
 	struct journal_id attempt_id;
 	char layer[JOURNAL_LAYER_NAME_SIZE];
-	/* START_ATTEMPT: the layers below, bottom to top (borrowed for the call); the spec of the step (borrowed). */
+	/* START_ATTEMPT: the layers below, bottom to top (borrowed for the call); the spec of the
+	 * step (borrowed). */
 	const char (*stack)[JOURNAL_LAYER_NAME_SIZE];
 	size_t stack_count;
 	const struct plan_step *spec;
@@ -55,7 +62,8 @@ struct engine_command {
 	bool now; /* KILL_ATTEMPT: KILL at once */
 	enum journal_approval_kind card_kind;
 	struct digest action; /* CARD: shown on it, given back in engine_card */
-	struct digest object; /* CARD: conflicts blob, input difference blob (engine_difference), redo plan; APPLY: the redo plan */
+	struct digest object; /* CARD: conflicts blob, input difference blob (engine_difference),
+				 redo plan; APPLY: the redo plan */
 	struct journal_id answers; /* PLAN_LANDING; zero = none */
 	bool undo;
 };
@@ -63,7 +71,7 @@ struct engine_command {
 /* What the run's policy says about approvals. */
 struct engine_rules {
 	int64_t decide_by_ns, execute_by_ns; /* how long; 0 = for ever */
-	uint32_t quorum;                     /* principals that must approve; 0 is 1 */
+	uint32_t quorum; /* principals that must approve; 0 is 1 */
 	bool exclude_starter;
 	const uint32_t *exclude_uids; /* borrowed until the next call of an op */
 	size_t exclude_uid_count;
@@ -72,34 +80,44 @@ struct engine_rules {
 
 struct engine_ops {
 	void *ctx;
-	void (*record)(void *ctx, struct journal_record *r);                    /* journal_append */
-	int (*blob)(void *ctx, struct bytes content, struct digest *ret);       /* journal_blob_put; 0 or negative errno */
-	int (*blob_read)(void *ctx, const struct digest *d, struct buffer *out); /* journal_blob_get */
+	void (*record)(void *ctx, struct journal_record *r); /* journal_append */
+	int (*blob)(void *ctx, struct bytes content,
+		    struct digest *ret); /* journal_blob_put; 0 or negative errno */
+	int (*blob_read)(void *ctx, const struct digest *d,
+			 struct buffer *out); /* journal_blob_get */
 	void (*command)(void *ctx, const struct engine_command *c);
-	void (*new_id)(void *ctx, struct journal_id *ret);                      /* UUIDv4 */
-	void (*layer_name)(void *ctx, char ret[JOURNAL_LAYER_NAME_SIZE]);       /* unique among all layers of the state directory */
-	/* Of the run's policy; NULL: the limits' defaults, one person. *ret is zeroed with the defaults filled. */
+	void (*new_id)(void *ctx, struct journal_id *ret); /* UUIDv4 */
+	void (*layer_name)(void *ctx,
+			   char ret[JOURNAL_LAYER_NAME_SIZE]); /* unique among all layers of the
+								  state directory */
+	/* Of the run's policy; NULL: the limits' defaults, one person. *ret is zeroed with the
+	 * defaults filled. */
 	void (*rules)(void *ctx, const struct journal_run *run, struct engine_rules *ret);
 };
 
 struct engine_limits {
 	uint32_t live_attempts_max; /* over all runs; default 64 */
-	uint32_t lost_max;          /* LOST attempts of a step in a row before the run is PAUSED; default 10 */
-	int64_t decide_by_ns, execute_by_ns; /* defaults of approvals, from the run's policy where it says */
+	uint32_t lost_max; /* LOST attempts of a step in a row before the run is PAUSED; default 10
+			    */
+	int64_t decide_by_ns,
+		execute_by_ns; /* defaults of approvals, from the run's policy where it says */
 };
 
-MUST_CHECK int engine_new(const struct journal_state *rows, const struct engine_ops *ops, const struct engine_limits *limits,
-			  struct engine **ret);
+MUST_CHECK int engine_new(const struct journal_state *rows, const struct engine_ops *ops,
+			  const struct engine_limits *limits, struct engine **ret);
 void engine_free(struct engine *e);
 
-/* ---- Requests. 0 with the outcome in rows; negative errno with *err (exit_status set) and nothing recorded. ---- */
+/* ---- Requests. 0 with the outcome in rows; negative errno with *err (exit_status set) and nothing
+ * recorded. ---- */
 
 struct engine_run_request {
 	struct journal_id id; /* chosen by the caller */
-	struct bytes request; /* client request id: the same one finds the same run (returns it in *ret) */
+	struct bytes request; /* client request id: the same one finds the same run (returns it in
+			       *ret) */
 	const char *name;
 	const struct plan *plan;
-	struct digest plan_blob; /* of plan_encode(): stored by the caller, read again by engine_ops.blob_read */
+	struct digest plan_blob; /* of plan_encode(): stored by the caller, read again by
+				    engine_ops.blob_read */
 	struct digest policy_blob, environ_blob, context;
 	const char *workspace;
 	uint64_t ws_dev, ws_ino, ws_uid;
@@ -109,40 +127,55 @@ struct engine_run_request {
 	uint32_t uid;
 	int64_t started_ns; /* CLOCK_REALTIME_COARSE */
 	struct journal_id parent; /* fork */
-	const char *fork_at;      /* name or key of a step */
-	/* fork: the parent's steps that were committed before fork_at are taken over as committed, with their results and
-	 * layers; plan, policy, environment, workspace are the caller's to copy. The parent's rows are loaded. */
+	const char *fork_at; /* name or key of a step */
+	/* fork: the parent's steps that were committed before fork_at are taken over as committed,
+	 * with their results and layers; plan, policy, environment, workspace are the caller's to
+	 * copy. The parent's rows are loaded. */
 };
-/* A name that a run in memory has: the same plan and not over: *ret is that run (attached); else -EEXIST, exit USAGE.
- * Runs whose rows are not in memory are the caller's to look for. */
-MUST_CHECK int engine_run_create(struct engine *e, struct engine_now now, const struct engine_run_request *r,
-				 struct journal_id *ret, struct error *err);
-/* Outside driver: declare one more step. Same key and digest and COMMITTED -> *ret_reused. Other digest -> diverged item. */
-MUST_CHECK int engine_step_declare(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t uid,
-				   const struct plan_step *spec, uint32_t *ret_step, bool *ret_reused, struct error *err);
-MUST_CHECK int engine_run_end(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t uid, struct error *err);
-/* named: a deciding command named the run; until then an embedded supervisor starts no attempt of it. */
-MUST_CHECK int engine_run_resume(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t uid, struct error *err);
-MUST_CHECK int engine_run_pause(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t uid, struct error *err);
-MUST_CHECK int engine_run_cancel(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t uid, bool kill, struct error *err);
-MUST_CHECK int engine_run_land(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t uid, struct error *err);
-MUST_CHECK int engine_run_undo(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t uid, struct error *err);
+/* A name that a run in memory has: the same plan and not over: *ret is that run (attached); else
+ * -EEXIST, exit USAGE. Runs whose rows are not in memory are the caller's to look for. */
+MUST_CHECK int engine_run_create(struct engine *e, struct engine_now now,
+				 const struct engine_run_request *r, struct journal_id *ret,
+				 struct error *err);
+/* Outside driver: declare one more step. Same key and digest and COMMITTED -> *ret_reused. Other
+ * digest -> diverged item. */
+MUST_CHECK int engine_step_declare(struct engine *e, struct engine_now now,
+				   const struct journal_id *run, uint32_t uid,
+				   const struct plan_step *spec, uint32_t *ret_step,
+				   bool *ret_reused, struct error *err);
+MUST_CHECK int engine_run_end(struct engine *e, struct engine_now now, const struct journal_id *run,
+			      uint32_t uid, struct error *err);
+/* named: a deciding command named the run; until then an embedded supervisor starts no attempt of
+ * it. */
+MUST_CHECK int engine_run_resume(struct engine *e, struct engine_now now,
+				 const struct journal_id *run, uint32_t uid, struct error *err);
+MUST_CHECK int engine_run_pause(struct engine *e, struct engine_now now,
+				const struct journal_id *run, uint32_t uid, struct error *err);
+MUST_CHECK int engine_run_cancel(struct engine *e, struct engine_now now,
+				 const struct journal_id *run, uint32_t uid, bool kill,
+				 struct error *err);
+MUST_CHECK int engine_run_land(struct engine *e, struct engine_now now,
+			       const struct journal_id *run, uint32_t uid, struct error *err);
+MUST_CHECK int engine_run_undo(struct engine *e, struct engine_now now,
+			       const struct journal_id *run, uint32_t uid, struct error *err);
 
 struct engine_vote {
 	struct journal_id approval;
 	struct digest card; /* render digest the voter saw */
 	enum journal_decision decision;
 	const char *choice; /* per kind; NULL where it needs none */
-	struct bytes path;  /* conflict: one path; empty = all */
+	struct bytes path; /* conflict: one path; empty = all */
 	struct digest file; /* conflict, choice "file": blob of the content */
 	const char *reason, *principal, *auth;
 	uint32_t uid;
 };
-/* -ESTALE: decided already or superseded, or another card (exit CONFLICT; *err tells the recorded outcome). -EPERM: excluded. */
-MUST_CHECK int engine_vote(struct engine *e, struct engine_now now, const struct engine_vote *v, struct error *err);
+/* -ESTALE: decided already or superseded, or another card (exit CONFLICT; *err tells the recorded
+ * outcome). -EPERM: excluded. */
+MUST_CHECK int engine_vote(struct engine *e, struct engine_now now, const struct engine_vote *v,
+			   struct error *err);
 
-/* ---- Outcomes of commands and reports of the keeper. A report for an attempt that is not current is refused with
- * -ESTALE (logged by the caller). ---- */
+/* ---- Outcomes of commands and reports of the keeper. A report for an attempt that is not current
+ * is refused with -ESTALE (logged by the caller). ---- */
 
 struct engine_ended {
 	enum journal_attempt_state state; /* EXITED, TIMED_OUT, OOM, KILLED, LOST */
@@ -152,31 +185,45 @@ struct engine_ended {
 	uint64_t out_size, err_size, cpu_us, memory_peak, wall_us, weaker;
 	struct bytes denied; /* canonical map or empty */
 };
-MUST_CHECK int engine_attempt_live(struct engine *e, struct engine_now now, const struct journal_id *attempt);
-/* why begins with its kind (attempts_not_started); "denied: ": the policy refuses the program, and so the step is DENIED. */
-MUST_CHECK int engine_attempt_not_started(struct engine *e, struct engine_now now, const struct journal_id *attempt, const char *why,
+MUST_CHECK int engine_attempt_live(struct engine *e, struct engine_now now,
+				   const struct journal_id *attempt);
+/* why begins with its kind (attempts_not_started); "denied: ": the policy refuses the program, and
+ * so the step is DENIED. */
+MUST_CHECK int engine_attempt_not_started(struct engine *e, struct engine_now now,
+					  const struct journal_id *attempt, const char *why,
 					  bool infra);
-MUST_CHECK int engine_attempt_ended(struct engine *e, struct engine_now now, const struct journal_id *attempt, const struct engine_ended *r);
-/* error: 0; -EPERM it wrote a protected path, -E2BIG it is past a limit (both the step's fault: why says which); any other:
- * the layer is lost. manifest NULL: nothing was changed (an empty layer is removed). */
-MUST_CHECK int engine_sealed(struct engine *e, struct engine_now now, const struct journal_id *attempt, int error, const char *why,
+MUST_CHECK int engine_attempt_ended(struct engine *e, struct engine_now now,
+				    const struct journal_id *attempt, const struct engine_ended *r);
+/* error: 0; -EPERM it wrote a protected path, -E2BIG it is past a limit (both the step's fault: why
+ * says which); any other: the layer is lost. manifest NULL: nothing was changed (an empty layer is
+ * removed). */
+MUST_CHECK int engine_sealed(struct engine *e, struct engine_now now,
+			     const struct journal_id *attempt, int error, const char *why,
 			     const struct digest *manifest, uint64_t paths, uint64_t bytes);
-/* attempt: the sealed attempt that was checked (START_ATTEMPT with check carries its id; the sandboxes of the checks are the
- * daemon's own to name). A checker that was lost is not reported: engine_check_lost. */
-MUST_CHECK int engine_check_lost(struct engine *e, struct engine_now now, const struct journal_id *attempt);
-MUST_CHECK int engine_checked(struct engine *e, struct engine_now now, const struct journal_id *attempt, bool passed, const char *why,
+/* attempt: the sealed attempt that was checked (START_ATTEMPT with check carries its id; the
+ * sandboxes of the checks are the daemon's own to name). A checker that was lost is not reported:
+ * engine_check_lost. */
+MUST_CHECK int engine_check_lost(struct engine *e, struct engine_now now,
+				 const struct journal_id *attempt);
+MUST_CHECK int engine_checked(struct engine *e, struct engine_now now,
+			      const struct journal_id *attempt, bool passed, const char *why,
 			      const struct digest *feedback);
-MUST_CHECK int engine_card(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t step,
-			   enum journal_approval_kind kind, const struct digest *action, const struct digest *card,
+MUST_CHECK int engine_card(struct engine *e, struct engine_now now, const struct journal_id *run,
+			   uint32_t step, enum journal_approval_kind kind,
+			   const struct digest *action, const struct digest *card,
 			   const struct digest *object);
-/* redo, conflicts: blobs, NULL = none. nothing: there is nothing to land. Neither of the three: it could not be planned,
- * why says so, and the run is PAUSED. */
-MUST_CHECK int engine_landing_planned(struct engine *e, struct engine_now now, const struct journal_id *run, const struct digest *redo,
-				      const struct digest *conflicts, bool nothing, const char *why);
-/* result: blob (landed); conflicts: blob (rolled back). Neither: it could neither go on nor back (why); the run is PAUSED, and
- * resume issues the command again. */
-MUST_CHECK int engine_landing_done(struct engine *e, struct engine_now now, const struct journal_id *run, bool undo, const struct digest *result,
-				   const struct digest *conflicts, uint64_t paths, const char *why);
+/* redo, conflicts: blobs, NULL = none. nothing: there is nothing to land. Neither of the three: it
+ * could not be planned, why says so, and the run is PAUSED. */
+MUST_CHECK int engine_landing_planned(struct engine *e, struct engine_now now,
+				      const struct journal_id *run, const struct digest *redo,
+				      const struct digest *conflicts, bool nothing,
+				      const char *why);
+/* result: blob (landed); conflicts: blob (rolled back). Neither: it could neither go on nor back
+ * (why); the run is PAUSED, and resume issues the command again. */
+MUST_CHECK int engine_landing_done(struct engine *e, struct engine_now now,
+				   const struct journal_id *run, bool undo,
+				   const struct digest *result, const struct digest *conflicts,
+				   uint64_t paths, const char *why);
 
 /* ---- Time and recovery ---- */
 
@@ -187,17 +234,19 @@ struct engine_found { /* what the keeper said of one attempt, at start */
 	struct journal_id attempt;
 	bool live; /* else ended: the caller follows with engine_attempt_ended() */
 };
-/* Once after journal_open and the keeper's hello, before any other input: boot_id is this boot's. Adopts (ATTEMPT_ADOPTED),
- * records LOST for attempts that no keeper knows and whose lock is free, issues lost commands again. start: a service continues
- * every run; an embedded supervisor
- * (false) starts no attempt until a deciding command names the run. A run whose plan cannot be read is left as it is and named in
- * *err (the return is 0 all the same). */
-MUST_CHECK int engine_recover(struct engine *e, struct engine_now now, const uint8_t boot_id[16], const struct engine_found *found,
-			      size_t count, bool start, struct error *err);
-/* Whether this is the last attempt of a step that is not over. A keeper's attempt that is not known here is killed and
- * forgotten by the caller: its record was never written. */
+/* Once after journal_open and the keeper's hello, before any other input: boot_id is this boot's.
+ * Adopts (ATTEMPT_ADOPTED), records LOST for attempts that no keeper knows and whose lock is free,
+ * issues lost commands again. start: a service continues every run; an embedded supervisor (false)
+ * starts no attempt until a deciding command names the run. A run whose plan cannot be read is left
+ * as it is and named in *err (the return is 0 all the same). */
+MUST_CHECK int engine_recover(struct engine *e, struct engine_now now, const uint8_t boot_id[16],
+			      const struct engine_found *found, size_t count, bool start,
+			      struct error *err);
+/* Whether this is the last attempt of a step that is not over. A keeper's attempt that is not known
+ * here is killed and forgotten by the caller: its record was never written. */
 bool engine_attempt_known(struct engine *e, const struct journal_id *attempt);
-/* True while something is under way that this process must stay for (live attempt, sealing, landing, armed timer). */
+/* True while something is under way that this process must stay for (live attempt, sealing,
+ * landing, armed timer). */
 bool engine_busy(const struct engine *e);
 /* Whether attempts may be started for this run now (see engine_run_resume). */
 bool engine_run_named(const struct engine *e, const struct journal_id *run);
@@ -206,11 +255,16 @@ void engine_hold(struct engine *e, struct engine_now now, bool hold);
 
 /* ---- For cards, the API and the daemon: pure helpers ---- */
 
-/* The committed steps that have a layer, bottom to top, of those committed before `below` (NULL: all). Returns the count; ret
- * has room for run->step_count, or is NULL to count. */
-size_t engine_stack(const struct journal_run *run, const struct journal_step *below, const struct journal_step **ret);
-/* Whether the run's changes may land, and whether a person is asked first, at its dial: JOURNAL_LAND_*. */
+/* The committed steps that have a layer, bottom to top, of those committed before `below` (NULL:
+ * all). Returns the count; ret has room for run->step_count, or is NULL to count. */
+size_t engine_stack(const struct journal_run *run, const struct journal_step *below,
+		    const struct journal_step **ret);
+/* Whether the run's changes may land, and whether a person is asked first, at its dial:
+ * JOURNAL_LAND_*. */
 enum journal_land engine_land(const struct journal_run *run);
-/* The object of a DIVERGED item: calls fn for each field that differs, as text for people. -EBADMSG. */
+/* The object of a DIVERGED item: calls fn for each field that differs, as text for people.
+ * -EBADMSG. */
 MUST_CHECK int engine_difference(struct bytes object,
-				 int (*fn)(const char *field, struct bytes before, struct bytes after, void *arg), void *arg);
+				 int (*fn)(const char *field, struct bytes before,
+					   struct bytes after, void *arg),
+				 void *arg);

@@ -105,8 +105,10 @@ void engine_item_want(struct engine *e, struct engine_run *r, uint32_t step,
 		e->failed = rc < 0 ? rc : -ENOMEM;
 		return;
 	}
-	r->cards[r->card_count++] = (struct engine_pending_card){
-		.step = step, .kind = kind, .action = c.action, .object = *object};
+	r->cards[r->card_count++] = (struct engine_pending_card){.step = step,
+								 .kind = kind,
+								 .action = c.action,
+								 .object = *object};
 	c.undo = engine_run_row(e, r)->conflict_undo;
 	if (step != JOURNAL_NO_STEP) {
 		const struct journal_attempt *a =
@@ -215,8 +217,9 @@ void engine_item_lapsed(struct engine *e, struct engine_run *r, const struct jou
 void engine_item_withdraw(struct engine *e, struct engine_run *r, uint32_t step, const char *why)
 {
 	const struct journal_run *row = engine_run_row(e, r);
-	const struct journal_approval *a = engine_item_of(
-		e, step == JOURNAL_NO_STEP ? &row->landing_approval : &row->steps[step]->approval);
+	const struct journal_approval *a =
+		engine_item_of(e, step == JOURNAL_NO_STEP ? &row->landing_approval
+							  : &row->steps[step]->approval);
 
 	for (size_t i = r->card_count; i-- > 0;)
 		if (r->cards[i].step == step)
@@ -412,11 +415,12 @@ static int check_vote(struct engine *e, struct engine_run *r, const struct journ
 	struct engine_rules rules;
 
 	if (a->state != JOURNAL_APPROVAL_S_OPEN)
-		return error_set_exit(
-			err, -ESTALE, EXIT_STATUS_CONFLICT, "vote: it is %s already%s%.64s%s%.32s",
-			journal_approval_state_name(a->state), last ? ", last by " : "",
-			last && last->principal ? last->principal : "", a->choice ? ": " : "",
-			a->choice ? a->choice : "");
+		return error_set_exit(err, -ESTALE, EXIT_STATUS_CONFLICT,
+				      "vote: it is %s already%s%.64s%s%.32s",
+				      journal_approval_state_name(a->state),
+				      last ? ", last by " : "",
+				      last && last->principal ? last->principal : "",
+				      a->choice ? ": " : "", a->choice ? a->choice : "");
 	if (!digest_equal(&a->card, &v->card))
 		return error_set_exit(
 			err, -ESTALE, EXIT_STATUS_CONFLICT,

@@ -97,8 +97,10 @@ void engine_land_lease_free(struct engine *e, struct engine_run *r)
 static void command_plan(struct engine *e, struct engine_run *r, bool undo,
 			 const struct journal_id *answers)
 {
-	struct engine_command c = {
-		.kind = ENGINE_PLAN_LANDING, .run = r->id, .step = JOURNAL_NO_STEP, .undo = undo};
+	struct engine_command c = {.kind = ENGINE_PLAN_LANDING,
+				   .run = r->id,
+				   .step = JOURNAL_NO_STEP,
+				   .undo = undo};
 
 	if (r->planning || !r->named || r->stuck)
 		return;
@@ -131,8 +133,9 @@ static void command_apply(struct engine *e, struct engine_run *r)
 static void start(struct engine *e, struct engine_run *r, bool undo, const struct digest *redo,
 		  const struct journal_approval *item)
 {
-	struct journal_record rec = engine_record(
-		r, JOURNAL_NO_STEP, undo ? JOURNAL_UNDO_STARTED : JOURNAL_LANDING_STARTED);
+	struct journal_record rec =
+		engine_record(r, JOURNAL_NO_STEP,
+			      undo ? JOURNAL_UNDO_STARTED : JOURNAL_LANDING_STARTED);
 
 	JOURNAL_SET(&rec.p, redo, *redo);
 	engine_emit(e, &rec);
@@ -272,8 +275,9 @@ static void stuck(struct engine *e, struct engine_run *r, const char *why)
 static void conflict(struct engine *e, struct engine_run *r, bool undo,
 		     const struct digest *conflicts, const char *why)
 {
-	struct journal_record rec = engine_record(
-		r, JOURNAL_NO_STEP, undo ? JOURNAL_UNDO_CONFLICT : JOURNAL_LANDING_CONFLICT);
+	struct journal_record rec =
+		engine_record(r, JOURNAL_NO_STEP,
+			      undo ? JOURNAL_UNDO_CONFLICT : JOURNAL_LANDING_CONFLICT);
 
 	JOURNAL_SET(&rec.p, conflicts, *conflicts);
 	if (why)

@@ -31,16 +31,16 @@ struct engine_run {
 	const struct plan_step **specs;
 	struct plan_step **owned_specs;
 	uint32_t spec_count;
-	bool named;  /* attempts may start: a deciding command named it, or this is a service */
+	bool named; /* attempts may start: a deciding command named it, or this is a service */
 	bool ending; /* an outside driver said that no step follows */
 	bool land_wanted; /* a person asked to land a run that is over */
-	bool planning;	  /* PLAN_LANDING is under way */
-	bool applying;	  /* APPLY_LANDING is under way */
-	bool stuck;  /* the landing could neither go on nor back: not again before a person says so
-		      */
+	bool planning; /* PLAN_LANDING is under way */
+	bool applying; /* APPLY_LANDING is under way */
+	bool stuck; /* the landing could neither go on nor back: not again before a person says so
+		     */
 	bool capped; /* a step could start but for the limit over all runs, or a hold */
 	bool lease_blocked; /* another run holds the workspace */
-	bool kill_now;	    /* cancel --kill */
+	bool kill_now; /* cancel --kill */
 	struct journal_id sealing, checking,
 		killing; /* attempts under way by that command; zero = none */
 	struct engine_pending_card *cards;
@@ -59,7 +59,7 @@ struct engine {
 	enum journal_actor actor;
 	uint32_t actor_uid;
 	uint8_t boot_id[16];
-	bool wake;  /* a lease or a place became free: others may start */
+	bool wake; /* a lease or a place became free: others may start */
 	int failed; /* first error of a blob or of memory: the input is answered with it */
 };
 

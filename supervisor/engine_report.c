@@ -187,7 +187,8 @@ static void refused_layer(struct engine *e, struct engine_run *r, uint32_t step,
 	if (error == -EFBIG)
 		engine_step_fail(e, r, step, why ? why : "its files are past the disk limit");
 	else if (error == -E2BIG)
-		engine_step_fail(e, r, step, why ? why : "it changes more paths than the files limit");
+		engine_step_fail(e, r, step,
+				 why ? why : "it changes more paths than the files limit");
 	else
 		engine_step_judge(e, r, step, PLAN_ON_CHECK,
 				  why ? why : "it wrote a protected path");

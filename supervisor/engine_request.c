@@ -54,8 +54,9 @@ static int find_same(struct engine *e, const struct engine_run_request *q, struc
 
 static void emit_created(struct engine *e, const struct engine_run_request *q)
 {
-	struct journal_record rec = {
-		.run = q->id, .step = JOURNAL_NO_STEP, .type = JOURNAL_RUN_CREATED};
+	struct journal_record rec = {.run = q->id,
+				     .step = JOURNAL_NO_STEP,
+				     .type = JOURNAL_RUN_CREATED};
 	struct journal_payload *p = &rec.p;
 
 	if (q->name)

@@ -163,8 +163,10 @@ static void command_attempt(struct engine *e, struct engine_run *r, uint32_t ste
 void engine_step_remove_layer(struct engine *e, struct engine_run *r, uint32_t step,
 			      const char *layer, bool after_sync)
 {
-	struct engine_command c = {
-		.kind = ENGINE_REMOVE_LAYER, .after_sync = after_sync, .run = r->id, .step = step};
+	struct engine_command c = {.kind = ENGINE_REMOVE_LAYER,
+				   .after_sync = after_sync,
+				   .run = r->id,
+				   .step = step};
 
 	if (layer[0] == '\0')
 		return;
@@ -513,9 +515,10 @@ static void push_declared(struct engine *e, struct engine_run *r, uint32_t step)
 		return;
 	}
 	engine_item_rules(e, r, &rules);
-	engine_emit_step(
-		e, r, step, rules.unattended_deny ? JOURNAL_STEP_DENIED : JOURNAL_STEP_GATED,
-		rules.unattended_deny ? "the policy denies what would ask a person" : NULL);
+	engine_emit_step(e, r, step,
+			 rules.unattended_deny ? JOURNAL_STEP_DENIED : JOURNAL_STEP_GATED,
+			 rules.unattended_deny ? "the policy denies what would ask a person"
+					       : NULL);
 }
 
 void engine_step_push(struct engine *e, struct engine_run *r, uint32_t step)

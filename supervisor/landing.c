@@ -52,8 +52,8 @@ void landing_outcome_free(struct landing_outcome *o)
 	*o = (struct landing_outcome){0};
 }
 
-static int plan(const struct landing_request *r, struct landing_inputs *in, struct landing_plan **ret,
-		struct error *err)
+static int plan(const struct landing_request *r, struct landing_inputs *in,
+		struct landing_plan **ret, struct error *err)
 {
 	AUTO(landing_plan_free) struct landing_plan *last = NULL;
 	AUTO(landing_plan_free) struct landing_plan *shown = NULL;
@@ -71,16 +71,24 @@ static int plan(const struct landing_request *r, struct landing_inputs *in, stru
 	return landing_plan_make(in, ret, err);
 }
 
-int landing_prepare(const struct landing_request *r, struct landing_prepared *ret, struct error *err)
+int landing_prepare(const struct landing_request *r, struct landing_prepared *ret,
+		    struct error *err)
 {
 	AUTO(landing_facts_free) struct landing_facts *facts = landing_facts_new();
 	AUTO(manifest_free) struct manifest *net = NULL;
 	struct gather g = {.workspace_fd = r->workspace_fd, .facts = facts, .err = err};
 	struct landing_prepared p = {0};
 	struct landing_inputs in = {
-		.layers = r->layers, .layer_count = r->layer_count, .fs = r->fs, .workspace = r->workspace,
-		.uid = r->uid, .gid = r->gid, .clock = r->clock, .facts = facts,
-		.choices = r->choices, .choice_count = r->choice_count,
+		.layers = r->layers,
+		.layer_count = r->layer_count,
+		.fs = r->fs,
+		.workspace = r->workspace,
+		.uid = r->uid,
+		.gid = r->gid,
+		.clock = r->clock,
+		.facts = facts,
+		.choices = r->choices,
+		.choice_count = r->choice_count,
 	};
 	struct stat st;
 	int n;
@@ -88,7 +96,8 @@ int landing_prepare(const struct landing_request *r, struct landing_prepared *re
 	if (!facts)
 		return error_nomem(err);
 	if (fstat(r->workspace_fd, &st) < 0)
-		return error_set(err, -errno, "landing: the workspace cannot be looked at: %s", strerror(errno));
+		return error_set(err, -errno, "landing: the workspace cannot be looked at: %s",
+				 strerror(errno));
 	in.ws_dev = st.st_dev;
 	in.ws_ino = st.st_ino;
 	n = landing_net(r->layers, r->layer_count, &net, err);
@@ -97,7 +106,8 @@ int landing_prepare(const struct landing_request *r, struct landing_prepared *re
 	if (n == 0)
 		n = plan(r, &in, &p.plan, err);
 	if (n == 0 && p.plan->conflict_count > 0)
-		n = landing_conflicts_encode(p.plan->conflicts, p.plan->conflict_count, false, &p.conflicts);
+		n = landing_conflicts_encode(p.plan->conflicts, p.plan->conflict_count, false,
+					     &p.conflicts);
 	else if (n == 0)
 		n = landing_plan_encode(p.plan, &p.redo);
 	if (n < 0) {

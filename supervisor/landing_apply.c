@@ -1,16 +1,20 @@
 /*
  * Applying a redo plan, in this order (failpoints in brackets):
  *
- *   1. settle    every path is looked at: before, after, or a third state, which is a conflict         [landing.settled]
- *   2. stage     new bytes beside every target, new folders in place, one sync           [landing.part, landing.staged]
- *   3. put       deletions, deepest first; then the rest, folders first; what is displaced becomes a blob
- *                                        [landing.before_exchange, .after_exchange, .before_keep, .after_keep]
- *                one sync                                                                              [landing.put]
- *   4. finish    hidden names with the displaced files under them, modes of folders, one sync      [landing.clean, .cleaned]
+ *   1. settle    every path is looked at: before, after, or a third state, which is a conflict
+ * [landing.settled]
+ *   2. stage     new bytes beside every target, new folders in place, one sync [landing.part,
+ * landing.staged]
+ *   3. put       deletions, deepest first; then the rest, folders first; what is displaced becomes
+ * a blob [landing.before_exchange, .after_exchange, .before_keep, .after_keep] one sync
+ * [landing.put]
+ *   4. finish    hidden names with the displaced files under them, modes of folders, one sync
+ * [landing.clean, .cleaned]
  *
- * A conflict in 1 to 3 takes back everything, last first [landing.rollback], syncs, and reports [landing.rolled_back].
- * Up to 4 every displaced file still exists under its hidden name, so taking back gives back the inode itself; what
- * an earlier call had cleaned already is put back from its blob, by the reverse of the plan.
+ * A conflict in 1 to 3 takes back everything, last first [landing.rollback], syncs, and reports
+ * [landing.rolled_back]. Up to 4 every displaced file still exists under its hidden name, so taking
+ * back gives back the inode itself; what an earlier call had cleaned already is put back from its
+ * blob, by the reverse of the plan.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -61,7 +65,10 @@ static int settle(struct landing_work *w)
 
 static int sync_all(struct landing_work *w)
 {
-	return syncfs(w->ws) < 0 ? error_set(w->err, -errno, "landing: the workspace cannot be synced: %s", strerror(errno)) : 0;
+	return syncfs(w->ws) < 0
+		       ? error_set(w->err, -errno, "landing: the workspace cannot be synced: %s",
+				   strerror(errno))
+		       : 0;
 }
 
 static size_t count_fresh(const struct landing_work *w)
@@ -165,7 +172,9 @@ static int finish(struct landing_work *w)
 	for (size_t i = count; i-- > 0 && r == 0;) {
 		r = landing_path_finish(w, i);
 		if (r == LANDING_CONFLICT) /* too late to take anything back */
-			r = error_set(w->err, -EACCES, "landing: the mode of a folder cannot be set; land again when it can be");
+			r = error_set(w->err, -EACCES,
+				      "landing: the mode of a folder cannot be set; land again "
+				      "when it can be");
 	}
 	if (r == 0)
 		r = sync_folders(w);
@@ -179,7 +188,8 @@ static int undo_done(struct landing_work *w)
 {
 	struct landing_plan done = *w->plan;
 	AUTO(landing_plan_free) struct landing_plan *reverse = NULL;
-	AUTO_FREE struct landing_action *actions = calloc(w->plan->action_count + 1, sizeof(*actions));
+	AUTO_FREE struct landing_action *actions =
+		calloc(w->plan->action_count + 1, sizeof(*actions));
 	int r;
 
 	if (!actions)
@@ -227,8 +237,13 @@ static int apply(int ws, const struct landing_plan *plan, bool again, bool best_
 		 const struct landing_source *source, struct landing_plan *met, struct error *err)
 {
 	AUTO_BUFFER encoded = {0};
-	struct landing_work w = {.ws = ws, .again = again, .best_effort = best_effort, .plan = plan,
-				 .source = source, .met = met, .err = err};
+	struct landing_work w = {.ws = ws,
+				 .again = again,
+				 .best_effort = best_effort,
+				 .plan = plan,
+				 .source = source,
+				 .met = met,
+				 .err = err};
 	AUTO_FREE enum landing_phase *phase = calloc(plan->action_count + 1, sizeof(*phase));
 	int r = landing_plan_encode(plan, &encoded);
 
@@ -246,7 +261,8 @@ static int apply(int ws, const struct landing_plan *plan, bool again, bool best_
 	if (r == 0)
 		r = finish(&w);
 	else if (!best_effort) {
-		/* An error too leaves nothing half done where that can be had: the call is made again all the same. */
+		/* An error too leaves nothing half done where that can be had: the call is made
+		 * again all the same. */
 		struct error later = {0};
 		int back;
 
@@ -266,10 +282,12 @@ static int apply(int ws, const struct landing_plan *plan, bool again, bool best_
 
 static int by_path(const void *a, const void *b)
 {
-	return bytes_compare(((const struct landing_conflict *)a)->path, ((const struct landing_conflict *)b)->path);
+	return bytes_compare(((const struct landing_conflict *)a)->path,
+			     ((const struct landing_conflict *)b)->path);
 }
 
-static int report_conflict(struct landing_plan *met, bool undo, struct landing_outcome *ret, struct error *err)
+static int report_conflict(struct landing_plan *met, bool undo, struct landing_outcome *ret,
+			   struct error *err)
 {
 	struct landing_outcome o = {0};
 	int r;
@@ -277,14 +295,17 @@ static int report_conflict(struct landing_plan *met, bool undo, struct landing_o
 	qsort(met->conflicts, met->conflict_count, sizeof(*met->conflicts), by_path);
 	r = landing_conflicts_encode(met->conflicts, met->conflict_count, undo, &o.conflicts);
 	if (r < 0)
-		return error_set(err, r, "landing: the conflicts cannot be written down: %s", strerror(-r));
-	snprintf(o.why, sizeof(o.why), "%zu path%s: %s", met->conflict_count, met->conflict_count == 1 ? "" : "s",
+		return error_set(err, r, "landing: the conflicts cannot be written down: %s",
+				 strerror(-r));
+	snprintf(o.why, sizeof(o.why), "%zu path%s: %s", met->conflict_count,
+		 met->conflict_count == 1 ? "" : "s",
 		 landing_conflict_why_text(met->conflicts[0].why));
 	*ret = o;
 	return LANDING_CONFLICT;
 }
 
-static int report_applied(const struct landing_plan *plan, struct bytes redo, struct landing_outcome *ret, struct error *err)
+static int report_applied(const struct landing_plan *plan, struct bytes redo,
+			  struct landing_outcome *ret, struct error *err)
 {
 	struct landing_outcome o = {.paths = plan->action_count};
 	struct digest blob;
@@ -294,7 +315,8 @@ static int report_applied(const struct landing_plan *plan, struct bytes redo, st
 	r = landing_result_encode(plan, &blob, &o.result);
 	if (r < 0) {
 		landing_outcome_free(&o);
-		return error_set(err, r, "landing: its result cannot be written down: %s", strerror(-r));
+		return error_set(err, r, "landing: its result cannot be written down: %s",
+				 strerror(-r));
 	}
 	*ret = o;
 	return LANDING_APPLIED;
@@ -305,14 +327,17 @@ static int check_workspace(int fd, const struct landing_plan *plan, struct error
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
-		return error_set(err, -errno, "landing: the workspace cannot be looked at: %s", strerror(errno));
+		return error_set(err, -errno, "landing: the workspace cannot be looked at: %s",
+				 strerror(errno));
 	if (st.st_dev != plan->ws_dev || st.st_ino != plan->ws_ino)
 		return error_set_exit(err, -ESTALE, EXIT_STATUS_CONFLICT,
-				      "landing: this is not the directory that the plan was made for; open the one that the run began in");
+				      "landing: this is not the directory that the plan was made "
+				      "for; open the one that the run began in");
 	return 0;
 }
 
-int landing_apply(const struct landing_application *a, struct landing_outcome *ret, struct error *err)
+int landing_apply(const struct landing_application *a, struct landing_outcome *ret,
+		  struct error *err)
 {
 	AUTO(landing_plan_free) struct landing_plan *plan = NULL;
 	AUTO(landing_plan_free) struct landing_plan *reverse = NULL;
@@ -325,8 +350,9 @@ int landing_apply(const struct landing_application *a, struct landing_outcome *r
 	if (r == 0 && a->shown.len > 0)
 		r = landing_conflicts_decode(a->shown, &shown, err);
 	if (r == 0 && a->undo && !plan->undo)
-		r = landing_plan_reverse(plan, shown ? shown->conflicts : NULL, shown ? shown->conflict_count : 0,
-					 a->choices, a->choice_count, &reverse, err);
+		r = landing_plan_reverse(plan, shown ? shown->conflicts : NULL,
+					 shown ? shown->conflict_count : 0, a->choices,
+					 a->choice_count, &reverse, err);
 	if (r == 0)
 		r = check_workspace(a->workspace_fd, plan, err);
 	if (r < 0)

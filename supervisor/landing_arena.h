@@ -1,6 +1,7 @@
 #pragma once
 /*
- * Memory of one plan: bytes by the thousand, freed at once. Private to the landing_*.c files of supervisor_pure.
+ * Memory of one plan: bytes by the thousand, freed at once. Private to the landing_*.c files of
+ * supervisor_pure.
  */
 #include "base/buffer.h"
 #include "supervisor/landing_plan.h"

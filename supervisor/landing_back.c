@@ -1,4 +1,5 @@
-/* Taking one path back, so that nothing of what somebody did to it meanwhile is lost; and what lies in folders that were moved. */
+/* Taking one path back, so that nothing of what somebody did to it meanwhile is lost; and what lies
+ * in folders that were moved. */
 #include "supervisor/landing_work.h"
 
 #include <errno.h>
@@ -8,7 +9,8 @@
 
 #include "base/failpoint.h"
 
-/* A new thing is taken out again: renamed aside first, so that an edit of it is not removed unseen. */
+/* A new thing is taken out again: renamed aside first, so that an edit of it is not removed unseen.
+ */
 static int back_new(struct landing_work *w, size_t i, int dir, const char *name, const char *hidden)
 {
 	const struct landing_action *a = &w->plan->actions[i];
@@ -21,7 +23,9 @@ static int back_new(struct landing_work *w, size_t i, int dir, const char *name,
 		if (r == -ENOTEMPTY)
 			return landing_path_conflict(w, i, LANDING_CONFLICT_EDITED, &a->after,
 						     "the new folder was put to use, and left so");
-		return r == 0 || r == -ENOENT || r == -ENOTDIR ? 0 : landing_path_fail(w, i, r, "could not be taken back");
+		return r == 0 || r == -ENOENT || r == -ENOTDIR
+			       ? 0
+			       : landing_path_fail(w, i, r, "could not be taken back");
 	}
 	r = landing_path_rename(dir, name, hidden, RENAME_NOREPLACE);
 	if (r == -ENOENT) {
@@ -47,12 +51,15 @@ static int back_new(struct landing_work *w, size_t i, int dir, const char *name,
 			r = landing_path_remove(dir, hidden);
 		if (r < 0)
 			return landing_path_fail(w, i, r, "could not be taken back");
-		return landing_path_conflict(w, i, LANDING_CONFLICT_EDITED, &now, "a version of it: blob %s", kept);
+		return landing_path_conflict(w, i, LANDING_CONFLICT_EDITED, &now,
+					     "a version of it: blob %s", kept);
 	}
-	return landing_path_conflict(w, i, LANDING_CONFLICT_EDITED, &now, "edited after it landed, and left so");
+	return landing_path_conflict(w, i, LANDING_CONFLICT_EDITED, &now,
+				     "edited after it landed, and left so");
 }
 
-static int back_replaced(struct landing_work *w, size_t i, int dir, const char *name, const char *hidden)
+static int back_replaced(struct landing_work *w, size_t i, int dir, const char *name,
+			 const char *hidden)
 {
 	const struct landing_action *a = &w->plan->actions[i];
 	struct landing_state put;
@@ -64,7 +71,8 @@ static int back_replaced(struct landing_work *w, size_t i, int dir, const char *
 	else if (r == 0) {
 		r = landing_path_keep(w, i, dir, hidden, &a->after, &put);
 		if (r > 0) {
-			/* An edit on top of ours: it goes back to its place, and the version from before is a blob already. */
+			/* An edit on top of ours: it goes back to its place, and the version from
+			 * before is a blob already. */
 			r = landing_path_rename(dir, hidden, name, RENAME_EXCHANGE);
 			if (r == 0)
 				r = landing_path_aside(w, i, dir, hidden, kept);
@@ -73,8 +81,9 @@ static int back_replaced(struct landing_work *w, size_t i, int dir, const char *
 			if (r < 0)
 				return landing_path_fail(w, i, r, "could not be taken back");
 			w->phase[i] = LANDING_LEFT;
-			return landing_path_conflict(w, i, LANDING_CONFLICT_EDITED, &put,
-						     "edited after it landed, and left so; from before: blob %s", kept);
+			return landing_path_conflict(
+				w, i, LANDING_CONFLICT_EDITED, &put,
+				"edited after it landed, and left so; from before: blob %s", kept);
 		}
 		if (r == 0)
 			r = landing_path_remove(dir, hidden);
@@ -85,7 +94,8 @@ static int back_replaced(struct landing_work *w, size_t i, int dir, const char *
 	return 0;
 }
 
-static int back_deleted(struct landing_work *w, size_t i, int dir, const char *name, const char *hidden)
+static int back_deleted(struct landing_work *w, size_t i, int dir, const char *name,
+			const char *hidden)
 {
 	char kept[DIGEST_HEX_SIZE];
 	int r = landing_path_rename(dir, hidden, name, RENAME_NOREPLACE);
@@ -101,8 +111,9 @@ static int back_deleted(struct landing_work *w, size_t i, int dir, const char *n
 		r = landing_path_remove(dir, hidden);
 	if (r < 0)
 		return landing_path_fail(w, i, r, "could not be taken back");
-	return landing_path_conflict(w, i, LANDING_CONFLICT_EDITED, NULL,
-				     "made anew after it was removed, and left so; from before: blob %s", kept);
+	return landing_path_conflict(
+		w, i, LANDING_CONFLICT_EDITED, NULL,
+		"made anew after it was removed, and left so; from before: blob %s", kept);
 }
 
 int landing_back_path(struct landing_work *w, size_t i)
@@ -124,7 +135,9 @@ int landing_back_path(struct landing_work *w, size_t i)
 	if (w->phase[i] == LANDING_STAGED) {
 		w->phase[i] = LANDING_BACK;
 		r = landing_path_remove(dir, hidden);
-		return r < 0 ? landing_path_fail(w, i, r, "a hidden file of this landing cannot be removed") : 0;
+		return r < 0 ? landing_path_fail(w, i, r,
+						 "a hidden file of this landing cannot be removed")
+			     : 0;
 	}
 	r = failpoint_hit("landing.rollback");
 	if (r < 0)
@@ -144,7 +157,8 @@ int landing_back_path(struct landing_work *w, size_t i)
 
 /* ---- folders that went somewhere else ---- */
 
-/* A hidden name that turned up where its folder was moved to: the same as taking back, beside it. */
+/* A hidden name that turned up where its folder was moved to: the same as taking back, beside it.
+ */
 static int sweep_name(struct landing_work *w, int dir, const char *hidden)
 {
 	size_t skip = sizeof(LANDING_HIDDEN_PREFIX) - 1 + LANDING_ID_SIZE;
@@ -171,15 +185,16 @@ static int sweep_name(struct landing_work *w, int dir, const char *hidden)
 	if (a->after.type != MANIFEST_ABSENT && landing_path_is_after(a, &aside))
 		return landing_path_remove(dir, hidden);
 	if (landing_path_is_after(a, &there))
-		return a->after.type == MANIFEST_ABSENT ? back_deleted(w, i, dir, name, hidden) :
-							  back_replaced(w, i, dir, name, hidden);
+		return a->after.type == MANIFEST_ABSENT ? back_deleted(w, i, dir, name, hidden)
+							: back_replaced(w, i, dir, name, hidden);
 	char kept[DIGEST_HEX_SIZE];
 
 	r = landing_path_aside(w, i, dir, hidden, kept);
 	if (r == 0)
 		r = landing_path_remove(dir, hidden);
 	if (r == 0)
-		r = landing_path_conflict(w, i, LANDING_CONFLICT_EDITED, &there, "a version of it: blob %s", kept);
+		r = landing_path_conflict(w, i, LANDING_CONFLICT_EDITED, &there,
+					  "a version of it: blob %s", kept);
 	return r;
 }
 
@@ -202,13 +217,18 @@ static int sweep_folder(struct landing_work *w, int dir, int depth)
 		if (strncmp(e->d_name, (const char *)prefix.data, prefix.len) == 0) {
 			r = sweep_name(w, dirfd(d), e->d_name);
 			if (r < 0)
-				error_set(w->err, r, "landing: what it left in a moved folder cannot be removed: %s", strerror(-r));
+				error_set(w->err, r,
+					  "landing: what it left in a moved folder cannot be "
+					  "removed: %s",
+					  strerror(-r));
 			continue;
 		}
-		if ((e->d_type != DT_DIR && e->d_type != DT_UNKNOWN) || strcmp(e->d_name, ".") == 0 ||
-		    strcmp(e->d_name, "..") == 0 || depth >= MANIFEST_DEPTH_MAX)
+		if ((e->d_type != DT_DIR && e->d_type != DT_UNKNOWN) ||
+		    strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+		    depth >= MANIFEST_DEPTH_MAX)
 			continue;
-		AUTO_FD below = openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		AUTO_FD below = openat(dirfd(d), e->d_name,
+				       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 		if (below >= 0)
 			r = sweep_folder(w, below, depth + 1);

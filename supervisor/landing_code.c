@@ -1,4 +1,5 @@
-/* The canonical bytes of redo plans, conflicts and results (base/holdfast.cddl), and the words for what stands in them. */
+/* The canonical bytes of redo plans, conflicts and results (base/holdfast.cddl), and the words for
+ * what stands in them. */
 #include "supervisor/landing_plan.h"
 
 #include <errno.h>
@@ -19,7 +20,13 @@ enum state_key {
 	STATE_CTIME = 8,
 	STATE_INO = 9,
 };
-enum action_key { ACTION_PATH = 1, ACTION_BEFORE = 2, ACTION_AFTER = 3, ACTION_FROM = 4, ACTION_LAYER = 5 };
+enum action_key {
+	ACTION_PATH = 1,
+	ACTION_BEFORE = 2,
+	ACTION_AFTER = 3,
+	ACTION_FROM = 4,
+	ACTION_LAYER = 5
+};
 enum out_key { OUT_PATH = 1, OUT_WHY = 2, OUT_TYPE = 3, OUT_TEXT = 4 };
 enum conflict_key {
 	CONFLICT_PATH = 1,
@@ -86,7 +93,8 @@ static void put_true(struct buffer *b, struct cbor_map_mark *m, uint64_t key, bo
 	cbor_w_bool(b, true);
 }
 
-static void write_state(struct buffer *b, struct cbor_map_mark *top, uint64_t key, const struct landing_state *s)
+static void write_state(struct buffer *b, struct cbor_map_mark *top, uint64_t key,
+			const struct landing_state *s)
 {
 	struct cbor_map_mark m;
 
@@ -152,7 +160,8 @@ int landing_plan_encode(const struct landing_plan *p, struct buffer *out)
 	return out->failed;
 }
 
-int landing_conflicts_encode(const struct landing_conflict *c, size_t count, bool undo, struct buffer *out)
+int landing_conflicts_encode(const struct landing_conflict *c, size_t count, bool undo,
+			     struct buffer *out)
 {
 	struct cbor_map_mark top;
 
@@ -172,14 +181,16 @@ int landing_conflicts_encode(const struct landing_conflict *c, size_t count, boo
 		write_state(out, &m, CONFLICT_WANT, &c[i].want);
 		put_text(out, &m, CONFLICT_TEXT, c[i].text);
 		if (!digest_is_zero(&c[i].kept))
-			put_bytes(out, &m, CONFLICT_KEPT, bytes_of(c[i].kept.b, sizeof(c[i].kept.b)));
+			put_bytes(out, &m, CONFLICT_KEPT,
+				  bytes_of(c[i].kept.b, sizeof(c[i].kept.b)));
 		cbor_w_map_end(out, &m);
 	}
 	cbor_w_map_end(out, &top);
 	return out->failed;
 }
 
-int landing_result_encode(const struct landing_plan *p, const struct digest *plan_blob, struct buffer *out)
+int landing_result_encode(const struct landing_plan *p, const struct digest *plan_blob,
+			  struct buffer *out)
 {
 	struct cbor_map_mark top;
 
@@ -240,7 +251,8 @@ static void take_true(struct cbor_reader *r)
 /* Each type has what it needs and nothing that means nothing for it. */
 static void check_state(struct cbor_reader *r, const struct landing_state *s, unsigned have)
 {
-	unsigned may = 1u << STATE_TYPE | 1u << STATE_UID | 1u << STATE_GID | 1u << STATE_CTIME | 1u << STATE_INO;
+	unsigned may = 1u << STATE_TYPE | 1u << STATE_UID | 1u << STATE_GID | 1u << STATE_CTIME |
+		       1u << STATE_INO;
 
 	if (s->type == MANIFEST_FILE)
 		may |= 1u << STATE_MODE | 1u << STATE_SIZE | 1u << STATE_DIGEST;
@@ -250,7 +262,8 @@ static void check_state(struct cbor_reader *r, const struct landing_state *s, un
 		may = 0;
 	else
 		may |= 1u << STATE_MODE;
-	if ((have & ~may) || s->type == MANIFEST_WHITEOUT || (s->type == MANIFEST_SYMLINK && s->target.len == 0))
+	if ((have & ~may) || s->type == MANIFEST_WHITEOUT ||
+	    (s->type == MANIFEST_SYMLINK && s->target.len == 0))
 		cbor_r_fail(r, -EBADMSG);
 }
 
@@ -265,9 +278,15 @@ static void read_state(struct cbor_reader *r, struct landing_state *s)
 	while (cbor_r_key(r, &m, &key)) {
 		have |= key < 32 ? 1u << key : 0;
 		switch (key) {
-		case STATE_TYPE: s->type = (enum manifest_type)take_uint(r, MANIFEST_BLOCK); break;
-		case STATE_MODE: s->mode = (uint32_t)take_uint(r, 07777); break;
-		case STATE_SIZE: s->size = take_uint(r, INT64_MAX); break;
+		case STATE_TYPE:
+			s->type = (enum manifest_type)take_uint(r, MANIFEST_BLOCK);
+			break;
+		case STATE_MODE:
+			s->mode = (uint32_t)take_uint(r, 07777);
+			break;
+		case STATE_SIZE:
+			s->size = take_uint(r, INT64_MAX);
+			break;
 		case STATE_DIGEST:
 			cbor_r_digest(r, &s->digest);
 			s->has_digest = true;
@@ -278,15 +297,23 @@ static void read_state(struct cbor_reader *r, struct landing_state *s)
 			digest_of(s->target, &s->digest);
 			s->has_digest = true;
 			break;
-		case STATE_UID: s->uid = (uint32_t)take_uint(r, UINT32_MAX); break;
-		case STATE_GID: s->gid = (uint32_t)take_uint(r, UINT32_MAX); break;
+		case STATE_UID:
+			s->uid = (uint32_t)take_uint(r, UINT32_MAX);
+			break;
+		case STATE_GID:
+			s->gid = (uint32_t)take_uint(r, UINT32_MAX);
+			break;
 		case STATE_CTIME:
 			s->ctime_ns = cbor_r_int(r);
 			if (s->ctime_ns == 0)
 				cbor_r_fail(r, -EBADMSG);
 			break;
-		case STATE_INO: s->ino = take_uint(r, UINT64_MAX); break;
-		default: cbor_r_fail(r, -EBADMSG); break;
+		case STATE_INO:
+			s->ino = take_uint(r, UINT64_MAX);
+			break;
+		default:
+			cbor_r_fail(r, -EBADMSG);
+			break;
 		}
 	}
 	check_state(r, s, have);
@@ -304,12 +331,24 @@ static void read_action(struct cbor_reader *r, struct landing_action *a)
 	while (cbor_r_key(r, &m, &key)) {
 		have |= key < 32 ? 1u << key : 0;
 		switch (key) {
-		case ACTION_PATH: a->path = take_path(r); break;
-		case ACTION_BEFORE: read_state(r, &a->before); break;
-		case ACTION_AFTER: read_state(r, &a->after); break;
-		case ACTION_FROM: a->from = (enum landing_from)take_uint(r, LANDING_FROM_BLOB); break;
-		case ACTION_LAYER: layer = take_bytes(r, cbor_r_text(r), sizeof(a->layer) - 1); break;
-		default: cbor_r_fail(r, -EBADMSG); break;
+		case ACTION_PATH:
+			a->path = take_path(r);
+			break;
+		case ACTION_BEFORE:
+			read_state(r, &a->before);
+			break;
+		case ACTION_AFTER:
+			read_state(r, &a->after);
+			break;
+		case ACTION_FROM:
+			a->from = (enum landing_from)take_uint(r, LANDING_FROM_BLOB);
+			break;
+		case ACTION_LAYER:
+			layer = take_bytes(r, cbor_r_text(r), sizeof(a->layer) - 1);
+			break;
+		default:
+			cbor_r_fail(r, -EBADMSG);
+			break;
 		}
 	}
 	if (layer.len > 0 && layer.len < sizeof(a->layer))
@@ -317,8 +356,9 @@ static void read_action(struct cbor_reader *r, struct landing_action *a)
 	/* A layer's name becomes a path component. */
 	if ((have & 0x0e) != 0x0e || (a->from == LANDING_FROM_LAYER) != (layer.len > 0) ||
 	    (a->after.type == MANIFEST_FILE) != (a->from != LANDING_FROM_NONE) ||
-	    (a->after.type == MANIFEST_FILE && !a->after.has_digest) || a->after.type > MANIFEST_SYMLINK ||
-	    memchr(a->layer, '/', layer.len) || memchr(a->layer, '.', layer.len) || strlen(a->layer) != layer.len)
+	    (a->after.type == MANIFEST_FILE && !a->after.has_digest) ||
+	    a->after.type > MANIFEST_SYMLINK || memchr(a->layer, '/', layer.len) ||
+	    memchr(a->layer, '.', layer.len) || strlen(a->layer) != layer.len)
 		cbor_r_fail(r, -EBADMSG);
 }
 
@@ -333,11 +373,21 @@ static void read_out(struct cbor_reader *r, struct landing_out *o)
 	while (cbor_r_key(r, &m, &key)) {
 		have |= key < 32 ? 1u << key : 0;
 		switch (key) {
-		case OUT_PATH: o->path = take_path(r); break;
-		case OUT_WHY: o->why = (enum landing_out_why)take_uint(r, LANDING_OUT_EMPTY); break;
-		case OUT_TYPE: o->type = (enum manifest_type)take_uint(r, MANIFEST_BLOCK); break;
-		case OUT_TEXT: o->text = take_bytes(r, cbor_r_text(r), SIZE_MAX); break;
-		default: cbor_r_fail(r, -EBADMSG); break;
+		case OUT_PATH:
+			o->path = take_path(r);
+			break;
+		case OUT_WHY:
+			o->why = (enum landing_out_why)take_uint(r, LANDING_OUT_EMPTY);
+			break;
+		case OUT_TYPE:
+			o->type = (enum manifest_type)take_uint(r, MANIFEST_BLOCK);
+			break;
+		case OUT_TEXT:
+			o->text = take_bytes(r, cbor_r_text(r), SIZE_MAX);
+			break;
+		default:
+			cbor_r_fail(r, -EBADMSG);
+			break;
 		}
 	}
 	if ((have & 0x06) != 0x06)
@@ -355,24 +405,37 @@ static void read_conflict(struct cbor_reader *r, struct landing_conflict *c)
 	while (cbor_r_key(r, &m, &key)) {
 		have |= key < 32 ? 1u << key : 0;
 		switch (key) {
-		case CONFLICT_PATH: c->path = take_path(r); break;
-		case CONFLICT_WHY: c->why = (enum landing_conflict_why)take_uint(r, LANDING_CONFLICT_REFUSED); break;
-		case CONFLICT_NOW: read_state(r, &c->now); break;
-		case CONFLICT_WANT: read_state(r, &c->want); break;
-		case CONFLICT_TEXT: c->text = take_bytes(r, cbor_r_text(r), SIZE_MAX); break;
+		case CONFLICT_PATH:
+			c->path = take_path(r);
+			break;
+		case CONFLICT_WHY:
+			c->why = (enum landing_conflict_why)take_uint(r, LANDING_CONFLICT_REFUSED);
+			break;
+		case CONFLICT_NOW:
+			read_state(r, &c->now);
+			break;
+		case CONFLICT_WANT:
+			read_state(r, &c->want);
+			break;
+		case CONFLICT_TEXT:
+			c->text = take_bytes(r, cbor_r_text(r), SIZE_MAX);
+			break;
 		case CONFLICT_KEPT:
 			cbor_r_digest(r, &c->kept);
 			if (digest_is_zero(&c->kept))
 				cbor_r_fail(r, -EBADMSG);
 			break;
-		default: cbor_r_fail(r, -EBADMSG); break;
+		default:
+			cbor_r_fail(r, -EBADMSG);
+			break;
 		}
 	}
 	if ((have & 0x1e) != 0x1e)
 		cbor_r_fail(r, -EBADMSG);
 }
 
-static void in_order(struct cbor_reader *r, const struct bytes *last, struct bytes path, bool strictly)
+static void in_order(struct cbor_reader *r, const struct bytes *last, struct bytes path,
+		     bool strictly)
 {
 	int c = last ? bytes_compare(*last, path) : -1;
 
@@ -445,7 +508,8 @@ static void read_conflicts(struct cbor_reader *r, struct landing_plan *p)
 	}
 }
 
-static int decode(struct bytes b, unsigned allowed, unsigned needed, struct landing_plan **ret, struct error *err)
+static int decode(struct bytes b, unsigned allowed, unsigned needed, struct landing_plan **ret,
+		  struct error *err)
 {
 	struct cbor_reader r = cbor_reader(b);
 	AUTO(landing_plan_free) struct landing_plan *p = calloc(1, sizeof(*p));
@@ -463,25 +527,43 @@ static int decode(struct bytes b, unsigned allowed, unsigned needed, struct land
 		}
 		have |= 1u << key;
 		switch ((enum top_key)key) {
-		case TOP_VERSION: take_uint(&r, LANDING_VERSION); break;
+		case TOP_VERSION:
+			take_uint(&r, LANDING_VERSION);
+			break;
 		case TOP_UNDO:
 			take_true(&r);
 			p->undo = true;
 			break;
-		case TOP_DEV: p->ws_dev = take_uint(&r, UINT64_MAX); break;
-		case TOP_INO: p->ws_ino = take_uint(&r, UINT64_MAX); break;
-		case TOP_UID: p->uid = (uint32_t)take_uint(&r, UINT32_MAX); break;
-		case TOP_GID: p->gid = (uint32_t)take_uint(&r, UINT32_MAX); break;
+		case TOP_DEV:
+			p->ws_dev = take_uint(&r, UINT64_MAX);
+			break;
+		case TOP_INO:
+			p->ws_ino = take_uint(&r, UINT64_MAX);
+			break;
+		case TOP_UID:
+			p->uid = (uint32_t)take_uint(&r, UINT32_MAX);
+			break;
+		case TOP_GID:
+			p->gid = (uint32_t)take_uint(&r, UINT32_MAX);
+			break;
 		case TOP_STARTED:
 			p->started_ns = cbor_r_int(&r);
 			if (p->started_ns == 0)
 				cbor_r_fail(&r, -EBADMSG);
 			break;
-		case TOP_ACTIONS: read_actions(&r, p); break;
-		case TOP_OUT: read_outs(&r, p); break;
-		case TOP_CONFLICTS: read_conflicts(&r, p); break;
+		case TOP_ACTIONS:
+			read_actions(&r, p);
+			break;
+		case TOP_OUT:
+			read_outs(&r, p);
+			break;
+		case TOP_CONFLICTS:
+			read_conflicts(&r, p);
+			break;
 		case TOP_PLAN:
-		case TOP_PATHS: cbor_r_fail(&r, -EBADMSG); break;
+		case TOP_PATHS:
+			cbor_r_fail(&r, -EBADMSG);
+			break;
 		}
 	}
 	if ((have & needed) != needed)
@@ -489,8 +571,10 @@ static int decode(struct bytes b, unsigned allowed, unsigned needed, struct land
 	int error = cbor_r_end(&r);
 
 	if (error < 0)
-		return error == -ENOMEM ? error_nomem(err) :
-					  error_set(err, error, "landing: a plan or list of conflicts is damaged");
+		return error == -ENOMEM
+			       ? error_nomem(err)
+			       : error_set(err, error,
+					   "landing: a plan or list of conflicts is damaged");
 	*ret = take_ptr(p);
 	return 0;
 }
@@ -499,8 +583,10 @@ int landing_plan_decode(struct bytes b, struct landing_plan **ret, struct error 
 {
 	unsigned needed = 1u << TOP_VERSION | 1u << TOP_ACTIONS | 1u << TOP_OUT;
 
-	return decode(b, needed | 1u << TOP_UNDO | 1u << TOP_DEV | 1u << TOP_INO | 1u << TOP_UID | 1u << TOP_GID |
-		      1u << TOP_STARTED, needed, ret, err);
+	return decode(b,
+		      needed | 1u << TOP_UNDO | 1u << TOP_DEV | 1u << TOP_INO | 1u << TOP_UID |
+			      1u << TOP_GID | 1u << TOP_STARTED,
+		      needed, ret, err);
 }
 
 int landing_conflicts_decode(struct bytes b, struct landing_plan **ret, struct error *err)
@@ -523,15 +609,24 @@ void landing_plan_id(struct bytes encoded, char ret[LANDING_ID_SIZE])
 const char *landing_out_why_name(enum landing_out_why w)
 {
 	switch (w) {
-	case LANDING_OUT_POLICY: return "policy";
-	case LANDING_OUT_SCRATCH: return "scratch";
-	case LANDING_OUT_TYPE: return "type";
-	case LANDING_OUT_BITS: return "bits";
-	case LANDING_OUT_FOLDER: return "folder";
-	case LANDING_OUT_NOT_EMPTY: return "not-empty";
-	case LANDING_OUT_RESERVED: return "reserved";
-	case LANDING_OUT_MINE: return "mine";
-	case LANDING_OUT_EMPTY: return "empty";
+	case LANDING_OUT_POLICY:
+		return "policy";
+	case LANDING_OUT_SCRATCH:
+		return "scratch";
+	case LANDING_OUT_TYPE:
+		return "type";
+	case LANDING_OUT_BITS:
+		return "bits";
+	case LANDING_OUT_FOLDER:
+		return "folder";
+	case LANDING_OUT_NOT_EMPTY:
+		return "not-empty";
+	case LANDING_OUT_RESERVED:
+		return "reserved";
+	case LANDING_OUT_MINE:
+		return "mine";
+	case LANDING_OUT_EMPTY:
+		return "empty";
 	}
 	return "";
 }
@@ -539,17 +634,28 @@ const char *landing_out_why_name(enum landing_out_why w)
 const char *landing_conflict_why_text(enum landing_conflict_why w)
 {
 	switch (w) {
-	case LANDING_CONFLICT_CHANGED: return "changed since the run began";
-	case LANDING_CONFLICT_GONE: return "removed since the run saw it";
-	case LANDING_CONFLICT_APPEARED: return "made since the run looked";
-	case LANDING_CONFLICT_CONTENT: return "not what the run saw";
-	case LANDING_CONFLICT_MOVED: return "a folder above it was moved here";
-	case LANDING_CONFLICT_FOLDER: return "a folder above it is gone";
-	case LANDING_CONFLICT_CLOCK: return "the clock went back: it may have changed";
-	case LANDING_CONFLICT_NOT_EMPTY: return "holds files that the run knows nothing of";
-	case LANDING_CONFLICT_EDITED: return "changed in the meantime";
-	case LANDING_CONFLICT_BUSY: return "open for writing by another program";
-	case LANDING_CONFLICT_REFUSED: return "the system refused the change";
+	case LANDING_CONFLICT_CHANGED:
+		return "changed since the run began";
+	case LANDING_CONFLICT_GONE:
+		return "removed since the run saw it";
+	case LANDING_CONFLICT_APPEARED:
+		return "made since the run looked";
+	case LANDING_CONFLICT_CONTENT:
+		return "not what the run saw";
+	case LANDING_CONFLICT_MOVED:
+		return "a folder above it was moved here";
+	case LANDING_CONFLICT_FOLDER:
+		return "a folder above it is gone";
+	case LANDING_CONFLICT_CLOCK:
+		return "the clock went back: it may have changed";
+	case LANDING_CONFLICT_NOT_EMPTY:
+		return "holds files that the run knows nothing of";
+	case LANDING_CONFLICT_EDITED:
+		return "changed in the meantime";
+	case LANDING_CONFLICT_BUSY:
+		return "open for writing by another program";
+	case LANDING_CONFLICT_REFUSED:
+		return "the system refused the change";
 	}
 	return "";
 }

@@ -117,7 +117,8 @@ void landing_facts_free(struct landing_facts *f)
 	free(f);
 }
 
-/* FNV-1a. Paths are an agent's, who could make them collide: the cost is bound by MANIFEST_ENTRIES_MAX and is its run's. */
+/* FNV-1a. Paths are an agent's, who could make them collide: the cost is bound by
+ * MANIFEST_ENTRIES_MAX and is its run's. */
 static size_t hash(struct bytes path)
 {
 	const uint8_t *p = path.data;
@@ -191,7 +192,8 @@ void landing_clock_start(struct landing_clock *c, int64_t started_ns, int64_t gr
 	*c = (struct landing_clock){.started_ns = started_ns, .granularity_ns = granularity_ns};
 }
 
-void landing_clock_see(struct landing_clock *c, int64_t wall_ns, int64_t mono_ns, const uint8_t boot_id[16])
+void landing_clock_see(struct landing_clock *c, int64_t wall_ns, int64_t mono_ns,
+		       const uint8_t boot_id[16])
 {
 	int64_t offset = wall_ns - mono_ns;
 
@@ -202,7 +204,8 @@ void landing_clock_see(struct landing_clock *c, int64_t wall_ns, int64_t mono_ns
 	} else if (!c->seen || offset > c->offset_max_ns) {
 		c->offset_max_ns = offset;
 	}
-	/* Against the highest so far: a clock that went forward and back again stamped files both ways. */
+	/* Against the highest so far: a clock that went forward and back again stamped files both
+	 * ways. */
 	if (c->offset_max_ns - offset > c->back_ns)
 		c->back_ns = c->offset_max_ns - offset;
 	if (c->back_ns > LANDING_CLOCK_SLEW_MAX_MS * INT64_C(1000000))

@@ -94,7 +94,8 @@ int64_t landing_look_entries(int dir)
 	}
 	for (struct dirent *e; (e = readdir(d));)
 		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 &&
-		    strncmp(e->d_name, LANDING_HIDDEN_PREFIX, sizeof(LANDING_HIDDEN_PREFIX) - 1) != 0)
+		    strncmp(e->d_name, LANDING_HIDDEN_PREFIX, sizeof(LANDING_HIDDEN_PREFIX) - 1) !=
+			    0)
 			n++;
 	return n;
 }
@@ -103,8 +104,8 @@ bool landing_look_unwritten(int fd, unsigned wait_ms)
 {
 	const struct timespec pause = {.tv_nsec = 10 * 1000000};
 
-	/* Should somebody open it in the instant that the lease stands, the kernel tells with a signal whose default
-	 * would be to end us: one that is ignored by default instead. */
+	/* Should somebody open it in the instant that the lease stands, the kernel tells with a
+	 * signal whose default would be to end us: one that is ignored by default instead. */
 	if (fcntl(fd, F_SETSIG, SIGURG) < 0)
 		return true;
 	for (unsigned waited = 0;; waited += 10) {
@@ -222,8 +223,8 @@ int landing_look_at(int dir, const char *name, bool digest, bool entries, struct
 	return 0;
 }
 
-int landing_look(int workspace_fd, const char *path, bool digest, bool entries, struct landing_state *ret,
-		 char **ret_target, struct error *err)
+int landing_look(int workspace_fd, const char *path, bool digest, bool entries,
+		 struct landing_state *ret, char **ret_target, struct error *err)
 {
 	const char *slash = strrchr(path, '/');
 	AUTO_FREE char *above = slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
@@ -237,7 +238,9 @@ int landing_look(int workspace_fd, const char *path, bool digest, bool entries, 
 		*ret = (struct landing_state){.target = bytes_of("", 0)};
 		return 0;
 	}
-	r = dir < 0 ? dir : landing_look_at(dir, slash ? slash + 1 : path, digest, entries, ret, ret_target);
+	r = dir < 0 ? dir
+		    : landing_look_at(dir, slash ? slash + 1 : path, digest, entries, ret,
+				      ret_target);
 	if (r < 0)
 		error_set(err, r, "landing: the workspace cannot be looked at: %s", strerror(-r));
 	return r;

@@ -1,4 +1,5 @@
-/* One path of a landing: where it is found, what is displaced there, and how it is put in. The states are in landing_work.h. */
+/* One path of a landing: where it is found, what is displaced there, and how it is put in. The
+ * states are in landing_work.h. */
 #include "supervisor/landing_work.h"
 
 #include <errno.h>
@@ -20,7 +21,8 @@ struct bytes landing_path_above(struct bytes path)
 	return bytes_of(path.data, slash ? (size_t)(slash - (const char *)path.data) : 0);
 }
 
-/* The last component, NUL-terminated; names are at most NAME_MAX, or no file system would have them. */
+/* The last component, NUL-terminated; names are at most NAME_MAX, or no file system would have
+ * them. */
 int landing_path_name(struct bytes path, char ret[NAME_MAX + 1])
 {
 	struct bytes above = landing_path_above(path);
@@ -93,7 +95,8 @@ static int open_folder(const struct landing_work *w, struct bytes path)
 	return hid < 0 ? fd : hid;
 }
 
-/* The folder that action i's name is in; borrowed. Held open, so that one that is moved away meanwhile is still found. */
+/* The folder that action i's name is in; borrowed. Held open, so that one that is moved away
+ * meanwhile is still found. */
 int landing_path_folder(struct landing_work *w, size_t i)
 {
 	struct bytes path = landing_path_above(w->plan->actions[i].path);
@@ -123,7 +126,8 @@ static bool same_inode(int a, int b)
 	struct stat x;
 	struct stat y;
 
-	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev &&
+	       x.st_ino == y.st_ino;
 }
 
 /* Whether the folder that the name went into is still the one at its path. */
@@ -146,7 +150,10 @@ int landing_path_conflict(struct landing_work *w, size_t i, enum landing_conflic
 			  const struct landing_state *now, const char *fmt, ...)
 {
 	const struct landing_action *a = &w->plan->actions[i];
-	struct landing_conflict c = {.path = a->path, .why = why, .want = a->after, .kept = w->kept};
+	struct landing_conflict c = {.path = a->path,
+				     .why = why,
+				     .want = a->after,
+				     .kept = w->kept};
 	AUTO_BUFFER shown = {0};
 	char text[LANDING_WHY_MAX];
 	va_list args;
@@ -198,13 +205,33 @@ int landing_path_fail(struct landing_work *w, size_t i, int code, const char *wh
 int landing_path_refused(struct landing_work *w, size_t i, int code, const char *what)
 {
 	switch (code) {
-	case -EACCES: case -EPERM: case -EROFS: case -ENOSPC: case -EDQUOT: case -ENAMETOOLONG: case -EBUSY:
-	case -ETXTBSY: case -ENOENT: case -ENOTDIR: case -EISDIR: case -EEXIST: case -ELOOP: case -EXDEV: case -EFBIG:
-	case -EMLINK: case -ESTALE:
-		return landing_path_conflict(w, i, LANDING_CONFLICT_REFUSED, NULL, "%s: %s", what, strerror(-code));
-	case -EINVAL: case -EOPNOTSUPP: case -ENOSYS:
+	case -EACCES:
+	case -EPERM:
+	case -EROFS:
+	case -ENOSPC:
+	case -EDQUOT:
+	case -ENAMETOOLONG:
+	case -EBUSY:
+	case -ETXTBSY:
+	case -ENOENT:
+	case -ENOTDIR:
+	case -EISDIR:
+	case -EEXIST:
+	case -ELOOP:
+	case -EXDEV:
+	case -EFBIG:
+	case -EMLINK:
+	case -ESTALE:
+		return landing_path_conflict(w, i, LANDING_CONFLICT_REFUSED, NULL, "%s: %s", what,
+					     strerror(-code));
+	case -EINVAL:
+	case -EOPNOTSUPP:
+	case -ENOSYS:
 		return error_set_exit(w->err, -EOPNOTSUPP, EXIT_STATUS_SANDBOX,
-				      "landing: this file system cannot exchange two names (renameat2): %s; move the workspace to ext4, xfs, btrfs or tmpfs, or take the changes from `holdfast diff`", what);
+				      "landing: this file system cannot exchange two names "
+				      "(renameat2): %s; move the workspace to ext4, xfs, btrfs or "
+				      "tmpfs, or take the changes from `holdfast diff`",
+				      what);
 	default:
 		return landing_path_fail(w, i, code, what);
 	}
@@ -224,14 +251,16 @@ static bool same_but_unread(const struct landing_state *want, const struct landi
 	       !(now->mode & 0400) && now->mode == want->mode && now->size == want->size;
 }
 
-/* A folder that is to go is made writable first, so that its names can be taken out; one that an earlier call worked in may
- * still be so. */
-static bool is_before(const struct landing_work *w, const struct landing_action *a, const struct landing_state *now)
+/* A folder that is to go is made writable first, so that its names can be taken out; one that an
+ * earlier call worked in may still be so. */
+static bool is_before(const struct landing_work *w, const struct landing_action *a,
+		      const struct landing_state *now)
 {
 	if (same_but_unread(&a->before, now) || landing_state_same(now, &a->before))
 		return true;
-	return (landing_path_removes_folder(a) || w->again || w->best_effort) && a->before.type == MANIFEST_DIR &&
-	       now->type == MANIFEST_DIR && ((now->mode ^ (a->before.mode | 0700)) & 01777) == 0;
+	return (landing_path_removes_folder(a) || w->again || w->best_effort) &&
+	       a->before.type == MANIFEST_DIR && now->type == MANIFEST_DIR &&
+	       ((now->mode ^ (a->before.mode | 0700)) & 01777) == 0;
 }
 
 bool landing_path_is_after(const struct landing_action *a, const struct landing_state *now)
@@ -245,7 +274,7 @@ bool landing_path_is_after(const struct landing_action *a, const struct landing_
 }
 
 int landing_path_keep(struct landing_work *w, size_t i, int dir, const char *hidden,
-			  const struct landing_state *expect, struct landing_state *ret_now)
+		      const struct landing_state *expect, struct landing_state *ret_now)
 {
 	AUTO_FREE char *target = NULL;
 	AUTO_FD fd = -1;
@@ -270,8 +299,10 @@ int landing_path_keep(struct landing_work *w, size_t i, int dir, const char *hid
 		}
 		r = w->source->blob_put(w->source->ctx, fd, LANDING_PREIMAGE_MAX, &d);
 		if (r < 0)
-			return landing_path_fail(w, i, r, "the displaced file cannot be kept for undo");
-		/* Written while it was read, through a name or a descriptor that no lease tells of? */
+			return landing_path_fail(w, i, r,
+						 "the displaced file cannot be kept for undo");
+		/* Written while it was read, through a name or a descriptor that no lease tells of?
+		 */
 		r = landing_look_at(dir, hidden, true, false, &now, NULL);
 		if (r < 0)
 			return landing_path_fail(w, i, r, "the displaced file cannot be looked at");
@@ -285,30 +316,37 @@ int landing_path_keep(struct landing_work *w, size_t i, int dir, const char *hid
 	else
 		r = !(expect == &a->after ? landing_path_is_after(a, &now) : is_before(w, a, &now));
 	ret_now->target = bytes_of("", 0);
-	if (now.type == MANIFEST_SYMLINK && landing_arena_keep(w->met->arena, now.target, &ret_now->target) < 0)
+	if (now.type == MANIFEST_SYMLINK &&
+	    landing_arena_keep(w->met->arena, now.target, &ret_now->target) < 0)
 		return error_nomem(w->err);
 	return r;
 }
 
 /* What a positive landing_path_keep() means to a person. */
-static enum landing_conflict_why why_kept_not(const struct landing_action *a, int kept, const struct landing_state *now)
+static enum landing_conflict_why why_kept_not(const struct landing_action *a, int kept,
+					      const struct landing_state *now)
 {
 	if (kept == 2)
 		return LANDING_CONFLICT_BUSY;
 	if (kept == 3)
 		return LANDING_CONFLICT_REFUSED;
-	return a->before.type == MANIFEST_DIR && now->type == MANIFEST_DIR ? LANDING_CONFLICT_NOT_EMPTY :
-									     LANDING_CONFLICT_EDITED;
+	return a->before.type == MANIFEST_DIR && now->type == MANIFEST_DIR
+		       ? LANDING_CONFLICT_NOT_EMPTY
+		       : LANDING_CONFLICT_EDITED;
 }
 
 int landing_path_sync_blobs(struct landing_work *w)
 {
 	int r = w->source->blob_sync ? w->source->blob_sync(w->source->ctx) : 0;
 
-	return r < 0 ? error_set(w->err, r, "landing: the displaced files cannot be kept for undo: %s", strerror(-r)) : 0;
+	return r < 0 ? error_set(w->err, r,
+				 "landing: the displaced files cannot be kept for undo: %s",
+				 strerror(-r))
+		     : 0;
 }
 
-int landing_path_aside(struct landing_work *w, size_t i, int dir, const char *hidden, char ret[DIGEST_HEX_SIZE])
+int landing_path_aside(struct landing_work *w, size_t i, int dir, const char *hidden,
+		       char ret[DIGEST_HEX_SIZE])
 {
 	AUTO_FD fd = landing_look_open(dir, hidden);
 	struct digest d;
@@ -347,7 +385,8 @@ int landing_path_remove(int dir, const char *name)
 	}
 	for (struct dirent *e; (e = readdir(d));) {
 		/* Only what is ours; anything else in it makes rmdir refuse, and is not lost. */
-		if (strncmp(e->d_name, LANDING_HIDDEN_PREFIX, sizeof(LANDING_HIDDEN_PREFIX) - 1) == 0) {
+		if (strncmp(e->d_name, LANDING_HIDDEN_PREFIX, sizeof(LANDING_HIDDEN_PREFIX) - 1) ==
+		    0) {
 			int r = landing_path_remove(dirfd(d), e->d_name);
 
 			if (r < 0)
@@ -370,11 +409,12 @@ bool landing_path_made_here(const struct landing_work *w, struct bytes folder)
 static bool is_untouched(const struct landing_state *before, const struct landing_state *now)
 {
 	return before->ino != 0 && before->type == now->type && before->ino == now->ino &&
-	       before->ctime_ns == now->ctime_ns && before->mode == now->mode && before->size == now->size;
+	       before->ctime_ns == now->ctime_ns && before->mode == now->mode &&
+	       before->size == now->size;
 }
 
-static int look_name(struct landing_work *w, int dir, const char *name, const struct landing_state *before,
-		     struct landing_state *now, char **target)
+static int look_name(struct landing_work *w, int dir, const char *name,
+		     const struct landing_state *before, struct landing_state *now, char **target)
 {
 	int r = landing_look_at(dir, name, false, false, now, target);
 
@@ -386,7 +426,8 @@ static int look_name(struct landing_work *w, int dir, const char *name, const st
 	if (r == 0 && now->type == MANIFEST_FILE)
 		r = landing_look_at(dir, name, true, false, now, target);
 	if (r < 0)
-		return error_set(w->err, r, "landing: the workspace cannot be looked at: %s", strerror(-r));
+		return error_set(w->err, r, "landing: the workspace cannot be looked at: %s",
+				 strerror(-r));
 	return 0;
 }
 
@@ -402,12 +443,14 @@ static int settle_hidden(struct landing_work *w, size_t i, int dir, const char *
 
 	r = landing_look_at(dir, hidden, true, true, &aside, &target);
 	if (r < 0)
-		return landing_path_fail(w, i, r, "a hidden file of this landing cannot be looked at");
+		return landing_path_fail(w, i, r,
+					 "a hidden file of this landing cannot be looked at");
 	if (a->after.type != MANIFEST_ABSENT && landing_path_is_after(a, &aside) &&
 	    !(landing_path_removes_folder(a) && aside.type == MANIFEST_DIR)) {
 		r = landing_path_remove(dir, hidden);
 		if (r < 0)
-			return landing_path_fail(w, i, r, "a hidden file of this landing cannot be removed");
+			return landing_path_fail(w, i, r,
+						 "a hidden file of this landing cannot be removed");
 		w->phase[i] = landing_path_is_after(a, there) ? LANDING_ALREADY : LANDING_FRESH;
 		if (w->phase[i] == LANDING_ALREADY || is_before(w, a, there))
 			return 0;
@@ -426,10 +469,12 @@ static int settle_hidden(struct landing_work *w, size_t i, int dir, const char *
 		return r;
 	r = landing_path_remove(dir, hidden);
 	if (r < 0)
-		return landing_path_fail(w, i, r, "a hidden file of this landing cannot be removed");
+		return landing_path_fail(w, i, r,
+					 "a hidden file of this landing cannot be removed");
 	w->phase[i] = LANDING_LEFT;
 	return landing_path_conflict(w, i, LANDING_CONFLICT_EDITED, there,
-				     "edited after it landed, and left so; from before: blob %s", kept);
+				     "edited after it landed, and left so; from before: blob %s",
+				     kept);
 }
 
 int landing_path_settle(struct landing_work *w, size_t i)
@@ -453,7 +498,8 @@ int landing_path_settle(struct landing_work *w, size_t i)
 			w->phase[i] = w->again ? LANDING_DONE : LANDING_ALREADY;
 			return 0;
 		}
-		if (a->before.type == MANIFEST_ABSENT && landing_path_made_here(w, landing_path_above(a->path)))
+		if (a->before.type == MANIFEST_ABSENT &&
+		    landing_path_made_here(w, landing_path_above(a->path)))
 			return 0;
 		return landing_path_conflict(w, i, LANDING_CONFLICT_FOLDER, &now, "%s", "");
 	}
@@ -472,8 +518,11 @@ int landing_path_settle(struct landing_work *w, size_t i)
 	if (is_before(w, a, &now))
 		return 0;
 	if (landing_path_is_after(a, &now)) {
-		/* What displaced nothing leaves no hidden name, and can be taken out as if it had just been put in. */
-		w->phase[i] = !w->again ? LANDING_ALREADY : a->before.type == MANIFEST_ABSENT ? LANDING_PUT : LANDING_DONE;
+		/* What displaced nothing leaves no hidden name, and can be taken out as if it had
+		 * just been put in. */
+		w->phase[i] = !w->again				  ? LANDING_ALREADY
+			      : a->before.type == MANIFEST_ABSENT ? LANDING_PUT
+								  : LANDING_DONE;
 		return 0;
 	}
 	return landing_path_conflict(w, i, LANDING_CONFLICT_EDITED, &now, "%s", "");
@@ -482,7 +531,8 @@ int landing_path_settle(struct landing_work *w, size_t i)
 /* ---- putting in ---- */
 
 /* Takes one exchange or rename back, after what it displaced turned out to be something else. */
-static int take_back(struct landing_work *w, size_t i, int dir, const char *name, const char *hidden)
+static int take_back(struct landing_work *w, size_t i, int dir, const char *name,
+		     const char *hidden)
 {
 	const struct landing_action *a = &w->plan->actions[i];
 	unsigned flags = a->after.type == MANIFEST_ABSENT ? RENAME_NOREPLACE : RENAME_EXCHANGE;
@@ -492,16 +542,19 @@ static int take_back(struct landing_work *w, size_t i, int dir, const char *name
 	int r = landing_path_rename(dir, from, name, flags);
 
 	if (r == -EEXIST || r == -ENOENT) {
-		/* Somebody made or removed the name meanwhile: that stays, and the version before it becomes a blob. */
+		/* Somebody made or removed the name meanwhile: that stays, and the version before
+		 * it becomes a blob. */
 		r = landing_path_aside(w, i, dir, hidden, kept);
 		if (r < 0)
 			return r;
 		w->phase[i] = LANDING_LEFT;
 		r = landing_path_remove(dir, hidden);
 		if (r < 0)
-			return landing_path_fail(w, i, r, "a hidden file of this landing cannot be removed");
-		return landing_path_conflict(w, i, LANDING_CONFLICT_EDITED, NULL,
-					     "changed twice while it was landing; the first version: blob %s", kept);
+			return landing_path_fail(w, i, r,
+						 "a hidden file of this landing cannot be removed");
+		return landing_path_conflict(
+			w, i, LANDING_CONFLICT_EDITED, NULL,
+			"changed twice while it was landing; the first version: blob %s", kept);
 	}
 	if (r < 0)
 		return landing_path_fail(w, i, r, "could not be taken back");
@@ -516,16 +569,20 @@ static int take_back(struct landing_work *w, size_t i, int dir, const char *name
 		r = landing_path_aside(w, i, dir, hidden, kept);
 		if (r < 0)
 			return r;
-		r = landing_path_conflict(w, i, LANDING_CONFLICT_EDITED, NULL,
-					  "two versions of it came up while it was landing; the other: blob %s", kept);
+		r = landing_path_conflict(
+			w, i, LANDING_CONFLICT_EDITED, NULL,
+			"two versions of it came up while it was landing; the other: blob %s",
+			kept);
 		if (r < 0)
 			return r;
 	}
 	r = landing_path_remove(dir, hidden);
-	return r < 0 ? landing_path_fail(w, i, r, "a hidden file of this landing cannot be removed") : 0;
+	return r < 0 ? landing_path_fail(w, i, r, "a hidden file of this landing cannot be removed")
+		     : 0;
 }
 
-static int check_displaced(struct landing_work *w, size_t i, int dir, const char *name, const char *hidden)
+static int check_displaced(struct landing_work *w, size_t i, int dir, const char *name,
+			   const char *hidden)
 {
 	const struct landing_action *a = &w->plan->actions[i];
 	struct landing_state now;
@@ -576,18 +633,22 @@ int landing_path_put(struct landing_work *w, size_t i)
 	if (r < 0)
 		return landing_path_refused(w, i, r, "cannot be put in place");
 	landing_path_hidden(w, i, hidden);
-	/* Looked at before, so that a folder in use is not even for an instant taken from where it is. */
+	/* Looked at before, so that a folder in use is not even for an instant taken from where it
+	 * is. */
 	if (landing_path_removes_folder(a) && holds_others(dir, name))
 		r = -ENOTEMPTY;
 	else if (a->after.type == MANIFEST_ABSENT)
 		r = landing_path_rename(dir, name, hidden, RENAME_NOREPLACE);
 	else
-		r = landing_path_rename(dir, hidden, name, new ? RENAME_NOREPLACE : RENAME_EXCHANGE);
+		r = landing_path_rename(dir, hidden, name,
+					new ? RENAME_NOREPLACE : RENAME_EXCHANGE);
 	if (r == -ENOTEMPTY || r == -EEXIST || r == -ENOENT) {
 		if (landing_look_at(dir, name, true, false, &now, NULL) < 0)
 			now = (struct landing_state){0};
 		now.target = bytes_of("", 0);
-		return landing_path_conflict(w, i, r == -ENOTEMPTY ? LANDING_CONFLICT_NOT_EMPTY : LANDING_CONFLICT_EDITED,
+		return landing_path_conflict(w, i,
+					     r == -ENOTEMPTY ? LANDING_CONFLICT_NOT_EMPTY
+							     : LANDING_CONFLICT_EDITED,
 					     now.type == MANIFEST_SYMLINK ? NULL : &now, "%s", "");
 	}
 	if (r < 0)
@@ -612,11 +673,13 @@ int landing_path_finish(struct landing_work *w, size_t i)
 	int dir;
 	int r;
 
-	if (a->after.type != MANIFEST_DIR || (w->phase[i] != LANDING_PUT && w->phase[i] != LANDING_DONE))
+	if (a->after.type != MANIFEST_DIR ||
+	    (w->phase[i] != LANDING_PUT && w->phase[i] != LANDING_DONE))
 		return 0;
 	dir = landing_path_folder(w, i);
 	r = landing_path_name(a->path, name);
-	if (r < 0 || dir < 0 || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
+	if (r < 0 || dir < 0 || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    !S_ISDIR(st.st_mode))
 		return 0; /* removed or moved since: that is after the landing */
 	if (((st.st_mode ^ a->after.mode) & 01777) == 0)
 		return 0;
@@ -642,10 +705,12 @@ int landing_path_clean(struct landing_work *w, size_t i)
 	landing_path_hidden(w, i, hidden);
 	r = landing_path_remove(dir, hidden);
 	if (r == -ENOTEMPTY || r == -EEXIST) {
-		/* Somebody still works in the removed folder, and made a file there: it is theirs, back with it. */
+		/* Somebody still works in the removed folder, and made a file there: it is theirs,
+		 * back with it. */
 		r = landing_path_rename(dir, hidden, name, RENAME_NOREPLACE);
 	}
-	return r < 0 ? landing_path_fail(w, i, r, "a hidden file of this landing cannot be removed") : 0;
+	return r < 0 ? landing_path_fail(w, i, r, "a hidden file of this landing cannot be removed")
+		     : 0;
 }
 
 int landing_path_sync(struct landing_work *w, size_t i)

@@ -1,6 +1,7 @@
 /*
- * The planner. Every changed path of the net change is an item; passes over the items, each in the order of paths (a folder
- * before what is in it), settle what stays out, what conflicts, and what is left to do.
+ * The planner. Every changed path of the net change is an item; passes over the items, each in the
+ * order of paths (a folder before what is in it), settle what stays out, what conflicts, and what
+ * is left to do.
  */
 #include "supervisor/landing_plan.h"
 
@@ -85,7 +86,8 @@ static struct landing_plan *plan_new(void)
 
 /* ---- what is asked before planning ---- */
 
-int landing_net(const struct landing_layer *layers, size_t count, struct manifest **ret, struct error *err)
+int landing_net(const struct landing_layer *layers, size_t count, struct manifest **ret,
+		struct error *err)
 {
 	AUTO_FREE const struct manifest **stack = calloc(count + 1, sizeof(*stack));
 
@@ -96,7 +98,8 @@ int landing_net(const struct landing_layer *layers, size_t count, struct manifes
 	return manifest_merge(stack, count, MANIFEST_MERGE_OVER_BASE, ret, err);
 }
 
-/* The length of the next folder above path, from the top; start with *at = 0. False when there is none left. */
+/* The length of the next folder above path, from the top; start with *at = 0. False when there is
+ * none left. */
 static bool next_above(struct bytes path, size_t *at)
 {
 	const char *p = path.data;
@@ -116,7 +119,8 @@ static bool replaces_folder(const struct manifest_entry *e)
 }
 
 int landing_facts_want(const struct manifest *net,
-		       int (*fn)(void *arg, struct bytes path, bool digest, bool entries), void *arg)
+		       int (*fn)(void *arg, struct bytes path, bool digest, bool entries),
+		       void *arg)
 {
 	for (size_t i = 0; i < manifest_count(net); i++) {
 		const struct manifest_entry *e = manifest_at(net, i);
@@ -166,7 +170,8 @@ static int keep_text(struct maker *m, const char *text, struct bytes *ret)
 	return b.failed ? b.failed : landing_arena_keep(m->plan->arena, buffer_bytes(&b), ret);
 }
 
-static int note_out(struct maker *m, const struct item *it, enum landing_out_why why, const char *text)
+static int note_out(struct maker *m, const struct item *it, enum landing_out_why why,
+		    const char *text)
 {
 	struct landing_out o = {.why = why, .type = it->after.type};
 	int r = landing_arena_keep(m->plan->arena, it->path, &o.path);
@@ -187,7 +192,8 @@ static int leave_out(struct maker *m, struct item *it, enum landing_out_why why,
 	return note_out(m, it, why, text);
 }
 
-static int conflict(struct maker *m, struct item *it, enum landing_conflict_why why, const char *text)
+static int conflict(struct maker *m, struct item *it, enum landing_conflict_why why,
+		    const char *text)
 {
 	struct landing_conflict c = {.why = why, .now = *it->now, .want = it->after};
 	int r = landing_arena_keep(m->plan->arena, it->path, &c.path);
@@ -200,7 +206,8 @@ static int conflict(struct maker *m, struct item *it, enum landing_conflict_why 
 	if (r == 0)
 		r = keep_text(m, text, &c.text);
 	if (r == 0)
-		r = landing_arena_grow((void **)&m->plan->conflicts, m->plan->conflict_count, sizeof(c));
+		r = landing_arena_grow((void **)&m->plan->conflicts, m->plan->conflict_count,
+				       sizeof(c));
 	if (r < 0)
 		return error_nomem(m->err);
 	m->plan->conflicts[m->plan->conflict_count++] = c;
@@ -240,7 +247,8 @@ static void want_of(const struct landing_inputs *in, const struct manifest_entry
 {
 	uint32_t own = now->type == MANIFEST_DIR ? now->mode & 06000 : 0;
 
-	*ret = (struct landing_state){.type = e->type == MANIFEST_WHITEOUT ? MANIFEST_ABSENT : e->type};
+	*ret = (struct landing_state){.type = e->type == MANIFEST_WHITEOUT ? MANIFEST_ABSENT
+									   : e->type};
 	if (ret->type == MANIFEST_ABSENT)
 		return;
 	ret->uid = in->uid;
@@ -280,24 +288,28 @@ static bool reserved(struct bytes path)
 	return false;
 }
 
-/* A folder in the place of a file or link takes that away, with what it stands for (a .git that is a link). */
+/* A folder in the place of a file or link takes that away, with what it stands for (a .git that is
+ * a link). */
 static enum policy_want want_policy(const struct item *it)
 {
 	if (it->after.type == MANIFEST_ABSENT)
 		return POLICY_WANT_REMOVE;
-	if (it->after.type == MANIFEST_DIR && (it->now->type == MANIFEST_ABSENT || it->now->type == MANIFEST_DIR))
+	if (it->after.type == MANIFEST_DIR &&
+	    (it->now->type == MANIFEST_ABSENT || it->now->type == MANIFEST_DIR))
 		return POLICY_WANT_FOLDER;
 	return POLICY_WANT_LAND;
 }
 
-/* The strictest of the run's table and those of all steps that touched the path: a step's narrowing holds for what it made,
- * whoever built on that. */
+/* The strictest of the run's table and those of all steps that touched the path: a step's narrowing
+ * holds for what it made, whoever built on that. */
 static int decide(struct maker *m, const struct item *it, struct policy_fs_decision *ret)
 {
 	AUTO_BUFFER full = {0};
 	const struct landing_inputs *in = m->in;
 
-	*ret = (struct policy_fs_decision){.verdict = POLICY_FS_DENY, .at = {.file = ""}, .why = "no policy"};
+	*ret = (struct policy_fs_decision){.verdict = POLICY_FS_DENY,
+					   .at = {.file = ""},
+					   .why = "no policy"};
 	buffer_append_str(&full, in->workspace);
 	buffer_append_byte(&full, '/');
 	if (buffer_append(&full, it->path.data, it->path.len) < 0)
@@ -324,10 +336,13 @@ static int leave_out_by_policy(struct maker *m, struct item *it, const struct po
 	const char *file = d->at.file ? d->at.file : "";
 
 	if (d->at.line > 0)
-		snprintf(text, sizeof(text), "%s:%d:%d: %s", file, d->at.line, d->at.column, d->why);
+		snprintf(text, sizeof(text), "%s:%d:%d: %s", file, d->at.line, d->at.column,
+			 d->why);
 	else
 		snprintf(text, sizeof(text), "%s%s%s", file, *file ? ": " : "", d->why);
-	return leave_out(m, it, d->verdict == POLICY_FS_STAYS ? LANDING_OUT_SCRATCH : LANDING_OUT_POLICY, text);
+	return leave_out(m, it,
+			 d->verdict == POLICY_FS_STAYS ? LANDING_OUT_SCRATCH : LANDING_OUT_POLICY,
+			 text);
 }
 
 static bool special(enum manifest_type t)
@@ -338,8 +353,9 @@ static bool special(enum manifest_type t)
 static int consider(struct maker *m, struct item *it)
 {
 	struct policy_fs_decision d;
-	uint32_t had = it->entry->base.type == MANIFEST_DIR && it->after.type == MANIFEST_DIR ?
-			       it->entry->base.mode : 0;
+	uint32_t had = it->entry->base.type == MANIFEST_DIR && it->after.type == MANIFEST_DIR
+			       ? it->entry->base.mode
+			       : 0;
 	char text[LANDING_WHY_MAX];
 	int r;
 
@@ -354,13 +370,15 @@ static int consider(struct maker *m, struct item *it)
 	if (d.verdict != POLICY_FS_ALLOW)
 		return leave_out_by_policy(m, it, &d);
 	if (special(it->now->type)) {
-		snprintf(text, sizeof(text), "a %s stands there", manifest_type_name(it->now->type));
+		snprintf(text, sizeof(text), "a %s stands there",
+			 manifest_type_name(it->now->type));
 		return leave_out(m, it, LANDING_OUT_TYPE, text);
 	}
 	if (chose(it, LANDING_CHOICE_MINE))
 		return leave_out(m, it, LANDING_OUT_MINE, "");
 	if (it->entry->mode & 06000 & ~had)
-		return note_out(m, it, LANDING_OUT_BITS, it->entry->mode & 04000 ? "setuid" : "setgid");
+		return note_out(m, it, LANDING_OUT_BITS,
+				it->entry->mode & 04000 ? "setuid" : "setgid");
 	return 0;
 }
 
@@ -397,7 +415,8 @@ static bool new_and_nothing_lands(const struct maker *m, size_t folder)
 	const struct item *it = &m->items[folder];
 	bool any = false;
 
-	if (it->verdict != ACT || it->after.type != MANIFEST_DIR || it->now->type != MANIFEST_ABSENT || !it->entry)
+	if (it->verdict != ACT || it->after.type != MANIFEST_DIR ||
+	    it->now->type != MANIFEST_ABSENT || !it->entry)
 		return false;
 	for (size_t i = folder + 1; i < m->count; i++) {
 		const struct item *in = &m->items[i];
@@ -474,7 +493,8 @@ static unsigned look_above(struct maker *m, const struct item *it)
 		const struct landing_state *now = landing_facts_find(m->in->facts, path);
 		const struct item *above = find_item(m, path);
 
-		/* Made by this landing; or in conflict itself, which is then the one to be answered. */
+		/* Made by this landing; or in conflict itself, which is then the one to be
+		 * answered. */
 		if (above && (above->verdict == ACT || above->verdict == CONFLICT) &&
 		    above->after.type == MANIFEST_DIR && (!now || now->type != MANIFEST_DIR))
 			continue;
@@ -540,14 +560,16 @@ static unsigned find_conflict(struct maker *m, const struct item *it)
 
 		if (clock->suspect)
 			return LANDING_CONFLICT_CLOCK;
-		/* A folder's ctime moves with every name in it: for its mode alone, the mode is what is compared. */
+		/* A folder's ctime moves with every name in it: for its mode alone, the mode is
+		 * what is compared. */
 		if (!mode_only && now->ctime_ns >= start_of(clock))
 			return LANDING_CONFLICT_CHANGED;
 	}
 	return content_differs(seen, now) ? LANDING_CONFLICT_CONTENT : 0;
 }
 
-/* Folders that are gone are made again where a person wants the run's version of what was in them. */
+/* Folders that are gone are made again where a person wants the run's version of what was in them.
+ */
 static bool make_again(struct maker *m, const struct item *it)
 {
 	size_t at = 0;
@@ -573,7 +595,8 @@ static bool choose(struct maker *m, struct item *it, unsigned why)
 {
 	uint32_t mode = 0644;
 
-	if (!it->choice || chose(it, LANDING_CHOICE_MINE) || !landing_state_same(&it->shown->now, it->now))
+	if (!it->choice || chose(it, LANDING_CHOICE_MINE) ||
+	    !landing_state_same(&it->shown->now, it->now))
 		return false;
 	if (why == LANDING_CONFLICT_FOLDER && !make_again(m, it))
 		return false;
@@ -584,27 +607,36 @@ static bool choose(struct maker *m, struct item *it, unsigned why)
 	else if (it->after.type == MANIFEST_FILE)
 		mode = it->after.mode;
 	it->after = (struct landing_state){
-		.type = MANIFEST_FILE, .mode = mode, .size = it->choice->file_size, .has_digest = true,
-		.digest = it->choice->file, .uid = m->in->uid,
-		.gid = it->now->type != MANIFEST_ABSENT && it->now->uid == m->in->uid ? it->now->gid : m->in->gid,
+		.type = MANIFEST_FILE,
+		.mode = mode,
+		.size = it->choice->file_size,
+		.has_digest = true,
+		.digest = it->choice->file,
+		.uid = m->in->uid,
+		.gid = it->now->type != MANIFEST_ABSENT && it->now->uid == m->in->uid ? it->now->gid
+										      : m->in->gid,
 	};
 	it->from = LANDING_FROM_BLOB;
 	it->layer = "";
 	return true;
 }
 
-/* What stands where a folder above the path was: nobody was shown it, so no answer about the path may displace it. */
+/* What stands where a folder above the path was: nobody was shown it, so no answer about the path
+ * may displace it. */
 static void in_the_way(const struct maker *m, const struct item *it, char *ret, size_t size)
 {
 	size_t at = 0;
 
 	*ret = 0;
 	while (next_above(it->path, &at)) {
-		const struct landing_state *now = landing_facts_find(m->in->facts, bytes_of(it->path.data, at));
+		const struct landing_state *now =
+			landing_facts_find(m->in->facts, bytes_of(it->path.data, at));
 
 		if (!now || now->type == MANIFEST_DIR || now->type == MANIFEST_ABSENT)
 			continue;
-		snprintf(ret, size, "a %s stands in the folder's place: answer mine, or move it away before theirs",
+		snprintf(ret, size,
+			 "a %s stands in the folder's place: answer mine, or move it away before "
+			 "theirs",
 			 manifest_type_name(now->type));
 		return;
 	}
@@ -640,7 +672,8 @@ static int find_conflicts(struct maker *m)
 		if (why && !choose(m, it, why))
 			r = conflict(m, it, why, text);
 		else if (it->now->type == MANIFEST_FILE && !it->now->has_digest)
-			r = conflict(m, it, LANDING_CONFLICT_REFUSED, "it cannot be read, or is too large to be kept for undo");
+			r = conflict(m, it, LANDING_CONFLICT_REFUSED,
+				     "it cannot be read, or is too large to be kept for undo");
 	}
 	return r;
 }
@@ -674,8 +707,8 @@ static int find_strangers(struct maker *m)
 	for (size_t i = 0; i < m->count && r == 0; i++) {
 		struct item *it = &m->items[i];
 
-		if (it->verdict == ACT && it->now->type == MANIFEST_DIR && it->after.type != MANIFEST_DIR &&
-		    it->now->entries > known_names(m, i))
+		if (it->verdict == ACT && it->now->type == MANIFEST_DIR &&
+		    it->after.type != MANIFEST_DIR && it->now->entries > known_names(m, i))
 			r = conflict(m, it, LANDING_CONFLICT_NOT_EMPTY, "");
 	}
 	return r;
@@ -685,7 +718,8 @@ static int find_strangers(struct maker *m)
 
 static int by_path_out(const void *a, const void *b)
 {
-	return bytes_compare(((const struct landing_out *)a)->path, ((const struct landing_out *)b)->path);
+	return bytes_compare(((const struct landing_out *)a)->path,
+			     ((const struct landing_out *)b)->path);
 }
 
 static int by_path_conflict(const void *a, const void *b)
@@ -710,7 +744,9 @@ static int emit(struct maker *m)
 
 		if (it->verdict != ACT)
 			continue;
-		*a = (struct landing_action){.before = *it->now, .after = it->after, .from = it->from};
+		*a = (struct landing_action){.before = *it->now,
+					     .after = it->after,
+					     .from = it->from};
 		a->before.mtime_ns = 0;
 		a->before.entries = 0;
 		if (it->layer)
@@ -771,8 +807,12 @@ int landing_plan_make(const struct landing_inputs *in, struct landing_plan **ret
 
 static int reverse_item(struct maker *m, const struct landing_action *a, struct item *it)
 {
-	*it = (struct item){.path = a->path, .verdict = ACT, .now = &a->after, .after = a->before,
-			    .from = a->before.type == MANIFEST_FILE ? LANDING_FROM_BLOB : LANDING_FROM_NONE};
+	*it = (struct item){.path = a->path,
+			    .verdict = ACT,
+			    .now = &a->after,
+			    .after = a->before,
+			    .from = a->before.type == MANIFEST_FILE ? LANDING_FROM_BLOB
+								    : LANDING_FROM_NONE};
 	it->after.ctime_ns = 0;
 	it->after.ino = 0;
 	bind_choice(it, m->in->shown, m->in->shown_count, m->in->choices, m->in->choice_count);
@@ -782,21 +822,30 @@ static int reverse_item(struct maker *m, const struct landing_action *a, struct 
 	if (chose(it, LANDING_CHOICE_MINE))
 		return leave_out(m, it, LANDING_OUT_MINE, "");
 	if (chose(it, LANDING_CHOICE_FILE)) {
-		it->after = (struct landing_state){.type = MANIFEST_FILE, .size = it->choice->file_size,
-						   .mode = it->now->type == MANIFEST_FILE ? it->now->mode & 0777 : 0644,
-						   .has_digest = true, .digest = it->choice->file,
-						   .uid = m->in->uid, .gid = m->in->gid};
+		it->after = (struct landing_state){.type = MANIFEST_FILE,
+						   .size = it->choice->file_size,
+						   .mode = it->now->type == MANIFEST_FILE
+								   ? it->now->mode & 0777
+								   : 0644,
+						   .has_digest = true,
+						   .digest = it->choice->file,
+						   .uid = m->in->uid,
+						   .gid = m->in->gid};
 		it->from = LANDING_FROM_BLOB;
 	}
 	return 0;
 }
 
-int landing_plan_reverse(const struct landing_plan *p, const struct landing_conflict *shown, size_t shown_count,
-			 const struct landing_choice *choices, size_t choice_count, struct landing_plan **ret,
-			 struct error *err)
+int landing_plan_reverse(const struct landing_plan *p, const struct landing_conflict *shown,
+			 size_t shown_count, const struct landing_choice *choices,
+			 size_t choice_count, struct landing_plan **ret, struct error *err)
 {
-	struct landing_inputs in = {.uid = p->uid, .gid = p->gid, .shown = shown, .shown_count = shown_count,
-				    .choices = choices, .choice_count = choice_count};
+	struct landing_inputs in = {.uid = p->uid,
+				    .gid = p->gid,
+				    .shown = shown,
+				    .shown_count = shown_count,
+				    .choices = choices,
+				    .choice_count = choice_count};
 	AUTO_MAKER m = {.in = &in, .err = err};
 	int r = 0;
 

@@ -1,4 +1,5 @@
-/* New bytes beside their target, whole and synced before they are put in; and the modes of folders. */
+/* New bytes beside their target, whole and synced before they are put in; and the modes of folders.
+ */
 #include "supervisor/landing_work.h"
 
 #include <errno.h>
@@ -19,11 +20,13 @@ static int open_source(struct landing_work *w, const struct landing_action *a)
 
 	if (a->from == LANDING_FROM_BLOB)
 		return w->source->blob_open(w->source->ctx, &a->after.digest);
-	if (asprintf(&path, "%s/u/%.*s", a->layer, (int)a->path.len, (const char *)a->path.data) < 0) {
+	if (asprintf(&path, "%s/u/%.*s", a->layer, (int)a->path.len, (const char *)a->path.data) <
+	    0) {
 		path = NULL;
 		return -ENOMEM;
 	}
-	fd = io_open_beneath(w->source->layers_fd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
+	fd = io_open_beneath(w->source->layers_fd, path,
+			     O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
 	if ((fd == -EACCES || fd == -EPERM) && w->source->open_layer)
 		fd = w->source->open_layer(w->source->ctx, a->layer, a->path);
 	if (fd < 0)
@@ -31,8 +34,9 @@ static int open_source(struct landing_work *w, const struct landing_action *a)
 	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? take_fd(&fd) : -EBADMSG;
 }
 
-/* Holes stay holes: what takes no space in the run must not fill the user's disk. *hole and *data: where `at`'s data ends and
- * the next begins, known from an earlier call. Where a file system does not tell, everything is data. */
+/* Holes stay holes: what takes no space in the run must not fill the user's disk. *hole and *data:
+ * where `at`'s data ends and the next begins, known from an earlier call. Where a file system does
+ * not tell, everything is data. */
 static bool in_hole(int from, off_t at, off_t *data, off_t *hole)
 {
 	if (at < *hole)
@@ -47,7 +51,8 @@ static bool in_hole(int from, off_t at, off_t *data, off_t *hole)
 }
 
 /* Bytes that are written at `at` as the source has them: not at all where they are a hole. */
-static int put_bytes(int from, int to, const uint8_t *buf, size_t n, off_t at, off_t *data, off_t *hole)
+static int put_bytes(int from, int to, const uint8_t *buf, size_t n, off_t at, off_t *data,
+		     off_t *hole)
 {
 	size_t done = 0;
 
@@ -59,7 +64,8 @@ static int put_bytes(int from, int to, const uint8_t *buf, size_t n, off_t at, o
 		int r = 0;
 
 		if (!skip)
-			r = lseek(to, here, SEEK_SET) < 0 ? -errno : io_write_all(to, buf + done, part);
+			r = lseek(to, here, SEEK_SET) < 0 ? -errno
+							  : io_write_all(to, buf + done, part);
 		if (r < 0)
 			return r;
 		done += part;
@@ -106,7 +112,8 @@ static int copy_bytes(int from, int to, const struct landing_state *want)
 	return r;
 }
 
-/* By descriptor (O_PATH will do): by name, the folder's owner could have put another file there meanwhile. */
+/* By descriptor (O_PATH will do): by name, the folder's owner could have put another file there
+ * meanwhile. */
 static int own(int fd, const struct landing_action *a)
 {
 	struct stat st;
@@ -119,7 +126,8 @@ static int own(int fd, const struct landing_action *a)
 	return 0;
 }
 
-/* The link just made has no descriptor: what is opened by its name must be a link of ours with no other name. */
+/* The link just made has no descriptor: what is opened by its name must be a link of ours with no
+ * other name. */
 static int own_link(int dir, const char *name, const struct landing_action *a)
 {
 	AUTO_FD fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -140,9 +148,9 @@ static int stage_file(struct landing_work *w, size_t i, int dir, const char *par
 	int r;
 
 	if (from < 0)
-		return from == -EACCES || from == -EPERM ?
-			       landing_path_refused(w, i, from, "the run's file cannot be read") :
-			       landing_path_fail(w, i, from, "the run's file cannot be opened");
+		return from == -EACCES || from == -EPERM
+			       ? landing_path_refused(w, i, from, "the run's file cannot be read")
+			       : landing_path_fail(w, i, from, "the run's file cannot be opened");
 	to = openat(dir, part, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (to < 0)
 		return landing_path_refused(w, i, -errno, "cannot be written");
@@ -212,12 +220,13 @@ int landing_stage_unlock(struct landing_work *w, size_t i, bool unlock)
 	struct stat st;
 	int dir;
 
-	if (!landing_path_removes_folder(a) || open_mode == a->before.mode || w->phase[i] == LANDING_DONE ||
-	    w->phase[i] == LANDING_ALREADY)
+	if (!landing_path_removes_folder(a) || open_mode == a->before.mode ||
+	    w->phase[i] == LANDING_DONE || w->phase[i] == LANDING_ALREADY)
 		return 0;
 	dir = landing_path_folder(w, i);
-	if (dir < 0 || landing_path_name(a->path, name) < 0 || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-	    !S_ISDIR(st.st_mode) || ((st.st_mode ^ (unlock ? a->before.mode : open_mode)) & 01777))
+	if (dir < 0 || landing_path_name(a->path, name) < 0 ||
+	    fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode) ||
+	    ((st.st_mode ^ (unlock ? a->before.mode : open_mode)) & 01777))
 		return 0;
 	return landing_stage_mode(w, i, dir, name, (unlock ? open_mode : a->before.mode) & 07777);
 }
@@ -258,7 +267,9 @@ int landing_stage_path(struct landing_work *w, size_t i, bool sync, bool *ret_la
 		r = landing_path_rename(dir, part, hidden, RENAME_NOREPLACE);
 	if (r != 0) {
 		(void)!landing_path_remove(dir, part);
-		return r < 0 && (!w->err || !w->err->code) ? landing_path_refused(w, i, r, "cannot be written") : r;
+		return r < 0 && (!w->err || !w->err->code)
+			       ? landing_path_refused(w, i, r, "cannot be written")
+			       : r;
 	}
 	w->phase[i] = LANDING_STAGED;
 	if (a->after.type == MANIFEST_DIR && a->before.type == MANIFEST_ABSENT)

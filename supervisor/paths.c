@@ -14,8 +14,9 @@
 
 enum { RUNTIME_HASH_HEX = 16 };
 
-#define STATE_ROOT	"/var/lib/holdfast"
-#define RUNTIME_IN_USE	"runtime" /* names the folder that a supervisor of this state directory chose */
+#define STATE_ROOT "/var/lib/holdfast"
+#define RUNTIME_IN_USE \
+	"runtime" /* names the folder that a supervisor of this state directory chose */
 
 static int clean_absolute(const char *path, char ret[PATH_MAX], struct error *err)
 {
@@ -23,13 +24,16 @@ static int clean_absolute(const char *path, char ret[PATH_MAX], struct error *er
 
 	if (path[0] != '/') {
 		if (!getcwd(ret, PATH_MAX - 1))
-			return error_set(err, -errno, "cannot find the current folder: %s; give --state an absolute path",
-					 strerror(errno));
+			return error_set(
+				err, -errno,
+				"cannot find the current folder: %s; give --state an absolute path",
+				strerror(errno));
 		n = strlen(ret);
 	}
 	if (n + strlen(path) + 2 > PATH_MAX)
-		return error_set_exit(err, -ENAMETOOLONG, EXIT_STATUS_USAGE,
-				      "the state directory's path is too long; choose a shorter --state");
+		return error_set_exit(
+			err, -ENAMETOOLONG, EXIT_STATUS_USAGE,
+			"the state directory's path is too long; choose a shorter --state");
 	if (path[0] != '/')
 		ret[n++] = '/';
 	strcpy(ret + n, path);
@@ -38,8 +42,8 @@ static int clean_absolute(const char *path, char ret[PATH_MAX], struct error *er
 	return 0;
 }
 
-static int choose_state(const char *option, const char *home, const char *xdg_state, char ret[PATH_MAX],
-			struct error *err)
+static int choose_state(const char *option, const char *home, const char *xdg_state,
+			char ret[PATH_MAX], struct error *err)
 {
 	char text[PATH_MAX];
 
@@ -52,14 +56,17 @@ static int choose_state(const char *option, const char *home, const char *xdg_st
 		if ((size_t)snprintf(text, sizeof(text), "%s/holdfast", xdg_state) < sizeof(text))
 			return clean_absolute(text, ret, err);
 	} else if (home && home[0] == '/') {
-		if ((size_t)snprintf(text, sizeof(text), "%s/.local/state/holdfast", home) < sizeof(text))
+		if ((size_t)snprintf(text, sizeof(text), "%s/.local/state/holdfast", home) <
+		    sizeof(text))
 			return clean_absolute(text, ret, err);
 	}
 	return error_set_exit(err, -ENOENT, EXIT_STATUS_USAGE,
-			      "no state directory: HOME is not set to an absolute path; set it or give --state DIR");
+			      "no state directory: HOME is not set to an absolute path; set it or "
+			      "give --state DIR");
 }
 
-/* Opens the folder that holds the last component of path, making missing ones for our user alone. */
+/* Opens the folder that holds the last component of path, making missing ones for our user alone.
+ */
 static int open_parent(const char *path, bool create, const char **ret_last, struct error *err)
 {
 	char part[NAME_MAX + 1];
@@ -78,19 +85,22 @@ static int open_parent(const char *path, bool create, const char **ret_last, str
 		if (*end == '\0')
 			break;
 		if ((size_t)(end - at) > NAME_MAX)
-			return error_set_exit(err, -ENAMETOOLONG, EXIT_STATUS_USAGE,
-					      "%s: a name in it is too long; choose another --state", path);
+			return error_set_exit(
+				err, -ENAMETOOLONG, EXIT_STATUS_USAGE,
+				"%s: a name in it is too long; choose another --state", path);
 		memcpy(part, at, (size_t)(end - at));
 		part[end - at] = '\0';
-		if (create && mkdirat(dir, part, 0700) < 0 && errno != EEXIST && errno != EROFS && errno != EACCES)
+		if (create && mkdirat(dir, part, 0700) < 0 && errno != EEXIST && errno != EROFS &&
+		    errno != EACCES)
 			return error_set_exit(err, -errno, EXIT_STATUS_USAGE,
-					      "cannot make %.*s: %s; choose another --state", (int)(end - path),
-					      path, strerror(errno));
+					      "cannot make %.*s: %s; choose another --state",
+					      (int)(end - path), path, strerror(errno));
 		next = openat(dir, part, O_PATH | O_DIRECTORY | O_CLOEXEC);
 		if (next < 0)
-			return error_set_exit(err, -errno, EXIT_STATUS_USAGE,
-					      "cannot open %.*s: %s; make it or choose another --state",
-					      (int)(end - path), path, strerror(errno));
+			return error_set_exit(
+				err, -errno, EXIT_STATUS_USAGE,
+				"cannot open %.*s: %s; make it or choose another --state",
+				(int)(end - path), path, strerror(errno));
 		close_fd(&dir);
 		dir = next;
 		at = end;
@@ -99,50 +109,59 @@ static int open_parent(const char *path, bool create, const char **ret_last, str
 	return take_fd(&dir);
 }
 
-/* A folder that everyone may write to, without the sticky bit, lets anyone put another one in our place. */
+/* A folder that everyone may write to, without the sticky bit, lets anyone put another one in our
+ * place. */
 static int check_parent(int parent, const char *path, struct error *err)
 {
 	struct stat st;
 
 	if (fstat(parent, &st) < 0)
-		return error_set(err, -errno, "cannot look at the folder of %s: %s", path, strerror(errno));
+		return error_set(err, -errno, "cannot look at the folder of %s: %s", path,
+				 strerror(errno));
 	if ((st.st_mode & S_IWOTH) && !(st.st_mode & S_ISVTX))
 		return error_set_exit(err, -EPERM, EXIT_STATUS_USAGE,
-				      "refusing %s: everyone may write to the folder it is in; chmod o-w that folder "
+				      "refusing %s: everyone may write to the folder it is in; "
+				      "chmod o-w that folder "
 				      "or choose another --state",
 				      path);
 	return 0;
 }
 
 /* Opens one folder that must be ours alone. */
-static int open_own(int parent, const char *name, const char *path, mode_t mode, bool create, struct error *err)
+static int open_own(int parent, const char *name, const char *path, mode_t mode, bool create,
+		    struct error *err)
 {
 	AUTO_FD fd = -1;
 	struct stat st;
 
 	if (create && mkdirat(parent, name, mode) < 0 && errno != EEXIST)
-		return error_set_exit(err, -errno, EXIT_STATUS_USAGE, "cannot make %s: %s; choose another --state",
-				      path, strerror(errno));
+		return error_set_exit(err, -errno, EXIT_STATUS_USAGE,
+				      "cannot make %s: %s; choose another --state", path,
+				      strerror(errno));
 	fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 && (errno == ELOOP || errno == ENOTDIR))
 		return error_set_exit(err, -ELOOP, EXIT_STATUS_USAGE,
-				      "refusing %s: it is a symbolic link or not a folder; remove it, or name its "
+				      "refusing %s: it is a symbolic link or not a folder; remove "
+				      "it, or name its "
 				      "target with --state",
 				      path);
 	if (fd < 0)
-		return error_set_exit(err, -errno, EXIT_STATUS_USAGE, "cannot open %s: %s", path, strerror(errno));
+		return error_set_exit(err, -errno, EXIT_STATUS_USAGE, "cannot open %s: %s", path,
+				      strerror(errno));
 	if (fstat(fd, &st) < 0)
 		return error_set(err, -errno, "cannot look at %s: %s", path, strerror(errno));
 	if (st.st_uid != geteuid())
-		return error_set_exit(err, -EPERM, EXIT_STATUS_USAGE,
-				      "refusing %s: it belongs to uid %u, not to %u; run as its owner or choose "
-				      "another --state",
-				      path, st.st_uid, geteuid());
+		return error_set_exit(
+			err, -EPERM, EXIT_STATUS_USAGE,
+			"refusing %s: it belongs to uid %u, not to %u; run as its owner or choose "
+			"another --state",
+			path, st.st_uid, geteuid());
 	if ((st.st_mode & 07777) != mode) {
 		/* umask may have taken bits from what was just made; it never adds one. */
 		if (!create || (st.st_mode & 07777 & ~mode) != 0 || fchmod(fd, mode) < 0)
 			return error_set_exit(err, -EPERM, EXIT_STATUS_USAGE,
-					      "refusing %s: its mode is %04o; see who wrote to it, then chmod %04o",
+					      "refusing %s: its mode is %04o; see who wrote to it, "
+					      "then chmod %04o",
 					      path, st.st_mode & 07777, mode);
 	}
 	return take_fd(&fd);
@@ -156,7 +175,8 @@ static int make_folders(int state_fd, const char *state, struct error *err)
 	} folders[] = {
 		{"journal", 0700},
 		{"blobs", 0700},
-		{"layers", 0711}, /* a sealer of another uid reaches its own layers by descriptor (layers.h) */
+		{"layers", 0711}, /* a sealer of another uid reaches its own layers by descriptor
+				     (layers.h) */
 		{"spool", 0711},
 	};
 	char path[PATH_MAX + 64];
@@ -177,7 +197,8 @@ static int make_folders(int state_fd, const char *state, struct error *err)
 	return 0;
 }
 
-/* The folder that the supervisor of this state directory wrote down, if it is still there and ours. */
+/* The folder that the supervisor of this state directory wrote down, if it is still there and ours.
+ */
 static int open_recorded(int state_fd, char ret[PATH_MAX])
 {
 	AUTO_BUFFER text = {0};
@@ -185,8 +206,8 @@ static int open_recorded(int state_fd, char ret[PATH_MAX])
 	const char *last;
 	int fd;
 
-	if (io_read_file_at(state_fd, RUNTIME_IN_USE, PATH_MAX - 1, &text) < 0 || text.len == 0 || text.data[0] != '/' ||
-	    memchr(text.data, '\0', text.len))
+	if (io_read_file_at(state_fd, RUNTIME_IN_USE, PATH_MAX - 1, &text) < 0 || text.len == 0 ||
+	    text.data[0] != '/' || memchr(text.data, '\0', text.len))
 		return -ENOENT;
 	parent = open_parent((const char *)text.data, false, &last, NULL);
 	if (parent < 0)
@@ -198,8 +219,8 @@ static int open_recorded(int state_fd, char ret[PATH_MAX])
 	return fd;
 }
 
-static int open_runtime(int state_fd, const char *state, const char *xdg_runtime, bool create, char ret[PATH_MAX],
-			struct error *err)
+static int open_runtime(int state_fd, const char *state, const char *xdg_runtime, bool create,
+			char ret[PATH_MAX], struct error *err)
 {
 	struct stat st;
 	struct digest hash;
@@ -218,13 +239,16 @@ static int open_runtime(int state_fd, const char *state, const char *xdg_runtime
 
 	if (xdg_runtime && xdg_runtime[0] == '/')
 		parent = open(xdg_runtime, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (parent >= 0 && fstat(parent, &st) == 0 && st.st_uid == geteuid() && (st.st_mode & 0077) == 0 &&
-	    (size_t)snprintf(path, sizeof(path), "%s/holdfast-%s", xdg_runtime, hex) < sizeof(path)) {
+	if (parent >= 0 && fstat(parent, &st) == 0 && st.st_uid == geteuid() &&
+	    (st.st_mode & 0077) == 0 &&
+	    (size_t)snprintf(path, sizeof(path), "%s/holdfast-%s", xdg_runtime, hex) <
+		    sizeof(path)) {
 		fd = open_own(parent, strrchr(path, '/') + 1, path, 0700, create, err);
 	} else {
 		if ((size_t)snprintf(path, sizeof(path), "%s/run", state) >= sizeof(path))
-			return error_set_exit(err, -ENAMETOOLONG, EXIT_STATUS_USAGE,
-					      "the state directory's path is too long; choose a shorter --state");
+			return error_set_exit(
+				err, -ENAMETOOLONG, EXIT_STATUS_USAGE,
+				"the state directory's path is too long; choose a shorter --state");
 		fd = open_own(state_fd, "run", path, 0700, create, err);
 	}
 	if (fd >= 0)
@@ -232,8 +256,8 @@ static int open_runtime(int state_fd, const char *state, const char *xdg_runtime
 	return fd;
 }
 
-static int open_state(const char *state_option, const char *home, const char *xdg_state, bool create, char ret[PATH_MAX],
-		      struct error *err)
+static int open_state(const char *state_option, const char *home, const char *xdg_state,
+		      bool create, char ret[PATH_MAX], struct error *err)
 {
 	AUTO_FD parent = -1;
 	const char *last;
@@ -246,13 +270,15 @@ static int open_state(const char *state_option, const char *home, const char *xd
 		return parent;
 	if (last[0] == '\0' || strcmp(last, ".") == 0 || strcmp(last, "..") == 0)
 		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
-				      "%s cannot be a state directory; name a folder of its own", ret);
+				      "%s cannot be a state directory; name a folder of its own",
+				      ret);
 	r = check_parent(parent, ret, err);
 	return r < 0 ? r : open_own(parent, last, ret, 0700, create, err);
 }
 
-int supervisor_paths_open(const char *state_option, const char *home, const char *xdg_state, const char *xdg_runtime,
-			  bool create, struct supervisor_paths *ret, struct error *err)
+int supervisor_paths_open(const char *state_option, const char *home, const char *xdg_state,
+			  const char *xdg_runtime, bool create, struct supervisor_paths *ret,
+			  struct error *err)
 {
 	struct supervisor_paths p = {.state_fd = -1, .runtime_fd = -1};
 	AUTO_FD state = -1, runtime = -1;
@@ -293,8 +319,10 @@ int supervisor_paths_record(const struct supervisor_paths *p, struct error *err)
 	int r = io_write_file_atomic_at(p->state_fd, RUNTIME_IN_USE, bytes_str(p->runtime), 0600);
 
 	if (r < 0)
-		return error_set(err, r, "cannot write %s/" RUNTIME_IN_USE ": %s; see that the disk has room", p->state,
-				 strerror(-r));
+		return error_set(err, r,
+				 "cannot write %s/" RUNTIME_IN_USE
+				 ": %s; see that the disk has room",
+				 p->state, strerror(-r));
 	return 0;
 }
 

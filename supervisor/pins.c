@@ -7,7 +7,9 @@
 #include "base/io.h"
 #include "supervisor/workspace.h"
 
-#define PINS "pins" /* sandbox/keeper_template.c shows folders of it as a base, and nothing else of the state directory */
+#define PINS                                                                                       \
+	"pins" /* sandbox/keeper_template.c shows folders of it as a base, and nothing else of the \
+		  state directory */
 
 static int open_all(const struct daemon *d)
 {
@@ -39,7 +41,8 @@ static void remove_one(const struct daemon *d, int all, const char *name)
 	if (fd == -ENOENT)
 		return;
 	if (fd < 0 || workspace_empty(fd, &err) < 0 || unlinkat(all, name, AT_REMOVEDIR) < 0)
-		daemon_log(d, "pinned base %s stays behind: %s", name, err.msg[0] ? err.msg : strerror(fd < 0 ? -fd : errno));
+		daemon_log(d, "pinned base %s stays behind: %s", name,
+			   err.msg[0] ? err.msg : strerror(fd < 0 ? -fd : errno));
 }
 
 void pins_remove(struct daemon *d, const struct journal_id *run)
@@ -61,12 +64,15 @@ int pins_make(struct daemon *d, const struct journal_id *run, int from, struct e
 	int r;
 
 	if (mkdirat(d->v1_fd, PINS, 0711) < 0 && errno != EEXIST)
-		return error_set(err, -errno, "pinned base: cannot make its folder: %s", strerror(errno));
+		return error_set(err, -errno, "pinned base: cannot make its folder: %s",
+				 strerror(errno));
 	all = open_all(d);
 	if (all < 0)
-		return error_set(err, all, "pinned base: cannot open its folder: %s", strerror(-all));
+		return error_set(err, all, "pinned base: cannot open its folder: %s",
+				 strerror(-all));
 	if (mkdirat(all, journal_id_text(run, name), 0700) < 0)
-		return error_set(err, -errno, "pinned base: cannot make its folder: %s", strerror(errno));
+		return error_set(err, -errno, "pinned base: cannot make its folder: %s",
+				 strerror(errno));
 	to = open_one(all, name);
 	if (to < 0 || fstat(d->paths.state_fd, &st) < 0)
 		return error_set(err, to < 0 ? to : -errno, "pinned base: cannot open its folder");
@@ -76,8 +82,10 @@ int pins_make(struct daemon *d, const struct journal_id *run, int from, struct e
 		return r;
 	}
 	if (copied.skipped > 0)
-		daemon_log(d, "pinned base %s: %llu names are left out: sockets, devices, or not readable", name,
-			   (unsigned long long)copied.skipped);
+		daemon_log(d,
+			   "pinned base %s: %llu names are left out: sockets, devices, or not "
+			   "readable",
+			   name, (unsigned long long)copied.skipped);
 	return 0;
 }
 

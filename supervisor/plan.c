@@ -61,8 +61,10 @@ void plan_free(struct plan *p)
 
 void plan_step_defaults(struct plan_step *s)
 {
-	s->retry = (struct plan_retry){
-		.max = 3, .first_ms = 1000, .cap_ms = 60 * 1000, .on = PLAN_ON_INFRA};
+	s->retry = (struct plan_retry){.max = 3,
+				       .first_ms = 1000,
+				       .cap_ms = 60 * 1000,
+				       .on = PLAN_ON_INFRA};
 }
 
 /* ---- rules ---- */

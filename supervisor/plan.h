@@ -20,7 +20,7 @@ enum {
 	PLAN_NEEDS_MAX = 1000,
 	PLAN_ARGV_MAX = 4096,
 	PLAN_ARG_BYTES_MAX = 128 * 1024, /* of one argument: MAX_ARG_STRLEN of execve(2) */
-	PLAN_TEXT_MAX = 1024 * 1024,	 /* stdin text */
+	PLAN_TEXT_MAX = 1024 * 1024, /* stdin text */
 	PLAN_PATH_MAX = 4095,
 	PLAN_ENV_MAX = 1000,
 	PLAN_CHECKS_MAX = 100,
@@ -54,8 +54,8 @@ struct plan_step {
 	char *name;
 	char **needs; /* names, NULL-terminated; may be NULL. The step of stdin_step is always among
 			 them */
-	char **argv;  /* NULL-terminated; a string in the plan is {"/bin/sh", "-c", string} */
-	char *cwd;    /* relative to the workspace, without ".."; NULL = the workspace */
+	char **argv; /* NULL-terminated; a string in the plan is {"/bin/sh", "-c", string} */
+	char *cwd; /* relative to the workspace, without ".."; NULL = the workspace */
 	enum plan_stdin_kind stdin_kind;
 	char *stdin_step;
 	char *stdin_file; /* relative to the plan; read by the client, a blob before RUN_CREATED */
@@ -66,32 +66,32 @@ struct plan_step {
 	struct plan_env *env; /* added to the run's, by name; must pass the policy's env */
 	size_t env_count;
 	struct plan_retry {
-		uint32_t max;		   /* attempts in all; default 3 */
+		uint32_t max; /* attempts in all; default 3 */
 		uint64_t first_ms, cap_ms; /* backoff: first x2 up to cap; default 1 s, 60 s */
 		unsigned on; /* bits of enum plan_failure; INFRA where the plan says nothing,
 			      * all of them where it says `retry:` */
 		uint32_t same_failure; /* stop after k equal failures; 0 = never */
 	} retry;
-	uint64_t timeout_ms;  /* one attempt; 0 = the policy's wall limit */
+	uint64_t timeout_ms; /* one attempt; 0 = the policy's wall limit */
 	uint64_t deadline_ms; /* the step, from its declaration; 0 = none */
 	enum plan_gate gate;
 	struct plan_check *checks; /* contract */
 	size_t check_count;
 	char **protected_globs; /* contract; NULL-terminated; may be NULL */
-	int line, column;	/* of its name, for messages; not in the canonical form */
+	int line, column; /* of its name, for messages; not in the canonical form */
 };
 
 struct plan {
-	char *name;	   /* may be NULL */
+	char *name; /* may be NULL */
 	char *policy_path; /* `policy: F`: relative to the plan; NULL if inline or absent */
 	char *policy_text; /* inline policy, re-emitted as YAML on the lines it stood on; NULL if
 			      absent */
 	size_t policy_text_len;
 	int policy_line; /* of the inline policy; not in the canonical form */
 	char *workspace; /* relative to the plan; NULL = its folder */
-	int base;	 /* enum journal_base, -1 = not said */
-	int land;	 /* enum journal_land; default auto */
-	int agency;	 /* 0 observe .. 4 autonomous, -1 = not said */
+	int base; /* enum journal_base, -1 = not said */
+	int land; /* enum journal_land; default auto */
+	int agency; /* 0 observe .. 4 autonomous, -1 = not said */
 	/* Made by `holdfast step`: steps are declared as they come, ended by `holdfast step --end`.
 	 */
 	bool outside_driver;

@@ -30,8 +30,9 @@ static bool component_matches(const char *glob, size_t glob_len, const char *nam
 
 bool protect_matches(const char *glob, const char *path)
 {
-	/* Where to go on when a later component does not match: `**` then takes one more. One is enough to remember, as
-	 * with '*' in a string: what an earlier one could take, the last one can. */
+	/* Where to go on when a later component does not match: `**` then takes one more. One is
+	 * enough to remember, as with '*' in a string: what an earlier one could take, the last one
+	 * can. */
 	const char *retry_glob = NULL, *retry_path = NULL;
 
 	for (;;) {
@@ -60,7 +61,8 @@ bool protect_matches(const char *glob, const char *path)
 	}
 }
 
-bool protect_violated(char *const *globs, const struct manifest *m, struct bytes *ret_path, const char **ret_glob)
+bool protect_violated(char *const *globs, const struct manifest *m, struct bytes *ret_path,
+		      const char **ret_glob)
 {
 	char path[MANIFEST_PATH_MAX + 1];
 

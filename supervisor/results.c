@@ -32,7 +32,8 @@ static void keeping_free(struct keeping *k)
 }
 DEFINE_GUARD(struct keeping *, keeping_free)
 
-static int keep_file(struct keeping *k, int dirfd, const char *name, const char *path, struct error *err)
+static int keep_file(struct keeping *k, int dirfd, const char *name, const char *path,
+		     struct error *err)
 {
 	AUTO_FD fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	struct kept *f = &k->files[k->count];
@@ -40,13 +41,19 @@ static int keep_file(struct keeping *k, int dirfd, const char *name, const char 
 	int r;
 
 	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-		return 0; /* not ours to read (its step took the bits away) or replaced: nobody else writes here any more */
+		return 0; /* not ours to read (its step took the bits away) or replaced: nobody else
+			     writes here any more */
 	if (k->count == RESULTS_FILES_MAX)
-		return error_set_exit(err, -E2BIG, EXIT_STATUS_LIMIT, "too many results: more than %d files in /run/holdfast/out; pack them",
-				      RESULTS_FILES_MAX);
-	if ((uint64_t)st.st_size > RESULTS_FILE_MAX || k->bytes + (uint64_t)st.st_size > RESULTS_BYTES_MAX)
+		return error_set_exit(
+			err, -E2BIG, EXIT_STATUS_LIMIT,
+			"too many results: more than %d files in /run/holdfast/out; pack them",
+			RESULTS_FILES_MAX);
+	if ((uint64_t)st.st_size > RESULTS_FILE_MAX ||
+	    k->bytes + (uint64_t)st.st_size > RESULTS_BYTES_MAX)
 		return error_set_exit(err, -E2BIG, EXIT_STATUS_LIMIT,
-				      "results too large: %s takes /run/holdfast/out past its limit; leave large files in the workspace", path);
+				      "results too large: %s takes /run/holdfast/out past its "
+				      "limit; leave large files in the workspace",
+				      path);
 	r = journal_blob_put_fd(k->j, fd, RESULTS_FILE_MAX, &f->digest, &f->size, err);
 	if (r < 0)
 		return r;
@@ -77,17 +84,23 @@ static int keep_folder(struct keeping *k, int fd, const char *prefix, int depth,
 			continue;
 		if (fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
-		if ((size_t)snprintf(path, sizeof(path), "%s%s", prefix, e->d_name) >= sizeof(path) - 1)
-			return error_set_exit(err, -E2BIG, EXIT_STATUS_LIMIT, "results too deep: a path in /run/holdfast/out is too long");
+		if ((size_t)snprintf(path, sizeof(path), "%s%s", prefix, e->d_name) >=
+		    sizeof(path) - 1)
+			return error_set_exit(
+				err, -E2BIG, EXIT_STATUS_LIMIT,
+				"results too deep: a path in /run/holdfast/out is too long");
 		if (S_ISREG(st.st_mode))
 			r = keep_file(k, dirfd(dir), e->d_name, path, err);
 		if (!S_ISDIR(st.st_mode))
 			continue;
 		if (depth == RESULTS_DEPTH_MAX)
-			return error_set_exit(err, -E2BIG, EXIT_STATUS_LIMIT, "results too deep: more than %d folders in each other in /run/holdfast/out",
+			return error_set_exit(err, -E2BIG, EXIT_STATUS_LIMIT,
+					      "results too deep: more than %d folders in each "
+					      "other in /run/holdfast/out",
 					      RESULTS_DEPTH_MAX);
 		strcat(path, "/");
-		sub = openat(dirfd(dir), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		sub = openat(dirfd(dir), e->d_name,
+			     O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (sub >= 0)
 			r = keep_folder(k, sub, path, depth + 1, err);
 	}
@@ -172,14 +185,17 @@ static int call(void *arg, const struct entry *e)
 	return c->fn(c->arg, e->path, &e->digest, e->size);
 }
 
-int results_each(struct bytes list, int (*fn)(void *arg, struct bytes path, const struct digest *d, uint64_t size), void *arg)
+int results_each(struct bytes list,
+		 int (*fn)(void *arg, struct bytes path, const struct digest *d, uint64_t size),
+		 void *arg)
 {
 	struct caller c = {fn, arg};
 
 	return each(list, call, &c);
 }
 
-static int write_blob(struct journal *j, const struct digest *d, int dirfd, const char *name, mode_t mode, struct error *err)
+static int write_blob(struct journal *j, const struct digest *d, int dirfd, const char *name,
+		      mode_t mode, struct error *err)
 {
 	AUTO_FD from = journal_blob_open(j, d, err);
 	AUTO_FD to = -1;
@@ -189,16 +205,20 @@ static int write_blob(struct journal *j, const struct digest *d, int dirfd, cons
 		return from;
 	to = openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
 	if (to < 0)
-		return error_set(err, -errno, "cannot write an input of the step: %s", strerror(errno));
+		return error_set(err, -errno, "cannot write an input of the step: %s",
+				 strerror(errno));
 	do
 		n = sendfile(to, from, NULL, 1 << 30);
 	while (n > 0);
 	if (n < 0 || fchmod(to, mode) < 0)
-		return error_set(err, -errno, "cannot write an input of the step: %s; free some space", strerror(errno));
+		return error_set(err, -errno,
+				 "cannot write an input of the step: %s; free some space",
+				 strerror(errno));
 	return 0;
 }
 
-int results_lay_blob(struct journal *j, const struct digest *d, int dirfd, const char *name, struct error *err)
+int results_lay_blob(struct journal *j, const struct digest *d, int dirfd, const char *name,
+		     struct error *err)
 {
 	return write_blob(j, d, dirfd, name, 0644, err);
 }

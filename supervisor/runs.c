@@ -46,7 +46,9 @@ void runs_free(struct runs *r)
 /* Over, and nothing of it is being applied: a later land or undo makes the context again. */
 static bool is_over(const struct journal_run *run)
 {
-	return !run || (journal_run_final(run->state) && run->landing != JOURNAL_LANDING_S_LANDING && run->landing != JOURNAL_LANDING_S_UNDOING);
+	return !run ||
+	       (journal_run_final(run->state) && run->landing != JOURNAL_LANDING_S_LANDING &&
+		run->landing != JOURNAL_LANDING_S_UNDOING);
 }
 
 void runs_collect(struct daemon *d)
@@ -181,7 +183,8 @@ void runs_settings_free(struct runs_settings *s)
 
 /* ---- contexts ---- */
 
-static int load(struct daemon *d, const struct journal_run *run, struct runs_context *c, struct error *err)
+static int load(struct daemon *d, const struct journal_run *run, struct runs_context *c,
+		struct error *err)
 {
 	AUTO_BUFFER plan = {0};
 	AUTO_BUFFER policy = {0};
@@ -199,11 +202,14 @@ static int load(struct daemon *d, const struct journal_run *run, struct runs_con
 	if (r == 0)
 		r = runs_settings_decode(buffer_bytes(&settings), &c->settings);
 	if (r < 0)
-		return error_set(err, r, "cannot read what the run was made from: %s; run 'holdfast verify'", strerror(-r));
+		return error_set(
+			err, r, "cannot read what the run was made from: %s; run 'holdfast verify'",
+			strerror(-r));
 	return 0;
 }
 
-int runs_get(struct daemon *d, const struct journal_id *id, struct runs_context **ret, struct error *err)
+int runs_get(struct daemon *d, const struct journal_id *id, struct runs_context **ret,
+	     struct error *err)
 {
 	const struct journal_run *run = journal_state_run(d->rows, id);
 	struct runs_context *c;
@@ -275,7 +281,8 @@ int runs_base(struct daemon *d, struct runs_context *c, int *ret_fd, struct erro
 
 		if (fd < 0)
 			return error_set_exit(err, fd, EXIT_STATUS_CONFLICT,
-					      "the pinned copy of the workspace is gone: it goes when its run is over; start a new run");
+					      "the pinned copy of the workspace is gone: it goes "
+					      "when its run is over; start a new run");
 		c->pin_fd = fd;
 	}
 	*ret_fd = run->base == JOURNAL_BASE_PINNED ? c->pin_fd : c->workspace_fd;
@@ -291,23 +298,29 @@ int runs_give_workspace(struct daemon *d, struct runs_context *c, int fd, struct
 	if (!run || fstat(fd, &st) < 0)
 		return error_set(err, -ENOENT, "no such run");
 	if (st.st_dev != run->ws_dev || st.st_ino != run->ws_ino)
-		return error_set_exit(err, -ESTALE, EXIT_STATUS_CONFLICT,
-				      "another workspace: this run was started in %s; name that folder", run->workspace);
+		return error_set_exit(
+			err, -ESTALE, EXIT_STATUS_CONFLICT,
+			"another workspace: this run was started in %s; name that folder",
+			run->workspace);
 	copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	return copy < 0 ? error_set(err, -errno, "cannot keep the workspace: %s", strerror(errno))
 			: take_workspace(d, c, copy, err);
 }
 
-int runs_find(struct daemon *d, const char *prefix_or_name, const struct journal_run **ret, struct error *err)
+int runs_find(struct daemon *d, const char *prefix_or_name, const struct journal_run **ret,
+	      struct error *err)
 {
 	struct journal_id id;
 	int r = journal_find_run(d->journal, prefix_or_name, &id, err);
 
 	if (r == -ENOENT)
-		return error_set_exit(err, r, EXIT_STATUS_USAGE, "no run %s: neither an id nor a name starts so; see 'holdfast status'",
-				      prefix_or_name);
+		return error_set_exit(
+			err, r, EXIT_STATUS_USAGE,
+			"no run %s: neither an id nor a name starts so; see 'holdfast status'",
+			prefix_or_name);
 	if (r == -ENOTUNIQ)
-		return error_set_exit(err, r, EXIT_STATUS_USAGE, "%s names several runs; give more digits", prefix_or_name);
+		return error_set_exit(err, r, EXIT_STATUS_USAGE,
+				      "%s names several runs; give more digits", prefix_or_name);
 	if (r < 0)
 		return error_set(err, r, "cannot look up %s: %s", prefix_or_name, strerror(-r));
 	if (!journal_state_run(d->rows, &id)) {

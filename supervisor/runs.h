@@ -1,15 +1,17 @@
 #pragma once
 /*
- * What a run needs while it is worked on and that the rows name only by digest: its plan, effective policy, settings and
- * the descriptor of its workspace. Made when first asked for, from the blobs; kept while the run is not final.
+ * What a run needs while it is worked on and that the rows name only by digest: its plan, effective
+ * policy, settings and the descriptor of its workspace. Made when first asked for, from the blobs;
+ * kept while the run is not final.
  */
 #include "supervisor/daemon.h"
 
-/* The blob that RUN_CREATED names as `environ`: what the client brought along and no later client can bring again.
- * Canonical CBOR: {1: [NAME=value as bytes, sorted], 2: home, 3: [rows, cols], 4: [note]}. */
+/* The blob that RUN_CREATED names as `environ`: what the client brought along and no later client
+ * can bring again. Canonical CBOR: {1: [NAME=value as bytes, sorted], 2: home, 3: [rows, cols], 4:
+ * [note]}. */
 struct runs_settings {
-	char **env;  /* NULL-terminated */
-	char *home;  /* clean absolute path; NULL = none */
+	char **env; /* NULL-terminated */
+	char *home; /* clean absolute path; NULL = none */
 	bool tty;
 	uint16_t rows, cols;
 	char **notes; /* NULL-terminated, never NULL */
@@ -22,25 +24,31 @@ struct runs_context {
 	struct policy_effective *policy;
 	struct runs_settings settings;
 	int workspace_fd; /* the user's directory: where the run lands; -1 = not open yet */
-	int pin_fd;	  /* the pinned copy, for a run that has one; -1 = not open yet */
-	gid_t gid;        /* of the workspace */
+	int pin_fd; /* the pinned copy, for a run that has one; -1 = not open yet */
+	gid_t gid; /* of the workspace */
 	struct digest applied; /* the redo plan that this process applied last; zero = none */
 };
 
 MUST_CHECK int runs_new(struct runs **ret);
 void runs_free(struct runs *r); /* accepts NULL */
 /* The context, owned by the daemon. -ENOENT: no such run. The workspace is not opened by it. */
-MUST_CHECK int runs_get(struct daemon *d, const struct journal_id *id, struct runs_context **ret, struct error *err);
-/* Opens the workspace where it is not open: by the path of the record, believed only where it is still that directory. */
+MUST_CHECK int runs_get(struct daemon *d, const struct journal_id *id, struct runs_context **ret,
+			struct error *err);
+/* Opens the workspace where it is not open: by the path of the record, believed only where it is
+ * still that directory. */
 MUST_CHECK int runs_workspace(struct daemon *d, struct runs_context *c, struct error *err);
-/* The base that steps see, borrowed: the workspace, or the pinned copy of it. Opens both where they are not open. */
+/* The base that steps see, borrowed: the workspace, or the pinned copy of it. Opens both where they
+ * are not open. */
 MUST_CHECK int runs_base(struct daemon *d, struct runs_context *c, int *ret_fd, struct error *err);
 /* The client brought the workspace: keeps a duplicate, if it is the one of the run. */
-MUST_CHECK int runs_give_workspace(struct daemon *d, struct runs_context *c, int fd, struct error *err);
-/* Frees the contexts of runs that are over, with their descriptors. Not while one is in use: between turns of the loop. */
+MUST_CHECK int runs_give_workspace(struct daemon *d, struct runs_context *c, int fd,
+				   struct error *err);
+/* Frees the contexts of runs that are over, with their descriptors. Not while one is in use:
+ * between turns of the loop. */
 void runs_collect(struct daemon *d);
 /* Loads the rows of a run that has ended; finds by id prefix or name. */
-MUST_CHECK int runs_find(struct daemon *d, const char *prefix_or_name, const struct journal_run **ret, struct error *err);
+MUST_CHECK int runs_find(struct daemon *d, const char *prefix_or_name,
+			 const struct journal_run **ret, struct error *err);
 /* By index, name or key; NULL = none. */
 const struct journal_step *runs_step(const struct journal_run *run, const char *name_or_key);
 

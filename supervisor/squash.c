@@ -65,7 +65,8 @@ bool squash_knows(const struct daemon *d, const char *layer)
 }
 
 /* The one that covers most of the stack's lower end. */
-static const struct squashed *best(const struct daemon *d, const char (*stack)[JOURNAL_LAYER_NAME_SIZE], size_t count)
+static const struct squashed *best(const struct daemon *d,
+				   const char (*stack)[JOURNAL_LAYER_NAME_SIZE], size_t count)
 {
 	const struct squashed *found = NULL;
 
@@ -100,7 +101,8 @@ static int make_name(const struct daemon *d, char ret[JOURNAL_LAYER_NAME_SIZE])
 	return 0;
 }
 
-/* Has one made of what stands at the stack's lower end now, at most as many layers as one request names. */
+/* Has one made of what stands at the stack's lower end now, at most as many layers as one request
+ * names. */
 static int ask(struct daemon *d, const struct journal_id *run, const struct squashed *below,
 	       const char (*stack)[JOURNAL_LAYER_NAME_SIZE], size_t count, struct error *err)
 {
@@ -134,8 +136,9 @@ static int ask(struct daemon *d, const struct journal_id *run, const struct squa
 	return 0;
 }
 
-int squash_stack(struct daemon *d, const struct journal_id *run, const char (*stack)[JOURNAL_LAYER_NAME_SIZE], size_t count,
-		 bool failed, struct squash_stack *ret, struct error *err)
+int squash_stack(struct daemon *d, const struct journal_id *run,
+		 const char (*stack)[JOURNAL_LAYER_NAME_SIZE], size_t count, bool failed,
+		 struct squash_stack *ret, struct error *err)
 {
 	const struct squashed *below = best(d, stack, count);
 	size_t covered = below ? below->count : 0;
@@ -151,9 +154,11 @@ int squash_stack(struct daemon *d, const struct journal_id *run, const char (*st
 	if (depth > SQUASH_DEPTH_WAIT && asked)
 		return SQUASH_WAITS;
 	if (depth > SQUASH_DEPTH_MOUNT)
-		return error_set_exit(err, -EAGAIN, EXIT_STATUS_SANDBOX,
-				      "the %zu layers below the step cannot be merged, and so many cannot be mounted; see the supervisor's log, free some space",
-				      depth);
+		return error_set_exit(
+			err, -EAGAIN, EXIT_STATUS_SANDBOX,
+			"the %zu layers below the step cannot be merged, and so many cannot be "
+			"mounted; see the supervisor's log, free some space",
+			depth);
 	*ret = (struct squash_stack){0};
 	if (below) {
 		ret->layers[ret->count++] = below->name;

@@ -193,8 +193,9 @@ static bool step_flight(const struct journal_state *rows, const struct journal_s
 {
 	const struct journal_attempt *a = last_attempt(s);
 
-	*f = (struct status_flight){
-		.step = s, .due_ns = s->deadline_ns, .since_ns = a ? a->ended_ns : s->declared_ns};
+	*f = (struct status_flight){.step = s,
+				    .due_ns = s->deadline_ns,
+				    .since_ns = a ? a->ended_ns : s->declared_ns};
 	switch (s->state) {
 	case JOURNAL_STEP_S_DECLARED:
 	case JOURNAL_STEP_S_RUNNABLE:
@@ -433,8 +434,9 @@ static int exit_of_not_started(const char *why)
 		const char *kind;
 		int exit;
 	} kinds[] = {
-		{"exec:", EXIT_STATUS_STEP_FAILED}, {"spec:", EXIT_STATUS_STEP_FAILED},	    {"denied:", EXIT_STATUS_DENIED},
-		{"limit:", EXIT_STATUS_LIMIT},	    {"workspace:", EXIT_STATUS_CONFLICT},
+		{"exec:", EXIT_STATUS_STEP_FAILED},   {"spec:", EXIT_STATUS_STEP_FAILED},
+		{"denied:", EXIT_STATUS_DENIED},      {"limit:", EXIT_STATUS_LIMIT},
+		{"workspace:", EXIT_STATUS_CONFLICT},
 	};
 
 	for (size_t i = 0; why && i < sizeof(kinds) / sizeof(kinds[0]); i++)

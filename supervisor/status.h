@@ -9,19 +9,19 @@
 #include "journal/journal.h"
 
 enum status_retry {
-	STATUS_SAFE,	      /* may run again at any time: nothing of it left the sandbox */
+	STATUS_SAFE, /* may run again at any time: nothing of it left the sandbox */
 	STATUS_SAFE_SAME_KEY, /* safe with the same idempotency key, until `until_ns` */
-	STATUS_PROBE_FIRST,   /* a declared probe tells whether it happened */
-	STATUS_HUMAN_ONLY,    /* a person must say */
-	STATUS_NEVER,	      /* committed or landed: it is never done again */
+	STATUS_PROBE_FIRST, /* a declared probe tells whether it happened */
+	STATUS_HUMAN_ONLY, /* a person must say */
+	STATUS_NEVER, /* committed or landed: it is never done again */
 };
 const char *status_retry_name(enum status_retry r); /* "SAFE", "SAFE_SAME_KEY", ... as in --json */
 
 struct status_flight {
-	const struct journal_step *step;       /* NULL: the landing (or undoing) of the run */
+	const struct journal_step *step; /* NULL: the landing (or undoing) of the run */
 	const struct journal_attempt *attempt; /* NULL: none lives */
-	const char *what;    /* "starting", "running", "sealing", "checking", "backoff", ... */
-	int64_t since_ns;    /* wall; 0 = not known */
+	const char *what; /* "starting", "running", "sealing", "checking", "backoff", ... */
+	int64_t since_ns; /* wall; 0 = not known */
 	unsigned waiting_on; /* bits of enum journal_wait; 0 = it moves by itself */
 	int64_t due_ns; /* deadline to decide, end of a backoff, deadline of the step; 0 = none */
 	const struct journal_approval *item; /* the queue item it waits on, or NULL */
@@ -30,10 +30,10 @@ struct status_flight {
 struct status_open {
 	const struct journal_step *step; /* NULL: the landing */
 	enum status_retry class;
-	int64_t until_ns;  /* SAFE_SAME_KEY; 0 = always */
-	const char *rule;  /* static text: the rule that says so */
+	int64_t until_ns; /* SAFE_SAME_KEY; 0 = always */
+	const char *rule; /* static text: the rule that says so */
 	const char *event; /* type name of the record that proves it */
-	uint32_t attempt;  /* number in that record; 0 = it is about none */
+	uint32_t attempt; /* number in that record; 0 = it is about none */
 };
 
 struct status {
@@ -48,7 +48,7 @@ struct status {
 	const struct journal_approval **needs_person; /* OPEN items of the run, ranked */
 	size_t needs_person_count;
 	uint32_t steps_failed; /* FAILED, DENIED */
-	int exit;	       /* status_exit() */
+	int exit; /* status_exit() */
 };
 
 /* 0 with *ret, or -ENOMEM. */
@@ -57,8 +57,8 @@ MUST_CHECK int status_of(const struct journal_state *rows, const struct journal_
 void status_free(struct status *s); /* accepts NULL */
 
 /*
- * The exit status that `run`, `status RUN` and `resume` lead to (enum exit_status, holdfast(1)), of the
- * run as it stands: 0 it succeeded, or it moves by itself (running, backoff, lease) · 1 a step
+ * The exit status that `run`, `status RUN` and `resume` lead to (enum exit_status, holdfast(1)), of
+ * the run as it stands: 0 it succeeded, or it moves by itself (running, backoff, lease) · 1 a step
  * failed, or it was cancelled · 3 a person or a rule denied · 4 it waits for a person, or is paused
  * · 5 in doubt · 6 a contract was not met · 7 a limit · 8 the sandbox could not be made · 9 a
  * conflict waits.

@@ -2,69 +2,73 @@
 /*
  * The supervisor's door for the command line: where its socket is, and what is said over it.
  *
- * HTTP/1.1 + JSON on a Unix stream socket `control` in the runtime folder. Peers: SO_PEERCRED uid = the daemon's (or
- * root); a peer in another user or pid namespace is refused (SO_PEERPIDFD, or /proc/PID/ns by pidfd below 6.5). Descriptors
- * travel by SCM_RIGHTS with the first byte of the request; the header `Holdfast-Fds: name,name` names them in order.
- * Every mutating request carries `Holdfast-Request: <up to 64 bytes>`: repeating it is idempotent.
+ * HTTP/1.1 + JSON on a Unix stream socket `control` in the runtime folder. Peers: SO_PEERCRED uid =
+ * the daemon's (or root); a peer in another user or pid namespace is refused (SO_PEERPIDFD, or
+ * /proc/PID/ns by pidfd below 6.5). Descriptors travel by SCM_RIGHTS with the first byte of the
+ * request; the header `Holdfast-Fds: name,name` names them in order. Every mutating request carries
+ * `Holdfast-Request: <up to 64 bytes>`: repeating it is idempotent.
  *
- * Every answer is one JSON object with "version": 1. Errors: {"version":1,"error":{"what","why","remedy","exit","where"}} with a
- * fitting status (400, 403, 404, 409, 413, 503). Times are RFC 3339 UTC with microseconds. Digests and ids are lowercase
- * hex. Names and paths that are not UTF-8 are escaped as base/escape.h does, and `..._b64` stands beside them.
+ * Every answer is one JSON object with "version": 1. Errors:
+ * {"version":1,"error":{"what","why","remedy","exit","where"}} with a fitting status (400, 403,
+ * 404, 409, 413, 503). Times are RFC 3339 UTC with microseconds. Digests and ids are lowercase hex.
+ * Names and paths that are not UTF-8 are escaped as base/escape.h does, and `..._b64` stands beside
+ * them.
  *
- * The program: holdfastd [--state DIR] [--embedded] [--ready-fd N]. Once it serves, it writes "ready\n" to N and closes it; when
- * it cannot, it writes the error as one line ("what: why; remedy") and exits with that error's status. The client starts it with
- * posix_spawn in a session of its own, standard input and output on /dev/null, standard error on `log` in the state directory.
+ * The program: holdfastd [--state DIR] [--embedded] [--ready-fd N]. Once it serves, it writes
+ * "ready\n" to N and closes it; when it cannot, it writes the error as one line ("what: why;
+ * remedy") and exits with that error's status. The client starts it with posix_spawn in a session
+ * of its own, standard input and output on /dev/null, standard error on `log` in the state
+ * directory.
  *
- * GET  /v1/daemon                          {pid, epoch, keeper, program, embedded, idle_in_ms, clients}; keeper 0 = none is connected
- * POST /v1/daemon/stop                     ends when what it must finish is durable; steps go on in the keeper
- * POST /v1/runs                            create. JSON {name?, agency?, land?, base?, env:{..}, policy?: builtin name,
- *                                          workspace: path text, exec?: {argv, stdin?: true, tty?: {rows, cols, term}, land: bool},
- *                                          driver?: true, plan_path?, policy_path?, user_policy_path?, project_policy_path?};
- *                                          fds: workspace plan? policy? user-policy? project-policy? stdin? file0 file1 ...
- *                                          The *_path members say what to call the files in messages and in trust. plan is the
- *                                          plan's text; fileN is the file of the Nth step with stdin: {file: F}, in plan
- *                                          order (at most 8). project-policy is .holdfast/policy.yaml of the workspace, or what the
- *                                          plan's policy: names; an inline policy is taken from the plan.
- *                                          201 {run, name, attached: false, notes, step?} | 200 {.., attached: true};
- *                                          step: the name of an exec's only one
- * GET  /v1/runs                            roll-up: {runs: [summary...], needs_person: [...], in_doubt: [...]}; ?all=1
- * GET  /v1/runs/R                          status: {run, name, state, waits, landing, done[], in_flight[], safe_to_retry[],
- *                                          needs_person[], exit}; R = id prefix or name
- * GET  /v1/runs/R/events?from=N&follow=1   one JSON object a line (application/x-ndjson, chunked when following)
- * GET  /v1/runs/R/steps/S                  step with attempts, results, digests; S = name or key
- * GET  /v1/runs/R/steps/S/output?stream=out|err&from=N&follow=1   raw bytes (application/octet-stream)
- * GET  /v1/runs/R/steps/S/tty              answers with the pty master descriptor (SCM_RIGHTS with the first byte)
- * POST /v1/runs/R/steps/S/resize           {rows, cols}
- * POST /v1/runs/R/steps/S/signal           {signal}
- * GET  /v1/runs/R/diff?step=S              text/x-diff made by diff(1) in a sandbox; &stat=1 JSON list of net changes
- * POST /v1/runs/R/resume | pause | cancel {kill?: bool} | land | undo | end; fds: workspace? where its path leads elsewhere now
- * POST /v1/runs/R/fork                     {at: step}           201 {run}
- * POST /v1/runs/R/steps                    outside driver: {name, argv, needs?, stdin?: true, ...}; fds: stdin?   {step, reused}
- * GET  /v1/approvals                       the queue, ranked
- * GET  /v1/approvals/A                     {.., card: text, card_digest, state, kind, choices: [...], votes: [...]}
- * POST /v1/approvals/A/vote                {decision: approve|deny, card_digest, choice?, path?, reason?}; fds: file?   409 when stale
- * POST /v1/trust                           {path, digest}; the path is absolute, resolved by the client
- * GET  /v1/trust?path=P
- * GET  /v1/verify | /v1/fsck | /v1/export?run=R   served while a daemon holds the journal
- * POST /v1/gc                              {ended_before?: time}
+ * GET  /v1/daemon                          {pid, epoch, keeper, program, embedded, idle_in_ms,
+ * clients}; keeper 0 = none is connected POST /v1/daemon/stop                     ends when what it
+ * must finish is durable; steps go on in the keeper POST /v1/runs create. JSON {name?, agency?,
+ * land?, base?, env:{..}, policy?: builtin name, workspace: path text, exec?: {argv, stdin?: true,
+ * tty?: {rows, cols, term}, land: bool}, driver?: true, plan_path?, policy_path?,
+ * user_policy_path?, project_policy_path?}; fds: workspace plan? policy? user-policy?
+ * project-policy? stdin? file0 file1 ... The *_path members say what to call the files in messages
+ * and in trust. plan is the plan's text; fileN is the file of the Nth step with stdin: {file: F},
+ * in plan order (at most 8). project-policy is .holdfast/policy.yaml of the workspace, or what the
+ *                                          plan's policy: names; an inline policy is taken from the
+ * plan. 201 {run, name, attached: false, notes, step?} | 200 {.., attached: true}; step: the name
+ * of an exec's only one GET  /v1/runs                            roll-up: {runs: [summary...],
+ * needs_person: [...], in_doubt: [...]}; ?all=1 GET  /v1/runs/R                          status:
+ * {run, name, state, waits, landing, done[], in_flight[], safe_to_retry[], needs_person[], exit}; R
+ * = id prefix or name GET  /v1/runs/R/events?from=N&follow=1   one JSON object a line
+ * (application/x-ndjson, chunked when following) GET  /v1/runs/R/steps/S                  step with
+ * attempts, results, digests; S = name or key GET
+ * /v1/runs/R/steps/S/output?stream=out|err&from=N&follow=1   raw bytes (application/octet-stream)
+ * GET  /v1/runs/R/steps/S/tty              answers with the pty master descriptor (SCM_RIGHTS with
+ * the first byte) POST /v1/runs/R/steps/S/resize           {rows, cols} POST
+ * /v1/runs/R/steps/S/signal           {signal} GET  /v1/runs/R/diff?step=S              text/x-diff
+ * made by diff(1) in a sandbox; &stat=1 JSON list of net changes POST /v1/runs/R/resume | pause |
+ * cancel {kill?: bool} | land | undo | end; fds: workspace? where its path leads elsewhere now POST
+ * /v1/runs/R/fork                     {at: step}           201 {run} POST /v1/runs/R/steps outside
+ * driver: {name, argv, needs?, stdin?: true, ...}; fds: stdin?   {step, reused} GET  /v1/approvals
+ * the queue, ranked GET  /v1/approvals/A                     {.., card: text, card_digest, state,
+ * kind, choices: [...], votes: [...]} POST /v1/approvals/A/vote                {decision:
+ * approve|deny, card_digest, choice?, path?, reason?}; fds: file?   409 when stale POST /v1/trust
+ * {path, digest}; the path is absolute, resolved by the client GET  /v1/trust?path=P GET /v1/verify
+ * | /v1/fsck | /v1/export?run=R   served while a daemon holds the journal POST /v1/gc
+ * {ended_before?: time}
  *
  * Shapes (members that do not apply are absent or null):
- * run summary  {run, name, state, waits: [name], landing, workspace, agency, created, ended, why, exit,
- *               steps: {total, done, failed}}
- * status       the summary's members, steps: [{index, name, key, state, attempts, since, why, paths, bytes}] instead,
- *              done: [{step, committed, attempts, exit_code, paths, bytes}],
- *              in_flight: [{step, attempt, state, since, waiting_on, deadline}],
- *              safe_to_retry: [{item, class, until, rule, event}], needs_person: [approval summary],
- *              notes: [text] (an untrusted project policy and what to type, walls in their weaker form)
- * step         {run, index, name, key, state, why, input, attempts: [{number, id, state, started, ended, exit_code, signal, why,
- *               out_size, err_size, cpu_us, memory_peak, wall_us, layer, denied: {what: count}, notes: [text]}],
- *               result: {exit_code, signal, out, err, out_size, err_size, manifest, paths, bytes, results: {name: digest}}}
- * event        {lsn, seq, time, type, step, attempt, actor: {kind, uid}, payload: {field: value}}; field names of JOURNAL_FIELDS
- * approval     {approval, run, run_name, step, kind, state, title, opened, decide_by, execute_by, card_digest, choices: [name]};
- *              with card: text, votes: [{principal, auth, decision, choice, reason, at}], why in GET /v1/approvals/A
- * An attempt that is not-started says why as "KIND: text", KIND one of exec (the program is missing or cannot be executed), spec,
- * denied, limit, workspace, machine, infra, killed.
- * States are lowercase names with dashes ("gated-commit"), times absent where unknown.
+ * run summary  {run, name, state, waits: [name], landing, workspace, agency, created, ended, why,
+ * exit, steps: {total, done, failed}} status       the summary's members, steps: [{index, name,
+ * key, state, attempts, since, why, paths, bytes}] instead, done: [{step, committed, attempts,
+ * exit_code, paths, bytes}], in_flight: [{step, attempt, state, since, waiting_on, deadline}],
+ *              safe_to_retry: [{item, class, until, rule, event}], needs_person: [approval
+ * summary], notes: [text] (an untrusted project policy and what to type, walls in their weaker
+ * form) step         {run, index, name, key, state, why, input, attempts: [{number, id, state,
+ * started, ended, exit_code, signal, why, out_size, err_size, cpu_us, memory_peak, wall_us, layer,
+ * denied: {what: count}, notes: [text]}], result: {exit_code, signal, out, err, out_size, err_size,
+ * manifest, paths, bytes, results: {name: digest}}} event        {lsn, seq, time, type, step,
+ * attempt, actor: {kind, uid}, payload: {field: value}}; field names of JOURNAL_FIELDS approval
+ * {approval, run, run_name, step, kind, state, title, opened, decide_by, execute_by, card_digest,
+ * choices: [name]}; with card: text, votes: [{principal, auth, decision, choice, reason, at}], why
+ * in GET /v1/approvals/A An attempt that is not-started says why as "KIND: text", KIND one of exec
+ * (the program is missing or cannot be executed), spec, denied, limit, workspace, machine, infra,
+ * killed. States are lowercase names with dashes ("gated-commit"), times absent where unknown.
  */
 #include <stdbool.h>
 #include "base/error.h"
@@ -76,32 +80,37 @@ enum { SUPERVISOR_API_VERSION = 1, SUPERVISOR_CONTROL_SOCKET_BACKLOG = 128 };
 #define SUPERVISOR_CONTROL_SOCKET "control"
 
 struct supervisor_paths {
-	int state_fd;   /* the state directory, checked: owner, 0700, O_NOFOLLOW */
+	int state_fd; /* the state directory, checked: owner, 0700, O_NOFOLLOW */
 	int runtime_fd; /* where control and keeper sockets are */
 	char state[4096];
 	char runtime[4096];
 };
 
-/* Finds (and with create makes) the state and runtime directories (holdfast(1), FILES). state_option: --state, or NULL.
- * environ values are passed by the caller: home, xdg_state, xdg_runtime may be NULL. */
-MUST_CHECK int supervisor_paths_open(const char *state_option, const char *home, const char *xdg_state, const char *xdg_runtime,
-				     bool create, struct supervisor_paths *ret, struct error *err);
-/* The state directory alone, as it is: for commands that read it where no supervisor runs. runtime_fd is -1. */
-MUST_CHECK int supervisor_paths_open_state(const char *state_option, const char *home, const char *xdg_state,
-					   struct supervisor_paths *ret, struct error *err);
-/* Writes the runtime folder down in the state directory, so that a client with another XDG_RUNTIME_DIR finds the same
- * one. By the supervisor that holds the lock. */
+/* Finds (and with create makes) the state and runtime directories (holdfast(1), FILES).
+ * state_option: --state, or NULL. environ values are passed by the caller: home, xdg_state,
+ * xdg_runtime may be NULL. */
+MUST_CHECK int supervisor_paths_open(const char *state_option, const char *home,
+				     const char *xdg_state, const char *xdg_runtime, bool create,
+				     struct supervisor_paths *ret, struct error *err);
+/* The state directory alone, as it is: for commands that read it where no supervisor runs.
+ * runtime_fd is -1. */
+MUST_CHECK int supervisor_paths_open_state(const char *state_option, const char *home,
+					   const char *xdg_state, struct supervisor_paths *ret,
+					   struct error *err);
+/* Writes the runtime folder down in the state directory, so that a client with another
+ * XDG_RUNTIME_DIR finds the same one. By the supervisor that holds the lock. */
 MUST_CHECK int supervisor_paths_record(const struct supervisor_paths *p, struct error *err);
 void supervisor_paths_close(struct supervisor_paths *p);
 
 /* ---- holdfastd: its program is nothing but these ---- */
 
 struct daemon_options {
-	const char *state;   /* --state, or NULL */
-	const char *home, *xdg_state, *xdg_runtime, *notify_socket; /* of the environment; may be NULL */
+	const char *state; /* --state, or NULL */
+	const char *home, *xdg_state, *xdg_runtime,
+		*notify_socket; /* of the environment; may be NULL */
 	const char *helpers; /* folder of the helper programs */
 	bool embedded;
-	int ready_fd;        /* closed by daemon_run; -1 = none */
+	int ready_fd; /* closed by daemon_run; -1 = none */
 };
 
 struct daemon; /* opaque, owned */

@@ -32,7 +32,8 @@ static int reserve(struct work_stack *s, size_t max)
 	return s->layers && s->fs && s->effective ? 0 : -ENOMEM;
 }
 
-static int push(struct daemon *d, const struct journal_run *run, const struct journal_step *step, struct work_stack *s, struct error *err)
+static int push(struct daemon *d, const struct journal_run *run, const struct journal_step *step,
+		struct work_stack *s, struct error *err)
 {
 	struct landing_layer *l = &s->layers[s->count];
 	struct runs_context *ctx;
@@ -45,10 +46,13 @@ static int push(struct daemon *d, const struct journal_run *run, const struct jo
 	if (r == 0)
 		r = manifest_decode(buffer_bytes(&b), &m, err);
 	if (r == 0)
-		r = confine_fs(ctx->policy, step->name, run->workspace, ctx->settings.home, &s->effective[s->count], &s->fs[s->count], err);
+		r = confine_fs(ctx->policy, step->name, run->workspace, ctx->settings.home,
+			       &s->effective[s->count], &s->fs[s->count], err);
 	if (r < 0) {
 		manifest_free(m);
-		return error_set(err, r, "cannot read what step %s changed: %s; run 'holdfast verify'", step->name, strerror(-r));
+		return error_set(err, r,
+				 "cannot read what step %s changed: %s; run 'holdfast verify'",
+				 step->name, strerror(-r));
 	}
 	memcpy(l->name, step->layer, sizeof(l->name));
 	l->manifest = m;
@@ -57,7 +61,8 @@ static int push(struct daemon *d, const struct journal_run *run, const struct jo
 	return 0;
 }
 
-int work_stack(struct daemon *d, const struct journal_run *run, const struct journal_step *below, struct work_stack *ret, struct error *err)
+int work_stack(struct daemon *d, const struct journal_run *run, const struct journal_step *below,
+	       struct work_stack *ret, struct error *err)
 {
 	size_t n = engine_stack(run, below, NULL);
 	AUTO_FREE const struct journal_step **steps = calloc(n + 1, sizeof(*steps));
@@ -76,7 +81,8 @@ int work_stack(struct daemon *d, const struct journal_run *run, const struct jou
 	return 0;
 }
 
-int work_layer(struct daemon *d, const struct journal_run *run, const struct journal_step *step, struct work_stack *ret, struct error *err)
+int work_layer(struct daemon *d, const struct journal_run *run, const struct journal_step *step,
+	       struct work_stack *ret, struct error *err)
 {
 	struct work_stack s = {0};
 	int r = reserve(&s, 1);
@@ -117,7 +123,10 @@ static int source_sync(void *ctx)
 
 void work_source(struct daemon *d, struct landing_source *ret)
 {
-	*ret = (struct landing_source){.ctx = d, .layers_fd = d->layers_fd, .blob_open = source_open, .blob_put = source_put,
+	*ret = (struct landing_source){.ctx = d,
+				       .layers_fd = d->layers_fd,
+				       .blob_open = source_open,
+				       .blob_put = source_put,
 				       .blob_sync = source_sync};
 }
 
@@ -128,7 +137,8 @@ static int see(const struct journal_record *r, struct bytes encoded, void *arg)
 	return 0;
 }
 
-static int make_clock(struct daemon *d, const struct journal_run *run, int workspace_fd, struct landing_clock *ret, struct error *err)
+static int make_clock(struct daemon *d, const struct journal_run *run, int workspace_fd,
+		      struct landing_clock *ret, struct error *err)
 {
 	struct workspace_abilities can;
 	struct engine_now now = daemon_now();
@@ -144,7 +154,8 @@ static int make_clock(struct daemon *d, const struct journal_run *run, int works
 	return r < 0 ? error_set(err, r, "cannot read the run's events: %s", strerror(-r)) : 0;
 }
 
-/* A person's answers to the conflicts of a landing, path by path, each with the state that it was given for. */
+/* A person's answers to the conflicts of a landing, path by path, each with the state that it was
+ * given for. */
 struct answers {
 	struct buffer shown; /* landing-conflicts: what was shown last of each path */
 	struct landing_choice *choices;
@@ -196,9 +207,11 @@ struct answered {
 static int find_answered(const struct journal_approval *a, void *arg)
 {
 	struct answered *f = arg;
-	bool stood = a->state == JOURNAL_APPROVAL_S_LAPSED || a->state == JOURNAL_APPROVAL_S_CONSUMED;
+	bool stood =
+		a->state == JOURNAL_APPROVAL_S_LAPSED || a->state == JOURNAL_APPROVAL_S_CONSUMED;
 
-	if (a == f->now || a->kind != JOURNAL_KIND_CONFLICT || !stood || !journal_id_equal(&a->run, &f->now->run))
+	if (a == f->now || a->kind != JOURNAL_KIND_CONFLICT || !stood ||
+	    !journal_id_equal(&a->run, &f->now->run))
 		return 0;
 	if (f->items)
 		f->items[f->count] = a;
@@ -223,7 +236,8 @@ static void gathered_free(struct gathered *g)
 }
 
 /* What an item showed and was told, but of paths that a later item showed. */
-static int gather(struct daemon *d, const struct journal_approval *a, struct gathered *g, struct answers *ret, struct error *err)
+static int gather(struct daemon *d, const struct journal_approval *a, struct gathered *g,
+		  struct answers *ret, struct error *err)
 {
 	AUTO_BUFFER blob = {.max = LANDING_BYTES_MAX};
 	AUTO(landing_plan_free) struct landing_plan *list = NULL;
@@ -244,7 +258,8 @@ static int gather(struct daemon *d, const struct journal_approval *a, struct gat
 	if (!p)
 		return error_nomem(err);
 	g->conflicts = p;
-	p = reallocarray(ret->choices, ret->count + list->conflict_count + 1, sizeof(*ret->choices));
+	p = reallocarray(ret->choices, ret->count + list->conflict_count + 1,
+			 sizeof(*ret->choices));
 	if (!p)
 		return error_nomem(err);
 	ret->choices = p;
@@ -262,7 +277,7 @@ static int gather(struct daemon *d, const struct journal_approval *a, struct gat
 		if (!v)
 			continue;
 		choice.file = v->file;
-		choice.kind = strcmp(v->choice, "mine") == 0     ? LANDING_CHOICE_MINE
+		choice.kind = strcmp(v->choice, "mine") == 0	 ? LANDING_CHOICE_MINE
 			      : strcmp(v->choice, "theirs") == 0 ? LANDING_CHOICE_THEIRS
 								 : LANDING_CHOICE_FILE;
 		if (choice.kind == LANDING_CHOICE_FILE)
@@ -275,17 +290,22 @@ static int gather(struct daemon *d, const struct journal_approval *a, struct gat
 
 static int by_path(const void *a, const void *b)
 {
-	return bytes_compare(((const struct landing_conflict *)a)->path, ((const struct landing_conflict *)b)->path);
+	return bytes_compare(((const struct landing_conflict *)a)->path,
+			     ((const struct landing_conflict *)b)->path);
 }
 
 /*
- * A directory may change while its conflict waits, again and again: what was answered once holds for as long as the path
- * is what was shown, so each item asks only for what is new. The paths of the choices lie in g.
+ * A directory may change while its conflict waits, again and again: what was answered once holds
+ * for as long as the path is what was shown, so each item asks only for what is new. The paths of
+ * the choices lie in g.
  */
-static int make_answers(struct daemon *d, const struct journal_id *item, struct gathered *g, struct answers *ret, struct error *err)
+static int make_answers(struct daemon *d, const struct journal_id *item, struct gathered *g,
+			struct answers *ret, struct error *err)
 {
 	static const struct journal_id none;
-	struct answered f = {.now = journal_id_equal(item, &none) ? NULL : journal_state_approval(d->rows, item)};
+	struct answered f = {.now = journal_id_equal(item, &none)
+					    ? NULL
+					    : journal_state_approval(d->rows, item)};
 	AUTO_FREE const struct journal_approval **items = NULL;
 	int r;
 
@@ -306,7 +326,8 @@ static int make_answers(struct daemon *d, const struct journal_id *item, struct 
 		return r;
 	qsort(g->conflicts, g->conflict_count, sizeof(*g->conflicts), by_path);
 	ret->shown.max = LANDING_BYTES_MAX;
-	return landing_conflicts_encode(g->conflicts, g->conflict_count, g->lists[0]->undo, &ret->shown);
+	return landing_conflicts_encode(g->conflicts, g->conflict_count, g->lists[0]->undo,
+					&ret->shown);
 }
 
 /* ---- planning ---- */
@@ -324,9 +345,12 @@ static void planned_free(struct planned *p)
 	landing_plan_free(p->plan);
 }
 
-static int run_table(struct daemon *d, const struct journal_run *run, struct policy_fs **ret, struct error *err)
+static int run_table(struct daemon *d, const struct journal_run *run, struct policy_fs **ret,
+		     struct error *err)
 {
-	struct policy_vars vars = {.workspace = run->workspace, .tmp = "/tmp", .run = "/run/holdfast"};
+	struct policy_vars vars = {.workspace = run->workspace,
+				   .tmp = "/tmp",
+				   .run = "/run/holdfast"};
 	struct runs_context *ctx;
 	int r = runs_get(d, &run->id, &ctx, err);
 
@@ -336,12 +360,15 @@ static int run_table(struct daemon *d, const struct journal_run *run, struct pol
 	return policy_fs_new(ctx->policy, &vars, ret, err);
 }
 
-int work_landing(struct daemon *d, const struct journal_run *run, const struct work_stack *below, const struct work_stack *layers,
-		 struct landing_plan **ret, struct error *err)
+int work_landing(struct daemon *d, const struct journal_run *run, const struct work_stack *below,
+		 const struct work_stack *layers, struct landing_plan **ret, struct error *err)
 {
 	AUTO(policy_fs_free) struct policy_fs *fs = NULL;
-	struct diff_scope scope = {.below = below->layers, .below_count = below->count, .layers = layers->layers,
-				   .layer_count = layers->count, .workspace = run->workspace};
+	struct diff_scope scope = {.below = below->layers,
+				   .below_count = below->count,
+				   .layers = layers->layers,
+				   .layer_count = layers->count,
+				   .workspace = run->workspace};
 	int r = run_table(d, run, &fs, err);
 
 	scope.fs = fs;
@@ -349,11 +376,16 @@ int work_landing(struct daemon *d, const struct journal_run *run, const struct w
 }
 
 /* What landing these layers would do. */
-static int prepare(struct daemon *d, const struct journal_run *run, const struct work_stack *stack, const struct answers *answers,
-		   struct planned *ret, struct error *err)
+static int prepare(struct daemon *d, const struct journal_run *run, const struct work_stack *stack,
+		   const struct answers *answers, struct planned *ret, struct error *err)
 {
-	struct landing_request q = {.workspace = run->workspace, .uid = (uint32_t)run->ws_uid, .layers = stack->layers, .layer_count = stack->count,
-				    .shown = buffer_bytes(&answers->shown), .choices = answers->choices, .choice_count = answers->count};
+	struct landing_request q = {.workspace = run->workspace,
+				    .uid = (uint32_t)run->ws_uid,
+				    .layers = stack->layers,
+				    .layer_count = stack->count,
+				    .shown = buffer_bytes(&answers->shown),
+				    .choices = answers->choices,
+				    .choice_count = answers->count};
 	struct landing_prepared p = {0};
 	AUTO_BUFFER last = {.max = LANDING_BYTES_MAX};
 	AUTO(policy_fs_free) struct policy_fs *fs = NULL;
@@ -376,14 +408,18 @@ static int prepare(struct daemon *d, const struct journal_run *run, const struct
 	if (r == 0)
 		r = landing_prepare(&q, &p, err);
 	if (r == 0) {
-		*ret = (struct planned){.redo = p.redo, .conflicts = p.conflicts, .nothing = p.nothing, .plan = take_ptr(p.plan)};
+		*ret = (struct planned){.redo = p.redo,
+					.conflicts = p.conflicts,
+					.nothing = p.nothing,
+					.plan = take_ptr(p.plan)};
 		p.redo = p.conflicts = (struct buffer){0};
 	}
 	landing_prepared_free(&p);
 	return r;
 }
 
-static int reverse(struct daemon *d, const struct journal_run *run, const struct answers *answers, struct planned *ret, struct error *err)
+static int reverse(struct daemon *d, const struct journal_run *run, const struct answers *answers,
+		   struct planned *ret, struct error *err)
 {
 	AUTO_BUFFER redo = {.max = LANDING_BYTES_MAX};
 	AUTO(landing_plan_free) struct landing_plan *plan = NULL;
@@ -395,7 +431,8 @@ static int reverse(struct daemon *d, const struct journal_run *run, const struct
 	if (r == 0 && answers->shown.len > 0)
 		r = landing_conflicts_decode(buffer_bytes(&answers->shown), &shown, err);
 	if (r == 0)
-		r = landing_plan_reverse(plan, shown ? shown->conflicts : NULL, shown ? shown->conflict_count : 0, answers->choices,
+		r = landing_plan_reverse(plan, shown ? shown->conflicts : NULL,
+					 shown ? shown->conflict_count : 0, answers->choices,
 					 answers->count, &ret->plan, err);
 	if (r < 0)
 		return r;
@@ -439,12 +476,14 @@ static void plan_landing(struct daemon *d, const struct engine_command *c)
 	if (r < 0)
 		error_set(&err, r, "cannot plan the landing: %s", strerror(-r));
 	daemon_check(d,
-		     engine_landing_planned(d->engine, daemon_now(), &c->run, or_null(&redo), or_null(&conflicts), r == 0 && p.nothing,
+		     engine_landing_planned(d->engine, daemon_now(), &c->run, or_null(&redo),
+					    or_null(&conflicts), r == 0 && p.nothing,
 					    r < 0 ? err.msg : NULL),
 		     "landing planned");
 }
 
-/* Whether this plan was begun by the epoch that is now: then its first application by this process is the first of all. */
+/* Whether this plan was begun by the epoch that is now: then its first application by this process
+ * is the first of all. */
 static int begun(const struct journal_record *r, struct bytes encoded, void *arg)
 {
 	uint64_t *epoch = arg;
@@ -461,7 +500,8 @@ static bool was_begun_before(struct daemon *d, struct runs_context *ctx, const s
 	bool here = digest_equal(&ctx->applied, plan);
 
 	ctx->applied = *plan;
-	return here || journal_each_event(d->journal, &ctx->id, 1, begun, &epoch) < 0 || epoch != d->epoch;
+	return here || journal_each_event(d->journal, &ctx->id, 1, begun, &epoch) < 0 ||
+	       epoch != d->epoch;
 }
 
 static void apply_landing(struct daemon *d, const struct engine_command *c)
@@ -482,7 +522,10 @@ static void apply_landing(struct daemon *d, const struct engine_command *c)
 	if (r == 0 && failpoint_hit("work.apply") < 0)
 		return;
 	if (r == 0) {
-		struct landing_application a = {.workspace_fd = ctx->workspace_fd, .redo = buffer_bytes(&redo), .undo = c->undo, .source = &source};
+		struct landing_application a = {.workspace_fd = ctx->workspace_fd,
+						.redo = buffer_bytes(&redo),
+						.undo = c->undo,
+						.source = &source};
 
 		a.again = was_begun_before(d, ctx, &c->object);
 		r = landing_apply(&a, &o, &err);
@@ -496,8 +539,11 @@ static void apply_landing(struct daemon *d, const struct engine_command *c)
 	if (r < 0)
 		error_set(&err, r, "cannot land: %s", strerror(-r));
 	daemon_check(d,
-		     engine_landing_done(d->engine, daemon_now(), &c->run, c->undo, or_null(&result), or_null(&conflicts), o.paths,
-					 r < 0 ? err.msg : o.why[0] ? o.why : NULL),
+		     engine_landing_done(d->engine, daemon_now(), &c->run, c->undo,
+					 or_null(&result), or_null(&conflicts), o.paths,
+					 r < 0	    ? err.msg
+					 : o.why[0] ? o.why
+						    : NULL),
 		     "landing done");
 }
 

@@ -19,7 +19,7 @@ static const struct file_system {
 	uint64_t magic;
 	const char *name;
 } file_systems[] = {
-	{0xef53, "ext4"},	 {0x58465342, "xfs"},  {0x9123683e, "btrfs"},
+	{0xef53, "ext4"},      {0x58465342, "xfs"},  {0x9123683e, "btrfs"},
 	{0x01021994, "tmpfs"}, {0x65735546, "fuse"}, {0x794c7630, "overlay"},
 };
 
@@ -43,9 +43,11 @@ int workspace_open(int fd, uid_t uid, struct workspace *ret, struct error *err)
 	struct stat st;
 
 	if (fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
-		return error_set(err, -errno, "workspace: cannot be looked at: %s", strerror(errno));
+		return error_set(err, -errno, "workspace: cannot be looked at: %s",
+				 strerror(errno));
 	if (!S_ISDIR(st.st_mode))
-		return error_set_exit(err, -ENOTDIR, EXIT_STATUS_USAGE, "workspace: is not a directory");
+		return error_set_exit(err, -ENOTDIR, EXIT_STATUS_USAGE,
+				      "workspace: is not a directory");
 	w.dev = st.st_dev;
 	w.ino = st.st_ino;
 	w.uid = uid == 0 ? st.st_uid : uid;
@@ -59,9 +61,11 @@ int workspace_open(int fd, uid_t uid, struct workspace *ret, struct error *err)
 		}
 	}
 	if (!w.base_ok)
-		return error_set_exit(err, -EOPNOTSUPP, EXIT_STATUS_SANDBOX,
-				      "workspace: its file system (type 0x%llx) cannot be a layer; use a directory on ext4, xfs, btrfs, tmpfs, FUSE or overlay, or copy it there",
-				      (unsigned long long)w.fs_magic);
+		return error_set_exit(
+			err, -EOPNOTSUPP, EXIT_STATUS_SANDBOX,
+			"workspace: its file system (type 0x%llx) cannot be a layer; use a "
+			"directory on ext4, xfs, btrfs, tmpfs, FUSE or overlay, or copy it there",
+			(unsigned long long)w.fs_magic);
 	*ret = w;
 	return 0;
 }
@@ -72,10 +76,12 @@ int workspace_reopen(const char *path, uint64_t dev, uint64_t ino, struct error 
 	struct stat st;
 
 	if (fd < 0 && errno != ENOENT && errno != ENOTDIR)
-		return error_set(err, -errno, "workspace %s: cannot be opened: %s", path, strerror(errno));
+		return error_set(err, -errno, "workspace %s: cannot be opened: %s", path,
+				 strerror(errno));
 	if (fd < 0 || fstat(fd, &st) < 0 || st.st_dev != dev || st.st_ino != ino)
 		return error_set_exit(err, -ESTALE, EXIT_STATUS_CONFLICT,
-				      "workspace %s: is not the directory that the run began in any more; move that one back to this path and try again",
+				      "workspace %s: is not the directory that the run began in "
+				      "any more; move that one back to this path and try again",
 				      path);
 	return take_fd(&fd);
 }
@@ -119,7 +125,8 @@ static int try_renames(int dir, struct workspace_abilities *a)
 	for (size_t i = 0; i < ARRAY_SIZE(st); i++)
 		granularity = coarsest(granularity, ns_of(st[i].st_ctim));
 	a->granularity_ns = granularity;
-	/* Some kernels stamp finer than the coarse clock tells: up to a tick later, never earlier. */
+	/* Some kernels stamp finer than the coarse clock tells: up to a tick later, never earlier.
+	 */
 	a->ctime_ok = ns_of(st[0].st_ctim) >= before - before % granularity &&
 		      ns_of(st[2].st_ctim) <= after + SKEW_MS * INT64_C(1000000);
 	return 0;
@@ -163,7 +170,8 @@ int workspace_probe(int fd, struct workspace_abilities *ret, struct error *err)
 	int r;
 
 	remove_stale_probes(fd);
-	snprintf(name, sizeof(name), PROBE_PREFIX "%d-%lld", (int)gettid(), (long long)workspace_now_ns());
+	snprintf(name, sizeof(name), PROBE_PREFIX "%d-%lld", (int)gettid(),
+		 (long long)workspace_now_ns());
 	r = mkdirat(fd, name, 0700) < 0 ? -errno : 0;
 	if (r == 0) {
 		AUTO_FD dir = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -173,11 +181,14 @@ int workspace_probe(int fd, struct workspace_abilities *ret, struct error *err)
 	}
 	if (r < 0)
 		return error_set_exit(err, r, EXIT_STATUS_SANDBOX,
-				      "workspace: nothing can land there: %s; give the directory to its user, or run with land: never",
+				      "workspace: nothing can land there: %s; give the directory "
+				      "to its user, or run with land: never",
 				      strerror(-r));
 	*ret = a;
 	if (a.exchange && a.noreplace)
 		return 0;
-	return error_set_exit(err, -EOPNOTSUPP, EXIT_STATUS_SANDBOX,
-			      "workspace: its file system cannot exchange two names (renameat2), so landing could lose an edit; use one on ext4, xfs, btrfs or tmpfs, or land: never");
+	return error_set_exit(
+		err, -EOPNOTSUPP, EXIT_STATUS_SANDBOX,
+		"workspace: its file system cannot exchange two names (renameat2), so landing "
+		"could lose an edit; use one on ext4, xfs, btrfs or tmpfs, or land: never");
 }

@@ -26,14 +26,17 @@ static int fail(struct copy *c, int code, const char *name)
 {
 	AUTO_FREE char *shown = escape_dup(bytes_str(name), ESCAPE_LINE);
 
-	return error_set(c->err, code, "pinned base: %s cannot be copied: %s", shown ? shown : "", strerror(-code));
+	return error_set(c->err, code, "pinned base: %s cannot be copied: %s", shown ? shown : "",
+			 strerror(-code));
 }
 
 static int too_much(struct copy *c, const char *what)
 {
-	return error_set_exit(c->err, -EOPNOTSUPP, EXIT_STATUS_SANDBOX,
-			      "pinned base: the workspace has more than %s, and cannot be copied by reference (reflink) to the state directory; put both on one btrfs or xfs, or use base: live",
-			      what);
+	return error_set_exit(
+		c->err, -EOPNOTSUPP, EXIT_STATUS_SANDBOX,
+		"pinned base: the workspace has more than %s, and cannot be copied by reference "
+		"(reflink) to the state directory; put both on one btrfs or xfs, or use base: live",
+		what);
 }
 
 static int copy_plainly(struct copy *c, int from, int to, const char *name)
@@ -59,21 +62,23 @@ static int set_meta(struct copy *c, int fd, const struct stat *st, const char *n
 {
 	const struct timespec times[2] = {st->st_atim, st->st_mtim};
 
-	if ((c->root && fchown(fd, st->st_uid, st->st_gid) < 0) || fchmod(fd, st->st_mode & 07777) < 0 ||
-	    futimens(fd, times) < 0)
+	if ((c->root && fchown(fd, st->st_uid, st->st_gid) < 0) ||
+	    fchmod(fd, st->st_mode & 07777) < 0 || futimens(fd, times) < 0)
 		return fail(c, -errno, name);
 	return 0;
 }
 
 static int copy_file(struct copy *c, int from_dir, int to_dir, const char *name)
 {
-	AUTO_FD from = openat(from_dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	AUTO_FD from =
+		openat(from_dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	AUTO_FD to = -1;
 	struct stat st;
 	int r = 0;
 
 	if (from < 0 || fstat(from, &st) < 0 || !S_ISREG(st.st_mode)) {
-		c->done.skipped++; /* unreadable for this user, so for the step too; or gone meanwhile */
+		c->done.skipped++; /* unreadable for this user, so for the step too; or gone
+				      meanwhile */
 		return 0;
 	}
 	to = openat(to_dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -87,7 +92,8 @@ static int copy_file(struct copy *c, int from_dir, int to_dir, const char *name)
 	return r < 0 ? r : set_meta(c, to, &st, name);
 }
 
-static int copy_link(struct copy *c, int from_dir, int to_dir, const char *name, const struct stat *st)
+static int copy_link(struct copy *c, int from_dir, int to_dir, const char *name,
+		     const struct stat *st)
 {
 	char target[4096];
 	ssize_t n = readlinkat(from_dir, name, target, sizeof(target) - 1);
@@ -160,10 +166,13 @@ static int copy_folder(struct copy *c, int from, int to, int depth)
 	return r;
 }
 
-int workspace_pin(int fd, int dest, uint64_t except_dev, uint64_t except_ino, struct workspace_copied *ret,
-		  struct error *err)
+int workspace_pin(int fd, int dest, uint64_t except_dev, uint64_t except_ino,
+		  struct workspace_copied *ret, struct error *err)
 {
-	struct copy c = {.root = geteuid() == 0, .except_dev = except_dev, .except_ino = except_ino, .err = err};
+	struct copy c = {.root = geteuid() == 0,
+			 .except_dev = except_dev,
+			 .except_ino = except_ino,
+			 .err = err};
 	AUTO_FREE uint8_t *buf = malloc(COPY_BYTES);
 	struct stat st;
 	int r;
@@ -219,7 +228,9 @@ static int empty(int fd, int depth)
 			return -errno;
 		AUTO_FD below = open_to_empty(fd, e->d_name);
 
-		r = below < 0 ? below : depth > 2 * WORKSPACE_COPY_DEPTH_MAX ? -ELOOP : empty(below, depth + 1);
+		r = below < 0				   ? below
+		    : depth > 2 * WORKSPACE_COPY_DEPTH_MAX ? -ELOOP
+							   : empty(below, depth + 1);
 		if (r == 0 && unlinkat(fd, e->d_name, AT_REMOVEDIR) < 0)
 			r = -errno;
 	}

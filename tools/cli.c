@@ -39,9 +39,12 @@ int cli_fail(const struct error *err)
 	int status = err->exit_status ? err->exit_status : EXIT_STATUS_STEP_FAILED;
 	AUTO_BUFFER line = {0};
 	escape_append(&line, bytes_str(err->msg), ESCAPE_LINE | ESCAPE_KEEP_BACKSLASH);
-	const char *msg = line.len ? (const char *)line.data : "an error without a message; see the log";
+	const char *msg =
+		line.len ? (const char *)line.data : "an error without a message; see the log";
 	if (cli.json) {
-		json_t *doc = json_pack("{s:i, s:{s:s, s:s, s:i}}", "version", SUPERVISOR_API_VERSION, "error", "what", msg, "where", err->where, "exit", status);
+		json_t *doc =
+			json_pack("{s:i, s:{s:s, s:s, s:i}}", "version", SUPERVISOR_API_VERSION,
+				  "error", "what", msg, "where", err->where, "exit", status);
 		if (doc)
 			cli_print_json(doc);
 	}
@@ -185,7 +188,9 @@ json_t *cli_fetch(struct client *c, const char *target, int *ret_exit)
 		return NULL;
 	}
 	if (!doc) {
-		error_set(&err, -EBADMSG, "the supervisor's answer is empty; the versions of holdfast and holdfastd differ: restart the daemon");
+		error_set(&err, -EBADMSG,
+			  "the supervisor's answer is empty; the versions of holdfast and "
+			  "holdfastd differ: restart the daemon");
 		*ret_exit = cli_fail(&err);
 	}
 	return doc;

@@ -1,9 +1,10 @@
 #pragma once
 /*
- * What every subcommand of holdfast(1) shares: the global options, how errors and JSON are printed, colours.
+ * What every subcommand of holdfast(1) shares: the global options, how errors and JSON are printed,
+ * colours.
  *
- * A subcommand is `int cmd_name(int argc, char **argv)`, argv[0] its own name; it returns an enum exit_status (exec: see
- * holdfast(1), EXIT STATUS).
+ * A subcommand is `int cmd_name(int argc, char **argv)`, argv[0] its own name; it returns an enum
+ * exit_status (exec: see holdfast(1), EXIT STATUS).
  */
 #include <getopt.h>
 #include <stdbool.h>
@@ -18,22 +19,37 @@ struct cli {
 extern struct cli cli; /* filled by main and by cli_option(); the program's only global */
 
 /* Long options of every subcommand; short options start with '+' or are free. */
-enum { CLI_OPT_STATE = 1000, CLI_OPT_JSON, CLI_OPT_PLAIN, CLI_OPT_NO_INPUT, CLI_OPT_HELP, CLI_OPT_OWN = 2000 };
-#define CLI_OPTIONS                                                                                \
-	{"state", required_argument, NULL, CLI_OPT_STATE}, {"json", no_argument, NULL, CLI_OPT_JSON}, \
-		{"plain", no_argument, NULL, CLI_OPT_PLAIN},                                       \
-		{"no-input", no_argument, NULL, CLI_OPT_NO_INPUT}, {"help", no_argument, NULL, CLI_OPT_HELP}
+enum {
+	CLI_OPT_STATE = 1000,
+	CLI_OPT_JSON,
+	CLI_OPT_PLAIN,
+	CLI_OPT_NO_INPUT,
+	CLI_OPT_HELP,
+	CLI_OPT_OWN = 2000
+};
+#define CLI_OPTIONS                                                \
+	{"state", required_argument, NULL, CLI_OPT_STATE},         \
+		{"json", no_argument, NULL, CLI_OPT_JSON},         \
+		{"plain", no_argument, NULL, CLI_OPT_PLAIN},       \
+		{"no-input", no_argument, NULL, CLI_OPT_NO_INPUT}, \
+	{                                                          \
+		"help", no_argument, NULL, CLI_OPT_HELP            \
+	}
 
-/* Takes one of CLI_OPTIONS: 0 taken, 1 = --help was asked for (print usage, exit 0), -EINVAL = unknown (already said). */
+/* Takes one of CLI_OPTIONS: 0 taken, 1 = --help was asked for (print usage, exit 0), -EINVAL =
+ * unknown (already said). */
 int cli_option(int opt, const char *usage);
 
-/* Prints `holdfast: msg` (and JSON on stdout with --json) and returns the exit status that the error carries. */
+/* Prints `holdfast: msg` (and JSON on stdout with --json) and returns the exit status that the
+ * error carries. */
 int cli_fail(const struct error *err);
 int cli_usage(const char *usage); /* prints it to stderr, returns EXIT_STATUS_USAGE */
 void cli_print_json(json_t *doc); /* one document and a newline; takes the reference */
 void cli_print_text(const char *untrusted); /* escaped, to stdout */
-void cli_escape_text(struct buffer *out, struct bytes untrusted); /* text of several lines, as a terminal may show it */
-char *cli_escaped(const char *untrusted); /* escaped copy in a ring of 16 static buffers of limited size: for printf */
+void cli_escape_text(struct buffer *out,
+		     struct bytes untrusted); /* text of several lines, as a terminal may show it */
+char *cli_escaped(const char *untrusted); /* escaped copy in a ring of 16 static buffers of limited
+					     size: for printf */
 
 enum cli_tone { CLI_PLAIN, CLI_GOOD, CLI_BAD, CLI_WARN, CLI_DIM, CLI_BOLD };
 const char *cli_tone(enum cli_tone t); /* the escape sequence, or "" */
@@ -79,8 +95,10 @@ int cmd_fsck(int argc, char **argv);
 int cmd_export(int argc, char **argv);
 int cmd_gc(int argc, char **argv);
 
-/* After a lost connection: reaches the supervisor that serves now, or starts one, and resumes the run (not a paused one). */
+/* After a lost connection: reaches the supervisor that serves now, or starts one, and resumes the
+ * run (not a paused one). */
 MUST_CHECK int cli_go_on(struct client *c, const char *run, struct error *err);
-/* Shared by run, resume, exec, step: follows a run until it ends, is paused or waits for a person, or until the step (where one is
- * named) is final; prints progress of long work. EXIT_STATUS_OK, or what to leave with. */
+/* Shared by run, resume, exec, step: follows a run until it ends, is paused or waits for a person,
+ * or until the step (where one is named) is final; prints progress of long work. EXIT_STATUS_OK, or
+ * what to leave with. */
 int cli_follow_run(struct client *c, const char *run, const char *step, bool quiet);

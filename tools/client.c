@@ -69,10 +69,13 @@ static int spawn_daemon(struct client *c, int ready_fd, pid_t *ret_pid, struct e
 	int r = helpers_find("holdfastd", program, sizeof(program), err);
 	if (r < 0)
 		return r;
-	AUTO_FD log = openat(c->paths.state_fd, "log", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+	AUTO_FD log = openat(c->paths.state_fd, "log",
+			     O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (log < 0)
-		return error_set_exit(err, -errno, EXIT_STATUS_SANDBOX, "cannot open the log in %s: %s; see that the state directory is writable",
-				      c->paths.state, strerror(errno));
+		return error_set_exit(
+			err, -errno, EXIT_STATUS_SANDBOX,
+			"cannot open the log in %s: %s; see that the state directory is writable",
+			c->paths.state, strerror(errno));
 
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
@@ -91,22 +94,28 @@ static int spawn_daemon(struct client *c, int ready_fd, pid_t *ret_pid, struct e
 	sigaddset(&defaults, SIGINT);
 	posix_spawnattr_setsigmask(&attr, &none);
 	posix_spawnattr_setsigdefault(&attr, &defaults);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK |
+						POSIX_SPAWN_SETSIGDEF);
 	char *argv[] = {program, "--embedded", "--state", c->paths.state, "--ready-fd", "3", NULL};
 	int e = posix_spawn(ret_pid, program, &actions, &attr, argv, environ);
 	posix_spawnattr_destroy(&attr);
 	posix_spawn_file_actions_destroy(&actions);
 	if (e)
-		return error_set_exit(err, -e, EXIT_STATUS_SANDBOX, "cannot start %s: %s; run 'holdfast doctor'", program, strerror(e));
+		return error_set_exit(err, -e, EXIT_STATUS_SANDBOX,
+				      "cannot start %s: %s; run 'holdfast doctor'", program,
+				      strerror(e));
 	return 0;
 }
 
-/* Another client may be starting one at the same moment: the loser's daemon finds the lock taken, and the winner's serves us both. */
+/* Another client may be starting one at the same moment: the loser's daemon finds the lock taken,
+ * and the winner's serves us both. */
 static int start_daemon(struct client *c, struct error *err)
 {
 	int ready[2];
 	if (pipe2(ready, O_CLOEXEC) < 0)
-		return error_set(err, -errno, "cannot make a pipe: %s; close other programs and try again", strerror(errno));
+		return error_set(err, -errno,
+				 "cannot make a pipe: %s; close other programs and try again",
+				 strerror(errno));
 	AUTO_FD ready_read = ready[0];
 	AUTO_FD ready_write = ready[1];
 	pid_t pid;
@@ -130,14 +139,17 @@ static int start_daemon(struct client *c, struct error *err)
 	} while (now_ms() < deadline);
 	int status = 0;
 	int exit_status = EXIT_STATUS_SANDBOX;
-	if (waitpid(pid, &status, WNOHANG) == pid && WIFEXITED(status) && WEXITSTATUS(status) > 0 && WEXITSTATUS(status) <= EXIT_STATUS_CONFLICT)
+	if (waitpid(pid, &status, WNOHANG) == pid && WIFEXITED(status) && WEXITSTATUS(status) > 0 &&
+	    WEXITSTATUS(status) <= EXIT_STATUS_CONFLICT)
 		exit_status = WEXITSTATUS(status);
 	if (said.len > 0) {
 		while (said.len > 0 && said.data[said.len - 1] == '\n')
 			said.data[--said.len] = 0;
-		return error_set_exit(err, -ECONNREFUSED, exit_status, "%s", (const char *)said.data);
+		return error_set_exit(err, -ECONNREFUSED, exit_status, "%s",
+				      (const char *)said.data);
 	}
-	return error_set_exit(err, -ECONNREFUSED, exit_status, "the supervisor did not start%s; see %s/log",
+	return error_set_exit(err, -ECONNREFUSED, exit_status,
+			      "the supervisor did not start%s; see %s/log",
 			      r == -ETIMEDOUT ? " in time" : "", c->paths.state);
 }
 
@@ -148,13 +160,16 @@ int client_open(const char *state, enum client_start start, struct client **ret,
 		return error_nomem(err);
 	c->sock = -1;
 	c->paths.state_fd = c->paths.runtime_fd = -1;
-	int r = supervisor_paths_open(state, getenv("HOME"), getenv("XDG_STATE_HOME"), getenv("XDG_RUNTIME_DIR"), true, &c->paths, err);
+	int r = supervisor_paths_open(state, getenv("HOME"), getenv("XDG_STATE_HOME"),
+				      getenv("XDG_RUNTIME_DIR"), true, &c->paths, err);
 	if (r < 0)
 		return r;
 	c->sock = connect_control(c);
 	if (c->sock < 0) {
 		if (start == CLIENT_START_NO)
-			return error_set_exit(err, -ECONNREFUSED, EXIT_STATUS_USAGE, "no supervisor serves %s; start one with 'holdfast run' or 'holdfast daemon'",
+			return error_set_exit(err, -ECONNREFUSED, EXIT_STATUS_USAGE,
+					      "no supervisor serves %s; start one with 'holdfast "
+					      "run' or 'holdfast daemon'",
 					      c->paths.state);
 		r = start_daemon(c, err);
 		if (r < 0)
@@ -183,14 +198,16 @@ void client_close(struct client *c)
 void client_encode(struct buffer *out, const char *text)
 {
 	for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
-		if ((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') || *p == '-' || *p == '.' || *p == '_')
+		if ((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+		    (*p >= '0' && *p <= '9') || *p == '-' || *p == '.' || *p == '_')
 			buffer_append_byte(out, *p);
 		else
 			buffer_printf(out, "%%%02X", *p);
 	}
 }
 
-static int write_head(const struct client_request *r, const char *request_id, size_t body_len, struct buffer *out)
+static int write_head(const struct client_request *r, const char *request_id, size_t body_len,
+		      struct buffer *out)
 {
 	buffer_printf(out, "%s %s HTTP/1.1\r\nHost: holdfast\r\n", r->method, r->target);
 	if (request_id)
@@ -202,7 +219,8 @@ static int write_head(const struct client_request *r, const char *request_id, si
 		buffer_append_str(out, "\r\n");
 	}
 	if (strcmp(r->method, "GET") != 0)
-		buffer_printf(out, "Content-Type: application/json\r\nContent-Length: %zu\r\n", body_len);
+		buffer_printf(out, "Content-Type: application/json\r\nContent-Length: %zu\r\n",
+			      body_len);
 	buffer_append_str(out, "\r\n");
 	return out->failed;
 }
@@ -234,7 +252,7 @@ static int send_request(int sock, const struct client_request *r, const char *re
 
 struct answer {
 	struct http1_parser *parser;
-	struct buffer in;  /* received and not yet parsed */
+	struct buffer in; /* received and not yet parsed */
 	struct buffer body;
 	int status;
 	int fd; /* that came along, or -1 */
@@ -268,8 +286,8 @@ static int answer_receive(int sock, struct answer *a)
 	return buffer_append(&a->in, piece, (size_t)n);
 }
 
-/* Parses what is in a->in; stops when the body ended. The parser is asked until it needs more, also with no byte left: its
- * last event may stand on bytes that it has already taken. */
+/* Parses what is in a->in; stops when the body ended. The parser is asked until it needs more, also
+ * with no byte left: its last event may stand on bytes that it has already taken. */
 static int answer_parse(struct answer *a, struct error *err)
 {
 	while (!a->end) {
@@ -300,7 +318,8 @@ static int error_from_answer(const struct answer *a, struct error *err)
 {
 	json_t *doc = json_loadb((const char *)a->body.data, a->body.len, 0, NULL);
 	const json_t *e = json_object_get(doc, "error");
-	const char *what = json_string_value(json_object_get(e, "what")), *why = json_string_value(json_object_get(e, "why")),
+	const char *what = json_string_value(json_object_get(e, "what")),
+		   *why = json_string_value(json_object_get(e, "why")),
 		   *remedy = json_string_value(json_object_get(e, "remedy"));
 	const char *where = json_string_value(json_object_get(e, "where"));
 	int exit_status = (int)json_integer_value(json_object_get(e, "exit"));
@@ -313,12 +332,15 @@ static int error_from_answer(const struct answer *a, struct error *err)
 	else if (what)
 		error_set_exit(err, -EREMOTEIO, exit_status, "%s", what);
 	else
-		error_set_exit(err, -EREMOTEIO, exit_status, "the supervisor answered %d without a reason; see its log", a->status);
+		error_set_exit(err, -EREMOTEIO, exit_status,
+			       "the supervisor answered %d without a reason; see its log",
+			       a->status);
 	json_decref(doc);
 	return -EREMOTEIO;
 }
 
-static int exchange(struct client *c, const struct client_request *r, const char *request_id, struct answer *a, struct error *err)
+static int exchange(struct client *c, const struct client_request *r, const char *request_id,
+		    struct answer *a, struct error *err)
 {
 	if (c->sock < 0)
 		c->sock = connect_control(c);
@@ -338,23 +360,28 @@ static int exchange(struct client *c, const struct client_request *r, const char
 static int new_request_id(char *ret, size_t size)
 {
 	uint8_t raw[REQUEST_ID_BYTES];
-	if (getrandom(raw, sizeof(raw), 0) != (ssize_t)sizeof(raw) || size < 2 * REQUEST_ID_BYTES + 1)
+	if (getrandom(raw, sizeof(raw), 0) != (ssize_t)sizeof(raw) ||
+	    size < 2 * REQUEST_ID_BYTES + 1)
 		return -EIO;
 	for (size_t i = 0; i < sizeof(raw); i++)
 		snprintf(ret + 2 * i, 3, "%02x", raw[i]);
 	return 0;
 }
 
-int client_call(struct client *c, const struct client_request *r, int *ret_status, json_t **ret_body, int *ret_fd, struct error *err)
+int client_call(struct client *c, const struct client_request *r, int *ret_status,
+		json_t **ret_body, int *ret_fd, struct error *err)
 {
 	char id[2 * REQUEST_ID_BYTES + 1];
 	int e = new_request_id(id, sizeof(id));
 	if (e < 0)
-		return error_set(err, e, "cannot get random bytes: %s; this kernel is too old", strerror(-e));
+		return error_set(err, e, "cannot get random bytes: %s; this kernel is too old",
+				 strerror(-e));
 	__attribute__((cleanup(answer_free))) struct answer a = {.fd = -1};
 	for (int attempt = 0; attempt < 2; attempt++) {
 		answer_free(&a);
-		a = (struct answer){.fd = -1, .parser = http1_parser_new(HTTP1_RESPONSE, CLIENT_ANSWER_MAX), .body.max = CLIENT_ANSWER_MAX};
+		a = (struct answer){.fd = -1,
+				    .parser = http1_parser_new(HTTP1_RESPONSE, CLIENT_ANSWER_MAX),
+				    .body.max = CLIENT_ANSWER_MAX};
 		if (!a.parser)
 			return error_nomem(err);
 		e = exchange(c, r, strcmp(r->method, "GET") == 0 ? NULL : id, &a, err);
@@ -362,15 +389,20 @@ int client_call(struct client *c, const struct client_request *r, int *ret_statu
 			break;
 	}
 	if (e < 0)
-		return error_set_exit(err, e, EXIT_STATUS_SANDBOX, "lost the supervisor of %s: %s; run the command again, nothing is done twice", c->paths.state,
-				      strerror(-e));
+		return error_set_exit(err, e, EXIT_STATUS_SANDBOX,
+				      "lost the supervisor of %s: %s; run the command again, "
+				      "nothing is done twice",
+				      c->paths.state, strerror(-e));
 	if (a.status >= 400)
 		return error_from_answer(&a, err);
 	json_t *doc = NULL;
 	if (a.body.len > 0) {
-		doc = json_loadb((const char *)a.body.data, a.body.len, JSON_REJECT_DUPLICATES, NULL);
+		doc = json_loadb((const char *)a.body.data, a.body.len, JSON_REJECT_DUPLICATES,
+				 NULL);
 		if (!doc)
-			return error_set(err, -EBADMSG, "the supervisor's answer is not JSON; the versions of holdfast and holdfastd differ: restart the daemon");
+			return error_set(err, -EBADMSG,
+					 "the supervisor's answer is not JSON; the versions of "
+					 "holdfast and holdfastd differ: restart the daemon");
 	}
 	if (ret_status)
 		*ret_status = a.status;
@@ -388,7 +420,8 @@ struct client_stream {
 	struct answer answer;
 };
 
-int client_stream_open(struct client *c, const char *target, struct client_stream **ret, struct error *err)
+int client_stream_open(struct client *c, const char *target, struct client_stream **ret,
+		       struct error *err)
 {
 	AUTO(client_stream_close) struct client_stream *s = calloc(1, sizeof(*s));
 	if (!s)
@@ -414,7 +447,9 @@ int client_stream_open(struct client *c, const char *target, struct client_strea
 		return error_from_answer(&s->answer, err);
 	}
 	if (e < 0)
-		return error_set_exit(err, e, EXIT_STATUS_SANDBOX, "lost the supervisor of %s: %s; run the command again, nothing is done twice",
+		return error_set_exit(err, e, EXIT_STATUS_SANDBOX,
+				      "lost the supervisor of %s: %s; run the command again, "
+				      "nothing is done twice",
 				      c->paths.state, strerror(-e));
 	*ret = take_ptr(s);
 	return 0;

@@ -1,9 +1,11 @@
 #pragma once
 /*
- * The command line's side of the control socket (supervisor/supervisor.h): find the state directory, start an embedded
- * supervisor where none serves it, send requests with descriptors, read answers and streams.
+ * The command line's side of the control socket (supervisor/supervisor.h): find the state
+ * directory, start an embedded supervisor where none serves it, send requests with descriptors,
+ * read answers and streams.
  *
- * One connection is kept for plain requests; a stream has a connection of its own. Blocking; one thread.
+ * One connection is kept for plain requests; a stream has a connection of its own. Blocking; one
+ * thread.
  */
 #include <jansson.h>
 #include "base/buffer.h"
@@ -15,12 +17,13 @@ enum { CLIENT_FDS_MAX = 16, CLIENT_ANSWER_MAX = 64 * 1024 * 1024 };
 struct client; /* opaque, owned */
 
 enum client_start {
-	CLIENT_START_NO,  /* fail with EXIT_STATUS_USAGE where no daemon runs and no state exists */
+	CLIENT_START_NO, /* fail with EXIT_STATUS_USAGE where no daemon runs and no state exists */
 	CLIENT_START_YES, /* posix_spawn an embedded supervisor */
 };
 
 /* state: --state or NULL. Errors carry the exit status to leave with. */
-MUST_CHECK int client_open(const char *state, enum client_start start, struct client **ret, struct error *err);
+MUST_CHECK int client_open(const char *state, enum client_start start, struct client **ret,
+			   struct error *err);
 /* After a lost connection: the supervisor that serves now, or one that is started. */
 MUST_CHECK int client_reopen(struct client *c, struct error *err);
 void client_close(struct client *c); /* accepts NULL */
@@ -28,7 +31,7 @@ DEFINE_GUARD(struct client *, client_close)
 
 struct client_fd {
 	const char *name; /* in Holdfast-Fds */
-	int fd;           /* borrowed */
+	int fd; /* borrowed */
 };
 
 struct client_request {
@@ -40,18 +43,22 @@ struct client_request {
 };
 
 /*
- * Sends one request and reads the whole answer. On 2xx: 0, *ret_body (owned; may be NULL for an empty one), *ret_status. On
- * an error answer: -EREMOTEIO with *err from its JSON (what, why, remedy, exit). A lost connection is tried again once with the
- * same Holdfast-Request, which makes that safe. ret_status and ret_fd may be NULL; *ret_fd is a descriptor that came along, or -1.
+ * Sends one request and reads the whole answer. On 2xx: 0, *ret_body (owned; may be NULL for an
+ * empty one), *ret_status. On an error answer: -EREMOTEIO with *err from its JSON (what, why,
+ * remedy, exit). A lost connection is tried again once with the same Holdfast-Request, which makes
+ * that safe. ret_status and ret_fd may be NULL; *ret_fd is a descriptor that came along, or -1.
  */
-MUST_CHECK int client_call(struct client *c, const struct client_request *r, int *ret_status, json_t **ret_body, int *ret_fd,
-			   struct error *err);
+MUST_CHECK int client_call(struct client *c, const struct client_request *r, int *ret_status,
+			   json_t **ret_body, int *ret_fd, struct error *err);
 
 struct client_stream; /* opaque, owned: one GET whose body is read as it comes */
-MUST_CHECK int client_stream_open(struct client *c, const char *target, struct client_stream **ret, struct error *err);
+MUST_CHECK int client_stream_open(struct client *c, const char *target, struct client_stream **ret,
+				  struct error *err);
 int client_stream_fd(const struct client_stream *s); /* poll for POLLIN */
-bool client_stream_pending(const struct client_stream *s); /* something was received already: do not poll for it */
-/* Reads what is there into out. 1 = more may come, 0 = the body has ended, negative errno. Blocks if nothing is there. */
+bool client_stream_pending(
+	const struct client_stream *s); /* something was received already: do not poll for it */
+/* Reads what is there into out. 1 = more may come, 0 = the body has ended, negative errno. Blocks
+ * if nothing is there. */
 MUST_CHECK int client_stream_read(struct client_stream *s, struct buffer *out, struct error *err);
 void client_stream_close(struct client_stream *s); /* accepts NULL */
 DEFINE_GUARD(struct client_stream *, client_stream_close)

@@ -10,7 +10,8 @@
 int cmd_daemon(int argc, char **argv)
 {
 	static const char usage[] = "usage: holdfast daemon [--state DIR]\n"
-				    "Serves the state directory until it is told to stop, and continues every run at start.\n";
+				    "Serves the state directory until it is told to stop, and "
+				    "continues every run at start.\n";
 	static const struct option options[] = {CLI_OPTIONS, {0}};
 	int opt;
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -26,6 +27,8 @@ int cmd_daemon(int argc, char **argv)
 		return cli_fail(&err);
 	char *args[] = {program, cli.state ? "--state" : NULL, (char *)cli.state, NULL};
 	execv(program, args);
-	error_set_exit(&err, -errno, EXIT_STATUS_SANDBOX, "cannot start %s: %s; install Holdfast whole (meson install)", program, strerror(errno));
+	error_set_exit(&err, -errno, EXIT_STATUS_SANDBOX,
+		       "cannot start %s: %s; install Holdfast whole (meson install)", program,
+		       strerror(errno));
 	return cli_fail(&err);
 }

@@ -1,6 +1,7 @@
 /*
- * holdfast exec and step: one command, with its own output and exit status passed through as env(1) and timeout(1) do: the
- * command's status, 128+n for a signal, 125 for Holdfast's own outcomes, 126 not executable, 127 not found.
+ * holdfast exec and step: one command, with its own output and exit status passed through as env(1)
+ * and timeout(1) do: the command's status, 128+n for a signal, 125 for Holdfast's own outcomes, 126
+ * not executable, 127 not found.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -21,10 +22,14 @@
 enum { EXEC_OWN = 125, RECONNECTS_MAX = 100, TTY_WAIT_MS = 20, TTY_WAITS_MAX = 500 };
 
 static const char exec_usage[] =
-	"usage: holdfast exec [--policy FILE|base|offline|coding] [--workspace DIR] [--agency LEVEL] [--name N] [--land] [-i] [-t] -- CMD [ARG ...]\n"
-	"Runs one command in a sandbox over this folder (or DIR). What it changes is kept in a layer: --land applies it when the\n"
-	"command succeeds, 'holdfast land' later. -i passes standard input on (read whole), -it gives it a terminal.\n"
-	"Exit: the command's; 128+n for a signal; 125 where Holdfast itself stopped it (said on standard error); 126, 127 as usual.\n";
+	"usage: holdfast exec [--policy FILE|base|offline|coding] [--workspace DIR] [--agency "
+	"LEVEL] [--name N] [--land] [-i] [-t] -- CMD [ARG ...]\n"
+	"Runs one command in a sandbox over this folder (or DIR). What it changes is kept in a "
+	"layer: --land applies it when the\n"
+	"command succeeds, 'holdfast land' later. -i passes standard input on (read whole), -it "
+	"gives it a terminal.\n"
+	"Exit: the command's; 128+n for a signal; 125 where Holdfast itself stopped it (said on "
+	"standard error); 126, 127 as usual.\n";
 
 /* Holdfast's own outcome at a wrapper's command line. */
 static int own_failure(const struct error *err)
@@ -33,7 +38,9 @@ static int own_failure(const struct error *err)
 	return EXEC_OWN;
 }
 
-/* ---- output ----------------------------------------------------------------------------------------------------- */
+/* ---- output
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 struct pump { /* one of the two streams */
 	const char *name;
@@ -43,7 +50,8 @@ struct pump { /* one of the two streams */
 	struct client_stream *stream;
 };
 
-static int open_output(struct client *c, const char *run, const char *step, struct pump *p, struct error *err)
+static int open_output(struct client *c, const char *run, const char *step, struct pump *p,
+		       struct error *err)
 {
 	AUTO_BUFFER target = {0};
 	client_stream_close(p->stream);
@@ -80,7 +88,9 @@ static void signal_step(struct client *c, const char *run, const char *step, int
 	buffer_printf(&target, "/v1/runs/%s/steps/", run);
 	client_encode(&target, step);
 	buffer_append_str(&target, "/signal");
-	struct client_request r = {.method = "POST", .target = (const char *)target.data, .body = json_pack("{s:i}", "signal", sig)};
+	struct client_request r = {.method = "POST",
+				   .target = (const char *)target.data,
+				   .body = json_pack("{s:i}", "signal", sig)};
 	struct error err = {0};
 	if (client_call(c, &r, NULL, NULL, NULL, &err) < 0)
 		cli_fail(&err);
@@ -91,18 +101,22 @@ static void cancel_run(struct client *c, const char *run)
 {
 	AUTO_BUFFER target = {0};
 	buffer_printf(&target, "/v1/runs/%s/cancel", run);
-	struct client_request r = {.method = "POST", .target = (const char *)target.data, .body = json_pack("{s:b}", "kill", 1)};
+	struct client_request r = {.method = "POST",
+				   .target = (const char *)target.data,
+				   .body = json_pack("{s:b}", "kill", 1)};
 	struct error err = {0};
 	if (client_call(c, &r, NULL, NULL, NULL, &err) < 0)
 		cli_fail(&err);
 	json_decref(r.body);
 }
 
-/* Passes the output on as it comes. Ctrl-C and SIGTERM go to the command; a second Ctrl-C ends the run, a second SIGTERM only this
- * program. Where nobody reads the output any more the run is ended, as SIGPIPE would end the command: 128 + 13. */
+/* Passes the output on as it comes. Ctrl-C and SIGTERM go to the command; a second Ctrl-C ends the
+ * run, a second SIGTERM only this program. Where nobody reads the output any more the run is ended,
+ * as SIGPIPE would end the command: 128 + 13. */
 static int pump_output(struct client *c, const char *run, const char *step, struct error *err)
 {
-	struct pump out = {.name = "out", .to = STDOUT_FILENO}, errs = {.name = "err", .to = STDERR_FILENO};
+	struct pump out = {.name = "out", .to = STDOUT_FILENO},
+		    errs = {.name = "err", .to = STDERR_FILENO};
 	sigset_t set, old;
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
@@ -116,10 +130,13 @@ static int pump_output(struct client *c, const char *run, const char *step, stru
 	if (r == 0)
 		r = open_output(c, run, step, &errs, err);
 	while (r == 0 && !(out.ended && errs.ended)) {
-		struct pollfd p[3] = {{.fd = out.stream ? client_stream_fd(out.stream) : -1, .events = POLLIN},
-				      {.fd = errs.stream ? client_stream_fd(errs.stream) : -1, .events = POLLIN},
+		struct pollfd p[3] = {{.fd = out.stream ? client_stream_fd(out.stream) : -1,
+				       .events = POLLIN},
+				      {.fd = errs.stream ? client_stream_fd(errs.stream) : -1,
+				       .events = POLLIN},
 				      {.fd = signals, .events = POLLIN}};
-		bool out_pending = out.stream && client_stream_pending(out.stream), errs_pending = errs.stream && client_stream_pending(errs.stream);
+		bool out_pending = out.stream && client_stream_pending(out.stream),
+		     errs_pending = errs.stream && client_stream_pending(errs.stream);
 		if (poll(p, 3, out_pending || errs_pending ? 0 : -1) < 0 && errno != EINTR)
 			r = -errno;
 		if (r == 0 && out.stream && (out_pending || p[0].revents))
@@ -154,7 +171,9 @@ static int pump_output(struct client *c, const char *run, const char *step, stru
 	return r;
 }
 
-/* ---- terminal --------------------------------------------------------------------------------------------------- */
+/* ---- terminal
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 static int terminal_size(unsigned *rows, unsigned *cols)
 {
@@ -175,7 +194,9 @@ static void resize_step(struct client *c, const char *run, const char *step)
 	buffer_printf(&target, "/v1/runs/%s/steps/", run);
 	client_encode(&target, step);
 	buffer_append_str(&target, "/resize");
-	struct client_request r = {.method = "POST", .target = (const char *)target.data, .body = json_pack("{s:i, s:i}", "rows", rows, "cols", cols)};
+	struct client_request r = {.method = "POST",
+				   .target = (const char *)target.data,
+				   .body = json_pack("{s:i, s:i}", "rows", rows, "cols", cols)};
 	/* Without the supervisor the size stays as it was; the session goes on. */
 	struct error ignored = {0};
 	int e = client_call(c, &r, NULL, NULL, NULL, &ignored);
@@ -193,7 +214,9 @@ static int pump_terminal(struct client *c, const char *run, const char *step, in
 	int r = 0;
 	bool input = true;
 	for (;;) {
-		struct pollfd p[3] = {{.fd = remote, .events = POLLIN}, {.fd = input ? STDIN_FILENO : -1, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
+		struct pollfd p[3] = {{.fd = remote, .events = POLLIN},
+				      {.fd = input ? STDIN_FILENO : -1, .events = POLLIN},
+				      {.fd = signals, .events = POLLIN}};
 		if (poll(p, 3, -1) < 0) {
 			if (errno == EINTR)
 				continue;
@@ -235,12 +258,14 @@ static bool step_is_over(struct client *c, const char *run, const char *step)
 	if (client_call(c, &q, NULL, &doc, NULL, &ignored) < 0)
 		return false;
 	const char *state = cli_str(doc, "state");
-	bool over = strcmp(state, "committed") == 0 || strcmp(state, "failed") == 0 || strcmp(state, "denied") == 0 || strcmp(state, "cancelled") == 0;
+	bool over = strcmp(state, "committed") == 0 || strcmp(state, "failed") == 0 ||
+		    strcmp(state, "denied") == 0 || strcmp(state, "cancelled") == 0;
 	json_decref(doc);
 	return over;
 }
 
-/* The sandbox's terminal: the keeper pumps the other end, so that this goes on though the supervisor died. */
+/* The sandbox's terminal: the keeper pumps the other end, so that this goes on though the
+ * supervisor died. */
 static int run_terminal(struct client *c, const char *run, const char *step, struct error *err)
 {
 	AUTO_BUFFER target = {0};
@@ -250,7 +275,8 @@ static int run_terminal(struct client *c, const char *run, const char *step, str
 	AUTO_FD remote = -1;
 	struct client_request q = {.method = "GET", .target = (const char *)target.data};
 	int r = -EAGAIN;
-	/* There is one from when the command was started until it has ended, which may be before we asked: then its record is shown. */
+	/* There is one from when the command was started until it has ended, which may be before we
+	 * asked: then its record is shown. */
 	for (int i = 0; r < 0 && i < TTY_WAITS_MAX; i++) {
 		*err = (struct error){0};
 		r = client_call(c, &q, NULL, NULL, &remote, err);
@@ -259,7 +285,12 @@ static int run_terminal(struct client *c, const char *run, const char *step, str
 		poll(NULL, 0, TTY_WAIT_MS);
 	}
 	if (r < 0 || remote < 0)
-		return step_is_over(c, run, step) ? pump_output(c, run, step, err) : r < 0 ? r : error_set(err, -EPROTO, "the supervisor sent no terminal; see 'holdfast show %.8s'", run);
+		return step_is_over(c, run, step) ? pump_output(c, run, step, err)
+		       : r < 0			  ? r
+						  : error_set(err, -EPROTO,
+							      "the supervisor sent no terminal; see 'holdfast show "
+										 "%.8s'",
+							      run);
 	struct termios saved, raw;
 	bool have = tcgetattr(STDIN_FILENO, &saved) == 0;
 	if (have) {
@@ -273,16 +304,21 @@ static int run_terminal(struct client *c, const char *run, const char *step, str
 	return r;
 }
 
-/* ---- outcome ---------------------------------------------------------------------------------------------------- */
+/* ---- outcome
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 static void tell_changes(const json_t *status, const json_t *result, const char *run)
 {
 	long long paths = (long long)cli_int(result, "paths");
 	if (strcmp(cli_str(status, "landing"), "landed") == 0)
-		fprintf(stderr, "holdfast: changes landed; 'holdfast undo %.8s' takes them back\n", run);
+		fprintf(stderr, "holdfast: changes landed; 'holdfast undo %.8s' takes them back\n",
+			run);
 	else if (paths > 0)
-		fprintf(stderr, "holdfast: %lld %s changed, kept aside: 'holdfast diff %.8s' shows, 'holdfast land %.8s' applies\n", paths,
-			paths == 1 ? "path" : "paths", run, run);
+		fprintf(stderr,
+			"holdfast: %lld %s changed, kept aside: 'holdfast diff %.8s' shows, "
+			"'holdfast land %.8s' applies\n",
+			paths, paths == 1 ? "path" : "paths", run, run);
 }
 
 /* The wrapper's exit status from the step's last attempt. */
@@ -300,12 +336,18 @@ static int outcome(struct client *c, const char *run, const char *step_name)
 		return EXEC_OWN;
 	}
 	const json_t *attempts = cli_get(step, "attempts");
-	const json_t *last = json_array_size(attempts) ? json_array_get(attempts, json_array_size(attempts) - 1) : NULL;
-	const char *state = cli_str(last, "state"), *why = *cli_str(last, "why") ? cli_str(last, "why") : cli_str(step, "why");
+	const json_t *last = json_array_size(attempts)
+				     ? json_array_get(attempts, json_array_size(attempts) - 1)
+				     : NULL;
+	const char *state = cli_str(last, "state"),
+		   *why = *cli_str(last, "why") ? cli_str(last, "why") : cli_str(step, "why");
 	int code;
-	/* The command went well and Holdfast refused what it left: a layer past a limit, a protected path. */
-	bool refused = strcmp(state, "exited") == 0 && cli_int(last, "exit_code") == 0 && cli_int(last, "signal") == 0 &&
-		       (strcmp(cli_str(step, "state"), "failed") == 0 || strcmp(cli_str(step, "state"), "denied") == 0);
+	/* The command went well and Holdfast refused what it left: a layer past a limit, a
+	 * protected path. */
+	bool refused = strcmp(state, "exited") == 0 && cli_int(last, "exit_code") == 0 &&
+		       cli_int(last, "signal") == 0 &&
+		       (strcmp(cli_str(step, "state"), "failed") == 0 ||
+			strcmp(cli_str(step, "state"), "denied") == 0);
 	if (refused)
 		code = EXEC_OWN;
 	else if (strcmp(state, "exited") == 0 && cli_int(last, "signal") > 0)
@@ -322,18 +364,23 @@ static int outcome(struct client *c, const char *run, const char *step_name)
 		cli_print_json(json_incref(step));
 	} else {
 		if (refused)
-			fprintf(stderr, "holdfast: %s: %s\n", cli_escaped(cli_str(step, "state")), cli_escaped(cli_str(step, "why")));
+			fprintf(stderr, "holdfast: %s: %s\n", cli_escaped(cli_str(step, "state")),
+				cli_escaped(cli_str(step, "why")));
 		else if (strcmp(state, "exited") != 0)
-			fprintf(stderr, "holdfast: %s: %s\n", *state ? cli_escaped(state) : cli_escaped(cli_str(step, "state")), cli_escaped(why));
+			fprintf(stderr, "holdfast: %s: %s\n",
+				*state ? cli_escaped(state) : cli_escaped(cli_str(step, "state")),
+				cli_escaped(why));
 		const char *what;
 		json_t *n;
-		json_object_foreach(cli_get(last, "denied"), what, n) fprintf(stderr, "holdfast: refused inside: %s (%lld times)\n", cli_escaped(what),
-									      (long long)json_integer_value(n));
+		json_object_foreach(cli_get(last, "denied"), what, n)
+			fprintf(stderr, "holdfast: refused inside: %s (%lld times)\n",
+				cli_escaped(what), (long long)json_integer_value(n));
 		status_print_notes(last, stderr);
 		size_t i;
 		const json_t *a;
 		json_array_foreach(cli_get(status, "needs_person"), i, a)
-			fprintf(stderr, "holdfast: waits for you: %s: 'holdfast approve %.8s'\n", cli_escaped(cli_str(a, "title")), cli_str(a, "approval"));
+			fprintf(stderr, "holdfast: waits for you: %s: 'holdfast approve %.8s'\n",
+				cli_escaped(cli_str(a, "title")), cli_str(a, "approval"));
 		tell_changes(status, cli_get(step, "result"), run);
 	}
 	json_decref(step);
@@ -348,7 +395,9 @@ static int run_command(struct client *c, struct run_request *q)
 	char run[64], step[256];
 	json_t *made = NULL;
 	if (q->tty && terminal_size(&q->rows, &q->cols) < 0) {
-		error_set_exit(&err, -ENOTTY, EXIT_STATUS_USAGE, "-t wants a terminal on standard input; leave -t out, or run it from one");
+		error_set_exit(
+			&err, -ENOTTY, EXIT_STATUS_USAGE,
+			"-t wants a terminal on standard input; leave -t out, or run it from one");
 		return own_failure(&err);
 	}
 	int r = trust_offer(c, q, &err);
@@ -415,16 +464,21 @@ int cmd_exec(int argc, char **argv)
 	return run_command(c, &q);
 }
 
-/* ---- step: an outside driver declares steps one by one ----------------------------------------------------------- */
+/* ---- step: an outside driver declares steps one by one
+ * ----------------------------------------------------------- */
 
-static const char step_usage[] =
-	"usage: holdfast step --run NAME [--workspace DIR] [--policy P] [--needs STEP,...] [-i] STEP -- CMD [ARG ...]\n"
-	"       holdfast step --run NAME --end\n"
-	"For drivers of your own (a script, an agent loop): declares the step STEP of the run NAME, made by the first call, and\n"
-	"waits for it. A step of that name and input that is committed already is not executed again: its recorded output is\n"
-	"printed. --end ends the run: it succeeds and its changes land as a plan's would. Exit: as 'holdfast exec'.\n";
+static const char step_usage[] = "usage: holdfast step --run NAME [--workspace DIR] [--policy P] "
+				 "[--needs STEP,...] [-i] STEP -- CMD [ARG ...]\n"
+				 "       holdfast step --run NAME --end\n"
+				 "For drivers of your own (a script, an agent loop): declares the "
+				 "step STEP of the run NAME, made by the first call, and\n"
+				 "waits for it. A step of that name and input that is committed "
+				 "already is not executed again: its recorded output is\n"
+				 "printed. --end ends the run: it succeeds and its changes land as "
+				 "a plan's would. Exit: as 'holdfast exec'.\n";
 
-static int make_driver_run(struct client *c, struct run_request *q, char *ret_run, size_t size, struct error *err)
+static int make_driver_run(struct client *c, struct run_request *q, char *ret_run, size_t size,
+			   struct error *err)
 {
 	json_t *made = NULL;
 	int r = trust_offer(c, q, err);
@@ -447,21 +501,28 @@ static json_t *step_body(const char *name, char **argv, const char *needs, bool 
 	char *save = NULL;
 	for (char *n = strtok_r(copy, ",", &save); n; n = strtok_r(NULL, ",", &save))
 		json_array_append_new(needed, json_string(n));
-	return json_pack("{s:s, s:o, s:o, s:b}", "name", name, "argv", args, "needs", needed, "stdin", with_stdin);
+	return json_pack("{s:s, s:o, s:o, s:b}", "name", name, "argv", args, "needs", needed,
+			 "stdin", with_stdin);
 }
 
-static int declare_step(struct client *c, const char *run, json_t *body, bool with_stdin, bool *ret_reused, struct error *err)
+static int declare_step(struct client *c, const char *run, json_t *body, bool with_stdin,
+			bool *ret_reused, struct error *err)
 {
 	AUTO_BUFFER target = {0}, in = {.max = 256 * 1024 * 1024};
 	buffer_printf(&target, "/v1/runs/%s/steps", run);
-	struct client_request r = {.method = "POST", .target = (const char *)target.data, .body = body};
+	struct client_request r = {.method = "POST",
+				   .target = (const char *)target.data,
+				   .body = body};
 	AUTO_FD file = -1;
 	if (with_stdin) {
 		int e = io_read_all(STDIN_FILENO, in.max, &in);
 		if (e == 0)
 			e = file = io_memfd_sealed("stdin", buffer_bytes(&in), false);
 		if (e < 0)
-			return error_set_exit(err, e, EXIT_STATUS_USAGE, "cannot read standard input: %s; it may hold 256 MiB at most", strerror(-e));
+			return error_set_exit(
+				err, e, EXIT_STATUS_USAGE,
+				"cannot read standard input: %s; it may hold 256 MiB at most",
+				strerror(-e));
 		r.fds[r.fd_count++] = (struct client_fd){.name = "stdin", .fd = file};
 	}
 	json_t *answer = NULL;
@@ -484,7 +545,8 @@ static bool waits_for_person(struct client *c, const char *run)
 	bool waits = json_array_size(cli_get(status, "needs_person")) > 0;
 	size_t i;
 	const json_t *s;
-	json_array_foreach(cli_get(status, "steps"), i, s) waits = waits && strcmp(cli_str(s, "state"), "active") != 0;
+	json_array_foreach(cli_get(status, "steps"), i, s) waits =
+		waits && strcmp(cli_str(s, "state"), "active") != 0;
 	json_decref(status);
 	return waits;
 }
@@ -567,7 +629,9 @@ int cmd_step(int argc, char **argv)
 		r = declare_step(c, run, body, with_stdin, &reused, &err);
 	json_decref(body);
 	if (r == 0 && waits_for_person(c, run))
-		r = error_set_exit(&err, -EINPROGRESS, EXIT_STATUS_WAITING, "step '%.64s' does not start: the run waits for a person; 'holdfast queue' says for what",
+		r = error_set_exit(&err, -EINPROGRESS, EXIT_STATUS_WAITING,
+				   "step '%.64s' does not start: the run waits for a person; "
+				   "'holdfast queue' says for what",
 				   step);
 	if (r == 0 && !cli.json)
 		r = pump_output(c, run, step, &err);
@@ -577,6 +641,7 @@ int cmd_step(int argc, char **argv)
 	if (r != EXIT_STATUS_OK)
 		return EXEC_OWN;
 	if (reused && !cli.json)
-		fprintf(stderr, "holdfast: %s is committed already: its recorded result\n", cli_escaped(step));
+		fprintf(stderr, "holdfast: %s is committed already: its recorded result\n",
+			cli_escaped(step));
 	return outcome(c, run, step);
 }

@@ -1,6 +1,6 @@
 /*
- * holdfast verify, fsck, export, gc: handed to holdfast-journal. RocksDB takes longer to load than a sandbox to start,
- * so that the command line is without it.
+ * holdfast verify, fsck, export, gc: handed to holdfast-journal. RocksDB takes longer to load than
+ * a sandbox to start, so that the command line is without it.
  */
 #include <errno.h>
 #include <limits.h>
@@ -39,7 +39,8 @@ static int hand_over(int argc, char **argv)
 		args[n++] = "--no-input";
 	memcpy(args + n, argv, ((size_t)argc + 1) * sizeof(*argv));
 	execv(path, args);
-	error_set_exit(&err, -errno, EXIT_STATUS_SANDBOX, "cannot run %s: %s", path, strerror(errno));
+	error_set_exit(&err, -errno, EXIT_STATUS_SANDBOX, "cannot run %s: %s", path,
+		       strerror(errno));
 	return cli_fail(&err);
 }
 

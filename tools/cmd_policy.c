@@ -227,8 +227,10 @@ static int make_effective(const struct policy *p, bool builtin, bool notes, cons
 				      : POLICY_LAYER_PROJECT,
 		.policy = p,
 	};
-	struct policy_combine c = {
-		.inputs = &input, .count = 1, .agency = o->agency, .lone_ceiling = true};
+	struct policy_combine c = {.inputs = &input,
+				   .count = 1,
+				   .agency = o->agency,
+				   .lone_ceiling = true};
 	struct error err = {0};
 	int code = policy_combine(&c, &run, &err);
 
@@ -387,14 +389,14 @@ static int parse_layer(const char *word, enum policy_layer *ret)
 int cmd_policy(int argc, char **argv)
 {
 	enum { OPT_STEP = CLI_OPT_OWN, OPT_AGENCY, OPT_LAYER, OPT_WORKSPACE, OPT_VERBOSE };
-	static const struct option options[] = {
-		CLI_OPTIONS,
-		{"step", required_argument, NULL, OPT_STEP},
-		{"agency", required_argument, NULL, OPT_AGENCY},
-		{"layer", required_argument, NULL, OPT_LAYER},
-		{"workspace", required_argument, NULL, OPT_WORKSPACE},
-		{"verbose", no_argument, NULL, OPT_VERBOSE},
-		{0}};
+	static const struct option options[] = {CLI_OPTIONS,
+						{"step", required_argument, NULL, OPT_STEP},
+						{"agency", required_argument, NULL, OPT_AGENCY},
+						{"layer", required_argument, NULL, OPT_LAYER},
+						{"workspace", required_argument, NULL,
+						 OPT_WORKSPACE},
+						{"verbose", no_argument, NULL, OPT_VERBOSE},
+						{0}};
 	struct options o = {0};
 	const char *verb;
 	int opt;

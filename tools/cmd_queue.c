@@ -11,7 +11,8 @@
 
 int cmd_queue(int argc, char **argv)
 {
-	static const char usage[] = "usage: holdfast queue [--json]\nEverything that waits for a person, most urgent first.\n";
+	static const char usage[] = "usage: holdfast queue [--json]\nEverything that waits for a "
+				    "person, most urgent first.\n";
 	static const struct option options[] = {CLI_OPTIONS, {0}};
 	int opt;
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -40,7 +41,8 @@ int cmd_queue(int argc, char **argv)
 	if (json_array_size(items) == 0)
 		puts("nothing waits for you.");
 	else
-		puts("'holdfast show ID' shows the card, 'holdfast approve ID' or 'holdfast deny ID' decides.");
+		puts("'holdfast show ID' shows the card, 'holdfast approve ID' or 'holdfast deny "
+		     "ID' decides.");
 	json_decref(doc);
 	return EXIT_STATUS_OK;
 }
@@ -52,8 +54,8 @@ struct vote {
 };
 
 /*
- * Asks on the terminal. What was typed before the card stood on the screen does not count (typeahead is flushed, 300 ms dead
- * time), and Enter alone decides nothing. 1 = yes, 0 = no.
+ * Asks on the terminal. What was typed before the card stood on the screen does not count
+ * (typeahead is flushed, 300 ms dead time), and Enter alone decides nothing. 1 = yes, 0 = no.
  */
 static int ask_person(const char *verb)
 {
@@ -72,7 +74,8 @@ static int ask_person(const char *verb)
 	return strcmp(line, verb) == 0;
 }
 
-/* The full digest that a vote names: what the person gave as --digest must be a prefix of the card's, else the card is another. */
+/* The full digest that a vote names: what the person gave as --digest must be a prefix of the
+ * card's, else the card is another. */
 static int vote_digest(const struct vote *v, const json_t *doc, struct error *err)
 {
 	if (!v->digest)
@@ -81,26 +84,35 @@ static int vote_digest(const struct vote *v, const json_t *doc, struct error *er
 	size_t len = strlen(v->digest);
 	if (len < 8 || strncmp(card, v->digest, len) != 0)
 		return error_set_exit(err, -ESTALE, EXIT_STATUS_CONFLICT,
-				      "the action is not the one of digest %.16s: its card is %.16s now; look at 'holdfast show %.8s' again", v->digest, card,
-				      cli_str(doc, "approval"));
+				      "the action is not the one of digest %.16s: its card is "
+				      "%.16s now; look at 'holdfast show %.8s' again",
+				      v->digest, card, cli_str(doc, "approval"));
 	return 0;
 }
 
-static int send_vote(struct client *c, const struct vote *v, const json_t *doc, json_t **ret, struct error *err)
+static int send_vote(struct client *c, const struct vote *v, const json_t *doc, json_t **ret,
+		     struct error *err)
 {
 	AUTO_BUFFER target = {0};
 	buffer_printf(&target, "/v1/approvals/%s/vote", cli_str(doc, "approval"));
-	json_t *body = json_pack("{s:s, s:s, s:s*, s:s*, s:s*}", "decision", v->deny ? "deny" : "approve", "card_digest", cli_str(doc, "card_digest"), "choice",
-				 v->choice, "path", v->path, "reason", v->reason);
+	json_t *body =
+		json_pack("{s:s, s:s, s:s*, s:s*, s:s*}", "decision", v->deny ? "deny" : "approve",
+			  "card_digest", cli_str(doc, "card_digest"), "choice", v->choice, "path",
+			  v->path, "reason", v->reason);
 	if (!body)
-		return error_set_exit(err, -EILSEQ, EXIT_STATUS_USAGE, "the reason or path is not UTF-8; say it in UTF-8");
-	struct client_request r = {.method = "POST", .target = (const char *)target.data, .body = body};
+		return error_set_exit(err, -EILSEQ, EXIT_STATUS_USAGE,
+				      "the reason or path is not UTF-8; say it in UTF-8");
+	struct client_request r = {.method = "POST",
+				   .target = (const char *)target.data,
+				   .body = body};
 	AUTO_FD file = -1;
 	if (v->file) {
 		file = open(v->file, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 		if (file < 0) {
 			json_decref(body);
-			return error_set_exit(err, -errno, EXIT_STATUS_USAGE, "cannot open %s: %s; name a file that you may read", v->file, strerror(errno));
+			return error_set_exit(err, -errno, EXIT_STATUS_USAGE,
+					      "cannot open %s: %s; name a file that you may read",
+					      v->file, strerror(errno));
 		}
 		r.fds[r.fd_count++] = (struct client_fd){.name = "file", .fd = file};
 	}
@@ -126,13 +138,19 @@ static int cast(const struct vote *v)
 	if (r == 0 && !v->digest && !cli.json)
 		cli_print_text(cli_str(doc, "card"));
 	if (r == 0 && !v->digest && !v->deny && json_is_false(cli_get(doc, "complete")))
-		r = error_set_exit(&err, -EPERM, EXIT_STATUS_WAITING,
-				   "nothing was decided: the card does not show all of it; see 'holdfast diff %.8s', then 'holdfast approve %.8s --digest %.16s'",
-				   cli_str(doc, "run"), cli_str(doc, "approval"), cli_str(doc, "card_digest"));
-	bool interactive = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && !cli.no_input && !cli.json;
-	if (r == 0 && !v->digest && interactive && !v->yes && !ask_person(v->deny ? "deny" : "approve"))
-		r = error_set_exit(&err, -ECANCELED, EXIT_STATUS_WAITING, "nothing was decided: it still waits; 'holdfast approve %.8s' asks again",
-				   cli_str(doc, "approval"));
+		r = error_set_exit(
+			&err, -EPERM, EXIT_STATUS_WAITING,
+			"nothing was decided: the card does not show all of it; see 'holdfast diff "
+			"%.8s', then 'holdfast approve %.8s --digest %.16s'",
+			cli_str(doc, "run"), cli_str(doc, "approval"), cli_str(doc, "card_digest"));
+	bool interactive =
+		isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && !cli.no_input && !cli.json;
+	if (r == 0 && !v->digest && interactive && !v->yes &&
+	    !ask_person(v->deny ? "deny" : "approve"))
+		r = error_set_exit(
+			&err, -ECANCELED, EXIT_STATUS_WAITING,
+			"nothing was decided: it still waits; 'holdfast approve %.8s' asks again",
+			cli_str(doc, "approval"));
 	json_t *answer = NULL;
 	if (r == 0)
 		r = send_vote(c, v, doc, &answer, &err);
@@ -141,7 +159,10 @@ static int cast(const struct vote *v)
 	} else if (r == 0) {
 		const char *state = cli_str(answer, "state");
 		/* Consumed: what was approved has begun already. */
-		const char *word = strcmp(state, "consumed") == 0 ? "approved" : *state ? state : v->deny ? "denied" : "approved";
+		const char *word = strcmp(state, "consumed") == 0 ? "approved"
+				   : *state			  ? state
+				   : v->deny			  ? "denied"
+								  : "approved";
 		fputs(cli_escaped(cli_str(doc, "title")), stdout);
 		printf(": %s\n", cli_escaped(word));
 	}
@@ -152,9 +173,12 @@ static int cast(const struct vote *v)
 
 static const char approve_usage[] =
 	"usage: holdfast approve ID [--as CHOICE] [--path P] [--digest D] [--reason T] [--yes]\n"
-	"CHOICE: conflict mine|theirs|file=F; exhausted retry|fail; diverged accept|fork|fail. The others need none.\n"
-	"Prints the card and votes with that card's digest; with --digest it votes only if the action is still that one.\n";
-static const char deny_usage[] = "usage: holdfast deny ID [--digest D] [--reason T] [--yes]\nOne deny decides.\n";
+	"CHOICE: conflict mine|theirs|file=F; exhausted retry|fail; diverged accept|fork|fail. The "
+	"others need none.\n"
+	"Prints the card and votes with that card's digest; with --digest it votes only if the "
+	"action is still that one.\n";
+static const char deny_usage[] =
+	"usage: holdfast deny ID [--digest D] [--reason T] [--yes]\nOne deny decides.\n";
 
 static int parse_and_cast(int argc, char **argv, bool deny)
 {

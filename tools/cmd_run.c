@@ -7,10 +7,12 @@
 #include "tools/status_print.h"
 #include "tools/trust.h"
 
-static const char run_usage[] =
-	"usage: holdfast run PLAN [--name N] [--workspace DIR] [--policy FILE|base|offline|coding] [--agency LEVEL] [--detach]\n"
-	"Runs a plan (holdfast-plan(5)). With --name, the run of that name is attached to or resumed: starting is idempotent.\n"
-	"Exit: 0 done, 1 a step failed, 2 bad plan or policy, 3 denied, 4 waits for a person, 7 limit, 8 no sandbox, 9 conflict.\n";
+static const char run_usage[] = "usage: holdfast run PLAN [--name N] [--workspace DIR] [--policy "
+				"FILE|base|offline|coding] [--agency LEVEL] [--detach]\n"
+				"Runs a plan (holdfast-plan(5)). With --name, the run of that name "
+				"is attached to or resumed: starting is idempotent.\n"
+				"Exit: 0 done, 1 a step failed, 2 bad plan or policy, 3 denied, 4 "
+				"waits for a person, 7 limit, 8 no sandbox, 9 conflict.\n";
 
 /* Follows to its end or to what it waits for, prints how it stands, and returns its exit status. */
 static int follow_and_tell(struct client *c, const char *run)
@@ -90,17 +92,20 @@ int cmd_run(int argc, char **argv)
 		return EXIT_STATUS_OK;
 	}
 	if (cli.progress && !cli.json)
-		fprintf(stderr, "run %.8s%s\n", run, cli_bool(made, "attached") ? " (attached)" : "");
+		fprintf(stderr, "run %.8s%s\n", run,
+			cli_bool(made, "attached") ? " (attached)" : "");
 	json_decref(made);
 	return follow_and_tell(c, run);
 }
 
-static const char resume_usage[] = "usage: holdfast resume RUN\n"
-				   "Goes on with a run that was paused, or whose supervisor died; follows it as 'run' does.\n";
+static const char resume_usage[] =
+	"usage: holdfast resume RUN\n"
+	"Goes on with a run that was paused, or whose supervisor died; follows it as 'run' does.\n";
 
-/* One run named on the command line: parses the shared options, opens the client and finds the run's full id. */
-static int open_run(int argc, char **argv, const char *usage, enum client_start start, struct client **ret_c, char *ret_run, size_t size,
-		    int *ret_exit)
+/* One run named on the command line: parses the shared options, opens the client and finds the
+ * run's full id. */
+static int open_run(int argc, char **argv, const char *usage, enum client_start start,
+		    struct client **ret_c, char *ret_run, size_t size, int *ret_exit)
 {
 	static const struct option options[] = {CLI_OPTIONS, {0}};
 	int opt;
@@ -131,11 +136,14 @@ static int open_run(int argc, char **argv, const char *usage, enum client_start 
 	return 0;
 }
 
-static int post_verb(struct client *c, const char *run, const char *verb, json_t *body, json_t **ret, struct error *err)
+static int post_verb(struct client *c, const char *run, const char *verb, json_t *body,
+		     json_t **ret, struct error *err)
 {
 	AUTO_BUFFER target = {0};
 	buffer_printf(&target, "/v1/runs/%s/%s", run, verb);
-	struct client_request r = {.method = "POST", .target = (const char *)target.data, .body = body};
+	struct client_request r = {.method = "POST",
+				   .target = (const char *)target.data,
+				   .body = body};
 	return client_call(c, &r, NULL, ret, NULL, err);
 }
 
@@ -144,7 +152,8 @@ int cmd_resume(int argc, char **argv)
 	AUTO(client_close) struct client *c = NULL;
 	char run[64];
 	int exit_status = EXIT_STATUS_OK;
-	if (open_run(argc, argv, resume_usage, CLIENT_START_YES, &c, run, sizeof(run), &exit_status) < 0)
+	if (open_run(argc, argv, resume_usage, CLIENT_START_YES, &c, run, sizeof(run),
+		     &exit_status) < 0)
 		return exit_status;
 	struct error err = {0};
 	if (post_verb(c, run, "resume", NULL, NULL, &err) < 0)
@@ -158,10 +167,22 @@ int cmd_run_verb(int argc, char **argv)
 		const char *verb, *usage;
 		bool follow;
 	} verbs[] = {
-		{"pause", "usage: holdfast pause RUN\nNo further step starts; what runs goes on. 'holdfast resume RUN' goes on.\n", false},
-		{"cancel", "usage: holdfast cancel RUN\nEnds the run: what runs is killed, nothing more is started, nothing lands by itself.\n", false},
-		{"land", "usage: holdfast land RUN\nApplies the committed changes of a run to its workspace.\n", true},
-		{"undo", "usage: holdfast undo RUN\nTakes a landing back; a file edited since then is a conflict, never overwritten.\n", true},
+		{"pause",
+		 "usage: holdfast pause RUN\nNo further step starts; what runs goes on. 'holdfast "
+		 "resume RUN' goes on.\n",
+		 false},
+		{"cancel",
+		 "usage: holdfast cancel RUN\nEnds the run: what runs is killed, nothing more is "
+		 "started, nothing lands by itself.\n",
+		 false},
+		{"land",
+		 "usage: holdfast land RUN\nApplies the committed changes of a run to its "
+		 "workspace.\n",
+		 true},
+		{"undo",
+		 "usage: holdfast undo RUN\nTakes a landing back; a file edited since then is a "
+		 "conflict, never overwritten.\n",
+		 true},
 	};
 	size_t at = 0;
 	while (strcmp(verbs[at].verb, argv[0]) != 0)
@@ -169,7 +190,8 @@ int cmd_run_verb(int argc, char **argv)
 	AUTO(client_close) struct client *c = NULL;
 	char run[64];
 	int exit_status = EXIT_STATUS_OK;
-	if (open_run(argc, argv, verbs[at].usage, CLIENT_START_YES, &c, run, sizeof(run), &exit_status) < 0)
+	if (open_run(argc, argv, verbs[at].usage, CLIENT_START_YES, &c, run, sizeof(run),
+		     &exit_status) < 0)
 		return exit_status;
 	struct error err = {0};
 	json_t *body = strcmp(verbs[at].verb, "cancel") == 0 ? json_pack("{s:b}", "kill", 1) : NULL;
@@ -183,12 +205,15 @@ int cmd_run_verb(int argc, char **argv)
 }
 
 static const char fork_usage[] = "usage: holdfast fork RUN --at STEP\n"
-				 "A new run of the same plan that takes over what RUN committed before STEP, and goes on from there.\n";
+				 "A new run of the same plan that takes over what RUN committed "
+				 "before STEP, and goes on from there.\n";
 
 int cmd_fork(int argc, char **argv)
 {
 	enum { AT = CLI_OPT_OWN };
-	static const struct option options[] = {CLI_OPTIONS, {"at", required_argument, NULL, AT}, {0}};
+	static const struct option options[] = {CLI_OPTIONS,
+						{"at", required_argument, NULL, AT},
+						{0}};
 	const char *at = NULL;
 	int opt;
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -211,7 +236,9 @@ int cmd_fork(int argc, char **argv)
 	client_encode(&target, argv[optind]);
 	buffer_append_str(&target, "/fork");
 	json_t *made = NULL;
-	struct client_request r = {.method = "POST", .target = (const char *)target.data, .body = json_pack("{s:s}", "at", at)};
+	struct client_request r = {.method = "POST",
+				   .target = (const char *)target.data,
+				   .body = json_pack("{s:s}", "at", at)};
 	int e = client_call(c, &r, NULL, &made, NULL, &err);
 	json_decref(r.body);
 	if (e < 0)

@@ -22,7 +22,8 @@ static int print_rollup(bool all)
 		cli_print_json(doc);
 		return EXIT_STATUS_OK;
 	}
-	const json_t *waiting = cli_get(doc, "needs_person"), *doubt = cli_get(doc, "in_doubt"), *runs = cli_get(doc, "runs");
+	const json_t *waiting = cli_get(doc, "needs_person"), *doubt = cli_get(doc, "in_doubt"),
+		     *runs = cli_get(doc, "runs");
 	size_t i;
 	const json_t *o;
 	if (json_array_size(waiting) > 0)
@@ -35,9 +36,12 @@ static int print_rollup(bool all)
 		puts("runs:");
 	json_array_foreach(runs, i, o) status_print_summary(o);
 	if (json_array_size(waiting) + json_array_size(doubt) + json_array_size(runs) == 0)
-		puts("nothing runs and nothing waits for you. 'holdfast exec -- CMD' or 'holdfast run PLAN' starts something.");
-	printf("%ssupervisor %lld%s, epoch %lld; keeper %lld%s\n", cli_tone(CLI_DIM), (long long)cli_int(daemon, "pid"),
-	       cli_bool(daemon, "embedded") ? " (embedded)" : "", (long long)cli_int(daemon, "epoch"), (long long)cli_int(daemon, "keeper"), CLI_RESET);
+		puts("nothing runs and nothing waits for you. 'holdfast exec -- CMD' or 'holdfast "
+		     "run PLAN' starts something.");
+	printf("%ssupervisor %lld%s, epoch %lld; keeper %lld%s\n", cli_tone(CLI_DIM),
+	       (long long)cli_int(daemon, "pid"), cli_bool(daemon, "embedded") ? " (embedded)" : "",
+	       (long long)cli_int(daemon, "epoch"), (long long)cli_int(daemon, "keeper"),
+	       CLI_RESET);
 	json_decref(daemon);
 	json_decref(doc);
 	return EXIT_STATUS_OK;
@@ -50,9 +54,11 @@ int cmd_rollup(int argc, char **argv)
 	return print_rollup(false);
 }
 
-/* Options, at most max_args words after them; opens the client. -EINVAL with *ret_exit where the command line ends it. */
-static int open_with_args(int argc, char **argv, const char *usage, int min_args, int max_args, const struct option *options,
-			  void (*own)(int opt, void *arg), void *arg, struct client **ret, int *ret_exit)
+/* Options, at most max_args words after them; opens the client. -EINVAL with *ret_exit where the
+ * command line ends it. */
+static int open_with_args(int argc, char **argv, const char *usage, int min_args, int max_args,
+			  const struct option *options, void (*own)(int opt, void *arg), void *arg,
+			  struct client **ret, int *ret_exit)
 {
 	int opt;
 	while ((opt = getopt_long(argc, argv, "f", options, NULL)) != -1) {
@@ -100,9 +106,12 @@ static void no_own(int opt, void *arg)
 int cmd_status(int argc, char **argv)
 {
 	static const char usage[] = "usage: holdfast status [RUN | --all]\n"
-				    "Three questions: what is done, what is in flight, what is safe to retry. Without RUN: over all runs that have\n"
+				    "Three questions: what is done, what is in flight, what is "
+				    "safe to retry. Without RUN: over all runs that have\n"
 				    "not ended; --all names those that have, newest first.\n";
-	static const struct option options[] = {CLI_OPTIONS, {"all", no_argument, NULL, CLI_OPT_OWN}, {0}};
+	static const struct option options[] = {CLI_OPTIONS,
+						{"all", no_argument, NULL, CLI_OPT_OWN},
+						{0}};
 	bool all = false;
 	AUTO(client_close) struct client *c = NULL;
 	int exit_status = EXIT_STATUS_OK;
@@ -143,8 +152,8 @@ static void print_value(const json_t *v)
 static void print_event(const json_t *e)
 {
 	const char *time = cli_str(e, "time"), *step = cli_str(e, "step");
-	printf("%s%.23s%s  %5lld  %-20s %-12s", cli_tone(CLI_DIM), time, CLI_RESET, (long long)cli_int(e, "seq"), cli_escaped(cli_str(e, "type")),
-	       cli_escaped(step));
+	printf("%s%.23s%s  %5lld  %-20s %-12s", cli_tone(CLI_DIM), time, CLI_RESET,
+	       (long long)cli_int(e, "seq"), cli_escaped(cli_str(e, "type")), cli_escaped(step));
 	if (cli_int(e, "attempt") > 0)
 		printf(" #%lld", (long long)cli_int(e, "attempt"));
 	const json_t *actor = cli_get(e, "actor");
@@ -180,12 +189,16 @@ static void print_event_lines(struct buffer *text)
 
 int cmd_log(int argc, char **argv)
 {
-	static const char usage[] = "usage: holdfast log RUN [-f|--follow] [--json]\nEvery record of the run's chain, one a line.\n";
-	static const struct option options[] = {CLI_OPTIONS, {"follow", no_argument, NULL, CLI_OPT_OWN}, {0}};
+	static const char usage[] = "usage: holdfast log RUN [-f|--follow] [--json]\nEvery record "
+				    "of the run's chain, one a line.\n";
+	static const struct option options[] = {CLI_OPTIONS,
+						{"follow", no_argument, NULL, CLI_OPT_OWN},
+						{0}};
 	AUTO(client_close) struct client *c = NULL;
 	int exit_status = EXIT_STATUS_OK;
 	bool follow = false;
-	if (open_with_args(argc, argv, usage, 1, 1, options, flag_own, &follow, &c, &exit_status) < 0)
+	if (open_with_args(argc, argv, usage, 1, 1, options, flag_own, &follow, &c, &exit_status) <
+	    0)
 		return exit_status;
 	struct error err = {0};
 	AUTO_BUFFER target = {0};
@@ -211,22 +224,28 @@ static void print_attempts(const json_t *step)
 	{
 		char took[32];
 		cli_duration(took, sizeof(took), cli_int(a, "wall_us") * 1000);
-		printf("  attempt %lld  %s", (long long)cli_int(a, "number"), cli_escaped(cli_str(a, "state")));
+		printf("  attempt %lld  %s", (long long)cli_int(a, "number"),
+		       cli_escaped(cli_str(a, "state")));
 		if (cli_get(a, "exit_code"))
 			printf("  exit %lld", (long long)cli_int(a, "exit_code"));
 		if (cli_int(a, "signal") > 0)
 			printf("  signal %lld", (long long)cli_int(a, "signal"));
-		printf("  %s, %.1f MiB peak, %lld bytes out", took, (double)cli_int(a, "memory_peak") / 1048576, (long long)cli_int(a, "out_size"));
+		printf("  %s, %.1f MiB peak, %lld bytes out", took,
+		       (double)cli_int(a, "memory_peak") / 1048576,
+		       (long long)cli_int(a, "out_size"));
 		if (*cli_str(a, "why"))
 			printf("  %s", cli_escaped(cli_str(a, "why")));
 		putchar('\n');
 		const char *what;
 		json_t *n;
-		json_object_foreach(cli_get(a, "denied"), what, n) printf("    refused: %s, %lld times\n", cli_escaped(what),
-									  (long long)json_integer_value(n));
+		json_object_foreach(cli_get(a, "denied"), what, n)
+			printf("    refused: %s, %lld times\n", cli_escaped(what),
+			       (long long)json_integer_value(n));
 		size_t k;
 		json_t *note;
-		json_array_foreach(cli_get(a, "notes"), k, note) printf("    note: %s\n", cli_escaped(json_string_value(note) ? json_string_value(note) : ""));
+		json_array_foreach(cli_get(a, "notes"), k, note)
+			printf("    note: %s\n",
+			       cli_escaped(json_string_value(note) ? json_string_value(note) : ""));
 	}
 }
 
@@ -272,13 +291,15 @@ static int show_step(struct client *c, const char *run, const char *step)
 		cli_print_json(doc);
 		return EXIT_STATUS_OK;
 	}
-	printf("step %s  %s%s%s\n", cli_escaped(cli_str(doc, "key")), cli_escaped(cli_str(doc, "state")), *cli_str(doc, "why") ? ": " : "",
+	printf("step %s  %s%s%s\n", cli_escaped(cli_str(doc, "key")),
+	       cli_escaped(cli_str(doc, "state")), *cli_str(doc, "why") ? ": " : "",
 	       cli_escaped(cli_str(doc, "why")));
 	print_attempts(doc);
 	const char *name;
 	json_t *digest;
 	json_object_foreach(cli_get(cli_get(doc, "result"), "results"), name, digest)
-		printf("  result %s  %.16s\n", cli_escaped(name), json_string_value(digest) ? json_string_value(digest) : "");
+		printf("  result %s  %.16s\n", cli_escaped(name),
+		       json_string_value(digest) ? json_string_value(digest) : "");
 	json_decref(doc);
 	exit_status = print_output(c, run, step, "out");
 	return exit_status == EXIT_STATUS_OK ? print_output(c, run, step, "err") : exit_status;
@@ -286,8 +307,10 @@ static int show_step(struct client *c, const char *run, const char *step)
 
 int cmd_show(int argc, char **argv)
 {
-	static const char usage[] = "usage: holdfast show RUN [STEP]\n       holdfast show APPROVAL\n"
-				    "A step with its attempts and output, a run as 'status' does, or the card of a waiting action.\n";
+	static const char usage[] =
+		"usage: holdfast show RUN [STEP]\n       holdfast show APPROVAL\n"
+		"A step with its attempts and output, a run as 'status' does, or the card of a "
+		"waiting action.\n";
 	static const struct option options[] = {CLI_OPTIONS, {0}};
 	AUTO(client_close) struct client *c = NULL;
 	int exit_status = EXIT_STATUS_OK;
@@ -321,7 +344,8 @@ int cmd_show(int argc, char **argv)
 		return EXIT_STATUS_OK;
 	}
 	cli_print_text(cli_str(doc, "card"));
-	printf("state %s%s%s\n", cli_escaped(cli_str(doc, "state")), *cli_str(doc, "why") ? ": " : "", cli_escaped(cli_str(doc, "why")));
+	printf("state %s%s%s\n", cli_escaped(cli_str(doc, "state")),
+	       *cli_str(doc, "why") ? ": " : "", cli_escaped(cli_str(doc, "why")));
 	json_decref(doc);
 	return EXIT_STATUS_OK;
 }
@@ -341,23 +365,30 @@ static void diff_own(int opt, void *arg)
 
 static void print_not_landing(const json_t *n)
 {
-	long long scratch = (long long)cli_int(n, "scratch"), left_out = (long long)cli_int(n, "left_out"), all = scratch + left_out;
+	long long scratch = (long long)cli_int(n, "scratch"),
+		  left_out = (long long)cli_int(n, "left_out"), all = scratch + left_out;
 	if (all > 0)
-		printf("%lld more path%s would not land: %lld scratch, %lld left out by the policy (--all shows them)\n", all, all == 1 ? "" : "s", scratch,
-		       left_out);
+		printf("%lld more path%s would not land: %lld scratch, %lld left out by the policy "
+		       "(--all shows them)\n",
+		       all, all == 1 ? "" : "s", scratch, left_out);
 }
 
 int cmd_diff(int argc, char **argv)
 {
-	static const char usage[] = "usage: holdfast diff RUN [STEP] [--stat] [--all]\n"
-				    "What the run (or one step) changed and would land, against what it found. --all: also what would not land\n"
-				    "(scratch, and what the policy leaves out). --stat names the paths only.\n";
-	static const struct option options[] = {
-		CLI_OPTIONS, {"stat", no_argument, NULL, DIFF_STAT}, {"all", no_argument, NULL, DIFF_ALL}, {0}};
+	static const char usage[] =
+		"usage: holdfast diff RUN [STEP] [--stat] [--all]\n"
+		"What the run (or one step) changed and would land, against what it found. --all: "
+		"also what would not land\n"
+		"(scratch, and what the policy leaves out). --stat names the paths only.\n";
+	static const struct option options[] = {CLI_OPTIONS,
+						{"stat", no_argument, NULL, DIFF_STAT},
+						{"all", no_argument, NULL, DIFF_ALL},
+						{0}};
 	AUTO(client_close) struct client *c = NULL;
 	int exit_status = EXIT_STATUS_OK;
 	struct diff_flags flags = {0};
-	if (open_with_args(argc, argv, usage, 1, 2, options, diff_own, &flags, &c, &exit_status) < 0)
+	if (open_with_args(argc, argv, usage, 1, 2, options, diff_own, &flags, &c, &exit_status) <
+	    0)
 		return exit_status;
 	const char *diff_step = argc - optind == 2 ? argv[optind + 1] : NULL;
 	AUTO_BUFFER target = {0};
@@ -382,7 +413,8 @@ int cmd_diff(int argc, char **argv)
 		size_t i;
 		const json_t *o;
 		json_array_foreach(cli_get(doc, "changes"), i, o)
-			printf("%s %s\n", cli_escaped(cli_str(o, "change")), cli_escaped(cli_str(o, "path")));
+			printf("%s %s\n", cli_escaped(cli_str(o, "change")),
+			       cli_escaped(cli_str(o, "path")));
 		print_not_landing(cli_get(doc, "not_landing"));
 		json_decref(doc);
 		return EXIT_STATUS_OK;

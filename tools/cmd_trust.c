@@ -11,18 +11,24 @@
 #include "tools/cli.h"
 #include "tools/trust.h"
 
-static int read_policy_file(const char *path, char real[PATH_MAX], struct policy **ret, struct digest *ret_digest, struct error *err)
+static int read_policy_file(const char *path, char real[PATH_MAX], struct policy **ret,
+			    struct digest *ret_digest, struct error *err)
 {
 	AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	if (fd < 0)
-		return error_set_exit(err, -errno, EXIT_STATUS_USAGE, "cannot open %s: %s; name a project's policy file, or a folder with .holdfast/policy.yaml",
+		return error_set_exit(err, -errno, EXIT_STATUS_USAGE,
+				      "cannot open %s: %s; name a project's policy file, or a "
+				      "folder with .holdfast/policy.yaml",
 				      path, strerror(errno));
 	if (!realpath(path, real))
-		return error_set(err, -errno, "cannot resolve %s: %s; name it by another path", path, strerror(errno));
+		return error_set(err, -errno, "cannot resolve %s: %s; name it by another path",
+				 path, strerror(errno));
 	AUTO_BUFFER text = {.max = POLICY_BYTES_MAX + 1};
 	int r = io_read_all(fd, POLICY_BYTES_MAX + 1, &text);
 	if (r < 0)
-		return error_set_exit(err, r, EXIT_STATUS_USAGE, "cannot read %s: %s; a policy holds at most %d bytes", path, strerror(-r), POLICY_BYTES_MAX);
+		return error_set_exit(err, r, EXIT_STATUS_USAGE,
+				      "cannot read %s: %s; a policy holds at most %d bytes", path,
+				      strerror(-r), POLICY_BYTES_MAX);
 	policy_trust_digest(buffer_bytes(&text), ret_digest);
 	r = policy_parse(buffer_bytes(&text), path, NULL, ret);
 	if (r < 0)
@@ -48,9 +54,13 @@ static int pinned(struct client *c, const char *real, char hex[DIGEST_HEX_SIZE],
 static int pin(struct client *c, const char *real, const struct digest *digest, struct error *err)
 {
 	char hex[DIGEST_HEX_SIZE];
-	struct client_request r = {.method = "POST", .target = "/v1/trust", .body = json_pack("{s:s, s:s}", "path", real, "digest", digest_hex(digest, hex))};
+	struct client_request r = {.method = "POST",
+				   .target = "/v1/trust",
+				   .body = json_pack("{s:s, s:s}", "path", real, "digest",
+						     digest_hex(digest, hex))};
 	if (!r.body)
-		return error_set_exit(err, -EILSEQ, EXIT_STATUS_USAGE, "the path %s is not UTF-8; rename a folder of it", real);
+		return error_set_exit(err, -EILSEQ, EXIT_STATUS_USAGE,
+				      "the path %s is not UTF-8; rename a folder of it", real);
 	int e = client_call(c, &r, NULL, NULL, NULL, err);
 	json_decref(r.body);
 	return e;
@@ -61,7 +71,8 @@ static void print_summary(const struct policy *p, const char *real, bool changed
 	AUTO_BUFFER text = {0};
 	if (policy_trust_summary(p, &text) < 0)
 		return;
-	fprintf(stderr, "%s%s would allow:\n", cli_escaped(real), changed ? " has changed since it was trusted; it" : "");
+	fprintf(stderr, "%s%s would allow:\n", cli_escaped(real),
+		changed ? " has changed since it was trusted; it" : "");
 	AUTO_BUFFER clean = {0};
 	cli_escape_text(&clean, buffer_bytes(&text));
 	fwrite(clean.data, 1, clean.len, stderr);
@@ -80,7 +91,9 @@ int trust_offer(struct client *c, const struct run_request *q, struct error *err
 		return 0;
 	char path[PATH_MAX], real[PATH_MAX], hex[DIGEST_HEX_SIZE] = "", have[DIGEST_HEX_SIZE];
 	const char *folder = q->workspace ? q->workspace : ".";
-	if ((size_t)snprintf(path, sizeof(path), "%s/.holdfast/policy.yaml", folder) >= sizeof(path) || access(path, R_OK) < 0)
+	if ((size_t)snprintf(path, sizeof(path), "%s/.holdfast/policy.yaml", folder) >=
+		    sizeof(path) ||
+	    access(path, R_OK) < 0)
 		return 0;
 	AUTO(policy_free) struct policy *p = NULL;
 	struct digest digest;
@@ -90,14 +103,19 @@ int trust_offer(struct client *c, const struct run_request *q, struct error *err
 	if (r < 0 || strcmp(hex, digest_hex(&digest, have)) == 0)
 		return r;
 	print_summary(p, real, *hex != 0);
-	return yes_on_terminal("Trust it (else only what it forbids counts)?") ? pin(c, real, &digest, err) : 0;
+	return yes_on_terminal("Trust it (else only what it forbids counts)?")
+		       ? pin(c, real, &digest, err)
+		       : 0;
 }
 
 int cmd_trust(int argc, char **argv)
 {
 	static const char usage[] = "usage: holdfast trust [FOLDER|FILE] [--yes]\n"
-				    "Pins a project's policy file by its digest, after showing what it would allow. A changed file is asked for again.\n";
-	static const struct option options[] = {CLI_OPTIONS, {"yes", no_argument, NULL, CLI_OPT_OWN}, {0}};
+				    "Pins a project's policy file by its digest, after showing "
+				    "what it would allow. A changed file is asked for again.\n";
+	static const struct option options[] = {CLI_OPTIONS,
+						{"yes", no_argument, NULL, CLI_OPT_OWN},
+						{0}};
 	bool yes = false;
 	int opt;
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -113,7 +131,9 @@ int cmd_trust(int argc, char **argv)
 		return cli_usage(usage);
 	const char *named = optind < argc ? argv[optind] : ".";
 	char path[PATH_MAX], real[PATH_MAX];
-	if ((size_t)snprintf(path, sizeof(path), "%s/.holdfast/policy.yaml", named) >= sizeof(path) || access(path, F_OK) < 0)
+	if ((size_t)snprintf(path, sizeof(path), "%s/.holdfast/policy.yaml", named) >=
+		    sizeof(path) ||
+	    access(path, F_OK) < 0)
 		snprintf(path, sizeof(path), "%s", named);
 	struct error err = {0};
 	AUTO(policy_free) struct policy *p = NULL;
@@ -133,7 +153,10 @@ int cmd_trust(int argc, char **argv)
 	}
 	print_summary(p, real, *hex != 0);
 	if (!yes && (cli.no_input || !isatty(STDIN_FILENO) || !yes_on_terminal("Trust it?"))) {
-		error_set_exit(&err, -ECANCELED, EXIT_STATUS_DENIED, "nothing was trusted; say 'holdfast trust --yes %.120s' where no terminal asks", named);
+		error_set_exit(&err, -ECANCELED, EXIT_STATUS_DENIED,
+			       "nothing was trusted; say 'holdfast trust --yes %.120s' where no "
+			       "terminal asks",
+			       named);
 		return cli_fail(&err);
 	}
 	r = pin(c, real, &digest, &err);

@@ -14,12 +14,12 @@ struct follow {
 	struct client *c;
 	const char *run, *step;
 	bool quiet;
-	bool stop;            /* an event says that it ended, or waits: to be asked */
-	int interrupts;     /* by Ctrl-C */
-	char active[128];     /* name of the step that runs, escaped; "" = none */
+	bool stop; /* an event says that it ended, or waits: to be asked */
+	int interrupts; /* by Ctrl-C */
+	char active[128]; /* name of the step that runs, escaped; "" = none */
 	int64_t active_since; /* ns */
-	bool line_shown;      /* a progress line stands on the terminal */
-	struct buffer text;   /* events not yet cut into lines */
+	bool line_shown; /* a progress line stands on the terminal */
+	struct buffer text; /* events not yet cut into lines */
 };
 
 static void clear_line(struct follow *f)
@@ -46,7 +46,8 @@ static void say(struct follow *f, const char *mark, const json_t *event, const c
 		return;
 	clear_line(f);
 	const char *why = cli_str(cli_get(event, "payload"), "why");
-	fprintf(stderr, "  %s %s  %s%s%s\n", mark, cli_escaped(cli_str(event, "step")), word, *why ? ": " : "", cli_escaped(why));
+	fprintf(stderr, "  %s %s  %s%s%s\n", mark, cli_escaped(cli_str(event, "step")), word,
+		*why ? ": " : "", cli_escaped(why));
 }
 
 /* Which waits end the following: those for a person. Timers and leases pass by themselves. */
@@ -60,7 +61,8 @@ static void on_event(struct follow *f, const json_t *event)
 {
 	const char *type = cli_str(event, "type");
 	const json_t *payload = cli_get(event, "payload");
-	if (f->step && strncmp(type, "STEP_", 5) == 0 && strcmp(cli_str(event, "step"), f->step) == 0)
+	if (f->step && strncmp(type, "STEP_", 5) == 0 &&
+	    strcmp(cli_str(event, "step"), f->step) == 0)
 		f->stop = true;
 	if (strcmp(type, "ATTEMPT_STARTED") == 0) {
 		snprintf(f->active, sizeof(f->active), "%s", cli_escaped(cli_str(event, "step")));
@@ -69,16 +71,19 @@ static void on_event(struct follow *f, const json_t *event)
 	} else if (strcmp(type, "STEP_COMMITTED") == 0) {
 		f->active[0] = 0;
 		say(f, "+", event, "committed");
-	} else if (strcmp(type, "STEP_BACKOFF") == 0 || strcmp(type, "STEP_REJECTED") == 0 || strcmp(type, "ATTEMPT_LOST") == 0) {
+	} else if (strcmp(type, "STEP_BACKOFF") == 0 || strcmp(type, "STEP_REJECTED") == 0 ||
+		   strcmp(type, "ATTEMPT_LOST") == 0) {
 		f->active[0] = 0;
-		say(f, "~", event, strcmp(type, "ATTEMPT_LOST") == 0 ? "lost, runs again" : "tried again");
-	} else if (strcmp(type, "STEP_FAILED") == 0 || strcmp(type, "STEP_DENIED") == 0 || strcmp(type, "STEP_EXHAUSTED") == 0) {
+		say(f, "~", event,
+		    strcmp(type, "ATTEMPT_LOST") == 0 ? "lost, runs again" : "tried again");
+	} else if (strcmp(type, "STEP_FAILED") == 0 || strcmp(type, "STEP_DENIED") == 0 ||
+		   strcmp(type, "STEP_EXHAUSTED") == 0) {
 		f->active[0] = 0;
 		say(f, "x", event, strcmp(type, "STEP_DENIED") == 0 ? "denied" : "failed");
 	} else if (strcmp(type, "RUN_WAITING") == 0) {
 		f->stop = f->stop || waits_for_person(cli_int(payload, "waits"));
-	} else if (strcmp(type, "RUN_SUCCEEDED") == 0 || strcmp(type, "RUN_FAILED") == 0 || strcmp(type, "RUN_CANCELLED") == 0 ||
-		   strcmp(type, "RUN_PAUSED") == 0) {
+	} else if (strcmp(type, "RUN_SUCCEEDED") == 0 || strcmp(type, "RUN_FAILED") == 0 ||
+		   strcmp(type, "RUN_CANCELLED") == 0 || strcmp(type, "RUN_PAUSED") == 0) {
 		f->stop = true;
 	}
 }
@@ -102,7 +107,9 @@ static void post_run(struct follow *f, const char *verb, json_t *body, const cha
 	struct error err = {0};
 	AUTO_BUFFER target = {0};
 	buffer_printf(&target, "/v1/runs/%s/%s", f->run, verb);
-	struct client_request r = {.method = "POST", .target = (const char *)target.data, .body = body};
+	struct client_request r = {.method = "POST",
+				   .target = (const char *)target.data,
+				   .body = body};
 	int e = client_call(f->c, &r, NULL, NULL, NULL, &err);
 	json_decref(body);
 	clear_line(f);
@@ -112,13 +119,16 @@ static void post_run(struct follow *f, const char *verb, json_t *body, const cha
 		fprintf(stderr, "holdfast: run %.8s %s\n", f->run, said);
 }
 
-/* Once: no further step starts, and the one that runs is waited for. Twice: it is killed, and the run cancelled. */
+/* Once: no further step starts, and the one that runs is waited for. Twice: it is killed, and the
+ * run cancelled. */
 static void on_interrupt(struct follow *f)
 {
 	if (f->interrupts++ == 0) {
 		post_run(f, "pause", json_object(),
-			 f->active[0] ? "is paused: no further step starts, the one that runs is waited for; Ctrl-C again kills it"
-				      : "is paused: no further step starts; 'holdfast resume' goes on");
+			 f->active[0]
+				 ? "is paused: no further step starts, the one that runs is waited "
+				   "for; Ctrl-C again kills it"
+				 : "is paused: no further step starts; 'holdfast resume' goes on");
 		f->stop = !f->active[0];
 		return;
 	}
@@ -126,10 +136,12 @@ static void on_interrupt(struct follow *f)
 	f->stop = true;
 }
 
-/* Events are replayed from the first, so that one which would end the following may be an old one: the run is asked how it stands. */
+/* Events are replayed from the first, so that one which would end the following may be an old one:
+ * the run is asked how it stands. */
 static bool settled(struct follow *f)
 {
-	static const char *const final[] = {"succeeded", "failed", "cancelled", "paused", "committed", "denied"};
+	static const char *const final[] = {"succeeded", "failed",    "cancelled",
+					    "paused",	 "committed", "denied"};
 	struct error err = {0};
 	AUTO_BUFFER target = {0};
 	buffer_printf(&target, "/v1/runs/%s", f->run);
@@ -140,18 +152,23 @@ static bool settled(struct follow *f)
 	const char *state = cli_str(status, "state"), *step_state = "";
 	size_t i;
 	const json_t *s;
-	json_array_foreach(cli_get(status, "steps"), i, s) if (f->step && strcmp(cli_str(s, "name"), f->step) == 0) step_state = cli_str(s, "state");
-	bool over = strcmp(state, "waiting") == 0 && json_array_size(cli_get(status, "needs_person")) > 0;
+	json_array_foreach(cli_get(status, "steps"), i,
+			   s) if (f->step && strcmp(cli_str(s, "name"), f->step) == 0) step_state =
+		cli_str(s, "state");
+	bool over = strcmp(state, "waiting") == 0 &&
+		    json_array_size(cli_get(status, "needs_person")) > 0;
 	for (i = 0; i < ARRAY_SIZE(final); i++)
 		over = over || strcmp(final[i], state) == 0 || strcmp(final[i], step_state) == 0;
 	json_decref(status);
 	return over;
 }
 
-static int follow_events(struct follow *f, struct client_stream *events, int signal_fd, struct error *err)
+static int follow_events(struct follow *f, struct client_stream *events, int signal_fd,
+			 struct error *err)
 {
 	while (!f->stop) {
-		struct pollfd p[2] = {{.fd = client_stream_fd(events), .events = POLLIN}, {.fd = signal_fd, .events = POLLIN}};
+		struct pollfd p[2] = {{.fd = client_stream_fd(events), .events = POLLIN},
+				      {.fd = signal_fd, .events = POLLIN}};
 		bool pending = client_stream_pending(events);
 		int n = poll(p, 2, pending ? 0 : cli.progress ? PROGRESS_MS : -1);
 		if (n < 0 && errno != EINTR)
@@ -166,7 +183,8 @@ static int follow_events(struct follow *f, struct client_stream *events, int sig
 			if (r < 0)
 				return r;
 			take_lines(f);
-			/* After Ctrl-C the run is paused: what is waited for is the end of the step that runs. */
+			/* After Ctrl-C the run is paused: what is waited for is the end of the step
+			 * that runs. */
 			if (f->interrupts == 1)
 				f->stop = !f->active[0];
 			else if (f->stop)
@@ -179,7 +197,8 @@ static int follow_events(struct follow *f, struct client_stream *events, int sig
 	return 0;
 }
 
-/* Nothing continues a run after its supervisor died until a command names it: who follows it does. A paused one stays paused. */
+/* Nothing continues a run after its supervisor died until a command names it: who follows it does.
+ * A paused one stays paused. */
 int cli_go_on(struct client *c, const char *run, struct error *err)
 {
 	*err = (struct error){0};
@@ -191,12 +210,15 @@ int cli_go_on(struct client *c, const char *run, struct error *err)
 	struct client_request q = {.method = "GET", .target = (const char *)target.data};
 	json_t *status = NULL;
 	r = client_call(c, &q, NULL, &status, NULL, err);
-	bool goes = r == 0 && (strcmp(cli_str(status, "state"), "running") == 0 || strcmp(cli_str(status, "state"), "waiting") == 0);
+	bool goes = r == 0 && (strcmp(cli_str(status, "state"), "running") == 0 ||
+			       strcmp(cli_str(status, "state"), "waiting") == 0);
 	json_decref(status);
 	if (!goes)
 		return r;
 	buffer_append_str(&target, "/resume");
-	q = (struct client_request){.method = "POST", .target = (const char *)target.data, .body = json_object()};
+	q = (struct client_request){.method = "POST",
+				    .target = (const char *)target.data,
+				    .body = json_object()};
 	r = client_call(c, &q, NULL, NULL, NULL, err);
 	json_decref(q.body);
 	return r;
@@ -212,7 +234,8 @@ int cli_follow_run(struct client *c, const char *run, const char *step, bool qui
 	sigprocmask(SIG_BLOCK, &set, &old);
 	AUTO_FD signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	int r = 0;
-	/* A supervisor that was killed is started again and its stream opened anew: events are replayed from the first. */
+	/* A supervisor that was killed is started again and its stream opened anew: events are
+	 * replayed from the first. */
 	for (int tries = 0; tries < RECONNECTS_MAX; tries++) {
 		AUTO(client_stream_close) struct client_stream *events = NULL;
 		AUTO_BUFFER target = {0};
@@ -234,7 +257,9 @@ int cli_follow_run(struct client *c, const char *run, const char *step, bool qui
 	buffer_free(&f.text);
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	if (r < 0 && !f.stop) {
-		error_set_exit(&err, r, EXIT_STATUS_SANDBOX, "lost the supervisor while following the run: %s; 'holdfast status %.8s' tells how it stands",
+		error_set_exit(&err, r, EXIT_STATUS_SANDBOX,
+			       "lost the supervisor while following the run: %s; 'holdfast status "
+			       "%.8s' tells how it stands",
 			       strerror(-r), run);
 		return cli_fail(&err);
 	}

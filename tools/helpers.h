@@ -1,7 +1,8 @@
 #pragma once
 /*
- * Where Holdfast's own helper programs are: beside the running executable, in its build tree, then in libexecdir.
- * Never from PATH: a folder of the caller's must not decide what supervises the agent.
+ * Where Holdfast's own helper programs are: beside the running executable, in its build tree, then
+ * in libexecdir. Never from PATH: a folder of the caller's must not decide what supervises the
+ * agent.
  */
 #include "base/error.h"
 

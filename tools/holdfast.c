@@ -1,4 +1,5 @@
-/* holdfast(1): the command table and the global options. Each subcommand stands in a file of its own. */
+/* holdfast(1): the command table and the global options. Each subcommand stands in a file of its
+ * own. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -42,12 +43,16 @@ static const struct command {
 static void print_help(FILE *to)
 {
 	fputs("usage: holdfast [--state DIR] [--json] [--plain] [--no-input] COMMAND ...\n\n"
-	      "Runs untrusted agent steps in sandboxes, journals them so that a crash repeats nothing, and holds\n"
-	      "what cannot be undone until a person approves it. Bare `holdfast` says what waits for you.\n\n",
+	      "Runs untrusted agent steps in sandboxes, journals them so that a crash repeats "
+	      "nothing, and holds\n"
+	      "what cannot be undone until a person approves it. Bare `holdfast` says what waits "
+	      "for you.\n\n",
 	      to);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].summary);
-	fputs("\n`holdfast COMMAND --help` says how; holdfast(1), holdfast-plan(5), holdfast-policy(5) say all.\n", to);
+	fputs("\n`holdfast COMMAND --help` says how; holdfast(1), holdfast-plan(5), "
+	      "holdfast-policy(5) say all.\n",
+	      to);
 }
 
 static int unknown_command(const char *name)
@@ -58,9 +63,11 @@ static int unknown_command(const char *name)
 	const char *near = cli_nearest(name, names, ARRAY_SIZE(names));
 	struct error err = {0};
 	if (near)
-		error_set_exit(&err, -EINVAL, EXIT_STATUS_USAGE, "unknown command '%.60s'; did you mean '%s'?", name, near);
+		error_set_exit(&err, -EINVAL, EXIT_STATUS_USAGE,
+			       "unknown command '%.60s'; did you mean '%s'?", name, near);
 	else
-		error_set_exit(&err, -EINVAL, EXIT_STATUS_USAGE, "unknown command '%.60s'; 'holdfast --help' lists them", name);
+		error_set_exit(&err, -EINVAL, EXIT_STATUS_USAGE,
+			       "unknown command '%.60s'; 'holdfast --help' lists them", name);
 	return cli_fail(&err);
 }
 
@@ -71,7 +78,9 @@ int main(int argc, char **argv)
 	cli.color = isatty(STDOUT_FILENO) && !(getenv("NO_COLOR") && *getenv("NO_COLOR"));
 	cli.progress = isatty(STDERR_FILENO);
 
-	static const struct option options[] = {CLI_OPTIONS, {"version", no_argument, NULL, CLI_OPT_OWN}, {0}};
+	static const struct option options[] = {CLI_OPTIONS,
+						{"version", no_argument, NULL, CLI_OPT_OWN},
+						{0}};
 	int opt;
 	while ((opt = getopt_long(argc, argv, "+h", options, NULL)) != -1) {
 		if (opt == 'h' || opt == CLI_OPT_HELP) {

@@ -1,7 +1,7 @@
 /*
- * holdfast-journal: what `holdfast verify | fsck | export | gc` runs, as a program of its own since it links RocksDB.
- * The journal, checked and tidied. Where no daemon holds it they open it themselves
- * (to read: shared with each other); where one does, it is asked to do the same.
+ * holdfast-journal: what `holdfast verify | fsck | export | gc` runs, as a program of its own since
+ * it links RocksDB. The journal, checked and tidied. Where no daemon holds it they open it
+ * themselves (to read: shared with each other); where one does, it is asked to do the same.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,21 +17,21 @@
 
 enum { OPT_REPAIR = CLI_OPT_OWN, OPT_OUTPUT, OPT_OLDER_THAN };
 
-static const char usage_verify[] =
-	"usage: holdfast verify [--json]\n\n"
-	"Checks every record's hash chain from its beginning to its head, that no record is missing, every anchor, and\n"
-	"every blob. Exit 1 if anything was found.\n";
-static const char usage_fsck[] =
-	"usage: holdfast fsck [--repair] [--json]\n\n"
-	"Folds all records again and compares the result with the stored rows and indexes. --repair rewrites those that\n"
-	"differ (never a record). Exit 1 if anything was found.\n";
-static const char usage_export[] =
-	"usage: holdfast export [RUN] [--output FILE]\n\n"
-	"Writes the records of one run, or of all, as a CBOR sequence (RFC 8742; types in holdfast.cddl).\n";
-static const char usage_gc[] =
-	"usage: holdfast gc [--older-than AGE] [--json]\n\n"
-	"Removes blobs that no record names; with --older-than (30d, 12h) also runs that ended longer ago. Their last hashes\n"
-	"stay in the journal.\n";
+static const char usage_verify[] = "usage: holdfast verify [--json]\n\n"
+				   "Checks every record's hash chain from its beginning to its "
+				   "head, that no record is missing, every anchor, and\n"
+				   "every blob. Exit 1 if anything was found.\n";
+static const char usage_fsck[] = "usage: holdfast fsck [--repair] [--json]\n\n"
+				 "Folds all records again and compares the result with the stored "
+				 "rows and indexes. --repair rewrites those that\n"
+				 "differ (never a record). Exit 1 if anything was found.\n";
+static const char usage_export[] = "usage: holdfast export [RUN] [--output FILE]\n\n"
+				   "Writes the records of one run, or of all, as a CBOR sequence "
+				   "(RFC 8742; types in holdfast.cddl).\n";
+static const char usage_gc[] = "usage: holdfast gc [--older-than AGE] [--json]\n\n"
+			       "Removes blobs that no record names; with --older-than (30d, 12h) "
+			       "also runs that ended longer ago. Their last hashes\n"
+			       "stay in the journal.\n";
 
 /* ---- The journal itself ---- */
 
@@ -56,13 +56,16 @@ static int64_t mono_ns(void)
 static int open_here(struct journal_options how, struct journal **ret, struct error *err)
 {
 	struct supervisor_paths paths;
-	int rc = supervisor_paths_open_state(cli.state, getenv("HOME"), getenv("XDG_STATE_HOME"), &paths, err);
+	int rc = supervisor_paths_open_state(cli.state, getenv("HOME"), getenv("XDG_STATE_HOME"),
+					     &paths, err);
 	if (rc < 0)
 		return rc;
 	AUTO_FD dir = openat(paths.state_fd, "v1", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (dir < 0)
-		rc = error_set_exit(err, -errno, EXIT_STATUS_USAGE, "no journal in %s: %s; nothing was run there yet, or give another --state",
-				    paths.state, strerror(errno));
+		rc = error_set_exit(
+			err, -errno, EXIT_STATUS_USAGE,
+			"no journal in %s: %s; nothing was run there yet, or give another --state",
+			paths.state, strerror(errno));
 	how.dirfd = dir;
 	how.clock = (struct journal_clock){.wall_ns = wall_ns, .mono_ns = mono_ns};
 	if (rc == 0)
@@ -71,7 +74,8 @@ static int open_here(struct journal_options how, struct journal **ret, struct er
 	return rc;
 }
 
-/* The daemon that has it; NULL where none answers: then the error that names the holder says more than this one's. */
+/* The daemon that has it; NULL where none answers: then the error that names the holder says more
+ * than this one's. */
 static struct client *open_daemon(void)
 {
 	struct client *c = NULL;
@@ -97,27 +101,31 @@ static int print_report(const char *command, json_t *doc, const char *whole)
 	size_t i;
 	json_t *finding;
 	json_array_foreach(cli_get(doc, "findings"), i, finding)
-		printf("%s%s%s\n", cli_tone(CLI_BAD), cli_escaped(json_string_value(finding)), CLI_RESET);
+		printf("%s%s%s\n", cli_tone(CLI_BAD), cli_escaped(json_string_value(finding)),
+		       CLI_RESET);
 	if (problems)
-		printf("%s: %s%lld found%s in %lld records of %lld chains\n", command, cli_tone(CLI_BAD), (long long)problems, CLI_RESET,
+		printf("%s: %s%lld found%s in %lld records of %lld chains\n", command,
+		       cli_tone(CLI_BAD), (long long)problems, CLI_RESET,
 		       (long long)cli_int(doc, "events"), (long long)cli_int(doc, "runs"));
 	else
-		printf("%s: %s%s%s: %lld records of %lld chains, %lld blobs\n", command, cli_tone(CLI_GOOD), whole, CLI_RESET,
-		       (long long)cli_int(doc, "events"), (long long)cli_int(doc, "runs"), (long long)cli_int(doc, "blobs"));
+		printf("%s: %s%s%s: %lld records of %lld chains, %lld blobs\n", command,
+		       cli_tone(CLI_GOOD), whole, CLI_RESET, (long long)cli_int(doc, "events"),
+		       (long long)cli_int(doc, "runs"), (long long)cli_int(doc, "blobs"));
 	json_decref(doc);
 	return status;
 }
 
 static json_t *report_json(const struct journal_report *r, json_t *findings)
 {
-	return json_pack("{s:i, s:I, s:I, s:I, s:I, s:o}", "version", SUPERVISOR_API_VERSION, "events", (json_int_t)r->events, "runs",
-			 (json_int_t)r->runs, "blobs", (json_int_t)r->blobs, "problems", (json_int_t)r->problems, "findings",
+	return json_pack("{s:i, s:I, s:I, s:I, s:I, s:o}", "version", SUPERVISOR_API_VERSION,
+			 "events", (json_int_t)r->events, "runs", (json_int_t)r->runs, "blobs",
+			 (json_int_t)r->blobs, "problems", (json_int_t)r->problems, "findings",
 			 findings);
 }
 
 /* Options that these commands share: 0 go on, 1 leave with *ret. */
-static int own_options(int argc, char **argv, const struct option *options, const char *usage, int (*own)(int opt, void *),
-		       void *arg, int *ret)
+static int own_options(int argc, char **argv, const struct option *options, const char *usage,
+		       int (*own)(int opt, void *), void *arg, int *ret)
 {
 	int opt;
 	optind = 1;
@@ -184,7 +192,9 @@ static int take_repair(int opt, void *arg)
 
 static int fsck(int argc, char **argv)
 {
-	static const struct option options[] = {CLI_OPTIONS, {"repair", no_argument, NULL, OPT_REPAIR}, {0}};
+	static const struct option options[] = {CLI_OPTIONS,
+						{"repair", no_argument, NULL, OPT_REPAIR},
+						{0}};
 	struct journal *j = NULL;
 	struct journal_report r = {0};
 	struct error err = {0};
@@ -194,7 +204,8 @@ static int fsck(int argc, char **argv)
 		return status;
 	if (optind != argc)
 		return cli_usage(usage_fsck);
-	int rc = open_here((struct journal_options){.read_only = !repair, .unloaded = true}, &j, &err);
+	int rc = open_here((struct journal_options){.read_only = !repair, .unloaded = true}, &j,
+			   &err);
 	if (rc == -EBUSY && !repair)
 		return audit_by_daemon("fsck", &err, "clean");
 	if (rc < 0)
@@ -251,7 +262,9 @@ static int export_here(struct journal *j, const char *name, int out, struct erro
 
 static int export(int argc, char **argv)
 {
-	static const struct option options[] = {CLI_OPTIONS, {"output", required_argument, NULL, OPT_OUTPUT}, {0}};
+	static const struct option options[] = {CLI_OPTIONS,
+						{"output", required_argument, NULL, OPT_OUTPUT},
+						{0}};
 	struct journal *j = NULL;
 	struct error err = {0};
 	const char *output = NULL;
@@ -262,12 +275,15 @@ static int export(int argc, char **argv)
 	if (optind + 1 < argc)
 		return cli_usage(usage_export);
 	if (!output && isatty(STDOUT_FILENO)) {
-		error_set_exit(&err, -EINVAL, EXIT_STATUS_USAGE, "export: this is binary and standard output a terminal; give --output FILE");
+		error_set_exit(&err, -EINVAL, EXIT_STATUS_USAGE,
+			       "export: this is binary and standard output a terminal; give "
+			       "--output FILE");
 		return cli_fail(&err);
 	}
 	AUTO_FD file = output ? open(output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
 	if (output && file < 0) {
-		error_set_exit(&err, -errno, EXIT_STATUS_USAGE, "export: %s: %s", output, strerror(errno));
+		error_set_exit(&err, -errno, EXIT_STATUS_USAGE, "export: %s: %s", output,
+			       strerror(errno));
 		return cli_fail(&err);
 	}
 	int out = output ? file : STDOUT_FILENO;
@@ -312,8 +328,9 @@ static int print_collected(json_t *doc)
 		cli_print_json(doc);
 		return EXIT_STATUS_OK;
 	}
-	printf("gc: %lld runs dropped, %lld blobs removed; %lld records kept\n", (long long)cli_int(doc, "runs"),
-	       (long long)cli_int(doc, "blobs"), (long long)cli_int(doc, "events"));
+	printf("gc: %lld runs dropped, %lld blobs removed; %lld records kept\n",
+	       (long long)cli_int(doc, "runs"), (long long)cli_int(doc, "blobs"),
+	       (long long)cli_int(doc, "events"));
 	json_decref(doc);
 	return EXIT_STATUS_OK;
 }
@@ -343,7 +360,8 @@ static int gc_by_daemon(int64_t before_ns, struct error *busy)
 
 static int gc(int argc, char **argv)
 {
-	static const struct option options[] = {CLI_OPTIONS, {"older-than", required_argument, NULL, OPT_OLDER_THAN}, {0}};
+	static const struct option options[] = {
+		CLI_OPTIONS, {"older-than", required_argument, NULL, OPT_OLDER_THAN}, {0}};
 	struct journal *j = NULL;
 	struct journal_report r = {0};
 	struct error err = {0};
@@ -355,7 +373,9 @@ static int gc(int argc, char **argv)
 		return cli_usage(usage_gc);
 	int64_t age = age_text ? parse_age(age_text) : 0;
 	if (age < 0) {
-		error_set_exit(&err, -EINVAL, EXIT_STATUS_USAGE, "gc: --older-than %.40s: not an age; write 30d, 12h, 90m or 10s", age_text);
+		error_set_exit(&err, -EINVAL, EXIT_STATUS_USAGE,
+			       "gc: --older-than %.40s: not an age; write 30d, 12h, 90m or 10s",
+			       age_text);
 		return cli_fail(&err);
 	}
 	int64_t before = age_text ? wall_ns() - age : 0;

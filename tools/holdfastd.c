@@ -21,7 +21,8 @@ static int usage(void)
 	return EXIT_STATUS_USAGE;
 }
 
-/* Helper programs: beside this executable, else in its build tree, else where they are installed. */
+/* Helper programs: beside this executable, else in its build tree, else where they are installed.
+ */
 static int find_helpers(char *buf, size_t size)
 {
 	static const char *const places[] = {"%s", "%s/../sandbox", HOLDFAST_LIBEXECDIR};
@@ -56,8 +57,10 @@ static int fail(int ready_fd, const struct error *err)
 static int parse(int argc, char **argv, struct daemon_options *o)
 {
 	static const struct option longs[] = {
-		{"state", required_argument, NULL, 's'},    {"embedded", no_argument, NULL, 'e'},
-		{"ready-fd", required_argument, NULL, 'r'}, {"version", no_argument, NULL, 'v'},
+		{"state", required_argument, NULL, 's'},
+		{"embedded", no_argument, NULL, 'e'},
+		{"ready-fd", required_argument, NULL, 'r'},
+		{"version", no_argument, NULL, 'v'},
 		{NULL, 0, NULL, 0},
 	};
 	char *end;
@@ -88,8 +91,11 @@ static int parse(int argc, char **argv, struct daemon_options *o)
 
 int main(int argc, char **argv)
 {
-	struct daemon_options o = {.home = getenv("HOME"), .xdg_state = getenv("XDG_STATE_HOME"), .xdg_runtime = getenv("XDG_RUNTIME_DIR"),
-				   .notify_socket = getenv("NOTIFY_SOCKET"), .ready_fd = -1};
+	struct daemon_options o = {.home = getenv("HOME"),
+				   .xdg_state = getenv("XDG_STATE_HOME"),
+				   .xdg_runtime = getenv("XDG_RUNTIME_DIR"),
+				   .notify_socket = getenv("NOTIFY_SOCKET"),
+				   .ready_fd = -1};
 	AUTO(daemon_free) struct daemon *d = NULL;
 	char helpers[PATH_MAX];
 	struct error err = {0};
@@ -100,7 +106,9 @@ int main(int argc, char **argv)
 	failpoint_init(getenv("HOLDFAST_FAILPOINT"));
 	r = find_helpers(helpers, sizeof(helpers));
 	if (r < 0) {
-		error_set_exit(&err, r, EXIT_STATUS_SANDBOX, "holdfast-keeper is missing: neither beside %s nor in %s; install Holdfast again",
+		error_set_exit(&err, r, EXIT_STATUS_SANDBOX,
+			       "holdfast-keeper is missing: neither beside %s nor in %s; install "
+			       "Holdfast again",
 			       argv[0], HOLDFAST_LIBEXECDIR);
 		return fail(o.ready_fd, &err);
 	}

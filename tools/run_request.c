@@ -32,7 +32,9 @@ static int add_fd(struct opened *o, const char *name, int fd, struct error *err)
 {
 	if (o->call.fd_count >= CLIENT_FDS_MAX) {
 		close(fd);
-		return error_set_exit(err, -E2BIG, EXIT_STATUS_USAGE, "the plan names too many files for one request (at most %d); put them in the workspace",
+		return error_set_exit(err, -E2BIG, EXIT_STATUS_USAGE,
+				      "the plan names too many files for one request (at most %d); "
+				      "put them in the workspace",
 				      SUPERVISOR_STDIN_FILES_MAX);
 	}
 	o->owned[o->call.fd_count] = fd;
@@ -44,8 +46,10 @@ static int open_named(const char *path, int flags, const char *what, struct erro
 {
 	int fd = open(path, flags | O_CLOEXEC | O_NOCTTY);
 	if (fd < 0)
-		return error_set_exit(err, -errno, EXIT_STATUS_USAGE, "cannot open %s %s: %s; name one that exists and that you may read", what, path,
-				      strerror(errno));
+		return error_set_exit(
+			err, -errno, EXIT_STATUS_USAGE,
+			"cannot open %s %s: %s; name one that exists and that you may read", what,
+			path, strerror(errno));
 	return fd;
 }
 
@@ -64,23 +68,29 @@ static int real_path(int fd, char *buf, size_t size)
 static int set_text(json_t *body, const char *key, const char *text, struct error *err)
 {
 	if (json_object_set_new(body, key, json_string(text)) < 0)
-		return error_set_exit(err, -EILSEQ, EXIT_STATUS_USAGE, "%s is not UTF-8; rename it", key);
+		return error_set_exit(err, -EILSEQ, EXIT_STATUS_USAGE, "%s is not UTF-8; rename it",
+				      key);
 	return 0;
 }
 
-/* A file in folder dirfd (or of the whole system for an absolute path), added as fd `name` with its real path under key.
- * With optional a missing one is no error. */
-static int add_file(struct opened *o, int dirfd, const char *path, const char *name, const char *key, bool optional, struct error *err)
+/* A file in folder dirfd (or of the whole system for an absolute path), added as fd `name` with its
+ * real path under key. With optional a missing one is no error. */
+static int add_file(struct opened *o, int dirfd, const char *path, const char *name,
+		    const char *key, bool optional, struct error *err)
 {
 	int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0 && optional && (errno == ENOENT || errno == ENOTDIR))
 		return 0;
 	if (fd < 0)
-		return error_set_exit(err, -errno, EXIT_STATUS_USAGE, "cannot open %s: %s; name one that exists and that you may read", path, strerror(errno));
+		return error_set_exit(
+			err, -errno, EXIT_STATUS_USAGE,
+			"cannot open %s: %s; name one that exists and that you may read", path,
+			strerror(errno));
 	struct stat st;
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
 		close(fd);
-		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE, "%s is not a regular file; name one that is", path);
+		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
+				      "%s is not a regular file; name one that is", path);
 	}
 	char real[PATH_MAX];
 	int r = real_path(fd, real, sizeof(real));
@@ -88,7 +98,8 @@ static int add_file(struct opened *o, int dirfd, const char *path, const char *n
 		r = set_text(o->call.body, key, real, err);
 	if (r < 0) {
 		close(fd);
-		return error_set(err, r, "cannot tell the path of %s: %s; mount /proc", path, strerror(-r));
+		return error_set(err, r, "cannot tell the path of %s: %s; mount /proc", path,
+				 strerror(-r));
 	}
 	return add_fd(o, name, fd, err);
 }
@@ -116,7 +127,8 @@ static bool is_builtin(const char *policy)
 }
 
 /* --policy, the user's own file, and the project's. */
-static int add_policies(struct opened *o, const struct run_request *q, int workspace_fd, int plan_dir, const struct plan *plan, struct error *err)
+static int add_policies(struct opened *o, const struct run_request *q, int workspace_fd,
+			int plan_dir, const struct plan *plan, struct error *err)
 {
 	int r = 0;
 	if (q->policy && is_builtin(q->policy))
@@ -127,8 +139,10 @@ static int add_policies(struct opened *o, const struct run_request *q, int works
 		return r;
 	char user[PATH_MAX];
 	const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
-	int n = config && *config == '/' ? snprintf(user, sizeof(user), "%s/holdfast/policy.yaml", config)
-					 : snprintf(user, sizeof(user), "%s/.config/holdfast/policy.yaml", home ? home : "");
+	int n = config && *config == '/'
+			? snprintf(user, sizeof(user), "%s/holdfast/policy.yaml", config)
+			: snprintf(user, sizeof(user), "%s/.config/holdfast/policy.yaml",
+				   home ? home : "");
 	if (n < (int)sizeof(user) && (home || config)) {
 		r = add_file(o, AT_FDCWD, user, "user-policy", "user_policy_path", true, err);
 		if (r < 0)
@@ -137,23 +151,29 @@ static int add_policies(struct opened *o, const struct run_request *q, int works
 	if (plan && plan->policy_path && is_builtin(plan->policy_path))
 		return q->policy ? 0 : set_text(o->call.body, "policy", plan->policy_path, err);
 	if (plan && plan->policy_path)
-		return add_file(o, plan_dir, plan->policy_path, "project-policy", "project_policy_path", false, err);
+		return add_file(o, plan_dir, plan->policy_path, "project-policy",
+				"project_policy_path", false, err);
 	if (plan && plan->policy_text)
 		return 0;
-	return add_file(o, workspace_fd, ".holdfast/policy.yaml", "project-policy", "project_policy_path", true, err);
+	return add_file(o, workspace_fd, ".holdfast/policy.yaml", "project-policy",
+			"project_policy_path", true, err);
 }
 
-static int add_stdin_files(struct opened *o, int plan_dir, const struct plan *plan, struct error *err)
+static int add_stdin_files(struct opened *o, int plan_dir, const struct plan *plan,
+			   struct error *err)
 {
 	size_t count = 0;
 	for (size_t i = 0; i < plan->step_count; i++) {
 		if (plan->steps[i].stdin_kind != PLAN_STDIN_FILE)
 			continue;
 		if (count == SUPERVISOR_STDIN_FILES_MAX)
-			return error_set_exit(err, -E2BIG, EXIT_STATUS_USAGE, "more than %d steps read standard input from a file; put the files in the workspace",
+			return error_set_exit(err, -E2BIG, EXIT_STATUS_USAGE,
+					      "more than %d steps read standard input from a file; "
+					      "put the files in the workspace",
 					      SUPERVISOR_STDIN_FILES_MAX);
 		snprintf(o->file_names[count], sizeof(o->file_names[count]), "file%zu", count);
-		int r = add_file(o, plan_dir, plan->steps[i].stdin_file, o->file_names[count], NULL, false, err);
+		int r = add_file(o, plan_dir, plan->steps[i].stdin_file, o->file_names[count], NULL,
+				 false, err);
 		if (r < 0)
 			return r;
 		count++;
@@ -166,8 +186,10 @@ static void plan_guard(struct plan **p)
 	plan_free(*p);
 }
 
-/* Opens the plan and parses it here, since only the client may open what it names. The daemon parses it again. */
-static int add_plan(struct opened *o, const char *path, struct plan **ret, int *ret_dir, struct error *err)
+/* Opens the plan and parses it here, since only the client may open what it names. The daemon
+ * parses it again. */
+static int add_plan(struct opened *o, const char *path, struct plan **ret, int *ret_dir,
+		    struct error *err)
 {
 	int r = add_file(o, AT_FDCWD, path, "plan", "plan_path", false, err);
 	if (r < 0)
@@ -175,11 +197,17 @@ static int add_plan(struct opened *o, const char *path, struct plan **ret, int *
 	AUTO_BUFFER text = {.max = YAML_BYTES_MAX + 1};
 	r = io_read_all(o->call.fds[o->call.fd_count - 1].fd, YAML_BYTES_MAX + 1, &text);
 	if (r == -E2BIG)
-		return error_set_exit(err, r, EXIT_STATUS_USAGE, "%s is larger than %d bytes; a plan names files, it does not hold them", path, YAML_BYTES_MAX);
+		return error_set_exit(
+			err, r, EXIT_STATUS_USAGE,
+			"%s is larger than %d bytes; a plan names files, it does not hold them",
+			path, YAML_BYTES_MAX);
 	if (r < 0)
-		return error_set_exit(err, r, EXIT_STATUS_USAGE, "cannot read %s: %s; name a plan that you may read", path, strerror(-r));
+		return error_set_exit(err, r, EXIT_STATUS_USAGE,
+				      "cannot read %s: %s; name a plan that you may read", path,
+				      strerror(-r));
 	if (lseek(o->call.fds[o->call.fd_count - 1].fd, 0, SEEK_SET) < 0)
-		return error_set(err, -errno, "cannot rewind %s: %s; name a regular file", path, strerror(errno));
+		return error_set(err, -errno, "cannot rewind %s: %s; name a regular file", path,
+				 strerror(errno));
 	r = plan_parse(buffer_bytes(&text), path, ret, err);
 	if (r < 0)
 		return r;
@@ -187,13 +215,16 @@ static int add_plan(struct opened *o, const char *path, struct plan **ret, int *
 	const char *slash = strrchr(path, '/');
 	if (!slash)
 		snprintf(dir, sizeof(dir), ".");
-	else if ((size_t)snprintf(dir, sizeof(dir), "%.*s", slash == path ? 1 : (int)(slash - path), path) >= sizeof(dir))
-		return error_set_exit(err, -ENAMETOOLONG, EXIT_STATUS_USAGE, "the path of the plan is too long; change into its folder");
+	else if ((size_t)snprintf(dir, sizeof(dir), "%.*s", slash == path ? 1 : (int)(slash - path),
+				  path) >= sizeof(dir))
+		return error_set_exit(err, -ENAMETOOLONG, EXIT_STATUS_USAGE,
+				      "the path of the plan is too long; change into its folder");
 	*ret_dir = open_named(dir, O_PATH | O_DIRECTORY, "the plan's folder", err);
 	return *ret_dir < 0 ? *ret_dir : 0;
 }
 
-static int add_workspace(struct opened *o, const struct run_request *q, int plan_dir, const struct plan *plan, struct error *err)
+static int add_workspace(struct opened *o, const struct run_request *q, int plan_dir,
+			 const struct plan *plan, struct error *err)
 {
 	int fd;
 	if (q->workspace) {
@@ -202,7 +233,9 @@ static int add_workspace(struct opened *o, const struct run_request *q, int plan
 		const char *rel = plan && plan->workspace ? plan->workspace : ".";
 		fd = openat(plan ? plan_dir : AT_FDCWD, rel, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (fd < 0)
-			fd = error_set_exit(err, -errno, EXIT_STATUS_USAGE, "cannot open the workspace %s: %s; say --workspace DIR", rel, strerror(errno));
+			fd = error_set_exit(err, -errno, EXIT_STATUS_USAGE,
+					    "cannot open the workspace %s: %s; say --workspace DIR",
+					    rel, strerror(errno));
 	}
 	if (fd < 0)
 		return fd;
@@ -212,7 +245,8 @@ static int add_workspace(struct opened *o, const struct run_request *q, int plan
 		r = set_text(o->call.body, "workspace", real, err);
 	if (r < 0) {
 		close(fd);
-		return error_set(err, r, "cannot tell the workspace's path: %s; mount /proc", strerror(-r));
+		return error_set(err, r, "cannot tell the workspace's path: %s; mount /proc",
+				 strerror(-r));
 	}
 	return add_fd(o, "workspace", fd, err);
 }
@@ -223,23 +257,31 @@ static int add_exec(struct opened *o, const struct run_request *q, struct error 
 	for (char **a = q->argv; *a; a++)
 		if (json_array_append_new(argv, json_string(*a)) < 0) {
 			json_decref(argv);
-			return error_set_exit(err, -EILSEQ, EXIT_STATUS_USAGE, "an argument of the command is not UTF-8; put it in a script");
+			return error_set_exit(
+				err, -EILSEQ, EXIT_STATUS_USAGE,
+				"an argument of the command is not UTF-8; put it in a script");
 		}
 	json_t *exec = json_pack("{s:o, s:b}", "argv", argv, "land", q->land);
 	if (!exec)
 		return error_nomem(err);
 	if (q->tty) {
 		const char *term = getenv("TERM");
-		json_object_set_new(exec, "tty", json_pack("{s:i, s:i, s:s}", "rows", q->rows, "cols", q->cols, "term", term ? term : "xterm"));
+		json_object_set_new(exec, "tty",
+				    json_pack("{s:i, s:i, s:s}", "rows", q->rows, "cols", q->cols,
+					      "term", term ? term : "xterm"));
 	} else if (q->send_stdin) {
 		AUTO_BUFFER in = {.max = STDIN_BYTES_MAX};
 		int r = io_read_all(STDIN_FILENO, STDIN_BYTES_MAX, &in);
 		if (r < 0)
-			return error_set_exit(err, r, EXIT_STATUS_USAGE, "cannot read standard input: %s; it may hold %d bytes at most", strerror(-r),
-					      STDIN_BYTES_MAX);
+			return error_set_exit(
+				err, r, EXIT_STATUS_USAGE,
+				"cannot read standard input: %s; it may hold %d bytes at most",
+				strerror(-r), STDIN_BYTES_MAX);
 		int fd = io_memfd_sealed("stdin", buffer_bytes(&in), false);
 		if (fd < 0)
-			return error_set(err, fd, "cannot keep standard input: %s; free some memory", strerror(-fd));
+			return error_set(err, fd,
+					 "cannot keep standard input: %s; free some memory",
+					 strerror(-fd));
 		json_object_set_new(exec, "stdin", json_true());
 		r = add_fd(o, "stdin", fd, err);
 		if (r < 0)
@@ -251,7 +293,8 @@ static int add_exec(struct opened *o, const struct run_request *q, struct error 
 
 int run_request_send(struct client *c, const struct run_request *q, json_t **ret, struct error *err)
 {
-	__attribute__((cleanup(opened_free))) struct opened o = {.call = {.method = "POST", .target = "/v1/runs", .body = json_object()}};
+	__attribute__((cleanup(opened_free))) struct opened o = {
+		.call = {.method = "POST", .target = "/v1/runs", .body = json_object()}};
 	__attribute__((cleanup(plan_guard))) struct plan *plan = NULL;
 	AUTO_FD plan_dir = -1;
 	int r = 0;

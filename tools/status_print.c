@@ -9,9 +9,11 @@ static enum cli_tone tone_of(const char *state)
 		const char *state;
 		enum cli_tone tone;
 	} tones[] = {
-		{"succeeded", CLI_GOOD}, {"committed", CLI_GOOD}, {"landed", CLI_GOOD},	  {"failed", CLI_BAD},	{"denied", CLI_BAD},
-		{"cancelled", CLI_DIM},	 {"waiting", CLI_WARN},	  {"gated", CLI_WARN},	  {"paused", CLI_WARN}, {"exhausted", CLI_WARN},
-		{"conflict", CLI_WARN},	 {"running", CLI_BOLD},	  {"active", CLI_BOLD},
+		{"succeeded", CLI_GOOD}, {"committed", CLI_GOOD}, {"landed", CLI_GOOD},
+		{"failed", CLI_BAD},	 {"denied", CLI_BAD},	  {"cancelled", CLI_DIM},
+		{"waiting", CLI_WARN},	 {"gated", CLI_WARN},	  {"paused", CLI_WARN},
+		{"exhausted", CLI_WARN}, {"conflict", CLI_WARN},  {"running", CLI_BOLD},
+		{"active", CLI_BOLD},
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(tones); i++)
 		if (strcmp(tones[i].state, state) == 0)
@@ -41,7 +43,8 @@ static void print_waits(const json_t *waits)
 		return;
 	fputs(" for ", stdout);
 	json_array_foreach(waits, i, w)
-		printf("%s%s", i ? ", " : "", cli_escaped(json_string_value(w) ? json_string_value(w) : ""));
+		printf("%s%s", i ? ", " : "",
+		       cli_escaped(json_string_value(w) ? json_string_value(w) : ""));
 }
 
 void status_print_notes(const json_t *doc, FILE *to)
@@ -49,7 +52,8 @@ void status_print_notes(const json_t *doc, FILE *to)
 	size_t i;
 	const json_t *n;
 	json_array_foreach(cli_get(doc, "notes"), i, n)
-		fprintf(to, "note: %s\n", cli_escaped(json_string_value(n) ? json_string_value(n) : ""));
+		fprintf(to, "note: %s\n",
+			cli_escaped(json_string_value(n) ? json_string_value(n) : ""));
 }
 
 void status_print_approval(const json_t *a)
@@ -59,10 +63,11 @@ void status_print_approval(const json_t *a)
 	int64_t by = cli_parse_time(cli_str(a, "decide_by"));
 	if (by > 0)
 		cli_duration(left, sizeof(left), by - cli_now_ns());
-	printf("  %s%.8s%s  %-11s %s", cli_tone(CLI_BOLD), cli_str(a, "approval"), CLI_RESET, cli_escaped(cli_str(a, "kind")),
-	       cli_escaped(cli_str(a, "title")));
+	printf("  %s%.8s%s  %-11s %s", cli_tone(CLI_BOLD), cli_str(a, "approval"), CLI_RESET,
+	       cli_escaped(cli_str(a, "kind")), cli_escaped(cli_str(a, "title")));
 	/* Run and step are in the title. */
-	printf("%s  (waits %s%s%s)%s\n", cli_tone(CLI_DIM), age, *left ? ", expires in " : "", left, CLI_RESET);
+	printf("%s  (waits %s%s%s)%s\n", cli_tone(CLI_DIM), age, *left ? ", expires in " : "", left,
+	       CLI_RESET);
 }
 
 void status_print_summary(const json_t *s)
@@ -73,7 +78,8 @@ void status_print_summary(const json_t *s)
 	const char *name = cli_str(s, "name");
 	printf("  %s%.8s%s  ", cli_tone(CLI_BOLD), cli_str(s, "run"), CLI_RESET);
 	print_state(cli_str(s, "state"), 10);
-	printf(" %-20s %lld/%lld steps  %s ago", cli_escaped(name), (long long)cli_int(steps, "done"), (long long)cli_int(steps, "total"), age);
+	printf(" %-20s %lld/%lld steps  %s ago", cli_escaped(name),
+	       (long long)cli_int(steps, "done"), (long long)cli_int(steps, "total"), age);
 	if (strcmp(cli_str(s, "landing"), "unlanded") != 0)
 		printf("  %s", cli_escaped(cli_str(s, "landing")));
 	print_waits(cli_get(s, "waits"));
@@ -82,8 +88,10 @@ void status_print_summary(const json_t *s)
 
 static const char *choices_of(const char *kind)
 {
-	return strcmp(kind, "conflict") == 0 ? " --as mine|theirs|file=F" : strcmp(kind, "exhausted") == 0 ? " --as retry|fail"
-	       : strcmp(kind, "diverged") == 0 ? " --as accept|fork|fail" : "";
+	return strcmp(kind, "conflict") == 0	? " --as mine|theirs|file=F"
+	       : strcmp(kind, "exhausted") == 0 ? " --as retry|fail"
+	       : strcmp(kind, "diverged") == 0	? " --as accept|fork|fail"
+						: "";
 }
 
 static void print_needs_person(const json_t *status)
@@ -93,7 +101,9 @@ static void print_needs_person(const json_t *status)
 	json_array_foreach(cli_get(status, "needs_person"), i, a)
 	{
 		status_print_approval(a);
-		printf("            holdfast show %.8s | holdfast approve %.8s%s | holdfast deny %.8s\n", cli_str(a, "approval"), cli_str(a, "approval"),
+		printf("            holdfast show %.8s | holdfast approve %.8s%s | holdfast deny "
+		       "%.8s\n",
+		       cli_str(a, "approval"), cli_str(a, "approval"),
 		       choices_of(cli_str(a, "kind")), cli_str(a, "approval"));
 	}
 }
@@ -101,11 +111,13 @@ static void print_needs_person(const json_t *status)
 static void print_head(const json_t *status)
 {
 	const char *name = cli_str(status, "name"), *why = cli_str(status, "why");
-	printf("run %s%.8s%s%s%s  ", cli_tone(CLI_BOLD), cli_str(status, "run"), CLI_RESET, *name ? " " : "", cli_escaped(name));
+	printf("run %s%.8s%s%s%s  ", cli_tone(CLI_BOLD), cli_str(status, "run"), CLI_RESET,
+	       *name ? " " : "", cli_escaped(name));
 	print_state(cli_str(status, "state"), 0);
 	print_waits(cli_get(status, "waits"));
 	/* A conflict is what it waits for already. */
-	if (strcmp(cli_str(status, "landing"), "unlanded") != 0 && strcmp(cli_str(status, "landing"), "conflict") != 0)
+	if (strcmp(cli_str(status, "landing"), "unlanded") != 0 &&
+	    strcmp(cli_str(status, "landing"), "conflict") != 0)
 		printf(", %s", cli_escaped(cli_str(status, "landing")));
 	if (*why)
 		printf(": %s", cli_escaped(why));
@@ -115,11 +127,15 @@ static void print_head(const json_t *status)
 /* What a person may want to do now. */
 static void print_next(const json_t *status)
 {
-	const char *state = cli_str(status, "state"), *landing = cli_str(status, "landing"), *run = cli_str(status, "run");
+	const char *state = cli_str(status, "state"), *landing = cli_str(status, "landing"),
+		   *run = cli_str(status, "run");
 	if (strcmp(landing, "landed") == 0)
-		printf("  changes are in %s; 'holdfast undo %.8s' takes them back\n", cli_escaped(cli_str(status, "workspace")), run);
+		printf("  changes are in %s; 'holdfast undo %.8s' takes them back\n",
+		       cli_escaped(cli_str(status, "workspace")), run);
 	else if (strcmp(state, "succeeded") == 0 && strcmp(landing, "unlanded") == 0)
-		printf("  'holdfast diff %.8s' shows what changed, 'holdfast land %.8s' applies it\n", run, run);
+		printf("  'holdfast diff %.8s' shows what changed, 'holdfast land %.8s' applies "
+		       "it\n",
+		       run, run);
 	else if (strcmp(state, "paused") == 0)
 		printf("  'holdfast resume %.8s' goes on\n", run);
 }
@@ -133,9 +149,11 @@ void status_print_brief(const json_t *status)
 	json_array_foreach(cli_get(status, "steps"), i, s)
 	{
 		const char *st = cli_str(s, "state");
-		if (strcmp(st, "failed") == 0 || strcmp(st, "denied") == 0 || strcmp(st, "exhausted") == 0)
-			printf("  %s %s: %s\n            holdfast show %.8s %s\n", cli_escaped(cli_str(s, "name")), st, cli_escaped(cli_str(s, "why")), run,
-			       cli_escaped(cli_str(s, "name")));
+		if (strcmp(st, "failed") == 0 || strcmp(st, "denied") == 0 ||
+		    strcmp(st, "exhausted") == 0)
+			printf("  %s %s: %s\n            holdfast show %.8s %s\n",
+			       cli_escaped(cli_str(s, "name")), st, cli_escaped(cli_str(s, "why")),
+			       run, cli_escaped(cli_str(s, "name")));
 	}
 	print_needs_person(status);
 	status_print_notes(status, stdout);
@@ -157,7 +175,8 @@ static void print_steps(const json_t *status)
 		if (cli_int(s, "attempts") > 1)
 			printf(" %lld attempts", (long long)cli_int(s, "attempts"));
 		if (cli_int(s, "paths") > 0)
-			printf(" %lld path%s changed", (long long)cli_int(s, "paths"), cli_int(s, "paths") == 1 ? "" : "s");
+			printf(" %lld path%s changed", (long long)cli_int(s, "paths"),
+			       cli_int(s, "paths") == 1 ? "" : "s");
 		if (*age)
 			printf(" %s%s ago%s", cli_tone(CLI_DIM), age, CLI_RESET);
 		if (*cli_str(s, "why"))
@@ -169,7 +188,8 @@ static void print_steps(const json_t *status)
 void status_print_whole(const json_t *status)
 {
 	print_head(status);
-	printf("  workspace %s, agency %s\n", cli_escaped(cli_str(status, "workspace")), cli_escaped(cli_str(status, "agency")));
+	printf("  workspace %s, agency %s\n", cli_escaped(cli_str(status, "workspace")),
+	       cli_escaped(cli_str(status, "agency")));
 	print_steps(status);
 	size_t i;
 	const json_t *o;
@@ -181,10 +201,12 @@ void status_print_whole(const json_t *status)
 		if (cli_int(o, "attempt") > 0) /* a landing has none */
 			printf(" attempt %lld", (long long)cli_int(o, "attempt"));
 		printf(", %s for %s", cli_escaped(cli_str(o, "state")), age);
-		printf("%s%s\n", *cli_str(o, "waiting_on") ? ", waiting on " : "", cli_escaped(cli_str(o, "waiting_on")));
+		printf("%s%s\n", *cli_str(o, "waiting_on") ? ", waiting on " : "",
+		       cli_escaped(cli_str(o, "waiting_on")));
 	}
 	json_array_foreach(cli_get(status, "safe_to_retry"), i, o)
-		printf("retry: %s %s (%s)\n", cli_escaped(cli_str(o, "item")), cli_escaped(cli_str(o, "class")), cli_escaped(cli_str(o, "rule")));
+		printf("retry: %s %s (%s)\n", cli_escaped(cli_str(o, "item")),
+		       cli_escaped(cli_str(o, "class")), cli_escaped(cli_str(o, "rule")));
 	if (json_array_size(cli_get(status, "needs_person")) > 0) {
 		puts("waits for you:");
 		print_needs_person(status);
@@ -221,7 +243,8 @@ int status_wait_landed(struct client *c, const char *run, const char *verb)
 		if (!status)
 			return exit_status;
 		const char *landing = cli_str(status, "landing");
-		bool done = strcmp(landing, undo ? "undone" : "landed") == 0 || strcmp(landing, "dropped") == 0;
+		bool done = strcmp(landing, undo ? "undone" : "landed") == 0 ||
+			    strcmp(landing, "dropped") == 0;
 		bool conflict = strcmp(landing, "conflict") == 0;
 		bool person = json_array_size(cli_get(status, "needs_person")) > 0;
 		if (!done && !conflict && !person) {
@@ -236,6 +259,8 @@ int status_wait_landed(struct client *c, const char *run, const char *verb)
 			print_needs_person(status);
 		}
 		json_decref(status);
-		return done ? EXIT_STATUS_OK : conflict ? EXIT_STATUS_CONFLICT : EXIT_STATUS_WAITING;
+		return done	  ? EXIT_STATUS_OK
+		       : conflict ? EXIT_STATUS_CONFLICT
+				  : EXIT_STATUS_WAITING;
 	}
 }

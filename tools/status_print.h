@@ -1,14 +1,17 @@
 #pragma once
-/* How runs, steps and the queue are shown to a person. Everything that came from outside is escaped. */
+/* How runs, steps and the queue are shown to a person. Everything that came from outside is
+ * escaped. */
 #include <stdio.h>
 #include "tools/cli.h"
 
-void status_print_brief(const json_t *status); /* after run, resume: a few lines and what to type next */
+void status_print_brief(
+	const json_t *status); /* after run, resume: a few lines and what to type next */
 void status_print_whole(const json_t *status); /* holdfast status RUN */
 void status_print_notes(const json_t *doc, FILE *to);
 void status_print_summary(const json_t *summary); /* one line of the roll-up */
 void status_print_approval(const json_t *approval); /* one line of the queue */
 /* GET the run's status and print it brief (or --json); returns its exit status. */
 int status_tell(struct client *c, const char *run);
-/* Waits until a landing or undoing has an outcome, prints it; 0 landed or undone, 4 waits for a person, 9 conflict. */
+/* Waits until a landing or undoing has an outcome, prints it; 0 landed or undone, 4 waits for a
+ * person, 9 conflict. */
 int status_wait_landed(struct client *c, const char *run, const char *verb);

@@ -65,10 +65,10 @@ void api_answer_error(struct api_answer *a, int status, const struct error *err)
 	for (const char *at = strstr(why, "; "); at; at = strstr(at + 2, "; "))
 		remedy = at + 2;
 	json_decref(a->json);
-	a->json = json_pack("{s:i, s:{s:o, s:o, s:o, s:i, s:o}}", "version", SUPERVISOR_API_VERSION, "error", "what",
-			    text_or_null(msg, what_len), "why",
-			    text_or_null(why, remedy ? (size_t)(remedy - 2 - why) : strlen(why)), "remedy",
-			    text_or_null(remedy, remedy ? strlen(remedy) : 0), "exit", exit, "where",
-			    text_or_null(err->where, strlen(err->where)));
+	a->json = json_pack("{s:i, s:{s:o, s:o, s:o, s:i, s:o}}", "version", SUPERVISOR_API_VERSION,
+			    "error", "what", text_or_null(msg, what_len), "why",
+			    text_or_null(why, remedy ? (size_t)(remedy - 2 - why) : strlen(why)),
+			    "remedy", text_or_null(remedy, remedy ? strlen(remedy) : 0), "exit",
+			    exit, "where", text_or_null(err->where, strlen(err->where)));
 	a->status = status ? status : status_for(err);
 }

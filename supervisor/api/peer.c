@@ -30,7 +30,8 @@ static int peer_pidfd(int sock, pid_t pid)
 	return fd < 0 ? -errno : fd;
 }
 
-/* The number behind a pidfd, in our pid namespace: 0 for a process of another one, -1 for one that is gone. */
+/* The number behind a pidfd, in our pid namespace: 0 for a process of another one, -1 for one that
+ * is gone. */
 static pid_t pidfd_pid(int pidfd)
 {
 	char path[64], line[256];
@@ -75,40 +76,49 @@ int api_peer_check(int sock, struct api_peer *ret, struct error *err)
 	pid_t pid;
 
 	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
-		return error_set_exit(err, -EPERM, EXIT_STATUS_DENIED, "refused: the kernel does not say who connected: %s",
+		return error_set_exit(err, -EPERM, EXIT_STATUS_DENIED,
+				      "refused: the kernel does not say who connected: %s",
 				      strerror(errno));
 	if (cred.uid != geteuid() && cred.uid != 0)
-		return error_set_exit(err, -EPERM, EXIT_STATUS_DENIED,
-				      "refused: this supervisor serves uid %u, and uid %u asks; use your own",
-				      geteuid(), cred.uid);
+		return error_set_exit(
+			err, -EPERM, EXIT_STATUS_DENIED,
+			"refused: this supervisor serves uid %u, and uid %u asks; use your own",
+			geteuid(), cred.uid);
 	if (cred.pid <= 0)
 		return error_set_exit(err, -EPERM, EXIT_STATUS_DENIED,
-				      "refused: the client lives in another pid namespace; run it outside of containers and sandboxes");
+				      "refused: the client lives in another pid namespace; run it "
+				      "outside of containers and sandboxes");
 	pidfd = peer_pidfd(sock, cred.pid);
 	if (pidfd < 0)
-		return error_set_exit(err, -EPERM, EXIT_STATUS_DENIED, "refused: the client cannot be looked at: %s; connect again",
+		return error_set_exit(err, -EPERM, EXIT_STATUS_DENIED,
+				      "refused: the client cannot be looked at: %s; connect again",
 				      strerror(-pidfd));
 	pid = pidfd_pid(pidfd);
 	if (pid <= 0)
 		return error_set_exit(err, -EPERM, EXIT_STATUS_DENIED,
-				      "refused: the client is gone or lives in another pid namespace; run it outside of sandboxes");
+				      "refused: the client is gone or lives in another pid "
+				      "namespace; run it outside of sandboxes");
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
 		int same = same_namespace(pid, kinds[i]);
 
 		if (same < 0)
 			return error_set_exit(err, -EPERM, EXIT_STATUS_DENIED,
-					      "refused: the %s namespace of the client (pid %d) cannot be read: %s; connect "
+					      "refused: the %s namespace of the client (pid %d) "
+					      "cannot be read: %s; connect "
 					      "as uid %u, by a program that may be traced",
 					      kinds[i], pid, strerror(-same), geteuid());
 		if (!same)
 			return error_set_exit(err, -EPERM, EXIT_STATUS_DENIED,
-					      "refused: the client lives in another %s namespace; run it outside of "
+					      "refused: the client lives in another %s namespace; "
+					      "run it outside of "
 					      "containers and sandboxes",
 					      kinds[i]);
 	}
-	/* Looked at last: what was read above was read of this process and no later one of its number. */
+	/* Looked at last: what was read above was read of this process and no later one of its
+	 * number. */
 	if (!lives(pidfd))
-		return error_set_exit(err, -EPERM, EXIT_STATUS_DENIED, "refused: the client ended while it was looked at");
+		return error_set_exit(err, -EPERM, EXIT_STATUS_DENIED,
+				      "refused: the client ended while it was looked at");
 	*ret = (struct api_peer){.uid = cred.uid, .pid = pid};
 	return 0;
 }

@@ -49,12 +49,14 @@ static int bad(int *ret_status, int status, struct error *err, const char *text)
 	return error_set_exit(err, -EBADMSG, EXIT_STATUS_USAGE, "%s", text);
 }
 
-static int parse_path(struct api_request *q, const char *path, size_t len, int *ret_status, struct error *err)
+static int parse_path(struct api_request *q, const char *path, size_t len, int *ret_status,
+		      struct error *err)
 {
 	const char *end = path + len;
 
 	if (len == 0 || path[0] != '/')
-		return bad(ret_status, 400, err, "bad request: the target is not a path; send one that starts with /v1/");
+		return bad(ret_status, 400, err,
+			   "bad request: the target is not a path; send one that starts with /v1/");
 	path++;
 	while (path < end) {
 		const char *slash = memchr(path, '/', (size_t)(end - path));
@@ -62,17 +64,21 @@ static int parse_path(struct api_request *q, const char *path, size_t len, int *
 		char *segment;
 
 		if (q->segment_count == API_SEGMENTS_MAX)
-			return bad(ret_status, 404, err, "not found: the path has too many parts; see supervisor.h");
+			return bad(ret_status, 404, err,
+				   "not found: the path has too many parts; see supervisor.h");
 		segment = percent_decode(path, (size_t)(stop - path));
 		if (!segment)
-			return bad(ret_status, 400, err, "bad request: the path has a bad percent escape; encode it again");
+			return bad(
+				ret_status, 400, err,
+				"bad request: the path has a bad percent escape; encode it again");
 		q->segments[q->segment_count++] = segment;
 		path = slash ? slash + 1 : end;
 	}
 	return 0;
 }
 
-static int parse_query(struct api_request *q, const char *at, const char *end, int *ret_status, struct error *err)
+static int parse_query(struct api_request *q, const char *at, const char *end, int *ret_status,
+		       struct error *err)
 {
 	while (at < end) {
 		const char *amp = memchr(at, '&', (size_t)(end - at));
@@ -80,13 +86,18 @@ static int parse_query(struct api_request *q, const char *at, const char *end, i
 		const char *equals = memchr(at, '=', (size_t)(stop - at));
 
 		if (q->query_count == API_QUERY_MAX)
-			return bad(ret_status, 400, err, "bad request: too many query parameters; see supervisor.h");
-		q->query[q->query_count].key = percent_decode(at, (size_t)((equals ? equals : stop) - at));
+			return bad(ret_status, 400, err,
+				   "bad request: too many query parameters; see supervisor.h");
+		q->query[q->query_count].key =
+			percent_decode(at, (size_t)((equals ? equals : stop) - at));
 		q->query[q->query_count].value =
-			equals ? percent_decode(equals + 1, (size_t)(stop - equals - 1)) : strdup("");
+			equals ? percent_decode(equals + 1, (size_t)(stop - equals - 1))
+			       : strdup("");
 		q->query_count++;
 		if (!q->query[q->query_count - 1].key || !q->query[q->query_count - 1].value)
-			return bad(ret_status, 400, err, "bad request: the query has a bad percent escape; encode it again");
+			return bad(
+				ret_status, 400, err,
+				"bad request: the query has a bad percent escape; encode it again");
 		at = amp ? amp + 1 : end;
 	}
 	return 0;
@@ -103,10 +114,11 @@ static bool name_ok(const char *s, size_t len)
 }
 
 /* "Holdfast-Fds: workspace,plan": as many names as descriptors came, each once. */
-static int parse_fds(struct api_request *q, const struct http1_message *m, int *ret_status, struct error *err)
+static int parse_fds(struct api_request *q, const struct http1_message *m, int *ret_status,
+		     struct error *err)
 {
-	static const char mismatch[] =
-		"bad request: Holdfast-Fds does not name the descriptors that came; name each once, in order";
+	static const char mismatch[] = "bad request: Holdfast-Fds does not name the descriptors "
+				       "that came; name each once, in order";
 	const struct http1_header *h = http1_header_find(m, "Holdfast-Fds");
 	struct bytes left = h ? h->value : bytes_of(NULL, 0);
 	size_t n = 0;
@@ -131,24 +143,27 @@ static int parse_fds(struct api_request *q, const struct http1_message *m, int *
 	return n == q->fd_count ? 0 : bad(ret_status, 400, err, mismatch);
 }
 
-static int parse_request_id(struct api_request *q, const struct http1_message *m, int *ret_status, struct error *err)
+static int parse_request_id(struct api_request *q, const struct http1_message *m, int *ret_status,
+			    struct error *err)
 {
 	const struct http1_header *h = http1_header_find(m, "Holdfast-Request");
 
 	if (!h && q->post)
 		return bad(ret_status, 400, err,
-			   "bad request: Holdfast-Request is missing; send an id of your own, so that a repeated request is safe");
+			   "bad request: Holdfast-Request is missing; send an id of your own, so "
+			   "that a repeated request is safe");
 	if (!h)
 		return 0;
 	if (h->value.len == 0 || h->value.len > API_REQUEST_ID_MAX)
-		return bad(ret_status, 400, err, "bad request: Holdfast-Request is empty or longer than 64 bytes");
+		return bad(ret_status, 400, err,
+			   "bad request: Holdfast-Request is empty or longer than 64 bytes");
 	memcpy(q->request_id, h->value.data, h->value.len);
 	q->request_id[h->value.len] = '\0';
 	return 0;
 }
 
-int api_request_head(struct api_request *q, const struct http1_message *m, const int *fds, size_t fd_count,
-		     int *ret_status, struct error *err)
+int api_request_head(struct api_request *q, const struct http1_message *m, const int *fds,
+		     size_t fd_count, int *ret_status, struct error *err)
 {
 	const char *target = m->target.data;
 	const char *mark = memchr(target, '?', m->target.len);
@@ -181,11 +196,13 @@ int api_request_body(struct api_request *q, struct bytes body, int *ret_status, 
 	q->body = json_loadb(body.data, body.len, JSON_REJECT_DUPLICATES, &why);
 	if (!q->body) {
 		*ret_status = 400;
-		return error_set_exit(err, -EBADMSG, EXIT_STATUS_USAGE, "bad request: the body is not JSON: %s (line %d, column %d)",
+		return error_set_exit(err, -EBADMSG, EXIT_STATUS_USAGE,
+				      "bad request: the body is not JSON: %s (line %d, column %d)",
 				      why.text, why.line, why.column);
 	}
 	if (!json_is_object(q->body))
-		return bad(ret_status, 400, err, "bad request: the body is JSON, but not an object");
+		return bad(ret_status, 400, err,
+			   "bad request: the body is JSON, but not an object");
 	return 0;
 }
 

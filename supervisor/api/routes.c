@@ -20,7 +20,7 @@ struct call { /* one request on its way through a row */
 	struct daemon *d;
 	struct api_request *q;
 	struct api_answer *a;
-	const struct journal_run *run;   /* rows of segments[2], where the row wants a run */
+	const struct journal_run *run; /* rows of segments[2], where the row wants a run */
 	const struct journal_step *step; /* of segments[4], where it wants a step */
 	struct error err;
 };
@@ -39,7 +39,8 @@ static int ok(struct call *c)
 
 static int wrong(struct call *c, const char *what)
 {
-	return error_set_exit(&c->err, -EINVAL, EXIT_STATUS_USAGE, "bad request: %s; see supervisor.h", what);
+	return error_set_exit(&c->err, -EINVAL, EXIT_STATUS_USAGE,
+			      "bad request: %s; see supervisor.h", what);
 }
 
 static const char *text(const struct call *c, const char *key)
@@ -64,7 +65,9 @@ static int number(struct call *c, const char *key, uint64_t otherwise, uint64_t 
 		return 0;
 	errno = 0;
 	*ret = strtoull(v, &end, 10);
-	return v[0] < '0' || v[0] > '9' || *end || errno ? wrong(c, "a number was expected in the query") : 0;
+	return v[0] < '0' || v[0] > '9' || *end || errno
+		       ? wrong(c, "a number was expected in the query")
+		       : 0;
 }
 
 /* ---- daemon ---- */
@@ -74,9 +77,11 @@ static int get_daemon(struct call *c)
 	struct daemon *d = c->d;
 
 	return answer(c, 200,
-		      json_pack("{s:i, s:i, s:I, s:i, s:s, s:b, s:I, s:i}", "version", SUPERVISOR_API_VERSION, "pid", (int)getpid(), "epoch",
-				(json_int_t)d->epoch, "keeper", (int)adopt_keeper_pid(d), "program", HOLDFAST_VERSION, "embedded",
-				d->options.embedded, "idle_in_ms", (json_int_t)daemon_idle_in_ms(d), "clients",
+		      json_pack("{s:i, s:i, s:I, s:i, s:s, s:b, s:I, s:i}", "version",
+				SUPERVISOR_API_VERSION, "pid", (int)getpid(), "epoch",
+				(json_int_t)d->epoch, "keeper", (int)adopt_keeper_pid(d), "program",
+				HOLDFAST_VERSION, "embedded", d->options.embedded, "idle_in_ms",
+				(json_int_t)daemon_idle_in_ms(d), "clients",
 				(int)api_server_connections(d->api)));
 }
 
@@ -102,8 +107,10 @@ static int post_runs(struct call *c)
 	if (r < 0)
 		return r;
 	run = journal_state_run(c->d->rows, &id);
-	o = json_pack("{s:i, s:o, s:o, s:b}", "version", SUPERVISOR_API_VERSION, "run", views_id(&id), "name",
-		      run && run->name ? api_json_text(bytes_str(run->name)) : json_null(), "attached", attached);
+	o = json_pack("{s:i, s:o, s:o, s:b}", "version", SUPERVISOR_API_VERSION, "run",
+		      views_id(&id), "name",
+		      run && run->name ? api_json_text(bytes_str(run->name)) : json_null(),
+		      "attached", attached);
 	if (run)
 		views_notes(c->d, run, o);
 	if (run && run->step_count == 1) /* of an exec: what the client follows */
@@ -156,14 +163,16 @@ static json_t *queue_of(struct daemon *d)
 static int get_runs(struct call *c)
 {
 	struct rollup x = {c->d, json_array()};
-	int r = asked(c, "all") ? add_all_runs(c, &x) : journal_state_each_run(c->d->rows, add_run, &x);
+	int r = asked(c, "all") ? add_all_runs(c, &x)
+				: journal_state_each_run(c->d->rows, add_run, &x);
 
 	if (r < 0) {
 		json_decref(x.runs);
 		return r;
 	}
 	return answer(c, 200,
-		      json_pack("{s:i, s:o, s:o, s:[]}", "version", SUPERVISOR_API_VERSION, "runs", x.runs, "needs_person", queue_of(c->d), "in_doubt"));
+		      json_pack("{s:i, s:o, s:o, s:[]}", "version", SUPERVISOR_API_VERSION, "runs",
+				x.runs, "needs_person", queue_of(c->d), "in_doubt"));
 }
 
 static int get_run(struct call *c)
@@ -184,10 +193,13 @@ static int get_events(struct call *c)
 	uint64_t from;
 	int r = number(c, "from", 1, &from);
 
-	return r < 0 ? r : stream(c, streams_events(c->d, &c->run->id, from, asked(c, "follow")), "application/x-ndjson");
+	return r < 0 ? r
+		     : stream(c, streams_events(c->d, &c->run->id, from, asked(c, "follow")),
+			      "application/x-ndjson");
 }
 
-typedef int verb_fn(struct engine *e, struct engine_now now, const struct journal_id *run, uint32_t uid, struct error *err);
+typedef int verb_fn(struct engine *e, struct engine_now now, const struct journal_id *run,
+		    uint32_t uid, struct error *err);
 
 static int verb(struct call *c, verb_fn *fn)
 {
@@ -235,7 +247,8 @@ static int post_end(struct call *c)
 static int post_cancel(struct call *c)
 {
 	struct journal_id id = c->run->id;
-	int r = engine_run_cancel(c->d->engine, daemon_now(), &id, c->q->uid, json_is_true(json_object_get(c->q->body, "kill")), &c->err);
+	int r = engine_run_cancel(c->d->engine, daemon_now(), &id, c->q->uid,
+				  json_is_true(json_object_get(c->q->body, "kill")), &c->err);
 
 	c->d->need_sync = true;
 	return r < 0 ? r : ok(c);
@@ -250,7 +263,10 @@ static int post_fork(struct call *c)
 	if (!at)
 		return wrong(c, "'at' names the step to fork at");
 	r = create_fork(c->d, c->q, c->run, at, &id, &c->err);
-	return r < 0 ? r : answer(c, 201, json_pack("{s:i, s:o}", "version", SUPERVISOR_API_VERSION, "run", views_id(&id)));
+	return r < 0 ? r
+		     : answer(c, 201,
+			      json_pack("{s:i, s:o}", "version", SUPERVISOR_API_VERSION, "run",
+					views_id(&id)));
 }
 
 static int get_diff(struct call *c)
@@ -259,8 +275,12 @@ static int get_diff(struct call *c)
 	const struct journal_step *s = step ? runs_step(c->run, step) : NULL;
 
 	if (step && !s)
-		return error_set_exit(&c->err, -ENOENT, EXIT_STATUS_USAGE, "no step %s in this run; see 'holdfast status'", step);
-	return diffs_answer(c->d, c->run, s, (asked(c, "stat") ? DIFFS_STAT : 0u) | (asked(c, "all") ? DIFFS_ALL : 0u), c->q->ticket, c->a, &c->err);
+		return error_set_exit(&c->err, -ENOENT, EXIT_STATUS_USAGE,
+				      "no step %s in this run; see 'holdfast status'", step);
+	return diffs_answer(c->d, c->run, s,
+			    (asked(c, "stat") ? DIFFS_STAT : 0u) |
+				    (asked(c, "all") ? DIFFS_ALL : 0u),
+			    c->q->ticket, c->a, &c->err);
 }
 
 /* ---- steps ---- */
@@ -274,12 +294,14 @@ static int post_steps(struct call *c)
 	int r = create_step(c->d, c->q, &spec, &c->err);
 
 	if (r == 0)
-		r = engine_step_declare(c->d->engine, daemon_now(), &id, c->q->uid, spec, &step, &reused, &c->err);
+		r = engine_step_declare(c->d->engine, daemon_now(), &id, c->q->uid, spec, &step,
+					&reused, &c->err);
 	c->d->need_sync = true;
 	if (r < 0)
 		return r;
 	return answer(c, reused ? 200 : 201,
-		      json_pack("{s:i, s:s, s:i, s:b}", "version", SUPERVISOR_API_VERSION, "step", spec->name, "index", (int)step, "reused", reused));
+		      json_pack("{s:i, s:s, s:i, s:b}", "version", SUPERVISOR_API_VERSION, "step",
+				spec->name, "index", (int)step, "reused", reused));
 }
 
 static int get_step(struct call *c)
@@ -297,13 +319,17 @@ static int get_output(struct call *c)
 	if (r == 0 && which && !err_stream && strcmp(which, "out") != 0)
 		r = wrong(c, "stream is out or err");
 	return r < 0 ? r
-		     : stream(c, streams_output(c->d, &c->run->id, c->step->index, err_stream, from, asked(c, "follow")), "application/octet-stream");
+		     : stream(c,
+			      streams_output(c->d, &c->run->id, c->step->index, err_stream, from,
+					     asked(c, "follow")),
+			      "application/octet-stream");
 }
 
 static int last_attempt(struct call *c, struct journal_id *ret)
 {
 	if (c->step->attempt_count == 0)
-		return error_set_exit(&c->err, -ESRCH, EXIT_STATUS_CONFLICT, "it does not run: the step has no attempt yet");
+		return error_set_exit(&c->err, -ESRCH, EXIT_STATUS_CONFLICT,
+				      "it does not run: the step has no attempt yet");
 	*ret = c->step->attempts[c->step->attempt_count - 1].id;
 	return 0;
 }
@@ -321,7 +347,8 @@ static int get_tty(struct call *c)
 
 static int post_resize(struct call *c)
 {
-	json_int_t rows = json_integer_value(json_object_get(c->q->body, "rows")), cols = json_integer_value(json_object_get(c->q->body, "cols"));
+	json_int_t rows = json_integer_value(json_object_get(c->q->body, "rows")),
+		   cols = json_integer_value(json_object_get(c->q->body, "cols"));
 	struct journal_id attempt;
 	int r = last_attempt(c, &attempt);
 
@@ -349,7 +376,9 @@ static int post_signal(struct call *c)
 
 static int get_approvals(struct call *c)
 {
-	return answer(c, 200, json_pack("{s:i, s:o}", "version", SUPERVISOR_API_VERSION, "approvals", queue_of(c->d)));
+	return answer(c, 200,
+		      json_pack("{s:i, s:o}", "version", SUPERVISOR_API_VERSION, "approvals",
+				queue_of(c->d)));
 }
 
 struct search {
@@ -380,8 +409,10 @@ static int find_approval(struct call *c, const struct journal_approval **ret)
 		return 0;
 	}
 	if (s.count > 1)
-		return error_set_exit(&c->err, -ENOTUNIQ, EXIT_STATUS_USAGE, "%s names several items; give more digits", s.prefix);
-	return error_set_exit(&c->err, -ENOENT, EXIT_STATUS_USAGE, "no item %s in the queue; see 'holdfast queue'", s.prefix);
+		return error_set_exit(&c->err, -ENOTUNIQ, EXIT_STATUS_USAGE,
+				      "%s names several items; give more digits", s.prefix);
+	return error_set_exit(&c->err, -ENOENT, EXIT_STATUS_USAGE,
+			      "no item %s in the queue; see 'holdfast queue'", s.prefix);
 }
 
 static int get_approval(struct call *c)
@@ -402,21 +433,29 @@ static int keep_vote_file(struct call *c, struct digest *ret)
 	if (fd < 0)
 		return 0;
 	if (fstat(fd, &st) < 0)
-		return error_set(&c->err, -errno, "the file cannot be looked at: %s", strerror(errno));
+		return error_set(&c->err, -errno, "the file cannot be looked at: %s",
+				 strerror(errno));
 	if (!S_ISREG(st.st_mode))
-		return error_set_exit(&c->err, -EINVAL, EXIT_STATUS_USAGE, "the answer is not a plain file; save it as one and name that");
+		return error_set_exit(
+			&c->err, -EINVAL, EXIT_STATUS_USAGE,
+			"the answer is not a plain file; save it as one and name that");
 	/* What is kept is what lands: never a part of it. */
 	if ((uint64_t)st.st_size > JOURNAL_BLOB_MAX)
 		return error_set_exit(&c->err, -E2BIG, EXIT_STATUS_LIMIT,
-				      "the file is larger than the %llu bytes an answer may have; answer 'mine' and put it there yourself",
+				      "the file is larger than the %llu bytes an answer may have; "
+				      "answer 'mine' and put it there yourself",
 				      (unsigned long long)JOURNAL_BLOB_MAX);
 	return journal_blob_put_fd(c->d->journal, fd, JOURNAL_BLOB_MAX, ret, &size, &c->err);
 }
 
 static int post_vote(struct call *c)
 {
-	const char *decision = text(c, "decision"), *card = text(c, "card_digest"), *path = text(c, "path");
-	struct engine_vote v = {.choice = text(c, "choice"), .reason = text(c, "reason"), .auth = "peercred", .uid = c->q->uid};
+	const char *decision = text(c, "decision"), *card = text(c, "card_digest"),
+		   *path = text(c, "path");
+	struct engine_vote v = {.choice = text(c, "choice"),
+				.reason = text(c, "reason"),
+				.auth = "peercred",
+				.uid = c->q->uid};
 	const struct journal_approval *a;
 	char principal[24];
 	int r = find_approval(c, &a);
@@ -427,7 +466,8 @@ static int post_vote(struct call *c)
 		return wrong(c, "decision is approve or deny");
 	if (!card || digest_from_hex(bytes_str(card), &v.card) < 0)
 		return wrong(c, "card_digest names the card that was shown");
-	if ((v.reason && strlen(v.reason) > VOTE_TEXT_MAX) || (v.choice && strlen(v.choice) > VOTE_TEXT_MAX))
+	if ((v.reason && strlen(v.reason) > VOTE_TEXT_MAX) ||
+	    (v.choice && strlen(v.choice) > VOTE_TEXT_MAX))
 		return wrong(c, "the reason is too long");
 	snprintf(principal, sizeof(principal), "uid:%u", c->q->uid);
 	v.approval = a->id;
@@ -449,10 +489,14 @@ static int post_vote(struct call *c)
 static int post_trust(struct call *c)
 {
 	const char *path = text(c, "path"), *hex = text(c, "digest");
-	struct journal_record r = {.type = JOURNAL_TRUST_PINNED, .step = JOURNAL_NO_STEP, .actor = JOURNAL_ACTOR_PERSON, .actor_uid = c->q->uid};
+	struct journal_record r = {.type = JOURNAL_TRUST_PINNED,
+				   .step = JOURNAL_NO_STEP,
+				   .actor = JOURNAL_ACTOR_PERSON,
+				   .actor_uid = c->q->uid};
 	struct digest digest;
 
-	if (!path || !policy_path_clean(bytes_str(path)) || !hex || digest_from_hex(bytes_str(hex), &digest) < 0)
+	if (!path || !policy_path_clean(bytes_str(path)) || !hex ||
+	    digest_from_hex(bytes_str(hex), &digest) < 0)
 		return wrong(c, "trust needs an absolute path and a digest");
 	JOURNAL_SET(&r.p, path, bytes_str(path));
 	JOURNAL_SET(&r.p, digest, digest);
@@ -469,8 +513,9 @@ static int get_trust(struct call *c)
 	if (!path)
 		return wrong(c, "path is missing");
 	return answer(c, 200,
-		      json_pack("{s:i, s:s, s:o, s:o}", "version", SUPERVISOR_API_VERSION, "path", path, "digest",
-				t ? views_digest(&t->digest) : json_null(), "at", t ? views_time(t->at_ns) : json_null()));
+		      json_pack("{s:i, s:s, s:o, s:o}", "version", SUPERVISOR_API_VERSION, "path",
+				path, "digest", t ? views_digest(&t->digest) : json_null(), "at",
+				t ? views_time(t->at_ns) : json_null()));
 }
 
 /* ---- the journal ---- */
@@ -484,8 +529,10 @@ static void add_problem(const char *line, void *arg)
 static int report(struct call *c, const struct journal_report *r, json_t *problems)
 {
 	return answer(c, 200,
-		      json_pack("{s:i, s:I, s:I, s:I, s:I, s:o}", "version", SUPERVISOR_API_VERSION, "events", (json_int_t)r->events, "runs",
-				(json_int_t)r->runs, "blobs", (json_int_t)r->blobs, "problems", (json_int_t)r->problems, "findings", problems));
+		      json_pack("{s:i, s:I, s:I, s:I, s:I, s:o}", "version", SUPERVISOR_API_VERSION,
+				"events", (json_int_t)r->events, "runs", (json_int_t)r->runs,
+				"blobs", (json_int_t)r->blobs, "problems", (json_int_t)r->problems,
+				"findings", problems));
 }
 
 /* What is looked at must be all that there is: the committer is waited for. */
@@ -624,7 +671,8 @@ static bool matches(const struct route *r, const struct api_request *q)
 
 		if (n == 0)
 			return false;
-		if (!(n == 1 && at[0] == '*') && (strlen(q->segments[i]) != n || strncmp(at, q->segments[i], n) != 0))
+		if (!(n == 1 && at[0] == '*') &&
+		    (strlen(q->segments[i]) != n || strncmp(at, q->segments[i], n) != 0))
 			return false;
 		at += n;
 		at += *at == '/';
@@ -641,7 +689,9 @@ static int resolve(struct call *c, unsigned wants)
 	if (r == 0 && (wants & WANTS_STEP)) {
 		c->step = runs_step(c->run, c->q->segments[4]);
 		if (!c->step)
-			r = error_set_exit(&c->err, -ENOENT, EXIT_STATUS_USAGE, "no step %s in this run; see 'holdfast status'", c->q->segments[4]);
+			r = error_set_exit(&c->err, -ENOENT, EXIT_STATUS_USAGE,
+					   "no step %s in this run; see 'holdfast status'",
+					   c->q->segments[4]);
 	}
 	return r;
 }

@@ -1,7 +1,7 @@
 #pragma once
 /*
- * The routing table of the control socket (supervisor.h): one row an endpoint. A request that no row takes is 404, a
- * row's own method and no other.
+ * The routing table of the control socket (supervisor.h): one row an endpoint. A request that no
+ * row takes is 404, a row's own method and no other.
  */
 #include "supervisor/daemon.h"
 

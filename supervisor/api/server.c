@@ -21,20 +21,20 @@ struct conn {
 	int fd;
 	struct event *read, *write, *timer;
 	struct http1_parser *parser;
-	struct buffer in;   /* received, not fed yet */
+	struct buffer in; /* received, not fed yet */
 	struct buffer body;
 	struct api_request request;
 	int fds[IO_FDS_MAX]; /* came with the first byte of a request whose head is not read yet */
 	size_t fd_count;
 	struct buffer out;
-	size_t sent;      /* of out */
-	uint64_t hold;    /* lsn that out waits for; 0 = none */
-	int out_fd;       /* goes with the first byte of out */
+	size_t sent; /* of out */
+	uint64_t hold; /* lsn that out waits for; 0 = none */
+	int out_fd; /* goes with the first byte of out */
 	struct api_stream *stream;
-	bool stream_idle;  /* nothing to show until a kick */
+	bool stream_idle; /* nothing to show until a kick */
 	bool keep_alive;
-	bool closing;      /* after what is in out */
-	bool peer_done;    /* it has shut its side down */
+	bool closing; /* after what is in out */
+	bool peer_done; /* it has shut its side down */
 	struct api_peer peer;
 };
 
@@ -120,9 +120,11 @@ static void arm(struct conn *c, int ms)
 
 static void set_phase(struct conn *c, enum phase phase)
 {
-	static const int timer_ms[] = {
-		[PHASE_IDLE] = API_IDLE_MS, [PHASE_READING] = API_READ_MS, [PHASE_HANDLING] = 0, [PHASE_ANSWERING] = 0,
-		[PHASE_LINGERING] = API_LINGER_MS};
+	static const int timer_ms[] = {[PHASE_IDLE] = API_IDLE_MS,
+				       [PHASE_READING] = API_READ_MS,
+				       [PHASE_HANDLING] = 0,
+				       [PHASE_ANSWERING] = 0,
+				       [PHASE_LINGERING] = API_LINGER_MS};
 
 	c->phase = phase;
 	arm(c, timer_ms[phase]);
@@ -177,7 +179,8 @@ static int pull_stream(struct conn *c)
 static int push(struct conn *c)
 {
 	while (c->sent < c->out.len) {
-		ssize_t n = io_send_fds(c->fd, c->out.data + c->sent, c->out.len - c->sent, &c->out_fd, c->out_fd >= 0);
+		ssize_t n = io_send_fds(c->fd, c->out.data + c->sent, c->out.len - c->sent,
+					&c->out_fd, c->out_fd >= 0);
 
 		if (n == -EAGAIN)
 			return 1;
@@ -192,7 +195,8 @@ static int push(struct conn *c)
 	return 0;
 }
 
-/* Sends what may be sent. Frees the connection when it is over: c is not to be used after a false return. */
+/* Sends what may be sent. Frees the connection when it is over: c is not to be used after a false
+ * return. */
 static bool conn_send(struct conn *c)
 {
 	int r = 0;
@@ -229,7 +233,8 @@ static bool conn_send(struct conn *c)
 		return false;
 	}
 	if (c->closing) {
-		/* What it still sends is taken and thrown away for a while: it must be able to finish sending, and read why. */
+		/* What it still sends is taken and thrown away for a while: it must be able to
+		 * finish sending, and read why. */
 		shutdown(c->fd, SHUT_WR);
 		buffer_free(&c->in);
 		set_phase(c, PHASE_LINGERING);
@@ -244,8 +249,8 @@ static bool conn_send(struct conn *c)
 
 static void write_head(struct conn *c, const struct api_answer *a, size_t len)
 {
-	buffer_printf(&c->out, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\n", a->status, http1_reason(a->status),
-		      a->type ? a->type : "application/json");
+	buffer_printf(&c->out, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\n", a->status,
+		      http1_reason(a->status), a->type ? a->type : "application/json");
 	if (a->stream)
 		buffer_append_str(&c->out, "Transfer-Encoding: chunked\r\n");
 	else
@@ -274,7 +279,8 @@ static void conn_answer(struct conn *c, struct api_answer *a)
 	if (c->stream)
 		c->server->streams++;
 	if (c->out.failed)
-		c->closing = true; /* cut short of its Content-Length: the client sees that it is not whole */
+		c->closing = true; /* cut short of its Content-Length: the client sees that it is
+				      not whole */
 	json_decref(a->json);
 	buffer_free(&a->text);
 	*a = (struct api_answer){.fd = -1};
@@ -315,7 +321,8 @@ static const struct remembered *recall(const struct api_server *s, const char *i
 	return NULL;
 }
 
-static void remember(struct api_server *s, const char *id, const struct digest *what, const struct api_answer *a)
+static void remember(struct api_server *s, const char *id, const struct digest *what,
+		     const struct api_answer *a)
 {
 	struct remembered *m = &s->remembered[s->remembered_next];
 	char *text = json_dumps(a->json, JSON_COMPACT);
@@ -341,7 +348,8 @@ static bool answer_again(struct conn *c, const struct digest *what)
 		buffer_append_str(&a.text, m->text);
 	} else {
 		error_set_exit(&err, -EEXIST, EXIT_STATUS_CONFLICT,
-			       "request id used before: for another request; choose a new Holdfast-Request");
+			       "request id used before: for another request; choose a new "
+			       "Holdfast-Request");
 		api_answer_error(&a, 409, &err);
 	}
 	conn_answer(c, &a);
@@ -428,7 +436,8 @@ static bool conn_feed(struct conn *c)
 
 		if (c->phase == PHASE_IDLE)
 			set_phase(c, PHASE_READING);
-		/* An event may need no further byte: a request without a body ends right after its head. */
+		/* An event may need no further byte: a request without a body ends right after its
+		 * head. */
 		do
 			r = feed_one(c);
 		while (r > 0 && r != HTTP1_END && c->phase == PHASE_READING);
@@ -447,7 +456,8 @@ static void conn_advance(struct conn *c)
 	if (!conn_send(c) || !conn_feed(c) || c->phase == PHASE_LINGERING)
 		return;
 	if (c->peer_done) {
-		/* Its side is shut: what was asked for is answered, a stream has no reader any more. */
+		/* Its side is shut: what was asked for is answered, a stream has no reader any
+		 * more. */
 		if (c->phase <= PHASE_READING || c->stream) {
 			conn_free(c);
 			return;
@@ -497,7 +507,8 @@ static void on_read(evutil_socket_t fd, short what, void *arg)
 			return;
 		}
 		error_set_exit(&err, -EPROTO, EXIT_STATUS_USAGE,
-			       "bad request: descriptors came in the middle of it, or too many; send them with its first byte");
+			       "bad request: descriptors came in the middle of it, or too many; "
+			       "send them with its first byte");
 		conn_refuse(c, 400, &err);
 		conn_advance(c);
 		return;
@@ -532,7 +543,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		conn_free(c);
 		return;
 	}
-	error_set_exit(&err, -ETIMEDOUT, EXIT_STATUS_USAGE, "request timed out: it did not come whole within %d s; send it at once",
+	error_set_exit(&err, -ETIMEDOUT, EXIT_STATUS_USAGE,
+		       "request timed out: it did not come whole within %d s; send it at once",
 		       API_READ_MS / 1000);
 	conn_refuse(c, 408, &err);
 	conn_advance(c);
@@ -564,7 +576,8 @@ static struct conn *conn_new(struct api_server *s, int fd)
 	return c;
 }
 
-/* The connection that has been idle for longest makes room; one that does something is never cut for a newer one. */
+/* The connection that has been idle for longest makes room; one that does something is never cut
+ * for a newer one. */
 static void make_room(struct api_server *s)
 {
 	if (s->conns < API_CONNECTIONS_MAX)
@@ -590,7 +603,8 @@ static void on_accept(evutil_socket_t listen_fd, short what, void *arg)
 		int r;
 
 		if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
-			/* Level-triggered: the loop comes back at once; an idle connection gives way. */
+			/* Level-triggered: the loop comes back at once; an idle connection gives
+			 * way. */
 			for (c = s->head.next; c != &s->head && c->phase != PHASE_IDLE; c = c->next)
 				;
 			if (c != &s->head)
@@ -612,16 +626,18 @@ static void on_accept(evutil_socket_t listen_fd, short what, void *arg)
 			conn_refuse(c, 403, &err);
 			conn_advance(c);
 		} else if (s->conns > API_CONNECTIONS_MAX) {
-			error_set_exit(&err, -EAGAIN, EXIT_STATUS_LIMIT,
-				       "too many clients: %d are connected and busy; try again later", API_CONNECTIONS_MAX);
+			error_set_exit(
+				&err, -EAGAIN, EXIT_STATUS_LIMIT,
+				"too many clients: %d are connected and busy; try again later",
+				API_CONNECTIONS_MAX);
 			conn_refuse(c, 503, &err);
 			conn_advance(c);
 		}
 	}
 }
 
-int api_server_new(struct event_base *loop, int listen_fd, const struct api_handler *handler, struct api_server **ret,
-		   struct error *err)
+int api_server_new(struct event_base *loop, int listen_fd, const struct api_handler *handler,
+		   struct api_server **ret, struct error *err)
 {
 	AUTO(api_server_free) struct api_server *s = calloc(1, sizeof(*s));
 

@@ -53,7 +53,8 @@ static bool run_over(const struct daemon *d, const struct journal_id *id)
 
 	if (!run)
 		return true;
-	return journal_run_final(run->state) && run->landing != JOURNAL_LANDING_S_LANDING && run->landing != JOURNAL_LANDING_S_UNDOING;
+	return journal_run_final(run->state) && run->landing != JOURNAL_LANDING_S_LANDING &&
+	       run->landing != JOURNAL_LANDING_S_UNDOING;
 }
 
 static int fill_events(struct api_stream *s, struct buffer *out)
@@ -62,7 +63,8 @@ static int fill_events(struct api_stream *s, struct buffer *out)
 	const struct journal_run *run = journal_state_run(e->d->rows, &e->run);
 	int r = 0;
 
-	/* The row knows the last record: while there is none beyond what was shown, the store is not asked. */
+	/* The row knows the last record: while there is none beyond what was shown, the store is
+	 * not asked. */
 	if (!run || e->next <= run->seq) {
 		e->out = out;
 		e->count = 0;
@@ -73,7 +75,8 @@ static int fill_events(struct api_stream *s, struct buffer *out)
 		if (e->stopped)
 			return e->count > 0 ? 2 : 1;
 	}
-	/* Rows are ahead of the store: what is folded and not yet written follows with the next commit. */
+	/* Rows are ahead of the store: what is folded and not yet written follows with the next
+	 * commit. */
 	if (run && e->next <= run->seq)
 		return e->count > 0 ? 2 : 1;
 	return e->follow && !run_over(e->d, &e->run) ? 1 : 0;
@@ -84,7 +87,8 @@ static void free_plain(struct api_stream *s)
 	free(s);
 }
 
-struct api_stream *streams_events(struct daemon *d, const struct journal_id *run, uint64_t from, bool follow)
+struct api_stream *streams_events(struct daemon *d, const struct journal_id *run, uint64_t from,
+				  bool follow)
 {
 	struct events *e = calloc(1, sizeof(*e));
 
@@ -110,10 +114,12 @@ struct output {
 	uint64_t at;
 };
 
-static const struct journal_attempt *attempt_of(const struct output *o, const struct journal_step **ret_step)
+static const struct journal_attempt *attempt_of(const struct output *o,
+						const struct journal_step **ret_step)
 {
 	const struct journal_run *run = journal_state_run(o->d->rows, &o->run);
-	const struct journal_step *s = run && o->step < run->step_count ? run->steps[o->step] : NULL;
+	const struct journal_step *s =
+		run && o->step < run->step_count ? run->steps[o->step] : NULL;
 
 	*ret_step = s;
 	if (!s || s->attempt_count == 0)
@@ -128,7 +134,8 @@ static const struct journal_attempt *attempt_of(const struct output *o, const st
 
 static bool ended(const struct journal_attempt *a)
 {
-	return a->state != JOURNAL_ATTEMPT_S_STARTING && a->state != JOURNAL_ATTEMPT_S_LIVE && a->state != JOURNAL_ATTEMPT_S_FROZEN;
+	return a->state != JOURNAL_ATTEMPT_S_STARTING && a->state != JOURNAL_ATTEMPT_S_LIVE &&
+	       a->state != JOURNAL_ATTEMPT_S_FROZEN;
 }
 
 /* The spool holds it until the end is recorded and forgotten; from then on the blob does. */
@@ -153,7 +160,9 @@ static int fill_output(struct api_stream *s, struct buffer *out)
 	if (!step)
 		return 0;
 	if (!a)
-		return o->follow && !journal_step_final(step->state) && !run_over(o->d, &o->run) ? 1 : 0;
+		return o->follow && !journal_step_final(step->state) && !run_over(o->d, &o->run)
+			       ? 1
+			       : 0;
 	if (!o->found) {
 		o->found = true;
 		o->attempt = a->id;
@@ -188,7 +197,8 @@ static void free_output(struct api_stream *s)
 	free(o);
 }
 
-struct api_stream *streams_output(struct daemon *d, const struct journal_id *run, uint32_t step, bool err_stream, uint64_t from, bool follow)
+struct api_stream *streams_output(struct daemon *d, const struct journal_id *run, uint32_t step,
+				  bool err_stream, uint64_t from, bool follow)
 {
 	struct output *o = calloc(1, sizeof(*o));
 

@@ -57,7 +57,9 @@ static json_t *state_of(const char *name)
 	size_t i;
 
 	for (i = 0; name && name[i] && i < sizeof(out) - 1; i++)
-		out[i] = name[i] == '_' ? '-' : name[i] >= 'A' && name[i] <= 'Z' ? (char)(name[i] + 32) : name[i];
+		out[i] = name[i] == '_'			    ? '-'
+			 : name[i] >= 'A' && name[i] <= 'Z' ? (char)(name[i] + 32)
+							    : name[i];
 	out[i] = '\0';
 	return json_string(out);
 }
@@ -68,7 +70,8 @@ static json_t *waits_of(unsigned waits)
 
 	for (unsigned bit = 1; bit <= JOURNAL_WAIT_LEASE; bit <<= 1)
 		if (waits & bit)
-			json_array_append_new(list, json_string(journal_wait_name((enum journal_wait)bit)));
+			json_array_append_new(list, json_string(journal_wait_name(
+							    (enum journal_wait)bit)));
 	return list;
 }
 
@@ -78,7 +81,8 @@ static json_t *waits_text(unsigned waits)
 
 	for (unsigned bit = 1; bit <= JOURNAL_WAIT_LEASE; bit <<= 1)
 		if (waits & bit)
-			buffer_printf(&b, "%s%s", b.len ? ", " : "", journal_wait_name((enum journal_wait)bit));
+			buffer_printf(&b, "%s%s", b.len ? ", " : "",
+				      journal_wait_name((enum journal_wait)bit));
 	return b.len ? json_string((const char *)b.data) : json_null();
 }
 
@@ -98,11 +102,15 @@ static json_t *head_of(struct daemon *d, const struct journal_run *run)
 	if (!name && runs_get(d, &run->id, &ctx, NULL) == 0 && ctx->plan)
 		name = ctx->plan->name;
 
-	return json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:i}", "version", SUPERVISOR_API_VERSION, "run",
-			 views_id(&run->id), "name", text_of(name), "state", state_of(journal_run_state_name(run->state)), "waits",
-			 waits_of(run->waits), "landing", state_of(journal_landing_state_name(run->landing)), "workspace", path, "agency",
-			 policy_agency_name((enum policy_agency)(run->agency + POLICY_OBSERVE)), "created", views_time(run->created_ns), "ended",
-			 views_time(run->ended_ns), "why", text_of(run->why), "exit", status_exit(d->rows, run));
+	return json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:i}", "version",
+			 SUPERVISOR_API_VERSION, "run", views_id(&run->id), "name", text_of(name),
+			 "state", state_of(journal_run_state_name(run->state)), "waits",
+			 waits_of(run->waits), "landing",
+			 state_of(journal_landing_state_name(run->landing)), "workspace", path,
+			 "agency",
+			 policy_agency_name((enum policy_agency)(run->agency + POLICY_OBSERVE)),
+			 "created", views_time(run->created_ns), "ended", views_time(run->ended_ns),
+			 "why", text_of(run->why), "exit", status_exit(d->rows, run));
 }
 
 json_t *views_summary(struct daemon *d, const struct journal_run *run)
@@ -112,9 +120,12 @@ json_t *views_summary(struct daemon *d, const struct journal_run *run)
 
 	for (uint32_t i = 0; i < run->step_count; i++) {
 		done += run->steps[i]->state == JOURNAL_STEP_S_COMMITTED;
-		failed += run->steps[i]->state == JOURNAL_STEP_S_FAILED || run->steps[i]->state == JOURNAL_STEP_S_DENIED;
+		failed += run->steps[i]->state == JOURNAL_STEP_S_FAILED ||
+			  run->steps[i]->state == JOURNAL_STEP_S_DENIED;
 	}
-	json_object_set_new(o, "steps", json_pack("{s:i, s:i, s:i}", "total", (int)run->step_count, "done", done, "failed", failed));
+	json_object_set_new(o, "steps",
+			    json_pack("{s:i, s:i, s:i}", "total", (int)run->step_count, "done",
+				      done, "failed", failed));
 	return o;
 }
 
@@ -122,32 +133,44 @@ static json_t *step_line(const struct journal_step *s)
 {
 	const struct journal_attempt *a = last_attempt(s);
 
-	return json_pack("{s:i, s:o, s:o, s:o, s:i, s:o, s:o, s:I, s:I}", "index", (int)s->index, "name", text_of(s->name), "key", text_of(s->key),
-			 "state", state_of(journal_step_state_name(s->state)), "attempts", (int)s->attempt_count, "since",
-			 views_time(a ? (a->ended_ns ? a->ended_ns : a->started_ns) : s->declared_ns), "why",
-			 text_of(s->why ? s->why : a ? a->why : NULL), "paths", (json_int_t)s->layer_paths, "bytes", (json_int_t)s->layer_bytes);
+	return json_pack("{s:i, s:o, s:o, s:o, s:i, s:o, s:o, s:I, s:I}", "index", (int)s->index,
+			 "name", text_of(s->name), "key", text_of(s->key), "state",
+			 state_of(journal_step_state_name(s->state)), "attempts",
+			 (int)s->attempt_count, "since",
+			 views_time(a ? (a->ended_ns ? a->ended_ns : a->started_ns)
+				      : s->declared_ns),
+			 "why",
+			 text_of(s->why ? s->why
+				 : a	? a->why
+					: NULL),
+			 "paths", (json_int_t)s->layer_paths, "bytes", (json_int_t)s->layer_bytes);
 }
 
 static json_t *done_line(const struct journal_step *s)
 {
 	const struct journal_attempt *a = last_attempt(s);
 
-	return json_pack("{s:o, s:I, s:i, s:I, s:I, s:I}", "step", text_of(s->name), "committed", (json_int_t)s->committed_lsn, "attempts",
-			 (int)s->attempt_count, "exit_code", (json_int_t)(a ? a->exit_code : 0), "paths", (json_int_t)s->layer_paths, "bytes",
-			 (json_int_t)s->layer_bytes);
+	return json_pack("{s:o, s:I, s:i, s:I, s:I, s:I}", "step", text_of(s->name), "committed",
+			 (json_int_t)s->committed_lsn, "attempts", (int)s->attempt_count,
+			 "exit_code", (json_int_t)(a ? a->exit_code : 0), "paths",
+			 (json_int_t)s->layer_paths, "bytes", (json_int_t)s->layer_bytes);
 }
 
 static json_t *flight_line(const struct status_flight *f)
 {
-	return json_pack("{s:o, s:i, s:s, s:o, s:o, s:o}", "step", f->step ? text_of(f->step->name) : json_string("landing"), "attempt",
-			 f->attempt ? (int)f->attempt->number : 0, "state", f->what, "since", views_time(f->since_ns), "waiting_on",
-			 waits_text(f->waiting_on), "deadline", views_time(f->due_ns));
+	return json_pack("{s:o, s:i, s:s, s:o, s:o, s:o}", "step",
+			 f->step ? text_of(f->step->name) : json_string("landing"), "attempt",
+			 f->attempt ? (int)f->attempt->number : 0, "state", f->what, "since",
+			 views_time(f->since_ns), "waiting_on", waits_text(f->waiting_on),
+			 "deadline", views_time(f->due_ns));
 }
 
 static json_t *open_line(const struct status_open *o)
 {
-	return json_pack("{s:o, s:s, s:o, s:s, s:s}", "item", o->step ? text_of(o->step->name) : json_string("landing"), "class",
-			 status_retry_name(o->class), "until", views_time(o->until_ns), "rule", o->rule, "event", o->event);
+	return json_pack("{s:o, s:s, s:o, s:s, s:s}", "item",
+			 o->step ? text_of(o->step->name) : json_string("landing"), "class",
+			 status_retry_name(o->class), "until", views_time(o->until_ns), "rule",
+			 o->rule, "event", o->event);
 }
 
 /* What was weaker than the policy asked for, where it allowed that. */
@@ -157,11 +180,16 @@ static void add_weaker(json_t *notes, uint64_t bits)
 	bool cpu = bits & SANDBOX_WEAKER_CPU;
 
 	if (memory || cpu)
-		json_array_append_new(notes, json_sprintf("%s%s%s %s sampled, not enforced by the kernel, on this machine; see 'holdfast doctor'",
-							  memory ? "memory" : "", memory && cpu ? " and " : "", cpu ? "cpu" : "",
-							  memory && cpu ? "limits are" : "limit is"));
+		json_array_append_new(notes,
+				      json_sprintf("%s%s%s %s sampled, not enforced by the kernel, "
+						   "on this machine; see 'holdfast doctor'",
+						   memory ? "memory" : "",
+						   memory && cpu ? " and " : "", cpu ? "cpu" : "",
+						   memory && cpu ? "limits are" : "limit is"));
 	if (bits & SANDBOX_WEAKER_LANDLOCK)
-		json_array_append_new(notes, json_string("this kernel has no Landlock: mounts alone keep steps to their files; see 'holdfast doctor'"));
+		json_array_append_new(notes,
+				      json_string("this kernel has no Landlock: mounts alone keep "
+						  "steps to their files; see 'holdfast doctor'"));
 }
 
 static uint64_t weaker_of(const struct journal_run *run)
@@ -183,19 +211,26 @@ void views_notes(struct daemon *d, const struct journal_run *run, json_t *o)
 		for (char **n = c->settings.notes; n && *n; n++)
 			json_array_append_new(notes, api_json_text(bytes_str(*n)));
 	add_weaker(notes, weaker_of(run));
-	if (d->space_low && (run->state == JOURNAL_RUN_S_RUNNING || run->state == JOURNAL_RUN_S_WAITING))
-		json_array_append_new(notes, json_sprintf("the disk of %s is nearly full: no step starts until there is room; free some space",
-							  d->paths.state));
-	if ((run->state == JOURNAL_RUN_S_CREATED || run->state == JOURNAL_RUN_S_RUNNING) && !engine_run_named(d->engine, &run->id))
-		json_array_append_new(notes, json_string("no further step starts: this supervisor was started by a command that only looks; "
-							 "'holdfast resume' goes on"));
+	if (d->space_low &&
+	    (run->state == JOURNAL_RUN_S_RUNNING || run->state == JOURNAL_RUN_S_WAITING))
+		json_array_append_new(notes,
+				      json_sprintf("the disk of %s is nearly full: no step starts "
+						   "until there is room; free some space",
+						   d->paths.state));
+	if ((run->state == JOURNAL_RUN_S_CREATED || run->state == JOURNAL_RUN_S_RUNNING) &&
+	    !engine_run_named(d->engine, &run->id))
+		json_array_append_new(notes,
+				      json_string("no further step starts: this supervisor was "
+						  "started by a command that only looks; "
+						  "'holdfast resume' goes on"));
 	json_object_set_new(o, "notes", notes);
 }
 
 json_t *views_status(struct daemon *d, const struct journal_run *run)
 {
 	json_t *o = head_of(d, run);
-	json_t *steps = json_array(), *done = json_array(), *flight = json_array(), *open = json_array(), *person = json_array();
+	json_t *steps = json_array(), *done = json_array(), *flight = json_array(),
+	       *open = json_array(), *person = json_array();
 	struct status *s = NULL;
 
 	if (status_of(d->rows, run, &s) < 0) {
@@ -225,34 +260,45 @@ json_t *views_status(struct daemon *d, const struct journal_run *run)
 
 /* ---- steps ---- */
 
-/* As a shell would say it: 127 for a program that is not there, 126 for one that cannot be executed. */
+/* As a shell would say it: 127 for a program that is not there, 126 for one that cannot be
+ * executed. */
 static json_int_t exit_code_of(const struct journal_attempt *a)
 {
-	static const char exec[] = "exec: "; /* attempts.c: what SANDBOX_NOT_STARTED_EXEC is called */
+	static const char exec[] =
+		"exec: "; /* attempts.c: what SANDBOX_NOT_STARTED_EXEC is called */
 
-	if (a->state != JOURNAL_ATTEMPT_S_NOT_STARTED || !a->why || strncmp(a->why, exec, strlen(exec)) != 0)
+	if (a->state != JOURNAL_ATTEMPT_S_NOT_STARTED || !a->why ||
+	    strncmp(a->why, exec, strlen(exec)) != 0)
 		return (json_int_t)a->exit_code;
 	return strstr(a->why, strerror(ENOENT)) ? 127 : 126;
 }
 
 /* What limits.output, or a full disk, has cut off. */
-static void add_kept(struct daemon *d, json_t *notes, const char *what, const struct digest *blob, uint64_t size)
+static void add_kept(struct daemon *d, json_t *notes, const char *what, const struct digest *blob,
+		     uint64_t size)
 {
-	AUTO_FD fd = size > 0 && !digest_is_zero(blob) ? journal_blob_open(d->journal, blob, NULL) : -1;
+	AUTO_FD fd =
+		size > 0 && !digest_is_zero(blob) ? journal_blob_open(d->journal, blob, NULL) : -1;
 	struct stat st = {0};
 
-	if (size == 0 || (!digest_is_zero(blob) && (fd < 0 || fstat(fd, &st) < 0)) || (uint64_t)st.st_size >= size)
+	if (size == 0 || (!digest_is_zero(blob) && (fd < 0 || fstat(fd, &st) < 0)) ||
+	    (uint64_t)st.st_size >= size)
 		return;
-	json_array_append_new(notes, json_sprintf("%s kept: %llu of %llu bytes", what, (unsigned long long)st.st_size, (unsigned long long)size));
+	json_array_append_new(notes, json_sprintf("%s kept: %llu of %llu bytes", what,
+						  (unsigned long long)st.st_size,
+						  (unsigned long long)size));
 }
 
 static json_t *attempt_of(struct daemon *d, const struct journal_attempt *a)
 {
 	json_t *notes = json_array();
-	json_t *o = json_pack("{s:i, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:I, s:I}", "number", (int)a->number, "id", views_id(&a->id), "state",
-			      state_of(journal_attempt_state_name(a->state)), "started", views_time(a->started_ns), "ended",
-			      views_time(a->ended_ns), "exit_code", exit_code_of(a), "signal", (json_int_t)a->signal, "why",
-			      text_of(a->why), "out_size", (json_int_t)a->out_size, "err_size", (json_int_t)a->err_size);
+	json_t *o =
+		json_pack("{s:i, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:I, s:I}", "number",
+			  (int)a->number, "id", views_id(&a->id), "state",
+			  state_of(journal_attempt_state_name(a->state)), "started",
+			  views_time(a->started_ns), "ended", views_time(a->ended_ns), "exit_code",
+			  exit_code_of(a), "signal", (json_int_t)a->signal, "why", text_of(a->why),
+			  "out_size", (json_int_t)a->out_size, "err_size", (json_int_t)a->err_size);
 
 	json_object_set_new(o, "cpu_us", json_integer((json_int_t)a->cpu_us));
 	json_object_set_new(o, "memory_peak", json_integer((json_int_t)a->memory_peak));
@@ -270,7 +316,8 @@ static json_t *attempt_of(struct daemon *d, const struct journal_attempt *a)
 
 static int add_result_file(void *arg, struct bytes path, const struct digest *digest, uint64_t size)
 {
-	AUTO_FREE char *name = utf8_valid(path) ? bytes_dup_str(path) : escape_dup(path, ESCAPE_LINE);
+	AUTO_FREE char *name =
+		utf8_valid(path) ? bytes_dup_str(path) : escape_dup(path, ESCAPE_LINE);
 
 	(void)size;
 	return !name || json_object_set_new(arg, name, views_digest(digest)) < 0 ? -ENOMEM : 0;
@@ -281,7 +328,8 @@ static json_t *results_of(struct daemon *d, const struct digest *list)
 	json_t *o = json_object();
 	AUTO_BUFFER b = {0};
 
-	if (!digest_is_zero(list) && journal_blob_get(d->journal, list, RESULTS_LIST_MAX, &b, NULL) == 0)
+	if (!digest_is_zero(list) &&
+	    journal_blob_get(d->journal, list, RESULTS_LIST_MAX, &b, NULL) == 0)
 		(void)!results_each(buffer_bytes(&b), add_result_file, o);
 	return o;
 }
@@ -301,7 +349,8 @@ static int add_denied(const struct journal_record *r, struct bytes encoded, void
 	json_t *o;
 
 	(void)encoded;
-	if (r->step != x->step || !JOURNAL_HAS(&r->p, denied) || r->attempt == 0 || r->attempt > json_array_size(x->attempts))
+	if (r->step != x->step || !JOURNAL_HAS(&r->p, denied) || r->attempt == 0 ||
+	    r->attempt > json_array_size(x->attempts))
 		return 0;
 	o = json_object();
 	c = cbor_reader(r->p.denied);
@@ -309,7 +358,8 @@ static int add_denied(const struct journal_record *r, struct bytes encoded, void
 	while (cbor_r_key(&c, &m, &key)) {
 		char name[SYSCALL_NAME_MAX];
 
-		snprintf(name, sizeof(name), key == UINT32_MAX ? "others" : "syscall %u", (unsigned)key);
+		snprintf(name, sizeof(name), key == UINT32_MAX ? "others" : "syscall %u",
+			 (unsigned)key);
 		json_object_set_new(o, name, json_integer((json_int_t)cbor_r_uint(&c)));
 	}
 	json_object_set_new(json_array_get(x->attempts, r->attempt - 1), "denied", o);
@@ -326,17 +376,23 @@ json_t *views_step(struct daemon *d, const struct journal_run *run, const struct
 	for (uint32_t i = 0; i < step->attempt_count; i++)
 		json_array_append_new(attempts, attempt_of(d, &step->attempts[i]));
 	(void)!journal_each_event(d->journal, &run->id, 1, add_denied, &x);
-	o = json_pack("{s:i, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "version", SUPERVISOR_API_VERSION, "run", views_id(&run->id), "index",
-		      (int)step->index, "name", text_of(step->name), "key", text_of(step->key), "state",
-		      state_of(journal_step_state_name(step->state)), "why", text_of(step->why), "input", views_digest(&step->input), "attempts",
-		      attempts);
+	o = json_pack("{s:i, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "version",
+		      SUPERVISOR_API_VERSION, "run", views_id(&run->id), "index", (int)step->index,
+		      "name", text_of(step->name), "key", text_of(step->key), "state",
+		      state_of(journal_step_state_name(step->state)), "why", text_of(step->why),
+		      "input", views_digest(&step->input), "attempts", attempts);
 	if (a && a->ended_ns)
 		json_object_set_new(o, "result",
-				    json_pack("{s:I, s:I, s:o, s:o, s:I, s:I, s:o, s:I, s:I, s:o}", "exit_code", (json_int_t)a->exit_code, "signal",
-					      (json_int_t)a->signal, "out", views_digest(&a->out), "err", views_digest(&a->err), "out_size",
-					      (json_int_t)a->out_size, "err_size", (json_int_t)a->err_size, "manifest",
-					      views_digest(&step->manifest), "paths", (json_int_t)step->layer_paths, "bytes",
-					      (json_int_t)step->layer_bytes, "results", results_of(d, &a->results)));
+				    json_pack("{s:I, s:I, s:o, s:o, s:I, s:I, s:o, s:I, s:I, s:o}",
+					      "exit_code", (json_int_t)a->exit_code, "signal",
+					      (json_int_t)a->signal, "out", views_digest(&a->out),
+					      "err", views_digest(&a->err), "out_size",
+					      (json_int_t)a->out_size, "err_size",
+					      (json_int_t)a->err_size, "manifest",
+					      views_digest(&step->manifest), "paths",
+					      (json_int_t)step->layer_paths, "bytes",
+					      (json_int_t)step->layer_bytes, "results",
+					      results_of(d, &a->results)));
 	return o;
 }
 
@@ -347,7 +403,10 @@ static json_t *title_of(const struct buffer *card)
 {
 	const char *nl = card->len ? memchr(card->data, '\n', card->len) : NULL;
 
-	return card->len ? api_json_text(bytes_of(card->data, nl ? (size_t)(nl - (const char *)card->data) : card->len)) : json_null();
+	return card->len ? api_json_text(
+				   bytes_of(card->data, nl ? (size_t)(nl - (const char *)card->data)
+							   : card->len))
+			 : json_null();
 }
 
 static json_t *votes_of(const struct journal_approval *a)
@@ -357,9 +416,14 @@ static json_t *votes_of(const struct journal_approval *a)
 	for (uint32_t i = 0; i < a->vote_count; i++) {
 		const struct journal_vote *v = &a->votes[i];
 
-		json_array_append_new(list, json_pack("{s:o, s:o, s:s, s:o, s:o, s:o}", "principal", text_of(v->principal), "auth", text_of(v->auth),
-						      "decision", v->decision == JOURNAL_DECISION_APPROVE ? "approve" : "deny", "choice",
-						      text_of(v->choice), "reason", text_of(v->reason), "at", views_time(v->at_ns)));
+		json_array_append_new(list,
+				      json_pack("{s:o, s:o, s:s, s:o, s:o, s:o}", "principal",
+						text_of(v->principal), "auth", text_of(v->auth),
+						"decision",
+						v->decision == JOURNAL_DECISION_APPROVE ? "approve"
+											: "deny",
+						"choice", text_of(v->choice), "reason",
+						text_of(v->reason), "at", views_time(v->at_ns)));
 	}
 	return list;
 }
@@ -367,7 +431,8 @@ static json_t *votes_of(const struct journal_approval *a)
 json_t *views_approval(struct daemon *d, const struct journal_approval *a, bool with_card)
 {
 	const struct journal_run *run = journal_state_run(d->rows, &a->run);
-	const struct journal_step *step = run && a->step < run->step_count ? run->steps[a->step] : NULL;
+	const struct journal_step *step =
+		run && a->step < run->step_count ? run->steps[a->step] : NULL;
 	json_t *choices = json_array();
 	AUTO_BUFFER card = {0};
 	json_t *o;
@@ -376,12 +441,15 @@ json_t *views_approval(struct daemon *d, const struct journal_approval *a, bool 
 		(void)!journal_blob_get(d->journal, &a->card, CARD_MAX, &card, NULL);
 	for (const char *const *c = status_choices(a->kind); c && *c; c++)
 		json_array_append_new(choices, json_string(*c));
-	o = json_pack("{s:i, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "version", SUPERVISOR_API_VERSION, "approval",
-		      views_id(&a->id), "run", views_id(&a->run), "run_name", text_of(run ? run->name : NULL), "step",
-		      text_of(step ? step->name : NULL), "kind", journal_approval_kind_name(a->kind), "state",
-		      state_of(journal_approval_state_name(a->state)), "title", title_of(&card), "opened", views_time(a->opened_ns), "decide_by",
-		      views_time(a->decide_by_ns), "execute_by", views_time(a->execute_by_ns), "card_digest", views_digest(&a->card), "choices",
-		      choices);
+	o = json_pack("{s:i, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+		      "version", SUPERVISOR_API_VERSION, "approval", views_id(&a->id), "run",
+		      views_id(&a->run), "run_name", text_of(run ? run->name : NULL), "step",
+		      text_of(step ? step->name : NULL), "kind",
+		      journal_approval_kind_name(a->kind), "state",
+		      state_of(journal_approval_state_name(a->state)), "title", title_of(&card),
+		      "opened", views_time(a->opened_ns), "decide_by", views_time(a->decide_by_ns),
+		      "execute_by", views_time(a->execute_by_ns), "card_digest",
+		      views_digest(&a->card), "choices", choices);
 	json_object_set_new(o, "complete", json_boolean(card_is_complete(buffer_bytes(&card))));
 	if (with_card) {
 		json_object_set_new(o, "card", api_json_text(buffer_bytes(&card)));
@@ -414,8 +482,8 @@ static json_t *payload_of(const struct journal_record *r)
 #define VIEW_DIGEST(v) views_digest(&(v))
 #define VIEW_ID(v)     views_id(&(v))
 #define VIEW_BOOL(v)   json_boolean(v)
-#define X(num, field, kind)                                                                        \
-	if (JOURNAL_HAS(&r->p, field))                                                             \
+#define X(num, field, kind)            \
+	if (JOURNAL_HAS(&r->p, field)) \
 		json_object_set_new(o, #field, VIEW_##kind(r->p.field));
 	JOURNAL_FIELDS(X)
 #undef X
@@ -429,8 +497,12 @@ json_t *views_event(const struct journal_run *run, const struct journal_record *
 	json_t *step = json_null();
 
 	if (r->step != JOURNAL_NO_STEP)
-		step = run && r->step < run->step_count ? text_of(run->steps[r->step]->name) : json_integer(r->step);
-	return json_pack("{s:I, s:I, s:o, s:s, s:o, s:i, s:{s:s, s:i}, s:o}", "lsn", (json_int_t)r->lsn, "seq", (json_int_t)r->seq, "time",
-			 views_time(r->wall_ns), "type", type ? type : "UNKNOWN", "step", step, "attempt", (int)r->attempt, "actor", "kind",
-			 (size_t)r->actor < ARRAY_SIZE(actors) ? actors[r->actor] : "unknown", "uid", (int)r->actor_uid, "payload", payload_of(r));
+		step = run && r->step < run->step_count ? text_of(run->steps[r->step]->name)
+							: json_integer(r->step);
+	return json_pack("{s:I, s:I, s:o, s:s, s:o, s:i, s:{s:s, s:i}, s:o}", "lsn",
+			 (json_int_t)r->lsn, "seq", (json_int_t)r->seq, "time",
+			 views_time(r->wall_ns), "type", type ? type : "UNKNOWN", "step", step,
+			 "attempt", (int)r->attempt, "actor", "kind",
+			 (size_t)r->actor < ARRAY_SIZE(actors) ? actors[r->actor] : "unknown",
+			 "uid", (int)r->actor_uid, "payload", payload_of(r));
 }

@@ -205,10 +205,10 @@ static void probe_listener(const char *arg)
 	struct sock_fprog p = {1, allow};
 
 	(void)arg;
-	must_fail(
-		"a listener of our own",
-		syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &p),
-		EPERM);
+	must_fail("a listener of our own",
+		  syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER,
+			  &p),
+		  EPERM);
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &p) < 0) {
 		printf("a plain filter of our own: %s\n", strerrorname_np(errno));
 		failures++;

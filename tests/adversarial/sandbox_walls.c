@@ -59,9 +59,10 @@ static void holds(const char *attempt, const char *arg, uint32_t without, struct
 
 static void what_needs_nothing_of_the_host_is_refused(void **state)
 {
-	static const char *const attempts[] = {
-		"write-system", "pid1",	    "kill-pid1", "namespaces", "mounts", "terminal",
-		"kernel",	"listener", "sockets",	 "foreign",    "rights", "descriptors"};
+	static const char *const attempts[] = {"write-system", "pid1",	   "kill-pid1",
+					       "namespaces",   "mounts",   "terminal",
+					       "kernel",       "listener", "sockets",
+					       "foreign",      "rights",   "descriptors"};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(attempts); i++)

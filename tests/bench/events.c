@@ -28,8 +28,9 @@ struct journal *events_open(int v1_fd, bool read_only)
 {
 	struct journal *j = NULL;
 	struct error err = {0};
-	struct journal_options o = {
-		.dirfd = v1_fd, .read_only = read_only, .clock = {.wall_ns = wall_ns, .mono_ns = mono_ns}};
+	struct journal_options o = {.dirfd = v1_fd,
+				    .read_only = read_only,
+				    .clock = {.wall_ns = wall_ns, .mono_ns = mono_ns}};
 	memset(o.clock.boot_id, 0xb0, sizeof(o.clock.boot_id));
 	if (journal_open(&o, &j, &err) != 0) {
 		fprintf(stderr, "cannot open the journal: %s\n", err.msg);
@@ -52,8 +53,11 @@ static struct digest made_up(const struct events *e, uint64_t tag)
 
 static struct journal_record record(const struct events *e, enum journal_type type)
 {
-	return (struct journal_record){
-		.run = e->run, .step = JOURNAL_NO_STEP, .type = type, .actor = JOURNAL_ACTOR_SUPERVISOR, .actor_uid = 1000};
+	return (struct journal_record){.run = e->run,
+				       .step = JOURNAL_NO_STEP,
+				       .type = type,
+				       .actor = JOURNAL_ACTOR_SUPERVISOR,
+				       .actor_uid = 1000};
 }
 
 void events_begin_run(struct events *e, struct journal *j, uint64_t number)
@@ -101,7 +105,8 @@ static void step_record(struct events *e, enum journal_type type)
 	journal_append(e->journal, &r, NULL);
 }
 
-static void attempt_record(struct events *e, enum journal_type type, unsigned number, unsigned exit_code)
+static void attempt_record(struct events *e, enum journal_type type, unsigned number,
+			   unsigned exit_code)
 {
 	struct journal_record r = record(e, type);
 	r.step = e->steps;

@@ -1,7 +1,8 @@
 /*
- * Writes to stdout, as BPF, a seccomp filter that allows every call the kernel's table names up to a number and refuses the rest
- * with EPERM: the size of filter (some 300 calls) that a sandbox with an allow-list loads, for the peers that take one by
- * descriptor. Linear, as libseccomp makes it unless told otherwise, and as those peers' users have it.
+ * Writes to stdout, as BPF, a seccomp filter that allows every call the kernel's table names up to
+ * a number and refuses the rest with EPERM: the size of filter (some 300 calls) that a sandbox with
+ * an allow-list loads, for the peers that take one by descriptor. Linear, as libseccomp makes it
+ * unless told otherwise, and as those peers' users have it.
  */
 #include <errno.h>
 #include <seccomp.h>

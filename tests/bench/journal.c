@@ -1,11 +1,13 @@
 /*
- * How fast the journal takes events that must be on disk before anything goes on, beside the same records put into RocksDB by
- * one synced WriteBatch: with no fold, chain, rows, indexes or thread of its own. Turns are taken in each round.
+ * How fast the journal takes events that must be on disk before anything goes on, beside the same
+ * records put into RocksDB by one synced WriteBatch: with no fold, chain, rows, indexes or thread
+ * of its own. Turns are taken in each round.
  *
  *   journal ROUNDS FOLDER        samples: "NAME NANOSECONDS EVENTS" (bench.h)
  *
- * 1: one transition. 7: a whole step from declared to committed in one batch, the most that can be saved. 63: nine of them.
- * grouped: nine steps whose batches are flushed one after the other and awaited together, as when many runs go on at once.
+ * 1: one transition. 7: a whole step from declared to committed in one batch, the most that can be
+ * saved. 63: nine of them. grouped: nine steps whose batches are flushed one after the other and
+ * awaited together, as when many runs go on at once.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -55,7 +57,8 @@ static int subfolder(const char *folder, const char *name, char *path, size_t si
 	return fd;
 }
 
-/* Rows of runs that are over leave memory, as they do in the supervisor. Not part of what is measured. */
+/* Rows of runs that are over leave memory, as they do in the supervisor. Not part of what is
+ * measured. */
 static void next_run(struct bench *b)
 {
 	if (b->run.steps) {
@@ -118,7 +121,10 @@ static void raw_batch(struct raw *r, unsigned events)
 
 static void journal_one(struct bench *b)
 {
-	struct journal_record r = {.run = b->run.run, .step = JOURNAL_NO_STEP, .actor = JOURNAL_ACTOR_PERSON, .actor_uid = 1000};
+	struct journal_record r = {.run = b->run.run,
+				   .step = JOURNAL_NO_STEP,
+				   .actor = JOURNAL_ACTOR_PERSON,
+				   .actor_uid = 1000};
 	r.type = b->paused ? JOURNAL_RUN_RESUMED : JOURNAL_RUN_PAUSED;
 	b->paused = !b->paused;
 	journal_append(b->j, &r, NULL);

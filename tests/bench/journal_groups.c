@@ -1,6 +1,7 @@
 /*
- * bench-journal-groups [--json] [--events N]: what durability costs here, beside raw RocksDB doing the same writes in the same
- * run (same keys, same values, same options), and how long opening takes. TMPDIR says on which disk.
+ * bench-journal-groups [--json] [--events N]: what durability costs here, beside raw RocksDB doing
+ * the same writes in the same run (same keys, same values, same options), and how long opening
+ * takes. TMPDIR says on which disk.
  */
 #include <errno.h>
 #include <poll.h>
@@ -16,7 +17,14 @@
 #include "tests/unit/journal/folder.h"
 #include "tests/unit/journal/maker.h"
 
-enum { PRODUCERS = 64, ROUNDS = 200, SINGLES = 600, OPENS = 15, RUN_EVENTS = 16, ROUNDS_OF_BEST = 8 };
+enum {
+	PRODUCERS = 64,
+	ROUNDS = 200,
+	SINGLES = 600,
+	OPENS = 15,
+	RUN_EVENTS = 16,
+	ROUNDS_OF_BEST = 8
+};
 
 static int64_t now_ns(void)
 {
@@ -35,7 +43,8 @@ static void must(int rc, const struct error *err)
 
 static struct journal *open_at(const struct folder *f, bool in_memory)
 {
-	struct journal_options o = {.dirfd = f ? f->fd : -1, .in_memory = in_memory,
+	struct journal_options o = {.dirfd = f ? f->fd : -1,
+				    .in_memory = in_memory,
 				    .clock = {.wall_ns = now_ns, .mono_ns = now_ns}};
 	struct journal *j = NULL;
 	struct error err = {0};
@@ -87,13 +96,15 @@ static void append(struct journal *j, uint32_t run, enum journal_type type)
 
 static void begin(struct journal *j, uint32_t run)
 {
-	static const enum journal_type script[] = {JOURNAL_RUN_CREATED,	  JOURNAL_RUN_STARTED,	  JOURNAL_STEP_DECLARED,
-						   JOURNAL_STEP_RUNNABLE, JOURNAL_ATTEMPT_STARTED, JOURNAL_ATTEMPT_LIVE};
+	static const enum journal_type script[] = {JOURNAL_RUN_CREATED,	    JOURNAL_RUN_STARTED,
+						   JOURNAL_STEP_DECLARED,   JOURNAL_STEP_RUNNABLE,
+						   JOURNAL_ATTEMPT_STARTED, JOURNAL_ATTEMPT_LIVE};
 	for (size_t i = 0; i < ARRAY_SIZE(script); i++)
 		append(j, run, script[i]);
 }
 
-/* One transition that a live attempt can go through for ever: event, run, step and attempt rows, head, lsn. */
+/* One transition that a live attempt can go through for ever: event, run, step and attempt rows,
+ * head, lsn. */
 static void turn(struct journal *j, uint32_t run, unsigned n)
 {
 	append(j, run, n % 2 ? JOURNAL_ATTEMPT_THAWED : JOURNAL_ATTEMPT_FROZEN);
@@ -107,7 +118,8 @@ struct capture {
 	struct buffer ops;
 };
 
-static int capture_write(struct journal_kv *kv, struct bytes batch, struct bytes mark, struct error *err)
+static int capture_write(struct journal_kv *kv, struct bytes batch, struct bytes mark,
+			 struct error *err)
 {
 	struct capture *c = (struct capture *)kv;
 	enum journal_kv_op op;
@@ -159,7 +171,8 @@ static void raw_write(struct raw *r, const struct buffer *batch)
 {
 	static const uint8_t mark[JOURNAL_WAL_MARK_SIZE];
 	struct error err = {0};
-	must(r->kv->ops->write(r->kv, buffer_bytes(batch), bytes_of(mark, sizeof(mark)), &err), &err);
+	must(r->kv->ops->write(r->kv, buffer_bytes(batch), bytes_of(mark, sizeof(mark)), &err),
+	     &err);
 	must(r->kv->ops->sync(r->kv, &err), &err);
 }
 
@@ -238,9 +251,9 @@ static void singles(struct raw *r, struct journal *j, int64_t *raw_ns, int64_t *
 static void build(const struct folder *f, uint32_t events)
 {
 	static const enum journal_type rest[] = {
-		JOURNAL_ATTEMPT_EXITED,	   JOURNAL_STEP_SEALED,	      JOURNAL_STEP_COMMITTED,
-		JOURNAL_APPROVAL_OPENED,   JOURNAL_VOTE_CAST,	      JOURNAL_APPROVAL_APPROVED,
-		JOURNAL_APPROVAL_CONSUMED, JOURNAL_LANDING_STARTED,   JOURNAL_LANDED,
+		JOURNAL_ATTEMPT_EXITED,	   JOURNAL_STEP_SEALED,	    JOURNAL_STEP_COMMITTED,
+		JOURNAL_APPROVAL_OPENED,   JOURNAL_VOTE_CAST,	    JOURNAL_APPROVAL_APPROVED,
+		JOURNAL_APPROVAL_CONSUMED, JOURNAL_LANDING_STARTED, JOURNAL_LANDED,
 		JOURNAL_RUN_SUCCEEDED,
 	};
 	struct journal *j = open_at(f, false);
@@ -257,7 +270,8 @@ static void build(const struct folder *f, uint32_t events)
 	journal_close(j);
 }
 
-/* argv: -, "open", folder: opens, prints "ns rss_kib". A process of its own: its memory is the journal's. */
+/* argv: -, "open", folder: opens, prints "ns rss_kib". A process of its own: its memory is the
+ * journal's. */
 static int open_main(const char *path)
 {
 	struct folder f = {.fd = -1};
@@ -275,7 +289,8 @@ static int open_main(const char *path)
 	return 0;
 }
 
-static void measure_open(const struct folder *f, int64_t *ret_median, int64_t *ret_p99, long *ret_rss)
+static void measure_open(const struct folder *f, int64_t *ret_median, int64_t *ret_p99,
+			 long *ret_rss)
 {
 	int64_t ns[OPENS];
 	char command[PATH_MAX + 64], self[PATH_MAX] = "";
@@ -311,10 +326,13 @@ int main(int argc, char **argv)
 		else if (strcmp(argv[i], "--events") == 0 && i + 1 < argc)
 			events = (uint32_t)strtoul(argv[++i], NULL, 10);
 		else
-			return fprintf(stderr, "usage: bench-journal-groups [--json] [--events N]\n"), 2;
+			return fprintf(stderr,
+				       "usage: bench-journal-groups [--json] [--events N]\n"),
+			       2;
 	}
 
-	int64_t raw_ns[SINGLES], ns[SINGLES], open_small, open_small_p99, open_large, open_large_p99;
+	int64_t raw_ns[SINGLES], ns[SINGLES], open_small, open_small_p99, open_large,
+		open_large_p99;
 	long rss_small, rss_large;
 	struct raw raw;
 	raw_make(&raw);
@@ -346,25 +364,34 @@ int main(int argc, char **argv)
 	folder_remove(&f);
 
 	if (json) {
-		printf("{\"version\":1,\"producers\":%d,\"raw_events_per_s\":%.0f,\"events_per_s\":%.0f,\"ratio\":%.3f,"
-		       "\"raw_single_us\":{\"median\":%.1f,\"p99\":%.1f},\"single_us\":{\"median\":%.1f,\"p99\":%.1f},"
-		       "\"single_ratio\":%.3f,\"open_100_ms\":{\"median\":%.2f,\"max\":%.2f,\"rss_mib\":%.1f},"
-		       "\"open_events\":%u,\"open_ms\":{\"median\":%.2f,\"max\":%.2f,\"rss_mib\":%.1f}}\n",
-		       PRODUCERS, raw_rate, rate, rate / raw_rate, us(raw_ns[SINGLES / 2]), us(raw_ns[SINGLES * 99 / 100]),
-		       us(ns[SINGLES / 2]), us(ns[SINGLES * 99 / 100]), us(ns[SINGLES / 2]) / us(raw_ns[SINGLES / 2]),
-		       us(open_small) / 1000, us(open_small_p99) / 1000, (double)rss_small / 1024, events, us(open_large) / 1000,
-		       us(open_large_p99) / 1000, (double)rss_large / 1024);
+		printf("{\"version\":1,\"producers\":%d,\"raw_events_per_s\":%.0f,\"events_per_s\":"
+		       "%.0f,\"ratio\":%.3f,"
+		       "\"raw_single_us\":{\"median\":%.1f,\"p99\":%.1f},\"single_us\":{\"median\":"
+		       "%.1f,\"p99\":%.1f},"
+		       "\"single_ratio\":%.3f,\"open_100_ms\":{\"median\":%.2f,\"max\":%.2f,\"rss_"
+		       "mib\":%.1f},"
+		       "\"open_events\":%u,\"open_ms\":{\"median\":%.2f,\"max\":%.2f,\"rss_mib\":%."
+		       "1f}}\n",
+		       PRODUCERS, raw_rate, rate, rate / raw_rate, us(raw_ns[SINGLES / 2]),
+		       us(raw_ns[SINGLES * 99 / 100]), us(ns[SINGLES / 2]),
+		       us(ns[SINGLES * 99 / 100]), us(ns[SINGLES / 2]) / us(raw_ns[SINGLES / 2]),
+		       us(open_small) / 1000, us(open_small_p99) / 1000, (double)rss_small / 1024,
+		       events, us(open_large) / 1000, us(open_large_p99) / 1000,
+		       (double)rss_large / 1024);
 		return 0;
 	}
 	printf("%-44s %12s %12s %8s\n", "", "raw RocksDB", "journal", "ratio");
-	printf("%-44s %12.0f %12.0f %8.2f\n", "transitions/s, 64 producers, synced", raw_rate, rate, rate / raw_rate);
-	printf("%-44s %12.1f %12.1f %8.2f\n", "one producer, us a transition, median", us(raw_ns[SINGLES / 2]), us(ns[SINGLES / 2]),
+	printf("%-44s %12.0f %12.0f %8.2f\n", "transitions/s, 64 producers, synced", raw_rate, rate,
+	       rate / raw_rate);
+	printf("%-44s %12.1f %12.1f %8.2f\n", "one producer, us a transition, median",
+	       us(raw_ns[SINGLES / 2]), us(ns[SINGLES / 2]),
 	       us(ns[SINGLES / 2]) / us(raw_ns[SINGLES / 2]));
-	printf("%-44s %12.1f %12.1f\n", "one producer, p99", us(raw_ns[SINGLES * 99 / 100]), us(ns[SINGLES * 99 / 100]));
+	printf("%-44s %12.1f %12.1f\n", "one producer, p99", us(raw_ns[SINGLES * 99 / 100]),
+	       us(ns[SINGLES * 99 / 100]));
 	printf("%-44s %12s %12s %8s\n", "", "median ms", "max ms", "MiB");
-	printf("%-44s %12.2f %12.2f %8.1f\n", "open, 100 events", us(open_small) / 1000, us(open_small_p99) / 1000,
-	       (double)rss_small / 1024);
-	printf("open, %-38u %12.2f %12.2f %8.1f\n", events, us(open_large) / 1000, us(open_large_p99) / 1000,
-	       (double)rss_large / 1024);
+	printf("%-44s %12.2f %12.2f %8.1f\n", "open, 100 events", us(open_small) / 1000,
+	       us(open_small_p99) / 1000, (double)rss_small / 1024);
+	printf("open, %-38u %12.2f %12.2f %8.1f\n", events, us(open_large) / 1000,
+	       us(open_large_p99) / 1000, (double)rss_large / 1024);
 	return 0;
 }

@@ -1,7 +1,8 @@
 /*
- * A complete sandbox through the keeper's client library, as a server of the bench (bench.h): every wall, a workspace of which a
- * fresh upper layer is made, private home; with an argument, every limit too. Measured is what a caller waits for, from the
- * request to the exit being told. That nothing of it is left, and its layer is thrown away, is awaited outside the measurement.
+ * A complete sandbox through the keeper's client library, as a server of the bench (bench.h): every
+ * wall, a workspace of which a fresh upper layer is made, private home; with an argument, every
+ * limit too. Measured is what a caller waits for, from the request to the exit being told. That
+ * nothing of it is left, and its layer is thrown away, is awaited outside the measurement.
  *
  *   launch [limits]
  */

@@ -1,12 +1,14 @@
 /*
- * Journals of a size, and what it costs to open one: the time, and the memory of the process afterwards.
+ * Journals of a size, and what it costs to open one: the time, and the memory of the process
+ * afterwards.
  *
  *   resume make V1 EVENTS settled|live|ended
  *   resume open V1                        prints "NANOSECONDS RSS_BYTES LAST_LSN"
  *
- * settled: the history of a machine in use: runs of 100 steps that are over, and a last one that goes on. live: all of it is one
- * run that goes on, with as many steps as a run may have and with attempts that failed. ended: as settled, and the last one is over
- * too: a supervisor has nothing to go on with.
+ * settled: the history of a machine in use: runs of 100 steps that are over, and a last one that
+ * goes on. live: all of it is one run that goes on, with as many steps as a run may have and with
+ * attempts that failed. ended: as settled, and the last one is over too: a supervisor has nothing
+ * to go on with.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -67,7 +69,8 @@ int main(int argc, char **argv)
 {
 	bool make = argc == 5 && strcmp(argv[1], "make") == 0;
 	if (!make && !(argc == 3 && strcmp(argv[1], "open") == 0)) {
-		fprintf(stderr, "usage: resume make V1 EVENTS settled|live|ended\n       resume open V1\n");
+		fprintf(stderr,
+			"usage: resume make V1 EVENTS settled|live|ended\n       resume open V1\n");
 		return 2;
 	}
 	AUTO_FD v1 = open(argv[2], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -86,12 +89,14 @@ int main(int argc, char **argv)
 			make_settled(j, events, strcmp(argv[4], "ended") == 0);
 	}
 	struct error err = {0};
-	/* As the supervisor does next, each time: the following open then finds a log to read, and this one's can go. */
+	/* As the supervisor does next, each time: the following open then finds a log to read, and
+	 * this one's can go. */
 	if (!make && journal_epoch_begin(j, 0, "bench", &err) < 0) {
 		fprintf(stderr, "resume: %s\n", err.msg);
 		return 1;
 	}
-	printf("%lld %ld %llu\n", (long long)(end - start), rss_bytes(), (unsigned long long)journal_last_lsn(j));
+	printf("%lld %ld %llu\n", (long long)(end - start), rss_bytes(),
+	       (unsigned long long)journal_last_lsn(j));
 	journal_close(j);
 	return 0;
 }

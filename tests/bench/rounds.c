@@ -1,18 +1,22 @@
 /*
- * Runs what is to be compared in interleaved rounds, so that the noise of the machine meets all of it alike, and prints one
- * line a sample: "NAME NANOSECONDS". The order within a round is drawn anew each time: nobody always follows the same
- * neighbour. The first rounds are run and not reported.
+ * Runs what is to be compared in interleaved rounds, so that the noise of the machine meets all of
+ * it alike, and prints one line a sample: "NAME NANOSECONDS". The order within a round is drawn
+ * anew each time: nobody always follows the same neighbour. The first rounds are run and not
+ * reported.
  *
- * A peer is either a command that is spawned each time, from posix_spawn to its exit being reaped; or a server that was
- * started once, does the work and takes the time itself (the protocol is in bench.h).
+ * A peer is either a command that is spawned each time, from posix_spawn to its exit being reaped;
+ * or a server that was started once, does the work and takes the time itself (the protocol is in
+ * bench.h).
  *
  *   rounds ROUNDS PAUSE_MS SEED {spawn|ask NAME EVERY FILE ARGV... ;}...
  *   rounds serve FILE ARGV...
  *
- * PAUSE_MS: before each turn. The kernel takes namespaces down after their last process has gone, and does so while the next peer
- * runs: with a pause a launch is measured, without one the rate at which the machine can make them. EVERY: takes part in one of so many rounds. FILE: opened read-only as descriptor 9 of the command, "-" for none. The second
- * form is itself such a server, for commands that must be spawned somewhere else: `unshare ... rounds serve ...`.
- * A peer that fails is named on a line "NAME failed WHY" and takes no further part.
+ * PAUSE_MS: before each turn. The kernel takes namespaces down after their last process has gone,
+ * and does so while the next peer runs: with a pause a launch is measured, without one the rate at
+ * which the machine can make them. EVERY: takes part in one of so many rounds. FILE: opened
+ * read-only as descriptor 9 of the command, "-" for none. The second form is itself such a server,
+ * for commands that must be spawned somewhere else: `unshare ... rounds serve ...`. A peer that
+ * fails is named on a line "NAME failed WHY" and takes no further part.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -37,7 +41,7 @@ struct peer {
 	char **argv;
 	bool ask;
 	bool failed;
-	pid_t pid;       /* of a server */
+	pid_t pid; /* of a server */
 	FILE *to, *from; /* its stdin and stdout */
 };
 
@@ -123,7 +127,8 @@ static void end_server(struct peer *p)
 static int64_t ask_once(struct peer *p)
 {
 	char line[256], *end;
-	if (fputc('\n', p->to) == EOF || fflush(p->to) == EOF || !fgets(line, sizeof(line), p->from)) {
+	if (fputc('\n', p->to) == EOF || fflush(p->to) == EOF ||
+	    !fgets(line, sizeof(line), p->from)) {
 		fail(p, "its server went away");
 		return -1;
 	}
@@ -156,7 +161,8 @@ static void take_turn(struct peer *p, bool reported)
 		printf("%s %lld\n", p->name, (long long)ns);
 }
 
-/* Fisher and Yates over splitmix64 (Steele, Lea, Flood 2014): the order of a seed is always the same. */
+/* Fisher and Yates over splitmix64 (Steele, Lea, Flood 2014): the order of a seed is always the
+ * same. */
 static void shuffle(unsigned *order, unsigned n, uint64_t *seed)
 {
 	for (unsigned i = n; i > 1; i--) {
@@ -205,7 +211,8 @@ int main(int argc, char **argv)
 		return serve(strcmp(argv[2], "-") != 0 ? argv[2] : NULL, &argv[3]);
 	int n = argc > 4 ? parse_peers(&argv[4], peers) : -1;
 	if (n <= 0) {
-		fprintf(stderr, "usage: rounds ROUNDS PAUSE_MS SEED {spawn|ask NAME EVERY FILE ARGV... ;}...\n"
+		fprintf(stderr, "usage: rounds ROUNDS PAUSE_MS SEED {spawn|ask NAME EVERY FILE "
+				"ARGV... ;}...\n"
 				"       rounds serve FILE ARGV...\n");
 		return 2;
 	}

@@ -1,10 +1,11 @@
 /*
- * The journal and death: killed at every failpoint and at any instant, its write-ahead log cut and flipped, its disk
- * full. What was acknowledged is there, rows equal what the reference model makes of the same records, and a journal
- * that cannot keep that promise says so and changes nothing.
+ * The journal and death: killed at every failpoint and at any instant, its write-ahead log cut and
+ * flipped, its disk full. What was acknowledged is there, rows equal what the reference model makes
+ * of the same records, and a journal that cannot keep that promise says so and changes nothing.
  *
- * A writer is this program again (a process with RocksDB's threads must not fork): it writes the random stream of a
- * seed, so that the first n records are known to whoever reads the journal afterwards.
+ * A writer is this program again (a process with RocksDB's threads must not fork): it writes the
+ * random stream of a seed, so that the first n records are known to whoever reads the journal
+ * afterwards.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -30,7 +31,15 @@
 #include "tests/unit/journal/maker.h"
 #include "tests/unit/journal/story.h"
 
-enum { WRITER_EVENTS = 100000, SYNC_ALL = 0, SYNC_SOME = 1, SYNC_FIRST = 2, SYNC_NONE = 3, FIRST_EVENTS = 60, TAIL_EVENTS = 40 };
+enum {
+	WRITER_EVENTS = 100000,
+	SYNC_ALL = 0,
+	SYNC_SOME = 1,
+	SYNC_FIRST = 2,
+	SYNC_NONE = 3,
+	FIRST_EVENTS = 60,
+	TAIL_EVENTS = 40
+};
 
 static int64_t fake_wall = 1, fake_mono = 1;
 
@@ -62,7 +71,8 @@ static void tell(int fd, uint64_t lsn)
 		_exit(3);
 }
 
-/* Random records, each batch of 1 to 3; how tells which batches are synced. Every acknowledged lsn goes to the pipe. */
+/* Random records, each batch of 1 to 3; how tells which batches are synced. Every acknowledged lsn
+ * goes to the pipe. */
 static void write_stream(struct journal *j, uint64_t seed, int how, uint64_t events, int ack)
 {
 	struct maker *m = maker_new(seed);
@@ -78,7 +88,8 @@ static void write_stream(struct journal *j, uint64_t seed, int how, uint64_t eve
 		journal_append(j, &r, NULL);
 		if (i % 3 == 0)
 			continue;
-		bool sync = how == SYNC_ALL || (how == SYNC_SOME && i % 5 == 0) || (how == SYNC_FIRST && i <= FIRST_EVENTS);
+		bool sync = how == SYNC_ALL || (how == SYNC_SOME && i % 5 == 0) ||
+			    (how == SYNC_FIRST && i <= FIRST_EVENTS);
 		journal_flush(j, sync);
 		if (sync && i % 2 == 0 && journal_wait_durable(j, r.lsn) < 0)
 			_exit(5);
@@ -110,8 +121,9 @@ static void write_blobs(struct journal *j, int ack)
 /* One run whose records after the first nobody is told of, each a batch of its own. */
 static void write_unsynced(struct journal *j, uint64_t events)
 {
-	static const enum journal_type script[] = {JOURNAL_RUN_CREATED, JOURNAL_RUN_STARTED, JOURNAL_STEP_DECLARED,
-						   JOURNAL_STEP_RUNNABLE, JOURNAL_ATTEMPT_STARTED, JOURNAL_ATTEMPT_LIVE};
+	static const enum journal_type script[] = {JOURNAL_RUN_CREATED,	    JOURNAL_RUN_STARTED,
+						   JOURNAL_STEP_DECLARED,   JOURNAL_STEP_RUNNABLE,
+						   JOURNAL_ATTEMPT_STARTED, JOURNAL_ATTEMPT_LIVE};
 	for (uint64_t i = 0; i < events; i++) {
 		struct journal_record r;
 		struct journal_id one;
@@ -154,8 +166,8 @@ static int writer_main(char **argv)
 	return 0;
 }
 
-static pid_t start_writer(const struct folder *f, uint64_t seed, int how, uint64_t events, const char *failpoints,
-			  int *ret_ack)
+static pid_t start_writer(const struct folder *f, uint64_t seed, int how, uint64_t events,
+			  const char *failpoints, int *ret_ack)
 {
 	int p[2];
 	char seed_text[24], how_text[16], events_text[24], fd_text[16];
@@ -168,8 +180,8 @@ static pid_t start_writer(const struct folder *f, uint64_t seed, int how, uint64
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		fcntl(p[1], F_SETFD, 0);
-		execl("/proc/self/exe", "writer", "write", f->path, seed_text, how_text, events_text, failpoints, fd_text,
-		      NULL);
+		execl("/proc/self/exe", "writer", "write", f->path, seed_text, how_text,
+		      events_text, failpoints, fd_text, NULL);
 		_exit(127);
 	}
 	close(p[1]);
@@ -204,7 +216,8 @@ static void load_all(struct journal *j)
 			fail_msg("%s", err.msg);
 }
 
-/* Rows equal the model after the first last_lsn records of the seed: nothing is missing, doubled or half done. */
+/* Rows equal the model after the first last_lsn records of the seed: nothing is missing, doubled or
+ * half done. */
 static void assert_prefix(struct journal *j, uint64_t seed)
 {
 	struct maker *m = maker_new(seed);
@@ -273,7 +286,8 @@ static void killed_at_every_failpoint_nothing_acknowledged_is_lost(void **state)
 			struct folder f;
 			int ack, signal;
 			folder_make(&f);
-			pid_t pid = start_writer(&f, i + 1, how, WRITER_EVENTS, cases[i].spec, &ack);
+			pid_t pid =
+				start_writer(&f, i + 1, how, WRITER_EVENTS, cases[i].spec, &ack);
 			uint64_t acknowledged = end_writer(pid, ack, &signal);
 			assert_int_equal(signal, cases[i].signal);
 			assert_survived(&f, i + 1, acknowledged);
@@ -302,8 +316,9 @@ static void a_record_never_names_a_blob_that_is_not_there(void **state)
 {
 	(void)state;
 	static const char *const specs[] = {
-		"journal.blob_written=kill@1", "journal.blob_written=kill@20", "journal.blob_renamed=kill@1",
-		"journal.blob_renamed=kill@20", "journal.after_sync=kill@20",
+		"journal.blob_written=kill@1", "journal.blob_written=kill@20",
+		"journal.blob_renamed=kill@1", "journal.blob_renamed=kill@20",
+		"journal.after_sync=kill@20",
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(specs); i++) {
 		struct folder f;
@@ -380,7 +395,8 @@ static void digest_database(const struct folder *f, struct digest *ret)
 	for (int i = 0; i < n; i++) {
 		if (strncmp(names[i]->d_name, "LOG", 3) != 0 && names[i]->d_name[0] != '.') {
 			buffer_append_str(&all, names[i]->d_name);
-			assert_int_equal(io_read_file_at(folder, names[i]->d_name, 64 << 20, &all), 0);
+			assert_int_equal(io_read_file_at(folder, names[i]->d_name, 64 << 20, &all),
+					 0);
 		}
 		free(names[i]);
 	}
@@ -399,8 +415,8 @@ static size_t last_of(const struct log *log)
 	return b.len;
 }
 
-/* All batches but the last are named as synced by a later one: a flip anywhere in them must refuse, and say what to
- * do. The last one looks like a torn tail. */
+/* All batches but the last are named as synced by a later one: a flip anywhere in them must refuse,
+ * and say what to do. The last one looks like a torn tail. */
 static void a_flip_in_what_was_acknowledged_is_refused(void **state)
 {
 	(void)state;
@@ -414,7 +430,8 @@ static void a_flip_in_what_was_acknowledged_is_refused(void **state)
 	const uint64_t acknowledged = 90; /* it waited for all of them before it died */
 	find_log(&f, &log);
 	assert_int_equal(last_of(&log), log.size);
-	for (size_t at = 3; at < log.size; at = at == log.size - 4 ? log.size : at + log.size / 60 + 1) {
+	for (size_t at = 3; at < log.size;
+	     at = at == log.size - 4 ? log.size : at + log.size / 60 + 1) {
 		if (at + log.size / 60 + 1 >= log.size)
 			at = log.size - 4; /* within the last batch */
 		struct folder copy;
@@ -442,7 +459,8 @@ static void a_flip_in_what_was_acknowledged_is_refused(void **state)
 		}
 		folder_remove(&copy);
 	}
-	print_message("  %u flips refused, %u in the last batch opened with a note\n", refused, opened);
+	print_message("  %u flips refused, %u in the last batch opened with a note\n", refused,
+		      opened);
 	assert_true(refused >= 50 && opened >= 1 && opened <= 5);
 	folder_remove(&f);
 }
@@ -460,7 +478,8 @@ static void a_torn_unacknowledged_tail_opens_and_is_reported(void **state)
 	uint64_t acknowledged = end_writer(pid, ack, &signal);
 	assert_true(acknowledged >= FIRST_EVENTS - 3);
 	find_log(&f, &log);
-	/* Types that are always synced are in the tail too: what counts is what the log itself names. */
+	/* Types that are always synced are in the tail too: what counts is what the log itself
+	 * names. */
 	for (int cut = 0; cut < 2; cut++) {
 		for (size_t back = 1; back < log.size / 8; back += log.size / 200 + 1, cases++) {
 			struct folder copy;
@@ -470,7 +489,8 @@ static void a_torn_unacknowledged_tail_opens_and_is_reported(void **state)
 			folder_copy(&f, &copy);
 			find_log(&copy, &copied);
 			if (cut)
-				assert_int_equal(truncate(copied.path, (off_t)(copied.size - back)), 0);
+				assert_int_equal(truncate(copied.path, (off_t)(copied.size - back)),
+						 0);
 			else
 				flip(&copied, copied.size - back);
 			int rc = open_journal(copy.fd, false, &j, &err);
@@ -493,8 +513,9 @@ static void a_torn_unacknowledged_tail_opens_and_is_reported(void **state)
 			folder_remove(&copy);
 		}
 	}
-	/* Every cut tail opens; a cut exactly between two batches leaves nothing to report. How many of the flips hit what
-	 * a later batch names as synced depends on how the writer's batches were joined. */
+	/* Every cut tail opens; a cut exactly between two batches leaves nothing to report. How
+	 * many of the flips hit what a later batch names as synced depends on how the writer's
+	 * batches were joined. */
 	print_message("  %u of %u cut tails opened with a note\n", noted, cuts);
 	assert_int_equal(cuts, cases / 2);
 	assert_true(noted >= cuts - 3);
@@ -517,15 +538,18 @@ static size_t frame_mark(const uint8_t *secret, struct journal_wal_mark mark, ui
 	return 7 + body;
 }
 
-/* Bytes of an agent inside a torn batch that look like a later, intact batch: without the secret they are nothing. */
+/* Bytes of an agent inside a torn batch that look like a later, intact batch: without the secret
+ * they are nothing. */
 static void a_forged_batch_in_a_torn_one_is_not_believed(void **state)
 {
 	(void)state;
-	const uint8_t secret[JOURNAL_WAL_SECRET_SIZE] = "the real secret", other[JOURNAL_WAL_SECRET_SIZE] = "somebody's guess";
+	const uint8_t secret[JOURNAL_WAL_SECRET_SIZE] = "the real secret",
+		      other[JOURNAL_WAL_SECRET_SIZE] = "somebody's guess";
 	for (int forged = 0; forged < 2; forged++) {
 		uint8_t file[300];
 		memset(file, 'x', sizeof(file)); /* torn bytes around it */
-		frame_mark(forged ? other : secret, (struct journal_wal_mark){100, 101, 99}, file + 100);
+		frame_mark(forged ? other : secret, (struct journal_wal_mark){100, 101, 99},
+			   file + 100);
 		struct journal_wal_scan scan = {.secret = secret};
 		journal_wal_scan_file(&scan, bytes_of(file, sizeof(file)), true);
 		assert_int_equal(scan.synced, forged ? 0 : 99);
@@ -552,8 +576,8 @@ static void a_hole_between_whole_batches_is_damage(void **state)
 	}
 }
 
-/* A log cut exactly between two batches looks to RocksDB like one that ended. Here one batch is taken out and what
- * follows it stands in a second log, as after a switch of logs. */
+/* A log cut exactly between two batches looks to RocksDB like one that ended. Here one batch is
+ * taken out and what follows it stands in a second log, as after a switch of logs. */
 static bool split_log(const struct log *log, size_t lost)
 {
 	AUTO_BUFFER b = {0};
@@ -573,7 +597,8 @@ static bool split_log(const struct log *log, size_t lost)
 	}
 	if (to == 0 || at == to)
 		return false;
-	snprintf(second, sizeof(second), "%.*s999999.log", (int)(strlen(log->path) - strlen("000000.log")), log->path);
+	snprintf(second, sizeof(second), "%.*s999999.log",
+		 (int)(strlen(log->path) - strlen("000000.log")), log->path);
 	AUTO_FD out = open(second, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	assert_int_equal(io_write_all(out, b.data + to, at - to), 0);
 	assert_int_equal(ftruncate(in, (off_t)from), 0);
@@ -602,7 +627,8 @@ static void a_log_cut_between_two_batches_is_seen(void **state)
 			if (rc < 0)
 				fail_msg("%s", err.msg);
 			assert_non_null(journal_recovery_note(j));
-			assert_int_equal(journal_last_lsn(j), 11); /* the format's batch and the first 11 */
+			assert_int_equal(journal_last_lsn(j),
+					 11); /* the format's batch and the first 11 */
 			assert_fsck_clean(j);
 			journal_close(j);
 		}
@@ -638,12 +664,12 @@ static int own_mounts(void)
 	return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ? -errno : 0;
 }
 
-#define CHECK(x)                                                                                   \
-	do {                                                                                       \
-		if (!(x)) {                                                                        \
-			dprintf(STDERR_FILENO, "line %d: %s\n", __LINE__, #x);                     \
-			return 1;                                                                  \
-		}                                                                                  \
+#define CHECK(x)                                                               \
+	do {                                                                   \
+		if (!(x)) {                                                    \
+			dprintf(STDERR_FILENO, "line %d: %s\n", __LINE__, #x); \
+			return 1;                                              \
+		}                                                              \
 	} while (0)
 
 static int fill_disk(int dir)
@@ -670,7 +696,9 @@ static int disk_full_main(char **argv)
 		return 77;
 	}
 	AUTO_FD dir = open(argv[2], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct journal_options o = {.dirfd = dir, .reserve_bytes = 20 << 20, .clock = story_clock()};
+	struct journal_options o = {.dirfd = dir,
+				    .reserve_bytes = 20 << 20,
+				    .clock = story_clock()};
 	CHECK(journal_open(&o, &j, &err) == 0);
 	CHECK(!journal_space_low(j));
 	struct stat st;

@@ -1,29 +1,37 @@
 /*
- * SIGKILL at every named point of landing and undoing, as often as it is passed, and at any other moment; then the redo. It
- * ends as if nothing had happened; or, when a path was edited in between, in a conflict with everything else taken back.
+ * SIGKILL at every named point of landing and undoing, as often as it is passed, and at any other
+ * moment; then the redo. It ends as if nothing had happened; or, when a path was edited in between,
+ * in a conflict with everything else taken back.
  */
 #include "tests/integration/landing_ns.h"
 
 static const char base[] =
-	"echo a > f; echo b > g; echo c > gone; mkdir -p d/e; echo d > d/e/f; echo e > d/g; mkdir m; echo x > m/x; "
+	"echo a > f; echo b > g; echo c > gone; mkdir -p d/e; echo d > d/e/f; echo e > d/g; mkdir "
+	"m; echo x > m/x; "
 	"echo t > tofolder; mkdir tofile; echo i > tofile/in; ln -s a link; echo last > z";
-static const char step[] =
-	"echo run >> f; echo run > new; rm gone; rm -r d; chmod 750 m; echo y > m/y; rm tofolder; mkdir -p tofolder/b; "
-	"echo z > tofolder/b/c; rm -r tofile; echo w > tofile; ln -sf b link; mkdir -p n/n; echo n > n/n/n; echo run >> z";
+static const char step[] = "echo run >> f; echo run > new; rm gone; rm -r d; chmod 750 m; echo y > "
+			   "m/y; rm tofolder; mkdir -p tofolder/b; "
+			   "echo z > tofolder/b/c; rm -r tofile; echo w > tofile; ln -sf b link; "
+			   "mkdir -p n/n; echo n > n/n/n; echo run >> z";
 
-/* The sixteen actions of the step above are enough that all is synced at once; this is the other way. */
-static const char small_step[] = "echo run >> f; rm gone; echo run > new; rm -r tofile; echo w > tofile; echo run >> z";
+/* The sixteen actions of the step above are enough that all is synced at once; this is the other
+ * way. */
+static const char small_step[] =
+	"echo run >> f; rm gone; echo run > new; rm -r tofile; echo w > tofile; echo run >> z";
 
 static const char *const points[] = {
-	"landing.settled", "landing.part", "landing.staged", "landing.before_exchange", "landing.after_exchange",
-	"landing.before_keep", "landing.after_keep", "landing.put", "landing.clean", "landing.cleaned",
+	"landing.settled",	  "landing.part",
+	"landing.staged",	  "landing.before_exchange",
+	"landing.after_exchange", "landing.before_keep",
+	"landing.after_keep",	  "landing.put",
+	"landing.clean",	  "landing.cleaned",
 };
 
 struct crash {
 	struct landing_ns n;
 	bool undo;
 	char *before; /* the tree that the application starts from */
-	char *after;  /* what it ends in, never disturbed */
+	char *after; /* what it ends in, never disturbed */
 };
 
 static void crash_open(struct crash *c, const char *what, bool undo)
@@ -203,7 +211,8 @@ static char *without(const char *tree, const char *path)
 	return buffer_take(&out, NULL);
 }
 
-/* Killed at a point; the user edits f; the redo is a conflict, the edit is there and everything else is as before. */
+/* Killed at a point; the user edits f; the redo is a conflict, the edit is there and everything
+ * else is as before. */
 static void an_edit_after_the_crash_takes_everything_back(void **state)
 {
 	(void)state;
@@ -223,14 +232,16 @@ static void an_edit_after_the_crash_takes_everything_back(void **state)
 				killed = kill_at(&c, points[i], n, where);
 				if (killed) {
 					landing_ns_user(&c.n, "echo mine >> f");
-					assert_int_equal(landing_ns_apply(&c.n, undo, true, &o), LANDING_CONFLICT);
+					assert_int_equal(landing_ns_apply(&c.n, undo, true, &o),
+							 LANDING_CONFLICT);
 					landing_ns_conflicts(buffer_bytes(&o.conflicts), &met);
 					got = landing_ns_list(&c.n);
 					got_others = without(got, "f");
 					want_others = without(c.before, "f");
 					if (strcmp(got_others, want_others) != 0)
-						fail_msg("%s: %snot taken back:\n%s-- but not\n%s", where, (char *)met.data,
-							 got_others, want_others);
+						fail_msg("%s: %snot taken back:\n%s-- but not\n%s",
+							 where, (char *)met.data, got_others,
+							 want_others);
 					assert_non_null(strstr(got, "mine\\n\n"));
 					if (strncmp((char *)met.data, "f: ", 3) != 0)
 						fail_msg("%s: met %s", where, (char *)met.data);
@@ -256,7 +267,8 @@ static void killed_while_rolling_back(void **state)
 		bool end = false;
 
 		assert_true(fd >= 0);
-		snprintf(where, sizeof(where), "landing.rollback=kill@%d,landing.rolled_back=kill@%d", n, n);
+		snprintf(where, sizeof(where),
+			 "landing.rollback=kill@%d,landing.rolled_back=kill@%d", n, n);
 		status = layers_ns_wait(apply_in_child(&c, where));
 		close(fd);
 		if (status == 1) {

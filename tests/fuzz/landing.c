@@ -1,6 +1,6 @@
 /*
- * A redo plan or a list of conflicts decodes to what encodes to the same bytes, or not at all; a plan turned round twice has the
- * states that it had.
+ * A redo plan or a list of conflicts decodes to what encodes to the same bytes, or not at all; a
+ * plan turned round twice has the states that it had.
  */
 #include "base/guard.h"
 #include "supervisor/landing_plan.h"

@@ -1,5 +1,6 @@
-/* Any bytes as YAML give a policy that decides without falling over and whose canonical form comes back, or findings with
- * places; any bytes as canonical form give a policy that encodes to the same bytes, or an error. */
+/* Any bytes as YAML give a policy that decides without falling over and whose canonical form comes
+ * back, or findings with places; any bytes as canonical form give a policy that encodes to the same
+ * bytes, or an error. */
 #include "policy/policy.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -56,7 +57,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	as_canonical(bytes_of(data, size));
 	MUST(policy_parse(bytes_of(data, size), "f", NULL, &p) == 0);
 	for (size_t i = 0; i < policy_findings(p)->count; i++)
-		MUST(policy_findings(p)->items[i].at.line >= 1 && policy_findings(p)->items[i].msg[0]);
+		MUST(policy_findings(p)->items[i].at.line >= 1 &&
+		     policy_findings(p)->items[i].msg[0]);
 	input.policy = p;
 	if (policy_findings(p)->errors) {
 		MUST(policy_combine(&c, &e, NULL) == -EINVAL);

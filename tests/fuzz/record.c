@@ -1,5 +1,6 @@
-/* Any bytes as a record: an error, or a record that encodes to the same bytes (unknown keys aside) and that a fold
- * takes or refuses. The same bytes as a stored row of each kind, as heads, and as a write-ahead log, never crash. */
+/* Any bytes as a record: an error, or a record that encodes to the same bytes (unknown keys aside)
+ * and that a fold takes or refuses. The same bytes as a stored row of each kind, as heads, and as a
+ * write-ahead log, never crash. */
 #include <errno.h>
 #include "journal/heads.h"
 #include "journal/row.h"
@@ -42,7 +43,8 @@ static void as_rows(struct bytes b)
 	static const struct {
 		char kind;
 		size_t key_len;
-	} rows[] = {{'d', 1}, {'r', 17}, {'s', 21}, {'a', 25}, {'p', 33}, {'t', 33}, {'l', 17}, {'u', 9}};
+	} rows[] = {{'d', 1},  {'r', 17}, {'s', 21}, {'a', 25},
+		    {'p', 33}, {'t', 33}, {'l', 17}, {'u', 9}};
 	struct journal_state *s = journal_state_new();
 	AUTO_BUFFER out = {0};
 

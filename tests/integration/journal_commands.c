@@ -1,6 +1,6 @@
 /*
- * holdfast verify, fsck, export, gc on a state directory that no daemon serves: what they find, what they change, and
- * what they say when somebody else holds the journal.
+ * holdfast verify, fsck, export, gc on a state directory that no daemon serves: what they find,
+ * what they change, and what they say when somebody else holds the journal.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -25,7 +25,7 @@ static char holdfast[PATH_MAX];
 
 struct state {
 	struct folder dir; /* the state directory */
-	struct folder v1;  /* stands for v1/ in it */
+	struct folder v1; /* stands for v1/ in it */
 };
 
 static struct journal *open_journal(const struct state *s)
@@ -58,7 +58,8 @@ static void remove_state(struct state *s)
 }
 
 /* Runs the command with --state; standard output and error go to out. */
-static int run(const struct state *s, struct buffer *out, const char *command, const char *a, const char *b)
+static int run(const struct state *s, struct buffer *out, const char *command, const char *a,
+	       const char *b)
 {
 	int p[2], status;
 	out->len = 0;
@@ -112,7 +113,8 @@ static void findings_are_named_and_exit_1(void **state)
 	AUTO_BUFFER event = {0};
 	make_state(&s);
 	story_run_id(0x21, &id);
-	tamper_put(&s.v1, JOURNAL_FAMILY_STATE, journal_store_tag_key('r', &id, row), bytes_str("?"));
+	tamper_put(&s.v1, JOURNAL_FAMILY_STATE, journal_store_tag_key('r', &id, row),
+		   bytes_str("?"));
 	assert_int_equal(run(&s, &out, "fsck", NULL, NULL), 1);
 	assert_true(says(&out, "row 'r' 21212121: is not what its records make of it"));
 	assert_int_equal(run(&s, &out, "fsck", "--repair", NULL), 1);
@@ -120,7 +122,9 @@ static void findings_are_named_and_exit_1(void **state)
 	assert_int_equal(run(&s, &out, "fsck", NULL, NULL), 0);
 
 	journal_store_event_key(&id, 4, key);
-	assert_int_equal(tamper_get(&s.v1, JOURNAL_FAMILY_EVENT, bytes_of(key, sizeof(key)), &event), 0);
+	assert_int_equal(tamper_get(&s.v1, JOURNAL_FAMILY_EVENT, bytes_of(key, sizeof(key)),
+				    &event),
+			 0);
 	event.data[event.len - 1] ^= 1;
 	tamper_put(&s.v1, JOURNAL_FAMILY_EVENT, bytes_of(key, sizeof(key)), buffer_bytes(&event));
 	assert_int_equal(run(&s, &out, "verify", NULL, NULL), 1);
@@ -153,7 +157,8 @@ static void old_runs_go_and_their_heads_stay(void **state)
 	AUTO_BUFFER out = {0};
 	make_state(&s);
 	assert_int_equal(run(&s, &out, "gc", "--older-than", "x"), 2);
-	assert_int_equal(run(&s, &out, "gc", "--older-than", "30d"), 0); /* the story's clock stands in 1970 */
+	assert_int_equal(run(&s, &out, "gc", "--older-than", "30d"),
+			 0); /* the story's clock stands in 1970 */
 	assert_true(says(&out, "gc: 1 runs dropped"));
 	assert_int_equal(run(&s, &out, "verify", NULL, NULL), 0);
 	assert_int_equal(run(&s, &out, "fsck", NULL, NULL), 0);

@@ -1,4 +1,5 @@
-/* What people do about a landing: answer its conflicts, undo it after they went on working, and look at the difference. */
+/* What people do about a landing: answer its conflicts, undo it after they went on working, and
+ * look at the difference. */
 #include "supervisor/diff.h"
 #include "tests/integration/landing_ns.h"
 
@@ -8,7 +9,9 @@ static void keep_file(struct landing_ns *n, const char *content, struct landing_
 
 	digest_of(bytes_str(content), &ret->file);
 	ret->file_size = strlen(content);
-	assert_int_equal(io_write_file_atomic_at(n->blobs, digest_hex(&ret->file, hex), bytes_str(content), 0600), 0);
+	assert_int_equal(io_write_file_atomic_at(n->blobs, digest_hex(&ret->file, hex),
+						 bytes_str(content), 0600),
+			 0);
 }
 
 static struct buffer copy_of(const struct buffer *b)
@@ -27,7 +30,8 @@ static void expect_tree(struct landing_ns *n, const char *rule, const char *want
 		fail_msg("%s: the directory has:\n%s-- but not\n%s", rule, got, want);
 }
 
-/* f is edited by both, g by the run alone. early: before the plan, else between plan and landing. */
+/* f is edited by both, g by the run alone. early: before the plan, else between plan and landing.
+ */
 static const struct answer_case {
 	const char *rule;
 	bool early;
@@ -35,11 +39,16 @@ static const struct answer_case {
 	const char *landed;
 	const char *undone;
 } answers[] = {
-	{"mine", true, LANDING_CHOICE_MINE, "f f 644 mine\\n\nf g 644 run\\n\n", "f f 644 mine\\n\nf g 644 b\\n\n"},
-	{"theirs", true, LANDING_CHOICE_THEIRS, "f f 644 run\\n\nf g 644 run\\n\n", "f f 644 mine\\n\nf g 644 b\\n\n"},
-	{"file", true, LANDING_CHOICE_FILE, "f f 644 merged\\n\nf g 644 run\\n\n", "f f 644 mine\\n\nf g 644 b\\n\n"},
-	{"mine, met while landing", false, LANDING_CHOICE_MINE, "f f 644 mine\\n\nf g 644 run\\n\n", "f f 644 mine\\n\nf g 644 b\\n\n"},
-	{"theirs, met while landing", false, LANDING_CHOICE_THEIRS, "f f 644 run\\n\nf g 644 run\\n\n", "f f 644 mine\\n\nf g 644 b\\n\n"},
+	{"mine", true, LANDING_CHOICE_MINE, "f f 644 mine\\n\nf g 644 run\\n\n",
+	 "f f 644 mine\\n\nf g 644 b\\n\n"},
+	{"theirs", true, LANDING_CHOICE_THEIRS, "f f 644 run\\n\nf g 644 run\\n\n",
+	 "f f 644 mine\\n\nf g 644 b\\n\n"},
+	{"file", true, LANDING_CHOICE_FILE, "f f 644 merged\\n\nf g 644 run\\n\n",
+	 "f f 644 mine\\n\nf g 644 b\\n\n"},
+	{"mine, met while landing", false, LANDING_CHOICE_MINE, "f f 644 mine\\n\nf g 644 run\\n\n",
+	 "f f 644 mine\\n\nf g 644 b\\n\n"},
+	{"theirs, met while landing", false, LANDING_CHOICE_THEIRS,
+	 "f f 644 run\\n\nf g 644 run\\n\n", "f f 644 mine\\n\nf g 644 b\\n\n"},
 };
 
 static void each_answer_to_a_conflict(void **state)
@@ -84,8 +93,10 @@ static void each_answer_to_a_conflict(void **state)
 
 static void edited_since_landing_is_not_undone(void **state)
 {
-	static const enum landing_choice_kind kinds[] = {LANDING_CHOICE_MINE, LANDING_CHOICE_THEIRS};
-	static const char *const trees[] = {"f f 644 run\\nsince\\n\nf g 644 b\\n\n", "f f 644 a\\n\nf g 644 b\\n\n"};
+	static const enum landing_choice_kind kinds[] = {LANDING_CHOICE_MINE,
+							 LANDING_CHOICE_THEIRS};
+	static const char *const trees[] = {"f f 644 run\\nsince\\n\nf g 644 b\\n\n",
+					    "f f 644 a\\n\nf g 644 b\\n\n"};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
@@ -98,7 +109,9 @@ static void edited_since_landing_is_not_undone(void **state)
 
 		landing_ns_open(&n, NULL);
 		landing_ns_begin(&n, "echo a > f; echo b > g");
-		landing_ns_step(&n, "echo run > f; echo run > g; echo run > n; mkdir d; echo run > d/e", NULL);
+		landing_ns_step(&n,
+				"echo run > f; echo run > g; echo run > n; mkdir d; echo run > d/e",
+				NULL);
 		landing_ns_prepare(&n, (struct bytes){0}, (struct bytes){0}, NULL, 0);
 		assert_int_equal(landing_ns_apply(&n, false, false, &o), LANDING_APPLIED);
 		landing_outcome_free(&o);
@@ -107,12 +120,19 @@ static void edited_since_landing_is_not_undone(void **state)
 		landing_ns_conflicts(buffer_bytes(&o.conflicts), &met);
 		assert_string_equal((char *)met.data, "f: changed in the meantime\n");
 		expect_tree(&n, "refused",
-			    "d d 755\nf d/e 644 run\\n\nf f 644 run\\nsince\\n\nf g 644 run\\n\nf n 644 run\\n\n");
+			    "d d 755\nf d/e 644 run\\n\nf f 644 run\\nsince\\n\nf g 644 run\\n\nf "
+			    "n 644 run\\n\n");
 		shown = copy_of(&o.conflicts);
 		landing_outcome_free(&o);
-		if (landing_apply(&(struct landing_application){.workspace_fd = n.t.base, .redo = buffer_bytes(&n.prepared.redo),
-								.undo = true, .again = false, .shown = buffer_bytes(&shown),
-								.choices = &choice, .choice_count = 1, .source = &n.source},
+		if (landing_apply(&(struct landing_application){.workspace_fd = n.t.base,
+								.redo = buffer_bytes(
+									&n.prepared.redo),
+								.undo = true,
+								.again = false,
+								.shown = buffer_bytes(&shown),
+								.choices = &choice,
+								.choice_count = 1,
+								.source = &n.source},
 				  &o, &err) != LANDING_APPLIED)
 			fail_msg("%s %s", err.msg, o.why);
 		landing_outcome_free(&o);
@@ -136,7 +156,8 @@ static void a_file_made_in_a_landed_folder_keeps_it(void **state)
 	landing_ns_user(&n, "echo mine > d/new");
 	assert_int_equal(landing_ns_apply(&n, true, false, &o), LANDING_CONFLICT);
 	landing_outcome_free(&o);
-	expect_tree(&n, "refused", "d d 755\nf d/e 644 run\\n\nf d/new 644 mine\\n\nf f 644 run\\n\n");
+	expect_tree(&n, "refused",
+		    "d d 755\nf d/e 644 run\\n\nf d/new 644 mine\\n\nf f 644 run\\n\n");
 	landing_ns_close(&n);
 }
 
@@ -154,11 +175,18 @@ static void another_directory_is_refused(void **state)
 	landing_ns_prepare(&n, (struct bytes){0}, (struct bytes){0}, NULL, 0);
 	AUTO_FD other = openat(n.t.base, "other", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	assert_int_equal(landing_apply(&(struct landing_application){.workspace_fd = other, .redo = buffer_bytes(&n.prepared.redo),
-								     .source = &n.source}, &o, &err), -ESTALE);
+	assert_int_equal(landing_apply(&(struct landing_application){.workspace_fd = other,
+								     .redo = buffer_bytes(
+									     &n.prepared.redo),
+								     .source = &n.source},
+				       &o, &err),
+			 -ESTALE);
 	assert_int_equal(err.exit_status, EXIT_STATUS_CONFLICT);
-	assert_int_equal(workspace_reopen(n.workspace, n.prepared.plan->ws_dev, n.prepared.plan->ws_ino + 1, &err), -ESTALE);
-	int again = workspace_reopen(n.workspace, n.prepared.plan->ws_dev, n.prepared.plan->ws_ino, &err);
+	assert_int_equal(workspace_reopen(n.workspace, n.prepared.plan->ws_dev,
+					  n.prepared.plan->ws_ino + 1, &err),
+			 -ESTALE);
+	int again = workspace_reopen(n.workspace, n.prepared.plan->ws_dev, n.prepared.plan->ws_ino,
+				     &err);
 
 	assert_true(again >= 0);
 	close(again);
@@ -183,8 +211,12 @@ static void a_layer_that_changed_is_refused(void **state)
 
 	assert_int_equal(write(fd, "RUN", 3), 3);
 	close(fd);
-	assert_int_equal(landing_apply(&(struct landing_application){.workspace_fd = n.t.base, .redo = buffer_bytes(&n.prepared.redo),
-								     .source = &n.source}, &o, &err), -EBADMSG);
+	assert_int_equal(landing_apply(&(struct landing_application){.workspace_fd = n.t.base,
+								     .redo = buffer_bytes(
+									     &n.prepared.redo),
+								     .source = &n.source},
+				       &o, &err),
+			 -EBADMSG);
 	expect_tree(&n, "refused", "f f 644 a\\n\nf g 644 b\\n\n");
 	landing_ns_close(&n);
 }
@@ -239,7 +271,8 @@ static char *cut_times(const char *text)
 	return buffer_take(&out, NULL);
 }
 
-static void check_diff(struct landing_ns *n, size_t below, const char *want_text, const char *want_note, const char *want_stat)
+static void check_diff(struct landing_ns *n, size_t below, const char *want_text,
+		       const char *want_note, const char *want_stat)
 {
 	struct diff_prepared p = {0};
 	struct diff_entry *list;
@@ -252,9 +285,14 @@ static void check_diff(struct landing_ns *n, size_t below, const char *want_text
 	layers_ns_mkdir(&n->t, "diff", 0755, false);
 	AUTO_FD dest = layers_ns_open_at(&n->t, "diff");
 
-	if (diff_prepare(&(struct diff_request){.workspace_fd = n->t.base, .below = n->layers, .below_count = below,
-						.layers = n->layers + below, .layer_count = n->layer_count - below,
-						.source = &n->source, .dest_fd = dest}, &p, &err) < 0)
+	if (diff_prepare(&(struct diff_request){.workspace_fd = n->t.base,
+						.below = n->layers,
+						.below_count = below,
+						.layers = n->layers + below,
+						.layer_count = n->layer_count - below,
+						.source = &n->source,
+						.dest_fd = dest},
+			 &p, &err) < 0)
 		fail_msg("%s", err.msg);
 	text = run_diff(dest, &p);
 	cut = cut_times(text);
@@ -278,20 +316,28 @@ static void the_difference_of_a_run_and_of_a_step(void **state)
 
 	(void)state;
 	landing_ns_open(&n, NULL);
-	landing_ns_begin(&n, "printf 'one\\ntwo\\n' > f; echo gone > g; ln -s a l; echo x > x; printf '\\000\\001' > bin; echo same > same");
-	landing_ns_step(&n, "printf 'one\\n2\\n' > f; rm g; ln -sf b l; chmod 755 x; printf '\\000\\002' > bin; echo hid > h; chmod 000 h", NULL);
-	landing_ns_step(&n, "printf 'one\\n3\\n' > f; echo n > n; rm -f h; n=$(printf 'new\\nline'); echo y > \"$n\"; truncate -s 5M big", NULL);
+	landing_ns_begin(&n, "printf 'one\\ntwo\\n' > f; echo gone > g; ln -s a l; echo x > x; "
+			     "printf '\\000\\001' > bin; echo same > same");
+	landing_ns_step(&n,
+			"printf 'one\\n2\\n' > f; rm g; ln -sf b l; chmod 755 x; printf "
+			"'\\000\\002' > bin; echo hid > h; chmod 000 h",
+			NULL);
+	landing_ns_step(&n,
+			"printf 'one\\n3\\n' > f; echo n > n; rm -f h; n=$(printf 'new\\nline'); "
+			"echo y > \"$n\"; truncate -s 5M big",
+			NULL);
 	static const char run_text[] =
-		   "Binary files a/bin and b/bin differ\n"
-		   "--- a/f\n+++ b/f\n@@ -1,2 +1,2 @@\n one\n-two\n+3\n"
-		   "--- a/g\n+++ b/g\n@@ -1 +0,0 @@\n-gone\n"
-		   "--- a/l\n+++ b/l\n@@ -1 +1 @@\n-symlink -> a\n+symlink -> b\n"
-		   "--- a/n\n+++ b/n\n@@ -0,0 +1 @@\n+n\n"
-		   "--- \"a/new\\nline\"\n+++ \"b/new\\nline\"\n@@ -0,0 +1 @@\n+y\n";
-	static const char run_note[] = "big: too large to be shown\nx: mode 644 -> 755\n1 changed file is not shown\n";
-	static const char run_stat[] =
-		   "A  big  (5242880)\nM  bin  (2 -> 2)\nM  f  (8 -> 6)\nD  g  (5)\nM  l  (symlink -> symlink)\n"
-		   "A  n  (2)\nand 2 more\n";
+		"Binary files a/bin and b/bin differ\n"
+		"--- a/f\n+++ b/f\n@@ -1,2 +1,2 @@\n one\n-two\n+3\n"
+		"--- a/g\n+++ b/g\n@@ -1 +0,0 @@\n-gone\n"
+		"--- a/l\n+++ b/l\n@@ -1 +1 @@\n-symlink -> a\n+symlink -> b\n"
+		"--- a/n\n+++ b/n\n@@ -0,0 +1 @@\n+n\n"
+		"--- \"a/new\\nline\"\n+++ \"b/new\\nline\"\n@@ -0,0 +1 @@\n+y\n";
+	static const char run_note[] =
+		"big: too large to be shown\nx: mode 644 -> 755\n1 changed file is not shown\n";
+	static const char run_stat[] = "A  big  (5242880)\nM  bin  (2 -> 2)\nM  f  (8 -> 6)\nD  g  "
+				       "(5)\nM  l  (symlink -> symlink)\n"
+				       "A  n  (2)\nand 2 more\n";
 
 	check_diff(&n, 0, run_text, run_note, run_stat);
 	check_diff(&n, 1,
@@ -310,7 +356,8 @@ static void the_difference_of_a_run_and_of_a_step(void **state)
 	assert_int_equal(landing_ns_apply(&n, false, false, &o), LANDING_APPLIED);
 	landing_outcome_free(&o);
 	buffer_append(&landed_text, run_text, (size_t)(link - run_text));
-	buffer_printf(&landed_text, "-symlink -> (another target, no longer known)\n%s", link + strlen("-symlink -> a\n"));
+	buffer_printf(&landed_text, "-symlink -> (another target, no longer known)\n%s",
+		      link + strlen("-symlink -> a\n"));
 	check_diff(&n, 0, (char *)landed_text.data, run_note, run_stat);
 	landing_ns_close(&n);
 }
@@ -335,7 +382,8 @@ static void what_the_file_system_can_do(void **state)
 		fail_msg("%s", err.msg);
 	assert_true(a.exchange && a.noreplace && a.ctime_ok);
 	assert_true(a.granularity_ns >= 1 && a.granularity_ns <= 1000000);
-	expect_tree(&n, "only the young one is left", "d .holdfast-land-probe-1-1 755\nf .holdfast-land-probe-1-1/a 644 \n");
+	expect_tree(&n, "only the young one is left",
+		    "d .holdfast-land-probe-1-1 755\nf .holdfast-land-probe-1-1/a 644 \n");
 	AUTO_FD null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
 	assert_int_equal(workspace_open(null, geteuid(), &w, &err), -ENOTDIR);
@@ -358,7 +406,8 @@ static void a_pinned_base_is_a_copy(void **state)
 
 	(void)state;
 	landing_ns_open(&n, NULL);
-	landing_ns_user(&n, "mkdir -p d/e state; echo a > d/e/f; chmod 555 d/e; ln -s d/e l; mkfifo p; echo secret > state/s; touch -d @1000 d/e/f");
+	landing_ns_user(&n, "mkdir -p d/e state; echo a > d/e/f; chmod 555 d/e; ln -s d/e l; "
+			    "mkfifo p; echo secret > state/s; touch -d @1000 d/e/f");
 	layers_ns_mkdir(&n.t, "pin", 0700, true);
 	AUTO_FD dest = layers_ns_open_at(&n.t, "pin");
 

@@ -1,7 +1,8 @@
 #pragma once
 /*
- * For the tests of landing: a base, steps that run in a real overlay over it and are sealed by the real sealer (layers_ns.h),
- * the policy, a folder of blobs, and the landing itself. Scripts of `edits` are the user's own work in the base.
+ * For the tests of landing: a base, steps that run in a real overlay over it and are sealed by the
+ * real sealer (layers_ns.h), the policy, a folder of blobs, and the landing itself. Scripts of
+ * `edits` are the user's own work in the base.
  */
 #include <dirent.h>
 #include <time.h>
@@ -54,7 +55,8 @@ static inline int landing_ns_blob_put(void *ctx, int fd, uint64_t max, struct di
 		return r;
 	digest_of(buffer_bytes(&content), ret);
 	n->unsynced = true;
-	AUTO_FD to = openat(n->blobs, digest_hex(ret, hex), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	AUTO_FD to = openat(n->blobs, digest_hex(ret, hex),
+			    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
 	return to < 0 ? -errno : io_write_all(to, content.data, content.len);
 }
@@ -71,7 +73,8 @@ static inline int landing_ns_blob_sync(void *ctx)
 static inline int landing_ns_open_layer(void *ctx, const char *layer, struct bytes path)
 {
 	struct landing_ns *n = ctx;
-	struct sealer_request q = layers_ns_request(SEALER_OPEN, (const char *const[]){layer, NULL});
+	struct sealer_request q =
+		layers_ns_request(SEALER_OPEN, (const char *const[]){layer, NULL});
 	struct layers_ns_answer a;
 
 	q.path = path;
@@ -84,12 +87,16 @@ static inline int landing_ns_open_layer(void *ctx, const char *layer, struct byt
 static inline void landing_ns_policy(struct landing_ns *n, const char *text)
 {
 	struct error err = {0};
-	struct policy_vars vars = {.workspace = n->workspace, .home = "/nowhere", .tmp = "/tmp", .run = "/run/holdfast"};
+	struct policy_vars vars = {.workspace = n->workspace,
+				   .home = "/nowhere",
+				   .tmp = "/tmp",
+				   .run = "/run/holdfast"};
 	struct policy_input input = {.layer = POLICY_LAYER_RUN};
 
 	assert_int_equal(policy_parse(bytes_str(text), "test.yaml", NULL, &n->policy), 0);
 	input.policy = n->policy;
-	if (policy_combine(&(struct policy_combine){.inputs = &input, .count = 1}, &n->effective, &err) < 0 ||
+	if (policy_combine(&(struct policy_combine){.inputs = &input, .count = 1}, &n->effective,
+			   &err) < 0 ||
 	    policy_fs_new(n->effective, &vars, &n->fs, &err) < 0)
 		fail_msg("%s %s", err.where, err.msg);
 }
@@ -103,10 +110,15 @@ static inline void landing_ns_open(struct landing_ns *n, const char *policy)
 	n->blobs = layers_ns_open_at(&n->t, "blobs");
 	assert_true(n->blobs >= 0);
 	snprintf(n->workspace, sizeof(n->workspace), "%s/base", n->t.root);
-	landing_ns_policy(n, policy ? policy :
-		"version: 1\nname: t\nfs:\n  - {path: \"${workspace}\", access: stage}\n");
-	n->source = (struct landing_source){.ctx = n, .layers_fd = n->t.layers, .blob_open = landing_ns_blob_open,
-					    .blob_put = landing_ns_blob_put, .blob_sync = landing_ns_blob_sync,
+	landing_ns_policy(
+		n,
+		policy ? policy
+		       : "version: 1\nname: t\nfs:\n  - {path: \"${workspace}\", access: stage}\n");
+	n->source = (struct landing_source){.ctx = n,
+					    .layers_fd = n->t.layers,
+					    .blob_open = landing_ns_blob_open,
+					    .blob_put = landing_ns_blob_put,
+					    .blob_sync = landing_ns_blob_sync,
 					    .open_layer = landing_ns_open_layer};
 }
 
@@ -144,7 +156,8 @@ static inline void landing_ns_user(struct landing_ns *n, const char *script)
 }
 
 /* One step more on the stack; before_seal is what the user does after it ran. */
-static inline void landing_ns_step(struct landing_ns *n, const char *script, const char *before_seal)
+static inline void landing_ns_step(struct landing_ns *n, const char *script,
+				   const char *before_seal)
 {
 	const char *below[LANDING_NS_STEPS_MAX + 1] = {NULL};
 	struct landing_layer *l = &n->layers[n->layer_count];
@@ -165,9 +178,18 @@ static inline void landing_ns_prepare(struct landing_ns *n, struct bytes shown, 
 	struct error err = {0};
 	struct landing_prepared p = {0};
 	struct landing_request r = {
-		.workspace_fd = n->t.base, .workspace = n->workspace, .uid = n->t.uid, .gid = n->t.gid,
-		.layers = n->layers, .layer_count = n->layer_count, .fs = n->fs, .clock = n->clock,
-		.shown = shown, .last = last, .choices = choices, .choice_count = choice_count,
+		.workspace_fd = n->t.base,
+		.workspace = n->workspace,
+		.uid = n->t.uid,
+		.gid = n->t.gid,
+		.layers = n->layers,
+		.layer_count = n->layer_count,
+		.fs = n->fs,
+		.clock = n->clock,
+		.shown = shown,
+		.last = last,
+		.choices = choices,
+		.choice_count = choice_count,
 	};
 
 	if (landing_prepare(&r, &p, &err) < 0)
@@ -176,19 +198,24 @@ static inline void landing_ns_prepare(struct landing_ns *n, struct bytes shown, 
 	n->prepared = p;
 }
 
-static inline int landing_ns_apply_plan(struct landing_ns *n, struct bytes redo, bool undo, bool again,
-					struct landing_outcome *ret)
+static inline int landing_ns_apply_plan(struct landing_ns *n, struct bytes redo, bool undo,
+					bool again, struct landing_outcome *ret)
 {
 	struct error err = {0};
-	int r = landing_apply(&(struct landing_application){.workspace_fd = n->t.base, .redo = redo, .undo = undo,
-							   .again = again, .source = &n->source}, ret, &err);
+	int r = landing_apply(&(struct landing_application){.workspace_fd = n->t.base,
+							    .redo = redo,
+							    .undo = undo,
+							    .again = again,
+							    .source = &n->source},
+			      ret, &err);
 
 	if (r < 0)
 		fail_msg("%s %s", err.where, err.msg);
 	return r;
 }
 
-static inline int landing_ns_apply(struct landing_ns *n, bool undo, bool again, struct landing_outcome *ret)
+static inline int landing_ns_apply(struct landing_ns *n, bool undo, bool again,
+				   struct landing_outcome *ret)
 {
 	return landing_ns_apply_plan(n, buffer_bytes(&n->prepared.redo), undo, again, ret);
 }
@@ -222,7 +249,8 @@ static inline int landing_ns_by_name(const struct dirent **a, const struct diren
 	return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-/* "d path mode", "f path mode content", "l path target", a line each, the folder's own names first to last. */
+/* "d path mode", "f path mode content", "l path target", a line each, the folder's own names first
+ * to last. */
 static inline void landing_ns_tree(int dir, const char *prefix, struct buffer *out)
 {
 	struct dirent **list;
@@ -240,7 +268,9 @@ static inline void landing_ns_tree(int dir, const char *prefix, struct buffer *o
 		}
 		assert_int_equal(fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW), 0);
 		buffer_printf(&path, "%s%s", prefix, name);
-		buffer_append_str(out, S_ISDIR(st.st_mode) ? "d " : S_ISLNK(st.st_mode) ? "l " : "f ");
+		buffer_append_str(out, S_ISDIR(st.st_mode)   ? "d "
+				       : S_ISLNK(st.st_mode) ? "l "
+							     : "f ");
 		escape_append(out, buffer_bytes(&path), ESCAPE_LINE);
 		if (S_ISLNK(st.st_mode)) {
 			char target[256] = {0};
@@ -271,7 +301,9 @@ static inline void landing_ns_tree(int dir, const char *prefix, struct buffer *o
 			buffer_append_byte(out, '\n');
 		}
 		if (geteuid() == 0)
-			assert_int_equal(st.st_uid, LAYERS_NS_UID); /* whoever lands, the files are the owner's */
+			assert_int_equal(
+				st.st_uid,
+				LAYERS_NS_UID); /* whoever lands, the files are the owner's */
 		free(list[i]);
 	}
 	free(list);

@@ -1,6 +1,7 @@
 /*
- * Landing while somebody else works in the same directory at the same time. Each editor is a process of its own that
- * goes on until the landing is done, and knows what it wrote: nothing of it may be missing afterwards.
+ * Landing while somebody else works in the same directory at the same time. Each editor is a
+ * process of its own that goes on until the landing is done, and knows what it wrote: nothing of it
+ * may be missing afterwards.
  */
 #include <sys/mman.h>
 
@@ -10,20 +11,24 @@ enum { ROUNDS = 12, MANY = 40 };
 
 struct editor {
 	pid_t pid;
-	volatile uint64_t *shared; /* [0] stop, [1] how many edits were done, [2] the landing begins */
+	volatile uint64_t
+		*shared; /* [0] stop, [1] how many edits were done, [2] the landing begins */
 };
 
-/* work(n, i): the user's i-th edit, as the user, in the base. The first comes delay_us after the landing began, so that over
- * the rounds every moment of it is met. */
-static struct editor editor_start(struct landing_ns *n, void (*work)(struct landing_ns *, uint64_t), int delay_us)
+/* work(n, i): the user's i-th edit, as the user, in the base. The first comes delay_us after the
+ * landing began, so that over the rounds every moment of it is met. */
+static struct editor editor_start(struct landing_ns *n, void (*work)(struct landing_ns *, uint64_t),
+				  int delay_us)
 {
-	struct editor e = {.shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)};
+	struct editor e = {.shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+					  MAP_SHARED | MAP_ANONYMOUS, -1, 0)};
 
 	assert_true(e.shared != MAP_FAILED);
 	e.pid = fork();
 	if (e.pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (geteuid() == 0 && (setresgid(n->t.gid, n->t.gid, n->t.gid) < 0 || setresuid(n->t.uid, n->t.uid, n->t.uid) < 0))
+		if (geteuid() == 0 && (setresgid(n->t.gid, n->t.gid, n->t.gid) < 0 ||
+				       setresuid(n->t.uid, n->t.uid, n->t.uid) < 0))
 			_exit(1);
 		if (fchdir(n->t.base) < 0)
 			_exit(1);
@@ -64,8 +69,10 @@ static uint64_t editor_stop(struct editor *e)
 }
 
 /* f and MANY others are edited by the run, so that the landing takes a while. */
-static const char run_step[] = "for i in $(seq 40); do echo x > d/f$i; done; echo run > d/f; mkdir n; echo y > n/a; rm d/gone";
-static const char run_base[] = "mkdir d; for i in $(seq 40); do echo o > d/f$i; done; echo user > d/f; echo g > d/gone; mkdir out";
+static const char run_step[] = "for i in $(seq 40); do echo x > d/f$i; done; echo run > d/f; mkdir "
+			       "n; echo y > n/a; rm d/gone";
+static const char run_base[] = "mkdir d; for i in $(seq 40); do echo o > d/f$i; done; echo user > "
+			       "d/f; echo g > d/gone; mkdir out";
 
 struct round {
 	struct landing_ns n;
@@ -88,7 +95,8 @@ static void round_open(struct round *r)
 static void round_close(struct round *r)
 {
 	if (getenv("LANDING_VERBOSE"))
-		print_message("%s %s\n", r->result == LANDING_APPLIED ? "landed" : "conflict", r->o.why);
+		print_message("%s %s\n", r->result == LANDING_APPLIED ? "landed" : "conflict",
+			      r->o.why);
 	landing_outcome_free(&r->o);
 	free(r->before);
 	free(r->after);
@@ -168,7 +176,8 @@ static bool somewhere(struct round *r, const char *what)
 		AUTO_BUFFER content = {0};
 
 		if (!found && list[i]->d_name[0] != '.' &&
-		    io_read_file_at(r->n.blobs, list[i]->d_name, 1 << 24, &content) == 0 && content.len > 0)
+		    io_read_file_at(r->n.blobs, list[i]->d_name, 1 << 24, &content) == 0 &&
+		    content.len > 0)
 			found = strstr((char *)content.data, what) != NULL;
 		free(list[i]);
 	}
@@ -196,7 +205,8 @@ static void in_place_edits_are_all_there(void **state)
 		}
 		no_half(&r);
 		if (r.result == LANDING_APPLIED && done > 0)
-			assert_non_null(strstr(r.after, "f d/f 644 run\\nedit 1;")); /* it came after */
+			assert_non_null(
+				strstr(r.after, "f d/f 644 run\\nedit 1;")); /* it came after */
 		round_close(&r);
 	}
 }
@@ -231,7 +241,8 @@ static void save(struct landing_ns *n, uint64_t i)
 	int fd = open("d/f~", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 
 	(void)n;
-	if (fd < 0 || write(fd, line, (size_t)len) != len || close(fd) < 0 || rename("d/f~", "d/f") < 0)
+	if (fd < 0 || write(fd, line, (size_t)len) != len || close(fd) < 0 ||
+	    rename("d/f~", "d/f") < 0)
 		_exit(2);
 }
 
@@ -406,7 +417,8 @@ static void a_removed_folder_keeps_what_was_made_in_it(void **state)
 			found += strstr(r.after, name) != NULL;
 		}
 		if (found < done)
-			fail_msg("%llu of %llu made, in:\n%s", (unsigned long long)found, (unsigned long long)done, r.after);
+			fail_msg("%llu of %llu made, in:\n%s", (unsigned long long)found,
+				 (unsigned long long)done, r.after);
 		if (strstr(r.after, LANDING_HIDDEN_PREFIX))
 			fail_msg("left behind:\n%s", r.after);
 		round_close(&r);
@@ -425,10 +437,15 @@ static void ten_thousand_files(void **state)
 
 	(void)state;
 	landing_ns_open(&n, NULL);
-	landing_ns_begin(&n, "for i in $(seq 50); do mkdir d$i; done; i=0; while [ $i -lt 5000 ]; do echo $i > d$((i % 50 + 1))/f$i; i=$((i+1)); done");
-	landing_ns_step(&n, "i=0; while [ $i -lt 4000 ]; do echo x > d$((i % 50 + 1))/f$i; i=$((i+1)); done; "
-			    "while [ $i -lt 5000 ]; do rm d$((i % 50 + 1))/f$i; i=$((i+1)); done; "
-			    "mkdir -p new/deep; i=0; while [ $i -lt 5000 ]; do echo n > new/deep/n$i; i=$((i+1)); done", NULL);
+	landing_ns_begin(&n, "for i in $(seq 50); do mkdir d$i; done; i=0; while [ $i -lt 5000 ]; "
+			     "do echo $i > d$((i % 50 + 1))/f$i; i=$((i+1)); done");
+	landing_ns_step(
+		&n,
+		"i=0; while [ $i -lt 4000 ]; do echo x > d$((i % 50 + 1))/f$i; i=$((i+1)); done; "
+		"while [ $i -lt 5000 ]; do rm d$((i % 50 + 1))/f$i; i=$((i+1)); done; "
+		"mkdir -p new/deep; i=0; while [ $i -lt 5000 ]; do echo n > new/deep/n$i; "
+		"i=$((i+1)); done",
+		NULL);
 	clock_gettime(CLOCK_MONOTONIC, &a);
 	landing_ns_prepare(&n, (struct bytes){0}, (struct bytes){0}, NULL, 0);
 	print_message("planned in %ld ms, ", since_us(a) / 1000);

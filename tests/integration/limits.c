@@ -16,7 +16,7 @@ enum { DEADLINE_MS = 10000, SAFETY_MIB = 512, BOMB_MAX = 3000 };
 
 struct box {
 	pid_t outer; /* our child */
-	pid_t pid;   /* pid 1 of the sandbox, in our namespace */
+	pid_t pid; /* pid 1 of the sandbox, in our namespace */
 	int pidfd;
 	int go;
 };

@@ -276,9 +276,9 @@ static void an_older_epoch_is_refused_and_a_newer_takes_over(void **state)
 	(void)state;
 	rig_disconnect(&rig);
 	rig_connect(&rig);
-	assert_int_equal(
-		sandbox_client_open(rig.runtime_fd, rig.epoch - 1, NULL, NULL, &other, &err),
-		-ESTALE);
+	assert_int_equal(sandbox_client_open(rig.runtime_fd, rig.epoch - 1, NULL, NULL, &other,
+					     &err),
+			 -ESTALE);
 	assert_int_equal(sandbox_client_open(rig.runtime_fd, 0, NULL, NULL, &other, &err), 0);
 	assert_int_equal(sandbox_client_hello(other)->keeper_epoch, rig.epoch);
 	sandbox_client_free(other);

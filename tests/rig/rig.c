@@ -58,8 +58,9 @@ void rig_open(struct rig *r, uid_t uid, gid_t gid)
 	CHECK(fchownat(r->dir_fd, "home", uid, gid, 0) == 0);
 	r->helpers_fd = open(helpers, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	CHECK(r->helpers_fd >= 0);
-	struct sandbox_keeper_options o = {
-		.helpers_fd = r->helpers_fd, .runtime_fd = r->runtime_fd, .state_fd = r->state_fd};
+	struct sandbox_keeper_options o = {.helpers_fd = r->helpers_fd,
+					   .runtime_fd = r->runtime_fd,
+					   .state_fd = r->state_fd};
 	if (sandbox_keeper_start(&o, &err) < 0) {
 		fprintf(stderr, "rig: %s\n", err.msg);
 		abort();

@@ -386,8 +386,9 @@ static bool drive(struct sim *s)
 static void create_run(struct sim *s)
 {
 	AUTO_BUFFER plan = {0};
-	struct engine_run_request q = {
-		.uid = 1000, .ws_dev = 1, .ws_ino = chance(s, 70) ? 2 : 3 + s->run_count};
+	struct engine_run_request q = {.uid = 1000,
+				       .ws_dev = 1,
+				       .ws_ino = chance(s, 70) ? 2 : 3 + s->run_count};
 
 	if (s->run_count >= RUNS_MAX)
 		return;
@@ -449,8 +450,10 @@ static void start_attempt(struct sim *s, const struct fake_command *c)
 	}
 	if (fake_attempt(f, &c->c.attempt_id))
 		FAKE_FAIL("one attempt is started twice");
-	f->attempts[f->attempt_count++] = (struct fake_attempt){
-		.id = c->c.attempt_id, .run = c->c.run, .step = c->c.step, .live = true};
+	f->attempts[f->attempt_count++] = (struct fake_attempt){.id = c->c.attempt_id,
+								.run = c->c.run,
+								.step = c->c.step,
+								.live = true};
 	(void)!engine_attempt_live(f->e, fake_now(f), &c->c.attempt_id);
 }
 

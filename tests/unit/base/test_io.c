@@ -267,8 +267,9 @@ static void a_full_socket_says_again(void **state)
 	ssize_t r = 0;
 
 	(void)state;
-	assert_int_equal(
-		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
+				    pair),
+			 0);
 	for (int i = 0; i < 10000 && r >= 0; i++)
 		r = io_send_fds(pair[0], big, sizeof(big), NULL, 0);
 	assert_int_equal(r, -EAGAIN);

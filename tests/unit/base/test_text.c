@@ -345,7 +345,7 @@ static const struct {
 	{"PDF\xe3\x83\x95\xe3\x82\xa1", ESCAPE_MARK_LOOKALIKE, "PDF\xe3\x83\x95\xe3\x82\xa1"},
 	{"\xef\xbd\x81"
 	 "bc",
-	 ESCAPE_MARK_LOOKALIKE, "\\u{ff41}bc"},			   /* fullwidth a */
+	 ESCAPE_MARK_LOOKALIKE, "\\u{ff41}bc"}, /* fullwidth a */
 	{"\xf0\x9d\x90\x9a", ESCAPE_MARK_LOOKALIKE, "\\u{1d41a}"}, /* mathematical bold a */
 	{"a-\xd0\xb0", ESCAPE_MARK_LOOKALIKE, "a-\xd0\xb0"},
 	{"x\xe2\x80\xae\xd0\xb0y\xff", ESCAPE_MARK_LOOKALIKE, "x\\u{202e}\\u{430}y\\xff"},

@@ -20,7 +20,8 @@ static void set_bit(struct journal_payload *p, unsigned num)
 
 static void sample_field(struct journal_payload *p, unsigned num)
 {
-	static const uint8_t one_head[] = {0x80}; /* an empty array: legal wherever a RAW item stands */
+	static const uint8_t one_head[] = {
+		0x80}; /* an empty array: legal wherever a RAW item stands */
 	const struct journal_record_field *f = journal_record_field(num);
 	uint8_t *at = (uint8_t *)p + f->offset;
 	switch (f->kind) {
@@ -52,15 +53,22 @@ static void sample_field(struct journal_payload *p, unsigned num)
 
 void maker_record(enum journal_type type, bool all, struct journal_record *ret)
 {
-	*ret = (struct journal_record){
-		.lsn = 0x1122, .seq = 7, .epoch = 3, .wall_ns = 1700000000123456789, .mono_ns = 987654321,
-		.step = JOURNAL_NO_STEP, .type = type, .actor = JOURNAL_ACTOR_PERSON, .actor_uid = 1000};
+	*ret = (struct journal_record){.lsn = 0x1122,
+				       .seq = 7,
+				       .epoch = 3,
+				       .wall_ns = 1700000000123456789,
+				       .mono_ns = 987654321,
+				       .step = JOURNAL_NO_STEP,
+				       .type = type,
+				       .actor = JOURNAL_ACTOR_PERSON,
+				       .actor_uid = 1000};
 	enum journal_record_level level = journal_record_type_level(type);
 	memset(ret->boot_id, 0xb0, sizeof(ret->boot_id));
 	memset(&ret->prev_hash, 0xa5, sizeof(ret->prev_hash));
 	if (level != JOURNAL_LEVEL_DAEMON)
 		memset(&ret->run, 0x11, sizeof(ret->run));
-	if (level == JOURNAL_LEVEL_STEP || level == JOURNAL_LEVEL_ATTEMPT || (all && level == JOURNAL_LEVEL_ANY))
+	if (level == JOURNAL_LEVEL_STEP || level == JOURNAL_LEVEL_ATTEMPT ||
+	    (all && level == JOURNAL_LEVEL_ANY))
 		ret->step = 5;
 	if (level == JOURNAL_LEVEL_ATTEMPT)
 		ret->attempt = 2;
@@ -183,19 +191,23 @@ static void random_record(struct maker *m, struct journal_record *r)
 {
 	/* What is nearly always legal would drown what needs a long way there. */
 	static const uint8_t rare[JOURNAL_TYPE_LIMIT] = {
-		[JOURNAL_RUN_CANCELLING] = 60, [JOURNAL_RUN_SUCCEEDED] = 60,  [JOURNAL_RUN_FAILED] = 60,
-		[JOURNAL_STEP_CANCELLED] = 60, [JOURNAL_STEP_DECLARED] = 20,  [JOURNAL_STEP_DIVERGED] = 30,
-		[JOURNAL_STEP_REUSED] = 30,    [JOURNAL_RUN_AGENCY] = 20,     [JOURNAL_EPOCH_BEGUN] = 30,
-		[JOURNAL_TRUST_PINNED] = 30,   [JOURNAL_TIMER_ARMED] = 10,    [JOURNAL_LEASE_HELD] = 5,
-		[JOURNAL_LEASE_FREED] = 5,     [JOURNAL_ATTEMPT_ADOPTED] = 9, [JOURNAL_APPROVAL_OPENED] = 5,
-		[JOURNAL_RUN_PAUSED] = 9,      [JOURNAL_RUN_WAITING] = 9,     [JOURNAL_STEP_FAILED] = 9,
-		[JOURNAL_STEP_DENIED] = 9,     [JOURNAL_ATTEMPT_LOST] = 5,    [JOURNAL_STEP_COMMITTED] = 3,
+		[JOURNAL_RUN_CANCELLING] = 60, [JOURNAL_RUN_SUCCEEDED] = 60,
+		[JOURNAL_RUN_FAILED] = 60,     [JOURNAL_STEP_CANCELLED] = 60,
+		[JOURNAL_STEP_DECLARED] = 20,  [JOURNAL_STEP_DIVERGED] = 30,
+		[JOURNAL_STEP_REUSED] = 30,    [JOURNAL_RUN_AGENCY] = 20,
+		[JOURNAL_EPOCH_BEGUN] = 30,    [JOURNAL_TRUST_PINNED] = 30,
+		[JOURNAL_TIMER_ARMED] = 10,    [JOURNAL_LEASE_HELD] = 5,
+		[JOURNAL_LEASE_FREED] = 5,     [JOURNAL_ATTEMPT_ADOPTED] = 9,
+		[JOURNAL_APPROVAL_OPENED] = 5, [JOURNAL_RUN_PAUSED] = 9,
+		[JOURNAL_RUN_WAITING] = 9,     [JOURNAL_STEP_FAILED] = 9,
+		[JOURNAL_STEP_DENIED] = 9,     [JOURNAL_ATTEMPT_LOST] = 5,
+		[JOURNAL_STEP_COMMITTED] = 3,
 	};
 	enum journal_type type;
 	do {
 		type = (enum journal_type)maker_random(m, JOURNAL_TYPE_LIMIT);
-	} while (!journal_type_name(type) || type == JOURNAL_RUNS_DROPPED || type == JOURNAL_ANCHOR ||
-		 (rare[type] && maker_random(m, rare[type])));
+	} while (!journal_type_name(type) || type == JOURNAL_RUNS_DROPPED ||
+		 type == JOURNAL_ANCHOR || (rare[type] && maker_random(m, rare[type])));
 	*r = (struct journal_record){.type = type,
 				     .step = JOURNAL_NO_STEP,
 				     .actor = (enum journal_actor)maker_random(m, 3),
@@ -211,7 +223,9 @@ static void random_record(struct maker *m, struct journal_record *r)
 	}
 	if (level == JOURNAL_LEVEL_STEP || level == JOURNAL_LEVEL_ATTEMPT ||
 	    (level == JOURNAL_LEVEL_ANY && steps && maker_random(m, 2)))
-		r->step = type == JOURNAL_STEP_DECLARED ? steps : steps ? (uint32_t)maker_random(m, steps) : 0;
+		r->step = type == JOURNAL_STEP_DECLARED ? steps
+			  : steps			? (uint32_t)maker_random(m, steps)
+							: 0;
 	if (level == JOURNAL_LEVEL_ATTEMPT && r->step < steps) {
 		const struct journal_run *run = journal_state_run(m->state, &r->run);
 		r->attempt = run->steps[r->step]->attempt_count + (type == JOURNAL_ATTEMPT_STARTED);

@@ -29,7 +29,8 @@ void story_run_id(uint8_t tag, struct journal_id *ret)
 	memset(ret, tag, sizeof(*ret));
 }
 
-/* Every blob that the record must have is put; what it says differs from run to run and field to field. */
+/* Every blob that the record must have is put; what it says differs from run to run and field to
+ * field. */
 static void put_blobs(struct journal *j, struct journal_record *r, uint8_t tag)
 {
 	for (unsigned num = 1; num < JOURNAL_FIELD_LIMIT; num++) {
@@ -47,10 +48,12 @@ static void put_blobs(struct journal *j, struct journal_record *r, uint8_t tag)
 void story_run(struct journal *j, uint8_t tag, bool finish)
 {
 	static const enum journal_type script[STORY_EVENTS] = {
-		JOURNAL_RUN_CREATED,	  JOURNAL_RUN_STARTED,	     JOURNAL_STEP_DECLARED,	JOURNAL_STEP_RUNNABLE,
-		JOURNAL_ATTEMPT_STARTED,  JOURNAL_ATTEMPT_LIVE,	     JOURNAL_ATTEMPT_EXITED,	JOURNAL_STEP_SEALED,
-		JOURNAL_STEP_COMMITTED,	  JOURNAL_APPROVAL_OPENED,   JOURNAL_VOTE_CAST,		JOURNAL_APPROVAL_APPROVED,
-		JOURNAL_APPROVAL_CONSUMED, JOURNAL_LANDING_STARTED,  JOURNAL_LANDED,		JOURNAL_RUN_SUCCEEDED,
+		JOURNAL_RUN_CREATED,	   JOURNAL_RUN_STARTED,	    JOURNAL_STEP_DECLARED,
+		JOURNAL_STEP_RUNNABLE,	   JOURNAL_ATTEMPT_STARTED, JOURNAL_ATTEMPT_LIVE,
+		JOURNAL_ATTEMPT_EXITED,	   JOURNAL_STEP_SEALED,	    JOURNAL_STEP_COMMITTED,
+		JOURNAL_APPROVAL_OPENED,   JOURNAL_VOTE_CAST,	    JOURNAL_APPROVAL_APPROVED,
+		JOURNAL_APPROVAL_CONSUMED, JOURNAL_LANDING_STARTED, JOURNAL_LANDED,
+		JOURNAL_RUN_SUCCEEDED,
 	};
 	for (size_t i = 0; i < (finish ? STORY_EVENTS : 6); i++) {
 		struct journal_record r;

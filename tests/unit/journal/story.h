@@ -1,10 +1,12 @@
 #pragma once
-/* A believable history: runs that are declared, started, committed, approved and landed, with blobs that exist. */
+/* A believable history: runs that are declared, started, committed, approved and landed, with blobs
+ * that exist. */
 #include "journal/journal.h"
 
 enum { STORY_EVENTS = 16 }; /* of one run */
 
-/* Writes one whole run, every event a batch of its own; tag makes its ids. finish: to its end, else it stays RUNNING. */
+/* Writes one whole run, every event a batch of its own; tag makes its ids. finish: to its end, else
+ * it stays RUNNING. */
 void story_run(struct journal *j, uint8_t tag, bool finish);
 void story_run_id(uint8_t tag, struct journal_id *ret);
 /* The clock of the store under test. */

@@ -25,7 +25,8 @@ static void write_ops(const struct folder *f, struct buffer *ops)
 	kv->ops->close(kv);
 }
 
-void tamper_put(const struct folder *f, enum journal_family family, struct bytes key, struct bytes value)
+void tamper_put(const struct folder *f, enum journal_family family, struct bytes key,
+		struct bytes value)
 {
 	AUTO_BUFFER ops = {0};
 	journal_kv_put(&ops, family, key, value);
@@ -39,7 +40,8 @@ void tamper_delete(const struct folder *f, enum journal_family family, struct by
 	write_ops(f, &ops);
 }
 
-int tamper_get(const struct folder *f, enum journal_family family, struct bytes key, struct buffer *out)
+int tamper_get(const struct folder *f, enum journal_family family, struct bytes key,
+	       struct buffer *out)
 {
 	struct journal_kv *kv = open_kv(f);
 	int rc = kv->ops->get(kv, family, key, out, NULL);

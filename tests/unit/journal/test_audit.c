@@ -1,4 +1,5 @@
-/* verify, fsck, export, gc: what was changed, cut or removed is named; what is whole is said to be whole. */
+/* verify, fsck, export, gc: what was changed, cut or removed is named; what is whole is said to be
+ * whole. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -39,7 +40,10 @@ static bool found(const struct findings *f, const char *what)
 
 static struct journal *open_memory(uint32_t anchor_every)
 {
-	struct journal_options o = {.dirfd = -1, .in_memory = true, .anchor_every = anchor_every, .clock = story_clock()};
+	struct journal_options o = {.dirfd = -1,
+				    .in_memory = true,
+				    .anchor_every = anchor_every,
+				    .clock = story_clock()};
 	struct journal *j = NULL;
 	struct error err = {0};
 	assert_int_equal(journal_open(&o, &j, &err), 0);
@@ -48,7 +52,10 @@ static struct journal *open_memory(uint32_t anchor_every)
 
 static struct journal *open_disk(const struct folder *f, bool read_only, bool unloaded)
 {
-	struct journal_options o = {.dirfd = f->fd, .read_only = read_only, .unloaded = unloaded, .anchor_every = 10,
+	struct journal_options o = {.dirfd = f->fd,
+				    .read_only = read_only,
+				    .unloaded = unloaded,
+				    .anchor_every = 10,
 				    .clock = story_clock()};
 	struct journal *j = NULL;
 	struct error err = {0};
@@ -79,7 +86,8 @@ static void assert_whole(struct journal *j)
 		fail_msg("fsck: %s", f.text[0]);
 }
 
-static void kv_put(struct journal *j, enum journal_family family, struct bytes key, struct bytes value)
+static void kv_put(struct journal *j, enum journal_family family, struct bytes key,
+		   struct bytes value)
 {
 	AUTO_BUFFER ops = {0};
 	journal_kv_put(&ops, family, key, value);
@@ -100,7 +108,8 @@ static int copy_pair(struct bytes key, struct bytes value, void *arg)
 	return list->failed;
 }
 
-/* Every byte of every event, one at a time; the finding names that record (or the one that follows from it). */
+/* Every byte of every event, one at a time; the finding names that record (or the one that follows
+ * from it). */
 static void any_changed_byte_of_any_event_is_named(void **state)
 {
 	(void)state;
@@ -111,8 +120,8 @@ static void any_changed_byte_of_any_event_is_named(void **state)
 	story_run(j, 0x21, true);
 	story_run(j, 0x22, false);
 	assert_whole(j);
-	assert_int_equal(j->kv->ops->each(j->kv, JOURNAL_FAMILY_EVENT, bytes_of(NULL, 0), bytes_of(NULL, 0), false, copy_pair,
-					  &all),
+	assert_int_equal(j->kv->ops->each(j->kv, JOURNAL_FAMILY_EVENT, bytes_of(NULL, 0),
+					  bytes_of(NULL, 0), false, copy_pair, &all),
 			 0);
 	struct bytes rest = buffer_bytes(&all), key, value;
 	enum journal_kv_op op;
@@ -125,10 +134,12 @@ static void any_changed_byte_of_any_event_is_named(void **state)
 		memcpy(changed, value.data, value.len);
 		memcpy(run.b, key.data, sizeof(run.b));
 		snprintf(name, sizeof(name), "run %.8s record %llu:", journal_id_text(&run, text),
-			 (unsigned long long)journal_store_u64((const uint8_t *)key.data + JOURNAL_ID_SIZE));
+			 (unsigned long long)journal_store_u64((const uint8_t *)key.data +
+							       JOURNAL_ID_SIZE));
 		char before[64];
 		snprintf(before, sizeof(before), "not follow from record %llu:",
-			 (unsigned long long)journal_store_u64((const uint8_t *)key.data + JOURNAL_ID_SIZE));
+			 (unsigned long long)journal_store_u64((const uint8_t *)key.data +
+							       JOURNAL_ID_SIZE));
 		for (size_t at = 0; at < value.len; at++, flips++) {
 			changed[at] ^= (uint8_t)(1u << (at % 8));
 			kv_put(j, JOURNAL_FAMILY_EVENT, key, bytes_of(changed, value.len));
@@ -167,7 +178,8 @@ static void a_cut_chain_is_told_by_its_head(void **state)
 	journal_close(j);
 }
 
-/* Someone who can write the database moves the head back too: what an anchor named is still missed. */
+/* Someone who can write the database moves the head back too: what an anchor named is still missed.
+ */
 static void a_cut_chain_with_its_head_moved_back_is_told_by_the_anchors(void **state)
 {
 	(void)state;
@@ -182,7 +194,8 @@ static void a_cut_chain_with_its_head_moved_back_is_told_by_the_anchors(void **s
 	story_run_id(0x21, &run);
 	assert_int_equal(journal_store_last_event(j->kv, &run, &last), 0);
 	journal_store_head_write(&last, value);
-	kv_put(j, JOURNAL_FAMILY_META, journal_store_tag_key(JOURNAL_META_HEAD, &run, key), bytes_of(value, sizeof(value)));
+	kv_put(j, JOURNAL_FAMILY_META, journal_store_tag_key(JOURNAL_META_HEAD, &run, key),
+	       bytes_of(value, sizeof(value)));
 	verify(j, &f, &report);
 	assert_true(found(&f, "run 21212121 record 16: an anchor names it, it is missing"));
 	assert_true(found(&f, "1 records are missing of which gc dropped 0; the first is lsn 16"));
@@ -243,7 +256,8 @@ static void row_key(uint8_t kind, uint8_t tag, uint8_t *key)
 	journal_store_tag_key(kind, &id, key);
 }
 
-/* Rows and indexes that someone changed, removed or invented: told, and put right from the records. */
+/* Rows and indexes that someone changed, removed or invented: told, and put right from the records.
+ */
 static void fsck_rebuilds_rows_and_indexes_from_the_records(void **state)
 {
 	(void)state;
@@ -278,7 +292,8 @@ static void fsck_rebuilds_rows_and_indexes_from_the_records(void **state)
 		assert_int_equal(journal_fsck(j, repair, note, &found_now, &report, &err), 0);
 		assert_int_equal(report.problems, round == 2 ? 0 : 3);
 		if (round == 0) {
-			assert_true(found(&found_now, "row 'r' 21212121: is not what its records make of it"));
+			assert_true(found(&found_now,
+					  "row 'r' 21212121: is not what its records make of it"));
 			assert_true(found(&found_now, "row 'r' 77777777: no record makes it"));
 			assert_true(found(&found_now, "index entry 'f' 22222222: is missing"));
 		}
@@ -441,7 +456,9 @@ static void gc_that_fails_leaves_every_run(void **state)
 	journal_flush(j, true);
 	row_key(JOURNAL_ROW_RUN, 0x22, key);
 	AUTO_BUFFER row = {0};
-	assert_int_equal(j->kv->ops->get(j->kv, JOURNAL_FAMILY_STATE, bytes_of(key, sizeof(key)), &row, NULL), 0);
+	assert_int_equal(j->kv->ops->get(j->kv, JOURNAL_FAMILY_STATE, bytes_of(key, sizeof(key)),
+					 &row, NULL),
+			 0);
 	kv_put(j, JOURNAL_FAMILY_STATE, bytes_of(key, sizeof(key)), bytes_str("damaged"));
 	assert_true(journal_gc(j, INT64_MAX, &report, &err) < 0);
 	assert_int_equal(report.runs, 0);
@@ -459,7 +476,8 @@ static void gc_that_fails_leaves_every_run(void **state)
 }
 
 /* Lets the run name a blob of size zeroes in which `inner` is named at `at`. */
-static void name_within(struct journal *j, const struct journal_id *run, const struct digest *inner, size_t size, size_t at)
+static void name_within(struct journal *j, const struct journal_id *run, const struct digest *inner,
+			size_t size, size_t at)
 {
 	static const uint8_t head[] = {0x58, DIGEST_SIZE};
 	struct error err = {0};
@@ -478,7 +496,8 @@ static void name_within(struct journal *j, const struct journal_id *run, const s
 	journal_flush(j, true);
 }
 
-/* A landing of very many files has a redo plan of hundreds of MiB: its pre-images are what undo needs. */
+/* A landing of very many files has a redo plan of hundreds of MiB: its pre-images are what undo
+ * needs. */
 static void gc_keeps_what_a_blob_of_any_size_names(void **state)
 {
 	(void)state;
@@ -512,7 +531,8 @@ static void gc_keeps_what_a_blob_of_any_size_names(void **state)
 		if (journal_gc(j, INT64_MAX, &report, &err) != 0)
 			fail_msg("%zu bytes: %s", table[i / 2].size, err.msg);
 		if (!blob_there(j, &inner))
-			fail_msg("%zu bytes, named at %zu: it is gone", table[i / 2].size, table[i / 2].at);
+			fail_msg("%zu bytes, named at %zu: it is gone", table[i / 2].size,
+				 table[i / 2].at);
 		assert_false(blob_there(j, &orphan));
 		journal_close(j);
 		folder_remove(&f);

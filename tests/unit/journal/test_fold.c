@@ -47,7 +47,8 @@ static void rows_survive_their_own_bytes(struct journal_state *s)
 	journal_state_free(loaded);
 }
 
-/* The bytes that were written are decoded and folded into a second state, as recovery does; compared every time. */
+/* The bytes that were written are decoded and folded into a second state, as recovery does;
+ * compared every time. */
 static void live_rows_equal_replayed_rows_after_every_event(void **state)
 {
 	(void)state;
@@ -73,7 +74,8 @@ static void live_rows_equal_replayed_rows_after_every_event(void **state)
 		maker_free(m);
 	}
 	for (unsigned type = 0; type < JOURNAL_TYPE_LIMIT; type++)
-		if (journal_type_name(type) && type != JOURNAL_RUNS_DROPPED && type != JOURNAL_ANCHOR && !seen[type])
+		if (journal_type_name(type) && type != JOURNAL_RUNS_DROPPED &&
+		    type != JOURNAL_ANCHOR && !seen[type])
 			fail_msg("the random stream never made a %s", journal_type_name(type));
 }
 
@@ -91,7 +93,8 @@ static void a_refused_record_changes_nothing(void **state)
 	struct maker *m = maker_new(7);
 	for (int i = 0; i < 400; i++)
 		maker_next(m);
-	/* maker_next itself tries thousands of illegal records on its state; here each type once, on a copy of rows */
+	/* maker_next itself tries thousands of illegal records on its state; here each type once,
+	 * on a copy of rows */
 	struct journal_state *s = (struct journal_state *)maker_state(m);
 	int refused = 0;
 	for (unsigned type = 0; type < JOURNAL_TYPE_LIMIT; type++) {
@@ -148,7 +151,8 @@ struct script {
 	uint32_t attempt;
 };
 
-static const struct journal_step *play(struct journal_state *s, const struct script *script, size_t count)
+static const struct journal_step *play(struct journal_state *s, const struct script *script,
+				       size_t count)
 {
 	struct journal_record r;
 	make_run(s, &r);
@@ -166,12 +170,21 @@ static const struct journal_step *play(struct journal_state *s, const struct scr
 	return journal_state_run(s, &run)->steps[0];
 }
 
-/* LOST and SUSPENDED attempts cost nothing of the retry budget; an exit whose layer was lost is given back. */
+/* LOST and SUSPENDED attempts cost nothing of the retry budget; an exit whose layer was lost is
+ * given back. */
 static void only_real_failures_are_charged(void **state)
 {
 	(void)state;
-#define BEGIN {JOURNAL_RUN_STARTED}, {JOURNAL_STEP_DECLARED}, {JOURNAL_STEP_RUNNABLE}
-#define LIVE(n) {JOURNAL_ATTEMPT_STARTED, n}, {JOURNAL_ATTEMPT_LIVE, n}
+#define BEGIN                                           \
+	{JOURNAL_RUN_STARTED}, {JOURNAL_STEP_DECLARED}, \
+	{                                               \
+		JOURNAL_STEP_RUNNABLE                   \
+	}
+#define LIVE(n)                         \
+	{JOURNAL_ATTEMPT_STARTED, n},   \
+	{                               \
+		JOURNAL_ATTEMPT_LIVE, n \
+	}
 	static const struct {
 		struct script script[16];
 		size_t count;
@@ -183,10 +196,24 @@ static void only_real_failures_are_charged(void **state)
 		{{BEGIN, LIVE(1), {JOURNAL_ATTEMPT_TIMED_OUT, 1}}, 6, 1, 0},
 		{{BEGIN, {JOURNAL_ATTEMPT_STARTED, 1}, {JOURNAL_ATTEMPT_NOT_STARTED, 1}}, 5, 1, 0},
 		{{BEGIN, LIVE(1), {JOURNAL_ATTEMPT_EXITED, 1}, {JOURNAL_ATTEMPT_LOST, 1}}, 7, 0, 1},
-		{{BEGIN, LIVE(1), {JOURNAL_ATTEMPT_LOST, 1}, {JOURNAL_STEP_RUNNABLE}, LIVE(2), {JOURNAL_ATTEMPT_LOST, 2}},
-		 10, 0, 2},
-		{{BEGIN, LIVE(1), {JOURNAL_ATTEMPT_LOST, 1}, {JOURNAL_STEP_RUNNABLE}, LIVE(2), {JOURNAL_ATTEMPT_OOM, 2}},
-		 10, 1, 0},
+		{{BEGIN,
+		  LIVE(1),
+		  {JOURNAL_ATTEMPT_LOST, 1},
+		  {JOURNAL_STEP_RUNNABLE},
+		  LIVE(2),
+		  {JOURNAL_ATTEMPT_LOST, 2}},
+		 10,
+		 0,
+		 2},
+		{{BEGIN,
+		  LIVE(1),
+		  {JOURNAL_ATTEMPT_LOST, 1},
+		  {JOURNAL_STEP_RUNNABLE},
+		  LIVE(2),
+		  {JOURNAL_ATTEMPT_OOM, 2}},
+		 10,
+		 1,
+		 0},
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct journal_state *s = journal_state_new();
@@ -202,8 +229,9 @@ static void a_step_is_judged_after_its_attempt_ended(void **state)
 {
 	(void)state;
 	static const struct script script[] = {BEGIN, LIVE(1)};
-	static const enum journal_type early[] = {JOURNAL_STEP_SEALED, JOURNAL_STEP_BACKOFF, JOURNAL_STEP_FAILED,
-						  JOURNAL_STEP_EXHAUSTED, JOURNAL_STEP_RUNNABLE, JOURNAL_STEP_WAITING};
+	static const enum journal_type early[] = {JOURNAL_STEP_SEALED,	 JOURNAL_STEP_BACKOFF,
+						  JOURNAL_STEP_FAILED,	 JOURNAL_STEP_EXHAUSTED,
+						  JOURNAL_STEP_RUNNABLE, JOURNAL_STEP_WAITING};
 	struct journal_state *s = journal_state_new();
 	play(s, script, ARRAY_SIZE(script));
 	for (size_t i = 0; i < ARRAY_SIZE(early); i++) {
@@ -250,10 +278,12 @@ static void a_conflict_of_an_undoing_is_not_landed(void **state)
 		enum journal_type type;
 		int rc;
 	} script[] = {
-		{JOURNAL_RUN_STARTED, 0},	{JOURNAL_LANDING_STARTED, 0}, {JOURNAL_LANDING_CONFLICT, 0},
-		{JOURNAL_UNDO_STARTED, -EPROTO}, {JOURNAL_LANDING_STARTED, 0}, {JOURNAL_LANDED, 0},
-		{JOURNAL_LANDING_STARTED, -EPROTO}, {JOURNAL_UNDO_STARTED, 0}, {JOURNAL_UNDO_CONFLICT, 0},
-		{JOURNAL_LANDING_STARTED, -EPROTO}, {JOURNAL_UNDO_STARTED, 0}, {JOURNAL_UNDONE, 0},
+		{JOURNAL_RUN_STARTED, 0},	    {JOURNAL_LANDING_STARTED, 0},
+		{JOURNAL_LANDING_CONFLICT, 0},	    {JOURNAL_UNDO_STARTED, -EPROTO},
+		{JOURNAL_LANDING_STARTED, 0},	    {JOURNAL_LANDED, 0},
+		{JOURNAL_LANDING_STARTED, -EPROTO}, {JOURNAL_UNDO_STARTED, 0},
+		{JOURNAL_UNDO_CONFLICT, 0},	    {JOURNAL_LANDING_STARTED, -EPROTO},
+		{JOURNAL_UNDO_STARTED, 0},	    {JOURNAL_UNDONE, 0},
 		{JOURNAL_LANDING_STARTED, -EPROTO},
 	};
 	struct journal_state *s = journal_state_new();
@@ -274,9 +304,15 @@ static void an_approval_is_consumed_at_most_once(void **state)
 		enum journal_type type;
 		int rc;
 	} script[] = {
-		{JOURNAL_APPROVAL_CONSUMED, -EPROTO}, {JOURNAL_APPROVAL_OPENED, 0},	{JOURNAL_APPROVAL_OPENED, -EPROTO},
-		{JOURNAL_APPROVAL_CONSUMED, -EPROTO}, {JOURNAL_VOTE_CAST, 0},		{JOURNAL_APPROVAL_APPROVED, 0},
-		{JOURNAL_VOTE_CAST, -EPROTO},	      {JOURNAL_APPROVAL_CONSUMED, 0},	{JOURNAL_APPROVAL_CONSUMED, -EPROTO},
+		{JOURNAL_APPROVAL_CONSUMED, -EPROTO},
+		{JOURNAL_APPROVAL_OPENED, 0},
+		{JOURNAL_APPROVAL_OPENED, -EPROTO},
+		{JOURNAL_APPROVAL_CONSUMED, -EPROTO},
+		{JOURNAL_VOTE_CAST, 0},
+		{JOURNAL_APPROVAL_APPROVED, 0},
+		{JOURNAL_VOTE_CAST, -EPROTO},
+		{JOURNAL_APPROVAL_CONSUMED, 0},
+		{JOURNAL_APPROVAL_CONSUMED, -EPROTO},
 		{JOURNAL_APPROVAL_REVOKED, -EPROTO},
 	};
 	struct journal_state *s = journal_state_new();
@@ -361,8 +397,9 @@ static void damaged_rows_never_crash(void **state)
 			key[k] = (uint8_t)maker_random(m, 256);
 		key[0] = (uint8_t) "drsaptlu"[maker_random(m, 8)];
 		static const size_t lengths[] = {1, 17, 21, 25, 33, 40};
-		int rc = journal_row_decode(s, bytes_of(key, lengths[maker_random(m, ARRAY_SIZE(lengths))]),
-					    bytes_of(all.data + at, len < all.len - at ? len : all.len - at));
+		int rc = journal_row_decode(
+			s, bytes_of(key, lengths[maker_random(m, ARRAY_SIZE(lengths))]),
+			bytes_of(all.data + at, len < all.len - at ? len : all.len - at));
 		assert_true(rc == 0 || rc == -EBADMSG);
 		journal_state_free(s);
 	}

@@ -96,7 +96,8 @@ static void a_type_carries_its_own_fields_and_no_other(void **state)
 {
 	(void)state;
 	for (unsigned type = 0; type < JOURNAL_TYPE_LIMIT; type++) {
-		for (unsigned num = 1; journal_type_name(type) && num < JOURNAL_FIELD_LIMIT; num++) {
+		for (unsigned num = 1; journal_type_name(type) && num < JOURNAL_FIELD_LIMIT;
+		     num++) {
 			struct journal_record r;
 			struct error err = {0};
 			maker_record(type, true, &r);
@@ -121,8 +122,10 @@ static void a_record_names_what_its_level_says(void **state)
 		memset(&r.run, level == JOURNAL_LEVEL_DAEMON ? 1 : 0, sizeof(r.run));
 		assert_int_equal(journal_record_check(&r, &err), -EINVAL);
 		maker_record(i, false, &r);
-		r.step = r.step == JOURNAL_NO_STEP && level != JOURNAL_LEVEL_ANY ? 1 : JOURNAL_NO_STEP;
-		assert_int_equal(journal_record_check(&r, &err), level == JOURNAL_LEVEL_ANY ? 0 : -EINVAL);
+		r.step = r.step == JOURNAL_NO_STEP && level != JOURNAL_LEVEL_ANY ? 1
+										 : JOURNAL_NO_STEP;
+		assert_int_equal(journal_record_check(&r, &err),
+				 level == JOURNAL_LEVEL_ANY ? 0 : -EINVAL);
 		maker_record(i, true, &r);
 		if (r.step != JOURNAL_NO_STEP) {
 			r.step = JOURNAL_STEPS_MAX;
@@ -140,7 +143,8 @@ static void an_unknown_payload_key_is_kept_out_and_hashed(void **state)
 	maker_record(JOURNAL_RUN_STARTED, false, &r);
 	assert_int_equal(journal_record_encode(&r, &b), 0);
 	/* {12: {}} becomes {12: {1000: 1}} */
-	static const uint8_t before[] = {0x0c, 0xa0, 0x0d}, after[] = {0x0c, 0xa1, 0x19, 0x03, 0xe8, 0x01, 0x0d};
+	static const uint8_t before[] = {0x0c, 0xa0, 0x0d},
+			     after[] = {0x0c, 0xa1, 0x19, 0x03, 0xe8, 0x01, 0x0d};
 	uint8_t *at = memmem(b.data, b.len, before, sizeof(before));
 	assert_non_null(at);
 	buffer_append(&with, b.data, (size_t)(at - b.data));
@@ -188,7 +192,8 @@ static void a_record_past_the_limit_is_refused(void **state)
 	assert_int_equal(journal_record_encode(&r, &b), -E2BIG);
 }
 
-/* Every byte of every type changed to other values, and every truncation: an error, or the same bytes again. */
+/* Every byte of every type changed to other values, and every truncation: an error, or the same
+ * bytes again. */
 static void garbage_is_refused_or_canonical(void **state)
 {
 	(void)state;
@@ -201,7 +206,8 @@ static void garbage_is_refused_or_canonical(void **state)
 		maker_record(type, true, &r);
 		assert_int_equal(journal_record_encode(&r, &b), 0);
 		for (size_t at = 0; at < b.len; at++) {
-			assert_int_equal(journal_record_decode(bytes_of(b.data, at), &back), -EBADMSG);
+			assert_int_equal(journal_record_decode(bytes_of(b.data, at), &back),
+					 -EBADMSG);
 			for (size_t f = 0; f < sizeof(flips); f++) {
 				b.data[at] ^= flips[f];
 				if (journal_record_decode(buffer_bytes(&b), &back) == 0) {
@@ -223,9 +229,12 @@ static void ids_are_32_lowercase_hex_digits(void **state)
 		const char *text;
 		int rc;
 	} cases[] = {
-		{"00112233445566778899aabbccddeeff", 0},	{"00112233445566778899AABBCCDDEEFF", -EINVAL},
-		{"00112233445566778899aabbccddeef", -EINVAL}, {"00112233445566778899aabbccddeeff0", -EINVAL},
-		{"", -EINVAL},				{"g0112233445566778899aabbccddeeff", -EINVAL},
+		{"00112233445566778899aabbccddeeff", 0},
+		{"00112233445566778899AABBCCDDEEFF", -EINVAL},
+		{"00112233445566778899aabbccddeef", -EINVAL},
+		{"00112233445566778899aabbccddeeff0", -EINVAL},
+		{"", -EINVAL},
+		{"g0112233445566778899aabbccddeeff", -EINVAL},
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct journal_id id;

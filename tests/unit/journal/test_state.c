@@ -16,76 +16,114 @@ struct allowed {
 };
 
 static const struct allowed runs[] = {
-	{"CREATED", "RUN_STARTED", "RUNNING"},	    {"RUNNING", "RUN_WAITING", "WAITING"},
-	{"WAITING", "RUN_WAITING", "WAITING"},	    {"WAITING", "RUN_CONTINUED", "RUNNING"},
-	{"CREATED", "RUN_PAUSED", "PAUSED"},	    {"RUNNING", "RUN_PAUSED", "PAUSED"},
-	{"WAITING", "RUN_PAUSED", "PAUSED"},	    {"PAUSED", "RUN_RESUMED", "RUNNING"},
-	{"CREATED", "RUN_CANCELLING", "CANCELLING"}, {"RUNNING", "RUN_CANCELLING", "CANCELLING"},
-	{"WAITING", "RUN_CANCELLING", "CANCELLING"}, {"PAUSED", "RUN_CANCELLING", "CANCELLING"},
+	{"CREATED", "RUN_STARTED", "RUNNING"},	      {"RUNNING", "RUN_WAITING", "WAITING"},
+	{"WAITING", "RUN_WAITING", "WAITING"},	      {"WAITING", "RUN_CONTINUED", "RUNNING"},
+	{"CREATED", "RUN_PAUSED", "PAUSED"},	      {"RUNNING", "RUN_PAUSED", "PAUSED"},
+	{"WAITING", "RUN_PAUSED", "PAUSED"},	      {"PAUSED", "RUN_RESUMED", "RUNNING"},
+	{"CREATED", "RUN_CANCELLING", "CANCELLING"},  {"RUNNING", "RUN_CANCELLING", "CANCELLING"},
+	{"WAITING", "RUN_CANCELLING", "CANCELLING"},  {"PAUSED", "RUN_CANCELLING", "CANCELLING"},
 	{"CANCELLING", "RUN_CANCELLED", "CANCELLED"}, {"RUNNING", "RUN_SUCCEEDED", "SUCCEEDED"},
-	{"WAITING", "RUN_SUCCEEDED", "SUCCEEDED"},  {"RUNNING", "RUN_FAILED", "FAILED"},
-	{"WAITING", "RUN_FAILED", "FAILED"},	    {"CREATED", "RUN_AGENCY", "CREATED"},
-	{"RUNNING", "RUN_AGENCY", "RUNNING"},	    {"WAITING", "RUN_AGENCY", "WAITING"},
+	{"WAITING", "RUN_SUCCEEDED", "SUCCEEDED"},    {"RUNNING", "RUN_FAILED", "FAILED"},
+	{"WAITING", "RUN_FAILED", "FAILED"},	      {"CREATED", "RUN_AGENCY", "CREATED"},
+	{"RUNNING", "RUN_AGENCY", "RUNNING"},	      {"WAITING", "RUN_AGENCY", "WAITING"},
 	{"PAUSED", "RUN_AGENCY", "PAUSED"},
 };
 
 static const struct allowed landings[] = {
-	{"UNLANDED", "LANDING_STARTED", "LANDING"}, {"UNLANDED", "LANDING_DROPPED", "DROPPED"},
-	{"LANDING", "LANDED", "LANDED"},	    {"LANDING", "LANDING_CONFLICT", "CONFLICT"},
-	{"CONFLICT", "LANDING_STARTED", "LANDING"}, {"CONFLICT", "UNDO_STARTED", "UNDOING"},
-	{"UNLANDED", "LANDING_CONFLICT", "CONFLICT"}, {"CONFLICT", "LANDING_CONFLICT", "CONFLICT"},
+	{"UNLANDED", "LANDING_STARTED", "LANDING"},
+	{"UNLANDED", "LANDING_DROPPED", "DROPPED"},
+	{"LANDING", "LANDED", "LANDED"},
+	{"LANDING", "LANDING_CONFLICT", "CONFLICT"},
+	{"CONFLICT", "LANDING_STARTED", "LANDING"},
+	{"CONFLICT", "UNDO_STARTED", "UNDOING"},
+	{"UNLANDED", "LANDING_CONFLICT", "CONFLICT"},
+	{"CONFLICT", "LANDING_CONFLICT", "CONFLICT"},
 	{"CONFLICT", "UNDO_CONFLICT", "CONFLICT"},
-	{"CONFLICT", "LANDING_DROPPED", "DROPPED"}, {"LANDED", "UNDO_STARTED", "UNDOING"},
-	{"UNDOING", "UNDONE", "UNDONE"},	    {"UNDOING", "UNDO_CONFLICT", "CONFLICT"},
+	{"CONFLICT", "LANDING_DROPPED", "DROPPED"},
+	{"LANDED", "UNDO_STARTED", "UNDOING"},
+	{"UNDOING", "UNDONE", "UNDONE"},
+	{"UNDOING", "UNDO_CONFLICT", "CONFLICT"},
 };
 
 static const struct allowed steps[] = {
-	{"DECLARED", "STEP_GATED", "GATED"},	     {"DECLARED", "STEP_RUNNABLE", "RUNNABLE"},
-	{"DECLARED", "STEP_DENIED", "DENIED"},	     {"GATED", "STEP_RUNNABLE", "RUNNABLE"},
-	{"GATED", "STEP_DENIED", "DENIED"},	     {"RUNNABLE", "ATTEMPT_STARTED", "ACTIVE"},
-	{"ACTIVE", "STEP_SEALED", "SEALED"},	     {"ACTIVE", "STEP_BACKOFF", "BACKOFF"},
-	{"ACTIVE", "STEP_WAITING", "WAITING"},	     {"ACTIVE", "STEP_EXHAUSTED", "EXHAUSTED"},
-	{"ACTIVE", "STEP_FAILED", "FAILED"},	     {"ACTIVE", "STEP_RUNNABLE", "RUNNABLE"},
+	{"DECLARED", "STEP_GATED", "GATED"},
+	{"DECLARED", "STEP_RUNNABLE", "RUNNABLE"},
+	{"DECLARED", "STEP_DENIED", "DENIED"},
+	{"GATED", "STEP_RUNNABLE", "RUNNABLE"},
+	{"GATED", "STEP_DENIED", "DENIED"},
+	{"RUNNABLE", "ATTEMPT_STARTED", "ACTIVE"},
+	{"ACTIVE", "STEP_SEALED", "SEALED"},
+	{"ACTIVE", "STEP_BACKOFF", "BACKOFF"},
+	{"ACTIVE", "STEP_WAITING", "WAITING"},
+	{"ACTIVE", "STEP_EXHAUSTED", "EXHAUSTED"},
+	{"ACTIVE", "STEP_FAILED", "FAILED"},
+	{"ACTIVE", "STEP_RUNNABLE", "RUNNABLE"},
 	{"ACTIVE", "STEP_DENIED", "DENIED"},
-	{"WAITING", "STEP_RUNNABLE", "RUNNABLE"},    {"WAITING", "STEP_BACKOFF", "BACKOFF"},
-	{"WAITING", "STEP_EXHAUSTED", "EXHAUSTED"},  {"WAITING", "STEP_FAILED", "FAILED"},
-	{"BACKOFF", "STEP_RUNNABLE", "RUNNABLE"},    {"SEALED", "STEP_CHECKING", "CHECKING"},
-	{"SEALED", "STEP_GATED_COMMIT", "GATED_COMMIT"}, {"SEALED", "STEP_COMMITTED", "COMMITTED"},
-	{"SEALED", "STEP_RUNNABLE", "RUNNABLE"},     {"CHECKING", "STEP_CHECKING", "CHECKING"},
-	{"CHECKING", "STEP_REJECTED", "REJECTED"},   {"CHECKING", "STEP_GATED_COMMIT", "GATED_COMMIT"},
-	{"CHECKING", "STEP_COMMITTED", "COMMITTED"}, {"GATED_COMMIT", "STEP_COMMITTED", "COMMITTED"},
-	{"GATED_COMMIT", "STEP_REJECTED", "REJECTED"}, {"GATED_COMMIT", "STEP_DENIED", "DENIED"},
-	{"REJECTED", "STEP_BACKOFF", "BACKOFF"},     {"REJECTED", "STEP_EXHAUSTED", "EXHAUSTED"},
-	{"REJECTED", "STEP_FAILED", "FAILED"},	     {"EXHAUSTED", "STEP_RUNNABLE", "RUNNABLE"},
+	{"WAITING", "STEP_RUNNABLE", "RUNNABLE"},
+	{"WAITING", "STEP_BACKOFF", "BACKOFF"},
+	{"WAITING", "STEP_EXHAUSTED", "EXHAUSTED"},
+	{"WAITING", "STEP_FAILED", "FAILED"},
+	{"BACKOFF", "STEP_RUNNABLE", "RUNNABLE"},
+	{"SEALED", "STEP_CHECKING", "CHECKING"},
+	{"SEALED", "STEP_GATED_COMMIT", "GATED_COMMIT"},
+	{"SEALED", "STEP_COMMITTED", "COMMITTED"},
+	{"SEALED", "STEP_RUNNABLE", "RUNNABLE"},
+	{"CHECKING", "STEP_CHECKING", "CHECKING"},
+	{"CHECKING", "STEP_REJECTED", "REJECTED"},
+	{"CHECKING", "STEP_GATED_COMMIT", "GATED_COMMIT"},
+	{"CHECKING", "STEP_COMMITTED", "COMMITTED"},
+	{"GATED_COMMIT", "STEP_COMMITTED", "COMMITTED"},
+	{"GATED_COMMIT", "STEP_REJECTED", "REJECTED"},
+	{"GATED_COMMIT", "STEP_DENIED", "DENIED"},
+	{"REJECTED", "STEP_BACKOFF", "BACKOFF"},
+	{"REJECTED", "STEP_EXHAUSTED", "EXHAUSTED"},
+	{"REJECTED", "STEP_FAILED", "FAILED"},
+	{"EXHAUSTED", "STEP_RUNNABLE", "RUNNABLE"},
 	{"EXHAUSTED", "STEP_FAILED", "FAILED"},
 	/* its deadline passed while it did not run */
-	{"RUNNABLE", "STEP_FAILED", "FAILED"},	     {"BACKOFF", "STEP_FAILED", "FAILED"},
+	{"RUNNABLE", "STEP_FAILED", "FAILED"},
+	{"BACKOFF", "STEP_FAILED", "FAILED"},
 };
 
 static const struct allowed attempts[] = {
-	{"STARTING", "ATTEMPT_LIVE", "LIVE"},	    {"STARTING", "ATTEMPT_NOT_STARTED", "NOT_STARTED"},
-	{"STARTING", "ATTEMPT_LOST", "LOST"},	    {"STARTING", "ATTEMPT_ADOPTED", "STARTING"},
-	{"LIVE", "ATTEMPT_FROZEN", "FROZEN"},	    {"LIVE", "ATTEMPT_ADOPTED", "LIVE"},
-	{"LIVE", "ATTEMPT_EXITED", "EXITED"},	    {"LIVE", "ATTEMPT_TIMED_OUT", "TIMED_OUT"},
-	{"LIVE", "ATTEMPT_OOM", "OOM"},		    {"LIVE", "ATTEMPT_KILLED", "KILLED"},
-	{"LIVE", "ATTEMPT_SUSPENDED", "SUSPENDED"}, {"LIVE", "ATTEMPT_LOST", "LOST"},
-	{"FROZEN", "ATTEMPT_THAWED", "LIVE"},	    {"FROZEN", "ATTEMPT_ADOPTED", "FROZEN"},
-	{"FROZEN", "ATTEMPT_EXITED", "EXITED"},	    {"FROZEN", "ATTEMPT_TIMED_OUT", "TIMED_OUT"},
-	{"FROZEN", "ATTEMPT_OOM", "OOM"},	    {"FROZEN", "ATTEMPT_KILLED", "KILLED"},
-	{"FROZEN", "ATTEMPT_SUSPENDED", "SUSPENDED"}, {"FROZEN", "ATTEMPT_LOST", "LOST"},
+	{"STARTING", "ATTEMPT_LIVE", "LIVE"},
+	{"STARTING", "ATTEMPT_NOT_STARTED", "NOT_STARTED"},
+	{"STARTING", "ATTEMPT_LOST", "LOST"},
+	{"STARTING", "ATTEMPT_ADOPTED", "STARTING"},
+	{"LIVE", "ATTEMPT_FROZEN", "FROZEN"},
+	{"LIVE", "ATTEMPT_ADOPTED", "LIVE"},
+	{"LIVE", "ATTEMPT_EXITED", "EXITED"},
+	{"LIVE", "ATTEMPT_TIMED_OUT", "TIMED_OUT"},
+	{"LIVE", "ATTEMPT_OOM", "OOM"},
+	{"LIVE", "ATTEMPT_KILLED", "KILLED"},
+	{"LIVE", "ATTEMPT_SUSPENDED", "SUSPENDED"},
+	{"LIVE", "ATTEMPT_LOST", "LOST"},
+	{"FROZEN", "ATTEMPT_THAWED", "LIVE"},
+	{"FROZEN", "ATTEMPT_ADOPTED", "FROZEN"},
+	{"FROZEN", "ATTEMPT_EXITED", "EXITED"},
+	{"FROZEN", "ATTEMPT_TIMED_OUT", "TIMED_OUT"},
+	{"FROZEN", "ATTEMPT_OOM", "OOM"},
+	{"FROZEN", "ATTEMPT_KILLED", "KILLED"},
+	{"FROZEN", "ATTEMPT_SUSPENDED", "SUSPENDED"},
+	{"FROZEN", "ATTEMPT_LOST", "LOST"},
 	{"EXITED", "ATTEMPT_LOST", "LOST"},
 };
 
 static const struct allowed approvals[] = {
-	{"OPEN", "VOTE_CAST", "OPEN"},			{"OPEN", "APPROVAL_APPROVED", "APPROVED"},
-	{"OPEN", "APPROVAL_DENIED", "DENIED"},		{"OPEN", "APPROVAL_EXPIRED", "EXPIRED"},
-	{"OPEN", "APPROVAL_WITHDRAWN", "WITHDRAWN"},	{"OPEN", "APPROVAL_SUPERSEDED", "SUPERSEDED"},
-	{"APPROVED", "APPROVAL_CONSUMED", "CONSUMED"},	{"APPROVED", "APPROVAL_LAPSED", "LAPSED"},
+	{"OPEN", "VOTE_CAST", "OPEN"},
+	{"OPEN", "APPROVAL_APPROVED", "APPROVED"},
+	{"OPEN", "APPROVAL_DENIED", "DENIED"},
+	{"OPEN", "APPROVAL_EXPIRED", "EXPIRED"},
+	{"OPEN", "APPROVAL_WITHDRAWN", "WITHDRAWN"},
+	{"OPEN", "APPROVAL_SUPERSEDED", "SUPERSEDED"},
+	{"APPROVED", "APPROVAL_CONSUMED", "CONSUMED"},
+	{"APPROVED", "APPROVAL_LAPSED", "LAPSED"},
 	{"APPROVED", "APPROVAL_REVOKED", "REVOKED"},
 };
 
 /* Empty: the transition must be refused. */
-static const char *expected(const struct allowed *list, size_t count, const char *from, const char *event)
+static const char *expected(const struct allowed *list, size_t count, const char *from,
+			    const char *event)
 {
 	for (size_t i = 0; i < count; i++)
 		if (strcmp(list[i].from, from) == 0 && strcmp(list[i].event, event) == 0)
@@ -93,21 +131,23 @@ static const char *expected(const struct allowed *list, size_t count, const char
 	return "";
 }
 
-#define CHECK_TABLE(list, COUNT, next_fn, name_fn, also)                                           \
-	do {                                                                                       \
-		size_t seen = 0;                                                                   \
-		for (unsigned from = 0; from < (COUNT); from++)                                    \
-			for (unsigned event = 0; event < 256; event++) {                           \
-				const char *name = journal_type_name(event);                       \
-				const char *want = name ? expected(list, ARRAY_SIZE(list), name_fn(from), name) : ""; \
-				if (!*want && name && also(from, event))                           \
-					want = name_fn(from);                                      \
-				else                                                               \
-					seen += *want != 0;                                        \
-				int to = next_fn(from, event);                                     \
-				assert_string_equal(to < 0 ? "" : name_fn((unsigned)to), want);    \
-			}                                                                          \
-		assert_int_equal(seen, ARRAY_SIZE(list));                                          \
+#define CHECK_TABLE(list, COUNT, next_fn, name_fn, also)                                        \
+	do {                                                                                    \
+		size_t seen = 0;                                                                \
+		for (unsigned from = 0; from < (COUNT); from++)                                 \
+			for (unsigned event = 0; event < 256; event++) {                        \
+				const char *name = journal_type_name(event);                    \
+				const char *want = name ? expected(list, ARRAY_SIZE(list),      \
+								   name_fn(from), name)         \
+							: "";                                   \
+				if (!*want && name && also(from, event))                        \
+					want = name_fn(from);                                   \
+				else                                                            \
+					seen += *want != 0;                                     \
+				int to = next_fn(from, event);                                  \
+				assert_string_equal(to < 0 ? "" : name_fn((unsigned)to), want); \
+			}                                                                       \
+		assert_int_equal(seen, ARRAY_SIZE(list));                                       \
 	} while (0)
 
 static bool nothing_else(unsigned from, unsigned event)
@@ -120,28 +160,29 @@ static bool nothing_else(unsigned from, unsigned event)
 static void a_run_moves_only_as_written(void **state)
 {
 	(void)state;
-	CHECK_TABLE(runs, JOURNAL_RUN_S_COUNT, journal_state_next_run, journal_run_state_name, nothing_else);
+	CHECK_TABLE(runs, JOURNAL_RUN_S_COUNT, journal_state_next_run, journal_run_state_name,
+		    nothing_else);
 }
 
 static void a_landing_moves_only_as_written(void **state)
 {
 	(void)state;
-	CHECK_TABLE(landings, JOURNAL_LANDING_S_COUNT, journal_state_next_landing, journal_landing_state_name,
-		    nothing_else);
+	CHECK_TABLE(landings, JOURNAL_LANDING_S_COUNT, journal_state_next_landing,
+		    journal_landing_state_name, nothing_else);
 }
 
 static void an_attempt_moves_only_as_written(void **state)
 {
 	(void)state;
-	CHECK_TABLE(attempts, JOURNAL_ATTEMPT_S_COUNT, journal_state_next_attempt, journal_attempt_state_name,
-		    nothing_else);
+	CHECK_TABLE(attempts, JOURNAL_ATTEMPT_S_COUNT, journal_state_next_attempt,
+		    journal_attempt_state_name, nothing_else);
 }
 
 static void an_approval_moves_only_as_written(void **state)
 {
 	(void)state;
-	CHECK_TABLE(approvals, JOURNAL_APPROVAL_S_COUNT, journal_state_next_approval, journal_approval_state_name,
-		    nothing_else);
+	CHECK_TABLE(approvals, JOURNAL_APPROVAL_S_COUNT, journal_state_next_approval,
+		    journal_approval_state_name, nothing_else);
 }
 
 /* "Any that is not final -> CANCELLED"; being asked again for changes nothing. */
@@ -164,7 +205,8 @@ static bool asked_again(unsigned from, unsigned event)
 static void a_step_moves_only_as_written(void **state)
 {
 	(void)state;
-	CHECK_TABLE(steps, JOURNAL_STEP_S_COUNT, next_step_but_cancelled, journal_step_state_name, asked_again);
+	CHECK_TABLE(steps, JOURNAL_STEP_S_COUNT, next_step_but_cancelled, journal_step_state_name,
+		    asked_again);
 }
 
 static void a_timer_fires_once(void **state)
@@ -172,9 +214,10 @@ static void a_timer_fires_once(void **state)
 	(void)state;
 	for (unsigned event = 0; event < 256; event++) {
 		int armed = journal_state_next_timer(JOURNAL_TIMER_S_ARMED, event);
-		assert_int_equal(armed, event == JOURNAL_TIMER_FIRED	   ? JOURNAL_TIMER_S_FIRED
-					: event == JOURNAL_TIMER_CANCELLED ? JOURNAL_TIMER_S_CANCELLED
-									   : -1);
+		assert_int_equal(armed, event == JOURNAL_TIMER_FIRED ? JOURNAL_TIMER_S_FIRED
+					: event == JOURNAL_TIMER_CANCELLED
+						? JOURNAL_TIMER_S_CANCELLED
+						: -1);
 		assert_int_equal(journal_state_next_timer(JOURNAL_TIMER_S_FIRED, event), -1);
 		assert_int_equal(journal_state_next_timer(JOURNAL_TIMER_S_CANCELLED, event), -1);
 	}
@@ -190,16 +233,20 @@ static void final_is_final(void **state)
 			assert_true(!journal_step_final(s) || to == -1 || to == (int)s);
 		}
 		for (unsigned s = 0; s < JOURNAL_RUN_S_COUNT; s++)
-			assert_true(!journal_run_final(s) || journal_state_next_run(s, event) == -1);
+			assert_true(!journal_run_final(s) ||
+				    journal_state_next_run(s, event) == -1);
 	}
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_run_moves_only_as_written),	    cmocka_unit_test(a_landing_moves_only_as_written),
-		cmocka_unit_test(an_attempt_moves_only_as_written), cmocka_unit_test(an_approval_moves_only_as_written),
-		cmocka_unit_test(a_step_moves_only_as_written),	    cmocka_unit_test(a_timer_fires_once),
+		cmocka_unit_test(a_run_moves_only_as_written),
+		cmocka_unit_test(a_landing_moves_only_as_written),
+		cmocka_unit_test(an_attempt_moves_only_as_written),
+		cmocka_unit_test(an_approval_moves_only_as_written),
+		cmocka_unit_test(a_step_moves_only_as_written),
+		cmocka_unit_test(a_timer_fires_once),
 		cmocka_unit_test(final_is_final),
 	};
 	return cmocka_run_group_tests_name("journal/state", tests, NULL, NULL);

@@ -85,7 +85,8 @@ static void append_next(struct journal *j, struct maker *m)
 	assert_int_equal(got, lsn);
 }
 
-/* Random operations on model and store; after every few the store is closed, opened, dropped or asked. */
+/* Random operations on model and store; after every few the store is closed, opened, dropped or
+ * asked. */
 static void oracle(bool in_memory, uint64_t seeds, int events)
 {
 	for (uint64_t seed = 100; seed < 100 + seeds; seed++) {
@@ -133,7 +134,8 @@ static void the_store_in_memory_equals_the_model(void **state)
 	oracle(true, 20, 250);
 }
 
-static void make_run(struct journal *j, uint8_t tag, const char *name, const char *request, struct journal_id *ret)
+static void make_run(struct journal *j, uint8_t tag, const char *name, const char *request,
+		     struct journal_id *ret)
 {
 	struct journal_record r;
 	maker_record(JOURNAL_RUN_CREATED, false, &r);
@@ -168,12 +170,15 @@ static void runs_are_found_by_name_prefix_request_and_time(void **state)
 		static const struct {
 			const char *wanted;
 			int rc, which;
-		} cases[] = {{"fix-42", 0, 0}, {"fix-4", 0, 2}, {"ab", 0, 0},	{"aba", 0, 0}, {"ac", 0, 1},
-			     {"1", 0, 2},      {"a", -ENOTUNIQ, 0}, {"ad", -ENOENT, 0}, {"fix", -ENOENT, 0}, {"", -ENOENT, 0}};
+		} cases[] = {{"fix-42", 0, 0},	  {"fix-4", 0, 2},    {"ab", 0, 0},
+			     {"aba", 0, 0},	  {"ac", 0, 1},	      {"1", 0, 2},
+			     {"a", -ENOTUNIQ, 0}, {"ad", -ENOENT, 0}, {"fix", -ENOENT, 0},
+			     {"", -ENOENT, 0}};
 		const struct journal_id *runs[] = {&a, &b, &c};
 		for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 			err = (struct error){0};
-			assert_int_equal(journal_find_run(j, cases[i].wanted, &got, &err), cases[i].rc);
+			assert_int_equal(journal_find_run(j, cases[i].wanted, &got, &err),
+					 cases[i].rc);
 			if (cases[i].rc == 0)
 				assert_true(journal_id_equal(&got, runs[cases[i].which]));
 			else
@@ -281,7 +286,8 @@ static void fill(char *to, size_t len, unsigned seed)
 		to[i] = (char)(i * 31 + seed);
 }
 
-/* The folders below blobs/, and blobs/ itself, that this process synced; with synced_fail it cannot. */
+/* The folders below blobs/, and blobs/ itself, that this process synced; with synced_fail it
+ * cannot. */
 static unsigned synced_folders, synced_blobs;
 static bool synced_fail;
 
@@ -303,7 +309,8 @@ int fsync(int fd)
 	return (int)syscall(SYS_fsync, fd);
 }
 
-/* Who is killed between the rename and the sync leaves a file that a power cut may still take away. */
+/* Who is killed between the rename and the sync leaves a file that a power cut may still take away.
+ */
 static void a_blob_file_that_was_found_is_synced_once(void **state)
 {
 	(void)state;
@@ -323,8 +330,10 @@ static void a_blob_file_that_was_found_is_synced_once(void **state)
 			synced_folders = synced_blobs = 0;
 			for (int again = 0; again < 3; again++) {
 				synced_fail = again == 0;
-				int rc = by_fd ? journal_blob_put_fd(j, fd, UINT64_MAX, &d, &size, &err)
-					       : journal_blob_put(j, bytes_of(content, SIZE), &d, &err);
+				int rc = by_fd ? journal_blob_put_fd(j, fd, UINT64_MAX, &d, &size,
+								     &err)
+					       : journal_blob_put(j, bytes_of(content, SIZE), &d,
+								  &err);
 				assert_int_equal(rc, again == 0 ? -EIO : 0);
 			}
 			assert_int_equal(synced_folders, 1);
@@ -349,15 +358,23 @@ static void blobs_come_back_byte_for_byte(void **state)
 		char *content = malloc(3 << 20);
 		for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
 			fill(content, sizes[i], (unsigned)i);
-			assert_int_equal(journal_blob_put(j, bytes_of(content, sizes[i]), &put[i], &err), 0);
+			assert_int_equal(journal_blob_put(j, bytes_of(content, sizes[i]), &put[i],
+							  &err),
+					 0);
 			/* again, and by descriptor: the same */
 			AUTO_FD fd = io_memfd_sealed("t", bytes_of(content, sizes[i]), false);
 			uint64_t size = 0;
-			assert_int_equal(journal_blob_put_fd(j, fd, UINT64_MAX, &put[i + ARRAY_SIZE(sizes)], &size, &err), 0);
+			assert_int_equal(journal_blob_put_fd(j, fd, UINT64_MAX,
+							     &put[i + ARRAY_SIZE(sizes)], &size,
+							     &err),
+					 0);
 			assert_int_equal(size, sizes[i]);
 			assert_memory_equal(&put[i], &put[i + ARRAY_SIZE(sizes)], sizeof(put[i]));
 			if (sizes[i] > 70000) { /* capped */
-				assert_int_equal(journal_blob_put_fd(j, fd, 70000, &put[i + ARRAY_SIZE(sizes)], &size, &err), 0);
+				assert_int_equal(journal_blob_put_fd(j, fd, 70000,
+								     &put[i + ARRAY_SIZE(sizes)],
+								     &size, &err),
+						 0);
 				assert_int_equal(size, 70000);
 			}
 		}
@@ -366,14 +383,19 @@ static void blobs_come_back_byte_for_byte(void **state)
 				AUTO_BUFFER got = {0};
 				AUTO_BUFFER by_fd = {0};
 				fill(content, sizes[i], (unsigned)i);
-				assert_int_equal(journal_blob_get(j, &put[i], sizes[i], &got, &err), 0);
-				assert_true(bytes_equal(buffer_bytes(&got), bytes_of(content, sizes[i])));
+				assert_int_equal(journal_blob_get(j, &put[i], sizes[i], &got, &err),
+						 0);
+				assert_true(bytes_equal(buffer_bytes(&got),
+							bytes_of(content, sizes[i])));
 				AUTO_FD fd = journal_blob_open(j, &put[i], &err);
 				assert_true(fd >= 0);
 				assert_int_equal(io_read_all(fd, 4 << 20, &by_fd), 0);
-				assert_true(bytes_equal(buffer_bytes(&by_fd), bytes_of(content, sizes[i])));
+				assert_true(bytes_equal(buffer_bytes(&by_fd),
+							bytes_of(content, sizes[i])));
 				if (sizes[i])
-					assert_int_equal(journal_blob_get(j, &put[i], sizes[i] - 1, &got, &err), -E2BIG);
+					assert_int_equal(journal_blob_get(j, &put[i], sizes[i] - 1,
+									  &got, &err),
+							 -E2BIG);
 			}
 			if (in_memory)
 				break;
@@ -438,7 +460,8 @@ static void a_reason_of_any_bytes_is_recorded(void **state)
 	struct journal_options o = options(&f, false);
 	struct journal *j = must_open(&o);
 	memset(big, 0xff, JOURNAL_PAYLOAD_MAX * 2);
-	const struct bytes reasons[] = {bytes_of("\xff\xfe\0x", 4), bytes_of(big, JOURNAL_PAYLOAD_MAX * 2), bytes_of("", 0)};
+	const struct bytes reasons[] = {bytes_of("\xff\xfe\0x", 4),
+					bytes_of(big, JOURNAL_PAYLOAD_MAX * 2), bytes_of("", 0)};
 	make_run(j, 1, NULL, NULL, &run);
 	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++) {
 		struct journal_record r;
@@ -476,7 +499,8 @@ static void a_great_batch_is_anchored_in_parts(void **state)
 	assert_int_equal(journal_last_lsn(j), 6003);
 	assert_int_equal(journal_verify(j, NULL, NULL, &report, &err), 0);
 	assert_int_equal(report.events, 6003);
-	assert_int_equal(report.problems, 2); /* the plan's and policy's blobs of the maker, which never were */
+	assert_int_equal(report.problems,
+			 2); /* the plan's and policy's blobs of the maker, which never were */
 	journal_close(j);
 }
 
@@ -492,7 +516,8 @@ static int logs_of(const struct folder *f)
 	return count;
 }
 
-/* Every opening begins a log; one that nothing was written to is neither kept for ever nor in the way. */
+/* Every opening begins a log; one that nothing was written to is neither kept for ever nor in the
+ * way. */
 static void a_journal_is_opened_any_number_of_times(void **state)
 {
 	(void)state;

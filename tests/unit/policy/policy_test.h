@@ -1,5 +1,6 @@
 #pragma once
-/* What the policy tests share: parse and combine from text, ask a request in words. Included after cmocka. */
+/* What the policy tests share: parse and combine from text, ask a request in words. Included after
+ * cmocka. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -40,8 +41,8 @@ struct layer_text {
 	const char *text; /* NULL ends a list */
 };
 
-static inline struct policy_effective *combine_with(const struct layer_text *layers, const char *fallback,
-						    enum policy_agency agency)
+static inline struct policy_effective *combine_with(const struct layer_text *layers,
+						    const char *fallback, enum policy_agency agency)
 {
 	struct policy *policies[8] = {NULL};
 	struct policy_input inputs[8];
@@ -53,7 +54,10 @@ static inline struct policy_effective *combine_with(const struct layer_text *lay
 		policies[n] = sound(layers[n].text);
 		inputs[n] = (struct policy_input){layers[n].layer, policies[n]};
 	}
-	struct policy_combine c = {.inputs = inputs, .count = n, .fallback = fallback, .agency = agency};
+	struct policy_combine c = {.inputs = inputs,
+				   .count = n,
+				   .fallback = fallback,
+				   .agency = agency};
 
 	if (policy_combine(&c, &e, &err) < 0)
 		fail_msg("%s: %s", err.where, err.msg);
@@ -90,11 +94,12 @@ static inline struct policy_decision ask(const struct policy_effective *e, const
 	return d;
 }
 
-static inline void expect(const struct policy_effective *e, const char *words, enum policy_verdict v)
+static inline void expect(const struct policy_effective *e, const char *words,
+			  enum policy_verdict v)
 {
 	struct policy_decision d = ask(e, words);
 
 	if (d.verdict != v)
-		fail_msg("%s: expected %s, got %s: %s", words, policy_verdict_name(v), policy_verdict_name(d.verdict),
-			 d.why);
+		fail_msg("%s: expected %s, got %s: %s", words, policy_verdict_name(v),
+			 policy_verdict_name(d.verdict), d.why);
 }

@@ -1,4 +1,5 @@
-/* The canonical form: it comes back byte for byte, its digest holds what decides and nothing else. */
+/* The canonical form: it comes back byte for byte, its digest holds what decides and nothing else.
+ */
 #include "tests/unit/policy/policy_test.h"
 #include "base/cbor.h"
 #include "tests/golden.h"
@@ -20,8 +21,10 @@ static const char whole[] =
 	"net:\n"
 	"  - id: http\n"
 	"    do: ask\n"
-	"    http: {scheme: https, host: [api.acme.example, \"*.x.acme.example\"], port: 8443, method: [POST], path: [/a/*, /b/**],\n"
-	"           query_max: 10, body_max: 1KiB, json: {/n: {max: 10}, /m: {min: -1}, /s: {in: [a, b]}, /g: \"x*\"}, tls: inspect}\n"
+	"    http: {scheme: https, host: [api.acme.example, \"*.x.acme.example\"], port: 8443, "
+	"method: [POST], path: [/a/*, /b/**],\n"
+	"           query_max: 10, body_max: 1KiB, json: {/n: {max: 10}, /m: {min: -1}, /s: {in: "
+	"[a, b]}, /g: \"x*\"}, tls: inspect}\n"
 	"    effect: reversible\n"
 	"    undo: {tool: undo}\n"
 	"    retry: {keyed: {header: Idempotency-Key, window: 24h}}\n"
@@ -34,22 +37,29 @@ static const char whole[] =
 	"    address: [10.0.0.0/8, \"fd00::/8\"]\n"
 	"    ca: /etc/acme/ca.pem\n"
 	"    why: because\n"
-	"  - {id: push, do: allow, git: {remote: \"https://github.com/acme/app\", op: push, refs: [\"refs/heads/a/*\"], force: true, delete: false},\n"
+	"  - {id: push, do: allow, git: {remote: \"https://github.com/acme/app\", op: push, refs: "
+	"[\"refs/heads/a/*\"], force: true, delete: false},\n"
 	"     effect: irreversible, retry: {probe: {tool: undo}}}\n"
 	"  - {id: db, do: deny, tcp: {host: db.acme.example, port: 5432}, retry: never}\n"
 	"tools:\n"
-	"  - {id: undo, do: allow, run: [undo, it], args: {n: {in: [\"1\"]}}, limits: {wall: 10s}, effect: reversible, undo: {text: by hand}}\n"
+	"  - {id: undo, do: allow, run: [undo, it], args: {n: {in: [\"1\"]}}, limits: {wall: 10s}, "
+	"effect: reversible, undo: {text: by hand}}\n"
 	"secrets:\n"
-	"  token: {from: {file: /etc/holdfast/token}, to: [api.acme.example, \"**.acme.example\"], header: Authorization, format: \"Bearer {}\", env: TOKEN}\n"
-	"limits: {wall: 30m, cpu: 1h, memory: 4GiB, pids: 64, disk: 1GiB, files: 1000, output: 1MiB, egress: 50MiB, requests: 100}\n"
+	"  token: {from: {file: /etc/holdfast/token}, to: [api.acme.example, \"**.acme.example\"], "
+	"header: Authorization, format: \"Bearer {}\", env: TOKEN}\n"
+	"limits: {wall: 30m, cpu: 1h, memory: 4GiB, pids: 64, disk: 1GiB, files: 1000, output: "
+	"1MiB, egress: 50MiB, requests: 100}\n"
 	"allow_weaker: [memory, landlock]\n"
 	"contract: {checks: [{run: [make, test], expect: {exit: 0}}], protected: [\"tests/**\"]}\n"
-	"approvals: {decide_by: 30d, execute_by: 1h, freeze: 30s, suspend: 10m, quorum: 2, role: release, exclude: [starter, \"1000\"], signers: /etc/holdfast/signers}\n"
+	"approvals: {decide_by: 30d, execute_by: 1h, freeze: 30s, suspend: 10m, quorum: 2, role: "
+	"release, exclude: [starter, \"1000\"], signers: /etc/holdfast/signers}\n"
 	"notify: {run: [mail, ops], on: [opened, decided]}\n"
 	"standing:\n"
-	"  - {rule: push, match: {ref: \"refs/heads/a/*\", /n: {max: 5}}, uses: 3, expires: 2030-12-31T18:00:00Z, why: agreed}\n"
+	"  - {rule: push, match: {ref: \"refs/heads/a/*\", /n: {max: 5}}, uses: 3, expires: "
+	"2030-12-31T18:00:00Z, why: agreed}\n"
 	"steps:\n"
-	"  plan*: {agency: observe, use: [], limits: {wall: 1m}, fs: [{path: \"${workspace}\", access: r}]}\n"
+	"  plan*: {agency: observe, use: [], limits: {wall: 1m}, fs: [{path: \"${workspace}\", "
+	"access: r}]}\n"
 	"tests:\n"
 	"  - {read: /usr/bin/env, expect: allow}\n";
 
@@ -57,7 +67,9 @@ static const char whole[] =
 
 static struct policy_effective *sample(void)
 {
-	return combine_with((struct layer_text[]){{POLICY_LAYER_ORG, "version: 1\nnet:\n  - {id: o, do: ask, http: {host: \"**.acme.example\"}}\n"},
+	return combine_with((struct layer_text[]){{POLICY_LAYER_ORG,
+						   "version: 1\nnet:\n  - {id: o, do: ask, http: "
+						   "{host: \"**.acme.example\"}}\n"},
 						  {POLICY_LAYER_RUN, whole},
 						  {0}},
 			    NULL, POLICY_ASSIST);
@@ -106,7 +118,8 @@ static void test_what_is_journaled_comes_back_byte_for_byte(void **state)
 	policy_effective_free(step);
 	policy_effective_free(e);
 	for (size_t i = 0; policy_builtin_name(i); i++) {
-		e = combine_with((struct layer_text[]){{0}}, policy_builtin_name(i), POLICY_AGENCY_UNSET);
+		e = combine_with((struct layer_text[]){{0}}, policy_builtin_name(i),
+				 POLICY_AGENCY_UNSET);
 		expect_round_trip(e);
 		policy_effective_free(e);
 	}
@@ -143,18 +156,27 @@ static void digest_of_text(const char *text, struct digest *ret)
 
 static void test_the_digest_holds_what_decides_and_nothing_else(void **state)
 {
-	static const char text[] = "version: 1\nname: a\nfs:\n  - {path: /a, access: r, why: x}\nnet:\n  - {id: n, do: allow, http: {host: a.example}}\n";
+	static const char text[] = "version: 1\nname: a\nfs:\n  - {path: /a, access: r, why: "
+				   "x}\nnet:\n  - {id: n, do: allow, http: {host: a.example}}\n";
 	static const char *const same[] = {
-		"# a comment\nversion: 1\nname: b\n\n\nfs:\n  - access: r\n    path: /a\nnet:\n  - {do: allow, id: n, http: {host: a.example}, why: y}\n",
-		"version: 1\ntests:\n  - {read: /a, expect: allow}\nnet: [{id: n, do: allow, http: {host: [a.example]}}]\nfs: [{path: /a, access: r}]\n",
+		"# a comment\nversion: 1\nname: b\n\n\nfs:\n  - access: r\n    path: /a\nnet:\n  - "
+		"{do: allow, id: n, http: {host: a.example}, why: y}\n",
+		"version: 1\ntests:\n  - {read: /a, expect: allow}\nnet: [{id: n, do: allow, http: "
+		"{host: [a.example]}}]\nfs: [{path: /a, access: r}]\n",
 	};
 	static const char *const other[] = {
-		"version: 1\nfs:\n  - {path: /a, access: rx}\nnet:\n  - {id: n, do: allow, http: {host: a.example}}\n",
-		"version: 1\nfs:\n  - {path: /b, access: r}\nnet:\n  - {id: n, do: allow, http: {host: a.example}}\n",
-		"version: 1\nfs:\n  - {path: /a, access: r}\nnet:\n  - {id: n, do: ask, http: {host: a.example}}\n",
-		"version: 1\nfs:\n  - {path: /a, access: r}\nnet:\n  - {id: n, do: allow, http: {host: a.example, method: []}}\n",
-		"version: 1\nagency: assist\nfs:\n  - {path: /a, access: r}\nnet:\n  - {id: n, do: allow, http: {host: a.example}}\n",
-		"version: 1\nexec: []\nfs:\n  - {path: /a, access: r}\nnet:\n  - {id: n, do: allow, http: {host: a.example}}\n",
+		"version: 1\nfs:\n  - {path: /a, access: rx}\nnet:\n  - {id: n, do: allow, http: "
+		"{host: a.example}}\n",
+		"version: 1\nfs:\n  - {path: /b, access: r}\nnet:\n  - {id: n, do: allow, http: "
+		"{host: a.example}}\n",
+		"version: 1\nfs:\n  - {path: /a, access: r}\nnet:\n  - {id: n, do: ask, http: "
+		"{host: a.example}}\n",
+		"version: 1\nfs:\n  - {path: /a, access: r}\nnet:\n  - {id: n, do: allow, http: "
+		"{host: a.example, method: []}}\n",
+		"version: 1\nagency: assist\nfs:\n  - {path: /a, access: r}\nnet:\n  - {id: n, do: "
+		"allow, http: {host: a.example}}\n",
+		"version: 1\nexec: []\nfs:\n  - {path: /a, access: r}\nnet:\n  - {id: n, do: "
+		"allow, http: {host: a.example}}\n",
 	};
 	struct digest first, d;
 
@@ -170,7 +192,8 @@ static void test_the_digest_holds_what_decides_and_nothing_else(void **state)
 	}
 }
 
-/* Cut anywhere, or with any byte changed: an error, or a policy that is written as exactly these bytes. */
+/* Cut anywhere, or with any byte changed: an error, or a policy that is written as exactly these
+ * bytes. */
 static void test_no_other_bytes_are_taken_for_a_policy(void **state)
 {
 	struct policy_effective *e = sample();
@@ -210,7 +233,8 @@ static void test_the_contract_stays_as_it_was_written(void **state)
 
 	(void)state;
 	assert_string_equal(policy_contract(e, 0, &at),
-			    "{\"checks\":[{\"run\":[\"make\",\"test\"],\"expect\":{\"exit\":\"0\"}}],\"protected\":[\"tests/**\"]}");
+			    "{\"checks\":[{\"run\":[\"make\",\"test\"],\"expect\":{\"exit\":\"0\"}}"
+			    "],\"protected\":[\"tests/**\"]}");
 	assert_null(policy_contract(e, 1, NULL));
 	policy_effective_free(e);
 }

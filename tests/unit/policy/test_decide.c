@@ -5,21 +5,29 @@ static const char net_policy[] =
 	"version: 1\n"
 	"agency: autonomous\n"
 	"net:\n"
-	"  - {id: pkgs, do: allow, http: {host: packages.acme.example, method: [GET, HEAD], query_max: 8}, effect: read}\n"
-	"  - {id: wild, do: allow, http: {host: [\"*.one.example\", \"**.many.example\"], path: [/a, /b/*, /c/**]}}\n"
-	"  - {id: post, do: allow, http: {host: api.acme.example, method: POST, body_max: 100, json: {/n: {max: 10}}}}\n"
+	"  - {id: pkgs, do: allow, http: {host: packages.acme.example, method: [GET, HEAD], "
+	"query_max: 8}, effect: read}\n"
+	"  - {id: wild, do: allow, http: {host: [\"*.one.example\", \"**.many.example\"], path: "
+	"[/a, /b/*, /c/**]}}\n"
+	"  - {id: post, do: allow, http: {host: api.acme.example, method: POST, body_max: 100, "
+	"json: {/n: {max: 10}}}}\n"
 	"  - {id: ask-put, do: ask, http: {host: api.acme.example, method: PUT}}\n"
 	"  - {id: no-admin, do: deny, http: {host: \"**.acme.example\", path: /admin/**}}\n"
-	"  - {id: get-api, do: allow, http: {host: api.acme.example, method: GET}, except: [{host: api.acme.example, path: /private/*}]}\n"
+	"  - {id: get-api, do: allow, http: {host: api.acme.example, method: GET}, except: [{host: "
+	"api.acme.example, path: /private/*}]}\n"
 	"  - {id: plain, do: allow, http: {scheme: http, host: plain.acme.example, port: 8080}}\n"
 	"  - {id: blind, do: allow, http: {host: blind.other.example, tls: passthrough}}\n"
 	"  - {id: fetch, do: allow, git: {remote: \"https://github.com/acme/*\", op: fetch}}\n"
-	"  - {id: push, do: allow, git: {remote: \"https://github.com/acme/app\", op: push, refs: [\"refs/heads/agent/*\"]}, effect: reversible}\n"
-	"  - {id: force, do: allow, git: {remote: \"https://github.com/acme/app\", op: push, refs: [refs/heads/scratch], force: true}, effect: reversible}\n"
-	"  - {id: no-push, do: deny, git: {remote: \"https://github.com/acme/app\", op: push, refs: [\"refs/heads/agent/release*\"]}}\n"
+	"  - {id: push, do: allow, git: {remote: \"https://github.com/acme/app\", op: push, refs: "
+	"[\"refs/heads/agent/*\"]}, effect: reversible}\n"
+	"  - {id: force, do: allow, git: {remote: \"https://github.com/acme/app\", op: push, refs: "
+	"[refs/heads/scratch], force: true}, effect: reversible}\n"
+	"  - {id: no-push, do: deny, git: {remote: \"https://github.com/acme/app\", op: push, "
+	"refs: [\"refs/heads/agent/release*\"]}}\n"
 	"  - {id: db, do: allow, tcp: {host: db.acme.example, port: 5432}}\n"
 	"tools:\n"
-	"  - {id: deploy, do: allow, run: [deploy], args: {env: {in: [test, stage]}, n: {min: 1}}}\n"
+	"  - {id: deploy, do: allow, run: [deploy], args: {env: {in: [test, stage]}, n: {min: "
+	"1}}}\n"
 	"  - {id: wipe, do: deny, run: [wipe]}\n";
 
 static const struct {
@@ -144,9 +152,11 @@ static void test_requests_with_bodies(void **state)
 		uint64_t len;
 		enum policy_verdict verdict;
 	} bodies[] = {
-		{"10", 100, POLICY_ALLOW}, {"10", 101, POLICY_DENY},	{"10.0", 50, POLICY_ALLOW}, {"10.1", 50, POLICY_DENY},
-		{"11", 50, POLICY_DENY},   {"-5", 50, POLICY_ALLOW},	{"1e1", 50, POLICY_DENY},   {"", 50, POLICY_DENY},
-		{"010", 50, POLICY_DENY},  {"9999999999999999999999", 50, POLICY_DENY},
+		{"10", 100, POLICY_ALLOW},  {"10", 101, POLICY_DENY},
+		{"10.0", 50, POLICY_ALLOW}, {"10.1", 50, POLICY_DENY},
+		{"11", 50, POLICY_DENY},    {"-5", 50, POLICY_ALLOW},
+		{"1e1", 50, POLICY_DENY},   {"", 50, POLICY_DENY},
+		{"010", 50, POLICY_DENY},   {"9999999999999999999999", 50, POLICY_DENY},
 	};
 
 	(void)state;
@@ -182,17 +192,23 @@ static void test_classes_by_method(void **state)
 		const char *words;
 		enum policy_class class;
 	} cases[] = {
-		{"http GET https://a.example/", POLICY_READ},	  {"http HEAD https://a.example/", POLICY_READ},
-		{"http OPTIONS https://a.example/", POLICY_READ},  {"http POST https://a.example/", POLICY_UNKNOWN},
-		{"http DELETE https://a.example/", POLICY_UNKNOWN}, {"git fetch https://a.example/r", POLICY_READ},
+		{"http GET https://a.example/", POLICY_READ},
+		{"http HEAD https://a.example/", POLICY_READ},
+		{"http OPTIONS https://a.example/", POLICY_READ},
+		{"http POST https://a.example/", POLICY_UNKNOWN},
+		{"http DELETE https://a.example/", POLICY_UNKNOWN},
+		{"git fetch https://a.example/r", POLICY_READ},
 		{"git push https://a.example/r refs/heads/x", POLICY_UNKNOWN},
-		{"tcp a.example:1", POLICY_UNKNOWN},		  {"tool t", POLICY_UNKNOWN},
+		{"tcp a.example:1", POLICY_UNKNOWN},
+		{"tool t", POLICY_UNKNOWN},
 	};
-	struct policy_effective *e = only(
-		"version: 1\nnet:\n  - {id: a, do: allow, http: {host: a.example}}\n"
-		"  - {id: g, do: allow, git: {remote: \"https://a.example/r\", op: fetch}}\n"
-		"  - {id: p, do: allow, git: {remote: \"https://a.example/r\", op: push, refs: [refs/heads/x]}}\n"
-		"  - {id: c, do: allow, tcp: {host: a.example, port: 1}}\ntools:\n  - {id: t, do: allow, run: [t]}\n");
+	struct policy_effective *e =
+		only("version: 1\nnet:\n  - {id: a, do: allow, http: {host: a.example}}\n"
+		     "  - {id: g, do: allow, git: {remote: \"https://a.example/r\", op: fetch}}\n"
+		     "  - {id: p, do: allow, git: {remote: \"https://a.example/r\", op: push, "
+		     "refs: [refs/heads/x]}}\n"
+		     "  - {id: c, do: allow, tcp: {host: a.example, port: 1}}\ntools:\n  - {id: t, "
+		     "do: allow, run: [t]}\n");
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -212,23 +228,28 @@ static void test_the_dial_is_monotone_in_both_directions(void **state)
 	(void)state;
 	for (int a = POLICY_OBSERVE; a <= POLICY_AUTONOMOUS; a++)
 		for (int c = POLICY_READ; c <= POLICY_IRREVERSIBLE; c++) {
-			enum policy_verdict v = policy_dial((enum policy_agency)a, (enum policy_class)c);
+			enum policy_verdict v =
+				policy_dial((enum policy_agency)a, (enum policy_class)c);
 
 			if (a > POLICY_OBSERVE)
-				assert_true(v <= policy_dial((enum policy_agency)(a - 1), (enum policy_class)c));
+				assert_true(v <= policy_dial((enum policy_agency)(a - 1),
+							     (enum policy_class)c));
 			if (c > POLICY_READ)
-				assert_true(v >= policy_dial((enum policy_agency)a, (enum policy_class)(c - 1)));
+				assert_true(v >= policy_dial((enum policy_agency)a,
+							     (enum policy_class)(c - 1)));
 			assert_true(v <= policy_dial(POLICY_AGENCY_UNSET, (enum policy_class)c));
 		}
 	for (int a = POLICY_OBSERVE; a < POLICY_AUTONOMOUS; a++)
-		assert_true(policy_dial_files((enum policy_agency)a) <= policy_dial_files((enum policy_agency)(a + 1)));
+		assert_true(policy_dial_files((enum policy_agency)a) <=
+			    policy_dial_files((enum policy_agency)(a + 1)));
 	assert_int_equal(policy_dial(POLICY_AUTONOMOUS, POLICY_IRREVERSIBLE), POLICY_ASK);
 }
 
 /* The same through policy_decide: over all levels, classes and words of the rule. */
 static void test_decisions_follow_the_dial_and_hold_what_is_explicit(void **state)
 {
-	static const char *const effects[] = {"effect: read,", "effect: reversible, undo: {text: t},", "",
+	static const char *const effects[] = {"effect: read,",
+					      "effect: reversible, undo: {text: t},", "",
 					      "effect: irreversible,"};
 	static const char *const words[] = {"allow", "ask", "deny"};
 
@@ -236,13 +257,16 @@ static void test_decisions_follow_the_dial_and_hold_what_is_explicit(void **stat
 	for (int w = POLICY_ALLOW; w <= POLICY_DENY; w++)
 		for (int c = POLICY_READ; c <= POLICY_IRREVERSIBLE; c++)
 			for (int a = POLICY_OBSERVE; a <= POLICY_AUTONOMOUS; a++) {
-				enum policy_verdict dial = policy_dial((enum policy_agency)a, (enum policy_class)c);
+				enum policy_verdict dial =
+					policy_dial((enum policy_agency)a, (enum policy_class)c);
 				struct policy_effective *e;
 				char text[300];
 
 				snprintf(text, sizeof(text),
-					 "version: 1\nagency: %s\nnet:\n  - {id: a, do: %s, %s http: {host: a.example}}\n",
-					 policy_agency_name((enum policy_agency)a), words[w], effects[c]);
+					 "version: 1\nagency: %s\nnet:\n  - {id: a, do: %s, %s "
+					 "http: {host: a.example}}\n",
+					 policy_agency_name((enum policy_agency)a), words[w],
+					 effects[c]);
 				e = only(text);
 				expect(e, "http POST https://a.example/",
 				       (int)dial > w ? dial : (enum policy_verdict)w);
@@ -252,9 +276,10 @@ static void test_decisions_follow_the_dial_and_hold_what_is_explicit(void **stat
 
 static void test_standing_grants_answer_only_what_the_dial_alone_asks(void **state)
 {
-	static const char form[] =
-		"version: 1\nagency: %s\nnet:\n  - {id: a, do: %s, effect: irreversible, http: {host: a.example}}\n"
-		"standing:\n  - {rule: a, match: {method: POST, path: /x/*}, uses: 3, expires: 2030-01-01, why: w}\n";
+	static const char form[] = "version: 1\nagency: %s\nnet:\n  - {id: a, do: %s, effect: "
+				   "irreversible, http: {host: a.example}}\n"
+				   "standing:\n  - {rule: a, match: {method: POST, path: /x/*}, "
+				   "uses: 3, expires: 2030-01-01, why: w}\n";
 	static const struct {
 		const char *agency, *word, *path;
 		enum policy_layer layer;
@@ -287,7 +312,7 @@ static void test_standing_grants_answer_only_what_the_dial_alone_asks(void **sta
 /* ---- layers ---- */
 
 #define ONE(id, word, host) "  - {id: " id ", do: " word ", http: {host: " host "}, effect: read}\n"
-#define V               "version: 1\n"
+#define V		    "version: 1\n"
 
 static void test_layers_and_each_other(void **state)
 {
@@ -297,53 +322,90 @@ static void test_layers_and_each_other(void **state)
 		const char *host;
 		enum policy_verdict verdict;
 	} cases[] = {
-		{"a grant alone", {{POLICY_LAYER_RUN, V "net:\n" ONE("a", "allow", "a.example")}}, "a.example", POLICY_ALLOW},
+		{"a grant alone",
+		 {{POLICY_LAYER_RUN, V "net:\n" ONE("a", "allow", "a.example")}},
+		 "a.example",
+		 POLICY_ALLOW},
 		{"no layer at all", {{0}}, "a.example", POLICY_DENY},
-		{"a ceiling alone grants nothing", {{POLICY_LAYER_ORG, V "net:\n" ONE("a", "allow", "a.example")}}, "a.example",
+		{"a ceiling alone grants nothing",
+		 {{POLICY_LAYER_ORG, V "net:\n" ONE("a", "allow", "a.example")}},
+		 "a.example",
 		 POLICY_DENY},
 		{"an org that calls itself a grant",
-		 {{POLICY_LAYER_ORG, V "kind: grant\nnet:\n" ONE("a", "allow", "a.example")}}, "a.example", POLICY_ALLOW},
+		 {{POLICY_LAYER_ORG, V "kind: grant\nnet:\n" ONE("a", "allow", "a.example")}},
+		 "a.example",
+		 POLICY_ALLOW},
 		{"a project that calls itself a ceiling",
-		 {{POLICY_LAYER_PROJECT, V "kind: ceiling\nnet:\n" ONE("a", "allow", "a.example")}}, "a.example", POLICY_DENY},
+		 {{POLICY_LAYER_PROJECT, V "kind: ceiling\nnet:\n" ONE("a", "allow", "a.example")}},
+		 "a.example",
+		 POLICY_DENY},
 		{"within the ceiling",
 		 {{POLICY_LAYER_ORG, V "net:\n" ONE("o", "allow", "a.example")},
-		  {POLICY_LAYER_PROJECT, V "net:\n" ONE("a", "allow", "a.example")}}, "a.example", POLICY_ALLOW},
+		  {POLICY_LAYER_PROJECT, V "net:\n" ONE("a", "allow", "a.example")}},
+		 "a.example",
+		 POLICY_ALLOW},
 		{"outside the ceiling",
 		 {{POLICY_LAYER_ORG, V "net:\n" ONE("o", "allow", "b.example")},
-		  {POLICY_LAYER_PROJECT, V "net:\n" ONE("a", "allow", "a.example")}}, "a.example", POLICY_DENY},
+		  {POLICY_LAYER_PROJECT, V "net:\n" ONE("a", "allow", "a.example")}},
+		 "a.example",
+		 POLICY_DENY},
 		{"a ceiling that says nothing about it is neutral",
-		 {{POLICY_LAYER_ORG, V "agency: assist\n"}, {POLICY_LAYER_USER, V},
-		  {POLICY_LAYER_PROJECT, V "net:\n" ONE("a", "allow", "a.example")}}, "a.example", POLICY_ALLOW},
+		 {{POLICY_LAYER_ORG, V "agency: assist\n"},
+		  {POLICY_LAYER_USER, V},
+		  {POLICY_LAYER_PROJECT, V "net:\n" ONE("a", "allow", "a.example")}},
+		 "a.example",
+		 POLICY_ALLOW},
 		{"an empty list in a ceiling is nothing, never everything",
-		 {{POLICY_LAYER_ORG, V "net: []\n"}, {POLICY_LAYER_PROJECT, V "net:\n" ONE("a", "allow", "a.example")}},
-		 "a.example", POLICY_DENY},
+		 {{POLICY_LAYER_ORG, V "net: []\n"},
+		  {POLICY_LAYER_PROJECT, V "net:\n" ONE("a", "allow", "a.example")}},
+		 "a.example",
+		 POLICY_DENY},
 		{"a ceiling that only denies leaves the rest",
 		 {{POLICY_LAYER_ORG, V "net:\n" ONE("o", "deny", "b.example")},
-		  {POLICY_LAYER_PROJECT, V "net:\n" ONE("a", "allow", "a.example")}}, "a.example", POLICY_ALLOW},
+		  {POLICY_LAYER_PROJECT, V "net:\n" ONE("a", "allow", "a.example")}},
+		 "a.example",
+		 POLICY_ALLOW},
 		{"and what it denies is denied",
 		 {{POLICY_LAYER_ORG, V "net:\n" ONE("o", "deny", "\"**.a.example\"")},
-		  {POLICY_LAYER_PROJECT, V "net:\n" ONE("a", "allow", "x.a.example")}}, "x.a.example", POLICY_DENY},
+		  {POLICY_LAYER_PROJECT, V "net:\n" ONE("a", "allow", "x.a.example")}},
+		 "x.a.example",
+		 POLICY_DENY},
 		{"a ceiling's ask asks",
 		 {{POLICY_LAYER_USER, V "net:\n" ONE("o", "ask", "a.example")},
-		  {POLICY_LAYER_RUN, V "net:\n" ONE("a", "allow", "a.example")}}, "a.example", POLICY_ASK},
+		  {POLICY_LAYER_RUN, V "net:\n" ONE("a", "allow", "a.example")}},
+		 "a.example",
+		 POLICY_ASK},
 		{"two grants must both grant",
-		 {{POLICY_LAYER_PROJECT, V "net:\n" ONE("a", "allow", "a.example")}, {POLICY_LAYER_RUN, V}}, "a.example",
+		 {{POLICY_LAYER_PROJECT, V "net:\n" ONE("a", "allow", "a.example")},
+		  {POLICY_LAYER_RUN, V}},
+		 "a.example",
 		 POLICY_DENY},
 		{"two grants that both grant",
 		 {{POLICY_LAYER_PROJECT, V "net:\n" ONE("a", "allow", "a.example")},
-		  {POLICY_LAYER_RUN, V "net:\n" ONE("b", "allow", "\"*.x.example\"") ONE("c", "allow", "a.example")}}, "a.example",
+		  {POLICY_LAYER_RUN,
+		   V "net:\n" ONE("b", "allow", "\"*.x.example\"") ONE("c", "allow", "a.example")}},
+		 "a.example",
 		 POLICY_ALLOW},
 		{"an untrusted project grants nothing",
-		 {{POLICY_LAYER_PROJECT_UNTRUSTED, V "net:\n" ONE("a", "allow", "a.example")}}, "a.example", POLICY_DENY},
+		 {{POLICY_LAYER_PROJECT_UNTRUSTED, V "net:\n" ONE("a", "allow", "a.example")}},
+		 "a.example",
+		 POLICY_DENY},
 		{"nor does it stand in for a grant",
 		 {{POLICY_LAYER_ORG, V "net:\n" ONE("o", "allow", "a.example")},
-		  {POLICY_LAYER_PROJECT_UNTRUSTED, V "net:\n" ONE("a", "allow", "a.example")}}, "a.example", POLICY_DENY},
+		  {POLICY_LAYER_PROJECT_UNTRUSTED, V "net:\n" ONE("a", "allow", "a.example")}},
+		 "a.example",
+		 POLICY_DENY},
 		{"an untrusted project's denies count",
 		 {{POLICY_LAYER_PROJECT_UNTRUSTED, V "net:\n" ONE("a", "deny", "a.example")},
-		  {POLICY_LAYER_RUN, V "net:\n" ONE("b", "allow", "a.example")}}, "a.example", POLICY_DENY},
+		  {POLICY_LAYER_RUN, V "net:\n" ONE("b", "allow", "a.example")}},
+		 "a.example",
+		 POLICY_DENY},
 		{"and nothing else of it",
-		 {{POLICY_LAYER_PROJECT_UNTRUSTED, V "net:\n" ONE("a", "allow", "b.example") ONE("c", "ask", "a.example")},
-		  {POLICY_LAYER_RUN, V "net:\n" ONE("b", "allow", "a.example")}}, "a.example", POLICY_ALLOW},
+		 {{POLICY_LAYER_PROJECT_UNTRUSTED,
+		   V "net:\n" ONE("a", "allow", "b.example") ONE("c", "ask", "a.example")},
+		  {POLICY_LAYER_RUN, V "net:\n" ONE("b", "allow", "a.example")}},
+		 "a.example",
+		 POLICY_ALLOW},
 	};
 
 	(void)state;
@@ -355,7 +417,8 @@ static void test_layers_and_each_other(void **state)
 		snprintf(words, sizeof(words), "http GET https://%s/", cases[i].host);
 		d = ask(e, words);
 		if (d.verdict != cases[i].verdict)
-			fail_msg("%s: got %s: %s", cases[i].rule, policy_verdict_name(d.verdict), d.why);
+			fail_msg("%s: got %s: %s", cases[i].rule, policy_verdict_name(d.verdict),
+				 d.why);
 		policy_effective_free(e);
 	}
 }
@@ -363,9 +426,12 @@ static void test_layers_and_each_other(void **state)
 /* The order in which files are given, and rules stand in them, never matters. */
 static void test_order_never_matters(void **state)
 {
-	static const char *const rules[] = {ONE("a", "allow", "a.example"), ONE("b", "ask", "\"*.x.example\""),
-					    ONE("c", "deny", "y.x.example"), ONE("d", "allow", "\"**.x.example\"")};
-	static const char *const hosts[] = {"a.example", "z.x.example", "y.x.example", "q.z.x.example", "none.example"};
+	static const char *const rules[] = {ONE("a", "allow", "a.example"),
+					    ONE("b", "ask", "\"*.x.example\""),
+					    ONE("c", "deny", "y.x.example"),
+					    ONE("d", "allow", "\"**.x.example\"")};
+	static const char *const hosts[] = {"a.example", "z.x.example", "y.x.example",
+					    "q.z.x.example", "none.example"};
 	enum policy_verdict first[ARRAY_SIZE(hosts)];
 
 	(void)state;
@@ -402,13 +468,15 @@ static void test_what_counts_only_from_people_is_left_out_of_a_projects_file(voi
 {
 	static const char text[] =
 		"version: 1\nnet:\n"
-		"  - {id: a, do: allow, http: {host: db.internal}, address: [10.0.0.1], effect: read}\n"
+		"  - {id: a, do: allow, http: {host: db.internal}, address: [10.0.0.1], effect: "
+		"read}\n"
 		"  - {id: b, do: allow, http: {host: b.example}, ca: /etc/ca.pem, effect: read}\n"
 		"  - {id: c, do: allow, http: {host: c.example, tls: passthrough}}\n"
 		"  - {id: d, do: allow, http: {host: d.example}, effect: read, secret: s}\n"
 		"secrets:\n  s: {from: {env: TOKEN}, to: [d.example], header: X-A}\n"
 		"notify: {run: [mail], on: [opened]}\n";
-	struct policy_effective *e = combine((struct layer_text[]){{POLICY_LAYER_PROJECT, text}, {0}});
+	struct policy_effective *e =
+		combine((struct layer_text[]){{POLICY_LAYER_PROJECT, text}, {0}});
 	struct policy_settings s;
 
 	(void)state;
@@ -432,16 +500,20 @@ static void test_what_counts_only_from_people_is_left_out_of_a_projects_file(voi
 static void test_the_gravest_class_that_a_layer_declares_counts(void **state)
 {
 	struct policy_effective *e = combine((struct layer_text[]){
-		{POLICY_LAYER_ORG, "version: 1\nnet:\n  - {id: o, do: allow, http: {host: a.example}, effect: irreversible}\n"},
-		{POLICY_LAYER_RUN, "version: 1\nnet:\n  - {id: a, do: allow, http: {host: a.example}, effect: read}\n"},
+		{POLICY_LAYER_ORG, "version: 1\nnet:\n  - {id: o, do: allow, http: {host: "
+				   "a.example}, effect: irreversible}\n"},
+		{POLICY_LAYER_RUN, "version: 1\nnet:\n  - {id: a, do: allow, http: {host: "
+				   "a.example}, effect: read}\n"},
 		{0}});
 
 	(void)state;
 	assert_int_equal(ask(e, "http GET https://a.example/").class, POLICY_IRREVERSIBLE);
 	policy_effective_free(e);
 	e = combine((struct layer_text[]){
-		{POLICY_LAYER_ORG, "version: 1\nnet:\n  - {id: o, do: allow, http: {host: a.example}}\n"},
-		{POLICY_LAYER_RUN, "version: 1\nnet:\n  - {id: a, do: allow, http: {host: a.example}, effect: read}\n"},
+		{POLICY_LAYER_ORG,
+		 "version: 1\nnet:\n  - {id: o, do: allow, http: {host: a.example}}\n"},
+		{POLICY_LAYER_RUN, "version: 1\nnet:\n  - {id: a, do: allow, http: {host: "
+				   "a.example}, effect: read}\n"},
 		{0}});
 	assert_int_equal(ask(e, "http POST https://a.example/").class, POLICY_READ);
 	policy_effective_free(e);
@@ -456,28 +528,60 @@ static void test_agency_is_the_minimum_and_only_people_raise_it(void **state)
 	} cases[] = {
 		{"nobody says", {{POLICY_LAYER_RUN, V}}, 0, 0, POLICY_ASSIST},
 		{"a file says", {{POLICY_LAYER_RUN, V "agency: trusted\n"}}, 0, 0, POLICY_TRUSTED},
-		{"two files", {{POLICY_LAYER_ORG, V "agency: draft\n"}, {POLICY_LAYER_RUN, V "agency: trusted\n"}}, 0, 0, POLICY_DRAFT},
-		{"a person lowers", {{POLICY_LAYER_RUN, V "agency: trusted\n"}}, POLICY_OBSERVE, 0, POLICY_OBSERVE},
-		{"a person raises the default", {{POLICY_LAYER_RUN, V}}, POLICY_AUTONOMOUS, 0, POLICY_AUTONOMOUS},
-		{"but not above a file", {{POLICY_LAYER_ORG, V "agency: draft\n"}}, POLICY_AUTONOMOUS, 0, POLICY_DRAFT},
-		{"a plan does not raise", {{POLICY_LAYER_RUN, V}}, 0, POLICY_AUTONOMOUS, POLICY_ASSIST},
+		{"two files",
+		 {{POLICY_LAYER_ORG, V "agency: draft\n"},
+		  {POLICY_LAYER_RUN, V "agency: trusted\n"}},
+		 0,
+		 0,
+		 POLICY_DRAFT},
+		{"a person lowers",
+		 {{POLICY_LAYER_RUN, V "agency: trusted\n"}},
+		 POLICY_OBSERVE,
+		 0,
+		 POLICY_OBSERVE},
+		{"a person raises the default",
+		 {{POLICY_LAYER_RUN, V}},
+		 POLICY_AUTONOMOUS,
+		 0,
+		 POLICY_AUTONOMOUS},
+		{"but not above a file",
+		 {{POLICY_LAYER_ORG, V "agency: draft\n"}},
+		 POLICY_AUTONOMOUS,
+		 0,
+		 POLICY_DRAFT},
+		{"a plan does not raise",
+		 {{POLICY_LAYER_RUN, V}},
+		 0,
+		 POLICY_AUTONOMOUS,
+		 POLICY_ASSIST},
 		{"a plan lowers", {{POLICY_LAYER_RUN, V}}, 0, POLICY_OBSERVE, POLICY_OBSERVE},
-		{"an untrusted project does not raise", {{POLICY_LAYER_PROJECT_UNTRUSTED, V "agency: autonomous\n"}}, 0, 0, POLICY_ASSIST},
-		{"it lowers", {{POLICY_LAYER_PROJECT_UNTRUSTED, V "agency: draft\n"}}, 0, 0, POLICY_DRAFT},
+		{"an untrusted project does not raise",
+		 {{POLICY_LAYER_PROJECT_UNTRUSTED, V "agency: autonomous\n"}},
+		 0,
+		 0,
+		 POLICY_ASSIST},
+		{"it lowers",
+		 {{POLICY_LAYER_PROJECT_UNTRUSTED, V "agency: draft\n"}},
+		 0,
+		 0,
+		 POLICY_DRAFT},
 	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct policy *p[2] = {NULL};
 		struct policy_input inputs[2];
-		struct policy_combine c = {.inputs = inputs, .agency = cases[i].person, .plan_agency = cases[i].plan};
+		struct policy_combine c = {.inputs = inputs,
+					   .agency = cases[i].person,
+					   .plan_agency = cases[i].plan};
 		struct policy_effective *e;
 		struct policy_settings s;
 		struct error err = {0};
 
 		for (; cases[i].layers[c.count].text; c.count++) {
 			p[c.count] = sound(cases[i].layers[c.count].text);
-			inputs[c.count] = (struct policy_input){cases[i].layers[c.count].layer, p[c.count]};
+			inputs[c.count] =
+				(struct policy_input){cases[i].layers[c.count].layer, p[c.count]};
 		}
 		assert_int_equal(policy_combine(&c, &e, &err), 0);
 		policy_settings(e, &s);
@@ -492,7 +596,8 @@ static void test_agency_is_the_minimum_and_only_people_raise_it(void **state)
 static void test_limits_take_the_smaller_and_weaker_needs_every_word(void **state)
 {
 	struct policy_effective *e = combine((struct layer_text[]){
-		{POLICY_LAYER_ORG, V "limits: {memory: 2GiB, wall: 2h}\nallow_weaker: [wall]\nunattended: deny\n"},
+		{POLICY_LAYER_ORG,
+		 V "limits: {memory: 2GiB, wall: 2h}\nallow_weaker: [wall]\nunattended: deny\n"},
 		{POLICY_LAYER_RUN, V "extends: base\nlimits: {wall: 1h, pids: 64}\nbase: pinned\n"},
 		{0}});
 	struct policy_settings s;
@@ -503,7 +608,8 @@ static void test_limits_take_the_smaller_and_weaker_needs_every_word(void **stat
 	assert_int_equal(s.limits.value[POLICY_LIMIT_WALL], 3600000);
 	assert_int_equal(s.limits.value[POLICY_LIMIT_PIDS], 64);
 	assert_int_equal(s.limits.value[POLICY_LIMIT_EGRESS], 0);
-	/* memory: the ceiling states it outright; cpu: base alone states it, and says weaker; wall: the run does not. */
+	/* memory: the ceiling states it outright; cpu: base alone states it, and says weaker; wall:
+	 * the run does not. */
 	assert_int_equal(s.limits.weaker, 1u << POLICY_LIMIT_CPU);
 	assert_false(s.limits.weaker_landlock);
 	assert_int_equal(s.unattended, POLICY_UNATTENDED_DENY);
@@ -523,8 +629,10 @@ static void test_limits_take_the_smaller_and_weaker_needs_every_word(void **stat
 static void test_approvals_are_the_strictest(void **state)
 {
 	struct policy_effective *e = combine((struct layer_text[]){
-		{POLICY_LAYER_ORG, V "approvals: {quorum: 2, decide_by: 60d, exclude: [starter], role: release}\n"},
-		{POLICY_LAYER_RUN, V "approvals: {execute_by: 5m, exclude: [\"7\"], role: all, signers: /s}\n"},
+		{POLICY_LAYER_ORG,
+		 V "approvals: {quorum: 2, decide_by: 60d, exclude: [starter], role: release}\n"},
+		{POLICY_LAYER_RUN,
+		 V "approvals: {execute_by: 5m, exclude: [\"7\"], role: all, signers: /s}\n"},
 		{0}});
 	struct policy_settings s;
 
@@ -545,10 +653,12 @@ static void test_approvals_are_the_strictest(void **state)
 
 static void test_only_named_variables_pass(void **state)
 {
-	static const char *const environment[] = {"PATH=/bin", "LC_ALL=C", "LC_=x", "LD_PRELOAD=/x", "SECRET=1", "CI=0", "bad", NULL};
+	static const char *const environment[] = {"PATH=/bin", "LC_ALL=C", "LC_=x", "LD_PRELOAD=/x",
+						  "SECRET=1",  "CI=0",	   "bad",   NULL};
 	struct policy_effective *e = combine((struct layer_text[]){
 		{POLICY_LAYER_USER, V "env: {set: {CI: \"2\"}}\n"},
-		{POLICY_LAYER_PROJECT, V "env: {keep: [PATH, \"LC_*\", SECRET, CI], set: {CI: \"1\", Z: z}}\n"},
+		{POLICY_LAYER_PROJECT,
+		 V "env: {keep: [PATH, \"LC_*\", SECRET, CI], set: {CI: \"1\", Z: z}}\n"},
 		{POLICY_LAYER_RUN, V "env: {keep: [PATH, \"LC_*\"]}\n"},
 		{0}});
 	static const char *const expected[] = {"CI=2", "LC_=x", "LC_ALL=C", "PATH=/bin", "Z=z"};
@@ -598,7 +708,8 @@ static void test_commands(void **state)
 	e = only("version: 1\nfs:\n  - {path: /usr, access: rx}\nexec: []\n");
 	expect(e, "exec /usr/bin/anything", POLICY_DENY);
 	policy_effective_free(e);
-	e = only("version: 1\nfs:\n  - {path: /usr, access: rx}\nexec:\n  - {do: deny, path: /usr/bin/curl}\n");
+	e = only("version: 1\nfs:\n  - {path: /usr, access: rx}\nexec:\n  - {do: deny, path: "
+		 "/usr/bin/curl}\n");
 	expect(e, "exec /usr/bin/anything", POLICY_ALLOW);
 	expect(e, "exec /usr/bin/curl x", POLICY_DENY);
 	policy_effective_free(e);
@@ -631,9 +742,15 @@ static void test_addresses_that_no_name_may_lead_to(void **state)
 		{"a.example", {255, 255, 255, 255}, 4, POLICY_DENY},
 		{"a.example", {0}, 16, POLICY_DENY},
 		{"a.example", {[15] = 1}, 16, POLICY_DENY},
-		{"a.example", {[10] = 0xff, [11] = 0xff, [12] = 8, 8, 8, 8}, 16, POLICY_DENY}, /* v4-mapped */
-		{"a.example", {0x00, 0x64, 0xff, 0x9b, [12] = 8, 8, 8, 8}, 16, POLICY_DENY},  /* NAT64 */
-		{"a.example", {0x20, 0x02, 8, 8}, 16, POLICY_DENY},				 /* 6to4 */
+		{"a.example",
+		 {[10] = 0xff, [11] = 0xff, [12] = 8, 8, 8, 8},
+		 16,
+		 POLICY_DENY}, /* v4-mapped */
+		{"a.example",
+		 {0x00, 0x64, 0xff, 0x9b, [12] = 8, 8, 8, 8},
+		 16,
+		 POLICY_DENY}, /* NAT64 */
+		{"a.example", {0x20, 0x02, 8, 8}, 16, POLICY_DENY}, /* 6to4 */
 		{"a.example", {0x20, 0x01, 0x0d, 0xb8}, 16, POLICY_DENY},
 		{"a.example", {0x20, 0x01, 0x00, 0x00}, 16, POLICY_DENY}, /* Teredo */
 		{"a.example", {0xfd, 0x00, 0x0e, 0xc2}, 16, POLICY_DENY},
@@ -644,11 +761,15 @@ static void test_addresses_that_no_name_may_lead_to(void **state)
 		{"db.internal", {10, 1, 2, 3}, 4, POLICY_ALLOW},
 		{"db.internal", {10, 2, 2, 3}, 4, POLICY_DENY},
 		{"db.internal", {93, 184, 216, 34}, 4, POLICY_DENY}, /* outside its CIDR */
-		{"b.example", {93, 184, 216, 34}, 4, POLICY_DENY},   /* the request itself is denied */
+		{"b.example",
+		 {93, 184, 216, 34},
+		 4,
+		 POLICY_DENY}, /* the request itself is denied */
 	};
 	struct policy_effective *e = only(
 		"version: 1\nnet:\n  - {id: a, do: allow, http: {host: a.example}, effect: read}\n"
-		"  - {id: db, do: allow, http: {host: db.internal}, address: [10.1.0.0/16], effect: read}\n");
+		"  - {id: db, do: allow, http: {host: db.internal}, address: [10.1.0.0/16], "
+		"effect: read}\n");
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -657,9 +778,10 @@ static void test_addresses_that_no_name_may_lead_to(void **state)
 
 		snprintf(words, sizeof(words), "http GET https://%s/", cases[i].host);
 		d = ask(e, words);
-		if (policy_address_decide(e, &d, cases[i].address, cases[i].len) != cases[i].verdict)
-			fail_msg("%s to %u.%u.%u.%u", cases[i].host, cases[i].address[0], cases[i].address[1],
-				 cases[i].address[2], cases[i].address[3]);
+		if (policy_address_decide(e, &d, cases[i].address, cases[i].len) !=
+		    cases[i].verdict)
+			fail_msg("%s to %u.%u.%u.%u", cases[i].host, cases[i].address[0],
+				 cases[i].address[1], cases[i].address[2], cases[i].address[3]);
 	}
 	policy_effective_free(e);
 }

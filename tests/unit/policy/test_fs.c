@@ -18,31 +18,32 @@ static enum policy_fs_verdict want(const struct policy_fs *fs, const char *path,
 	return d.verdict;
 }
 
-static void expect_want(const struct policy_fs *fs, const char *path, enum policy_want w, enum policy_fs_verdict v)
+static void expect_want(const struct policy_fs *fs, const char *path, enum policy_want w,
+			enum policy_fs_verdict v)
 {
 	static const char *const verdicts[] = {"allow", "stays", "deny"};
 	struct policy_fs_decision d;
 
 	policy_fs_decide(fs, bytes_str(path), w, &d);
 	if (d.verdict != v)
-		fail_msg("%s, want %d: expected %s, got %s (%s): %s", path, w, verdicts[v], verdicts[d.verdict],
-			 policy_access_name(d.access), d.why);
+		fail_msg("%s, want %d: expected %s, got %s (%s): %s", path, w, verdicts[v],
+			 verdicts[d.verdict], policy_access_name(d.access), d.why);
 	assert_true(d.why[0] != '\0');
 }
 
 #define V "version: 1\n"
 
-static const char tree[] =
-	V "fs:\n"
-	"  - {path: /usr, access: rx}\n"
-	"  - {path: \"${workspace}\", access: stage}\n"
-	"  - {path: \"${workspace}/build\", access: scratch}\n"
-	"  - {path: \"${workspace}/.git/hooks\", access: r, why: hooks}\n"
-	"  - {path: \"${workspace}/.git/config\", access: r}\n"
-	"  - {path: \"${workspace}/.env*\", access: none, except: [\"${workspace}/.env.example\"]}\n"
-	"  - {path: \"${workspace}/data\", access: none}\n"
-	"  - {path: \"${workspace}/data/public\", access: r}\n"
-	"  - {path: \"${home}/.cache/x\", access: rw}\n";
+static const char tree[] = V "fs:\n"
+			     "  - {path: /usr, access: rx}\n"
+			     "  - {path: \"${workspace}\", access: stage}\n"
+			     "  - {path: \"${workspace}/build\", access: scratch}\n"
+			     "  - {path: \"${workspace}/.git/hooks\", access: r, why: hooks}\n"
+			     "  - {path: \"${workspace}/.git/config\", access: r}\n"
+			     "  - {path: \"${workspace}/.env*\", access: none, except: "
+			     "[\"${workspace}/.env.example\"]}\n"
+			     "  - {path: \"${workspace}/data\", access: none}\n"
+			     "  - {path: \"${workspace}/data/public\", access: r}\n"
+			     "  - {path: \"${home}/.cache/x\", access: rw}\n";
 
 #define WS "/home/u/app"
 
@@ -100,17 +101,21 @@ static const struct {
 	{WS "/.git/CONFIG", POLICY_WANT_LAND, POLICY_FS_DENY},
 	{WS "/.GIT", POLICY_WANT_LAND, POLICY_FS_DENY},
 	{WS "/.GIT", POLICY_WANT_REMOVE, POLICY_FS_DENY},
-	{WS "/.g\xe2\x80\x8cit/config", POLICY_WANT_LAND, POLICY_FS_DENY},  /* U+200C, as in CVE-2014-9390 */
-	{WS "/.git\xef\xbb\xbf/config", POLICY_WANT_LAND, POLICY_FS_DENY},  /* U+FEFF */
-	{WS "/.\xef\xbd\x87it/config", POLICY_WANT_LAND, POLICY_FS_DENY},   /* U+FF47 fullwidth g */
+	{WS "/.g\xe2\x80\x8cit/config", POLICY_WANT_LAND,
+	 POLICY_FS_DENY}, /* U+200C, as in CVE-2014-9390 */
+	{WS "/.git\xef\xbb\xbf/config", POLICY_WANT_LAND, POLICY_FS_DENY}, /* U+FEFF */
+	{WS "/.\xef\xbd\x87it/config", POLICY_WANT_LAND, POLICY_FS_DENY}, /* U+FF47 fullwidth g */
 	{WS "/.git./config", POLICY_WANT_LAND, POLICY_FS_DENY},
 	{WS "/.git /config", POLICY_WANT_LAND, POLICY_FS_DENY},
 	{WS "/.git/config::$INDEX_ALLOCATION", POLICY_WANT_LAND, POLICY_FS_DENY},
-	{WS "/.git/con\xff" "fig", POLICY_WANT_LAND, POLICY_FS_DENY},
+	{WS "/.git/con\xff"
+	    "fig",
+	 POLICY_WANT_LAND, POLICY_FS_DENY},
 	{WS "/.ENV", POLICY_WANT_LAND, POLICY_FS_DENY},
 	{WS "/.GIT/hooks/pre-commit", POLICY_WANT_WRITE, POLICY_FS_ALLOW},
 	{WS "/.git/objects/ab", POLICY_WANT_LAND, POLICY_FS_ALLOW},
-	/* repositories inside the workspace's: their hooks and configuration are run by git as well */
+	/* repositories inside the workspace's: their hooks and configuration are run by git as well
+	 */
 	{WS "/sub/.git/config", POLICY_WANT_LAND, POLICY_FS_DENY},
 	{WS "/a/b/.GIT/Hooks/x", POLICY_WANT_LAND, POLICY_FS_DENY},
 	{WS "/sub/.git/hooks", POLICY_WANT_FOLDER, POLICY_FS_DENY},
@@ -126,7 +131,9 @@ static const struct {
 	{WS "/.git/modules/a/HEAD", POLICY_WANT_LAND, POLICY_FS_ALLOW},
 	{WS "/modules/a/config", POLICY_WANT_LAND, POLICY_FS_ALLOW},
 	{WS "/build/.git/x", POLICY_WANT_LAND, POLICY_FS_STAYS},
-	{WS "/gr\xc3\xbc\xc3\x9f" "e.txt", POLICY_WANT_LAND, POLICY_FS_ALLOW},
+	{WS "/gr\xc3\xbc\xc3\x9f"
+	    "e.txt",
+	 POLICY_WANT_LAND, POLICY_FS_ALLOW},
 	{WS "/latin-\xe9.txt", POLICY_WANT_LAND, POLICY_FS_ALLOW},
 	/* not clean: never anything */
 	{WS "/../app/a.c", POLICY_WANT_READ, POLICY_FS_DENY},
@@ -145,7 +152,8 @@ static void test_each_path_is_decided_by_the_deepest_rule(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(asked); i++)
 		expect_want(fs, asked[i].path, asked[i].want, asked[i].verdict);
-	assert_int_equal(want(fs, WS "/a\0b", POLICY_WANT_READ), POLICY_FS_ALLOW); /* strlen stops there */
+	assert_int_equal(want(fs, WS "/a\0b", POLICY_WANT_READ),
+			 POLICY_FS_ALLOW); /* strlen stops there */
 	struct policy_fs_decision d;
 
 	policy_fs_decide(fs, bytes_of(WS "/a\0b", sizeof(WS "/a\0b") - 1), POLICY_WANT_READ, &d);
@@ -196,7 +204,9 @@ static void test_table_and_decision_agree_for_the_built_ins(void **state)
 {
 	(void)state;
 	for (size_t b = 0; policy_builtin_name(b); b++) {
-		struct policy_effective *e = combine_with((struct layer_text[]){{0}}, policy_builtin_name(b), POLICY_AGENCY_UNSET);
+		struct policy_effective *e =
+			combine_with((struct layer_text[]){{0}}, policy_builtin_name(b),
+				     POLICY_AGENCY_UNSET);
 		struct policy_fs *fs = resolve(e);
 		size_t n;
 		const struct policy_mount *m = policy_fs_table(fs, &n);
@@ -226,10 +236,13 @@ static void test_table_and_decision_agree_for_the_built_ins(void **state)
 static void test_layers_meet_at_the_narrower_access(void **state)
 {
 	struct policy_effective *e = combine((struct layer_text[]){
-		{POLICY_LAYER_ORG, V "fs:\n  - {path: /, access: rw}\n  - {path: \"${home}/app/secret\", access: none}\n"},
+		{POLICY_LAYER_ORG, V "fs:\n  - {path: /, access: rw}\n  - {path: "
+				     "\"${home}/app/secret\", access: none}\n"},
 		{POLICY_LAYER_USER, V "fs:\n  - {path: \"${workspace}/sub\", access: none}\n"},
-		{POLICY_LAYER_PROJECT, V "fs:\n  - {path: \"${workspace}\", access: stage}\n  - {path: /usr, access: rx}\n"},
-		{POLICY_LAYER_RUN, V "fs:\n  - {path: \"${workspace}\", access: rw}\n  - {path: /usr/lib, access: r}\n"},
+		{POLICY_LAYER_PROJECT, V "fs:\n  - {path: \"${workspace}\", access: stage}\n  - "
+					 "{path: /usr, access: rx}\n"},
+		{POLICY_LAYER_RUN, V "fs:\n  - {path: \"${workspace}\", access: rw}\n  - {path: "
+				     "/usr/lib, access: r}\n"},
 		{0}});
 	struct policy_fs *fs = resolve(e);
 
@@ -248,7 +261,8 @@ static void test_an_untrusted_project_only_takes_away(void **state)
 {
 	struct policy_effective *e = combine((struct layer_text[]){
 		{POLICY_LAYER_PROJECT_UNTRUSTED,
-		 V "fs:\n  - {path: \"${workspace}/deploy\", access: r}\n  - {path: \"${home}\", access: rw}\n  - {path: \"${workspace}/k\", access: none}\n"},
+		 V "fs:\n  - {path: \"${workspace}/deploy\", access: r}\n  - {path: \"${home}\", "
+		   "access: rw}\n  - {path: \"${workspace}/k\", access: none}\n"},
 		{POLICY_LAYER_RUN, V "fs:\n  - {path: \"${workspace}\", access: stage}\n"},
 		{0}});
 	struct policy_fs *fs = resolve(e);
@@ -264,7 +278,9 @@ static void test_an_untrusted_project_only_takes_away(void **state)
 
 static void test_at_observe_nothing_is_written(void **state)
 {
-	struct policy_effective *e = combine_with((struct layer_text[]){{POLICY_LAYER_RUN, tree}, {0}}, NULL, POLICY_OBSERVE);
+	struct policy_effective *e =
+		combine_with((struct layer_text[]){{POLICY_LAYER_RUN, tree}, {0}}, NULL,
+			     POLICY_OBSERVE);
 	struct policy_fs *fs = resolve(e);
 	size_t n;
 	const struct policy_mount *m = policy_fs_table(fs, &n);
@@ -286,8 +302,12 @@ static void test_variables(void **state)
 		{.workspace = "/a/../b", .home = "/h"},
 		{.workspace = "/a/", .home = "/h"},
 	};
-	static const struct policy_vars star = {.workspace = "/w*", .home = NULL, .tmp = "/tmp", .run = "/run/holdfast"};
-	struct policy_effective *e = only(V "fs:\n  - {path: \"${workspace}\", access: stage}\n  - {path: \"${home}/x\", access: r}\n");
+	static const struct policy_vars star = {.workspace = "/w*",
+						.home = NULL,
+						.tmp = "/tmp",
+						.run = "/run/holdfast"};
+	struct policy_effective *e = only(V "fs:\n  - {path: \"${workspace}\", access: stage}\n  - "
+					    "{path: \"${home}/x\", access: r}\n");
 	struct policy_fs *fs = NULL;
 	size_t n;
 
@@ -298,7 +318,8 @@ static void test_variables(void **state)
 		assert_int_equal(policy_fs_new(e, &odd[i], &fs, &err), -EINVAL);
 		assert_null(fs);
 	}
-	/* A star in the workspace's own name is a star; a variable that stands for nothing grants nothing. */
+	/* A star in the workspace's own name is a star; a variable that stands for nothing grants
+	 * nothing. */
 	assert_int_equal(policy_fs_new(e, &star, &fs, NULL), 0);
 	(void)policy_fs_table(fs, &n);
 	assert_int_equal(n, 1);
@@ -311,8 +332,9 @@ static void test_variables(void **state)
 
 static void test_patterns_in_one_folder_go_from_wide_to_narrow(void **state)
 {
-	struct policy_effective *e = only(
-		V "fs:\n  - {path: /d, access: r}\n  - {path: \"/d/*\", access: rx}\n  - {path: \"/d/a*\", access: none}\n  - {path: /d/ab, access: scratch}\n");
+	struct policy_effective *e =
+		only(V "fs:\n  - {path: /d, access: r}\n  - {path: \"/d/*\", access: rx}\n  - "
+		       "{path: \"/d/a*\", access: none}\n  - {path: /d/ab, access: scratch}\n");
 	struct policy_fs *fs = resolve(e);
 	size_t n;
 	const struct policy_mount *m = policy_fs_table(fs, &n);
@@ -335,7 +357,8 @@ static void test_patterns_in_one_folder_go_from_wide_to_narrow(void **state)
 static void test_clean_paths(void **state)
 {
 	static const char *const clean[] = {"/", "/a", "/a/b", "/...", "/.a", "/a..", "/a b"};
-	static const char *const dirty[] = {"", "a", "//", "/a/", "/a//b", "/.", "/..", "/a/.", "/a/..", "/./a", "/../a"};
+	static const char *const dirty[] = {"",	   "a",	   "//",    "/a/",  "/a//b", "/.",
+					    "/..", "/a/.", "/a/..", "/./a", "/../a"};
 	char longest[4200];
 
 	(void)state;

@@ -1,6 +1,7 @@
 /*
- * A step never widens, and no layer does: over generated policies, steps and requests, what a step may do is never more
- * than what its run may, and what more layers allow is never more than what fewer do.
+ * A step never widens, and no layer does: over generated policies, steps and requests, what a step
+ * may do is never more than what its run may, and what more layers allow is never more than what
+ * fewer do.
  */
 #include "tests/unit/policy/policy_test.h"
 
@@ -27,11 +28,20 @@ static const char *one_of(const char *const *words)
 static const char *const agencies[] = {"observe", "draft", "assist", "trusted", "autonomous", NULL};
 static const char *const verdicts[] = {"allow", "ask", "deny", NULL};
 static const char *const accesses[] = {"none", "r", "rx", "scratch", "stage", "rw", NULL};
-static const char *const paths[] = {"/usr", "/usr/lib", "${workspace}", "${workspace}/a", "${workspace}/a/b",
-				    "${workspace}/*.key", "${workspace}/a/x*", "${home}", "${home}/.x", NULL};
-static const char *const hosts[] = {"a.example", "b.example", "\"*.c.example\"", "\"**.c.example\"", NULL};
-static const char *const effects[] = {"", ", effect: read", ", effect: irreversible", ", effect: reversible, undo: {text: t}",
-				      NULL};
+static const char *const paths[] = {"/usr",
+				    "/usr/lib",
+				    "${workspace}",
+				    "${workspace}/a",
+				    "${workspace}/a/b",
+				    "${workspace}/*.key",
+				    "${workspace}/a/x*",
+				    "${home}",
+				    "${home}/.x",
+				    NULL};
+static const char *const hosts[] = {"a.example", "b.example", "\"*.c.example\"", "\"**.c.example\"",
+				    NULL};
+static const char *const effects[] = {"", ", effect: read", ", effect: irreversible",
+				      ", effect: reversible, undo: {text: t}", NULL};
 static const char *const methods[] = {"GET", "POST", "[GET, PUT]", NULL};
 enum { RULES = 4, STEPS = 3 };
 
@@ -45,7 +55,8 @@ static void add_fs(struct buffer *b, const char *indent)
 		if (used[i])
 			continue;
 		used[i] = true;
-		buffer_printf(b, "%s- {path: \"%s\", access: %s}\n", indent, paths[i], one_of(accesses));
+		buffer_printf(b, "%s- {path: \"%s\", access: %s}\n", indent, paths[i],
+			      one_of(accesses));
 	}
 }
 
@@ -60,11 +71,13 @@ static void add_step(struct buffer *b, const char *name)
 		buffer_append_str(b, "]\n");
 	}
 	if (draw(2))
-		buffer_printf(b, "    limits: {wall: %um, pids: %u}\n", 1 + draw(60), 2 + draw(100));
+		buffer_printf(b, "    limits: {wall: %um, pids: %u}\n", 1 + draw(60),
+			      2 + draw(100));
 	if (draw(2)) {
 		buffer_append_str(b, "    fs:\n    - {path: /usr, access: none}\n");
 		if (draw(2))
-			buffer_printf(b, "    - {path: \"${workspace}/a\", access: %s}\n", one_of(accesses));
+			buffer_printf(b, "    - {path: \"${workspace}/a\", access: %s}\n",
+				      one_of(accesses));
 	}
 }
 
@@ -86,8 +99,9 @@ static char *generate(void)
 	if (draw(5)) {
 		buffer_append_str(&b, "net:\n");
 		for (int i = 0; i < RULES; i++)
-			buffer_printf(&b, "  - {id: r%d, do: %s, http: {host: %s, method: %s}%s}\n", i, one_of(verdicts),
-				      one_of(hosts), one_of(methods), one_of(effects));
+			buffer_printf(&b, "  - {id: r%d, do: %s, http: {host: %s, method: %s}%s}\n",
+				      i, one_of(verdicts), one_of(hosts), one_of(methods),
+				      one_of(effects));
 	}
 	if (draw(4) == 0)
 		buffer_printf(&b, "exec:\n  - {do: %s, path: /usr/bin/x}\n", one_of(verdicts));
@@ -101,7 +115,8 @@ static char *generate(void)
 	return buffer_take(&b, NULL);
 }
 
-/* A generated policy without errors; steps that widen are refused at their line, which test_grammar shows. */
+/* A generated policy without errors; steps that widen are refused at their line, which test_grammar
+ * shows. */
 static struct policy *generate_sound(void)
 {
 	for (;;) {
@@ -115,16 +130,29 @@ static struct policy *generate_sound(void)
 }
 
 static const char *const requests[] = {
-	"http GET https://a.example/",	   "http POST https://a.example/", "http PUT https://b.example/x",
-	"http GET https://x.c.example/",   "http GET https://x.y.c.example/", "http DELETE https://a.example/",
-	"http GET https://none.example/",  "read /usr/lib/x",	     "write ${workspace}/f",
-	"write ${workspace}/a/f",	   "write ${workspace}/a/b/f", "read ${workspace}/s.key",
-	"write ${workspace}/a/xx",	   "read ${home}/.x/y",	     "read ${home}/z",
-	"write ${home}/z",		   "exec /usr/bin/x",	     "exec /opt/x",
+	"http GET https://a.example/",
+	"http POST https://a.example/",
+	"http PUT https://b.example/x",
+	"http GET https://x.c.example/",
+	"http GET https://x.y.c.example/",
+	"http DELETE https://a.example/",
+	"http GET https://none.example/",
+	"read /usr/lib/x",
+	"write ${workspace}/f",
+	"write ${workspace}/a/f",
+	"write ${workspace}/a/b/f",
+	"read ${workspace}/s.key",
+	"write ${workspace}/a/xx",
+	"read ${home}/.x/y",
+	"read ${home}/z",
+	"write ${home}/z",
+	"exec /usr/bin/x",
+	"exec /opt/x",
 	"exec ${workspace}/a/b/x",
 };
 
-static struct policy_effective *combine_policies(struct policy *const *p, const enum policy_layer *layers, size_t n)
+static struct policy_effective *combine_policies(struct policy *const *p,
+						 const enum policy_layer *layers, size_t n)
 {
 	struct policy_input inputs[4];
 	struct policy_combine c = {.inputs = inputs, .count = n};
@@ -138,7 +166,8 @@ static struct policy_effective *combine_policies(struct policy *const *p, const 
 	return e;
 }
 
-static void expect_no_wider(const struct policy_effective *narrow, const struct policy_effective *wide, const char *what)
+static void expect_no_wider(const struct policy_effective *narrow,
+			    const struct policy_effective *wide, const char *what)
 {
 	struct policy_settings a, b;
 
@@ -147,18 +176,21 @@ static void expect_no_wider(const struct policy_effective *narrow, const struct 
 		struct policy_decision w = ask(wide, requests[i]);
 
 		if (n.verdict < w.verdict)
-			fail_msg("%s: %s: %s, but %s without it (%s)", what, requests[i], policy_verdict_name(n.verdict),
-				 policy_verdict_name(w.verdict), w.why);
+			fail_msg("%s: %s: %s, but %s without it (%s)", what, requests[i],
+				 policy_verdict_name(n.verdict), policy_verdict_name(w.verdict),
+				 w.why);
 	}
 	policy_settings(narrow, &a);
 	policy_settings(wide, &b);
 	assert_true(a.agency <= b.agency);
 	for (int l = 0; l < POLICY_LIMIT_COUNT; l++)
-		assert_true(!b.limits.value[l] || (a.limits.value[l] && a.limits.value[l] <= b.limits.value[l]));
+		assert_true(!b.limits.value[l] ||
+			    (a.limits.value[l] && a.limits.value[l] <= b.limits.value[l]));
 }
 
 /* Every path and every access of the step's table lies within the run's. */
-static void expect_files_within(const struct policy_effective *narrow, const struct policy_effective *wide)
+static void expect_files_within(const struct policy_effective *narrow,
+				const struct policy_effective *wide)
 {
 	AUTO(policy_fs_free) struct policy_fs *n = NULL;
 	AUTO(policy_fs_free) struct policy_fs *w = NULL;
@@ -174,15 +206,18 @@ static void expect_files_within(const struct policy_effective *narrow, const str
 
 			policy_fs_decide(n, bytes_str(m[i].path), want, &dn);
 			policy_fs_decide(w, bytes_str(m[i].path), want, &dw);
-			if (dn.verdict < dw.verdict || (want <= POLICY_WANT_WRITE && dn.access > dw.access))
-				fail_msg("%s, want %d: %s (%s), but %s (%s) without the step", m[i].path, want,
-					 policy_access_name(dn.access), dn.why, policy_access_name(dw.access), dw.why);
+			if (dn.verdict < dw.verdict ||
+			    (want <= POLICY_WANT_WRITE && dn.access > dw.access))
+				fail_msg("%s, want %d: %s (%s), but %s (%s) without the step",
+					 m[i].path, want, policy_access_name(dn.access), dn.why,
+					 policy_access_name(dw.access), dw.why);
 		}
 }
 
 static void test_a_step_never_widens(void **state)
 {
-	static const enum policy_layer layers[] = {POLICY_LAYER_ORG, POLICY_LAYER_PROJECT, POLICY_LAYER_RUN};
+	static const enum policy_layer layers[] = {POLICY_LAYER_ORG, POLICY_LAYER_PROJECT,
+						   POLICY_LAYER_RUN};
 	static const char *const names[] = {"s1", "s2", "other", "unnamed"};
 
 	(void)state;
@@ -196,12 +231,14 @@ static void test_a_step_never_widens(void **state)
 		policy_settings(run, &s);
 		for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 			struct policy_effective *step = NULL;
-			enum policy_agency agency = (enum policy_agency)draw((uint32_t)s.agency + 1);
+			enum policy_agency agency =
+				(enum policy_agency)draw((uint32_t)s.agency + 1);
 			struct error err = {0};
 			char what[64];
 
 			snprintf(what, sizeof(what), "round %d, step %s", round, names[i]);
-			assert_int_equal(policy_effective_step(run, names[i], agency, &step, &err), 0);
+			assert_int_equal(policy_effective_step(run, names[i], agency, &step, &err),
+					 0);
 			expect_no_wider(step, run, what);
 			expect_files_within(step, run);
 			policy_effective_free(step);
@@ -212,11 +249,12 @@ static void test_a_step_never_widens(void **state)
 	}
 }
 
-/* One more layer, whatever it says, takes away or leaves; with one exception that is the point of it: something must
- * grant, so the first layers here do. */
+/* One more layer, whatever it says, takes away or leaves; with one exception that is the point of
+ * it: something must grant, so the first layers here do. */
 static void test_a_layer_only_narrows(void **state)
 {
-	static const enum policy_layer more[] = {POLICY_LAYER_ORG, POLICY_LAYER_USER, POLICY_LAYER_PROJECT,
+	static const enum policy_layer more[] = {POLICY_LAYER_ORG, POLICY_LAYER_USER,
+						 POLICY_LAYER_PROJECT,
 						 POLICY_LAYER_PROJECT_UNTRUSTED};
 
 	(void)state;
@@ -229,8 +267,10 @@ static void test_a_layer_only_narrows(void **state)
 		struct policy_decision d = ask(one, "read /opt/x");
 		char what[64];
 
-		snprintf(what, sizeof(what), "round %d, layer %s", round, policy_layer_name(layers[1]));
-		/* Where the run's own file is a ceiling nothing is granted, and a second one may be the first to grant. */
+		snprintf(what, sizeof(what), "round %d, layer %s", round,
+			 policy_layer_name(layers[1]));
+		/* Where the run's own file is a ceiling nothing is granted, and a second one may be
+		 * the first to grant. */
 		if (d.verdict == POLICY_ALLOW)
 			expect_no_wider(two, one, what);
 		policy_effective_free(one);
@@ -255,7 +295,8 @@ static void test_the_plan_cannot_raise_a_step(void **state)
 	assert_string_equal(policy_effective_step_name(step), "s");
 	assert_null(policy_effective_step_name(run));
 	/* A step of a step would lose what the first one narrowed. */
-	assert_int_equal(policy_effective_step(step, "t", POLICY_AGENCY_UNSET, &again, NULL), -EINVAL);
+	assert_int_equal(policy_effective_step(step, "t", POLICY_AGENCY_UNSET, &again, NULL),
+			 -EINVAL);
 	policy_effective_free(step);
 	policy_effective_free(run);
 }
@@ -293,7 +334,8 @@ static void test_a_step_is_narrowed_by_every_entry_that_names_it(void **state)
 		 "version: 1\nagency: assist\nlimits: {wall: 1h, pids: 9}\n"
 		 "fs:\n  - {path: \"${workspace}\", access: stage}\n  - {path: /usr, access: rx}\n"
 		 "steps:\n  \"e*\": {agency: draft, fs: [{path: \"${workspace}/a\", access: r}]}\n"
-		 "  edit-1: {limits: {pids: 5}, fs: [{path: \"${workspace}\", access: scratch}]}\n"},
+		 "  edit-1: {limits: {pids: 5}, fs: [{path: \"${workspace}\", access: "
+		 "scratch}]}\n"},
 		{0}});
 	static const struct {
 		const char *step;
@@ -313,7 +355,9 @@ static void test_a_step_is_narrowed_by_every_entry_that_names_it(void **state)
 		struct policy_fs_decision d;
 		AUTO(policy_fs_free) struct policy_fs *fs = NULL;
 
-		assert_int_equal(policy_effective_step(run, cases[i].step, POLICY_AGENCY_UNSET, &step, NULL), 0);
+		assert_int_equal(policy_effective_step(run, cases[i].step, POLICY_AGENCY_UNSET,
+						       &step, NULL),
+				 0);
 		policy_settings(step, &s);
 		assert_int_equal(s.agency, cases[i].agency);
 		assert_int_equal(s.limits.value[POLICY_LIMIT_WALL], cases[i].wall);

@@ -33,10 +33,11 @@ static void test_findings_are_printed_as_the_manual_shows(void **state)
 	(void)state;
 	for (size_t i = 0; i < policy_findings(p)->count; i++)
 		policy_finding_print(&policy_findings(p)->items[i], &out);
-	assert_string_equal((char *)out.data,
-			    "broken.yaml:11:1: error[E0003]: key 'net' given twice (first at 6:1)\n"
-			    "broken.yaml:8:5: error[E0207]: effect 'reversible' needs 'undo'\n"
-			    "broken.yaml:9:24: error[E0010]: unknown key 'hots'; did you mean 'host'?\n");
+	assert_string_equal(
+		(char *)out.data,
+		"broken.yaml:11:1: error[E0003]: key 'net' given twice (first at 6:1)\n"
+		"broken.yaml:8:5: error[E0207]: effect 'reversible' needs 'undo'\n"
+		"broken.yaml:9:24: error[E0010]: unknown key 'hots'; did you mean 'host'?\n");
 	policy_free(p);
 }
 
@@ -60,12 +61,16 @@ static void test_a_decision_is_explained_as_the_manual_shows(void **state)
 			    "deny   decided by step 'edit' (acme.yaml:22:3): keeps only [pkgs]\n"
 			    "  project: ask open-pr (11:5) | dial: assist x irreversible = ask\n");
 	assert_int_equal(policy_explain_decision(step, &d, POLICY_JSON, &json), 0);
-	assert_string_equal((char *)json.data,
-			    "{\"verdict\":\"deny\",\"by\":\"step\",\"layer\":\"project\",\"step\":\"edit\","
-			    "\"at\":{\"file\":\"acme.yaml\",\"line\":22,\"column\":3},\"why\":\"keeps only [pkgs]\","
-			    "\"agency\":\"assist\",\"class\":\"irreversible\",\"dial\":\"ask\",\"standing\":false,"
-			    "\"layers\":[{\"layer\":\"project\",\"silent\":false,\"verdict\":\"ask\",\"rule\":\"open-pr\","
-			    "\"at\":{\"file\":\"acme.yaml\",\"line\":11,\"column\":5}}]}");
+	assert_string_equal(
+		(char *)json.data,
+		"{\"verdict\":\"deny\",\"by\":\"step\",\"layer\":\"project\",\"step\":\"edit\","
+		"\"at\":{\"file\":\"acme.yaml\",\"line\":22,\"column\":3},\"why\":\"keeps only "
+		"[pkgs]\","
+		"\"agency\":\"assist\",\"class\":\"irreversible\",\"dial\":\"ask\",\"standing\":"
+		"false,"
+		"\"layers\":[{\"layer\":\"project\",\"silent\":false,\"verdict\":\"ask\",\"rule\":"
+		"\"open-pr\","
+		"\"at\":{\"file\":\"acme.yaml\",\"line\":11,\"column\":5}}]}");
 	policy_effective_free(step);
 	policy_effective_free(run);
 	policy_free(p);
@@ -80,7 +85,8 @@ static void expect_tests_pass(const struct policy *p, const char *name)
 		fail_msg("%s: %s", name, policy_findings(p)->items[0].msg);
 	assert_int_equal(policy_test(p, &vars, POLICY_TEXT, false, &out, &run, &failed), 0);
 	if (failed || !run)
-		fail_msg("%s: %zu of %zu failed\n%s", name, failed, run, out.data ? (char *)out.data : "");
+		fail_msg("%s: %zu of %zu failed\n%s", name, failed, run,
+			 out.data ? (char *)out.data : "");
 }
 
 static void test_the_built_ins_hold_their_own_tests(void **state)
@@ -127,9 +133,12 @@ static void test_the_examples_hold_their_own_tests(void **state)
 
 static void test_a_test_that_does_not_hold_is_reported(void **state)
 {
-	struct policy *p = sound("version: 1\nfs:\n  - {path: /usr, access: r}\nnet:\n  - {id: a, do: deny, tcp: {host: a.example, port: 1}}\n"
-				 "tests:\n  - {read: /usr/x, expect: deny}\n  - {read: /usr/x, expect: allow}\n"
-				 "  - {tcp: \"a.example:1\", expect: deny, rule: a}\n  - {tcp: \"a.example:2\", expect: deny, rule: a}\n");
+	struct policy *p = sound(
+		"version: 1\nfs:\n  - {path: /usr, access: r}\nnet:\n  - {id: a, do: deny, tcp: "
+		"{host: a.example, port: 1}}\n"
+		"tests:\n  - {read: /usr/x, expect: deny}\n  - {read: /usr/x, expect: allow}\n"
+		"  - {tcp: \"a.example:1\", expect: deny, rule: a}\n  - {tcp: \"a.example:2\", "
+		"expect: deny, rule: a}\n");
 	AUTO_BUFFER out = {0};
 	size_t run, failed;
 
@@ -138,11 +147,13 @@ static void test_a_test_that_does_not_hold_is_reported(void **state)
 	assert_int_equal(run, 4);
 	assert_int_equal(failed, 2);
 	assert_memory_equal(out.data, "FAIL f:7:5: read /usr/x: expected deny, got allow", 49);
-	assert_non_null(strstr((char *)out.data, "FAIL f:10:5: tcp a.example:2: expected deny by 'a'"));
+	assert_non_null(
+		strstr((char *)out.data, "FAIL f:10:5: tcp a.example:2: expected deny by 'a'"));
 	policy_free(p);
 }
 
-/* Built-ins grant no network and, beside the workspace, nothing to write; coding is offline and toolchains. */
+/* Built-ins grant no network and, beside the workspace, nothing to write; coding is offline and
+ * toolchains. */
 static void test_what_the_built_ins_grant(void **state)
 {
 	static const struct {
@@ -172,12 +183,14 @@ static void test_what_the_built_ins_grant(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct policy_effective *e = combine_with((struct layer_text[]){{0}}, cases[i].name, POLICY_AUTONOMOUS);
+		struct policy_effective *e =
+			combine_with((struct layer_text[]){{0}}, cases[i].name, POLICY_AUTONOMOUS);
 		struct policy_settings s;
 
 		expect(e, cases[i].words, cases[i].verdict);
 		policy_settings(e, &s);
-		assert_int_equal(s.limits.weaker, 1u << POLICY_LIMIT_MEMORY | 1u << POLICY_LIMIT_CPU);
+		assert_int_equal(s.limits.weaker,
+				 1u << POLICY_LIMIT_MEMORY | 1u << POLICY_LIMIT_CPU);
 		assert_true(s.limits.weaker_landlock);
 		policy_effective_free(e);
 	}
@@ -206,30 +219,50 @@ static void test_diff_names_what_became_possible(void **state)
 		{"the same", NET, NET, NULL},
 		{"less", NET, V, NULL},
 		{"another host", V, NET, "GET https://a.example/x/w: allow, was deny"},
-		{"another method", NET, V "net:\n  - {id: a, do: allow, http: {host: a.example, method: [GET, POST], path: /x/*}}\n",
+		{"another method", NET,
+		 V "net:\n  - {id: a, do: allow, http: {host: a.example, method: [GET, POST], "
+		   "path: /x/*}}\n",
 		 "POST https://a.example/x/w: ask, was deny"},
-		{"a deeper path", NET, V "net:\n  - {id: a, do: allow, http: {host: a.example, method: GET, path: /x/**}}\n",
+		{"a deeper path", NET,
+		 V "net:\n  - {id: a, do: allow, http: {host: a.example, method: GET, path: "
+		   "/x/**}}\n",
 		 "GET https://a.example/x/w/w: allow, was deny"},
 		{"a dropped exception",
-		 V "net:\n  - {id: a, do: allow, http: {host: a.example, method: GET}, except: [{host: a.example, path: /no}]}\n",
-		 V "net:\n  - {id: a, do: allow, http: {host: a.example, method: GET}}\n", "GET https://a.example/no: allow, was deny"},
-		{"a dropped deny", V "net:\n  - {id: a, do: allow, http: {host: \"*.x.example\"}}\n  - {id: b, do: deny, http: {host: q.x.example}}\n",
-		 V "net:\n  - {id: a, do: allow, http: {host: \"*.x.example\"}}\n", "GET https://q.x.example/: allow, was deny"},
+		 V "net:\n  - {id: a, do: allow, http: {host: a.example, method: GET}, except: "
+		   "[{host: a.example, path: /no}]}\n",
+		 V "net:\n  - {id: a, do: allow, http: {host: a.example, method: GET}}\n",
+		 "GET https://a.example/no: allow, was deny"},
+		{"a dropped deny",
+		 V "net:\n  - {id: a, do: allow, http: {host: \"*.x.example\"}}\n  - {id: b, do: "
+		   "deny, http: {host: q.x.example}}\n",
+		 V "net:\n  - {id: a, do: allow, http: {host: \"*.x.example\"}}\n",
+		 "GET https://q.x.example/: allow, was deny"},
 		{"a milder class", V "net:\n  - {id: a, do: allow, http: {host: a.example}}\n",
-		 V "net:\n  - {id: a, do: allow, http: {host: a.example}, effect: read}\n", "POST https://a.example/: allow, was ask"},
-		{"a wider path", V "fs:\n  - {path: /a, access: r}\n", V "fs:\n  - {path: /a, access: stage}\n", "/a: stage, was r"},
-		{"a path unmasked", V "fs:\n  - {path: /a, access: r}\n  - {path: /a/k, access: none}\n", V "fs:\n  - {path: /a, access: r}\n",
-		 "/a/k: r, was none"},
-		{"more agency", V "agency: draft\n", V "agency: trusted\n", "agency trusted, was draft"},
+		 V "net:\n  - {id: a, do: allow, http: {host: a.example}, effect: read}\n",
+		 "POST https://a.example/: allow, was ask"},
+		{"a wider path", V "fs:\n  - {path: /a, access: r}\n",
+		 V "fs:\n  - {path: /a, access: stage}\n", "/a: stage, was r"},
+		{"a path unmasked",
+		 V "fs:\n  - {path: /a, access: r}\n  - {path: /a/k, access: none}\n",
+		 V "fs:\n  - {path: /a, access: r}\n", "/a/k: r, was none"},
+		{"more agency", V "agency: draft\n", V "agency: trusted\n",
+		 "agency trusted, was draft"},
 		{"a limit gone", V "limits: {pids: 10}\n", V, "limit pids is gone, was 10"},
-		{"a variable", V "env: {keep: [A]}\n", V "env: {keep: [A, B]}\n", "environment keeps B"},
+		{"a variable", V "env: {keep: [A]}\n", V "env: {keep: [A, B]}\n",
+		 "environment keeps B"},
 		{"fewer people", V "approvals: {quorum: 2}\n", V, "approvals need 1, were 2"},
-		{"a step no longer narrowed", NET "steps:\n  s: {use: []}\n", NET, "in step 's': GET https://a.example/x/w: allow, was deny"},
-		{"a force", V "net:\n  - {id: a, do: allow, git: {remote: \"https://h.example/a\", op: push, refs: [refs/heads/x]}}\n",
-		 V "net:\n  - {id: a, do: allow, git: {remote: \"https://h.example/a\", op: push, refs: [refs/heads/x], force: true}}\n",
+		{"a step no longer narrowed", NET "steps:\n  s: {use: []}\n", NET,
+		 "in step 's': GET https://a.example/x/w: allow, was deny"},
+		{"a force",
+		 V "net:\n  - {id: a, do: allow, git: {remote: \"https://h.example/a\", op: push, "
+		   "refs: [refs/heads/x]}}\n",
+		 V "net:\n  - {id: a, do: allow, git: {remote: \"https://h.example/a\", op: push, "
+		   "refs: [refs/heads/x], force: true}}\n",
 		 "git push https://h.example/a refs/heads/x force: ask, was deny"},
-		{"a secret's new host", V "secrets:\n  s: {from: {env: A}, to: [a.example], header: X-A}\n",
-		 V "secrets:\n  s: {from: {env: A}, to: [a.example, b.example], header: X-A}\n", "secret s may go to b.example"},
+		{"a secret's new host",
+		 V "secrets:\n  s: {from: {env: A}, to: [a.example], header: X-A}\n",
+		 V "secrets:\n  s: {from: {env: A}, to: [a.example, b.example], header: X-A}\n",
+		 "secret s may go to b.example"},
 	};
 
 	(void)state;
@@ -251,7 +284,8 @@ static void test_the_schema_is_that_of_the_parser(void **state)
 	(void)state;
 	assert_int_equal(policy_schema(&made), 0);
 	if (strcmp(text, (char *)made.data) != 0)
-		fail_msg("policy/policy.schema.json is not the parser's: holdfast policy schema > policy/policy.schema.json");
+		fail_msg("policy/policy.schema.json is not the parser's: holdfast policy schema > "
+			 "policy/policy.schema.json");
 }
 
 static void test_every_code_is_documented(void **state)
@@ -265,7 +299,8 @@ static void test_every_code_is_documented(void **state)
 	for (; (c = policy_code_at(n)); n++) {
 		char shown[16], line[400];
 
-		snprintf(shown, sizeof(shown), "%c%04d", c->severity == POLICY_ERROR ? 'E' : 'W', c->code);
+		snprintf(shown, sizeof(shown), "%c%04d", c->severity == POLICY_ERROR ? 'E' : 'W',
+			 c->code);
 		assert_true(c->code > last[c->severity]);
 		last[c->severity] = c->code;
 		assert_true(c->meaning[0] && c->remedy[0]);
@@ -280,9 +315,12 @@ static void test_every_code_is_documented(void **state)
 static void test_every_code_that_can_be_given_has_a_meaning(void **state)
 {
 	static const char *const wrong[] = {
-		"version: 1\nagancy: x\nname: a/b\nlimits: {wall: 5, pids: x, memory: y, disk: 1}\n",
-		V "fs:\n  - {path: a, access: r}\n  - {path: /a/*/b, access: r}\n  - {path: \"${x}\", access: q}\n",
-		V "net:\n  - {id: a, do: allow}\n  - {id: a, do: ask, effect: reversible, http: {host: \"*.com\"}}\n",
+		"version: 1\nagancy: x\nname: a/b\nlimits: {wall: 5, pids: x, memory: y, disk: "
+		"1}\n",
+		V "fs:\n  - {path: a, access: r}\n  - {path: /a/*/b, access: r}\n  - {path: "
+		  "\"${x}\", access: q}\n",
+		V "net:\n  - {id: a, do: allow}\n  - {id: a, do: ask, effect: reversible, http: "
+		  "{host: \"*.com\"}}\n",
 	};
 
 	(void)state;
@@ -305,7 +343,8 @@ static void test_every_code_that_can_be_given_has_a_meaning(void **state)
 
 static void test_trust_is_of_exact_bytes_and_shows_what_it_lets_happen(void **state)
 {
-	struct policy *p = sound(NET "agency: autonomous\nsecrets:\n  s: {from: {env: A}, to: [a.example], header: X-A}\n");
+	struct policy *p = sound(NET "agency: autonomous\nsecrets:\n  s: {from: {env: A}, to: "
+				     "[a.example], header: X-A}\n");
 	AUTO_BUFFER out = {0};
 	struct digest a, b, blob;
 
@@ -327,10 +366,29 @@ static void test_questions_that_cannot_be_read(void **state)
 	static const struct {
 		const char *kind, *text;
 	} cases[] = {
-		{"ftp", "x"}, {"http", ""}, {"http", "GET"}, {"http", "GET a b"}, {"http", "GET https://"}, {"http", "GET https://a:0/"},
-		{"http", "GET https://a:x/"}, {"http", "GET https://a:70000/"}, {"http", "GET https://a/#x"}, {"git", "pull https://a/b"},
-		{"git", "push https://a/b"}, {"git", "push https://a/b r x"}, {"tcp", "a"}, {"tcp", ":1"}, {"tcp", "a:99999"}, {"tool", ""},
-		{"tool", "t x"}, {"tool", "t =x"}, {"read", "x"}, {"read", ""}, {"write", "/a/../b"}, {"exec", ""}, {"exec", "ls"},
+		{"ftp", "x"},
+		{"http", ""},
+		{"http", "GET"},
+		{"http", "GET a b"},
+		{"http", "GET https://"},
+		{"http", "GET https://a:0/"},
+		{"http", "GET https://a:x/"},
+		{"http", "GET https://a:70000/"},
+		{"http", "GET https://a/#x"},
+		{"git", "pull https://a/b"},
+		{"git", "push https://a/b"},
+		{"git", "push https://a/b r x"},
+		{"tcp", "a"},
+		{"tcp", ":1"},
+		{"tcp", "a:99999"},
+		{"tool", ""},
+		{"tool", "t x"},
+		{"tool", "t =x"},
+		{"read", "x"},
+		{"read", ""},
+		{"write", "/a/../b"},
+		{"exec", ""},
+		{"exec", "ls"},
 	};
 
 	(void)state;
@@ -338,7 +396,9 @@ static void test_questions_that_cannot_be_read(void **state)
 		struct policy_question *q = NULL;
 		struct error err = {0};
 
-		if (policy_question_parse(cases[i].kind, cases[i].text, &vars, &q, &err) != -EINVAL || q || !err.msg[0])
+		if (policy_question_parse(cases[i].kind, cases[i].text, &vars, &q, &err) !=
+			    -EINVAL ||
+		    q || !err.msg[0])
 			fail_msg("%s '%s' was read", cases[i].kind, cases[i].text);
 	}
 }

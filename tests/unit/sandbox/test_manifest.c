@@ -50,8 +50,10 @@ static void parse_entry(char *text, struct manifest_entry *e, char *content)
 		e->implied = type[0] == 'i';
 	}
 	if (base[0] == 'd')
-		e->base = (struct manifest_seen){
-			.type = MANIFEST_DIR, .mode = 0755, .ctime_ns = 5, .ino = 7};
+		e->base = (struct manifest_seen){.type = MANIFEST_DIR,
+						 .mode = 0755,
+						 .ctime_ns = 5,
+						 .ino = 7};
 	if (base[0] == 'f') {
 		e->base = (struct manifest_seen){.type = MANIFEST_FILE,
 						 .mode = 0644,
@@ -424,8 +426,9 @@ static void links_name_the_first_path_of_their_file(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct manifest *m = manifest_new();
-		struct manifest_entry e = {
-			.path = bytes_str("a"), .type = MANIFEST_FILE, .size = 1};
+		struct manifest_entry e = {.path = bytes_str("a"),
+					   .type = MANIFEST_FILE,
+					   .size = 1};
 
 		set_content('B', &e.digest);
 		assert_int_equal(manifest_add(m, &e, NULL), 0);

@@ -143,9 +143,9 @@ static void requests_have_their_own_keys_and_no_other(void **state)
 		snprintf(name, sizeof(name), "sandbox/keeper-request.%d.cbor", types[i]);
 		golden_check(name, buffer_bytes(&out));
 		for (size_t k = 0; k < ARRAY_SIZE(types); k++)
-			assert_int_equal(
-				protocol_request_decode(types[k], buffer_bytes(&out), &back) == 0,
-				i == k || types[i] == PROTOCOL_KILL);
+			assert_int_equal(protocol_request_decode(types[k], buffer_bytes(&out),
+								 &back) == 0,
+					 i == k || types[i] == PROTOCOL_KILL);
 	}
 }
 
@@ -180,12 +180,15 @@ static void events_come_back_as_they_went(void **state)
 			 0);
 	assert_memory_equal(&back.exit, &exited.exit, sizeof(back.exit));
 	out.len = 0;
-	failed.not_started = (struct sandbox_not_started){
-		.why = SANDBOX_NOT_STARTED_EXEC, .error = -2, .stage = "exec", .text = "no"};
+	failed.not_started = (struct sandbox_not_started){.why = SANDBOX_NOT_STARTED_EXEC,
+							  .error = -2,
+							  .stage = "exec",
+							  .text = "no"};
 	assert_int_equal(protocol_event_encode(&failed, &out), 0);
 	golden_check("sandbox/keeper-failure.exec.cbor", buffer_bytes(&out));
-	assert_int_equal(
-		protocol_event_decode(PROTOCOL_EVENT_NOT_STARTED, buffer_bytes(&out), &back), 0);
+	assert_int_equal(protocol_event_decode(PROTOCOL_EVENT_NOT_STARTED, buffer_bytes(&out),
+					       &back),
+			 0);
 	assert_memory_equal(&back.not_started, &failed.not_started, sizeof(back.not_started));
 	struct sandbox_found found[] = {{{{9}}, SANDBOX_ATTEMPT_LIVE}};
 	struct sandbox_hello hello = {.keeper_epoch = 3,

@@ -162,10 +162,10 @@ static void setid_bits_have_no_way_in_where_they_are_denied(void **state)
 						       .arch = ARCH,
 						       .args = {0, 0, 0, 04000}}),
 			 NO(EPERM));
-	assert_int_equal(
-		run(&b,
-		    (struct seccomp_data){.nr = SYS_openat, .arch = ARCH, .args = {0, 0, 0, 0644}}),
-		OK);
+	assert_int_equal(run(&b, (struct seccomp_data){.nr = SYS_openat,
+						       .arch = ARCH,
+						       .args = {0, 0, 0, 0644}}),
+			 OK);
 }
 
 static void foreign_calls_die(void **state)
@@ -186,11 +186,12 @@ static void foreign_calls_die(void **state)
 /* What programs cannot live without, by libseccomp's names. */
 static void ordinary_calls_are_allowed(void **state)
 {
-	static const char *const names[] = {
-		"read",		"write", "openat",    "close",	      "execve",	    "exit_group",
-		"wait4",	"mmap",	 "futex",     "rt_sigaction", "getdents64", "connect",
-		"epoll_wait",	"pipe2", "renameat2", "statx",	      "prlimit64",  "getrandom",
-		"memfd_create", "vfork", "setsid",    "kill",	      "rseq"};
+	static const char *const names[] = {"read",	  "write",	  "openat",	  "close",
+					    "execve",	  "exit_group",	  "wait4",	  "mmap",
+					    "futex",	  "rt_sigaction", "getdents64",	  "connect",
+					    "epoll_wait", "pipe2",	  "renameat2",	  "statx",
+					    "prlimit64",  "getrandom",	  "memfd_create", "vfork",
+					    "setsid",	  "kill",	  "rseq"};
 	AUTO_BUFFER b = {0};
 
 	(void)state;

@@ -305,8 +305,10 @@ static void perform_at_once(struct fake *f)
 			continue;
 		a = fake_attempt(f, &c->attempt_id);
 		if (c->kind == ENGINE_START_ATTEMPT && !a && f->attempt_count < FAKE_ATTEMPTS_MAX)
-			f->attempts[f->attempt_count++] = (struct fake_attempt){
-				.id = c->attempt_id, .run = c->run, .step = c->step, .live = true};
+			f->attempts[f->attempt_count++] = (struct fake_attempt){.id = c->attempt_id,
+										.run = c->run,
+										.step = c->step,
+										.live = true};
 		else if (c->kind == ENGINE_KILL_ATTEMPT && a)
 			a->killed = true;
 	}

@@ -115,8 +115,9 @@ static void sealed(struct fake *f)
 
 	assert_true(fake_take(f, ENGINE_SEAL, &c));
 	manifest = fake_blob(f, c.c.layer);
-	assert_int_equal(
-		engine_sealed(f->e, fake_now(f), &c.c.attempt_id, 0, NULL, &manifest, 3, 30), 0);
+	assert_int_equal(engine_sealed(f->e, fake_now(f), &c.c.attempt_id, 0, NULL, &manifest, 3,
+				       30),
+			 0);
 	assert_true(fake_flush(f));
 }
 
@@ -286,8 +287,9 @@ static void test_a_request_and_a_name_start_one_run(void **state)
 	struct engine_run_request q = {.uid = 1, .request = bytes_str("r1"), .name = "n"};
 	struct engine_run_request again = {.uid = 1, .request = bytes_str("r1")};
 	struct engine_run_request named = {.uid = 1, .name = "n"};
-	struct engine_run_request other = {
-		.uid = 1, .name = "n", .plan_blob = fake_blob(f, "other")};
+	struct engine_run_request other = {.uid = 1,
+					   .name = "n",
+					   .plan_blob = fake_blob(f, "other")};
 	struct journal_id id;
 	struct error err = {0};
 
@@ -393,9 +395,9 @@ static void test_infra_is_tried_again_and_exec_is_not(void **state)
 	struct fake_command c;
 
 	assert_true(fake_take(f, ENGINE_START_ATTEMPT, &c));
-	assert_int_equal(
-		engine_attempt_not_started(f->e, fake_now(f), &c.c.attempt_id, "no cgroup", true),
-		0);
+	assert_int_equal(engine_attempt_not_started(f->e, fake_now(f), &c.c.attempt_id, "no cgroup",
+						    true),
+			 0);
 	fake_flush(f);
 	assert_step(f, &run, "a", JOURNAL_STEP_S_BACKOFF);
 	pass(f, SECOND);
@@ -601,8 +603,10 @@ static void test_a_vote_is_idempotent_and_a_late_one_hears_the_outcome(void **st
 	struct fake *f = fake_of(state);
 	struct journal_id run = created(f, gated);
 	const struct journal_approval *item = asked(f, &run, JOURNAL_KIND_STEP_GATE);
-	struct engine_vote other = {
-		.approval = item->id, .decision = APPROVE, .principal = "uid:2", .uid = 2};
+	struct engine_vote other = {.approval = item->id,
+				    .decision = APPROVE,
+				    .principal = "uid:2",
+				    .uid = 2};
 	struct error err = {0};
 
 	other.card = fake_blob(f, "another card");
@@ -623,8 +627,9 @@ static void test_an_item_that_nobody_decides_is_a_deny(void **state)
 	struct journal_id run;
 
 	f->has_rules = true;
-	f->rules = (struct engine_rules){
-		.quorum = 1, .decide_by_ns = 60 * SECOND, .execute_by_ns = 10 * SECOND};
+	f->rules = (struct engine_rules){.quorum = 1,
+					 .decide_by_ns = 60 * SECOND,
+					 .execute_by_ns = 10 * SECOND};
 	run = created(f, gated);
 	asked(f, &run, JOURNAL_KIND_STEP_GATE);
 	ran(f, "b");
@@ -697,8 +702,9 @@ static void test_unattended_deny_asks_nobody(void **state)
 static void test_gate_commit_asks_with_the_layer_in_hand(void **state)
 {
 	struct fake *f = fake_of(state);
-	struct journal_id run = created(
-		f, "version: 1\nland: never\nsteps:\n  - {name: a, run: x, gate: commit}\n");
+	struct journal_id run =
+		created(f,
+			"version: 1\nland: never\nsteps:\n  - {name: a, run: x, gate: commit}\n");
 	const struct journal_approval *item;
 
 	ran(f, "a");
@@ -875,8 +881,9 @@ static void test_conflicts_met_while_planning_touch_nothing(void **state)
 
 	ran(f, "a");
 	assert_true(fake_take(f, ENGINE_PLAN_LANDING, &c));
-	assert_int_equal(
-		engine_landing_planned(f->e, fake_now(f), &run, NULL, &conflicts, false, NULL), 0);
+	assert_int_equal(engine_landing_planned(f->e, fake_now(f), &run, NULL, &conflicts, false,
+						NULL),
+			 0);
 	fake_flush(f);
 	assert_int_equal(fake_run(f, &run)->landing, JOURNAL_LANDING_S_CONFLICT);
 	assert_int_equal(fake_count(f, &run, JOURNAL_LANDING_STARTED), 0);
@@ -905,8 +912,9 @@ static void test_undo_takes_back_what_landed(void **state)
 	assert_int_equal(vote(f, item, APPROVE, "theirs"), 0);
 	assert_true(fake_take(f, ENGINE_PLAN_LANDING, &c));
 	assert_true(c.c.undo);
-	assert_int_equal(
-		engine_landing_planned(f->e, fake_now(f), &run, &reverse, NULL, false, NULL), 0);
+	assert_int_equal(engine_landing_planned(f->e, fake_now(f), &run, &reverse, NULL, false,
+						NULL),
+			 0);
 	fake_flush(f);
 	assert_true(digest_equal(&fake_run(f, &run)->redo, &reverse));
 	applied(f, &run, true);
@@ -957,8 +965,9 @@ static void test_a_landing_that_is_stuck_pauses_and_goes_on(void **state)
 	ran(f, "a");
 	planned(f, &run);
 	assert_true(fake_take(f, ENGINE_APPLY_LANDING, &c));
-	assert_int_equal(
-		engine_landing_done(f->e, fake_now(f), &run, false, NULL, NULL, 0, "I/O error"), 0);
+	assert_int_equal(engine_landing_done(f->e, fake_now(f), &run, false, NULL, NULL, 0,
+					     "I/O error"),
+			 0);
 	fake_flush(f);
 	assert_run(f, &run, JOURNAL_RUN_S_PAUSED);
 	assert_int_equal(engine_run_resume(f->e, fake_now(f), &run, 1000, &err), 0);
@@ -1203,10 +1212,14 @@ static struct plan_step spec_of(const char *name, const char *arg)
 
 static struct journal_id driver_run(struct fake *f)
 {
-	struct engine_run_request q = {
-		.uid = 1000, .agency = 2, .land = JOURNAL_LAND_NEVER, .ws_ino = 1};
-	struct plan p = {
-		.base = -1, .agency = -1, .land = JOURNAL_LAND_NEVER, .outside_driver = true};
+	struct engine_run_request q = {.uid = 1000,
+				       .agency = 2,
+				       .land = JOURNAL_LAND_NEVER,
+				       .ws_ino = 1};
+	struct plan p = {.base = -1,
+			 .agency = -1,
+			 .land = JOURNAL_LAND_NEVER,
+			 .outside_driver = true};
 	AUTO_BUFFER b = {0};
 	AUTO_FREE char *text = NULL;
 	struct journal_id id;

@@ -1,4 +1,5 @@
-/* Planning a landing: what a net change, the policy and the user's directory come to; and its canonical form. */
+/* Planning a landing: what a net change, the policy and the user's directory come to; and its
+ * canonical form. */
 #include "tests/golden.h"
 #include "base/escape.h"
 #include "supervisor/diff.h"
@@ -8,12 +9,12 @@ enum { START = 1000, OLD = 5, NEW = START };
 
 /*
  * Layers, a "|" between two, entries separated by "; ":   TYPE PATH BASE
- *   TYPE  f, s and a letter (file or symlink of that content), d folder, w whiteout, i implied whiteout, p FIFO, u setuid file,
- *         m folder of mode 0700
- *   BASE  what the sealer saw: - nothing, d, f and a letter, s and a letter
- * Facts, separated by "; ":   TYPE PATH [new|moved|full|chmod|unread]
- *   of what is in the directory; what is not named is not there. A ctime is old but with `new` (not older than the start); a
- *   folder that was `moved` has an old mtime with it; one that is `full` holds a name more than the run knows.
+ *   TYPE  f, s and a letter (file or symlink of that content), d folder, w whiteout, i implied
+ * whiteout, p FIFO, u setuid file, m folder of mode 0700 BASE  what the sealer saw: - nothing, d, f
+ * and a letter, s and a letter Facts, separated by "; ":   TYPE PATH [new|moved|full|chmod|unread]
+ *   of what is in the directory; what is not named is not there. A ctime is old but with `new` (not
+ * older than the start); a folder that was `moved` has an old mtime with it; one that is `full`
+ * holds a name more than the run knows.
  */
 static void set_content(char c, struct digest *d)
 {
@@ -186,20 +187,31 @@ struct rig {
 
 static void rig_open(struct rig *r, const char *layers, const char *facts)
 {
-	struct policy_vars vars = {.workspace = "/w", .home = "/home/u", .tmp = "/tmp", .run = "/run/holdfast"};
+	struct policy_vars vars = {.workspace = "/w",
+				   .home = "/home/u",
+				   .tmp = "/tmp",
+				   .run = "/run/holdfast"};
 	struct policy_input input = {.layer = POLICY_LAYER_RUN};
 	struct error err = {0};
 
 	*r = (struct rig){0};
 	assert_int_equal(policy_parse(bytes_str(policy_text), "t.yaml", NULL, &r->policy), 0);
 	input.policy = r->policy;
-	if (policy_combine(&(struct policy_combine){.inputs = &input, .count = 1}, &r->effective, &err) < 0 ||
+	if (policy_combine(&(struct policy_combine){.inputs = &input, .count = 1}, &r->effective,
+			   &err) < 0 ||
 	    policy_fs_new(r->effective, &vars, &r->fs, &err) < 0)
 		fail_msg("%s: %s", err.where, err.msg);
 	r->layer_count = parse_layers(layers, r->layers);
 	r->facts = parse_facts(facts);
-	r->in = (struct landing_inputs){.layers = r->layers, .layer_count = r->layer_count, .fs = r->fs, .workspace = "/w",
-					.ws_dev = 3, .ws_ino = 4, .uid = 1, .gid = 2, .facts = r->facts};
+	r->in = (struct landing_inputs){.layers = r->layers,
+					.layer_count = r->layer_count,
+					.fs = r->fs,
+					.workspace = "/w",
+					.ws_dev = 3,
+					.ws_ino = 4,
+					.uid = 1,
+					.gid = 2,
+					.facts = r->facts};
 	landing_clock_start(&r->in.clock, START, 1);
 }
 
@@ -232,10 +244,12 @@ static void describe(const struct landing_plan *p, struct buffer *out)
 		buffer_append_str(out, p->actions[i].from == LANDING_FROM_BLOB ? " blob\n" : "\n");
 	}
 	for (size_t i = 0; i < p->out_count; i++)
-		buffer_printf(out, "- %.*s %s\n", (int)p->out[i].path.len, (const char *)p->out[i].path.data,
+		buffer_printf(out, "- %.*s %s\n", (int)p->out[i].path.len,
+			      (const char *)p->out[i].path.data,
 			      landing_out_why_name(p->out[i].why));
 	for (size_t i = 0; i < p->conflict_count; i++)
-		buffer_printf(out, "! %.*s %s\n", (int)p->conflicts[i].path.len, (const char *)p->conflicts[i].path.data,
+		buffer_printf(out, "! %.*s %s\n", (int)p->conflicts[i].path.len,
+			      (const char *)p->conflicts[i].path.data,
 			      landing_conflict_why_text(p->conflicts[i].why));
 }
 
@@ -245,11 +259,13 @@ static const struct plan_case {
 	const char *facts;
 	const char *want;
 } cases[] = {
-	{"a new file, an edit, a deletion", "fx a -; fx b fb; w c fc", "fb b; fc c", "A a\nM b\nD c\n"},
+	{"a new file, an edit, a deletion", "fx a -; fx b fb; w c fc", "fb b; fc c",
+	 "A a\nM b\nD c\n"},
 	{"another type", "fx a d; sx b fb; d c fc", "d a; fb b; fc c", "T a\nT b\nT c\n"},
 	{"folders before what is in them", "d d -; fx d-a -; fx d/f -", "", "A d\nA d-a\nA d/f\n"},
 	{"a copied-up folder is no change", "d d d; fx d/f fa", "d d; fa d/f", "M d/f\n"},
-	{"what is there already is not landed", "fx a -; w b fb; fx c fc; sx l sa", "fx a new; fx c new; sx l new", ""},
+	{"what is there already is not landed", "fx a -; w b fb; fx c fc; sx l sa",
+	 "fx a new; fx c new; sx l new", ""},
 	{"the same folder made by both", "m d -; fx d/f -", "d d new", "A d/f\n"},
 	{"the net of two layers", "fx a fa; fy n -|fz a fx; w n -", "fa a", "M a\n"},
 
@@ -260,36 +276,47 @@ static const struct plan_case {
 	{"another type with an old ctime", "fx a fa", "d a", "! a not what the run saw\n"},
 	{"gone", "fx a fa", "", "! a removed since the run saw it\n"},
 	{"appeared", "fx a -", "fb a", "! a made since the run looked\n"},
-	{"a file where the run makes a folder", "d a -; fx a/b -", "fb a", "A a/b\n! a made since the run looked\n"},
+	{"a file where the run makes a folder", "d a -; fx a/b -", "fb a",
+	 "A a/b\n! a made since the run looked\n"},
 	{"the folder is gone", "d d d; fx d/n -", "", "! d/n a folder above it is gone\n"},
-	{"the folder is a link", "d d d; fx d/n -", "sx d new", "! d/n a folder above it is gone\n"},
+	{"the folder is a link", "d d d; fx d/n -", "sx d new",
+	 "! d/n a folder above it is gone\n"},
 	{"the folder was moved here", "d d d; fx d/n -; fx d/f fa", "d d moved; fa d/f",
 	 "! d/f a folder above it was moved here\n! d/n a folder above it was moved here\n"},
-	{"a folder above it far up was moved here", "d a d; d a/b d; fx a/b/n -", "d a moved; d a/b",
-	 "! a/b/n a folder above it was moved here\n"},
+	{"a folder above it far up was moved here", "d a d; d a/b d; fx a/b/n -",
+	 "d a moved; d a/b", "! a/b/n a folder above it was moved here\n"},
 	{"the user works in the folder", "d d d; fx d/n -", "d d new", "A d/n\n"},
 	{"a folder's mode, while names in it changed", "m d d", "d d new", "M d\n"},
 	{"a folder's mode, changed by both", "m d d", "d d chmod", "! d not what the run saw\n"},
-	{"a deleted folder that holds more", "w d d; i d/f fa", "d d full; fa d/f", "D d/f\n! d holds files that the run knows nothing of\n"},
-	{"a deleted folder, changed since", "w d d; i d/f fa", "d d new; fa d/f", "D d/f\n! d changed since the run began\n"},
-	{"a file that cannot be read", "fx a fa", "fa a unread", "! a the system refused the change\n"},
+	{"a deleted folder that holds more", "w d d; i d/f fa", "d d full; fa d/f",
+	 "D d/f\n! d holds files that the run knows nothing of\n"},
+	{"a deleted folder, changed since", "w d d; i d/f fa", "d d new; fa d/f",
+	 "D d/f\n! d changed since the run began\n"},
+	{"a file that cannot be read", "fx a fa", "fa a unread",
+	 "! a the system refused the change\n"},
 
-	{"refused by the policy", "d ro d; fx ro/a fa; fx b -", "d ro; fa ro/a", "A b\n- ro/a policy\n"},
-	{"scratch never lands", "d build -; fx build/o -; fx b -", "", "A b\n- build scratch\n- build/o scratch\n"},
+	{"refused by the policy", "d ro d; fx ro/a fa; fx b -", "d ro; fa ro/a",
+	 "A b\n- ro/a policy\n"},
+	{"scratch never lands", "d build -; fx build/o -; fx b -", "",
+	 "A b\n- build scratch\n- build/o scratch\n"},
 	{"a case twin of what is protected", "d .GIT -; d .GIT/hooks -; fx .GIT/hooks/x -", "",
 	 "- .GIT empty\n- .GIT/hooks policy\n- .GIT/hooks/x policy\n"},
-	{"an empty folder is one", "d d -; d e -; p e/p -; d e-f -", "", "A d\nA e-f\n- e empty\n- e/p type\n"},
-	{"a file in a protected folder's place", "fx .git d; i .git/hooks d; i .git/hooks/a fa", "d .git; d .git/hooks; fa .git/hooks/a",
+	{"an empty folder is one", "d d -; d e -; p e/p -; d e-f -", "",
+	 "A d\nA e-f\n- e empty\n- e/p type\n"},
+	{"a file in a protected folder's place", "fx .git d; i .git/hooks d; i .git/hooks/a fa",
+	 "d .git; d .git/hooks; fa .git/hooks/a",
 	 "- .git policy\n- .git/hooks policy\n- .git/hooks/a policy\n"},
-	{"a folder in the place of a link that stands for a protected one", "d .git sa; fx .git/a -", "sa .git",
-	 "- .git policy\n- .git/a folder\n"},
-	{"a folder that keeps something protected is kept", "w d d; i d/f fa|fx x -", "d d; fa d/f", "D d\nD d/f\nA x\n"},
-	{"what is above something protected is not removed", "w deep d; i deep/down d; i deep/f fa", "d deep; d deep/down; fa deep/f",
-	 "D deep/f\n- deep policy\n- deep/down policy\n"},
+	{"a folder in the place of a link that stands for a protected one",
+	 "d .git sa; fx .git/a -", "sa .git", "- .git policy\n- .git/a folder\n"},
+	{"a folder that keeps something protected is kept", "w d d; i d/f fa|fx x -", "d d; fa d/f",
+	 "D d\nD d/f\nA x\n"},
+	{"what is above something protected is not removed", "w deep d; i deep/down d; i deep/f fa",
+	 "d deep; d deep/down; fa deep/f", "D deep/f\n- deep policy\n- deep/down policy\n"},
 	{"setuid stays behind", "ux a -", "", "A a\n- a bits\n"},
 	{"a FIFO stays behind", "p a -; fx b -", "", "A b\n- a type\n"},
 	{"over the user's FIFO nothing lands", "fx a -", "p a new", "- a type\n"},
-	{"names of landing itself", "d .holdfast-land-x -; fx .holdfast-land-x/a -; fx d.holdfast-land-y -", "",
+	{"names of landing itself",
+	 "d .holdfast-land-x -; fx .holdfast-land-x/a -; fx d.holdfast-land-y -", "",
 	 "A d.holdfast-land-y\n- .holdfast-land-x reserved\n- .holdfast-land-x/a reserved\n"},
 };
 
@@ -305,7 +332,8 @@ static void planned(void **state)
 		p = make(&r);
 		describe(p, &got);
 		if (strcmp(got.data ? (char *)got.data : "", cases[i].want) != 0)
-			fail_msg("%s:\n%s-- but not\n%s", cases[i].rule, (char *)got.data, cases[i].want);
+			fail_msg("%s:\n%s-- but not\n%s", cases[i].rule, (char *)got.data,
+				 cases[i].want);
 		landing_plan_free(p);
 		rig_close(&r);
 	}
@@ -320,26 +348,31 @@ static const struct choice_case {
 	const char *choices; /* "path=mine|theirs|file", separated by a space; no path: all */
 	const char *want;
 } choice_cases[] = {
-	{"mine leaves the path", "fx a fa; fx b fb", "fc a new; fb b", "fc a new; fb b", "a=mine", "M b\n- a mine\n"},
+	{"mine leaves the path", "fx a fa; fx b fb", "fc a new; fb b", "fc a new; fb b", "a=mine",
+	 "M b\n- a mine\n"},
 	{"theirs lands over it", "fx a fa", "fc a new", "fc a new", "a=theirs", "M a\n"},
 	{"a file goes in", "fx a fa", "fc a new", "fc a new", "a=file", "M a blob\n"},
-	{"for all", "fx a fa; fx b fb", "fc a new; fc b new", "fc a new; fc b new", "=theirs", "M a\nM b\n"},
-	{"one by name, the others together", "fx a fa; fx b fb", "fc a new; fc b new", "fc a new; fc b new", "b=mine =theirs",
-	 "M a\n- b mine\n"},
-	{"a choice for all is for those that were shown", "fx a fa; fx b fb", "fc a new; fb b", "fc a new; fc b new", "=theirs",
-	 "M a\n! b changed since the run began\n"},
-	{"changed again after it was shown", "fx a fa", "fc a new", "fd a new", "a=theirs", "! a changed since the run began\n"},
+	{"for all", "fx a fa; fx b fb", "fc a new; fc b new", "fc a new; fc b new", "=theirs",
+	 "M a\nM b\n"},
+	{"one by name, the others together", "fx a fa; fx b fb", "fc a new; fc b new",
+	 "fc a new; fc b new", "b=mine =theirs", "M a\n- b mine\n"},
+	{"a choice for all is for those that were shown", "fx a fa; fx b fb", "fc a new; fb b",
+	 "fc a new; fc b new", "=theirs", "M a\n! b changed since the run began\n"},
+	{"changed again after it was shown", "fx a fa", "fc a new", "fd a new", "a=theirs",
+	 "! a changed since the run began\n"},
 	{"mine, changed again", "fx a fa", "fc a new", "fd a new", "a=mine", "- a mine\n"},
 	{"theirs makes the folder again", "d d d; fx d/f fa", "", "", "d/f=theirs", "A d\nA d/f\n"},
-	{"theirs does not go through a link", "d d d; fx d/f fa", "sx d new", "sx d new", "d/f=theirs",
-	 "! d/f a folder above it is gone\n"},
-	{"theirs does not remove what the run never saw", "w d d; i d/f fa", "d d full; fa d/f", "d d full; fa d/f", "d=theirs",
-	 "D d/f\n! d holds files that the run knows nothing of\n"},
-	{"mine in a folder that the run removes keeps the folder", "w d d; i d/f fa; i d/g fb", "d d; fc d/f new; fb d/g",
-	 "d d; fc d/f new; fb d/g", "d/f=mine", "D d/g\n- d not-empty\n- d/f mine\n"},
-	{"mine of a folder's place keeps what is in it out", "d a -; fx a/b -", "fb a", "fb a", "a=mine", "- a mine\n- a/b folder\n"},
-	{"no choice, no landing", "fx a fa; fx b fb", "fc a new; fc b new", "fc a new; fc b new", "a=theirs",
-	 "M a\n! b changed since the run began\n"},
+	{"theirs does not go through a link", "d d d; fx d/f fa", "sx d new", "sx d new",
+	 "d/f=theirs", "! d/f a folder above it is gone\n"},
+	{"theirs does not remove what the run never saw", "w d d; i d/f fa", "d d full; fa d/f",
+	 "d d full; fa d/f", "d=theirs", "D d/f\n! d holds files that the run knows nothing of\n"},
+	{"mine in a folder that the run removes keeps the folder", "w d d; i d/f fa; i d/g fb",
+	 "d d; fc d/f new; fb d/g", "d d; fc d/f new; fb d/g", "d/f=mine",
+	 "D d/g\n- d not-empty\n- d/f mine\n"},
+	{"mine of a folder's place keeps what is in it out", "d a -; fx a/b -", "fb a", "fb a",
+	 "a=mine", "- a mine\n- a/b folder\n"},
+	{"no choice, no landing", "fx a fa; fx b fb", "fc a new; fc b new", "fc a new; fc b new",
+	 "a=theirs", "M a\n! b changed since the run began\n"},
 };
 
 static size_t parse_choices(char *text, struct landing_choice *ret)
@@ -350,8 +383,11 @@ static size_t parse_choices(char *text, struct landing_choice *ret)
 	for (char *c = strtok_r(text, " ", &save); c; c = strtok_r(NULL, " ", &save)) {
 		char *eq = strchr(c, '=');
 
-		ret[n] = (struct landing_choice){.path = bytes_of(c, (size_t)(eq - c)), .file_size = 9};
-		ret[n].kind = eq[1] == 'm' ? LANDING_CHOICE_MINE : eq[1] == 't' ? LANDING_CHOICE_THEIRS : LANDING_CHOICE_FILE;
+		ret[n] = (struct landing_choice){.path = bytes_of(c, (size_t)(eq - c)),
+						 .file_size = 9};
+		ret[n].kind = eq[1] == 'm'   ? LANDING_CHOICE_MINE
+			      : eq[1] == 't' ? LANDING_CHOICE_THEIRS
+					     : LANDING_CHOICE_FILE;
 		digest_of(bytes_str("the file "), &ret[n++].file);
 	}
 	return n;
@@ -399,12 +435,14 @@ static void what_stands_in_a_folders_place_is_named(void **state)
 	p = make(&r);
 	assert_int_equal(p->conflict_count, 1);
 	assert_int_equal(p->conflicts[0].why, LANDING_CONFLICT_FOLDER);
-	assert_non_null(memmem(p->conflicts[0].text.data, p->conflicts[0].text.len, "stands in the folder's place", 28));
+	assert_non_null(memmem(p->conflicts[0].text.data, p->conflicts[0].text.len,
+			       "stands in the folder's place", 28));
 	landing_plan_free(p);
 	rig_close(&r);
 }
 
-/* Rolling back gives every path a new ctime: what the last plan found, and stands there again, is no conflict. */
+/* Rolling back gives every path a new ctime: what the last plan found, and stands there again, is
+ * no conflict. */
 static void a_rolled_back_path_is_no_conflict(void **state)
 {
 	struct landing_plan *last;
@@ -481,7 +519,8 @@ static void a_coarse_ctime_is_compared_coarsely(void **state)
 
 	(void)state;
 	rig_open(&r, "fx a fa", "fa a");
-	r.in.clock.granularity_ns = 1000; /* OLD, written after the start, may be stamped 0 to 999 */
+	r.in.clock.granularity_ns =
+		1000; /* OLD, written after the start, may be stamped 0 to 999 */
 	r.in.clock.started_ns = 900;
 	p = make(&r);
 	assert_int_equal(p->conflict_count, 1);
@@ -515,12 +554,14 @@ static void reversed_twice_is_the_same(void **state)
 	struct rig r;
 
 	(void)state;
-	rig_open(&r, "fx a -; fx b fb; w c fc; d d -; fx d/e -; sx l sa; fy t d; i t/u fu", "fb b; fc c; sa l; d t; fu t/u");
+	rig_open(&r, "fx a -; fx b fb; w c fc; d d -; fx d/e -; sx l sa; fy t d; i t/u fu",
+		 "fb b; fc c; sa l; d t; fu t/u");
 	p = make(&r);
 	assert_int_equal(landing_plan_reverse(p, NULL, 0, NULL, 0, &back, NULL), 0);
 	assert_true(back->undo);
 	describe(back, &got);
-	assert_string_equal((char *)got.data, "D a\nM b blob\nA c blob\nD d\nD d/e\nM l\nT t\nA t/u blob\n");
+	assert_string_equal((char *)got.data,
+			    "D a\nM b blob\nA c blob\nD d\nD d/e\nM l\nT t\nA t/u blob\n");
 	assert_int_equal(landing_plan_reverse(back, NULL, 0, NULL, 0, &again, NULL), 0);
 	assert_int_equal(again->action_count, p->action_count);
 	for (size_t i = 0; i < p->action_count; i++) {
@@ -543,7 +584,10 @@ static void undo_with_answers(void **state)
 	struct rig r;
 
 	(void)state;
-	shown.now = (struct landing_state){.type = MANIFEST_FILE, .mode = 0644, .size = 1, .has_digest = true};
+	shown.now = (struct landing_state){.type = MANIFEST_FILE,
+					   .mode = 0644,
+					   .size = 1,
+					   .has_digest = true};
 	rig_open(&r, "d d -; fx d/e -; fx f fb", "fb f");
 	p = make(&r);
 	assert_int_equal(landing_plan_reverse(p, &shown, 1, &mine, 1, &back, NULL), 0);
@@ -558,7 +602,9 @@ static void undo_with_answers(void **state)
 
 static struct landing_plan *sample(struct rig *r)
 {
-	rig_open(r, "d .git d; d .git/hooks d; fx .git/hooks/x -; fx a fa; ux b -; w c fc; sx l -; m m d",
+	rig_open(r,
+		 "d .git d; d .git/hooks d; fx .git/hooks/x -; fx a fa; ux b -; w c fc; sx l -; m "
+		 "m d",
 		 "d .git; d .git/hooks; fa a; fc c; d m");
 	return make(r);
 }
@@ -615,7 +661,8 @@ static void conflicts_and_results(void **state)
 	struct rig r;
 
 	(void)state;
-	rig_open(&r, "fx a fa; fx b -; fx c fc; sx s sa; d d d; fx d/f fa; u1 su -", "fb a new; fb b; sb s new; d d moved; fa d/f");
+	rig_open(&r, "fx a fa; fx b -; fx c fc; sx s sa; d d d; fx d/f fa; u1 su -",
+		 "fb a new; fb b; sb s new; d d moved; fa d/f");
 	p = make(&r);
 	assert_int_equal(p->conflict_count, 5);
 	assert_int_equal(landing_conflicts_encode(p->conflicts, p->conflict_count, true, &once), 0);
@@ -623,7 +670,8 @@ static void conflicts_and_results(void **state)
 	if (landing_conflicts_decode(buffer_bytes(&once), &q, &err) < 0)
 		fail_msg("%s", err.msg);
 	assert_true(q->undo);
-	assert_int_equal(landing_conflicts_encode(q->conflicts, q->conflict_count, true, &twice), 0);
+	assert_int_equal(landing_conflicts_encode(q->conflicts, q->conflict_count, true, &twice),
+			 0);
 	assert_true(bytes_equal(buffer_bytes(&once), buffer_bytes(&twice)));
 	/* One is not the other. */
 	assert_int_not_equal(landing_plan_decode(buffer_bytes(&once), &q, NULL), 0);
@@ -635,7 +683,8 @@ static void conflicts_and_results(void **state)
 	rig_close(&r);
 }
 
-/* What a diff shows is what the planner would land on an untouched base, whatever the directory holds by now. */
+/* What a diff shows is what the planner would land on an untouched base, whatever the directory
+ * holds by now. */
 static void a_diff_shows_what_lands_and_counts_the_rest(void **state)
 {
 	static const struct {
@@ -645,7 +694,8 @@ static void a_diff_shows_what_lands_and_counts_the_rest(void **state)
 		size_t scratch, others;
 	} rows[] = {
 		{"fx a fa; fx d/new -; w gone fa", 0, "M a\nA d/new\nD gone\n", 0, 0},
-		{"fx a fa; d build -; fx build/o -; fx ro/x fa; ux s -", 0, "M a\nA s\n- build scratch\n- build/o scratch\n- ro/x policy\n- s bits\n", 2, 1},
+		{"fx a fa; d build -; fx build/o -; fx ro/x fa; ux s -", 0,
+		 "M a\nA s\n- build scratch\n- build/o scratch\n- ro/x policy\n- s bits\n", 2, 1},
 		{"fx a -|fy a -; fz b fb", 1, "M a\nM b\n", 0, 0},
 		{"fx a -; fx keep fa|w a -", 1, "D a\n", 0, 0},
 		{"m d d; sx l sa", 0, "M d\nM l\n", 0, 0},
@@ -661,8 +711,13 @@ static void a_diff_shows_what_lands_and_counts_the_rest(void **state)
 		struct rig r;
 
 		rig_open(&r, rows[i].layers, "fz a new");
-		if (diff_landing(&(struct diff_scope){.below = r.layers, .below_count = rows[i].below, .layers = r.layers + rows[i].below,
-						      .layer_count = r.layer_count - rows[i].below, .fs = r.fs, .workspace = "/w"}, &p, &err) < 0)
+		if (diff_landing(&(struct diff_scope){.below = r.layers,
+						      .below_count = rows[i].below,
+						      .layers = r.layers + rows[i].below,
+						      .layer_count = r.layer_count - rows[i].below,
+						      .fs = r.fs,
+						      .workspace = "/w"},
+				 &p, &err) < 0)
 			fail_msg("%s", err.msg);
 		describe(p, &got);
 		assert_string_equal((char *)got.data, rows[i].want);
@@ -682,7 +737,8 @@ static void a_diff_shows_what_lands_and_counts_the_rest(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(planned), cmocka_unit_test(a_diff_shows_what_lands_and_counts_the_rest),
+		cmocka_unit_test(planned),
+		cmocka_unit_test(a_diff_shows_what_lands_and_counts_the_rest),
 		cmocka_unit_test(answered),
 		cmocka_unit_test(what_stands_in_a_folders_place_is_named),
 		cmocka_unit_test(a_rolled_back_path_is_no_conflict),

@@ -288,8 +288,9 @@ static void test_an_inline_policy_keeps_its_lines_and_its_meaning(void **state)
 					    "  \"name\": null,\n"
 					    "  \"fs\": \n"
 					    "    [ {\"path\": \"a\\\"b\",\"access\": \"r\"}]}\n");
-	assert_int_equal(
-		yaml_parse(bytes_of(p->policy_text, p->policy_text_len), "p.yaml", &doc, NULL), 0);
+	assert_int_equal(yaml_parse(bytes_of(p->policy_text, p->policy_text_len), "p.yaml", &doc,
+				    NULL),
+			 0);
 	root = yaml_root(doc);
 	assert_int_equal(root->line, 3);
 	assert_false(yaml_get(root, "name")->quoted);
@@ -401,9 +402,12 @@ static void test_the_examples_are_right(void **state)
 			AUTO_BUFFER text = {0};
 			struct error err = {0};
 
-			if (!strstr(entry->d_name, ".yaml") || strcmp(entry->d_name, "policy.yaml") == 0)
+			if (!strstr(entry->d_name, ".yaml") ||
+			    strcmp(entry->d_name, "policy.yaml") == 0)
 				continue;
-			assert_int_equal(io_read_file_at(dirfd(d), entry->d_name, YAML_BYTES_MAX, &text), 0);
+			assert_int_equal(io_read_file_at(dirfd(d), entry->d_name, YAML_BYTES_MAX,
+							 &text),
+					 0);
 			if (plan_parse(buffer_bytes(&text), entry->d_name, &p, &err) < 0)
 				fail_msg("%s: %s", err.where, err.msg);
 			seen++;
@@ -421,12 +425,16 @@ static void test_the_examples_are_right(void **state)
 
 static void test_an_inline_policy_is_wrong_where_it_stands_in_the_plan(void **state)
 {
-	AUTO(plan_free) struct plan *p = parsed("version: 1\npolicy:\n  version: 1\n  naem: x\nsteps:\n  - {name: a, run: x}\n");
+	AUTO(plan_free)
+	struct plan *p = parsed(
+		"version: 1\npolicy:\n  version: 1\n  naem: x\nsteps:\n  - {name: a, run: x}\n");
 	AUTO(policy_free) struct policy *policy = NULL;
 	struct error err = {0};
 	(void)state;
 
-	assert_int_equal(policy_parse(bytes_of(p->policy_text, p->policy_text_len), "p.yaml", NULL, &policy), 0);
+	assert_int_equal(policy_parse(bytes_of(p->policy_text, p->policy_text_len), "p.yaml", NULL,
+				      &policy),
+			 0);
 	assert_true(policy_check(policy, &err) < 0);
 	assert_string_equal(err.where, "p.yaml:4:3");
 }

@@ -44,7 +44,8 @@ static void globs_match_whole_paths_by_component(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 		if (protect_matches(cases[i].glob, cases[i].path) != cases[i].matches)
-			fail_msg("'%s' %s '%s'", cases[i].glob, cases[i].matches ? "does not match" : "matches", cases[i].path);
+			fail_msg("'%s' %s '%s'", cases[i].glob,
+				 cases[i].matches ? "does not match" : "matches", cases[i].path);
 }
 
 int main(void)

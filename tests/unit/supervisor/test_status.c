@@ -62,8 +62,9 @@ static void seal(struct fake *f)
 
 	assert_true(fake_take(f, ENGINE_SEAL, &c));
 	manifest = fake_blob(f, c.c.layer);
-	assert_int_equal(
-		engine_sealed(f->e, fake_now(f), &c.c.attempt_id, 0, NULL, &manifest, 1, 1), 0);
+	assert_int_equal(engine_sealed(f->e, fake_now(f), &c.c.attempt_id, 0, NULL, &manifest, 1,
+				       1),
+			 0);
 	assert_true(fake_flush(f));
 }
 
@@ -173,9 +174,9 @@ static void test_exit_statuses(void **state)
 	}
 	run = created(f, "version: 1\nsteps:\n  - {name: a, run: x, retry: {max: 1}}\n", 20);
 	assert_true(fake_take(f, ENGINE_START_ATTEMPT, &c));
-	assert_int_equal(
-		engine_attempt_not_started(f->e, fake_now(f), &c.c.attempt_id, "no userns", true),
-		0);
+	assert_int_equal(engine_attempt_not_started(f->e, fake_now(f), &c.c.attempt_id, "no userns",
+						    true),
+			 0);
 	assert_int_equal(status_exit(f->rows, fake_run(f, &run)), EXIT_STATUS_SANDBOX);
 
 	run = created(f,
