@@ -1,0 +1,98 @@
+#pragma once
+/*
+ * What gate and courier say to each other.
+ *
+ * The trunk is a SOCK_SEQPACKET pair made by the keeper: one FRAMES_OPEN message a connection of a
+ * client in the sandbox, from the gate, with one descriptor: the channel. A channel is a
+ * SOCK_STREAM pair that only this connection uses, so that back-pressure is the kernel's and its
+ * end is the connection's end. Frames on a channel: a header of 8 bytes, little-endian {length u32,
+ * type u8, zero u8, zero u16}, and `length` bytes. CBOR bodies are canonical maps
+ * (base/holdfast.cddl, `gate-*`); BODY and DATA are raw.
+ *
+ * The courier trusts nothing of it but that it came from this run's gate: sizes are checked here,
+ * the request is decided there. One request is answered before the next is sent. Encoders and
+ * decoders are pure and fuzzed (`gate_frames`).
+ */
+#include "base/buffer.h"
+#include "base/error.h"
+#include "sandbox/action.h"
+
+enum {
+	FRAMES_HEADER = 8, /* bytes */
+	FRAMES_RAW_MAX = 64 * 1024, /* bytes of one BODY or DATA */
+	FRAMES_CBOR_MAX = ACTION_BYTES_MAX + 4096,
+	FRAMES_DROPPED_MAX = 100, /* names of dropped headers in one request */
+};
+
+enum frames_type {
+	/* gate to courier, on a channel */
+	FRAMES_REQUEST = 1, /* gate-request; then BODY..., BODY_END where it has a body */
+	FRAMES_TUNNEL = 2, /* gate-tunnel: an opaque stream; answered by TUNNEL_OPEN or REFUSED */
+	/* both ways */
+	FRAMES_BODY = 3,
+	FRAMES_BODY_END = 4,
+	FRAMES_DATA = 5, /* of a tunnel, and of a WebSocket after its 101 */
+	FRAMES_DATA_END = 6, /* half close */
+	/* courier to gate */
+	FRAMES_RESPONSE = 16, /* gate-response; then BODY..., BODY_END unless it can have no body */
+	FRAMES_REFUSED =
+		17, /* gate-refusal: nothing was sent. The gate answers the client itself */
+	FRAMES_TUNNEL_OPEN = 18,
+	FRAMES_ABORT =
+		19, /* text: the response cannot be completed; the client's connection is reset */
+};
+
+struct frames_open { /* on the trunk, with the channel */
+	uint8_t attempt[16];
+	uint64_t connection; /* the gate's own number, for logs */
+};
+
+struct frames_request {
+	struct action action; /* HTTP; body digest zero: the courier makes it from what it spools */
+	bool has_length; /* else chunked */
+	struct bytes dropped[FRAMES_DROPPED_MAX]; /* header names that were not passed on */
+	size_t dropped_count;
+};
+
+struct frames_tunnel {
+	struct bytes host; /* name that was resolved inside */
+	uint16_t port;
+	bool tls; /* passthrough: the client hello named host */
+};
+
+struct frames_response {
+	int status;
+	struct action_header headers[ACTION_HEADERS_MAX]; /* no hop-by-hop ones, no length */
+	size_t header_count;
+	bool has_length;
+	uint64_t length; /* bytes */
+};
+
+struct frames_refusal {
+	int status; /* 403, 409, 413, 421, 429, 502, 504, 507 */
+	struct bytes json; /* {"error","rule","why","hint"}; what the agent reads */
+};
+
+struct frames_header {
+	uint32_t length;
+	enum frames_type type;
+};
+
+/* Writes 8 bytes. */
+void frames_header_encode(enum frames_type type, uint32_t length, uint8_t *out);
+/* 8 bytes. -EBADMSG (unknown type, bytes that must be zero), -E2BIG (length past its type's limit).
+ */
+MUST_CHECK int frames_header_decode(const uint8_t *in, struct frames_header *ret);
+
+MUST_CHECK int frames_open_encode(const struct frames_open *o, struct buffer *out);
+MUST_CHECK int frames_open_decode(struct bytes b, struct frames_open *ret);
+/* Append the CBOR body; decoding is strict and borrows from b. -EBADMSG, -E2BIG, -EPROTO, -EINVAL.
+ */
+MUST_CHECK int frames_request_encode(const struct frames_request *r, struct buffer *out);
+MUST_CHECK int frames_request_decode(struct bytes b, struct frames_request *ret);
+MUST_CHECK int frames_tunnel_encode(const struct frames_tunnel *t, struct buffer *out);
+MUST_CHECK int frames_tunnel_decode(struct bytes b, struct frames_tunnel *ret);
+MUST_CHECK int frames_response_encode(const struct frames_response *r, struct buffer *out);
+MUST_CHECK int frames_response_decode(struct bytes b, struct frames_response *ret);
+MUST_CHECK int frames_refusal_encode(const struct frames_refusal *r, struct buffer *out);
+MUST_CHECK int frames_refusal_decode(struct bytes b, struct frames_refusal *ret);
