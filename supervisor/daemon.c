@@ -8,6 +8,7 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 
@@ -22,7 +23,8 @@
 #include "supervisor/squash.h"
 #include "supervisor/work.h"
 
-#define LOCK_NAME "lock"
+#define LOCK_NAME      "lock"
+#define COLLECTED_NAME "collected" /* in v1: its mtime is when runs were last looked through */
 
 /* ---- clocks and words ---- */
 
@@ -330,6 +332,63 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	daemon_settle(d);
 }
 
+/* ---- retention ---- */
+
+int daemon_collect(struct daemon *d, int64_t ended_before_ns, struct journal_report *ret,
+		   struct error *err)
+{
+	int r;
+
+	/* What is looked at must be all that there is. */
+	journal_flush(d->journal, true);
+	r = journal_wait_durable(d->journal, journal_last_lsn(d->journal));
+	if (r == 0)
+		r = journal_gc(d->journal, ended_before_ns, ret, err);
+	if (r == 0)
+		adopt_collect(d);
+	return r;
+}
+
+/* Looking through a long journal takes a while, and embedded supervisors come and go: when it was
+ * done last is kept on disk. */
+static bool collect_is_due(const struct daemon *d)
+{
+	int64_t every_ns = DAEMON_COLLECT_MS * 1000000ll;
+	int64_t keep_ns = (int64_t)d->settings->retention_ms * 1000000;
+	int64_t last_ns;
+	struct stat st;
+
+	if (fstatat(d->v1_fd, COLLECTED_NAME, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return true;
+	last_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+	/* A time in the future is a clock that was set back. */
+	return last_ns > wall_ns() ||
+	       wall_ns() - last_ns >= (keep_ns < every_ns ? keep_ns : every_ns);
+}
+
+static void retain(struct daemon *d)
+{
+	struct journal_report rep = {0};
+	struct error err = {0};
+	AUTO_FD mark = -1;
+	int r;
+
+	if (d->settings->retention_ms == 0 || !collect_is_due(d))
+		return;
+	mark = openat(d->v1_fd, COLLECTED_NAME, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (mark < 0 || futimens(mark, NULL) < 0) {
+		daemon_log(d, "cannot write %s/v1/" COLLECTED_NAME ": %s; old runs are kept",
+			   d->paths.state, strerror(errno));
+		return;
+	}
+	r = daemon_collect(d, wall_ns() - (int64_t)d->settings->retention_ms * 1000000, &rep, &err);
+	if (r < 0)
+		daemon_log(d, "retention: %s", err.msg[0] ? err.msg : strerror(-r));
+	else if (rep.runs > 0)
+		daemon_log(d, "retention: %llu runs that ended long enough ago were dropped",
+			   (unsigned long long)rep.runs);
+}
+
 /* ---- going away ---- */
 
 static bool idle(const struct daemon *d)
@@ -344,8 +403,9 @@ int64_t daemon_idle_in_ms(const struct daemon *d)
 
 	if (!d->options.embedded)
 		return -1;
-	left = d->idle_since_ms ? DAEMON_IDLE_MS - (boot_ns() / 1000000 - d->idle_since_ms)
-				: DAEMON_IDLE_MS;
+	left = (int64_t)d->settings->idle_ms;
+	if (d->idle_since_ms)
+		left -= boot_ns() / 1000000 - d->idle_since_ms;
 	return left < 0 ? 0 : left;
 }
 
@@ -383,14 +443,17 @@ static void on_idle(evutil_socket_t fd, short what, void *arg)
 	if (api_server_connections(d->api) == 0 && !d->commands && !adopt_busy(d))
 		journal_drop_final(d->journal); /* what clients looked up; followers would lose the
 						   names of steps */
+	if (api_server_connections(d->api) == 0 && !d->commands && !adopt_busy(d) &&
+	    !engine_busy(d->engine))
+		retain(d);
 	if (!idle(d))
 		d->idle_since_ms = 0;
 	else if (!d->idle_since_ms)
 		d->idle_since_ms = now_ms;
-	else if (now_ms - d->idle_since_ms >= DAEMON_IDLE_MS)
+	else if (now_ms - d->idle_since_ms >= (int64_t)d->settings->idle_ms)
 		daemon_stop(d);
 	if (!d->stopping)
-		arm_ms(d->idle, DAEMON_IDLE_MS / 4);
+		arm_ms(d->idle, DAEMON_IDLE_TICK_MS);
 }
 
 static void on_signal(evutil_socket_t sig, short what, void *arg)
@@ -477,7 +540,7 @@ static int open_folders(struct daemon *d, struct error *err)
 static int open_journal(struct daemon *d, struct error *err)
 {
 	struct journal_options o = {.dirfd = d->v1_fd,
-				    .reserve_bytes = DAEMON_RESERVE_BYTES,
+				    .reserve_bytes = d->settings->reserve_bytes,
 				    .clock = {.wall_ns = wall_ns, .mono_ns = boot_ns}};
 	int r = read_boot_id(d->boot_id);
 
@@ -510,8 +573,8 @@ static int open_engine(struct daemon *d, struct error *err)
 				 .new_id = op_new_id,
 				 .layer_name = op_layer_name,
 				 .rules = op_rules};
-	struct engine_limits limits = {.live_attempts_max = DAEMON_LIVE_MAX,
-				       .lost_max = DAEMON_LOST_MAX,
+	struct engine_limits limits = {.live_attempts_max = d->settings->attempts,
+				       .lost_max = d->settings->lost,
 				       .decide_by_ns = 30ll * 86400 * 1000000000,
 				       .execute_by_ns = 3600ll * 1000000000};
 	int r = engine_new(d->rows, &ops, &limits, &d->engine);
@@ -547,6 +610,7 @@ static int open_api(struct daemon *d, struct error *err)
 	struct api_handler handler = {.ctx = d,
 				      .handle = routes_handle,
 				      .settle = api_settle,
+				      .connections_max = d->settings->clients,
 				      .log = api_log};
 	int fd, r;
 
@@ -586,7 +650,7 @@ static int open_events(struct daemon *d, struct error *err)
 		if (!d->signals[i] || event_add(d->signals[i], NULL) < 0)
 			return error_nomem(err);
 	}
-	arm_ms(d->idle, DAEMON_IDLE_MS / 4);
+	arm_ms(d->idle, DAEMON_IDLE_TICK_MS);
 	return 0;
 }
 
@@ -609,6 +673,7 @@ int daemon_open(const struct daemon_options *o, struct daemon **ret, struct erro
 	if (!d)
 		return error_nomem(err);
 	d->options = *o;
+	d->settings = o->settings;
 	d->commands_end = &d->commands;
 	d->lock_fd = d->v1_fd = d->spool_fd = d->layers_fd = d->helpers_fd = -1;
 	d->paths.state_fd = d->paths.runtime_fd = -1;

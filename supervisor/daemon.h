@@ -17,14 +17,12 @@
 #include "supervisor/supervisor.h"
 
 enum {
-	DAEMON_IDLE_MS = 3000, /* an embedded supervisor with nothing to do goes after so long */
+	DAEMON_IDLE_TICK_MS = 750, /* whether there is anything to do is looked at so often */
+	DAEMON_COLLECT_MS = 60 * 60 * 1000, /* between looks for runs that were kept long enough */
 	DAEMON_TICK_MAX_MS =
 		10000, /* timers are looked at so often at least: the wall clock may jump */
 	DAEMON_SPACE_TICK_MS = 1000, /* and while the disk is nearly full */
 	DAEMON_FOLLOW_SYNC_MS = 20, /* unsynced records reach followers within this */
-	DAEMON_LIVE_MAX = 64, /* attempts at a time, over all runs */
-	DAEMON_LOST_MAX = 10,
-	DAEMON_RESERVE_BYTES = 64 * 1024 * 1024, /* of free space, below which no attempt starts */
 	DAEMON_FILES_MAX = 65536, /* descriptors, where the hard limit allows it */
 };
 
@@ -44,6 +42,7 @@ struct squash; /* squash.h */
 
 struct daemon {
 	struct daemon_options options;
+	const struct settings *settings; /* of options */
 	struct event_base *loop;
 	struct supervisor_paths paths;
 	int lock_fd, v1_fd, spool_fd, layers_fd, helpers_fd;
@@ -81,6 +80,10 @@ void daemon_stop(struct daemon *d);
 void daemon_fail(struct daemon *d);
 struct engine_now daemon_now(void);
 void daemon_log(const struct daemon *d, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* Drops runs that ended before the given time, then blobs and layers that nothing names. Waits for
+ * the disk. */
+MUST_CHECK int daemon_collect(struct daemon *d, int64_t ended_before_ns, struct journal_report *ret,
+			      struct error *err);
 /* Milliseconds until an embedded supervisor goes; -1 = it stays. */
 int64_t daemon_idle_in_ms(const struct daemon *d);
 /* A refused report (-ESTALE) is logged, another failure too: the engine recorded nothing then. */

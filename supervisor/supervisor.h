@@ -14,7 +14,8 @@
  * Names and paths that are not UTF-8 are escaped as base/escape.h does, and `..._b64` stands beside
  * them.
  *
- * The program: holdfastd [--state DIR] [--embedded] [--ready-fd N]. Once it serves, it writes
+ * The program: holdfastd [--state DIR] [--embedded] [--ready-fd N]; it reads the settings at start.
+ * Once it serves, it writes
  * "ready\n" to N and closes it; when it cannot, it writes the error as one line ("what: why;
  * remedy") and exits with that error's status. The client starts it with posix_spawn in a session
  * of its own, standard input and output on /dev/null, standard error on `log` in the state
@@ -74,6 +75,7 @@
 #include "base/error.h"
 #include "base/guard.h"
 #include "supervisor/plan.h" /* the client reads a plan to know which files to open and pass */
+#include "supervisor/settings.h" /* and the settings, to know where the state directory is */
 
 enum { SUPERVISOR_STDIN_FILES_MAX = 8 };
 enum { SUPERVISOR_API_VERSION = 1, SUPERVISOR_CONTROL_SOCKET_BACKLOG = 128 };
@@ -109,6 +111,7 @@ struct daemon_options {
 	const char *home, *xdg_state, *xdg_runtime,
 		*notify_socket; /* of the environment; may be NULL */
 	const char *helpers; /* folder of the helper programs */
+	const struct settings *settings; /* borrowed until daemon_free */
 	bool embedded;
 	int ready_fd; /* closed by daemon_run; -1 = none */
 };

@@ -11,10 +11,12 @@
 #include "tools/client.h"
 
 struct cli {
-	const char *state; /* --state, or NULL */
+	const char *state; /* --state, or what the settings name, or NULL */
 	bool json, plain, no_input;
 	bool color; /* standard output is a terminal, no NO_COLOR, no --plain */
 	bool progress; /* standard error is a terminal, not --json, not --plain */
+	struct settings settings; /* of this machine and user; owned */
+	char *settings_state; /* the state directory that they name, owned; NULL = none */
 };
 extern struct cli cli; /* filled by main and by cli_option(); the program's only global */
 

@@ -59,6 +59,79 @@ static void add_programs(struct doctor_report *r)
 	snprintf(f->detail, sizeof(f->detail), "supervisor, keeper, init and sealer are there");
 }
 
+/* Where the state directory comes from, as it was found before it was opened. */
+static void state_origin(struct buffer *out)
+{
+	const char *xdg = getenv("XDG_STATE_HOME");
+
+	if (cli.state && cli.state != cli.settings_state)
+		buffer_append_str(out, "--state");
+	else if (cli.settings_state)
+		(void)!settings_origin(&cli.settings, SETTINGS_KEY_STATE, out);
+	else if (geteuid() != 0 && xdg && xdg[0] == '/')
+		buffer_append_str(out, "$XDG_STATE_HOME");
+	else
+		buffer_append_str(out, "default");
+}
+
+/* What is read and not yet acted on is said to be so. */
+static const char *not_acted_on(enum settings_key k)
+{
+	if (k == SETTINGS_KEY_NOTIFY && cli.settings.notify_run)
+		return "nobody is told: this version does not act on it";
+	if (k == SETTINGS_KEY_RESOLVER && cli.settings.resolver_count > 0)
+		return "no step of this version reaches the network, so nothing asks it";
+	return "";
+}
+
+static void print_settings(const struct supervisor_paths *paths)
+{
+	puts("\nsettings");
+	for (int i = 0; i < SETTINGS_KEY_COUNT; i++) {
+		enum settings_key k = (enum settings_key)i;
+		AUTO_BUFFER value = {0}, origin = {0};
+		const char *said = not_acted_on(k);
+
+		if (k == SETTINGS_KEY_STATE) {
+			buffer_append_str(&value, paths->state);
+			state_origin(&origin);
+		} else if (settings_value(&cli.settings, k, &value) < 0 ||
+			   settings_origin(&cli.settings, k, &origin) < 0) {
+			continue;
+		}
+		printf("  %-16s %s  (%s)\n", settings_key_name(k),
+		       cli_escaped((const char *)value.data),
+		       cli_escaped((const char *)origin.data));
+		if (said[0])
+			printf("  %-16s -> %s\n", "", said);
+	}
+}
+
+static json_t *settings_json(const struct supervisor_paths *paths)
+{
+	json_t *list = json_array();
+
+	for (int i = 0; list && i < SETTINGS_KEY_COUNT; i++) {
+		enum settings_key k = (enum settings_key)i;
+		AUTO_BUFFER value = {0}, origin = {0};
+
+		if (k == SETTINGS_KEY_STATE) {
+			buffer_append_str(&value, paths->state);
+			state_origin(&origin);
+		} else if (settings_value(&cli.settings, k, &value) < 0 ||
+			   settings_origin(&cli.settings, k, &origin) < 0) {
+			continue;
+		}
+		/* Paths are bytes: one that is not UTF-8 is shown escaped. */
+		json_array_append_new(list,
+				      json_pack("{s:s, s:s, s:s, s:s}", "key", settings_key_name(k),
+						"value", cli_escaped((const char *)value.data),
+						"from", cli_escaped((const char *)origin.data),
+						"note", not_acted_on(k)));
+	}
+	return list;
+}
+
 static void print_text(const struct doctor_report *r, const struct supervisor_paths *paths)
 {
 	static const enum cli_tone tones[] = {
@@ -78,6 +151,7 @@ static void print_text(const struct doctor_report *r, const struct supervisor_pa
 	}
 	printf("\nstate    %s\nruntime  %s\n", cli_escaped(paths->state),
 	       cli_escaped(paths->runtime));
+	print_settings(paths);
 	if (verdict == DOCTOR_MISSING)
 		printf("%sNo step can run here until what is missing is mended.%s\n",
 		       cli_tone(CLI_BAD), CLI_RESET);
@@ -114,6 +188,7 @@ static void print_json(const struct doctor_report *r, const struct supervisor_pa
 	/* Paths are bytes: one that is not UTF-8 is left out. */
 	json_object_set_new(doc, "state", json_string(paths->state));
 	json_object_set_new(doc, "runtime", json_string(paths->runtime));
+	json_object_set_new(doc, "settings", settings_json(paths));
 	cli_print_json(doc);
 }
 

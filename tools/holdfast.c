@@ -71,6 +71,26 @@ static int unknown_command(const char *name)
 	return cli_fail(&err);
 }
 
+/* Everything but help reads them: a command that went on without what they say could use another
+ * state directory. */
+static int load_settings(void)
+{
+	const struct settings_from from = {.etc = SETTINGS_ETC,
+					   .home = getenv("HOME"),
+					   .xdg_config = getenv("XDG_CONFIG_HOME"),
+					   .uid = geteuid()};
+	struct error err = {0};
+	int r = settings_load(&from, &cli.settings, &err);
+	if (r == 0 && !cli.state)
+		r = settings_state(&cli.settings, &from, getenv("XDG_STATE_HOME"),
+				   &cli.settings_state, &err);
+	if (r < 0)
+		return cli_fail(&err);
+	if (!cli.state)
+		cli.state = cli.settings_state;
+	return EXIT_STATUS_OK;
+}
+
 int main(int argc, char **argv)
 {
 	signal(SIGPIPE, SIG_DFL);
@@ -94,13 +114,16 @@ int main(int argc, char **argv)
 		if (cli_option(opt, "Try 'holdfast --help'.\n") < 0)
 			return EXIT_STATUS_USAGE;
 	}
-	if (optind >= argc)
-		return cmd_rollup(argc - optind, argv + optind);
-	const char *name = argv[optind];
-	if (strcmp(name, "help") == 0) {
+	const char *name = optind < argc ? argv[optind] : NULL;
+	if (name && strcmp(name, "help") == 0) {
 		print_help(stdout);
 		return EXIT_STATUS_OK;
 	}
+	int status = load_settings();
+	if (status)
+		return status;
+	if (!name)
+		return cmd_rollup(argc - optind, argv + optind);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
 		if (strcmp(commands[i].name, name) == 0) {
 			int at = optind;

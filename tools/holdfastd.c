@@ -96,6 +96,13 @@ int main(int argc, char **argv)
 				   .xdg_runtime = getenv("XDG_RUNTIME_DIR"),
 				   .notify_socket = getenv("NOTIFY_SOCKET"),
 				   .ready_fd = -1};
+	const struct settings_from from = {.etc = SETTINGS_ETC,
+					   .home = o.home,
+					   .xdg_config = getenv("XDG_CONFIG_HOME"),
+					   .uid = geteuid()};
+	struct settings settings = {0};
+	AUTO(settings_free) struct settings *held = &settings;
+	AUTO_FREE char *state = NULL;
 	AUTO(daemon_free) struct daemon *d = NULL;
 	char helpers[PATH_MAX];
 	struct error err = {0};
@@ -104,6 +111,14 @@ int main(int argc, char **argv)
 	if (r)
 		return r;
 	failpoint_init(getenv("HOLDFAST_FAILPOINT"));
+	r = settings_load(&from, &settings, &err);
+	if (r == 0 && !o.state)
+		r = settings_state(&settings, &from, o.xdg_state, &state, &err);
+	if (r < 0)
+		return fail(o.ready_fd, &err);
+	if (state)
+		o.state = state;
+	o.settings = held;
 	r = find_helpers(helpers, sizeof(helpers));
 	if (r < 0) {
 		error_set_exit(&err, r, EXIT_STATUS_SANDBOX,

@@ -609,15 +609,13 @@ static int post_gc(struct call *c)
 	struct journal_report rep = {0};
 	const char *text_before = text(c, "ended_before");
 	int64_t before = 0;
-	int r = catch_up(c);
+	int r;
 
 	if (text_before && parse_time(text_before, &before) < 0)
 		return wrong(c, "ended_before is no RFC 3339 time in UTC");
-	if (r == 0)
-		r = journal_gc(c->d->journal, before, &rep, &c->err);
+	r = daemon_collect(c->d, before, &rep, &c->err);
 	if (r < 0)
 		return r;
-	adopt_collect(c->d);
 	return report(c, &rep, json_array());
 }
 

@@ -580,7 +580,7 @@ static struct conn *conn_new(struct api_server *s, int fd)
  * for a newer one. */
 static void make_room(struct api_server *s)
 {
-	if (s->conns < API_CONNECTIONS_MAX)
+	if (s->conns < s->handler.connections_max)
 		return;
 	for (struct conn *c = s->head.next; c != &s->head; c = c->next) {
 		if (c->phase == PHASE_IDLE || c->phase == PHASE_LINGERING) {
@@ -625,11 +625,11 @@ static void on_accept(evutil_socket_t listen_fd, short what, void *arg)
 			s->handler.log(s->handler.ctx, err.msg);
 			conn_refuse(c, 403, &err);
 			conn_advance(c);
-		} else if (s->conns > API_CONNECTIONS_MAX) {
+		} else if (s->conns > s->handler.connections_max) {
 			error_set_exit(
 				&err, -EAGAIN, EXIT_STATUS_LIMIT,
 				"too many clients: %d are connected and busy; try again later",
-				API_CONNECTIONS_MAX);
+				(int)s->handler.connections_max);
 			conn_refuse(c, 503, &err);
 			conn_advance(c);
 		}
@@ -648,6 +648,8 @@ int api_server_new(struct event_base *loop, int listen_fd, const struct api_hand
 	s->loop = loop;
 	s->listen_fd = listen_fd;
 	s->handler = *handler;
+	if (s->handler.connections_max == 0)
+		s->handler.connections_max = API_CONNECTIONS_MAX;
 	s->head.next = s->head.prev = &s->head;
 	s->accept = event_new(loop, listen_fd, EV_READ | EV_PERSIST, on_accept, s);
 	if (!s->accept || event_add(s->accept, NULL) < 0)

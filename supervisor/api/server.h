@@ -91,6 +91,7 @@ struct api_handler {
 	 * the answer leaves. */
 	uint64_t (*settle)(void *ctx);
 	void (*log)(void *ctx, const char *text);
+	size_t connections_max; /* 0 = API_CONNECTIONS_MAX */
 };
 
 struct api_server; /* opaque, owned */

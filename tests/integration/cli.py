@@ -559,6 +559,94 @@ def test_the_journal_can_be_checked_and_carried_away():
         assert c.run("gc")[0] == 0
 
 
+def settings(c, text, mode=0o644):
+    folder = os.path.join(c.env["HOME"], ".config", "holdfast")
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, "config.yaml")
+    with open(path, "w") as f:
+        f.write("version: 1\n" + text)
+    os.chmod(path, mode)
+    return path
+
+
+def test_the_settings_say_where_the_state_is():
+    with Cli() as c:
+        path = settings(c, "state: ${home}/elsewhere/of-${uid}\n")
+
+        def plain(*args, **more):
+            r = subprocess.run([HOLDFAST, *args], text=True, capture_output=True, timeout=120, cwd=c.tree, env={**c.env, **more},
+                               stdin=subprocess.DEVNULL, check=False)
+            return r.returncode, r.stdout, r.stderr
+
+        c.state = os.path.join(c.env["HOME"], "elsewhere", f"of-{os.geteuid()}")
+        assert plain("exec", "--name", "here", "--", "true")[0] == 0
+        assert os.path.isdir(os.path.join(c.state, "v1"))
+        assert c.json("status", "here")[1]["state"] == "succeeded"  # --state DIR is the same folder
+        doctor = json.loads(plain("--json", "doctor")[1])
+        found = {s["key"]: s for s in doctor["settings"]}
+        assert found["state"]["value"] == c.state and found["state"]["from"] == f"{path}:2:8", found["state"]
+        assert found["limits.attempts"] == {"key": "limits.attempts", "value": "64", "from": "default", "note": ""}
+        assert f"({path}:2:8)" in plain("doctor")[1]
+        assert '"--state"' in c.run("--json", "doctor")[1]
+        # A daemon that is started by hand, and what only reads the journal, honour it too.
+        os.kill(c.json("status")[1]["daemon"]["pid"], signal.SIGTERM)
+        time.sleep(1)
+        assert plain("verify")[0] == 0
+        daemon = subprocess.Popen([os.path.join(os.path.dirname(HOLDFAST), "holdfastd")], env=c.env, cwd="/",
+                                  stderr=subprocess.DEVNULL)
+        try:
+            c.until(lambda: c.json("status")[1]["daemon"]["pid"] == daemon.pid)
+        finally:
+            daemon.terminate()
+            assert daemon.wait(20) == 0
+        if os.geteuid() != 0:  # root's default looks at no XDG_STATE_HOME
+            other = os.path.join(c.root, "xdg")
+            assert "$XDG_STATE_HOME" in plain("--json", "doctor", XDG_STATE_HOME=other)[1]
+            assert os.path.isdir(os.path.join(other, "holdfast"))
+
+
+def test_wrong_settings_stop_every_command_at_their_place():
+    with Cli() as c:
+        path = settings(c, "limits: {atempts: 3}\n")
+        for command in (("status",), (), ("exec", "--", "true"), ("doctor",), ("verify",)):
+            code, out, err = c.run(*command)
+            assert code == 2 and f"{path}:2:10: " in err and "'attempts'" in err, (command, code, out, err)
+        assert c.run("--help")[0] == 0 and c.run("--version")[0] == 0
+        settings(c, "", mode=0o666)
+        code, _, err = c.run("status")
+        assert code == 2 and "chmod o-w" in err, err
+        os.unlink(path)
+        assert c.run("status")[0] == 0
+
+
+def test_retention_drops_what_ended_long_enough_ago():
+    with Cli() as c:
+        settings(c, "retention: 1s\nlimits: {idle: 60s}\n")
+        assert c.run("exec", "--name", "old", "--", "true")[0] == 0
+        assert c.json("status", "old")[1]["state"] == "succeeded"
+        c.until(lambda: time.sleep(1.5) or c.run("status", "old")[0] == 2)
+        assert c.json("status", "--all")[1]["runs"] == []
+        assert c.run("verify")[0] == 0 and c.run("fsck")[0] == 0
+
+
+def test_the_limit_of_attempts_holds():
+    with Cli() as c:
+        settings(c, "limits: {attempts: 1}\n")
+        plan = "steps:\n  - {name: long, run: 'sleep 2'}\n"
+        for name in ("one", "two"):
+            assert c.run("run", c.plan(plan), "--name", name, "--detach")[0] == 0
+        most = 0
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            runs = c.json("status", "--all")[1]["runs"]
+            if all(r["state"] == "succeeded" for r in runs):
+                break
+            live = sum(s["state"] == "active" for n in ("one", "two") for s in c.json("status", n)[1]["steps"])
+            most = max(most, live)
+            time.sleep(0.1)
+        assert most == 1, most
+
+
 if __name__ == "__main__":
     failed = 0
     wanted = sys.argv[1:]
