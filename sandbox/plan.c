@@ -14,7 +14,6 @@ struct builder {
 		strings; /* begins with room for the header, so that offsets in it are final */
 	struct buffer sources, ops, rules;
 	uint32_t source_count, op_count, rule_count;
-	uint32_t staged; /* next number in the staging folder */
 	bool armed;
 };
 
@@ -318,10 +317,19 @@ static void template_merged_etc(struct builder *b, const struct plan_input *in,
 		op->source = at;
 }
 
-/* Where a step finds a source that waits for it. Template and step count alike. */
-static void staged_name(struct builder *b, char *buf, size_t size)
+/* Where the template leaves the source of mount i for its steps, and what that source is made of.
+ */
+enum { STAGED_NAME_SIZE = 32 };
+static const char *staged_name(const struct item *i, char buf[STAGED_NAME_SIZE])
 {
-	snprintf(buf, size, INIT_STAGING "/%u", b->staged++);
+	snprintf(buf, STAGED_NAME_SIZE, INIT_STAGING "/%zu", (size_t)i->index);
+	return buf;
+}
+
+static const char *raw_name(const struct item *i, char buf[STAGED_NAME_SIZE])
+{
+	snprintf(buf, STAGED_NAME_SIZE, INIT_STAGING "/%zur", (size_t)i->index);
+	return buf;
 }
 
 static void template_source(struct builder *b, const struct plan_input *in, const struct item *i)
@@ -330,7 +338,9 @@ static void template_source(struct builder *b, const struct plan_input *in, cons
 	const struct plan_seen *seen = &in->mounts[i->index];
 	uint16_t flags = source_flags(in, m),
 		 seal = (uint16_t)(INIT_OP_RDONLY | (flags & INIT_OP_NOEXEC));
-	char staged[32], raw[32], options[64];
+	char staged_buf[STAGED_NAME_SIZE], raw_buf[STAGED_NAME_SIZE], options[64];
+	const char *to = i->step ? staged_name(i, staged_buf) : m->target;
+	const char *raw = raw_name(i, raw_buf);
 
 	if (seen->type == PLAN_SYMLINK) {
 		if (!i->step)
@@ -338,16 +348,11 @@ static void template_source(struct builder *b, const struct plan_input *in, cons
 		return;
 	}
 	if (!is_overlaid(m, seen) && !is_etc(m, seen)) {
-		if (i->step)
-			staged_name(b, staged, sizeof(staged));
-		put_tree(b, m->source, seen, flags, i->step ? staged : m->target);
+		put_tree(b, m->source, seen, flags, to);
 		return;
 	}
-	staged_name(b, raw, sizeof(raw));
-	if (i->step)
-		staged_name(b, staged, sizeof(staged));
 	if (is_etc(m, seen) && seen->mounts_below) {
-		template_merged_etc(b, in, i, raw, i->step ? staged : m->target);
+		template_merged_etc(b, in, i, raw, to);
 		return;
 	}
 	put_tree(b, m->source, seen, (uint16_t)(flags & ~INIT_OP_RECURSIVE), raw);
@@ -358,7 +363,7 @@ static void template_source(struct builder *b, const struct plan_input *in, cons
 	else
 		snprintf(options, sizeof(options), "lowerdir=%s:" INIT_STAGED_EMPTY ",userxattr",
 			 name);
-	put_overlay(b, options, i->step ? staged : m->target, (uint16_t)(seal | INIT_OP_POINT_DIR));
+	put_overlay(b, options, to, (uint16_t)(seal | INIT_OP_POINT_DIR));
 }
 
 static void template_item(struct builder *b, const struct plan_input *in, const struct item *i)
@@ -575,19 +580,15 @@ static void step_source(struct builder *b, const struct plan_input *in, const st
 	const struct sandbox_mount *m = &in->spec->mounts[i->index];
 	const struct plan_seen *seen = &in->mounts[i->index];
 	uint16_t flags = source_flags(in, m);
-	char staged[32];
+	char staged[STAGED_NAME_SIZE];
 
-	if (seen->type == PLAN_SYMLINK) {
-		if (i->step)
-			put_symlink(b, m->target, seen->link);
-		return;
-	}
-	if (is_overlaid(m, seen) || is_etc(m, seen))
-		staged_name(b, staged, sizeof(staged));
 	if (!i->step)
 		return;
-	staged_name(b, staged, sizeof(staged));
-	put_bind(b, staged, m->target,
+	if (seen->type == PLAN_SYMLINK) {
+		put_symlink(b, m->target, seen->link);
+		return;
+	}
+	put_bind(b, staged_name(i, staged), m->target,
 		 (uint16_t)(flags |
 			    (seen->type == PLAN_DIR ? INIT_OP_POINT_DIR : INIT_OP_POINT_FILE)));
 }
