@@ -60,6 +60,7 @@ void sandbox_client_free(struct sandbox_client *c)
 		close(c->held[i]);
 	close_fd(&c->sock);
 	free(c->hello.found);
+	free(c->hello.nets);
 	free(c);
 }
 
@@ -245,6 +246,40 @@ int sandbox_client_layer(struct sandbox_client *c, const struct sealer_request *
 		return err;
 	struct protocol_request r = {.uid = uid, .gid = gid, .sealer = buffer_bytes(&body)};
 	return request(c, PROTOCOL_LAYER, NULL, &r, &base_fd, base_fd >= 0 ? 1 : 0, ret);
+}
+
+/* In the header a network stands where an attempt does. */
+static int net_request(struct sandbox_client *c, enum protocol_type type,
+		       const struct sandbox_net_id *run, const struct protocol_request *q,
+		       uint64_t *ret)
+{
+	struct sandbox_attempt_id id;
+
+	_Static_assert(sizeof(id) == sizeof(*run), "one header for both");
+	memcpy(&id, run, sizeof(id));
+	return request(c, type, &id, q, NULL, 0, ret);
+}
+
+int sandbox_client_net_open(struct sandbox_client *c, const struct sandbox_net *n, uint64_t *ret)
+{
+	struct protocol_request q = {.table = n->table, .ca = n->ca};
+
+	if (sandbox_net_none(&n->run) || n->table.len > SANDBOX_NET_TABLE_MAX ||
+	    n->ca.len > SANDBOX_NET_CA_MAX)
+		return -EINVAL;
+	return net_request(c, PROTOCOL_NET_OPEN, &n->run, &q, ret);
+}
+
+int sandbox_client_net_attach(struct sandbox_client *c, const struct sandbox_net_id *run,
+			      uint64_t *ret)
+{
+	return net_request(c, PROTOCOL_NET_ATTACH, run, &(struct protocol_request){0}, ret);
+}
+
+int sandbox_client_net_close(struct sandbox_client *c, const struct sandbox_net_id *run,
+			     uint64_t *ret)
+{
+	return net_request(c, PROTOCOL_NET_CLOSE, run, &(struct protocol_request){0}, ret);
 }
 
 /* ---- receiving ---- */

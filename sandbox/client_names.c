@@ -7,27 +7,49 @@
 #include <sys/file.h>
 #include "sandbox/sandbox.h"
 
+static char *put_name(const uint8_t *id, const char *suffix, char *buf)
+{
+	char *p = buf;
+
+	for (size_t i = 0; i < SANDBOX_ATTEMPT_SIZE; i++, p += 2)
+		snprintf(p, 3, "%02x", id[i]);
+	strcpy(p, suffix);
+	return buf;
+}
+
 char *sandbox_spool_name(const struct sandbox_attempt_id *a, enum sandbox_spool_kind kind,
 			 char *buf)
 {
 	static const char *const suffix[] = {".o", ".e", ".l"};
-	char *p = buf;
 
-	for (size_t i = 0; i < SANDBOX_ATTEMPT_SIZE; i++, p += 2)
-		snprintf(p, 3, "%02x", a->b[i]);
-	strcpy(p, suffix[kind]);
-	return buf;
+	return put_name(a->b, suffix[kind], buf);
+}
+
+char *sandbox_net_lock_name(const struct sandbox_net_id *run, char *buf)
+{
+	return put_name(run->b, ".n", buf);
+}
+
+static int is_locked(int spool_fd, const char *name)
+{
+	AUTO_FD fd = openat(spool_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	return errno == EWOULDBLOCK ? 1 : -errno;
 }
 
 int sandbox_attempt_lives(int spool_fd, const struct sandbox_attempt_id *a)
 {
 	char name[SANDBOX_SPOOL_NAME_SIZE];
 
-	AUTO_FD fd = openat(spool_fd, sandbox_spool_name(a, SANDBOX_SPOOL_LOCK, name),
-			    O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return errno == ENOENT ? 0 : -errno;
-	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-		return 0;
-	return errno == EWOULDBLOCK ? 1 : -errno;
+	return is_locked(spool_fd, sandbox_spool_name(a, SANDBOX_SPOOL_LOCK, name));
+}
+
+int sandbox_net_lives(int spool_fd, const struct sandbox_net_id *run)
+{
+	char name[SANDBOX_SPOOL_NAME_SIZE];
+
+	return is_locked(spool_fd, sandbox_net_lock_name(run, name));
 }

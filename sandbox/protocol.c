@@ -38,6 +38,12 @@ int protocol_request_encode(enum protocol_type type, const struct protocol_reque
 		cbor_w_key(out, &m, 8);
 		cbor_w_bytes(out, q->sealer);
 	}
+	if (type == PROTOCOL_NET_OPEN) {
+		cbor_w_key(out, &m, 9);
+		cbor_w_bytes(out, q->table);
+		cbor_w_key(out, &m, 10);
+		cbor_w_bytes(out, q->ca);
+	}
 	cbor_w_map_end(out, &m);
 	return out->failed;
 }
@@ -58,6 +64,9 @@ static bool request_has(enum protocol_type type, uint64_t key)
 	case 7:
 	case 8:
 		return type == PROTOCOL_LAYER;
+	case 9:
+	case 10:
+		return type == PROTOCOL_NET_OPEN;
 	}
 	return false;
 }
@@ -87,9 +96,15 @@ int protocol_request_decode(enum protocol_type type, struct bytes b, struct prot
 			q.uid = (uint32_t)protocol_wire_uint_max(&r, UINT32_MAX - 1);
 		else if (key == 7)
 			q.gid = (uint32_t)protocol_wire_uint_max(&r, UINT32_MAX - 1);
-		else
+		else if (key == 8)
 			q.sealer = cbor_r_bytes(&r);
+		else if (key == 9)
+			q.table = cbor_r_bytes(&r);
+		else
+			q.ca = cbor_r_bytes(&r);
 	}
+	if (q.table.len > SANDBOX_NET_TABLE_MAX || q.ca.len > SANDBOX_NET_CA_MAX)
+		cbor_r_fail(&r, -E2BIG);
 	int failed = cbor_r_end(&r);
 	if (failed == 0)
 		*ret = q;
@@ -98,7 +113,7 @@ int protocol_request_decode(enum protocol_type type, struct bytes b, struct prot
 
 int protocol_hello_encode(const struct sandbox_hello *h, struct buffer *out)
 {
-	cbor_w_map(out, 4);
+	cbor_w_map(out, h->net_count > 0 ? 5 : 4);
 	cbor_w_uint(out, 1);
 	cbor_w_uint(out, h->keeper_epoch);
 	cbor_w_uint(out, 2);
@@ -112,7 +127,31 @@ int protocol_hello_encode(const struct sandbox_hello *h, struct buffer *out)
 		cbor_w_bytes(out, bytes_of(h->found[i].attempt.b, SANDBOX_ATTEMPT_SIZE));
 		cbor_w_uint(out, h->found[i].state);
 	}
+	if (h->net_count > 0) {
+		cbor_w_uint(out, 5);
+		cbor_w_array(out, h->net_count);
+		for (size_t i = 0; i < h->net_count; i++)
+			cbor_w_bytes(out, bytes_of(h->nets[i].b, SANDBOX_NET_SIZE));
+	}
 	return out->failed;
+}
+
+static void r_nets(struct cbor_reader *r, struct sandbox_hello *h)
+{
+	size_t n = protocol_wire_count(r, SANDBOX_NETS_MAX);
+
+	if (h->nets || n == 0)
+		return cbor_r_fail(r, -EBADMSG);
+	h->nets = calloc(n, sizeof(*h->nets));
+	if (!h->nets)
+		return cbor_r_fail(r, -ENOMEM);
+	for (h->net_count = 0; h->net_count < n && !r->error; h->net_count++) {
+		struct bytes id = cbor_r_bytes(r);
+		if (id.len == SANDBOX_NET_SIZE)
+			memcpy(h->nets[h->net_count].b, id.data, id.len);
+		else
+			cbor_r_fail(r, -EBADMSG);
+	}
 }
 
 static void r_found(struct cbor_reader *r, struct sandbox_hello *h)
@@ -159,15 +198,19 @@ int protocol_hello_decode(struct bytes b, struct sandbox_hello *ret)
 				memcpy(h.boot_id, id.data, id.len);
 		} else if (key == 4) {
 			r_found(&r, &h);
+		} else if (key == 5) {
+			r_nets(&r, &h);
 		} else {
 			cbor_r_fail(&r, -EPROTO);
 		}
 	}
 	int failed = cbor_r_end(&r);
-	if (failed < 0)
+	if (failed < 0) {
 		free(h.found);
-	else
+		free(h.nets);
+	} else {
 		*ret = h;
+	}
 	return failed;
 }
 

@@ -53,6 +53,9 @@ enum protocol_type {
 	PROTOCOL_FORGET = 9,
 	PROTOCOL_DRAIN = 10,
 	PROTOCOL_LAYER = 11,
+	PROTOCOL_NET_OPEN = 12, /* of these three the header's attempt is the net's run */
+	PROTOCOL_NET_ATTACH = 13,
+	PROTOCOL_NET_CLOSE = 14,
 	/* keeper to supervisor */
 	PROTOCOL_HELLO_REPLY = 64,
 	PROTOCOL_EVENT_STARTED = 65,
@@ -117,6 +120,7 @@ struct protocol_request {
 	uint16_t rows, cols; /* RESIZE */
 	uint32_t uid, gid; /* LAYER */
 	struct bytes sealer; /* LAYER: an encoded sealer_request; borrowed */
+	struct bytes table, ca; /* NET_OPEN; borrowed */
 };
 MUST_CHECK int protocol_request_encode(enum protocol_type type, const struct protocol_request *q,
 				       struct buffer *out);
@@ -124,7 +128,7 @@ MUST_CHECK int protocol_request_decode(enum protocol_type type, struct bytes b,
 				       struct protocol_request *ret);
 
 MUST_CHECK int protocol_hello_encode(const struct sandbox_hello *h, struct buffer *out);
-/* *ret's found is allocated: the caller frees it. */
+/* *ret's found and nets are allocated: the caller frees them. */
 MUST_CHECK int protocol_hello_decode(struct bytes b, struct sandbox_hello *ret);
 
 /* Body of an event of e->type (CONNECTION_LOST has none). LAYER's is the sealer's reply as it came:

@@ -172,6 +172,10 @@ int protocol_spec_check(const struct sandbox_spec *s, struct error *err)
 	if (s->listener_count > SANDBOX_LISTENERS_MAX)
 		return error_set(err, -EINVAL, "sandbox: %zu listeners: at most %d",
 				 s->listener_count, SANDBOX_LISTENERS_MAX);
+	if (s->listener_count > 0 && !sandbox_net_none(&s->net))
+		return error_set(
+			err, -EINVAL,
+			"sandbox: listeners of its own, and a network whose table says them");
 #ifndef HOLDFAST_FAILPOINTS
 	if (s->without_walls)
 		return error_set(err, -EINVAL,
@@ -201,6 +205,7 @@ enum {
 	KEY_HOST = 16,
 	KEY_WITHOUT = 17,
 	KEY_FDS = 18,
+	KEY_NET = 19,
 };
 
 static void w_vector(struct buffer *b, struct cbor_map_mark *m, uint64_t key, const char *const *v,
@@ -314,6 +319,10 @@ int protocol_spec_encode(const struct sandbox_spec *s, struct buffer *out, struc
 	uint32_t fds = (s->stdin_fd >= 0 && !s->pty ? PROTOCOL_START_STDIN : 0u) |
 		       (s->workspace.mode != SANDBOX_WORKSPACE_NONE ? PROTOCOL_START_BASE : 0u);
 	protocol_wire_key_uint(out, &m, KEY_FDS, fds);
+	if (!sandbox_net_none(&s->net)) {
+		cbor_w_key(out, &m, KEY_NET);
+		cbor_w_bytes(out, bytes_of(s->net.b, sizeof(s->net.b)));
+	}
 	cbor_w_map_end(out, &m);
 	if (out->failed == 0 && out->len > SANDBOX_SPEC_BYTES_MAX)
 		out->failed = -E2BIG;
@@ -555,6 +564,12 @@ static void r_field(struct arena *a, struct protocol_spec *p, uint64_t key)
 	} else if (key == KEY_FDS) {
 		p->fds = (uint32_t)protocol_wire_uint_max(r, PROTOCOL_START_STDIN |
 								     PROTOCOL_START_BASE);
+	} else if (key == KEY_NET) {
+		struct bytes id = cbor_r_bytes(r);
+		if (id.len == sizeof(s->net.b))
+			memcpy(s->net.b, id.data, id.len);
+		if (sandbox_net_none(&s->net))
+			cbor_r_fail(r, -EBADMSG);
 	} else {
 		cbor_r_fail(r, -EPROTO);
 	}

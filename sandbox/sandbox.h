@@ -33,6 +33,10 @@ enum {
 	SANDBOX_ETC_BYTES_MAX = 2 << 20, /* all of them; a CA bundle is some 220 KiB */
 	SANDBOX_LISTENERS_MAX = 96,
 	SANDBOX_HOSTNAME_MAX = 63,
+	SANDBOX_NET_SIZE = 16,
+	SANDBOX_NETS_MAX = 256, /* of one keeper */
+	SANDBOX_NET_TABLE_MAX = 128 * 1024, /* bytes of an encoded name table (gate/table.h) */
+	SANDBOX_NET_CA_MAX = 16 * 1024, /* bytes of the certificate and its key */
 	SANDBOX_DENIED_MAX =
 		32, /* different calls named in one report; further ones are counted together */
 	SANDBOX_OPEN_TIMEOUT_MS = 10000,
@@ -122,6 +126,28 @@ struct sandbox_listener {
 	bool datagram; /* UDP: bound, not listening */
 };
 
+/*
+ * The network of a run: its gate and its courier (gate/control.h), the names that its sandboxes can
+ * resolve, the authority that they trust. Made by NET_OPEN, lent to every attempt whose spec names
+ * it, and gone after NET_CLOSE. It does not outlive the keeper.
+ */
+struct sandbox_net_id {
+	uint8_t b[SANDBOX_NET_SIZE]; /* the run's id; all zero = none */
+};
+
+struct sandbox_net {
+	struct sandbox_net_id run;
+	struct bytes table; /* table_encode() */
+	struct bytes ca; /* PEM: certificate, then its key */
+};
+
+static inline bool sandbox_net_none(const struct sandbox_net_id *n)
+{
+	static const struct sandbox_net_id none;
+
+	return memcmp(n, &none, sizeof(none)) == 0;
+}
+
 /* A synthetic file below /etc: "resolv.conf", "ssl/certs/ca-certificates.crt". Replaces the
  * keeper's own of that name. */
 struct sandbox_etc_file {
@@ -156,6 +182,8 @@ struct sandbox_spec {
 	size_t etc_file_count;
 	const struct sandbox_listener *listeners;
 	size_t listener_count;
+	struct sandbox_net_id net; /* zero = nothing but lo. Else one that is open; the keeper makes
+				    * the listeners of its table and serves them: no others */
 	struct sandbox_limits limits;
 	uint32_t allow_weaker; /* enum sandbox_weaker */
 	bool pty;
@@ -313,6 +341,8 @@ struct sandbox_hello {
 	char boot_id[37];
 	struct sandbox_found *found; /* every attempt not forgotten; owned by the client */
 	size_t found_count;
+	struct sandbox_net_id *nets; /* every one that is open; owned by the client */
+	size_t net_count;
 };
 
 /* Connects, says hello with epoch, waits for the answer (at most SANDBOX_OPEN_TIMEOUT_MS). A keeper
@@ -369,6 +399,21 @@ MUST_CHECK int sandbox_client_drain(struct sandbox_client *c, uint64_t *ret);
 MUST_CHECK int sandbox_client_layer(struct sandbox_client *c, const struct sealer_request *q,
 				    uid_t uid, gid_t gid, int base_fd, uint64_t *ret);
 
+/* Opens the network of a run. REPLY with one descriptor: a sealed memfd, the certificate and key
+ * that its gate uses. Idempotent by n->run: of a network that is open (the supervisor died) table
+ * and authority stay what they are, so that what runs goes on trusting it. Gate and courier start
+ * with the first attempt that names it, and are started again when they die. */
+MUST_CHECK int sandbox_client_net_open(struct sandbox_client *c, const struct sandbox_net *n,
+				       uint64_t *ret);
+/* REPLY with one descriptor: this end of a channel to the network's courier (report.h). The channel
+ * before it ends. At its end the courier died: attach again. -ENOENT: not open. */
+MUST_CHECK int sandbox_client_net_attach(struct sandbox_client *c, const struct sandbox_net_id *run,
+					 uint64_t *ret);
+/* Ends gate and courier, at once or when its last attempt is forgotten; until then it is listed and
+ * can be opened again. Closing what is not open is no error. */
+MUST_CHECK int sandbox_client_net_close(struct sandbox_client *c, const struct sandbox_net_id *run,
+					uint64_t *ret);
+
 /* ---- what lies in spool/ ---- */
 
 /* Names below spool/ of one attempt: 32 hex digits and a suffix. buf holds SANDBOX_SPOOL_NAME_SIZE.
@@ -385,3 +430,10 @@ char *sandbox_spool_name(const struct sandbox_attempt_id *a, enum sandbox_spool_
 /* For recovery with no keeper: 1 the attempt's pid 1 lives (its lock is held), 0 it is gone,
  * negative errno. Processes outlive the lock by some 50 us. */
 MUST_CHECK int sandbox_attempt_lives(int spool_fd, const struct sandbox_attempt_id *a);
+
+/* As sandbox_spool_name, of a network's lock: ".n", flock(LOCK_EX) held by keeper, gate and
+ * courier. */
+char *sandbox_net_lock_name(const struct sandbox_net_id *run, char *buf);
+/* For recovery: 1 a gate or courier of that run lives, 0 none does, and nothing that is not on
+ * record will be sent any more; negative errno. */
+MUST_CHECK int sandbox_net_lives(int spool_fd, const struct sandbox_net_id *run);

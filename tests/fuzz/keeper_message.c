@@ -46,13 +46,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct sandbox_hello hello;
 
 	spec(in);
-	for (int type = PROTOCOL_HELLO; type <= PROTOCOL_LAYER; type++)
+	for (int type = PROTOCOL_HELLO; type <= PROTOCOL_NET_CLOSE; type++)
 		if (type != PROTOCOL_START)
 			request((enum protocol_type)type, in);
 	for (int type = PROTOCOL_EVENT_STARTED; type <= PROTOCOL_EVENT_LAYER; type++)
 		event((enum protocol_type)type, in);
-	if (protocol_hello_decode(in, &hello) == 0)
+	if (protocol_hello_decode(in, &hello) == 0) {
 		free(hello.found);
+		free(hello.nets);
+	}
 	if (size >= sizeof(h)) {
 		memcpy(&h, data, sizeof(h));
 		if (protocol_check_header(&h, size, 0) == 0)

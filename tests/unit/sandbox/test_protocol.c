@@ -129,10 +129,13 @@ static void requests_have_their_own_keys_and_no_other(void **state)
 					   .cols = 80,
 					   .uid = 1000,
 					   .gid = 100,
-					   .sealer = bytes_str("x")};
-	static const enum protocol_type types[] = {PROTOCOL_HELLO,  PROTOCOL_SIGNAL,
-						   PROTOCOL_KILL,   PROTOCOL_FREEZE,
-						   PROTOCOL_RESIZE, PROTOCOL_LAYER};
+					   .sealer = bytes_str("x"),
+					   .table = bytes_str("t"),
+					   .ca = bytes_str("c")};
+	static const enum protocol_type types[] = {PROTOCOL_HELLO,   PROTOCOL_SIGNAL,
+						   PROTOCOL_KILL,    PROTOCOL_FREEZE,
+						   PROTOCOL_RESIZE,  PROTOCOL_LAYER,
+						   PROTOCOL_NET_OPEN};
 	char name[64];
 
 	(void)state;
@@ -202,7 +205,57 @@ static void events_come_back_as_they_went(void **state)
 	golden_check("sandbox/keeper-hello.one.cbor", buffer_bytes(&out));
 	assert_int_equal(protocol_hello_decode(buffer_bytes(&out), &said), 0);
 	assert_int_equal(said.found[0].state, SANDBOX_ATTEMPT_LIVE);
+	assert_int_equal(said.net_count, 0);
 	free(said.found);
+	struct sandbox_net_id nets[] = {{{1}}, {{2}}};
+	hello.nets = nets;
+	hello.net_count = 2;
+	out.len = 0;
+	assert_int_equal(protocol_hello_encode(&hello, &out), 0);
+	golden_check("sandbox/keeper-hello.nets.cbor", buffer_bytes(&out));
+	assert_int_equal(protocol_hello_decode(buffer_bytes(&out), &said), 0);
+	assert_int_equal(said.net_count, 2);
+	assert_memory_equal(said.nets, nets, sizeof(nets));
+	free(said.found);
+	free(said.nets);
+}
+
+static void a_network_is_named_by_a_spec_that_brings_no_listeners(void **state)
+{
+	struct sandbox_spec s = whole();
+	struct sandbox_attempt_id id = {{1}};
+	AUTO(protocol_spec_free) struct protocol_spec *p = NULL;
+	AUTO_BUFFER out = {0};
+
+	(void)state;
+	s.net.b[15] = 1;
+	assert_int_equal(protocol_spec_check(&s, NULL), -EINVAL);
+	s.listener_count = 0;
+	assert_int_equal(protocol_spec_encode(&s, &out, NULL), 0);
+	golden_check("sandbox/keeper-start.net.cbor", buffer_bytes(&out));
+	assert_int_equal(protocol_spec_decode(buffer_bytes(&out), &id, &p, NULL), 0);
+	assert_memory_equal(&p->spec.net, &s.net, sizeof(s.net));
+	/* a network of zeros is said by saying none */
+	out.data[out.len - 1] = 0;
+	struct protocol_spec *none = NULL;
+	assert_true(protocol_spec_decode(buffer_bytes(&out), &id, &none, NULL) < 0);
+}
+
+static void a_table_or_authority_past_its_limit_is_refused(void **state)
+{
+	static uint8_t much[SANDBOX_NET_TABLE_MAX + 1];
+	struct protocol_request q = {.table = bytes_of(much, sizeof(much))}, back;
+	AUTO_BUFFER out = {0};
+
+	(void)state;
+	assert_int_equal(protocol_request_encode(PROTOCOL_NET_OPEN, &q, &out), 0);
+	assert_int_equal(protocol_request_decode(PROTOCOL_NET_OPEN, buffer_bytes(&out), &back),
+			 -E2BIG);
+	out.len = 0;
+	q = (struct protocol_request){.ca = bytes_of(much, SANDBOX_NET_CA_MAX + 1)};
+	assert_int_equal(protocol_request_encode(PROTOCOL_NET_OPEN, &q, &out), 0);
+	assert_int_equal(protocol_request_decode(PROTOCOL_NET_OPEN, buffer_bytes(&out), &back),
+			 -E2BIG);
 }
 
 static void headers_are_checked_before_anything(void **state)
@@ -232,6 +285,8 @@ int main(void)
 		cmocka_unit_test(requests_have_their_own_keys_and_no_other),
 		cmocka_unit_test(events_come_back_as_they_went),
 		cmocka_unit_test(headers_are_checked_before_anything),
+		cmocka_unit_test(a_network_is_named_by_a_spec_that_brings_no_listeners),
+		cmocka_unit_test(a_table_or_authority_past_its_limit_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
