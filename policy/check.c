@@ -166,7 +166,7 @@ void policy_check_git(struct policy_parser *c, const struct yaml_node *n, void *
 			 "'force' and 'delete' belong to a push");
 }
 
-static void check_effect(struct policy_parser *c, const struct yaml_node *n, struct policy_rule *r,
+static void check_effect(struct policy_parser *c, const struct yaml_node *n, struct policy_gated *r,
 			 bool git)
 {
 	bool undo = n ? child(n, "undo") != NULL : r->undo != NULL;
@@ -339,7 +339,7 @@ void policy_check_approvals(struct policy_parser *c, const struct yaml_node *n, 
 
 /* ---- the file ---- */
 
-static struct policy_rule *rule_at(struct policy_body *b, size_t i)
+static struct policy_gated *rule_at(struct policy_body *b, size_t i)
 {
 	if (i < b->net.n)
 		return &((struct policy_net *)b->net.v)[i].rule;
@@ -352,9 +352,9 @@ static bool own(const struct policy_parser *c, struct policy_place at)
 	return strcmp(at.file, c->file) == 0;
 }
 
-static const struct policy_rule *find_rule(struct policy_body *b, const char *id)
+static const struct policy_gated *find_rule(struct policy_body *b, const char *id)
 {
-	const struct policy_rule *r;
+	const struct policy_gated *r;
 
 	for (size_t i = 0; (r = rule_at(b, i)); i++)
 		if (r->id && strcmp(r->id, id) == 0)
@@ -377,7 +377,7 @@ static void unknown_id(struct policy_parser *c, struct policy_body *b, struct po
 {
 	enum { SHOWN = 200 };
 	const char *names[SHOWN];
-	const struct policy_rule *r;
+	const struct policy_gated *r;
 	char hint[200];
 	size_t n = 0;
 
@@ -390,8 +390,8 @@ static void unknown_id(struct policy_parser *c, struct policy_body *b, struct po
 
 static int by_id(const void *a, const void *b)
 {
-	const struct policy_rule *x = *(struct policy_rule *const *)a;
-	const struct policy_rule *y = *(struct policy_rule *const *)b;
+	const struct policy_gated *x = *(struct policy_gated *const *)a;
+	const struct policy_gated *y = *(struct policy_gated *const *)b;
 	int order = strcmp(x->id, y->id);
 
 	if (order)
@@ -402,9 +402,9 @@ static int by_id(const void *a, const void *b)
 
 static void check_ids(struct policy_parser *c, struct policy_body *b)
 {
-	struct policy_rule **sorted =
+	struct policy_gated **sorted =
 		policy_arena_alloc(c->arena, (b->net.n + b->tools.n + 1) * sizeof(*sorted));
-	struct policy_rule *r;
+	struct policy_gated *r;
 	size_t n = 0;
 
 	for (size_t i = 0; sorted && (r = rule_at(b, i)); i++)
@@ -451,7 +451,7 @@ static bool host_within(const char *host, const struct policy_strs *to)
 }
 
 static void check_secret(struct policy_parser *c, struct policy_body *b,
-			 const struct policy_net *net, const struct policy_rule *r)
+			 const struct policy_net *net, const struct policy_gated *r)
 {
 	const struct policy_secret *s = b->secrets.v;
 	char remote[POLICY_REMOTE_MAX];
@@ -486,7 +486,7 @@ static void check_references(struct policy_parser *c, struct policy_body *b)
 {
 	const struct policy_standing *standing = b->standing.v;
 	const struct policy_case *tests = b->tests.v;
-	const struct policy_rule *r;
+	const struct policy_gated *r;
 
 	for (size_t i = 0; (r = rule_at(b, i)); i++) {
 		const struct policy_net *net =

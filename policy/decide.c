@@ -22,7 +22,7 @@ struct asked {
 
 /* What one layer makes of it. */
 struct found {
-	const struct policy_rule *rule; /* that decided, or NULL */
+	const struct policy_gated *rule; /* that decided, or NULL */
 	const struct policy_exec_rule *exec;
 	enum policy_verdict verdict;
 	bool silent;
@@ -212,6 +212,8 @@ static enum covering exec_covers(const struct policy_exec_rule *x, const struct 
 	return COVERS_YES;
 }
 
+static int accept(struct asked *a, struct policy_decision *d);
+
 /* ---- one layer ---- */
 
 static enum policy_class usual_class(const struct policy_request *r)
@@ -227,7 +229,7 @@ static enum policy_class usual_class(const struct policy_request *r)
 	return POLICY_UNKNOWN;
 }
 
-static enum policy_class class_of(const struct policy_rule *rule, const struct policy_request *r)
+static enum policy_class class_of(const struct policy_gated *rule, const struct policy_request *r)
 {
 	switch ((enum policy_effect)rule->effect) {
 	case POLICY_EFFECT_READ:
@@ -309,7 +311,7 @@ static bool leaves_rest(const struct policy_stratum *s, bool set, size_t count, 
 }
 
 static void take_class(struct found *f, const struct policy_stratum *s,
-		       const struct policy_rule *rule, const struct policy_request *r)
+		       const struct policy_gated *rule, const struct policy_request *r)
 {
 	enum policy_class class = class_of(rule, r);
 
@@ -331,7 +333,7 @@ static void look_rules(const struct policy_stratum *s, const struct asked *a, st
 	for (size_t i = 0; i < list->n; i++) {
 		const struct policy_net *n = tool ? NULL : (const struct policy_net *)list->v + i;
 		const struct policy_tool *t = tool ? (const struct policy_tool *)list->v + i : NULL;
-		const struct policy_rule *rule = tool ? &t->rule : &n->rule;
+		const struct policy_gated *rule = tool ? &t->rule : &n->rule;
 		enum covering c = tool ? tool_covers(t, a) : net_covers(n, a);
 
 		allows |= rule->verdict - 1 == POLICY_ALLOW;
@@ -479,6 +481,18 @@ static void find_standing(struct policy_decision *d, const struct asked *a)
 				return;
 			}
 	}
+}
+
+bool policy_standing_matches(const struct policy_effective *e, const struct policy_standing *st,
+			     const struct policy_request *r, const struct policy_decision *d)
+{
+	struct asked a = {.r = r, .e = e, .path.max = 16384};
+	struct policy_decision scratch = *d;
+	bool covers = accept(&a, &scratch) == 0 && strcmp(st->rule, d->rule) == 0 &&
+		      standing_covers(st, &a);
+
+	buffer_free(&a.path);
+	return covers;
 }
 
 static void record_layer(struct policy_decision *d, const struct policy_stratum *s,

@@ -331,7 +331,7 @@ static bool exec_denies(const void *item)
 
 static bool rule_denies(const void *item)
 {
-	return ((const struct policy_rule *)item)->verdict - 1 == POLICY_DENY;
+	return ((const struct policy_gated *)item)->verdict - 1 == POLICY_DENY;
 }
 
 static bool counts_in_project(const void *item)

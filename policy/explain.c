@@ -229,7 +229,7 @@ static const char *effect_name(int effect)
 	return names[effect];
 }
 
-static void print_rule_tail(struct buffer *b, const struct policy_rule *r)
+static void print_rule_tail(struct buffer *b, const struct policy_gated *r)
 {
 	buffer_printf(b, "; effect %s", effect_name(r->effect));
 	if (r->secret)
@@ -360,7 +360,7 @@ static void json_rules(struct buffer *b, const struct policy_stratum *s)
 
 	for (size_t i = 0; i < s->body->net.n + s->body->tools.n; i++) {
 		bool net = i < s->body->net.n;
-		const struct policy_rule *r = net ? &n[i].rule : &t[i - s->body->net.n].rule;
+		const struct policy_gated *r = net ? &n[i].rule : &t[i - s->body->net.n].rule;
 		AUTO_BUFFER what = {0};
 
 		if (net)

@@ -198,29 +198,30 @@ static const struct policy_key keys_rate_rows[] = {
 };
 static TABLE(keys_rate, policy_rate, "rate", "A limit of this rule's own.");
 
-#define RULE_KEYS                                                                                  \
-	KEY(policy_rule, "id", 2, POLICY_T_TEXT, id, .required = true, .check = policy_value_name, \
-	    .doc = "Its name, once in the file; steps, tests and records use it."),                \
-		KEY(policy_rule, "do", 3, POLICY_T_WORD, verdict, .required = true,                \
-		    .words = policy_keys_verdicts,                                                 \
-		    .doc = "allow, ask or deny; deny > ask > allow."),                             \
-		KEY(policy_rule, "effect", 4, POLICY_T_WORD, effect, .words = classes,             \
-		    .doc = "read, reversible (needs undo; git counts by itself), irreversible; "   \
-			   "else unknown."),                                                       \
-		KEY(policy_rule, "undo", 5, POLICY_T_STRUCT, undo, .sub = &keys_undo,              \
-		    .doc = "{tool: id} or {text: how}."),                                          \
-		KEY(policy_rule, "retry", 6, POLICY_T_STRUCT, retry, .sub = &keys_retry,           \
-		    .doc = "safe, never, {keyed: {header, window}} or {probe: {tool: id}}."),      \
-		KEY(policy_rule, "replay", 7, POLICY_T_WORD, replay, .words = yes,                 \
-		    .doc = "yes: a read whose response is recorded and returned again."),          \
-		KEY(policy_rule, "ignore", 8, POLICY_T_TEXTS, ignore,                              \
-		    .check = policy_value_pointer,                                                 \
-		    .doc = "JSON pointers that do not count for the action's identity."),          \
-		KEY(policy_rule, "secret", 9, POLICY_T_TEXT, secret, .check = policy_value_name,   \
-		    .doc = "The name of a secret of `secrets`."),                                  \
-		KEY(policy_rule, "card", 10, POLICY_T_STRUCT, card, .sub = &keys_card,             \
-		    .doc = "What the person who decides is shown."),                               \
-		KEY(policy_rule, "why", 11, POLICY_T_TEXT, why, .check = policy_value_text,        \
+#define RULE_KEYS                                                                                 \
+	KEY(policy_gated, "id", 2, POLICY_T_TEXT, id, .required = true,                           \
+	    .check = policy_value_name,                                                           \
+	    .doc = "Its name, once in the file; steps, tests and records use it."),               \
+		KEY(policy_gated, "do", 3, POLICY_T_WORD, verdict, .required = true,              \
+		    .words = policy_keys_verdicts,                                                \
+		    .doc = "allow, ask or deny; deny > ask > allow."),                            \
+		KEY(policy_gated, "effect", 4, POLICY_T_WORD, effect, .words = classes,           \
+		    .doc = "read, reversible (needs undo; git counts by itself), irreversible; "  \
+			   "else unknown."),                                                      \
+		KEY(policy_gated, "undo", 5, POLICY_T_STRUCT, undo, .sub = &keys_undo,            \
+		    .doc = "{tool: id} or {text: how}."),                                         \
+		KEY(policy_gated, "retry", 6, POLICY_T_STRUCT, retry, .sub = &keys_retry,         \
+		    .doc = "safe, never, {keyed: {header, window}} or {probe: {tool: id}}."),     \
+		KEY(policy_gated, "replay", 7, POLICY_T_WORD, replay, .words = yes,               \
+		    .doc = "yes: a read whose response is recorded and returned again."),         \
+		KEY(policy_gated, "ignore", 8, POLICY_T_TEXTS, ignore,                            \
+		    .check = policy_value_pointer,                                                \
+		    .doc = "JSON pointers that do not count for the action's identity."),         \
+		KEY(policy_gated, "secret", 9, POLICY_T_TEXT, secret, .check = policy_value_name, \
+		    .doc = "The name of a secret of `secrets`."),                                 \
+		KEY(policy_gated, "card", 10, POLICY_T_STRUCT, card, .sub = &keys_card,           \
+		    .doc = "What the person who decides is shown."),                              \
+		KEY(policy_gated, "why", 11, POLICY_T_TEXT, why, .check = policy_value_text,      \
 		    .reason = true, .doc = "The reason, shown wherever this rule decides.")
 
 static const struct policy_key keys_net_rows[] = {

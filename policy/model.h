@@ -140,11 +140,11 @@ struct policy_probe {
 	const char *tool;
 };
 
-enum policy_retry_mode { POLICY_RETRY_UNSET, POLICY_RETRY_SAFE, POLICY_RETRY_NEVER };
+enum policy_retry_word { POLICY_RETRY_WORD_UNSET, POLICY_RETRY_WORD_SAFE, POLICY_RETRY_WORD_NEVER };
 
 struct policy_retry {
 	struct policy_item item;
-	int mode; /* enum policy_retry_mode, where it is a plain word */
+	int mode; /* enum policy_retry_word, where it is a plain word */
 	struct policy_keyed *keyed;
 	struct policy_probe *probe;
 };
@@ -177,7 +177,7 @@ enum policy_effect {
 };
 
 /* What net and tool rules share; first in both, so that deciding reads them alike. */
-struct policy_rule {
+struct policy_gated {
 	struct policy_item item;
 	const char *id;
 	int verdict; /* enum policy_verdict + 1 */
@@ -192,7 +192,7 @@ struct policy_rule {
 };
 
 struct policy_net {
-	struct policy_rule rule;
+	struct policy_gated rule;
 	struct policy_http *http;
 	struct policy_git *git;
 	struct policy_tcp *tcp;
@@ -203,7 +203,7 @@ struct policy_net {
 };
 
 struct policy_tool {
-	struct policy_rule rule;
+	struct policy_gated rule;
 	struct policy_strs run;
 	struct policy_list args; /* policy_match */
 	struct policy_limits_rule *limits;
@@ -504,6 +504,8 @@ struct policy_effective {
 /* Whether the step's pattern covers the step of e. */
 bool policy_step_applies(const struct policy_effective *e, const struct policy_step *step);
 bool policy_effective_any_grant(const struct policy_effective *e);
+bool policy_standing_matches(const struct policy_effective *e, const struct policy_standing *st,
+			     const struct policy_request *r, const struct policy_decision *d);
 /* Whether s grants anything at all by being there: neither a ceiling nor untrusted. */
 bool policy_stratum_grants(const struct policy_stratum *s);
 

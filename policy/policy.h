@@ -438,6 +438,126 @@ enum policy_verdict policy_address_decide(const struct policy_effective *e,
 					  const struct policy_decision *d, const uint8_t *address,
 					  size_t len);
 
+/* ---- what a decision leads to, and what a run will need
+ * -------------------------------------------------------------------------------------------------
+ */
+
+enum policy_retry_mode { /* in doubt; in order of strictness */
+			 POLICY_RETRY_SAFE, /* send again */
+			 POLICY_RETRY_KEYED, /* send again with the same idempotency key, inside its
+						window */
+			 POLICY_RETRY_PROBE, /* ask the tool */
+			 POLICY_RETRY_NEVER, /* a person says */
+};
+
+/* The rule that a request was decided by. Where rules of several layers cover it, each adds what is
+ * stricter: the retry, the smaller body_max and rate, `replay`. Strings are borrowed from e. */
+struct policy_rule {
+	const char *id;
+	struct policy_place at;
+	enum policy_layer layer;
+	enum policy_verdict verdict; /* the rule's own, before the dial */
+	enum policy_class class; /* the decision's */
+	enum policy_retry_mode retry; /* unsaid: SAFE for a read, else NEVER */
+	const char *key_header; /* KEYED */
+	uint64_t window_ms; /* KEYED */
+	const char *probe; /* PROBE: id of a tool */
+	bool replay;
+	const char *const *ignore; /* pointers that the action's identity leaves out */
+	size_t ignore_count;
+	const char *secret; /* name, or "" */
+	const char *card_title; /* NULL = no card */
+	size_t card_show_count; /* policy_rule_show */
+	const char *card_amount; /* pointer, or NULL */
+	const char *card_why_irreversible; /* NULL = unsaid */
+	const char *undo_tool, *undo_text; /* NULL = unsaid */
+	const char *why; /* "" = unsaid */
+	/* net */
+	uint64_t rate_count, rate_per_ms, rate_bytes; /* 0 = none */
+	uint64_t body_max; /* bytes; UINT64_MAX = unsaid */
+	const char *ca; /* path of trust anchors; NULL = the system's */
+	const char *address; /* the one IP that is dialled without resolving; NULL = resolve */
+	bool passthrough;
+	/* internal */
+	const void *card_show;
+};
+
+/* False, and *ret untouched, where no rule decided: then the decision is a deny. */
+bool policy_rule_of(const struct policy_effective *e, const struct policy_decision *d,
+		    struct policy_rule *ret);
+/* i below card_show_count. */
+void policy_rule_show(const struct policy_rule *r, size_t i, const char **ret_label,
+		      const char **ret_pointer);
+
+/* Whether some ref of the remote could be pushed without being denied, so that its refs may be
+ * listed for a push; *ret is one such decision. */
+bool policy_push_possible(const struct policy_effective *e, struct bytes remote,
+			  struct policy_decision *ret);
+
+enum policy_reach_mode {
+	POLICY_REACH_TLS, /* https, and git: TLS is inspected */
+	POLICY_REACH_HTTP,
+	POLICY_REACH_PASSTHROUGH,
+	POLICY_REACH_TCP,
+};
+
+/* Each host pattern and port that some rule which is no deny names, of the layers that grant;
+ * pairs may come twice. i counts from 0; false past the end. */
+struct policy_reach {
+	const char *host; /* A-label, or "*.name", "**.name" */
+	uint16_t port;
+	enum policy_reach_mode mode;
+	char host_buf[256]; /* where host may point to */
+};
+bool policy_net_at(const struct policy_effective *e, size_t i, struct policy_reach *ret);
+/* The files that rules name under `ca`; NULL past the end; one may come twice. */
+const char *policy_ca_at(const struct policy_effective *e, size_t i);
+
+struct policy_secret_info {
+	const char *name;
+	struct policy_place at;
+	const char *file, *env_from, *credential; /* one of them; the others NULL */
+	const char *const *to; /* host patterns */
+	size_t to_count;
+	const char *header;
+	const char *format; /* NULL = "{}" */
+	const char *env; /* the variable that holds the placeholder inside; NULL = none */
+};
+/* Each name once: that of the layer nearest to org. */
+bool policy_secret_at(const struct policy_effective *e, size_t i, struct policy_secret_info *ret);
+bool policy_secret_find(const struct policy_effective *e, struct bytes name,
+			struct policy_secret_info *ret);
+bool policy_secret_to(const struct policy_secret_info *s, struct bytes host);
+
+struct policy_tool_info {
+	const char *id;
+	struct policy_place at;
+	enum policy_verdict verdict;
+	const char *const *run; /* tokens */
+	size_t run_count;
+	size_t arg_count; /* policy_tool_arg */
+	uint64_t limits[POLICY_LIMIT_COUNT]; /* 0 = unsaid */
+	const char *secret; /* name, or "" */
+	const char *why; /* "" = unsaid */
+	const void *args; /* internal */
+};
+/* Tools of all layers that grant and do not deny them. */
+bool policy_tool_at(const struct policy_effective *e, size_t i, struct policy_tool_info *ret);
+const char *policy_tool_arg(const struct policy_tool_info *t, size_t i);
+
+struct policy_standing_info {
+	const char *rule;
+	struct policy_place at;
+	uint64_t uses;
+	int64_t expires_ns; /* since 1970; a bare date ends with its day, UTC */
+	const char *why;
+};
+bool policy_standing_at(const struct policy_effective *e, size_t i,
+			struct policy_standing_info *ret);
+/* Whether the i-th covers the request that `d` decided (d->standing says that some does). */
+bool policy_standing_covers(const struct policy_effective *e, size_t i,
+			    const struct policy_request *r, const struct policy_decision *d);
+
 /* ---- words
  * --------------------------------------------------------------------------------------------------
  */
