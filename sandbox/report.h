@@ -27,6 +27,7 @@ enum {
 	REPORT_READS_EVERY_MS = 100,
 	REPORT_SECRETS_MAX = 64, /* of one run */
 	REPORT_SECRET_MAX = 16 * 1024, /* bytes of one value */
+	REPORT_CAS_MAX = 8, /* files of trust anchors of one attempt */
 	REPORT_SENDING_MAX = 4096,
 	REPORT_SPOOL_MAX = 64 * 1024 * 1024, /* bytes of a response that is kept; past it CONFIRMED
 						without its body */
@@ -113,11 +114,14 @@ struct report_secret {
 	struct bytes value; /* the datagram is read into memory that is wiped and never dumped */
 };
 
-struct report_attempt { /* fds: sealed memfd, the step's policy_effective_encode() */
+struct report_attempt { /* fds: sealed memfd, the step's policy_effective_encode(); then one for each
+			   of `cas`: the PEM file's content */
 	uint8_t attempt[16];
 	uint64_t egress_left, requests_left; /* of the run's budget; UINT64_MAX = no limit */
 	struct report_secret secrets[REPORT_SECRETS_MAX];
 	size_t secret_count;
+	struct bytes cas[REPORT_CAS_MAX]; /* paths, as rules name them under `ca` (policy_ca_at) */
+	size_t ca_count;
 };
 
 enum report_verdict {
