@@ -545,3 +545,34 @@ int policy_effective_step(const struct policy_effective *run, const char *name,
 	policy_arena_free(&scratch);
 	return code;
 }
+
+int policy_effective_dial(const struct policy_effective *run, enum policy_agency level,
+			  struct policy_effective **ret, struct error *err)
+{
+	struct policy_effective draft = *run;
+	AUTO(policy_effective_free) struct policy_effective *e = NULL;
+	struct policy_settings s;
+	int code;
+
+	if (run->step || level == POLICY_AGENCY_UNSET)
+		return error_set(err, -EINVAL, "the dial is the whole run's, at one of its levels");
+	draft.arena = (struct policy_arena){0};
+	draft.notes = (struct policy_findings){0};
+	draft.agency = (int)level;
+	draft.lowered = POLICY_AGENCY_UNSET;
+	code = settle(&draft, &e, err);
+	if (code < 0)
+		return code;
+	policy_settings(e, &s);
+	if (s.agency < level) {
+		if (s.agency_at.file && s.agency_at.line > 0)
+			error_where(err, "%s:%d:%d", s.agency_at.file, s.agency_at.line,
+				    s.agency_at.column);
+		return error_set_exit(err, -EPERM, EXIT_STATUS_DENIED,
+				      "agency %s: a policy of this run allows at most %s; change "
+				      "that policy and start a new run",
+				      policy_agency_name(level), policy_agency_name(s.agency));
+	}
+	*ret = take_ptr(e);
+	return 0;
+}

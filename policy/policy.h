@@ -188,6 +188,11 @@ const struct policy_findings *policy_effective_notes(const struct policy_effecti
 MUST_CHECK int policy_effective_step(const struct policy_effective *run, const char *name,
 				     enum policy_agency agency, struct policy_effective **ret,
 				     struct error *err);
+/* The same policy with a person's later word in the place of what was said at the start, on the
+ * command line and in the plan; what layers and their `steps:` say stands. -EPERM, exit DENIED,
+ * with *err at its place where a layer allows less than level. */
+MUST_CHECK int policy_effective_dial(const struct policy_effective *run, enum policy_agency level,
+				     struct policy_effective **ret, struct error *err);
 const char *policy_effective_step_name(const struct policy_effective *e); /* NULL = the run's */
 
 /* Canonical CBOR (base/holdfast.cddl, policy-effective). Appends; round trips byte for byte. */

@@ -233,7 +233,7 @@ static int confine(struct daemon *d, const struct engine_command *c, const struc
 		.gid = ctx->gid,
 		.layers = layers,
 		.layer_count = below->count,
-		.upper = c->check ? NULL : c->layer,
+		.upper = c->check || !c->layer[0] ? NULL : c->layer,
 		.in_name = in_name,
 		.stdin_fd = stdin_fd,
 		.timeout_ms = c->timeout_ms,

@@ -593,8 +593,9 @@ static int choose_agency(struct making *m, enum policy_agency *ret, struct error
 	return 0;
 }
 
-/* The dial can only make landing stricter. */
-static enum journal_land choose_land(const struct making *m, enum policy_agency agency)
+/* A request can only make landing stricter than the plan; so does the dial, which may be turned
+ * later (engine_land). */
+static enum journal_land choose_land(const struct making *m)
 {
 	static const char *const names[] = {"auto", "ask", "never"};
 	const char *asked = text(m->q, "land");
@@ -603,27 +604,7 @@ static enum journal_land choose_land(const struct making *m, enum policy_agency 
 	for (int i = 0; asked && i < 3; i++)
 		if (strcmp(asked, names[i]) == 0 && i > land)
 			land = i;
-	if (policy_dial_files(agency) == POLICY_FILES_READ_ONLY)
-		return JOURNAL_LAND_NEVER;
-	if (policy_dial_files(agency) == POLICY_FILES_LANDING_ASKS && land == JOURNAL_LAND_AUTO)
-		return JOURNAL_LAND_ASK;
 	return (enum journal_land)land;
-}
-
-/* policy, contract, agency: what a later, looser one is told from. */
-static int context_digest(const struct making *m, unsigned agency, struct digest *ret)
-{
-	AUTO_BUFFER b = {0};
-	struct digest policy;
-	int r = policy_effective_digest(m->effective, &policy);
-
-	if (r < 0)
-		return r;
-	cbor_w_array(&b, 2);
-	cbor_w_bytes(&b, bytes_of(policy.b, sizeof(policy.b)));
-	cbor_w_uint(&b, agency);
-	digest_domain("holdfast.context", buffer_bytes(&b), ret);
-	return b.failed;
 }
 
 static int store(struct making *m, struct engine_run_request *r, struct error *err)
@@ -644,7 +625,7 @@ static int store(struct making *m, struct engine_run_request *r, struct error *e
 	if (e == 0)
 		e = journal_blob_put(m->d->journal, buffer_bytes(&settings), &r->environ_blob, err);
 	if (e == 0)
-		e = context_digest(m, r->agency, &r->context);
+		e = runs_context_digest(m->effective, r->agency, &r->context);
 	return e < 0 ? error_set(err, e, "cannot keep what the run is made from: %s", strerror(-e))
 		     : 0;
 }
@@ -733,7 +714,7 @@ static int make(struct making *m, struct journal_id *ret, struct error *err)
 	r.ws_ino = m->workspace.ino;
 	r.ws_uid = m->workspace.uid;
 	r.agency = (unsigned)settings.agency - POLICY_OBSERVE;
-	r.land = choose_land(m, settings.agency);
+	r.land = choose_land(m);
 	r.base = base ? (strcmp(base, "pinned") == 0 ? JOURNAL_BASE_PINNED : JOURNAL_BASE_LIVE)
 		 : m->plan->base >= 0 ? (enum journal_base)m->plan->base
 				      : (settings.base == POLICY_PINNED ? JOURNAL_BASE_PINNED

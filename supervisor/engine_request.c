@@ -357,6 +357,37 @@ int engine_run_pause(struct engine *e, struct engine_now now, const struct journ
 	return say(e, r, uid, JOURNAL_RUN_PAUSED, "a person paused it");
 }
 
+int engine_run_agency(struct engine *e, struct engine_now now, const struct journal_id *run,
+		      uint32_t uid, unsigned agency, const struct digest *context,
+		      struct error *err)
+{
+	const struct journal_run *row;
+	struct journal_record rec;
+	struct engine_run *r;
+	int rc;
+
+	engine_enter(e, now);
+	rc = find(e, run, &r, err);
+	if (rc < 0)
+		return rc;
+	row = engine_run_row(e, r);
+	if (agency > JOURNAL_AGENCY_MAX)
+		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
+				      "agency: it is out of range");
+	if (row->state == JOURNAL_RUN_S_CANCELLING || journal_run_final(row->state))
+		return error_set_exit(err, -EALREADY, EXIT_STATUS_CONFLICT,
+				      "agency: the run is over (%s); its level stays what it was",
+				      journal_run_state_name(row->state));
+	if (row->agency == agency)
+		return 0;
+	engine_act_as(e, JOURNAL_ACTOR_PERSON, uid);
+	rec = engine_record(r, JOURNAL_NO_STEP, JOURNAL_RUN_AGENCY);
+	JOURNAL_SET(&rec.p, agency, agency);
+	JOURNAL_SET(&rec.p, context, *context);
+	engine_emit(e, &rec);
+	return engine_advance(e, r);
+}
+
 int engine_run_cancel(struct engine *e, struct engine_now now, const struct journal_id *run,
 		      uint32_t uid, bool kill, struct error *err)
 {

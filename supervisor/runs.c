@@ -183,6 +183,26 @@ void runs_settings_free(struct runs_settings *s)
 
 /* ---- contexts ---- */
 
+/* The blob is as it was at the start; the dial may have been turned since. */
+static int follow_dial(const struct journal_run *run, struct policy_effective **policy,
+		       struct error *err)
+{
+	enum policy_agency level = (enum policy_agency)(run->agency + POLICY_OBSERVE);
+	struct policy_effective *turned;
+	struct policy_settings s;
+	int r;
+
+	policy_settings(*policy, &s);
+	if (s.agency == level)
+		return 0;
+	r = policy_effective_dial(*policy, level, &turned, err);
+	if (r < 0)
+		return r;
+	policy_effective_free(*policy);
+	*policy = turned;
+	return 0;
+}
+
 static int load(struct daemon *d, const struct journal_run *run, struct runs_context *c,
 		struct error *err)
 {
@@ -197,6 +217,8 @@ static int load(struct daemon *d, const struct journal_run *run, struct runs_con
 		r = journal_blob_get(d->journal, &run->policy, BLOB_PLAN_MAX, &policy, err);
 	if (r == 0)
 		r = policy_effective_decode(buffer_bytes(&policy), &c->policy, err);
+	if (r == 0)
+		r = follow_dial(run, &c->policy, err);
 	if (r == 0)
 		r = journal_blob_get(d->journal, &run->environ, BLOB_PLAN_MAX, &settings, err);
 	if (r == 0)
@@ -237,6 +259,43 @@ int runs_get(struct daemon *d, const struct journal_id *id, struct runs_context 
 	c->next = d->runs->first;
 	d->runs->first = c;
 	*ret = c;
+	return 0;
+}
+
+int runs_context_digest(const struct policy_effective *policy, unsigned agency, struct digest *ret)
+{
+	AUTO_BUFFER b = {0};
+	struct digest digest;
+	int r = policy_effective_digest(policy, &digest);
+
+	if (r < 0)
+		return r;
+	cbor_w_array(&b, 2);
+	cbor_w_bytes(&b, bytes_of(digest.b, sizeof(digest.b)));
+	cbor_w_uint(&b, agency);
+	digest_domain("holdfast.context", buffer_bytes(&b), ret);
+	return b.failed;
+}
+
+int runs_dial(struct daemon *d, const struct journal_id *id, uint32_t uid, enum policy_agency level,
+	      struct error *err)
+{
+	unsigned agency = (unsigned)level - POLICY_OBSERVE;
+	AUTO(policy_effective_free) struct policy_effective *turned = NULL;
+	struct runs_context *c;
+	struct digest context;
+	int r = runs_get(d, id, &c, err);
+
+	if (r == 0)
+		r = policy_effective_dial(c->policy, level, &turned, err);
+	if (r == 0)
+		r = runs_context_digest(turned, agency, &context);
+	if (r == 0)
+		r = engine_run_agency(d->engine, daemon_now(), id, uid, agency, &context, err);
+	if (r < 0)
+		return r;
+	policy_effective_free(c->policy);
+	c->policy = take_ptr(turned);
 	return 0;
 }
 

@@ -43,6 +43,12 @@ MUST_CHECK int runs_base(struct daemon *d, struct runs_context *c, int *ret_fd, 
 /* The client brought the workspace: keeps a duplicate, if it is the one of the run. */
 MUST_CHECK int runs_give_workspace(struct daemon *d, struct runs_context *c, int fd,
 				   struct error *err);
+/* policy, contract, agency: what a later, looser one is told from. */
+MUST_CHECK int runs_context_digest(const struct policy_effective *policy, unsigned agency,
+				   struct digest *ret);
+/* Turns the dial of a run (engine_run_agency), where its policy allows it. */
+MUST_CHECK int runs_dial(struct daemon *d, const struct journal_id *run, uint32_t uid,
+			 enum policy_agency level, struct error *err);
 /* Frees the contexts of runs that are over, with their descriptors. Not while one is in use:
  * between turns of the loop. */
 void runs_collect(struct daemon *d);

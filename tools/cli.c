@@ -1,7 +1,11 @@
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <termios.h>
 #include <time.h>
+#include <unistd.h>
 #include "base/escape.h"
 #include "base/yaml.h"
 #include "tools/cli.h"
@@ -176,6 +180,23 @@ bool cli_bool(const json_t *o, const char *key)
 json_t *cli_get(const json_t *o, const char *key)
 {
 	return json_object_get(o, key);
+}
+
+bool cli_confirm(const char *verb)
+{
+	AUTO_FD tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+	if (tty < 0)
+		return false;
+	poll(NULL, 0, 300);
+	tcflush(tty, TCIFLUSH);
+	dprintf(tty, "%s? type '%s' to confirm: ", verb, verb);
+	char line[64];
+	ssize_t n = read(tty, line, sizeof(line) - 1);
+	if (n <= 0)
+		return false;
+	line[n] = 0;
+	line[strcspn(line, "\r\n")] = 0;
+	return strcmp(line, verb) == 0;
 }
 
 json_t *cli_fetch(struct client *c, const char *target, int *ret_exit)

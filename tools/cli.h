@@ -71,6 +71,12 @@ json_int_t cli_int(const json_t *o, const char *key);
 bool cli_bool(const json_t *o, const char *key);
 json_t *cli_get(const json_t *o, const char *key);
 
+/* Asks on the terminal whether to do what verb says. What was typed before the question stood on
+ * the screen does not count (typeahead is flushed, 300 ms dead time), and Enter alone decides
+ * nothing.
+ */
+bool cli_confirm(const char *verb);
+
 /* GET target and return the document, or print the error and return NULL with *ret_exit. */
 json_t *cli_fetch(struct client *c, const char *target, int *ret_exit);
 
@@ -88,6 +94,7 @@ int cmd_approve(int argc, char **argv);
 int cmd_deny(int argc, char **argv);
 int cmd_run_verb(int argc, char **argv); /* pause, cancel, land, undo: argv[0] says which */
 int cmd_fork(int argc, char **argv);
+int cmd_agency(int argc, char **argv);
 int cmd_trust(int argc, char **argv);
 int cmd_daemon(int argc, char **argv);
 int cmd_policy(int argc, char **argv);

@@ -1,10 +1,8 @@
 /* holdfast queue, approve, deny: what waits for a person, and the person's word. */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <termios.h>
 #include <unistd.h>
 #include "tools/cli.h"
 #include "tools/status_print.h"
@@ -52,27 +50,6 @@ struct vote {
 	bool deny, yes;
 	const char *file; /* of --as file=F */
 };
-
-/*
- * Asks on the terminal. What was typed before the card stood on the screen does not count
- * (typeahead is flushed, 300 ms dead time), and Enter alone decides nothing. 1 = yes, 0 = no.
- */
-static int ask_person(const char *verb)
-{
-	AUTO_FD tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
-	if (tty < 0)
-		return 0;
-	poll(NULL, 0, 300);
-	tcflush(tty, TCIFLUSH);
-	dprintf(tty, "%s? type '%s' to confirm: ", verb, verb);
-	char line[64];
-	ssize_t n = read(tty, line, sizeof(line) - 1);
-	if (n <= 0)
-		return 0;
-	line[n] = 0;
-	line[strcspn(line, "\r\n")] = 0;
-	return strcmp(line, verb) == 0;
-}
 
 /* The full digest that a vote names: what the person gave as --digest must be a prefix of the
  * card's, else the card is another. */
@@ -146,7 +123,7 @@ static int cast(const struct vote *v)
 	bool interactive =
 		isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && !cli.no_input && !cli.json;
 	if (r == 0 && !v->digest && interactive && !v->yes &&
-	    !ask_person(v->deny ? "deny" : "approve"))
+	    !cli_confirm(v->deny ? "deny" : "approve"))
 		r = error_set_exit(
 			&err, -ECANCELED, EXIT_STATUS_WAITING,
 			"nothing was decided: it still waits; 'holdfast approve %.8s' asks again",

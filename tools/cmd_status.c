@@ -151,6 +151,7 @@ static void print_value(const json_t *v)
 
 static void print_event(const json_t *e)
 {
+	static const char *const levels[] = {"observe", "draft", "assist", "trusted", "autonomous"};
 	const char *time = cli_str(e, "time"), *step = cli_str(e, "step");
 	printf("%s%.23s%s  %5lld  %-20s %-12s", cli_tone(CLI_DIM), time, CLI_RESET,
 	       (long long)cli_int(e, "seq"), cli_escaped(cli_str(e, "type")), cli_escaped(step));
@@ -164,7 +165,11 @@ static void print_event(const json_t *e)
 	json_object_foreach(cli_get(e, "payload"), key, v)
 	{
 		printf(" %s%s=%s", cli_tone(CLI_DIM), cli_escaped(key), CLI_RESET);
-		print_value(v);
+		if (strcmp(key, "agency") == 0 && json_integer_value(v) >= 0 &&
+		    json_integer_value(v) < (json_int_t)ARRAY_SIZE(levels))
+			fputs(levels[json_integer_value(v)], stdout);
+		else
+			print_value(v);
 	}
 	putchar('\n');
 }

@@ -29,6 +29,7 @@ static const struct command {
 	{"deny", cmd_deny, "refuse one waiting action"},
 	{"pause", cmd_run_verb, "start no further steps of a run"},
 	{"cancel", cmd_run_verb, "end a run"},
+	{"agency", cmd_agency, "how far a run may go without a person: read or turn the dial"},
 	{"fork", cmd_fork, "a new run from before a step of another"},
 	{"policy", cmd_policy, "check, explain, test and compare policies"},
 	{"doctor", cmd_doctor, "what this machine can enforce, and how to mend what it cannot"},

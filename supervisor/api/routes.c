@@ -254,6 +254,33 @@ static int post_cancel(struct call *c)
 	return r < 0 ? r : ok(c);
 }
 
+/* from, where it is given: the level that the person saw; another one now is said, not overridden.
+ */
+static int post_agency(struct call *c)
+{
+	const char *asked = text(c, "agency"), *from = text(c, "from");
+	enum policy_agency level = asked ? policy_agency_from(asked) : POLICY_AGENCY_UNSET;
+	struct journal_id id = c->run->id;
+	const char *now = policy_agency_name((enum policy_agency)(c->run->agency + POLICY_OBSERVE));
+	int r;
+
+	if (level == POLICY_AGENCY_UNSET)
+		return error_set_exit(&c->err, -EINVAL, EXIT_STATUS_USAGE,
+				      "no agency '%.40s': it is one of observe, draft, assist, "
+				      "trusted, autonomous",
+				      asked ? asked : "");
+	if (from && strcmp(from, now) != 0)
+		return error_set_exit(&c->err, -ESTALE, EXIT_STATUS_CONFLICT,
+				      "the run is at %s, not at %.40s any more; look at it again",
+				      now, from);
+	r = runs_dial(c->d, &id, c->q->uid, level, &c->err);
+	c->d->need_sync = true;
+	return r < 0 ? r
+		     : answer(c, 200,
+			      json_pack("{s:i, s:s, s:s}", "version", SUPERVISOR_API_VERSION,
+					"agency", policy_agency_name(level), "before", now));
+}
+
 static int post_fork(struct call *c)
 {
 	const char *at = text(c, "at");
@@ -642,6 +669,7 @@ static const struct route {
 	{true, "v1/runs/*/land", WANTS_RUN, post_land},
 	{true, "v1/runs/*/undo", WANTS_RUN, post_undo},
 	{true, "v1/runs/*/end", WANTS_RUN, post_end},
+	{true, "v1/runs/*/agency", WANTS_RUN, post_agency},
 	{true, "v1/runs/*/fork", WANTS_RUN, post_fork},
 	{true, "v1/runs/*/steps", WANTS_RUN, post_steps},
 	{false, "v1/runs/*/steps/*", WANTS_RUN | WANTS_STEP, get_step},

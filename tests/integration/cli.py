@@ -647,6 +647,46 @@ def test_the_limit_of_attempts_holds():
         assert most == 1, most
 
 
+def test_the_dial_of_a_live_run_is_turned_by_a_person():
+    with Cli() as c:
+        plan = c.plan("agency: draft\nsteps:\n"
+                      "  - {name: a, run: 'echo a > a; sleep 3'}\n"
+                      "  - {name: b, needs: [a], run: 'echo b > b'}\n")
+        assert c.run("run", plan, "--name", "dial", "--detach")[0] == 0
+        assert c.run("agency", "dial")[:2] == (0, "draft\n")
+        code, _, err = c.run("agency", "dial", "assist")
+        assert code == 4 and "--yes" in err, (code, err)
+        code, _, err = c.run("agency", "dial", "asist", "--yes")
+        assert code == 2 and "did you mean assist" in err, err
+        code, out, err = c.run("agency", "dial", "assist", "--yes")
+        assert code == 0 and "was draft" in out, (code, out, err)
+        # It would have asked before landing; raised, it lands by itself.
+        c.until(lambda: c.json("status", "dial")[1]["state"] == "succeeded")
+        assert c.read("b") == "b\n" and c.json("status", "dial")[1]["agency"] == "assist"
+        turned = [e for e in map(json.loads, c.run("--json", "log", "dial")[1].splitlines()) if e["type"] == "RUN_AGENCY"]
+        assert len(turned) == 1 and turned[0]["actor"] == {"kind": "person", "uid": os.geteuid()}, turned
+        assert "agency=assist" in c.run("log", "dial")[1]
+        code, _, err = c.run("agency", "dial", "draft")
+        assert code == 9 and "over" in err, (code, err)
+
+
+def test_a_lowered_dial_takes_the_next_step_its_layer_and_no_policy_is_passed():
+    with Cli() as c:
+        with open(os.path.join(c.root, "policy.yaml"), "w") as f:
+            f.write("version: 1\nname: p\nextends: [offline]\nagency: trusted\n")
+        plan = c.plan("steps:\n  - {name: a, run: 'echo a > a; sleep 2'}\n"
+                      "  - {name: b, needs: [a], retry: {max: 1}, run: 'cat a; echo b > b'}\n")
+        assert c.run("run", plan, "--name", "low", "--policy", os.path.join(c.root, "policy.yaml"), "--detach")[0] == 0
+        code, _, err = c.run("agency", "low", "autonomous", "--yes")
+        assert code == 3 and re.search(r"policy\.yaml:\d+:\d+", err) and "at most trusted" in err, (code, err)
+        assert c.run("agency", "low", "observe")[0] == 0  # lowering asks nobody
+        c.until(lambda: c.json("status", "low")[1]["state"] in ("failed", "succeeded", "waiting"))
+        assert [s["state"] for s in c.json("status", "low")[1]["steps"]] in (["committed", "failed"], ["committed", "exhausted"])
+        step = c.run("show", "low", "b")[1]
+        assert "a\n" in step and "Read-only" in step, step
+        assert c.read("a") is None and c.read("b") is None
+
+
 if __name__ == "__main__":
     failed = 0
     wanted = sys.argv[1:]

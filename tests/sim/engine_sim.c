@@ -606,6 +606,9 @@ static void say(struct sim *s, unsigned what)
 	else if (what <= 4)
 		(void)!engine_run_resume(f->e, fake_now(f), run, 1000, NULL);
 	else if (what == 5)
+		(void)!engine_run_agency(f->e, fake_now(f), run, 1000, (unsigned)rnd(s, 5),
+					 &journal_state_run(f->rows, run)->context, NULL);
+	else if (what == 6)
 		(void)!engine_run_land(f->e, fake_now(f), run, 1000, NULL);
 	else
 		(void)!engine_run_undo(f->e, fake_now(f), run, 1000, NULL);

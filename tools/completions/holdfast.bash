@@ -2,7 +2,7 @@
 _holdfast()
 {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} cmd= i
-	local commands="run exec resume step status log show diff land undo queue approve deny pause cancel fork policy trust doctor verify fsck export gc daemon"
+	local commands="run exec resume step status log show diff land undo queue approve deny pause cancel fork agency policy trust doctor verify fsck export gc daemon"
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
 		--state) ((i++)) ;;
@@ -25,7 +25,7 @@ _holdfast()
 	exec) COMPREPLY=($(compgen -W "--policy --workspace --agency --name --land" -c -- "$cur")) ;;
 	policy) COMPREPLY=($(compgen -W "check explain test diff schema" -f -- "$cur")) ;;
 	approve | deny) COMPREPLY=($(compgen -W "$(holdfast queue --json 2>/dev/null | grep -o '"approval":"[0-9a-f]\{8\}' | cut -d'"' -f4) --as --path --digest --reason --yes" -- "$cur")) ;;
-	resume | status | log | show | diff | land | undo | pause | cancel | fork)
+	resume | status | log | show | diff | land | undo | pause | cancel | fork | agency)
 		COMPREPLY=($(compgen -W "$(holdfast status --json 2>/dev/null | grep -o '"run":"[0-9a-f]\{8\}' | cut -d'"' -f4)" -- "$cur")) ;;
 	trust) COMPREPLY=($(compgen -f -- "$cur")) ;;
 	esac

@@ -373,11 +373,55 @@ static void test_a_step_is_narrowed_by_every_entry_that_names_it(void **state)
 	policy_effective_free(run);
 }
 
+static void test_the_dial_stands_above_plan_and_option_and_below_every_layer(void **state)
+{
+	static const struct {
+		const char *policy;
+		enum policy_agency level;
+		int want; /* 0, or the error */
+		const char *where;
+	} cases[] = {
+		{"version: 1\nname: p\n", POLICY_AUTONOMOUS, 0, NULL},
+		{"version: 1\nname: p\n", POLICY_OBSERVE, 0, NULL},
+		{"version: 1\nname: p\nagency: trusted\n", POLICY_TRUSTED, 0, NULL},
+		{"version: 1\nname: p\nagency: trusted\n", POLICY_AUTONOMOUS, -EPERM, ":3:"},
+		{"version: 1\nname: p\nagency: draft\n", POLICY_ASSIST, -EPERM, ":3:"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		AUTO(policy_free) struct policy *p = parse(cases[i].policy);
+		struct policy_input input = {POLICY_LAYER_RUN, p};
+		struct policy_combine c = {.inputs = &input,
+					   .count = 1,
+					   .agency = POLICY_ASSIST,
+					   .plan_agency = POLICY_DRAFT,
+					   .fallback = "offline"};
+		AUTO(policy_effective_free) struct policy_effective *e = NULL;
+		AUTO(policy_effective_free) struct policy_effective *turned = NULL;
+		struct policy_settings s;
+		struct error err = {0};
+
+		assert_int_equal(policy_combine(&c, &e, &err), 0);
+		assert_int_equal(policy_effective_dial(e, cases[i].level, &turned, &err),
+				 cases[i].want);
+		if (cases[i].want) {
+			assert_null(turned);
+			assert_int_equal(err.exit_status, EXIT_STATUS_DENIED);
+			assert_non_null(strstr(err.where, cases[i].where));
+			continue;
+		}
+		policy_settings(turned, &s);
+		assert_int_equal(s.agency, cases[i].level);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_step_never_widens),
 		cmocka_unit_test(test_a_layer_only_narrows),
+		cmocka_unit_test(test_the_dial_stands_above_plan_and_option_and_below_every_layer),
 		cmocka_unit_test(test_the_plan_cannot_raise_a_step),
 		cmocka_unit_test(test_use_drops_no_ask_and_no_deny),
 		cmocka_unit_test(test_a_step_is_narrowed_by_every_entry_that_names_it),

@@ -767,6 +767,54 @@ static void test_observe_has_no_layer_and_lands_nothing(void **state)
 	assert_false(fake_take(f, ENGINE_SEAL, &c));
 }
 
+static int dial(struct fake *f, const struct journal_id *run, unsigned level)
+{
+	struct digest context = {{7}};
+	struct error err = {0};
+	int r = engine_run_agency(f->e, fake_now(f), run, 4711, level, &context, &err);
+
+	fake_flush(f);
+	return r;
+}
+
+static void test_the_dial_holds_for_what_starts_and_lands_from_then_on(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run = created(f, TWO), a = started(f, "a");
+	struct fake_command c;
+
+	/* What runs keeps its layer; the next attempt has none. */
+	assert_int_equal(dial(f, &run, 0), 0);
+	assert_int_equal(fake_run(f, &run)->agency, 0);
+	assert_int_equal(fake_run(f, &run)->context.b[0], 7);
+	ended(f, &a, JOURNAL_ATTEMPT_S_EXITED, 0);
+	sealed(f);
+	assert_true(fake_take(f, ENGINE_START_ATTEMPT, &c));
+	assert_string_equal(c.c.layer, "");
+	fake_restart(f, true);
+	assert_int_equal(fake_run(f, &run)->agency, 0);
+
+	/* Raised again: what is landed is asked for at draft. */
+	assert_int_equal(dial(f, &run, 1), 0);
+	assert_int_equal(engine_land(fake_run(f, &run)), JOURNAL_LAND_ASK);
+	assert_int_equal(dial(f, &run, 2), 0);
+	assert_int_equal(engine_land(fake_run(f, &run)), JOURNAL_LAND_AUTO);
+}
+
+static void test_the_dial_of_a_run_that_is_over_stays(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run = created(f, ONE NEVER);
+	uint64_t records = fake_run(f, &run)->seq;
+
+	assert_int_equal(dial(f, &run, 2), 0); /* where it is already: nothing to record */
+	assert_int_equal(fake_run(f, &run)->seq, records);
+	assert_int_equal(dial(f, &run, 5), -EINVAL);
+	ran(f, "a");
+	assert_int_equal(dial(f, &run, 4), -EALREADY);
+	assert_int_equal(fake_run(f, &run)->agency, 2);
+}
+
 static void test_nothing_to_land_is_no_conflict(void **state)
 {
 	struct fake *f = fake_of(state);
@@ -1389,6 +1437,8 @@ int main(void)
 		T(test_land_ask_shows_the_plan_and_waits),
 		T(test_a_denied_landing_is_dropped_and_the_run_succeeds),
 		T(test_observe_has_no_layer_and_lands_nothing),
+		T(test_the_dial_holds_for_what_starts_and_lands_from_then_on),
+		T(test_the_dial_of_a_run_that_is_over_stays),
 		T(test_nothing_to_land_is_no_conflict),
 		T(test_a_conflict_is_answered_path_by_path),
 		T(test_a_directory_that_changes_again_asks_again),
