@@ -153,7 +153,8 @@ MUST_CHECK int engine_run_pause(struct engine *e, struct engine_now now,
 				const struct journal_id *run, uint32_t uid, struct error *err);
 /* The dial, 0 observe .. 4 autonomous: what starts, lands and is decided from now on stands under
  * it; what runs goes on as it was started. context: of the policy at that level. The caller has
- * seen that the policy allows it. -EALREADY: the run is over. */
+ * seen that the policy allows it. -EALREADY: the run is over. -EBUSY: another run
+ * has the workspace. */
 MUST_CHECK int engine_run_agency(struct engine *e, struct engine_now now,
 				 const struct journal_id *run, uint32_t uid, unsigned agency,
 				 const struct digest *context, struct error *err);

@@ -357,6 +357,30 @@ int engine_run_pause(struct engine *e, struct engine_now now, const struct journ
 	return say(e, r, uid, JOURNAL_RUN_PAUSED, "a person paused it");
 }
 
+/* What observes needs no lease of its workspace, what may land does: it is had before the dial is
+ * raised over a step that is under way. */
+static int lease_for_raise(struct engine *e, struct engine_run *r, unsigned agency,
+			   struct error *err)
+{
+	const struct journal_run *row = engine_run_row(e, r);
+	struct journal_run raised = *row;
+	const struct journal_lease *l = journal_state_lease(e->rows, row->ws_dev, row->ws_ino);
+	bool writes = false;
+
+	raised.agency = agency;
+	for (uint32_t i = 0; i < row->step_count; i++)
+		writes |= engine_step_writes(row->steps[i]);
+	if (!writes || row->base != JOURNAL_BASE_LIVE || engine_land(row) != JOURNAL_LAND_NEVER ||
+	    engine_land(&raised) == JOURNAL_LAND_NEVER)
+		return 0;
+	if (l && l->held && !journal_id_equal(&l->holder, &r->id))
+		return error_set_exit(
+			err, -EBUSY, EXIT_STATUS_CONFLICT,
+			"agency: another run works in this folder, and this one is in "
+			"the middle of a step; raise it when either has ended");
+	return engine_land_lease_take(e, r) ? 0 : -EBUSY;
+}
+
 int engine_run_agency(struct engine *e, struct engine_now now, const struct journal_id *run,
 		      uint32_t uid, unsigned agency, const struct digest *context,
 		      struct error *err)
@@ -380,6 +404,9 @@ int engine_run_agency(struct engine *e, struct engine_now now, const struct jour
 				      journal_run_state_name(row->state));
 	if (row->agency == agency)
 		return 0;
+	rc = lease_for_raise(e, r, agency, err);
+	if (rc < 0)
+		return rc;
 	engine_act_as(e, JOURNAL_ACTOR_PERSON, uid);
 	rec = engine_record(r, JOURNAL_NO_STEP, JOURNAL_RUN_AGENCY);
 	JOURNAL_SET(&rec.p, agency, agency);
