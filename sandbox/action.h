@@ -16,6 +16,10 @@ enum {
 	ACTION_HEADERS_MAX = 64,
 	ACTION_UPDATES_MAX = 256, /* refs of one push */
 	ACTION_ARGS_MAX = 64, /* of one tool call */
+	ACTION_HOST_MAX = 253, /* bytes of a name */
+	ACTION_PATH_MAX = 8 * 1024, /* bytes of a path, and of a query */
+	ACTION_JSON_DEPTH_MAX = 64, /* of a body whose parts a rule ignores */
+	ACTION_POINTERS_MAX = 32, /* of one rule */
 	ACTION_BODY_MAX = 64 * 1024 * 1024, /* of a request that is journaled before it is sent */
 };
 
@@ -51,7 +55,8 @@ struct action {
 	uint16_t port; /* never 0 but for TOOL */
 	struct bytes path; /* decoded once and encoded again: the form that was matched */
 	struct bytes query; /* without '?' */
-	struct action_header headers[ACTION_HEADERS_MAX]; /* of the known list, by name */
+	struct action_header headers[ACTION_HEADERS_MAX]; /* of the known list; ascending, each name
+							     once */
 	size_t header_count;
 	bool websocket; /* an upgrade that, once allowed, is an opaque stream */
 	bool has_body;
@@ -60,11 +65,12 @@ struct action {
 	/* GIT */
 	bool push;
 	struct bytes remote; /* https://host/path, without /info/refs and the service */
-	struct action_update updates[ACTION_UPDATES_MAX];
+	struct action_update
+		updates[ACTION_UPDATES_MAX]; /* of a push; none: it asks for the refs */
 	size_t update_count;
 	/* TOOL */
 	struct bytes tool; /* id of its rule */
-	struct action_arg args[ACTION_ARGS_MAX]; /* by name */
+	struct action_arg args[ACTION_ARGS_MAX]; /* ascending by name, each once */
 	size_t arg_count;
 	struct digest program, interpreter; /* of the bytes that will run; zero = none */
 };
@@ -85,6 +91,33 @@ void action_digest(struct bytes canonical, struct digest *ret);
  */
 MUST_CHECK int action_identity(const struct action *a, struct bytes body, const char *const *ignore,
 			       size_t ignore_count, struct digest *ret);
-/* Request headers that are passed on; others are dropped and recorded. By name, lowercase; NULL
- * past the end. */
+/*
+ * The pieces that gate and courier check by themselves.
+ *
+ * Request headers that are passed on; others are dropped and recorded. By name, lowercase; NULL
+ * past the end. A WebSocket's key, version and accept are no part of an action: each side of the
+ * courier makes its own.
+ */
 const char *action_header_known(size_t i);
+bool action_header_is_known(struct bytes name); /* lowercase */
+/* A-label, lowercase, no trailing dot, 1 to ACTION_HOST_MAX bytes. */
+bool action_host_valid(struct bytes host);
+/* A token of RFC 9110 in lowercase, as a header's name is kept here. */
+bool action_header_name_valid(struct bytes name);
+/* No control byte but tab, no white space at its ends, at most 16 KiB. */
+bool action_header_value_valid(struct bytes value);
+/*
+ * The path of a request as it is matched and sent: decoded once (policy_url_path() decodes it to
+ * the same bytes), refused where that leaves '/', '%', '\\', a control byte, "//", "." or ".."
+ * segments or what is no UTF-8, and encoded again: RFC 3986's pchar as it is, the rest %XX. raw
+ * begins with '/' and holds no '?'. Appends. -EINVAL, -E2BIG.
+ */
+MUST_CHECK int action_path(struct bytes raw, struct buffer *out);
+/*
+ * A JSON text (RFC 8259, UTF-8) in one form, without what the pointers name: no white space, keys
+ * sorted by their bytes, strings with the fewest escapes, numbers as they were written. Appends.
+ * -EBADMSG: it is none, or has duplicate keys, lone surrogates, more than ACTION_JSON_DEPTH_MAX
+ * levels. -EINVAL: a pointer that is none (RFC 6901). A pointer to what is not there names nothing.
+ */
+MUST_CHECK int action_json(struct bytes text, const char *const *pointers, size_t count,
+			   struct buffer *out);

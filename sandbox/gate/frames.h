@@ -10,8 +10,9 @@
  * (base/holdfast.cddl, `gate-*`); BODY and DATA are raw.
  *
  * The courier trusts nothing of it but that it came from this run's gate: sizes are checked here,
- * the request is decided there. One request is answered before the next is sent. Encoders and
- * decoders are pure and fuzzed (`gate_frames`).
+ * the request is decided there. One request is answered before the next is sent. Where the courier
+ * refuses or ends a response while a request's body is still coming, it reads on to BODY_END or the
+ * channel's end and throws that away. Encoders and decoders are pure and fuzzed (`gate_frames`).
  */
 #include "base/buffer.h"
 #include "base/error.h"
@@ -22,6 +23,8 @@ enum {
 	FRAMES_RAW_MAX = 64 * 1024, /* bytes of one BODY or DATA */
 	FRAMES_CBOR_MAX = ACTION_BYTES_MAX + 4096,
 	FRAMES_DROPPED_MAX = 100, /* names of dropped headers in one request */
+	FRAMES_DROPPED_NAME_MAX = 32, /* bytes of each; the gate cuts a longer one */
+	FRAMES_ABORT_MAX = 1024, /* bytes of its text */
 };
 
 enum frames_type {
@@ -49,7 +52,7 @@ struct frames_open { /* on the trunk, with the channel */
 
 struct frames_request {
 	struct action action; /* HTTP; body digest zero: the courier makes it from what it spools */
-	bool has_length; /* else chunked */
+	bool has_length; /* of its body: body_len; else chunked, and body_len is 0 */
 	struct bytes dropped[FRAMES_DROPPED_MAX]; /* header names that were not passed on */
 	size_t dropped_count;
 };
@@ -61,15 +64,15 @@ struct frames_tunnel {
 };
 
 struct frames_response {
-	int status;
-	struct action_header headers[ACTION_HEADERS_MAX]; /* no hop-by-hop ones, no length */
+	int status; /* 101 answers a WebSocket; else 200 to 599: the courier eats interim ones */
+	struct action_header headers[ACTION_HEADERS_MAX]; /* as sent, none of frames_header_hop() */
 	size_t header_count;
 	bool has_length;
 	uint64_t length; /* bytes */
 };
 
 struct frames_refusal {
-	int status; /* 403, 409, 413, 421, 429, 502, 504, 507 */
+	int status; /* 400 to 599: 403, 409, 413, 421, 429, 502, 504, 507 */
 	struct bytes json; /* {"error","rule","why","hint"}; what the agent reads */
 };
 
@@ -83,6 +86,10 @@ void frames_header_encode(enum frames_type type, uint32_t length, uint8_t *out);
 /* 8 bytes. -EBADMSG (unknown type, bytes that must be zero), -E2BIG (length past its type's limit).
  */
 MUST_CHECK int frames_header_decode(const uint8_t *in, struct frames_header *ret);
+
+/* Response headers that concern one connection, or that the gate makes itself: Connection,
+ * Content-Length, Transfer-Encoding, Sec-WebSocket-Accept... name in lowercase. */
+bool frames_header_hop(struct bytes name);
 
 MUST_CHECK int frames_open_encode(const struct frames_open *o, struct buffer *out);
 MUST_CHECK int frames_open_decode(struct bytes b, struct frames_open *ret);

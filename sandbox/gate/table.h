@@ -58,8 +58,10 @@ DEFINE_GUARD(struct table *, table_free)
 MUST_CHECK int table_encode(const struct table *t, struct buffer *out);
 /* Strict. -EBADMSG, -E2BIG, -EPROTO, -EINVAL, -ENOMEM. */
 MUST_CHECK int table_decode(struct bytes b, struct table **ret);
-/* Adds host at port; one that is there gets the port too. The stricter mode of two wins (TLS over
- * PASSTHROUGH, HTTP over TCP). Gives addresses. -E2BIG past TABLE_*. */
+/* Adds host at port; one that is there gets the port too, and so does each entry that a wildcard
+ * covers: a name has one address. The stricter mode of two wins (TLS over PASSTHROUGH, HTTP over
+ * TCP). Gives addresses. -EINVAL; -E2BIG past TABLE_*: then t is good for nothing but
+ * table_free(). */
 MUST_CHECK int table_add(struct table *t, const char *host, uint16_t port, enum table_mode mode);
 /* The most special entry that covers name (an A-label): exact, "*.", "**."; NULL: none. */
 const struct table_entry *table_find(const struct table *t, struct bytes name);
