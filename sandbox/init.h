@@ -168,6 +168,7 @@ struct init_step {
 	struct init_list rules; /* struct init_rule; none = no Landlock */
 	struct init_list filter; /* struct sock_filter; none = no filter */
 	struct init_list listeners; /* struct sandbox_listener */
+	uint32_t net, unused; /* listeners of IPv6 may be stand-ins */
 };
 
 /* The workspace's overlay of a step to come: the template makes the upper and work folders and

@@ -13,12 +13,14 @@
  *   keeper_pool.c      network namespaces
  *   keeper_arm.c       overlays made ahead
  *   keeper_spool.c     output, terminals
- *   keeper_proc.c      starting holdfast-init
+ *   keeper_proc.c      starting holdfast-init and other helpers
+ *   keeper_net.c       networks of runs: gate, courier, and what outlives them
  */
 #include <sys/types.h>
 #include "base/buffer.h"
 #include "base/error.h"
 #include "base/guard.h"
+#include "sandbox/gate/table.h"
 #include "sandbox/init.h"
 #include "sandbox/limits.h"
 #include "sandbox/plan.h"
@@ -117,6 +119,35 @@ struct template
 	struct buffer arm_stack; /* the layers below, LAYERS_NAME_SIZE bytes each, bottom first */
 };
 
+struct net_message;
+struct net;
+
+/* A gate or a courier. */
+struct net_helper {
+	struct net *net;
+	struct loop_source control; /* our end of its socket */
+	struct loop_source process; /* pidfd; watched = it runs */
+	struct loop_timer again, full;
+	uint64_t started_ns, again_ms;
+	struct net_message *first, **last;
+	size_t queued;
+};
+
+struct net {
+	struct net *next;
+	struct keeper *keeper;
+	struct sandbox_net_id run;
+	bool closing; /* at its last attempt's end */
+	int table_fd, ca_fd, lock;
+	int report; /* the courier's end of a report channel, until there is a courier */
+	struct table *table;
+	struct sandbox_listener *listeners;
+	size_t listener_count;
+	struct control_message *names; /* given to slots of wildcards */
+	size_t name_count;
+	struct net_helper gate, courier;
+};
+
 struct attempt;
 
 struct spool {
@@ -142,8 +173,9 @@ struct attempt {
 	uint64_t started_ns, disk_checked_ns;
 	int lock; /* until pid 1 has it */
 	int main_pidfd, out_fd;
-	int listeners[SANDBOX_LISTENERS_MAX];
-	size_t listener_count;
+	struct net *net; /* NULL = none */
+	int *listeners; /* of listener_want, as many as have come */
+	size_t listener_count, listener_want;
 	struct loop_source status, pid1, denied;
 	struct spool out[2];
 	struct loop_source relay; /* interactive client of the terminal */
@@ -187,6 +219,8 @@ struct job {
 struct keeper {
 	struct loop loop;
 	int runtime_fd, helpers_fd, layers_fd, spool_fd, init_fd, sealer_fd, self_pidfd, null_fd;
+	int gate_fd, courier_fd; /* executables; -1 = not installed */
+	size_t listeners_max; /* descriptors of all attempts together */
 	int listen_fd;
 	struct loop_source listen_source;
 	uint64_t epoch, next_job, use_counter, arm_counter;
@@ -201,6 +235,8 @@ struct keeper {
 	struct conn *conns;
 	struct attempt *attempts;
 	size_t attempt_count, live_count;
+	struct net *nets;
+	size_t net_count;
 	struct userns *usernses;
 	struct template *templates;
 	struct job *jobs;
@@ -216,6 +252,10 @@ struct keeper {
 /* Starts holdfast-init in a mode, with a socket to it (ours is *ret_sock). */
 MUST_CHECK int proc_start_init(struct keeper *k, const char *mode, int *ret_sock, pid_t *ret_pid,
 			       struct error *err);
+/* Starts the executable exe as `name [mode]`, with two descriptors at INIT_CONTROL_FD and
+ * INIT_KEEPER_FD, and no other but 0, 1, 2. Nobody waits for it: SIGCHLD is ignored. */
+MUST_CHECK int proc_spawn(int exe, const char *name, const char *mode, int control, int second,
+			  pid_t *ret);
 /* One message to it: header, plan (inline or as a memfd), descriptors. */
 MUST_CHECK int proc_send(int sock, const struct init_message *m, struct bytes plan, const int *fds,
 			 size_t fd_count);
@@ -305,6 +345,25 @@ void attempt_tell_again(struct attempt *a); /* to a new connection */
 void attempt_usage(struct attempt *a, const struct sealer_reply *r);
 void attempt_sample_all(struct loop_timer *t);
 bool attempt_uses_layer(struct keeper *k, const char *name); /* its sandbox is not GONE yet */
+
+/* ---- keeper_net.c ---- */
+
+struct net *net_find(struct keeper *k, const struct sandbox_net_id *run);
+/* The one that is open, or a new one. */
+MUST_CHECK int net_open(struct keeper *k, const struct sandbox_net_id *run, struct bytes table,
+			struct bytes ca, struct net **ret, struct error *err);
+/* A new report channel: the supervisor's end. */
+MUST_CHECK int net_attach(struct net *n, int *ret_fd, struct error *err);
+void net_close(struct net *n); /* now, or when its last attempt is forgotten */
+void net_free(struct net *n); /* accepts NULL */
+/* An attempt that starts: finds its network, starts what serves it, makes room for its listeners.
+ */
+MUST_CHECK int net_take(struct attempt *a, struct error *err);
+/* What they listen on: a->listener_want of them. */
+const struct sandbox_listener *net_listeners(const struct attempt *a);
+void net_serve(struct attempt *a); /* a listener came: the gate gets them when all are there */
+void net_attempt_over(struct attempt *a); /* none of its processes is left */
+void net_forget_attempt(struct attempt *a); /* it is no longer in k->attempts */
 
 /* ---- keeper_spool.c ---- */
 

@@ -70,6 +70,12 @@ static void tell(struct attempt *a, enum sandbox_event_type type, const int *fds
 	conn_event(a->keeper, &e, fds, fd_count);
 }
 
+/* Those of a network are its gate's alone. */
+static void tell_started(struct attempt *a)
+{
+	tell(a, SANDBOX_EVENT_STARTED, a->listeners, a->net ? 0 : a->listener_count);
+}
+
 void attempt_tell_again(struct attempt *a)
 {
 	switch (a->state) {
@@ -77,7 +83,7 @@ void attempt_tell_again(struct attempt *a)
 		return;
 	case SANDBOX_ATTEMPT_LIVE:
 	case SANDBOX_ATTEMPT_FROZEN:
-		tell(a, SANDBOX_EVENT_STARTED, a->listeners, a->listener_count);
+		tell_started(a);
 		return;
 	case SANDBOX_ATTEMPT_EXITED:
 		tell(a, SANDBOX_EVENT_EXITED, NULL, 0);
@@ -102,7 +108,7 @@ static void close_denied(struct attempt *a)
 	close_fd(&fd);
 }
 
-/* Everything but the record, the out folder and the listeners. */
+/* Everything but the record and the out folder. */
 static void release(struct attempt *a)
 {
 	struct loop *l = &a->keeper->loop;
@@ -120,6 +126,7 @@ static void release(struct attempt *a)
 	close_fd(&fd);
 	if (a->denied.fd >= 0)
 		close_denied(a);
+	net_attempt_over(a);
 	close_fd(&a->main_pidfd);
 	close_fd(&a->lock);
 	limits_free(a->limits);
@@ -147,9 +154,9 @@ void attempt_free(struct attempt *a)
 	}
 	userns_forget_attempt(k, a);
 	release(a);
+	net_forget_attempt(a);
 	close_fd(&a->out_fd);
-	for (size_t i = 0; i < a->listener_count; i++)
-		close_fd(&a->listeners[i]);
+	free(a->listeners);
 	spec_drop(a->spec);
 	free(a);
 }
@@ -341,6 +348,9 @@ static int make_plan(struct attempt *a, const struct prepared *p, const struct e
 				     .filter_notifies = true,
 				     .wait_for_go = e->fds[6] >= 0,
 				     .armed = a->armed,
+				     .listeners = net_listeners(a),
+				     .listener_count = a->listener_want,
+				     .net = a->net,
 				     .own_userns = limits_forms(a->limits).pids == LIMITS_RLIMIT,
 				     .landlock = !(s->without_walls & SANDBOX_WALL_LANDLOCK)};
 
@@ -439,6 +449,10 @@ static int start(struct attempt *a, const char **ret_stage, struct error *err)
 	if (r == 0) {
 		*ret_stage = "sources";
 		r = template_prepare(a->keeper, a->userns, s, &p, err);
+	}
+	if (r == 0) {
+		*ret_stage = "network";
+		r = net_take(a, err);
 	}
 	if (r == 0) {
 		*ret_stage = "template";
@@ -701,7 +715,10 @@ static void started(struct attempt *a)
 {
 	buffer_free(&a->plan);
 	set_state(a, SANDBOX_ATTEMPT_LIVE);
-	tell(a, SANDBOX_EVENT_STARTED, a->listeners, a->listener_count);
+	tell_started(a);
+	/* some were lost on the way for want of descriptors: connections would go nowhere */
+	if (a->listener_count < a->listener_want)
+		attempt_kill(a, SANDBOX_WHY_LOST, "");
 }
 
 static void take_terminal(struct attempt *a, int *fd)
@@ -726,8 +743,9 @@ static void on_report(struct attempt *a, const struct init_report *r, int *fds, 
 			take_terminal(a, &fds[0]);
 		return;
 	case INIT_REPORT_LISTENERS:
-		for (size_t i = 0; i < fd_count && a->listener_count < SANDBOX_LISTENERS_MAX; i++)
+		for (size_t i = 0; i < fd_count && a->listener_count < a->listener_want; i++)
 			a->listeners[a->listener_count++] = take_fd(&fds[i]);
+		net_serve(a);
 		return;
 	case INIT_REPORT_FILTER:
 		if (fd_count == 1 && a->denied.fd < 0)

@@ -206,6 +206,12 @@ static int do_hello(struct request *r)
 	for (struct attempt *a = k->attempts; a; a = a->next)
 		found[h.found_count++] = (struct sandbox_found){a->id, a->state};
 	h.found = found;
+	AUTO_FREE struct sandbox_net_id *nets = calloc(k->net_count + 1, sizeof(*nets));
+	if (!nets)
+		return -ENOMEM;
+	for (struct net *n = k->nets; n; n = n->next)
+		nets[h.net_count++] = n->run;
+	h.nets = nets;
 	int err = protocol_hello_encode(&h, &body);
 	if (err < 0)
 		return err;
@@ -365,6 +371,53 @@ static int do_layer(struct request *r)
 	return 0;
 }
 
+static struct sandbox_net_id net_id(const struct request *r)
+{
+	struct sandbox_net_id id;
+
+	memcpy(id.b, r->h.attempt.b, sizeof(id.b));
+	return id;
+}
+
+static int do_net_open(struct request *r)
+{
+	struct sandbox_net_id id = net_id(r);
+	struct error err = {0};
+	struct net *n = NULL;
+
+	if (sandbox_net_none(&id))
+		return -EPROTO;
+	int e = net_open(r->conn->keeper, &id, r->q.table, r->q.ca, &n, &err);
+	conn_reply(r->conn, r->h.request, &r->h.attempt, e, e < 0 ? &err : NULL,
+		   n ? &n->ca_fd : NULL, n ? 1 : 0);
+	return 0;
+}
+
+static int do_net_attach(struct request *r)
+{
+	struct sandbox_net_id id = net_id(r);
+	struct net *n = net_find(r->conn->keeper, &id);
+	struct error err = {0};
+	AUTO_FD fd = -1;
+
+	int e = n ? net_attach(n, &fd, &err)
+		  : error_set(&err, -ENOENT, "keeper: that network is not open");
+	conn_reply(r->conn, r->h.request, &r->h.attempt, e, e < 0 ? &err : NULL, &fd,
+		   fd >= 0 ? 1 : 0);
+	return 0;
+}
+
+static int do_net_close(struct request *r)
+{
+	struct sandbox_net_id id = net_id(r);
+	struct net *n = net_find(r->conn->keeper, &id);
+
+	if (n)
+		net_close(n);
+	answer(r, 0);
+	return 0;
+}
+
 /* Phases in which a request may come, and how many descriptors come with it. */
 static const struct {
 	unsigned phases;
@@ -382,6 +435,9 @@ static const struct {
 	[PROTOCOL_FORGET] = {CONN_SERVED, 0, do_forget},
 	[PROTOCOL_DRAIN] = {CONN_SERVED, 0, do_drain},
 	[PROTOCOL_LAYER] = {CONN_SERVED, 1, do_layer},
+	[PROTOCOL_NET_OPEN] = {CONN_SERVED, 0, do_net_open},
+	[PROTOCOL_NET_ATTACH] = {CONN_SERVED, 0, do_net_attach},
+	[PROTOCOL_NET_CLOSE] = {CONN_SERVED, 0, do_net_close},
 };
 
 static int serve(struct conn *c, struct request *r)

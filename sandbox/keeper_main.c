@@ -87,6 +87,14 @@ static int listen_there(struct keeper *k, struct error *err)
 	return 0;
 }
 
+/* Installed, or in the build's own folder. */
+static int open_helper(const char *name, const char *built)
+{
+	int fd = openat(HELPERS_FD, name, O_RDONLY | O_CLOEXEC);
+
+	return fd >= 0 ? fd : openat(HELPERS_FD, built, O_RDONLY | O_CLOEXEC);
+}
+
 /* Init runs from bytes that nobody can change any more: its /proc/self/exe is no file of the host.
  */
 static int load_helpers(struct keeper *k, struct error *err)
@@ -103,6 +111,8 @@ static int load_helpers(struct keeper *k, struct error *err)
 	if (k->sealer_fd < 0)
 		return error_set(err, -errno, "keeper: holdfast-sealer: %s; reinstall",
 				 strerror(errno));
+	k->gate_fd = open_helper("holdfast-gate", "gate/holdfast-gate");
+	k->courier_fd = open_helper("holdfast-courier", "gate/holdfast-courier");
 	return 0;
 }
 
@@ -190,13 +200,15 @@ static int prepare(struct keeper *k, struct error *err)
 	return r < 0 ? error_set(err, r, "keeper: %s", strerror(-r)) : 0;
 }
 
-static void raise_descriptor_limit(void)
+/* The other half is for all else: two outputs, a layer, a terminal a step. */
+static void raise_descriptor_limit(struct keeper *k)
 {
 	struct rlimit r;
 
 	if (getrlimit(RLIMIT_NOFILE, &r) == 0) {
 		r.rlim_cur = r.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &r);
+		k->listeners_max = (size_t)(r.rlim_max / 2);
 	}
 }
 
@@ -228,11 +240,11 @@ int main(int argc, char **argv)
 	umask(0077);
 	if (chdir("/") < 0)
 		return 1;
-	raise_descriptor_limit();
 	prctl(PR_SET_DUMPABLE, 0);
 	struct keeper *k = calloc(1, sizeof(*k));
 	if (!k)
 		return 1;
+	raise_descriptor_limit(k);
 	k->idle_ms = (uint32_t)strtoul(argv[1], NULL, 10);
 	int r = prepare(k, &err);
 	say_ready(r < 0 ? &err : NULL);
@@ -241,6 +253,8 @@ int main(int argc, char **argv)
 	keeper_look_idle(k);
 	r = loop_run(&k->loop);
 	(void)unlinkat(k->runtime_fd, PROTOCOL_SOCKET, 0);
+	while (k->nets)
+		net_free(k->nets);
 	while (k->templates)
 		template_drop(k, k->templates);
 	for (struct userns *u = k->usernses; u; u = u->next)

@@ -10,19 +10,25 @@
 
 /* A parent's descriptors may lie at the very numbers that the child wants: dup2 of a number onto
  * itself would keep close-on-exec, so both come from above. */
-static int spawn(struct keeper *k, const char *mode, int sock, pid_t *ret)
+int proc_spawn(int exe, const char *name, const char *mode, int control, int second, pid_t *ret)
 {
-	char path[64], name[] = "holdfast-init", mode_copy[16];
-	char *argv[] = {name, mode_copy, NULL}, *env[] = {NULL};
+	char path[64], name_copy[32], mode_copy[16];
+	char *argv[] = {name_copy, mode ? mode_copy : NULL, NULL}, *env[] = {NULL, NULL};
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 	sigset_t none, all;
 
-	snprintf(mode_copy, sizeof(mode_copy), "%s", mode);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", k->init_fd);
-	AUTO_FD high_sock = fcntl(sock, F_DUPFD_CLOEXEC, 10);
-	AUTO_FD high_self = fcntl(k->self_pidfd, F_DUPFD_CLOEXEC, 10);
-	if (high_sock < 0 || high_self < 0)
+#ifdef HOLDFAST_FAILPOINTS
+	for (char **e = environ; e && *e; e++)
+		if (strncmp(*e, "HOLDFAST_FAILPOINT=", 19) == 0)
+			env[0] = *e;
+#endif
+	snprintf(name_copy, sizeof(name_copy), "%s", name);
+	snprintf(mode_copy, sizeof(mode_copy), "%s", mode ? mode : "");
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", exe);
+	AUTO_FD high_sock = fcntl(control, F_DUPFD_CLOEXEC, 10);
+	AUTO_FD high_second = fcntl(second, F_DUPFD_CLOEXEC, 10);
+	if (high_sock < 0 || high_second < 0)
 		return -errno;
 	posix_spawn_file_actions_init(&actions);
 	posix_spawnattr_init(&attr);
@@ -33,7 +39,7 @@ static int spawn(struct keeper *k, const char *mode, int sock, pid_t *ret)
 	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 	int err = posix_spawn_file_actions_adddup2(&actions, high_sock, INIT_CONTROL_FD);
 	if (err == 0)
-		err = posix_spawn_file_actions_adddup2(&actions, high_self, INIT_KEEPER_FD);
+		err = posix_spawn_file_actions_adddup2(&actions, high_second, INIT_KEEPER_FD);
 	if (err == 0)
 		err = posix_spawn(ret, path, &actions, &attr, argv, env);
 	posix_spawn_file_actions_destroy(&actions);
@@ -54,7 +60,7 @@ int proc_start_init(struct keeper *k, const char *mode, int *ret_sock, pid_t *re
 	AUTO_FD theirs = pair[1];
 	(void)setsockopt(ours, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
 	(void)setsockopt(ours, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-	int r = spawn(k, mode, theirs, ret_pid);
+	int r = proc_spawn(k->init_fd, "holdfast-init", mode, theirs, k->self_pidfd, ret_pid);
 	if (r < 0)
 		return error_set_exit(err, r, EXIT_STATUS_SANDBOX,
 				      "keeper: cannot start holdfast-init: %s", strerror(-r));

@@ -750,7 +750,6 @@ static void step_fields(struct builder *b, const struct plan_step_input *in, str
 
 int plan_step(const struct plan_step_input *in, struct buffer *out, struct error *err)
 {
-	const struct sandbox_spec *s = in->in->spec;
 	struct builder b;
 	struct items l;
 	struct init_step t;
@@ -768,8 +767,9 @@ int plan_step(const struct plan_step_input *in, struct buffer *out, struct error
 	t.rules = put_list(&b, buffer_bytes(&b.rules), b.rule_count);
 	t.filter = put_list(&b, in->filter, (uint32_t)(in->filter.len / 8));
 	t.listeners =
-		put_list(&b, bytes_of(s->listeners, s->listener_count * sizeof(s->listeners[0])),
-			 (uint32_t)s->listener_count);
+		put_list(&b, bytes_of(in->listeners, in->listener_count * sizeof(*in->listeners)),
+			 (uint32_t)in->listener_count);
+	t.net = in->net;
 	int failed = builder_failed(&b, err);
 	if (failed == 0) {
 		t.bytes = (uint32_t)b.strings.len;

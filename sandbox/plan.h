@@ -61,6 +61,9 @@ struct plan_step_input {
 	bool own_userns;
 	bool landlock;
 	bool armed; /* the template has mounted the workspace's overlay ahead */
+	const struct sandbox_listener *listeners;
+	size_t listener_count;
+	bool net; /* they are a network's: those of IPv6 only where there is IPv6 */
 };
 MUST_CHECK int plan_step(const struct plan_step_input *in, struct buffer *out, struct error *err);
 
