@@ -42,6 +42,11 @@ bool journal_audit_must_blob(unsigned field)
 	case JOURNAL_F_result:
 	case JOURNAL_F_conflicts:
 	case JOURNAL_F_feedback:
+	case JOURNAL_F_canonical:
+	case JOURNAL_F_body:
+	case JOURNAL_F_before:
+	case JOURNAL_F_response:
+	case JOURNAL_F_response_body:
 		return true;
 	default:
 		return false;

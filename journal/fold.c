@@ -5,7 +5,7 @@
  * state as it was. What a state means stands above its enum in journal.h; which event leads where
  * is state.c.
  */
-#include "journal/rows.h"
+#include "journal/fold.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@
 static const struct journal_id no_id;
 static const struct digest no_digest;
 
-static int refuse(struct error *err, const struct journal_record *r, const char *why)
+int journal_fold_refuse(struct error *err, const struct journal_record *r, const char *why)
 {
 	char id[JOURNAL_ID_TEXT_SIZE];
 	const char *name = journal_type_name(r->type);
@@ -28,18 +28,18 @@ static int refuse(struct error *err, const struct journal_record *r, const char 
 			 r->step == JOURNAL_NO_STEP ? -1 : (int)r->step, r->attempt, why);
 }
 
-static int refuse_transition(struct error *err, const struct journal_record *r, const char *what,
-			     const char *state)
+int journal_fold_refuse_transition(struct error *err, const struct journal_record *r,
+				   const char *what, const char *state)
 {
 	char why[96];
 	snprintf(why, sizeof(why), "not allowed while the %s is %s", what,
 		 state ? state : "in an unknown state");
-	return refuse(err, r, why);
+	return journal_fold_refuse(err, r, why);
 }
 
 /* ---- Small setters ---- */
 
-static int set_text(char **to, struct bytes text)
+int journal_fold_set_text(char **to, struct bytes text)
 {
 	char *copy = bytes_dup_str(text);
 	if (!copy)
@@ -53,7 +53,7 @@ static int set_text(char **to, struct bytes text)
 static int set_why(char **to, const struct journal_record *r)
 {
 	if (JOURNAL_HAS(&r->p, why))
-		return set_text(to, r->p.why);
+		return journal_fold_set_text(to, r->p.why);
 	free(*to);
 	*to = NULL;
 	return 0;
@@ -103,11 +103,11 @@ static int mark_attempt(struct journal_state *s, const struct journal_record *r)
 static int copy_creation(struct journal_run *run, const struct journal_record *r)
 {
 	const struct journal_payload *p = &r->p;
-	if (JOURNAL_HAS(p, name) && set_text(&run->name, p->name) < 0)
+	if (JOURNAL_HAS(p, name) && journal_fold_set_text(&run->name, p->name) < 0)
 		return -ENOMEM;
-	if (JOURNAL_HAS(p, workspace) && set_text(&run->workspace, p->workspace) < 0)
+	if (JOURNAL_HAS(p, workspace) && journal_fold_set_text(&run->workspace, p->workspace) < 0)
 		return -ENOMEM;
-	if (JOURNAL_HAS(p, fork_at) && set_text(&run->fork_at, p->fork_at) < 0)
+	if (JOURNAL_HAS(p, fork_at) && journal_fold_set_text(&run->fork_at, p->fork_at) < 0)
 		return -ENOMEM;
 	if (JOURNAL_HAS(p, request)) {
 		char *copy = bytes_dup_str(p->request);
@@ -123,7 +123,7 @@ static int create_run(struct journal_state *s, const struct journal_record *r, s
 	const struct journal_payload *p = &r->p;
 	if (p->land > JOURNAL_LAND_NEVER || p->base > JOURNAL_BASE_PINNED ||
 	    p->agency > JOURNAL_AGENCY_MAX)
-		return refuse(err, r, "land, base or agency is out of range");
+		return journal_fold_refuse(err, r, "land, base or agency is out of range");
 	struct journal_run *run = calloc(1, sizeof(*run));
 	if (!run || copy_creation(run, r) < 0) {
 		journal_rows_free_run(run);
@@ -173,18 +173,22 @@ static int run_event(struct journal_run *run, const struct journal_record *r, st
 {
 	int next = journal_state_next_run(run->state, r->type);
 	if (next < 0)
-		return refuse_transition(err, r, "run", journal_run_state_name(run->state));
+		return journal_fold_refuse_transition(err, r, "run",
+						      journal_run_state_name(run->state));
 	if (r->type == JOURNAL_RUN_WAITING && r->p.waits == 0)
-		return refuse(err, r, "it waits for nothing");
+		return journal_fold_refuse(err, r, "it waits for nothing");
 	if (r->type == JOURNAL_RUN_AGENCY) {
 		if (r->p.agency > JOURNAL_AGENCY_MAX)
-			return refuse(err, r, "agency is out of range");
+			return journal_fold_refuse(err, r, "agency is out of range");
 		run->agency = (unsigned)r->p.agency;
 		TAKE(run, r, context);
 		return 0;
 	}
 	if (r->type == JOURNAL_RUN_RESUMED)
 		next = (int)run->paused_from;
+	if (journal_run_final((enum journal_run_state)next) &&
+	    journal_fold_effect_blocks(run, JOURNAL_NO_STEP, false))
+		return journal_fold_refuse(err, r, "an effect of it was sent and has no outcome");
 	int rc = set_run(run, (enum journal_run_state)next, r);
 	TAKE(run, r, started_ns);
 	if (JOURNAL_HAS(&r->p, waits))
@@ -199,10 +203,10 @@ static int landing_event(struct journal_run *run, const struct journal_record *r
 	     undo = r->type == JOURNAL_UNDO_STARTED || r->type == JOURNAL_UNDO_CONFLICT,
 	     wrong_way = r->type != JOURNAL_LANDING_DROPPED && undo != run->conflict_undo;
 	if (next < 0 || (conflict && wrong_way))
-		return refuse_transition(err, r, "landing",
-					 journal_landing_state_name(run->landing));
+		return journal_fold_refuse_transition(err, r, "landing",
+						      journal_landing_state_name(run->landing));
 	if (run->state == JOURNAL_RUN_S_CREATED)
-		return refuse(err, r, "the run was never started");
+		return journal_fold_refuse(err, r, "the run was never started");
 	if (conflict && run->conflict_undo && r->type == JOURNAL_LANDING_DROPPED)
 		next = JOURNAL_LANDING_S_LANDED; /* its undoing was dropped */
 	run->landing = (enum journal_landing_state)next;
@@ -222,14 +226,15 @@ static int declare_step(struct journal_state *s, struct journal_run *run,
 {
 	const struct journal_payload *p = &r->p;
 	if (journal_run_final(run->state) || run->state == JOURNAL_RUN_S_CANCELLING)
-		return refuse_transition(err, r, "run", journal_run_state_name(run->state));
+		return journal_fold_refuse_transition(err, r, "run",
+						      journal_run_state_name(run->state));
 	if (r->step != run->step_count)
-		return refuse(err, r, "steps are declared in order, without holes");
+		return journal_fold_refuse(err, r, "steps are declared in order, without holes");
 	if (JOURNAL_HAS(p, index) && p->index >= JOURNAL_STEPS_MAX)
-		return refuse(err, r, "its position is past the limit");
+		return journal_fold_refuse(err, r, "its position is past the limit");
 	struct journal_step *step = calloc(1, sizeof(*step));
-	if (!step || set_text(&step->key, p->key) < 0 ||
-	    (JOURNAL_HAS(p, name) && set_text(&step->name, p->name) < 0)) {
+	if (!step || journal_fold_set_text(&step->key, p->key) < 0 ||
+	    (JOURNAL_HAS(p, name) && journal_fold_set_text(&step->name, p->name) < 0)) {
 		journal_rows_free_step(step);
 		return -ENOMEM;
 	}
@@ -249,7 +254,7 @@ static struct journal_attempt *last_attempt(struct journal_step *step)
 	return step->attempt_count ? &step->attempts[step->attempt_count - 1] : NULL;
 }
 
-static bool attempt_lives(const struct journal_attempt *a)
+bool journal_fold_attempt_lives(const struct journal_attempt *a)
 {
 	return a && (a->state == JOURNAL_ATTEMPT_S_STARTING || a->state == JOURNAL_ATTEMPT_S_LIVE ||
 		     a->state == JOURNAL_ATTEMPT_S_FROZEN);
@@ -341,20 +346,26 @@ static int step_event(struct journal_state *s, struct journal_run *run,
 {
 	bool asked_again = r->type == JOURNAL_STEP_DIVERGED || r->type == JOURNAL_STEP_REUSED;
 	if (r->step >= run->step_count)
-		return refuse(err, r, "no such step");
+		return journal_fold_refuse(err, r, "no such step");
 	if (journal_run_final(run->state) && !asked_again)
-		return refuse_transition(err, r, "run", journal_run_state_name(run->state));
+		return journal_fold_refuse_transition(err, r, "run",
+						      journal_run_state_name(run->state));
 	struct journal_step *step = run->steps[r->step];
 	int next = journal_state_next_step(step->state, r->type);
 	if (next < 0)
-		return refuse_transition(err, r, "step", journal_step_state_name(step->state));
+		return journal_fold_refuse_transition(err, r, "step",
+						      journal_step_state_name(step->state));
 	const struct journal_attempt *a = last_attempt(step);
 	if (step->state == JOURNAL_STEP_S_ACTIVE && !asked_again &&
-	    r->type != JOURNAL_STEP_CANCELLED && attempt_lives(a))
-		return refuse_transition(err, r, "attempt", journal_attempt_state_name(a->state));
+	    r->type != JOURNAL_STEP_CANCELLED && journal_fold_attempt_lives(a))
+		return journal_fold_refuse_transition(err, r, "attempt",
+						      journal_attempt_state_name(a->state));
+	if (r->type == JOURNAL_STEP_COMMITTED && journal_fold_effect_blocks(run, r->step, true))
+		return journal_fold_refuse(err, r, "an effect of it has no known outcome");
 	if (r->type == JOURNAL_STEP_SEALED && (!a || a->state != JOURNAL_ATTEMPT_S_EXITED))
-		return refuse_transition(err, r, "attempt",
-					 a ? journal_attempt_state_name(a->state) : "missing");
+		return journal_fold_refuse_transition(err, r, "attempt",
+						      a ? journal_attempt_state_name(a->state)
+							: "missing");
 	int rc = 0;
 	if (!asked_again)
 		rc = set_step(step, (enum journal_step_state)next, r);
@@ -369,15 +380,17 @@ static int start_attempt(struct journal_state *s, struct journal_run *run,
 			 const struct journal_record *r, struct error *err)
 {
 	if (r->step >= run->step_count)
-		return refuse(err, r, "no such step");
+		return journal_fold_refuse(err, r, "no such step");
 	if (run->state != JOURNAL_RUN_S_RUNNING && run->state != JOURNAL_RUN_S_WAITING)
-		return refuse_transition(err, r, "run", journal_run_state_name(run->state));
+		return journal_fold_refuse_transition(err, r, "run",
+						      journal_run_state_name(run->state));
 	struct journal_step *step = run->steps[r->step];
 	int next = journal_state_next_step(step->state, r->type);
 	if (next < 0)
-		return refuse_transition(err, r, "step", journal_step_state_name(step->state));
+		return journal_fold_refuse_transition(err, r, "step",
+						      journal_step_state_name(step->state));
 	if (r->attempt != step->attempt_count + 1)
-		return refuse(err, r, "attempts are numbered without holes");
+		return journal_fold_refuse(err, r, "attempts are numbered without holes");
 	struct journal_attempt a = {
 		.number = r->attempt,
 		.state = JOURNAL_ATTEMPT_S_STARTING,
@@ -420,19 +433,25 @@ static int attempt_event(struct journal_state *s, struct journal_run *run,
 			 const struct journal_record *r, struct error *err)
 {
 	if (r->step >= run->step_count)
-		return refuse(err, r, "no such step");
+		return journal_fold_refuse(err, r, "no such step");
 	if (journal_run_final(run->state))
-		return refuse_transition(err, r, "run", journal_run_state_name(run->state));
+		return journal_fold_refuse_transition(err, r, "run",
+						      journal_run_state_name(run->state));
 	struct journal_step *step = run->steps[r->step];
 	struct journal_attempt *a = last_attempt(step);
 	if (!a || r->attempt != a->number)
-		return refuse(err, r, "it is not the step's last attempt");
+		return journal_fold_refuse(err, r, "it is not the step's last attempt");
 	int next = journal_state_next_attempt(a->state, r->type);
 	if (next < 0)
-		return refuse_transition(err, r, "attempt", journal_attempt_state_name(a->state));
+		return journal_fold_refuse_transition(err, r, "attempt",
+						      journal_attempt_state_name(a->state));
+	if (r->type == JOURNAL_ATTEMPT_THAWED && a->suspending)
+		return journal_fold_refuse(err, r, "it is being suspended");
 	take_outcome(a, r);
+	if (r->type == JOURNAL_ATTEMPT_FROZEN && r->p.uncharged)
+		a->suspending = true;
 	a->state = (enum journal_attempt_state)next;
-	if (!attempt_lives(a)) {
+	if (!journal_fold_attempt_lives(a)) {
 		count_ending(step, a, r);
 		take_failure(step, r);
 		run->starts_without_progress = 0;
@@ -444,7 +463,8 @@ static int attempt_event(struct journal_state *s, struct journal_run *run,
 	int rc = set_why(&a->why, r);
 	if (rc == 0)
 		rc = mark_attempt(s, r);
-	return rc < 0 || attempt_lives(a) ? rc : mark_step(s, r); /* its counters moved */
+	return rc < 0 || journal_fold_attempt_lives(a) ? rc
+						       : mark_step(s, r); /* its counters moved */
 }
 
 /* ---- Approvals ---- */
@@ -465,6 +485,16 @@ static int mark_item(struct journal_state *s, const struct journal_approval *a)
 static int link_item(struct journal_state *s, struct journal_run *run,
 		     const struct journal_approval *a, const struct journal_record *r, bool over)
 {
+	struct journal_effect *e = journal_rows_effect(s, &a->effect);
+	if (e) {
+		if (over)
+			return 0; /* it stays the one that was asked */
+		*(a->kind == JOURNAL_KIND_DOUBT ? &e->doubt : &e->approval) = a->id;
+		return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_EFFECT,
+								    .run = e->run,
+								    .effect = e->number,
+								    .id = e->id});
+	}
 	if (a->step == JOURNAL_NO_STEP) {
 		if (landing_kind(a->kind) &&
 		    (!over || journal_id_equal(&run->landing_approval, &a->id)))
@@ -485,13 +515,22 @@ static int open_item(struct journal_state *s, struct journal_run *run,
 {
 	const struct journal_payload *p = &r->p;
 	if (r->step != JOURNAL_NO_STEP && r->step >= run->step_count)
-		return refuse(err, r, "no such step");
-	if (p->kind < JOURNAL_KIND_STEP_GATE || p->kind > JOURNAL_KIND_DIVERGED)
-		return refuse(err, r, "unknown kind of approval");
+		return journal_fold_refuse(err, r, "no such step");
+	if (p->kind < JOURNAL_KIND_STEP_GATE || p->kind > JOURNAL_KIND_DOUBT)
+		return journal_fold_refuse(err, r, "unknown kind of approval");
+	const struct journal_effect *e =
+		JOURNAL_HAS(p, effect) ? journal_rows_effect(s, &p->effect) : NULL;
+	bool of_effect = p->kind == JOURNAL_KIND_EFFECT || p->kind == JOURNAL_KIND_DOUBT;
+	if (of_effect != JOURNAL_HAS(p, effect) ||
+	    (of_effect &&
+	     (!e || !journal_id_equal(&e->run, &r->run) || e->step != r->step ||
+	      e->state != (p->kind == JOURNAL_KIND_EFFECT ? JOURNAL_EFFECT_S_WAITING
+							  : JOURNAL_EFFECT_S_IN_DOUBT))))
+		return journal_fold_refuse(err, r, "no effect of this run and step asks that");
 	if (journal_rows_approval(s, &p->approval))
-		return refuse(err, r, "an approval has this id already");
+		return journal_fold_refuse(err, r, "an approval has this id already");
 	struct journal_approval *a = calloc(1, sizeof(*a));
-	if (!a || (JOURNAL_HAS(p, why) && set_text(&a->why, p->why) < 0)) {
+	if (!a || (JOURNAL_HAS(p, why) && journal_fold_set_text(&a->why, p->why) < 0)) {
 		journal_rows_free_approval(a);
 		return -ENOMEM;
 	}
@@ -502,6 +541,7 @@ static int open_item(struct journal_state *s, struct journal_run *run,
 	a->state = JOURNAL_APPROVAL_S_OPEN;
 	a->action = p->action;
 	a->card = p->card;
+	a->effect = p->effect;
 	a->object = JOURNAL_HAS(p, conflicts) ? p->conflicts
 		    : JOURNAL_HAS(p, input)   ? p->input
 					      : p->digest;
@@ -529,10 +569,10 @@ static int add_vote(struct journal_approval *a, const struct journal_record *r)
 		.file = p->digest,
 	};
 	a->vote_count++;
-	if ((JOURNAL_HAS(p, principal) && set_text(&v->principal, p->principal) < 0) ||
-	    (JOURNAL_HAS(p, auth) && set_text(&v->auth, p->auth) < 0) ||
-	    (JOURNAL_HAS(p, why) && set_text(&v->reason, p->why) < 0) ||
-	    (JOURNAL_HAS(p, choice) && set_text(&v->choice, p->choice) < 0))
+	if ((JOURNAL_HAS(p, principal) && journal_fold_set_text(&v->principal, p->principal) < 0) ||
+	    (JOURNAL_HAS(p, auth) && journal_fold_set_text(&v->auth, p->auth) < 0) ||
+	    (JOURNAL_HAS(p, why) && journal_fold_set_text(&v->reason, p->why) < 0) ||
+	    (JOURNAL_HAS(p, choice) && journal_fold_set_text(&v->choice, p->choice) < 0))
 		return -ENOMEM;
 	if (!JOURNAL_HAS(p, path) || p->path.len == 0)
 		return 0;
@@ -545,17 +585,18 @@ static int item_event(struct journal_state *s, struct journal_run *run,
 {
 	struct journal_approval *a = journal_rows_approval(s, &r->p.approval);
 	if (!a || !journal_id_equal(&a->run, &r->run) || a->step != r->step)
-		return refuse(err, r, "no such approval of this run and step");
+		return journal_fold_refuse(err, r, "no such approval of this run and step");
 	int next = journal_state_next_approval(a->state, r->type);
 	if (next < 0)
-		return refuse_transition(err, r, "approval", journal_approval_state_name(a->state));
+		return journal_fold_refuse_transition(err, r, "approval",
+						      journal_approval_state_name(a->state));
 	int rc = 0;
 	if (r->type == JOURNAL_VOTE_CAST) {
 		if (r->p.decision != JOURNAL_DECISION_APPROVE &&
 		    r->p.decision != JOURNAL_DECISION_DENY)
-			return refuse(err, r, "unknown decision");
+			return journal_fold_refuse(err, r, "unknown decision");
 		if (a->vote_count >= JOURNAL_VOTES_MAX)
-			return refuse(err, r, "too many votes");
+			return journal_fold_refuse(err, r, "too many votes");
 		run->starts_without_progress = 0;
 		rc = add_vote(a, r);
 		return rc < 0 ? rc : mark_item(s, a);
@@ -563,9 +604,9 @@ static int item_event(struct journal_state *s, struct journal_run *run,
 	a->state = (enum journal_approval_state)next;
 	TAKE(a, r, execute_by_ns);
 	if (JOURNAL_HAS(&r->p, choice))
-		rc = set_text(&a->choice, r->p.choice);
+		rc = journal_fold_set_text(&a->choice, r->p.choice);
 	if (rc == 0 && JOURNAL_HAS(&r->p, why))
-		rc = set_text(&a->why, r->p.why);
+		rc = journal_fold_set_text(&a->why, r->p.why);
 	if (rc == 0)
 		rc = link_item(s, run, a, r, a->state != JOURNAL_APPROVAL_S_APPROVED);
 	return rc < 0 ? rc : mark_item(s, a);
@@ -596,11 +637,11 @@ static int arm_timer(struct journal_state *s, struct journal_run *run,
 {
 	const struct journal_payload *p = &r->p;
 	if (r->step != JOURNAL_NO_STEP && r->step >= run->step_count)
-		return refuse(err, r, "no such step");
-	if (p->timer_kind < JOURNAL_TIMER_BACKOFF || p->timer_kind > JOURNAL_TIMER_EXECUTE_BY)
-		return refuse(err, r, "unknown kind of timer");
+		return journal_fold_refuse(err, r, "no such step");
+	if (p->timer_kind < JOURNAL_TIMER_BACKOFF || p->timer_kind > JOURNAL_TIMER_KEY_WINDOW)
+		return journal_fold_refuse(err, r, "unknown kind of timer");
 	if (journal_rows_timer(s, &p->timer))
-		return refuse(err, r, "a timer has this id already");
+		return journal_fold_refuse(err, r, "a timer has this id already");
 	struct journal_timer *t = calloc(1, sizeof(*t));
 	if (!t)
 		return -ENOMEM;
@@ -624,11 +665,11 @@ static int end_timer(struct journal_state *s, struct journal_run *run,
 {
 	struct journal_timer *t = journal_rows_timer(s, &r->p.timer);
 	if (!t || !journal_id_equal(&t->run, &r->run))
-		return refuse(err, r, "no such timer of this run");
+		return journal_fold_refuse(err, r, "no such timer of this run");
 	int next = journal_state_next_timer(t->state, r->type);
 	if (next < 0)
-		return refuse_transition(err, r, "timer",
-					 t->state == JOURNAL_TIMER_S_FIRED ? "FIRED" : "CANCELLED");
+		return journal_fold_refuse_transition(
+			err, r, "timer", t->state == JOURNAL_TIMER_S_FIRED ? "FIRED" : "CANCELLED");
 	journal_rows_timer_ended(s, t);
 	t->state = (enum journal_timer_state)next;
 	int rc = r->type == JOURNAL_TIMER_CANCELLED ? set_deadline(s, run, t, 0) : 0;
@@ -640,7 +681,7 @@ static int end_timer(struct journal_state *s, struct journal_run *run,
 static int begin_epoch(struct journal_state *s, const struct journal_record *r, struct error *err)
 {
 	if (r->epoch <= s->epoch)
-		return refuse(err, r, "the epoch does not go forward");
+		return journal_fold_refuse(err, r, "the epoch does not go forward");
 	s->epoch = r->epoch;
 	for (size_t i = 0; i < s->runs.count; i++) {
 		struct journal_run *run = s->runs.item[i];
@@ -666,11 +707,11 @@ static int hold_lease(struct journal_state *s, const struct journal_record *r, s
 	const struct journal_payload *p = &r->p;
 	struct journal_lease *l = journal_rows_lease(s, p->ws_dev, p->ws_ino);
 	if (l && l->held)
-		return refuse_transition(err, r, "lease", "HELD");
+		return journal_fold_refuse_transition(err, r, "lease", "HELD");
 	uint64_t last = l ? l->generation : 0,
 		 generation = JOURNAL_HAS(p, generation) ? p->generation : last + 1;
 	if (generation <= last)
-		return refuse(err, r, "the lease's generation does not go forward");
+		return journal_fold_refuse(err, r, "the lease's generation does not go forward");
 	if (!l) {
 		l = calloc(1, sizeof(*l));
 		if (!l)
@@ -691,9 +732,9 @@ static int free_lease(struct journal_state *s, const struct journal_record *r, s
 {
 	struct journal_lease *l = journal_rows_lease(s, r->p.ws_dev, r->p.ws_ino);
 	if (!l || !l->held)
-		return refuse_transition(err, r, "lease", "FREE");
+		return journal_fold_refuse_transition(err, r, "lease", "FREE");
 	if (JOURNAL_HAS(&r->p, holder) && !journal_id_equal(&r->p.holder, &l->holder))
-		return refuse(err, r, "another run holds the lease");
+		return journal_fold_refuse(err, r, "another run holds the lease");
 	l->held = false;
 	l->holder = no_id;
 	return mark_lease(s, l);
@@ -712,7 +753,7 @@ static int pin_trust(struct journal_state *s, const struct journal_record *r, st
 	bool gone = !JOURNAL_HAS(&r->p, digest);
 	if (gone && !t) {
 		free(marked);
-		return refuse(err, r, "nothing is pinned there");
+		return journal_fold_refuse(err, r, "nothing is pinned there");
 	}
 	if (gone) {
 		journal_rows_remove_trust(s, t);
@@ -757,7 +798,8 @@ static int drop_runs(struct journal_state *s, const struct journal_record *r, st
 {
 	int rc = journal_heads_each(r->p.heads, check_droppable, s);
 	if (rc != 0)
-		return refuse(err, r, "it names a run that is not over, or is malformed");
+		return journal_fold_refuse(err, r,
+					   "it names a run that is not over, or is malformed");
 	return journal_heads_each(r->p.heads, drop_run, s);
 }
 
@@ -770,20 +812,20 @@ static int chain_check(const struct journal_state *s, const struct journal_run *
 	uint64_t seq = daemon ? s->daemon_seq : run ? run->seq : 0;
 	const struct digest *head = daemon ? &s->daemon_head : run ? &run->head : &no_digest;
 	if (r->lsn <= s->last_lsn)
-		return refuse(err, r, "its lsn does not go forward");
+		return journal_fold_refuse(err, r, "its lsn does not go forward");
 	if (!daemon && !run && r->type != JOURNAL_RUN_CREATED)
-		return refuse(err, r, "no such run in memory");
+		return journal_fold_refuse(err, r, "no such run in memory");
 	if (run && r->type == JOURNAL_RUN_CREATED)
-		return refuse(err, r, "a run has this id already");
+		return journal_fold_refuse(err, r, "a run has this id already");
 	if (r->seq != seq + 1)
-		return refuse(err, r, "it is not the next record of its run");
+		return journal_fold_refuse(err, r, "it is not the next record of its run");
 	if (!digest_equal(&r->prev_hash, head))
-		return refuse(err, r,
-			      "it does not follow from the record before: the chain is broken");
+		return journal_fold_refuse(
+			err, r, "it does not follow from the record before: the chain is broken");
 	if (JOURNAL_HAS(&r->p, layer) && !layer_fits(r->p.layer))
-		return refuse(err, r, "the layer's name is too long");
+		return journal_fold_refuse(err, r, "the layer's name is too long");
 	if (r->type != JOURNAL_EPOCH_BEGUN && r->epoch > s->epoch)
-		return refuse(err, r, "its epoch never began");
+		return journal_fold_refuse(err, r, "its epoch never began");
 	return 0;
 }
 
@@ -868,13 +910,28 @@ static int apply(struct journal_state *s, struct journal_run *run, const struct 
 	case JOURNAL_UNDONE:
 	case JOURNAL_UNDO_CONFLICT:
 		return landing_event(run, r, err);
+	case JOURNAL_EFFECT_PROPOSED:
+	case JOURNAL_EFFECT_WAITING:
+	case JOURNAL_EFFECT_ALLOWED:
+	case JOURNAL_EFFECT_DENIED:
+	case JOURNAL_EFFECT_WITHDRAWN:
+	case JOURNAL_EFFECT_RESERVED:
+	case JOURNAL_EFFECT_CONFIRMED:
+	case JOURNAL_EFFECT_REFUSED:
+	case JOURNAL_EFFECT_IN_DOUBT:
+	case JOURNAL_EFFECT_ABANDONED:
+	case JOURNAL_EFFECT_COMPENSATED:
+	case JOURNAL_EFFECT_DELIVERED:
+	case JOURNAL_EFFECT_ATTACHED:
+	case JOURNAL_EFFECT_READS:
+		return journal_fold_effect(s, run, r, err);
 	case JOURNAL_TIMER_ARMED:
 		return arm_timer(s, run, r, err);
 	case JOURNAL_TIMER_FIRED:
 	case JOURNAL_TIMER_CANCELLED:
 		return end_timer(s, run, r, err);
 	}
-	return refuse(err, r, "unknown type");
+	return journal_fold_refuse(err, r, "unknown type");
 }
 
 void journal_state_fill(const struct journal_state *s, struct journal_record *r)
@@ -893,7 +950,7 @@ int journal_fold(struct journal_state *s, const struct journal_record *r, const 
 {
 	struct error why = {0};
 	if (journal_record_check(r, &why) < 0)
-		return refuse(err, r, why.msg);
+		return journal_fold_refuse(err, r, why.msg);
 	bool daemon = journal_id_equal(&r->run, &no_id);
 	struct journal_run *run = daemon ? NULL : journal_rows_run(s, &r->run);
 	int rc = chain_check(s, run, r, err);

@@ -146,6 +146,10 @@ static int expect_run_index(const struct journal_run *run, void *arg)
 	if (rc == 0 && !journal_rows_run_settled(run))
 		rc = expect(arg, journal_store_tag_key(JOURNAL_INDEX_IN_FLIGHT, &run->id, key),
 			    bytes_of(NULL, 0));
+	for (uint32_t i = 0; rc == 0 && i < run->effect_count; i++)
+		rc = expect(arg,
+			    journal_store_tag_key(JOURNAL_INDEX_EFFECT, &run->effects[i]->id, key),
+			    bytes_of(run->id.b, JOURNAL_ID_SIZE));
 	return rc;
 }
 

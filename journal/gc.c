@@ -58,8 +58,8 @@ static void forget_head(struct journal *j, const struct journal_id *run)
 static int delete_run(struct drop *d, const struct journal_run *run,
 		      const struct journal_state *rows)
 {
-	static const uint8_t kinds[] = {JOURNAL_ROW_STEP, JOURNAL_ROW_ATTEMPT, JOURNAL_ROW_APPROVAL,
-					JOURNAL_ROW_TIMER};
+	static const uint8_t kinds[] = {JOURNAL_ROW_STEP, JOURNAL_ROW_ATTEMPT, JOURNAL_ROW_EFFECT,
+					JOURNAL_ROW_APPROVAL, JOURNAL_ROW_TIMER};
 	struct journal *j = d->j;
 	struct buffer *ops = &d->ops;
 	uint8_t key[1 + JOURNAL_ID_SIZE];
@@ -78,6 +78,10 @@ static int delete_run(struct drop *d, const struct journal_run *run,
 					  journal_store_tag_key(JOURNAL_INDEX_APPROVAL, &a->id,
 								key));
 	}
+	for (uint32_t i = 0; i < run->effect_count; i++)
+		journal_kv_delete(
+			ops, JOURNAL_FAMILY_INDEX,
+			journal_store_tag_key(JOURNAL_INDEX_EFFECT, &run->effects[i]->id, key));
 	journal_kv_delete(ops, JOURNAL_FAMILY_META,
 			  journal_store_tag_key(JOURNAL_META_HEAD, &run->id, key));
 	journal_kv_delete(ops, JOURNAL_FAMILY_META,

@@ -45,7 +45,7 @@ static inline bool journal_id_equal(const struct journal_id *a, const struct jou
 /* ---- Records
  * ---------------------------------------------------------------------------------------- */
 
-/* Type numbers are never reused. 0x60 to 0x7f are kept for effects, 0x80 to 0x8f for grants. */
+/* Type numbers are never reused. 0x60 to 0x7f are for effects, 0x80 to 0x8f for grants. */
 enum journal_type {
 	JOURNAL_EPOCH_BEGUN = 0x01, /* daemon chain: a supervisor took the journal */
 	JOURNAL_ANCHOR = 0x02, /* daemon chain: heads of all runs, so that truncation shows */
@@ -121,9 +121,25 @@ enum journal_type {
 	JOURNAL_TIMER_ARMED = 0x58,
 	JOURNAL_TIMER_FIRED = 0x59,
 	JOURNAL_TIMER_CANCELLED = 0x5a,
+
+	JOURNAL_EFFECT_PROPOSED = 0x60, /* a new one, or a REFUSED one once more */
+	JOURNAL_EFFECT_WAITING = 0x61, /* for a person */
+	JOURNAL_EFFECT_ALLOWED = 0x62, /* by its rule, or by the approval it names */
+	JOURNAL_EFFECT_DENIED = 0x63,
+	JOURNAL_EFFECT_WITHDRAWN = 0x64, /* its step ended, or did not propose it again */
+	JOURNAL_EFFECT_RESERVED = 0x65, /* synced: now its first byte may leave */
+	JOURNAL_EFFECT_CONFIRMED = 0x66, /* synced: names the response */
+	JOURNAL_EFFECT_REFUSED = 0x67, /* proof that it did not happen */
+	JOURNAL_EFFECT_IN_DOUBT = 0x68, /* it may have happened */
+	JOURNAL_EFFECT_ABANDONED = 0x69, /* a person gave it up */
+	JOURNAL_EFFECT_COMPENSATED = 0x6a, /* `other` undid it */
+	JOURNAL_EFFECT_DELIVERED = 0x6b, /* the client has the whole response */
+	JOURNAL_EFFECT_ATTACHED =
+		0x6c, /* proposed again: by this attempt, with this action; state unchanged */
+	JOURNAL_EFFECT_READS = 0x6d, /* a batch of plain reads and of what was denied unasked */
 };
 enum {
-	JOURNAL_TYPE_LIMIT = 0x60
+	JOURNAL_TYPE_LIMIT = 0x90
 }; /* above every number; no value of the enum, so that switches stay whole */
 
 /*
@@ -204,13 +220,39 @@ enum {
 	X(64, auth, TEXT) /* how it was authenticated: peercred, ssh-signature */                \
 	X(65, version, TEXT) /* of the program that began an epoch */                            \
 	X(66, same_failure, UINT) /* equal failures in a row */                                  \
-	X(67, failure, DIGEST) /* signature of a failure, to tell equal ones */
+	X(67, failure, DIGEST) /* signature of a failure, to tell equal ones */                  \
+	X(68, effect, ID)                                                                        \
+	X(69, occurrence, UINT) /* of this identity in the step, from 1 */                       \
+	X(70, identity, DIGEST) /* of the action, without what its rule ignores */               \
+	X(71, canonical, DIGEST) /* blob: the canonical action (effect-action) */                \
+	X(72, body, DIGEST) /* blob: the request's body */                                       \
+	X(73, before, DIGEST) /* blob: the canonical action that this one stands instead of */   \
+	X(74, action_kind, UINT) /* enum action_kind */                                          \
+	X(75, class, UINT) /* enum journal_class */                                              \
+	X(76, retry, UINT) /* enum journal_retry */                                              \
+	X(77, window_ms, UINT) /* keyed: how long the other side keeps the key */                \
+	X(78, header, TEXT) /* keyed: where the key goes */                                      \
+	X(79, probe, TEXT) /* tool that asks whether it happened */                              \
+	X(80, rule, TEXT) /* id of the rule that decided */                                      \
+	X(81, at, TEXT) /* file:line:column of it */                                             \
+	X(82, secret, TEXT) /* name of the credential that was put in */                         \
+	X(83, claim, TEXT) /* the agent's own reason: nobody checked it */                       \
+	X(84, title, TEXT) /* verb and destination, one line */                                  \
+	X(85, status, UINT) /* of the response */                                                \
+	X(86, response, DIGEST) /* blob: effect-response: status and headers */                  \
+	X(87, response_body, DIGEST) /* blob */                                                  \
+	X(88, too_long, BOOL) /* the response's body was past the limit, and is not kept */      \
+	X(89, sent, UINT) /* bytes of bodies */                                                  \
+	X(90, received, UINT)                                                                    \
+	X(91, courier, ID) /* instance that was told to send */                                  \
+	X(92, other, ID) /* effect that undid this one */                                        \
+	X(93, reads, RAW) /* effect-reads */
 
 enum journal_field {
 #define X(num, name, kind) JOURNAL_F_##name = num,
 	JOURNAL_FIELDS(X)
 #undef X
-		JOURNAL_FIELD_LIMIT = 68,
+		JOURNAL_FIELD_LIMIT = 94,
 };
 
 struct journal_payload {
@@ -422,6 +464,56 @@ enum journal_approval_kind {
 	JOURNAL_KIND_CONFLICT = 4,
 	JOURNAL_KIND_EXHAUSTED = 5,
 	JOURNAL_KIND_DIVERGED = 6,
+	JOURNAL_KIND_EFFECT = 7, /* object: blob of the canonical action */
+	JOURNAL_KIND_DOUBT = 8, /* object: the same */
+};
+
+/*
+ * Effect: anything a step does outside its sandbox, but plain reads.
+ *
+ * PROPOSED    its canonical action is on disk; the policy's word is known, nothing followed yet.
+ * WAITING     for a person: `approval`, once its card is rendered. Nothing was sent.
+ * ALLOWED     may be RESERVED as soon as a client asks for it. `approval` (if any) is APPROVED.
+ * DENIED, WITHDRAWN  final: nothing was sent, nothing will be.
+ * RESERVED    on disk before the first byte leaves; the courier `courier` was told to send. Its
+ * outcome, or IN_DOUBT, follows; nothing else may. Its approval is CONSUMED.
+ * CONFIRMED   the response is known and returned to whoever asks again; never sent again.
+ * REFUSED     it did not happen, and that is known. May be PROPOSED again.
+ * IN_DOUBT    it may have happened. `retry` says what may be done; the step cannot be committed.
+ * ABANDONED   final: a person gave it up without knowing.
+ * COMPENSATED final: it happened and was undone.
+ */
+enum journal_effect_state {
+	JOURNAL_EFFECT_S_PROPOSED,
+	JOURNAL_EFFECT_S_WAITING,
+	JOURNAL_EFFECT_S_ALLOWED,
+	JOURNAL_EFFECT_S_DENIED, /* final */
+	JOURNAL_EFFECT_S_WITHDRAWN, /* final */
+	JOURNAL_EFFECT_S_RESERVED,
+	JOURNAL_EFFECT_S_CONFIRMED,
+	JOURNAL_EFFECT_S_REFUSED,
+	JOURNAL_EFFECT_S_IN_DOUBT,
+	JOURNAL_EFFECT_S_ABANDONED, /* final */
+	JOURNAL_EFFECT_S_COMPENSATED, /* final */
+	JOURNAL_EFFECT_S_COUNT
+};
+
+/* What undoing it costs; the numbers are policy's `effect:` in rising order of care. */
+enum journal_class {
+	JOURNAL_CLASS_READ,
+	JOURNAL_CLASS_REVERSIBLE,
+	JOURNAL_CLASS_UNKNOWN,
+	JOURNAL_CLASS_IRREVERSIBLE,
+	JOURNAL_CLASS_COUNT
+};
+
+/* What may be done when its outcome is not known. */
+enum journal_retry {
+	JOURNAL_RETRY_NEVER, /* a person says */
+	JOURNAL_RETRY_SAFE, /* send again */
+	JOURNAL_RETRY_KEYED, /* send again with the same key, inside its window */
+	JOURNAL_RETRY_PROBE, /* ask the tool */
+	JOURNAL_RETRY_COUNT
 };
 
 enum journal_decision { JOURNAL_DECISION_APPROVE = 1, JOURNAL_DECISION_DENY = 2 };
@@ -438,6 +530,9 @@ enum journal_timer_kind {
 	JOURNAL_TIMER_STEP_DEADLINE = 2,
 	JOURNAL_TIMER_DECIDE_BY = 3,
 	JOURNAL_TIMER_EXECUTE_BY = 4,
+	JOURNAL_TIMER_FREEZE = 5, /* of a step: its attempt has waited for a person this long */
+	JOURNAL_TIMER_SUSPEND = 6,
+	JOURNAL_TIMER_KEY_WINDOW = 7, /* of a step: an idempotency key of it is not safe any more */
 };
 enum journal_land { JOURNAL_LAND_AUTO, JOURNAL_LAND_ASK, JOURNAL_LAND_NEVER };
 enum journal_base { JOURNAL_BASE_LIVE, JOURNAL_BASE_PINNED };
@@ -450,6 +545,11 @@ const char *journal_approval_state_name(enum journal_approval_state s);
 const char *journal_approval_kind_name(
 	enum journal_approval_kind k); /* "step-gate", "landing", ... */
 const char *journal_wait_name(enum journal_wait w);
+const char *journal_effect_state_name(enum journal_effect_state s);
+const char *journal_class_name(enum journal_class c); /* "irreversible" */
+const char *journal_retry_name(enum journal_retry r); /* "keyed" */
+/* It waits, is allowed, was sent, or nobody knows: it holds up its step or its run. */
+bool journal_effect_open(enum journal_effect_state s);
 bool journal_step_final(enum journal_step_state s);
 bool journal_run_final(enum journal_run_state s);
 
@@ -464,6 +564,7 @@ struct journal_attempt {
 	uint8_t boot_id[16];
 	int64_t started_ns, started_mono_ns, ended_ns; /* wall, boottime, wall; 0 = not yet */
 	bool uncharged;
+	bool suspending; /* it is being ended so that a long wait holds no process */
 	uint64_t exit_code, signal;
 	char *why; /* may be NULL */
 	struct digest out, err, results; /* blobs; zero = none */
@@ -492,6 +593,30 @@ struct journal_step {
 	struct digest feedback; /* of the last rejection */
 	uint64_t committed_lsn;
 	char *why;
+};
+
+struct journal_effect {
+	struct journal_id id, run;
+	uint32_t number; /* in run.effects: the order in which they were first proposed */
+	uint32_t step, attempt; /* attempt: the last one that proposed it */
+	uint32_t occurrence; /* of (step, identity), from 1 */
+	enum journal_effect_state state;
+	uint32_t action_kind; /* enum action_kind */
+	enum journal_class class;
+	enum journal_retry retry;
+	struct digest action, identity; /* structured digests */
+	struct digest canonical, body, before; /* blobs; zero = none */
+	struct digest response, response_body; /* blobs; zero = none */
+	bool too_long, delivered;
+	uint64_t window_ms, status, sent, received;
+	int64_t proposed_ns, reserved_ns, ended_ns; /* 0 = not yet; reserved_ns: the first time */
+	uint64_t reserved_lsn, outcome_lsn; /* the events that prove it; 0 = none */
+	struct journal_id approval; /* that it waits for or was allowed by; zero = none */
+	struct journal_id doubt; /* item that asks what became of it */
+	struct journal_id courier, other;
+	char *title, *rule, *at, *header, *probe, *secret, *claim, *why;
+	char *by; /* principal that said what became of it */
+	struct journal_effect *next_by_id; /* of its bucket */
 };
 
 struct journal_run {
@@ -523,6 +648,11 @@ struct journal_run {
 	struct digest head; /* hash of its last record */
 	uint32_t starts_without_progress; /* epochs begun while RUNNING since something of it last
 					     ended or was adopted */
+	struct journal_effect **effects; /* by number, dense */
+	uint32_t effect_count;
+	struct journal_effect **open; /* those that journal_effect_open(), by number */
+	uint32_t open_count;
+	uint64_t reads; /* plain reads, and what was denied unasked */
 };
 
 struct journal_vote {
@@ -542,7 +672,8 @@ struct journal_approval {
 	enum journal_approval_kind kind;
 	enum journal_approval_state state;
 	struct digest action, card,
-		object; /* object: blob, kind's own (conflicts list, input difference) */
+		object; /* object: blob, kind's own (conflicts list, input difference, action) */
+	struct journal_id effect; /* of EFFECT and DOUBT */
 	int64_t opened_ns, decide_by_ns, execute_by_ns;
 	struct journal_vote *votes;
 	uint32_t vote_count;
@@ -592,9 +723,9 @@ void journal_state_fill(const struct journal_state *s, struct journal_record *r)
 MUST_CHECK int journal_fold(struct journal_state *s, const struct journal_record *r,
 			    const struct digest *hash, struct error *err);
 
-/* Rows are borrowed and const. Runs, steps, approvals and timers stay where they are until they
- * leave memory; arrays inside them (attempts, votes) and their strings are valid until the next
- * fold. NULL = not there (or not loaded). */
+/* Rows are borrowed and const. Runs, steps, effects, approvals and timers stay where they are until
+ * they leave memory; arrays inside them (attempts, votes) and their strings are valid until the
+ * next fold. NULL = not there (or not loaded). */
 const struct journal_run *journal_state_run(const struct journal_state *s,
 					    const struct journal_id *id);
 const struct journal_approval *journal_state_approval(const struct journal_state *s,
@@ -602,6 +733,13 @@ const struct journal_approval *journal_state_approval(const struct journal_state
 const struct journal_lease *journal_state_lease(const struct journal_state *s, uint64_t dev,
 						uint64_t ino);
 const struct journal_trust *journal_state_trust(const struct journal_state *s, const char *path);
+const struct journal_effect *journal_state_effect(const struct journal_state *s,
+						  const struct journal_id *id);
+/* The effects of a step with this identity, by occurrence; borrowed until the next fold. Returns
+ * how many. */
+size_t journal_state_effects_same(const struct journal_state *s, const struct journal_id *run,
+				  uint32_t step, const struct digest *identity,
+				  const struct journal_effect *const **ret);
 const struct journal_run *journal_state_run_by_request(const struct journal_state *s,
 						       struct bytes request);
 /* Walks: return 0 to go on; the first other value stops the walk and is returned. Runs by
@@ -676,6 +814,10 @@ MUST_CHECK int journal_find_request(struct journal *j, struct bytes request,
 MUST_CHECK int journal_find_approval(struct journal *j, const char *hex_prefix,
 				     struct journal_id *ret, struct journal_id *ret_run,
 				     struct error *err);
+/* An effect by a prefix of its id, and its run, loaded or not. -ENOENT, -ENOTUNIQ. */
+MUST_CHECK int journal_find_effect(struct journal *j, const char *hex_prefix,
+				   struct journal_id *ret, struct journal_id *ret_run,
+				   struct error *err);
 int journal_epoch_begin(struct journal *j, uint64_t keeper_epoch, const char *version,
 			struct error *err) MUST_CHECK;
 

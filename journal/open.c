@@ -365,7 +365,8 @@ int journal_store_load_run(struct journal_kv *kv, struct journal_state *s,
 			   const struct journal_id *id, struct error *err)
 {
 	static const uint8_t kinds[] = {JOURNAL_ROW_RUN, JOURNAL_ROW_STEP, JOURNAL_ROW_ATTEMPT,
-					JOURNAL_ROW_APPROVAL, JOURNAL_ROW_TIMER};
+					JOURNAL_ROW_EFFECT, JOURNAL_ROW_APPROVAL,
+					JOURNAL_ROW_TIMER};
 	char text[JOURNAL_ID_TEXT_SIZE];
 	size_t count = 0;
 	for (size_t i = 0; i < sizeof(kinds); i++) {

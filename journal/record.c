@@ -66,6 +66,15 @@ struct record_type {
 #define LANDING(must, may)             \
 	JOURNAL_LEVEL_RUN, true, must, \
 		(may) | LAYER | ITEM | F(redo) | F(result) | F(conflicts) | F(generation)
+/* What is sent for, and what became of it. */
+#define EFFECT                                                                                  \
+	(F(occurrence) | F(identity) | F(action) | F(canonical) | F(body) | F(before) |         \
+	 F(action_kind) | F(class) | F(retry) | F(window_ms) | F(header) | F(probe) | F(rule) | \
+	 F(at) | F(secret) | F(claim) | F(title) | F(approval))
+#define OUTCOME_OF_EFFECT                                                                   \
+	(F(status) | F(response) | F(response_body) | F(too_long) | F(sent) | F(received) | \
+	 F(approval) | F(choice))
+#define OF_EFFECT(synced, must, may) JOURNAL_LEVEL_ATTEMPT, synced, F(effect) | (must), may
 #define TIMER(must, may) \
 	JOURNAL_LEVEL_ANY, false, F(timer) | (must), (may) | F(timer_kind) | F(due_ns) | F(approval)
 
@@ -128,9 +137,10 @@ static const struct record_type types[JOURNAL_TYPE_LIMIT] = {
 	[JOURNAL_ATTEMPT_LOST] = {"ATTEMPT_LOST", OF_ATTEMPT(0, 0)},
 
 	[JOURNAL_APPROVAL_OPENED] = {"APPROVAL_OPENED",
-				     OF_ITEM(F(kind) | F(action), F(decide_by_ns) | F(conflicts) |
-									  F(input) | F(path) |
-									  F(index) | F(feedback))},
+				     OF_ITEM(F(kind) | F(action),
+					     F(decide_by_ns) | F(conflicts) | F(input) | F(path) |
+						     F(index) | F(feedback) | F(effect) | F(rule) |
+						     F(at) | F(title))},
 	[JOURNAL_VOTE_CAST] = {"VOTE_CAST", OF_ITEM(F(decision), F(path))},
 	[JOURNAL_APPROVAL_APPROVED] = {"APPROVAL_APPROVED", OF_ITEM(0, F(path))},
 	[JOURNAL_APPROVAL_DENIED] = {"APPROVAL_DENIED", OF_ITEM(0, 0)},
@@ -152,6 +162,30 @@ static const struct record_type types[JOURNAL_TYPE_LIMIT] = {
 	[JOURNAL_TIMER_ARMED] = {"TIMER_ARMED", TIMER(F(timer_kind) | F(due_ns), 0)},
 	[JOURNAL_TIMER_FIRED] = {"TIMER_FIRED", TIMER(0, 0)},
 	[JOURNAL_TIMER_CANCELLED] = {"TIMER_CANCELLED", TIMER(0, 0)},
+
+	[JOURNAL_EFFECT_PROPOSED] = {"EFFECT_PROPOSED",
+				     OF_EFFECT(false,
+					       F(occurrence) | F(identity) | F(action) |
+						       F(canonical) | F(action_kind) | F(class) |
+						       F(retry),
+					       EFFECT)},
+	[JOURNAL_EFFECT_WAITING] = {"EFFECT_WAITING", OF_EFFECT(false, 0, F(rule) | F(at))},
+	[JOURNAL_EFFECT_ALLOWED] = {"EFFECT_ALLOWED",
+				    OF_EFFECT(false, 0, F(rule) | F(at) | F(approval))},
+	[JOURNAL_EFFECT_DENIED] = {"EFFECT_DENIED",
+				   OF_EFFECT(false, 0, F(rule) | F(at) | F(approval))},
+	[JOURNAL_EFFECT_WITHDRAWN] = {"EFFECT_WITHDRAWN", OF_EFFECT(false, 0, F(approval))},
+	[JOURNAL_EFFECT_RESERVED] = {"EFFECT_RESERVED",
+				     OF_EFFECT(true, F(courier), F(approval) | F(action))},
+	[JOURNAL_EFFECT_CONFIRMED] = {"EFFECT_CONFIRMED", OF_EFFECT(true, 0, OUTCOME_OF_EFFECT)},
+	[JOURNAL_EFFECT_REFUSED] = {"EFFECT_REFUSED", OF_EFFECT(false, 0, OUTCOME_OF_EFFECT)},
+	[JOURNAL_EFFECT_IN_DOUBT] = {"EFFECT_IN_DOUBT", OF_EFFECT(true, 0, OUTCOME_OF_EFFECT)},
+	[JOURNAL_EFFECT_ABANDONED] = {"EFFECT_ABANDONED", OF_EFFECT(true, 0, OUTCOME_OF_EFFECT)},
+	[JOURNAL_EFFECT_COMPENSATED] = {"EFFECT_COMPENSATED", OF_EFFECT(true, 0, F(other))},
+	[JOURNAL_EFFECT_DELIVERED] = {"EFFECT_DELIVERED", OF_EFFECT(false, 0, 0)},
+	[JOURNAL_EFFECT_ATTACHED] = {"EFFECT_ATTACHED", OF_EFFECT(false, 0, EFFECT)},
+	[JOURNAL_EFFECT_READS] = {"EFFECT_READS", JOURNAL_LEVEL_ATTEMPT, false, F(reads) | F(paths),
+				  0},
 };
 
 static const struct record_type *type_of(uint64_t type)

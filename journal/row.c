@@ -67,10 +67,9 @@ static const struct member run_members[] = {
 	RUN(head, DIGEST),
 	RUN(starts_without_progress, U32),
 	RUN(step_count, U32),
+	RUN(effect_count, U32),
+	RUN(reads, U64),
 };
-enum {
-	RUN_STEP_COUNT = ARRAY_SIZE(run_members) - 1
-}; /* written, and checked by the loader, not taken */
 
 #define STEP(name, kind) M(journal_step, name, kind)
 static const struct member step_members[] = {
@@ -93,6 +92,7 @@ static const struct member attempt_members[] = {
 	ATTEMPT(out, DIGEST),	       ATTEMPT(err, DIGEST),   ATTEMPT(results, DIGEST),
 	ATTEMPT(out_size, U64),	       ATTEMPT(err_size, U64), ATTEMPT(cpu_us, U64),
 	ATTEMPT(memory_peak, U64),     ATTEMPT(wall_us, U64),  ATTEMPT(weaker, U64),
+	ATTEMPT(suspending, BOOL),
 };
 
 #define APPROVAL(name, kind) M(journal_approval, name, kind)
@@ -100,7 +100,7 @@ static const struct member approval_members[] = {
 	APPROVAL(step, U32),	  APPROVAL(kind, U32),	       APPROVAL(state, U32),
 	APPROVAL(action, DIGEST), APPROVAL(card, DIGEST),      APPROVAL(object, DIGEST),
 	APPROVAL(opened_ns, I64), APPROVAL(decide_by_ns, I64), APPROVAL(execute_by_ns, I64),
-	APPROVAL(choice, STR),	  APPROVAL(why, STR),
+	APPROVAL(choice, STR),	  APPROVAL(why, STR),	       APPROVAL(effect, ID),
 };
 enum { APPROVAL_VOTES = 64 }; /* key of the array of votes */
 
@@ -109,6 +109,49 @@ static const struct member vote_members[] = {
 	VOTE(principal, STR), VOTE(auth, STR),	 VOTE(reason, STR),
 	VOTE(decision, U32),  VOTE(choice, STR), VOTE(card, DIGEST),
 	VOTE(at_ns, I64),     VOTE(path, OWNED), VOTE(file, DIGEST),
+};
+
+#define EFFECT(name, kind) M(journal_effect, name, kind)
+static const struct member effect_members[] = {
+	EFFECT(id, ID),
+	EFFECT(step, U32),
+	EFFECT(attempt, U32),
+	EFFECT(occurrence, U32),
+	EFFECT(state, U32),
+	EFFECT(action_kind, U32),
+	EFFECT(class, U32),
+	EFFECT(retry, U32),
+	EFFECT(action, DIGEST),
+	EFFECT(identity, DIGEST),
+	EFFECT(canonical, DIGEST),
+	EFFECT(body, DIGEST),
+	EFFECT(before, DIGEST),
+	EFFECT(response, DIGEST),
+	EFFECT(response_body, DIGEST),
+	EFFECT(too_long, BOOL),
+	EFFECT(delivered, BOOL),
+	EFFECT(window_ms, U64),
+	EFFECT(status, U64),
+	EFFECT(sent, U64),
+	EFFECT(received, U64),
+	EFFECT(proposed_ns, I64),
+	EFFECT(reserved_ns, I64),
+	EFFECT(ended_ns, I64),
+	EFFECT(reserved_lsn, U64),
+	EFFECT(outcome_lsn, U64),
+	EFFECT(approval, ID),
+	EFFECT(doubt, ID),
+	EFFECT(courier, ID),
+	EFFECT(other, ID),
+	EFFECT(title, STR),
+	EFFECT(rule, STR),
+	EFFECT(at, STR),
+	EFFECT(header, STR),
+	EFFECT(probe, STR),
+	EFFECT(secret, STR),
+	EFFECT(claim, STR),
+	EFFECT(why, STR),
+	EFFECT(by, STR),
 };
 
 #define TIMER(name, kind) M(journal_timer, name, kind)
@@ -343,6 +386,10 @@ int journal_row_key(const struct journal_change *c, struct buffer *out)
 		buffer_append(out, c->run.b, JOURNAL_ID_SIZE);
 		buffer_append(out, c->id.b, JOURNAL_ID_SIZE);
 		break;
+	case JOURNAL_ROW_EFFECT:
+		buffer_append(out, c->run.b, JOURNAL_ID_SIZE);
+		put_u32(out, c->effect);
+		break;
 	case JOURNAL_ROW_LEASE:
 		put_u64(out, c->dev);
 		put_u64(out, c->ino);
@@ -361,6 +408,13 @@ static const struct journal_step *find_step(const struct journal_state *s,
 {
 	const struct journal_run *run = journal_rows_run(s, &c->run);
 	return run && c->step < run->step_count ? run->steps[c->step] : NULL;
+}
+
+static const struct journal_effect *find_effect(const struct journal_state *s,
+						const struct journal_change *c)
+{
+	const struct journal_run *run = journal_rows_run(s, &c->run);
+	return run && c->effect < run->effect_count ? run->effects[c->effect] : NULL;
 }
 
 static void write_votes(struct buffer *out, struct cbor_map_mark *map,
@@ -411,6 +465,10 @@ int journal_row_encode(const struct journal_state *s, const struct journal_chang
 		row = journal_rows_timer(s, &c->id);
 		m = timer_members, count = ARRAY_SIZE(timer_members);
 		break;
+	case JOURNAL_ROW_EFFECT:
+		row = find_effect(s, c);
+		m = effect_members, count = ARRAY_SIZE(effect_members);
+		break;
 	case JOURNAL_ROW_LEASE:
 		row = journal_rows_lease(s, c->dev, c->ino);
 		m = lease_members, count = ARRAY_SIZE(lease_members);
@@ -438,7 +496,7 @@ static int decode_run(struct journal_state *s, struct bytes key, struct cbor_rea
 	if (!run)
 		return -ENOMEM;
 	read_members(c, run_members, ARRAY_SIZE(run_members), run, NULL);
-	run->step_count = 0; /* its steps follow */
+	run->step_count = run->effect_count = 0; /* they follow */
 	memcpy(run->id.b, (const uint8_t *)key.data + 1, JOURNAL_ID_SIZE);
 	int rc = cbor_r_end(c);
 	if (rc == 0 &&
@@ -494,6 +552,27 @@ static int decode_attempt(struct journal_state *s, const uint8_t *key, struct cb
 	if (rc < 0)
 		free(a.why);
 	return rc;
+}
+
+static int decode_effect(struct journal_state *s, const uint8_t *key, struct cbor_reader *c)
+{
+	struct journal_run *run = run_of_key(s, key);
+	struct journal_effect *e = calloc(1, sizeof(*e));
+	if (!e)
+		return -ENOMEM;
+	e->number = get_u32(key + 1 + JOURNAL_ID_SIZE);
+	memcpy(e->run.b, key + 1, JOURNAL_ID_SIZE);
+	read_members(c, effect_members, ARRAY_SIZE(effect_members), e, NULL);
+	int rc = cbor_r_end(c);
+	if (rc == 0 && (!run || e->number != run->effect_count || e->step >= run->step_count ||
+			e->state >= JOURNAL_EFFECT_S_COUNT || e->class >= JOURNAL_CLASS_COUNT ||
+			e->retry >= JOURNAL_RETRY_COUNT || journal_rows_effect(s, &e->id)))
+		rc = -EBADMSG;
+	if (rc < 0) {
+		journal_rows_free_effect(e);
+		return rc;
+	}
+	return journal_rows_add_effect(s, run, e);
 }
 
 static void read_votes(struct cbor_reader *c, uint64_t key, void *row)
@@ -606,6 +685,8 @@ int journal_row_decode(struct journal_state *s, struct bytes key, struct bytes v
 		rc = decode_step(s, k, &c);
 	} else if (k[0] == JOURNAL_ROW_ATTEMPT && key.len == with_run + 8) {
 		rc = decode_attempt(s, k, &c);
+	} else if (k[0] == JOURNAL_ROW_EFFECT && key.len == with_run + 4) {
+		rc = decode_effect(s, k, &c);
 	} else if (k[0] == JOURNAL_ROW_APPROVAL && key.len == with_run + JOURNAL_ID_SIZE) {
 		rc = decode_approval(s, k, &c);
 	} else if (k[0] == JOURNAL_ROW_TIMER && key.len == with_run + JOURNAL_ID_SIZE) {
@@ -632,6 +713,11 @@ static int each_of_run(const struct journal_run *run,
 		for (c.attempt = 1; rc == 0 && c.attempt <= run->steps[c.step]->attempt_count;
 		     c.attempt++)
 			rc = fn(&c, arg);
+	c = (struct journal_change){.kind = JOURNAL_ROW_EFFECT, .run = run->id};
+	for (; rc == 0 && c.effect < run->effect_count; c.effect++) {
+		c.id = run->effects[c.effect]->id;
+		rc = fn(&c, arg);
+	}
 	return rc;
 }
 

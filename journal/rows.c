@@ -156,7 +156,11 @@ void journal_rows_free_run(struct journal_run *run)
 		return;
 	for (uint32_t i = 0; i < run->step_count; i++)
 		journal_rows_free_step(run->steps[i]);
+	for (uint32_t i = 0; i < run->effect_count; i++)
+		journal_rows_free_effect(run->effects[i]);
 	free(run->steps);
+	free(run->effects);
+	free(run->open);
 	free(run->name);
 	free(run->workspace);
 	free((void *)run->request.data);
@@ -212,6 +216,7 @@ void journal_state_free(struct journal_state *s)
 	free(s->timers_by_due.item);
 	free(s->leases.item);
 	free(s->trusts.item);
+	journal_rows_effect_free_index(s);
 	journal_rows_clear_changes(s);
 	free(s->changes);
 	free(s);
@@ -436,6 +441,7 @@ void journal_rows_remove_run(struct journal_state *s, const struct journal_id *i
 	}
 	if (!run)
 		return;
+	journal_rows_effect_remove_all(s, run);
 	list_remove(&s->runs_by_time, run, run_by_time);
 	list_remove(&s->runs, run, run_by_id);
 	journal_rows_free_run(run);
@@ -444,7 +450,8 @@ void journal_rows_remove_run(struct journal_state *s, const struct journal_id *i
 bool journal_rows_run_settled(const struct journal_run *run)
 {
 	static const struct journal_id none;
-	return journal_run_final(run->state) && journal_id_equal(&run->landing_approval, &none) &&
+	return journal_run_final(run->state) && run->open_count == 0 &&
+	       journal_id_equal(&run->landing_approval, &none) &&
 	       run->landing != JOURNAL_LANDING_S_LANDING &&
 	       run->landing != JOURNAL_LANDING_S_UNDOING &&
 	       run->landing != JOURNAL_LANDING_S_CONFLICT;

@@ -20,6 +20,7 @@ enum journal_row_kind { /* first byte of a state key; never reused */
 			JOURNAL_ROW_TIMER = 't',
 			JOURNAL_ROW_LEASE = 'l',
 			JOURNAL_ROW_TRUST = 'u',
+			JOURNAL_ROW_EFFECT = 'e',
 };
 
 /* One row that a fold touched; unused parts are zero. A run id with kind RUN and gone: the run left
@@ -27,8 +28,8 @@ enum journal_row_kind { /* first byte of a state key; never reused */
 struct journal_change {
 	enum journal_row_kind kind;
 	bool gone;
-	struct journal_id run, id; /* id: of an approval or timer */
-	uint32_t step, attempt;
+	struct journal_id run, id; /* id: of an approval, timer or effect */
+	uint32_t step, attempt, effect; /* effect: its number */
 	uint64_t dev, ino; /* lease */
 	char *path; /* trust; owned */
 };
@@ -38,6 +39,10 @@ struct journal_state {
 	struct journal_rows_list approvals, approvals_by_time;
 	struct journal_rows_list timers, timers_by_due;
 	struct journal_rows_list leases, trusts;
+	/* rows_effect.c: hashed; the runs own the rows */
+	struct journal_effect **effects_by_id;
+	struct journal_effect_group **effect_groups;
+	size_t effect_buckets, effect_count; /* buckets: of each of the two; a power of two */
 	uint64_t epoch, last_lsn;
 	uint64_t daemon_seq;
 	struct digest daemon_head;
@@ -63,6 +68,17 @@ MUST_CHECK int journal_rows_add_lease(struct journal_state *s, struct journal_le
 MUST_CHECK int journal_rows_add_trust(struct journal_state *s, struct journal_trust *t);
 MUST_CHECK int journal_rows_add_step(struct journal_run *run, struct journal_step *step);
 MUST_CHECK int journal_rows_add_attempt(struct journal_step *step, const struct journal_attempt *a);
+/* The next of its run: number is effect_count. */
+MUST_CHECK int journal_rows_add_effect(struct journal_state *s, struct journal_run *run,
+				       struct journal_effect *e);
+/* The one setter of an effect's state: keeps run->open. */
+MUST_CHECK int journal_rows_effect_state(struct journal_run *run, struct journal_effect *e,
+					 enum journal_effect_state state);
+struct journal_effect *journal_rows_effect(const struct journal_state *s,
+					   const struct journal_id *id);
+void journal_rows_effect_remove_all(struct journal_state *s, struct journal_run *run);
+void journal_rows_effect_free_index(struct journal_state *s);
+void journal_rows_free_effect(struct journal_effect *e);
 /* A timer that is no longer ARMED leaves the due list. */
 void journal_rows_timer_ended(struct journal_state *s, struct journal_timer *t);
 void journal_rows_remove_trust(struct journal_state *s, struct journal_trust *t);

@@ -9,6 +9,7 @@
 #define TO_STEP(s)     (JOURNAL_STEP_S_##s + 1)
 #define TO_ATTEMPT(s)  (JOURNAL_ATTEMPT_S_##s + 1)
 #define TO_APPROVAL(s) (JOURNAL_APPROVAL_S_##s + 1)
+#define TO_EFFECT(s)   (JOURNAL_EFFECT_S_##s + 1)
 
 typedef uint8_t row[JOURNAL_TYPE_LIMIT];
 
@@ -212,6 +213,7 @@ static const row attempts[JOURNAL_ATTEMPT_S_COUNT] = {
 	[JOURNAL_ATTEMPT_S_FROZEN] =
 		{
 			[JOURNAL_ATTEMPT_THAWED] = TO_ATTEMPT(LIVE),
+			[JOURNAL_ATTEMPT_FROZEN] = TO_ATTEMPT(FROZEN), /* and to be suspended */
 			[JOURNAL_ATTEMPT_ADOPTED] = TO_ATTEMPT(FROZEN),
 			ENDINGS,
 		},
@@ -236,6 +238,73 @@ static const row approvals[JOURNAL_APPROVAL_S_COUNT] = {
 			[JOURNAL_APPROVAL_CONSUMED] = TO_APPROVAL(CONSUMED),
 			[JOURNAL_APPROVAL_LAPSED] = TO_APPROVAL(LAPSED),
 			[JOURNAL_APPROVAL_REVOKED] = TO_APPROVAL(REVOKED),
+		},
+};
+
+/* An outcome of what was sent. */
+#define OUTCOMES                                                                      \
+	[JOURNAL_EFFECT_CONFIRMED] = TO_EFFECT(CONFIRMED), [JOURNAL_EFFECT_REFUSED] = \
+								   TO_EFFECT(REFUSED)
+/* Proposed again, by the same or by a later attempt. */
+#define AGAIN(s) [JOURNAL_EFFECT_ATTACHED] = TO_EFFECT(s)
+#define TURNED_DOWN                                                               \
+	[JOURNAL_EFFECT_DENIED] = TO_EFFECT(DENIED), [JOURNAL_EFFECT_WITHDRAWN] = \
+							     TO_EFFECT(WITHDRAWN)
+
+static const row effects[JOURNAL_EFFECT_S_COUNT] = {
+	[JOURNAL_EFFECT_S_PROPOSED] =
+		{
+			[JOURNAL_EFFECT_ALLOWED] = TO_EFFECT(ALLOWED),
+			[JOURNAL_EFFECT_WAITING] = TO_EFFECT(WAITING),
+			TURNED_DOWN,
+			AGAIN(PROPOSED),
+		},
+	[JOURNAL_EFFECT_S_WAITING] =
+		{
+			[JOURNAL_EFFECT_ALLOWED] = TO_EFFECT(ALLOWED),
+			TURNED_DOWN,
+			AGAIN(WAITING),
+		},
+	[JOURNAL_EFFECT_S_ALLOWED] =
+		{
+			[JOURNAL_EFFECT_RESERVED] = TO_EFFECT(RESERVED),
+			[JOURNAL_EFFECT_WAITING] =
+				TO_EFFECT(WAITING), /* its approval lapsed or was revoked */
+			TURNED_DOWN,
+			AGAIN(ALLOWED),
+		},
+	[JOURNAL_EFFECT_S_RESERVED] =
+		{
+			OUTCOMES,
+			[JOURNAL_EFFECT_IN_DOUBT] = TO_EFFECT(IN_DOUBT),
+			AGAIN(RESERVED),
+		},
+	[JOURNAL_EFFECT_S_CONFIRMED] =
+		{
+			[JOURNAL_EFFECT_COMPENSATED] = TO_EFFECT(COMPENSATED),
+			[JOURNAL_EFFECT_DELIVERED] = TO_EFFECT(CONFIRMED),
+			AGAIN(CONFIRMED),
+		},
+	[JOURNAL_EFFECT_S_REFUSED] =
+		{
+			[JOURNAL_EFFECT_PROPOSED] = TO_EFFECT(PROPOSED),
+		},
+	[JOURNAL_EFFECT_S_IN_DOUBT] =
+		{
+			OUTCOMES,
+			[JOURNAL_EFFECT_RESERVED] = TO_EFFECT(RESERVED), /* sent again */
+			[JOURNAL_EFFECT_ABANDONED] = TO_EFFECT(ABANDONED),
+			AGAIN(IN_DOUBT),
+		},
+	[JOURNAL_EFFECT_S_ABANDONED] =
+		{
+			[JOURNAL_EFFECT_DELIVERED] = TO_EFFECT(ABANDONED),
+			AGAIN(ABANDONED),
+		},
+	[JOURNAL_EFFECT_S_COMPENSATED] =
+		{
+			[JOURNAL_EFFECT_DELIVERED] = TO_EFFECT(COMPENSATED),
+			AGAIN(COMPENSATED),
 		},
 };
 
@@ -275,6 +344,11 @@ int journal_state_next_attempt(enum journal_attempt_state from, enum journal_typ
 int journal_state_next_approval(enum journal_approval_state from, enum journal_type event)
 {
 	return next(approvals, JOURNAL_APPROVAL_S_COUNT, from, event);
+}
+
+int journal_state_next_effect(enum journal_effect_state from, enum journal_type event)
+{
+	return next(effects, JOURNAL_EFFECT_S_COUNT, from, event);
 }
 
 int journal_state_next_timer(enum journal_timer_state from, enum journal_type event)
@@ -336,8 +410,51 @@ const char *journal_approval_kind_name(enum journal_approval_kind k)
 	static const char *const names[] = {
 		[JOURNAL_KIND_STEP_GATE] = "step-gate", [JOURNAL_KIND_STEP_COMMIT] = "step-commit",
 		[JOURNAL_KIND_LANDING] = "landing",	[JOURNAL_KIND_CONFLICT] = "conflict",
-		[JOURNAL_KIND_EXHAUSTED] = "exhausted", [JOURNAL_KIND_DIVERGED] = "diverged"};
+		[JOURNAL_KIND_EXHAUSTED] = "exhausted", [JOURNAL_KIND_DIVERGED] = "diverged",
+		[JOURNAL_KIND_EFFECT] = "effect",	[JOURNAL_KIND_DOUBT] = "doubt"};
 	return NAME_OF(names, k);
+}
+
+const char *journal_effect_state_name(enum journal_effect_state s)
+{
+	static const char *const names[JOURNAL_EFFECT_S_COUNT] = {
+		"PROPOSED",  "WAITING", "ALLOWED",  "DENIED",	 "WITHDRAWN",  "RESERVED",
+		"CONFIRMED", "REFUSED", "IN_DOUBT", "ABANDONED", "COMPENSATED"};
+	return NAME_OF(names, s);
+}
+
+const char *journal_class_name(enum journal_class c)
+{
+	static const char *const names[JOURNAL_CLASS_COUNT] = {"read", "reversible", "unknown",
+							       "irreversible"};
+	return NAME_OF(names, c);
+}
+
+const char *journal_retry_name(enum journal_retry r)
+{
+	static const char *const names[JOURNAL_RETRY_COUNT] = {"never", "safe", "keyed", "probe"};
+	return NAME_OF(names, r);
+}
+
+bool journal_effect_open(enum journal_effect_state s)
+{
+	switch (s) {
+	case JOURNAL_EFFECT_S_PROPOSED:
+	case JOURNAL_EFFECT_S_WAITING:
+	case JOURNAL_EFFECT_S_ALLOWED:
+	case JOURNAL_EFFECT_S_RESERVED:
+	case JOURNAL_EFFECT_S_IN_DOUBT:
+		return true;
+	case JOURNAL_EFFECT_S_DENIED:
+	case JOURNAL_EFFECT_S_WITHDRAWN:
+	case JOURNAL_EFFECT_S_CONFIRMED:
+	case JOURNAL_EFFECT_S_REFUSED:
+	case JOURNAL_EFFECT_S_ABANDONED:
+	case JOURNAL_EFFECT_S_COMPENSATED:
+	case JOURNAL_EFFECT_S_COUNT:
+		break;
+	}
+	return false;
 }
 
 const char *journal_wait_name(enum journal_wait w)

@@ -12,6 +12,7 @@ int journal_state_next_landing(enum journal_landing_state from, enum journal_typ
 int journal_state_next_step(enum journal_step_state from, enum journal_type event);
 int journal_state_next_attempt(enum journal_attempt_state from, enum journal_type event);
 int journal_state_next_approval(enum journal_approval_state from, enum journal_type event);
+int journal_state_next_effect(enum journal_effect_state from, enum journal_type event);
 int journal_state_next_timer(enum journal_timer_state from, enum journal_type event);
 
 /* RESUMED leads to the state before the pause: the table says PAUSED -> RUNNING, fold takes

@@ -148,6 +148,10 @@ static void index_record(struct journal *j, const struct journal_record *r, bool
 		journal_kv_put(&j->batch, JOURNAL_FAMILY_INDEX,
 			       journal_store_tag_key(JOURNAL_INDEX_APPROVAL, &r->p.approval, key),
 			       bytes_of(r->run.b, JOURNAL_ID_SIZE));
+	if (r->type == JOURNAL_EFFECT_PROPOSED)
+		journal_kv_put(&j->batch, JOURNAL_FAMILY_INDEX,
+			       journal_store_tag_key(JOURNAL_INDEX_EFFECT, &r->p.effect, key),
+			       bytes_of(r->run.b, JOURNAL_ID_SIZE));
 	bool is_settled = settled(j, &r->run);
 	struct bytes in_flight = journal_store_tag_key(JOURNAL_INDEX_IN_FLIGHT, &r->run, key);
 	if (was_settled && !is_settled)
@@ -261,6 +265,8 @@ static int by_row(const void *a, const void *b)
 		order = memcmp(&x->id, &y->id, sizeof(x->id));
 	if (order)
 		return order;
+	if (x->effect != y->effect)
+		return x->effect < y->effect ? -1 : 1;
 	if (x->step != y->step)
 		return x->step < y->step ? -1 : 1;
 	if (x->attempt != y->attempt)
@@ -586,6 +592,28 @@ int journal_find_approval(struct journal *j, const char *prefix, struct journal_
 	if (rc < 0)
 		return error_set_exit(err, rc, EXIT_STATUS_USAGE,
 				      "approval %.64s: there is none; `holdfast queue` lists them",
+				      prefix);
+	*ret = id;
+	*ret_run = run;
+	return 0;
+}
+
+int journal_find_effect(struct journal *j, const char *prefix, struct journal_id *ret,
+			struct journal_id *ret_run, struct error *err)
+{
+	struct journal_id id, run;
+	uint8_t key[1 + JOURNAL_ID_SIZE];
+	journal_store_drain(j);
+	int rc = find_by_hex(j, JOURNAL_FAMILY_INDEX, JOURNAL_INDEX_EFFECT, prefix, &id);
+	if (rc == 0)
+		rc = find_exact(j, journal_store_tag_key(JOURNAL_INDEX_EFFECT, &id, key), &run);
+	if (rc == -ENOTUNIQ)
+		return error_set_exit(err, rc, EXIT_STATUS_USAGE,
+				      "effect %.64s: it names more than one; give more of its id",
+				      prefix);
+	if (rc < 0)
+		return error_set_exit(err, rc, EXIT_STATUS_USAGE,
+				      "effect %.64s: there is none; `holdfast log RUN` lists them",
 				      prefix);
 	*ret = id;
 	*ret_run = run;

@@ -44,6 +44,7 @@ enum journal_index_tag {
 	JOURNAL_INDEX_NAME = 'n', /* name, 0, run */
 	JOURNAL_INDEX_REQUEST = 'q', /* client request id -> run */
 	JOURNAL_INDEX_APPROVAL = 'a', /* approval -> run */
+	JOURNAL_INDEX_EFFECT = 'e', /* effect -> run */
 };
 enum journal_meta_tag {
 	JOURNAL_META_HEAD = 'h', /* run -> seq BE, hash: the heads that are compared */

@@ -594,6 +594,9 @@ int card_render(const struct card_input *in, struct buffer *out, bool *ret_compl
 	case JOURNAL_KIND_DIVERGED:
 		diverged(&c);
 		break;
+	case JOURNAL_KIND_EFFECT:
+	case JOURNAL_KIND_DOUBT:
+		break;
 	}
 	if (text.failed)
 		return text.failed;

@@ -123,6 +123,8 @@ static int gather(struct daemon *d, struct cards_work *w, struct error *err)
 		return r < 0 ? r : engine_difference(buffer_bytes(&b), add_difference, w);
 	case JOURNAL_KIND_STEP_GATE:
 	case JOURNAL_KIND_EXHAUSTED:
+	case JOURNAL_KIND_EFFECT:
+	case JOURNAL_KIND_DOUBT:
 		break;
 	}
 	return 0;
@@ -180,6 +182,9 @@ static int fill(struct daemon *d, struct cards_work *w, struct error *err)
 		break;
 	case JOURNAL_KIND_DIVERGED:
 		in->differences = w->differences;
+		break;
+	case JOURNAL_KIND_EFFECT:
+	case JOURNAL_KIND_DOUBT:
 		break;
 	}
 	return 0;

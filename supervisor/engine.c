@@ -174,6 +174,10 @@ static void fire(struct engine *e, struct engine_run *r, const struct journal_ti
 		if (a && a->state == JOURNAL_APPROVAL_S_APPROVED)
 			engine_item_lapsed(e, r, a, "not carried out in time");
 		break;
+	case JOURNAL_TIMER_FREEZE:
+	case JOURNAL_TIMER_SUSPEND:
+	case JOURNAL_TIMER_KEY_WINDOW:
+		break;
 	}
 }
 

@@ -327,7 +327,10 @@ static unsigned waits_of_item(const struct journal_approval *a)
 	case JOURNAL_KIND_STEP_GATE:
 	case JOURNAL_KIND_STEP_COMMIT:
 	case JOURNAL_KIND_LANDING:
+	case JOURNAL_KIND_EFFECT:
 		break;
+	case JOURNAL_KIND_DOUBT:
+		return JOURNAL_WAIT_DOUBT;
 	}
 	return JOURNAL_WAIT_APPROVAL;
 }

@@ -256,6 +256,8 @@ static void refused(struct engine *e, struct engine_run *r, uint32_t step,
 		engine_land_drop(e, r, why);
 		break;
 	case JOURNAL_KIND_DIVERGED: /* found again by engine_item_diverged */
+	case JOURNAL_KIND_EFFECT:
+	case JOURNAL_KIND_DOUBT:
 		break;
 	}
 }
@@ -340,12 +342,16 @@ static const char *const *choices_of(enum journal_approval_kind kind)
 	static const char *const conflict[] = {"mine", "theirs", "file", NULL};
 	static const char *const exhausted[] = {"retry", "fail", NULL};
 	static const char *const diverged[] = {"accept", "fork", "fail", NULL};
+	static const char *const doubt[] = {"done", "not-done", "abandon", NULL};
 
 	switch (kind) {
 	case JOURNAL_KIND_STEP_GATE:
 	case JOURNAL_KIND_STEP_COMMIT:
 	case JOURNAL_KIND_LANDING:
+	case JOURNAL_KIND_EFFECT:
 		return none;
+	case JOURNAL_KIND_DOUBT:
+		return doubt;
 	case JOURNAL_KIND_CONFLICT:
 		return conflict;
 	case JOURNAL_KIND_EXHAUSTED:

@@ -41,12 +41,16 @@ const char *const *status_choices(enum journal_approval_kind kind)
 	static const char *const conflict[] = {"mine", "theirs", "file", "deny", NULL};
 	static const char *const exhausted[] = {"retry", "fail", "deny", NULL};
 	static const char *const diverged[] = {"accept", "fork", "fail", "deny", NULL};
+	static const char *const doubt[] = {"done", "not-done", "abandon", "deny", NULL};
 
 	switch (kind) {
 	case JOURNAL_KIND_STEP_GATE:
 	case JOURNAL_KIND_STEP_COMMIT:
 	case JOURNAL_KIND_LANDING:
+	case JOURNAL_KIND_EFFECT:
 		return plain;
+	case JOURNAL_KIND_DOUBT:
+		return doubt;
 	case JOURNAL_KIND_CONFLICT:
 		return conflict;
 	case JOURNAL_KIND_EXHAUSTED:
@@ -63,20 +67,24 @@ const char *const *status_choices(enum journal_approval_kind kind)
 static int rank_of(enum journal_approval_kind kind)
 {
 	switch (kind) {
-	case JOURNAL_KIND_CONFLICT:
+	case JOURNAL_KIND_DOUBT:
 		return 0;
-	case JOURNAL_KIND_LANDING:
+	case JOURNAL_KIND_EFFECT:
 		return 1;
-	case JOURNAL_KIND_DIVERGED:
+	case JOURNAL_KIND_CONFLICT:
 		return 2;
-	case JOURNAL_KIND_STEP_COMMIT:
+	case JOURNAL_KIND_LANDING:
 		return 3;
-	case JOURNAL_KIND_STEP_GATE:
+	case JOURNAL_KIND_DIVERGED:
 		return 4;
-	case JOURNAL_KIND_EXHAUSTED:
+	case JOURNAL_KIND_STEP_COMMIT:
 		return 5;
+	case JOURNAL_KIND_STEP_GATE:
+		return 6;
+	case JOURNAL_KIND_EXHAUSTED:
+		return 7;
 	}
-	return 6;
+	return 8;
 }
 
 static int by_rank(const void *a, const void *b)

@@ -562,7 +562,10 @@ static const char *choice_for(struct sim *s, enum journal_approval_kind kind)
 	case JOURNAL_KIND_STEP_GATE:
 	case JOURNAL_KIND_STEP_COMMIT:
 	case JOURNAL_KIND_LANDING:
+	case JOURNAL_KIND_EFFECT:
 		break;
+	case JOURNAL_KIND_DOUBT:
+		return chance(s, 50) ? "done" : chance(s, 50) ? "not-done" : "abandon";
 	}
 	return NULL;
 }

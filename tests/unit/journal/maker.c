@@ -163,7 +163,9 @@ static void random_field(struct maker *m, unsigned num, struct journal_payload *
 	sample_field(p, num);
 	switch (f->kind) {
 	case JOURNAL_RECORD_UINT:
-		*(uint64_t *)at = maker_random(m, num == JOURNAL_F_weaker ? 1u << 30 : 3);
+		*(uint64_t *)at = maker_random(m, num == JOURNAL_F_weaker ? 1u << 30
+						  : num == JOURNAL_F_kind ? 9
+									  : 3);
 		break;
 	case JOURNAL_RECORD_INT:
 		*(int64_t *)at = (int64_t)maker_random(m, 1 << 20);
@@ -191,17 +193,21 @@ static void random_record(struct maker *m, struct journal_record *r)
 {
 	/* What is nearly always legal would drown what needs a long way there. */
 	static const uint8_t rare[JOURNAL_TYPE_LIMIT] = {
-		[JOURNAL_RUN_CANCELLING] = 60, [JOURNAL_RUN_SUCCEEDED] = 60,
-		[JOURNAL_RUN_FAILED] = 60,     [JOURNAL_STEP_CANCELLED] = 60,
-		[JOURNAL_STEP_DECLARED] = 20,  [JOURNAL_STEP_DIVERGED] = 30,
-		[JOURNAL_STEP_REUSED] = 30,    [JOURNAL_RUN_AGENCY] = 20,
-		[JOURNAL_EPOCH_BEGUN] = 30,    [JOURNAL_TRUST_PINNED] = 30,
-		[JOURNAL_TIMER_ARMED] = 10,    [JOURNAL_LEASE_HELD] = 5,
-		[JOURNAL_LEASE_FREED] = 5,     [JOURNAL_ATTEMPT_ADOPTED] = 9,
-		[JOURNAL_APPROVAL_OPENED] = 5, [JOURNAL_RUN_PAUSED] = 9,
-		[JOURNAL_RUN_WAITING] = 9,     [JOURNAL_STEP_FAILED] = 9,
-		[JOURNAL_STEP_DENIED] = 9,     [JOURNAL_ATTEMPT_LOST] = 5,
-		[JOURNAL_STEP_COMMITTED] = 3,
+		[JOURNAL_RUN_CANCELLING] = 60,	[JOURNAL_RUN_SUCCEEDED] = 60,
+		[JOURNAL_RUN_FAILED] = 60,	[JOURNAL_STEP_CANCELLED] = 60,
+		[JOURNAL_STEP_DECLARED] = 20,	[JOURNAL_STEP_DIVERGED] = 30,
+		[JOURNAL_STEP_REUSED] = 30,	[JOURNAL_RUN_AGENCY] = 20,
+		[JOURNAL_EPOCH_BEGUN] = 30,	[JOURNAL_TRUST_PINNED] = 30,
+		[JOURNAL_TIMER_ARMED] = 10,	[JOURNAL_LEASE_HELD] = 5,
+		[JOURNAL_LEASE_FREED] = 5,	[JOURNAL_ATTEMPT_ADOPTED] = 9,
+		[JOURNAL_APPROVAL_OPENED] = 5,	[JOURNAL_RUN_PAUSED] = 9,
+		[JOURNAL_RUN_WAITING] = 9,	[JOURNAL_STEP_FAILED] = 9,
+		[JOURNAL_STEP_DENIED] = 9,	[JOURNAL_ATTEMPT_LOST] = 5,
+		[JOURNAL_STEP_COMMITTED] = 3,	[JOURNAL_EFFECT_PROPOSED] = 5,
+		[JOURNAL_EFFECT_READS] = 30,	[JOURNAL_EFFECT_ATTACHED] = 3,
+		[JOURNAL_EFFECT_WITHDRAWN] = 8, [JOURNAL_EFFECT_DENIED] = 8,
+		[JOURNAL_EFFECT_CONFIRMED] = 4, [JOURNAL_EFFECT_REFUSED] = 4,
+		[JOURNAL_EFFECT_WAITING] = 3,
 	};
 	enum journal_type type;
 	do {
@@ -234,6 +240,17 @@ static void random_record(struct maker *m, struct journal_record *r)
 		enum journal_record_use use = journal_record_use(type, num);
 		if (use == JOURNAL_USE_MUST || (use == JOURNAL_USE_MAY && maker_random(m, 4) == 0))
 			random_field(m, num, &r->p);
+	}
+	const struct journal_run *of = journal_state_run(m->state, &r->run);
+	if (of && of->effect_count && JOURNAL_HAS(&r->p, effect) && maker_random(m, 4)) {
+		const struct journal_effect *e =
+			of->open_count && maker_random(m, 4)
+				? of->open[maker_random(m, of->open_count)]
+				: of->effects[maker_random(m, of->effect_count)];
+		r->p.effect = e->id;
+		r->step = e->step;
+		if (level == JOURNAL_LEVEL_ATTEMPT)
+			r->attempt = of->steps[e->step]->attempt_count;
 	}
 	if (type == JOURNAL_EPOCH_BEGUN)
 		r->epoch = journal_state_epoch(m->state) + 1 + maker_random(m, 3);

@@ -53,11 +53,11 @@ static void live_rows_equal_replayed_rows_after_every_event(void **state)
 {
 	(void)state;
 	unsigned long seen[JOURNAL_TYPE_LIMIT] = {0};
-	for (uint64_t seed = 1; seed <= 60; seed++) {
+	for (uint64_t seed = 1; seed <= 70; seed++) {
 		struct maker *m = maker_new(seed);
 		struct journal_state *replayed = journal_state_new();
 		assert_non_null(replayed);
-		for (int i = 0; i < 250; i++) {
+		for (int i = 0; i < 500; i++) {
 			const struct journal_record *r = maker_next(m);
 			struct journal_record back;
 			struct digest hash;
@@ -385,7 +385,7 @@ static void damaged_rows_never_crash(void **state)
 {
 	(void)state;
 	struct maker *m = maker_new(11);
-	for (int i = 0; i < 300; i++)
+	for (int i = 0; i < 500; i++)
 		maker_next(m);
 	AUTO_BUFFER all = {0};
 	canonical(maker_state(m), &all);

@@ -99,6 +99,7 @@ static const struct allowed attempts[] = {
 	{"LIVE", "ATTEMPT_SUSPENDED", "SUSPENDED"},
 	{"LIVE", "ATTEMPT_LOST", "LOST"},
 	{"FROZEN", "ATTEMPT_THAWED", "LIVE"},
+	{"FROZEN", "ATTEMPT_FROZEN", "FROZEN"}, /* and to be suspended */
 	{"FROZEN", "ATTEMPT_ADOPTED", "FROZEN"},
 	{"FROZEN", "ATTEMPT_EXITED", "EXITED"},
 	{"FROZEN", "ATTEMPT_TIMED_OUT", "TIMED_OUT"},
@@ -119,6 +120,33 @@ static const struct allowed approvals[] = {
 	{"APPROVED", "APPROVAL_CONSUMED", "CONSUMED"},
 	{"APPROVED", "APPROVAL_LAPSED", "LAPSED"},
 	{"APPROVED", "APPROVAL_REVOKED", "REVOKED"},
+};
+
+static const struct allowed effects[] = {
+	{"PROPOSED", "EFFECT_ALLOWED", "ALLOWED"},
+	{"PROPOSED", "EFFECT_WAITING", "WAITING"},
+	{"PROPOSED", "EFFECT_DENIED", "DENIED"},
+	{"PROPOSED", "EFFECT_WITHDRAWN", "WITHDRAWN"},
+	{"WAITING", "EFFECT_ALLOWED", "ALLOWED"},
+	{"WAITING", "EFFECT_DENIED", "DENIED"},
+	{"WAITING", "EFFECT_WITHDRAWN", "WITHDRAWN"},
+	{"ALLOWED", "EFFECT_RESERVED", "RESERVED"},
+	{"ALLOWED", "EFFECT_WAITING", "WAITING"},
+	{"ALLOWED", "EFFECT_DENIED", "DENIED"},
+	{"ALLOWED", "EFFECT_WITHDRAWN", "WITHDRAWN"},
+	{"RESERVED", "EFFECT_CONFIRMED", "CONFIRMED"},
+	{"RESERVED", "EFFECT_REFUSED", "REFUSED"},
+	{"RESERVED", "EFFECT_IN_DOUBT", "IN_DOUBT"},
+	{"REFUSED", "EFFECT_PROPOSED", "PROPOSED"},
+	{"IN_DOUBT", "EFFECT_CONFIRMED", "CONFIRMED"},
+	{"IN_DOUBT", "EFFECT_REFUSED", "REFUSED"},
+	{"IN_DOUBT", "EFFECT_RESERVED", "RESERVED"},
+	{"IN_DOUBT", "EFFECT_ABANDONED", "ABANDONED"},
+	{"CONFIRMED", "EFFECT_COMPENSATED", "COMPENSATED"},
+	/* its response reached a client */
+	{"CONFIRMED", "EFFECT_DELIVERED", "CONFIRMED"},
+	{"ABANDONED", "EFFECT_DELIVERED", "ABANDONED"},
+	{"COMPENSATED", "EFFECT_DELIVERED", "COMPENSATED"},
 };
 
 /* Empty: the transition must be refused. */
@@ -185,6 +213,20 @@ static void an_approval_moves_only_as_written(void **state)
 		    journal_approval_state_name, nothing_else);
 }
 
+/* Proposed again: what was turned down, or did not happen, is not attached to. */
+static bool proposed_again(unsigned from, unsigned event)
+{
+	return event == JOURNAL_EFFECT_ATTACHED && from != JOURNAL_EFFECT_S_DENIED &&
+	       from != JOURNAL_EFFECT_S_WITHDRAWN && from != JOURNAL_EFFECT_S_REFUSED;
+}
+
+static void an_effect_moves_only_as_written(void **state)
+{
+	(void)state;
+	CHECK_TABLE(effects, JOURNAL_EFFECT_S_COUNT, journal_state_next_effect,
+		    journal_effect_state_name, proposed_again);
+}
+
 /* "Any that is not final -> CANCELLED"; being asked again for changes nothing. */
 static int next_step_but_cancelled(enum journal_step_state from, enum journal_type event)
 {
@@ -246,6 +288,7 @@ int main(void)
 		cmocka_unit_test(an_attempt_moves_only_as_written),
 		cmocka_unit_test(an_approval_moves_only_as_written),
 		cmocka_unit_test(a_step_moves_only_as_written),
+		cmocka_unit_test(an_effect_moves_only_as_written),
 		cmocka_unit_test(a_timer_fires_once),
 		cmocka_unit_test(final_is_final),
 	};
