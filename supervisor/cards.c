@@ -7,15 +7,18 @@
 #include "supervisor/runs.h"
 #include "supervisor/work.h"
 
-enum { FEEDBACK_SHOWN_MAX = 4096 };
+enum {
+	FEEDBACK_SHOWN_MAX = 4096,
+	DIFFERENCES_MAX = 24, /* more than a step's input has fields */
+};
 
 struct cards_work { /* what a card points to while it is rendered */
 	struct daemon_command *command; /* owned */
 	struct card_input in;
 	struct landing_plan *plan;
 	struct buffer feedback;
-	struct card_difference differences[16];
-	char *texts[32];
+	struct card_difference differences[DIFFERENCES_MAX];
+	char *texts[3 * DIFFERENCES_MAX];
 	size_t text_count;
 	char rule[256];
 };
@@ -37,20 +40,23 @@ static int add_difference(const char *field, struct bytes before, struct bytes a
 {
 	struct cards_work *w = arg;
 	struct card_difference *x = &w->differences[w->in.difference_count];
-	char *a, *b;
+	char *name, *a, *b;
 
 	if (w->in.difference_count == ARRAY_SIZE(w->differences))
 		return 0;
+	name = strdup(field);
 	a = bytes_dup_str(before);
 	b = bytes_dup_str(after);
-	if (!a || !b) {
+	if (!name || !a || !b) {
+		free(name);
 		free(a);
 		free(b);
 		return -ENOMEM;
 	}
+	w->texts[w->text_count++] = name;
 	w->texts[w->text_count++] = a;
 	w->texts[w->text_count++] = b;
-	*x = (struct card_difference){field, bytes_of(a, before.len), bytes_of(b, after.len)};
+	*x = (struct card_difference){name, bytes_of(a, before.len), bytes_of(b, after.len)};
 	w->in.difference_count++;
 	return 0;
 }
