@@ -10,9 +10,8 @@
 
 enum { STRINGS_MAX = 4096, PATH_SIZE = 4096 };
 
-#define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
-#define INSIDE_TMP   "/tmp"
-#define INSIDE_RUN   "/run/holdfast"
+#define INSIDE_TMP "/tmp"
+#define INSIDE_RUN "/run/holdfast"
 
 struct confine {
 	struct sandbox_spec spec;
@@ -428,7 +427,7 @@ static int make_env(struct confine *c, struct error *err)
 	if (r < 0)
 		return r;
 	if (!find_env(c->env, "PATH"))
-		c->env[n++] = "PATH=" DEFAULT_PATH;
+		c->env[n++] = "PATH=" CONFINE_DEFAULT_PATH;
 	if (in->home && !find_env(c->env, "HOME"))
 		c->env[n++] = own_printf(c, "HOME=%s", in->home);
 	if (n > 0 && !c->env[n - 1])

@@ -13,6 +13,9 @@
 #include "policy/policy.h"
 #include "sandbox/sandbox.h"
 
+/* PATH of a step whose environment has none. */
+#define CONFINE_DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
+
 struct confine_input {
 	const struct policy_effective *policy; /* of the run */
 	const struct plan_step *step;

@@ -19,6 +19,7 @@
 #include "supervisor/api/routes.h"
 #include "supervisor/attempts.h"
 #include "supervisor/pins.h"
+#include "supervisor/program.h"
 #include "supervisor/runs.h"
 #include "supervisor/squash.h"
 #include "supervisor/work.h"
@@ -230,6 +231,12 @@ static void op_rules(void *ctx, const struct journal_run *run, struct engine_rul
 	ret->exclude_uids = s.exclude_uids;
 	ret->exclude_uid_count = s.exclude_uid_count;
 	ret->unattended_deny = s.unattended == POLICY_UNATTENDED_DENY;
+}
+
+static int op_program(void *ctx, const struct journal_run *run, const struct journal_step *below,
+		      const struct plan_step *spec, struct digest *ret)
+{
+	return program_digest(ctx, run, below, spec, ret);
 }
 
 /* ---- the turn of every input ---- */
@@ -572,7 +579,8 @@ static int open_engine(struct daemon *d, struct error *err)
 				 .command = op_command,
 				 .new_id = op_new_id,
 				 .layer_name = op_layer_name,
-				 .rules = op_rules};
+				 .rules = op_rules,
+				 .program = op_program};
 	struct engine_limits limits = {.live_attempts_max = d->settings->attempts,
 				       .lost_max = d->settings->lost,
 				       .decide_by_ns = 30ll * 86400 * 1000000000,
@@ -685,7 +693,7 @@ int daemon_open(const struct daemon_options *o, struct daemon **ret, struct erro
 	if (r == 0)
 		r = adopt_new(d, &d->adopt, err);
 	if (r == 0 && (attempts_new(&d->attempts) < 0 || runs_new(&d->runs) < 0 ||
-		       squash_new(&d->squash) < 0))
+		       squash_new(&d->squash) < 0 || programs_new(&d->programs) < 0))
 		r = error_nomem(err);
 	if (r == 0)
 		r = open_journal(d, err);
@@ -768,6 +776,7 @@ void daemon_free(struct daemon *d)
 	engine_free(d->engine);
 	runs_free(d->runs);
 	squash_free(d->squash);
+	programs_free(d->programs);
 	journal_close(d->journal);
 	if (d->loop)
 		event_base_free(d->loop);

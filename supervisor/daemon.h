@@ -39,6 +39,7 @@ struct adopt; /* adopt.h */
 struct attempts; /* attempts.h */
 struct runs; /* runs.h */
 struct squash; /* squash.h */
+struct programs; /* program.h */
 
 struct daemon {
 	struct daemon_options options;
@@ -54,6 +55,7 @@ struct daemon {
 	struct attempts *attempts;
 	struct runs *runs;
 	struct squash *squash;
+	struct programs *programs;
 	uint64_t epoch, durable;
 	uint8_t boot_id[16];
 	struct event *tick, *idle, *journal_event, *follow_sync;

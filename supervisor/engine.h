@@ -93,6 +93,11 @@ struct engine_ops {
 	/* Of the run's policy; NULL: the limits' defaults, one person. *ret is zeroed with the
 	 * defaults filled. */
 	void (*rules)(void *ctx, const struct journal_run *run, struct engine_rules *ret);
+	/* The bytes of the program that spec names, as it will see them over the layers committed
+	 * before `below` (NULL: all). 1 with the digest, 0 where none can be found. NULL: inputs do
+	 * not tell of programs. */
+	int (*program)(void *ctx, const struct journal_run *run, const struct journal_step *below,
+		       const struct plan_step *spec, struct digest *ret);
 };
 
 struct engine_limits {

@@ -15,6 +15,7 @@ enum input_key {
 	INPUT_STDIN = 4,
 	INPUT_NEEDS = 5,
 	INPUT_STACK = 6,
+	INPUT_PROGRAM = 7,
 };
 
 static const struct journal_step *find_by_name(const struct journal_run *row, const char *name)
@@ -124,22 +125,38 @@ static struct bytes item_of(struct bytes description, uint64_t want)
 	return cbor_r_end(&c) == 0 ? found : (struct bytes){0};
 }
 
-static int write_stack(struct engine *e, const struct journal_run *row, const struct digest *like,
-		       struct buffer *b)
+static int write_stack(const struct journal_run *row, struct bytes old, struct buffer *b)
 {
-	AUTO_BUFFER old = {0};
 	struct digest d;
 	int rc;
 
-	if (!like) {
+	if (!old.len) {
 		rc = stack_digest(row, &d);
 		write_digest(b, &d);
 		return rc;
 	}
-	rc = e->ops.blob_read(e->ops.ctx, like, &old);
-	if (rc == 0)
-		cbor_w_raw(b, item_of(buffer_bytes(&old), INPUT_STACK));
-	return rc;
+	cbor_w_raw(b, item_of(old, INPUT_STACK));
+	return 0;
+}
+
+/* null: it cannot be found now. Not there at all: an earlier description told nothing of it. */
+static void write_program(struct engine *e, const struct journal_run *row, const char *key,
+			  const struct plan_step *spec, struct bytes old, struct buffer *b,
+			  struct cbor_map_mark *m)
+{
+	const struct journal_step *below = NULL;
+	struct digest d;
+
+	if (!e->ops.program || (old.len && !item_of(old, INPUT_PROGRAM).len))
+		return;
+	for (uint32_t i = 0; old.len && i < row->step_count; i++)
+		if (strcmp(row->steps[i]->key, key) == 0)
+			below = row->steps[i];
+	cbor_w_key(b, m, INPUT_PROGRAM);
+	if (e->ops.program(e->ops.ctx, row, below, spec, &d) == 1)
+		write_digest(b, &d);
+	else
+		cbor_w_null(b);
 }
 
 int engine_input_describe(struct engine *e, struct engine_run *r, const char *key,
@@ -147,11 +164,13 @@ int engine_input_describe(struct engine *e, struct engine_run *r, const char *ke
 			  struct digest *ret)
 {
 	const struct journal_run *row = engine_run_row(e, r);
-	AUTO_BUFFER b = {0};
+	AUTO_BUFFER b = {0}, old = {0};
 	struct cbor_map_mark m = cbor_w_map_begin(&b);
 	size_t needs = 0;
-	int rc;
+	int rc = like ? e->ops.blob_read(e->ops.ctx, like, &old) : 0;
 
+	if (rc < 0)
+		return rc;
 	cbor_w_key(&b, &m, INPUT_KEY);
 	cbor_w_str(&b, key);
 	cbor_w_key(&b, &m, INPUT_SPEC);
@@ -181,7 +200,8 @@ int engine_input_describe(struct engine *e, struct engine_run *r, const char *ke
 			write_need(&b, spec->needs[i], need_row(r, row, spec->needs[i]));
 	}
 	cbor_w_key(&b, &m, INPUT_STACK);
-	rc = write_stack(e, row, like, &b);
+	rc = write_stack(row, buffer_bytes(&old), &b);
+	write_program(e, row, key, spec, buffer_bytes(&old), &b, &m);
 	cbor_w_map_end(&b, &m);
 	if (rc == 0)
 		rc = b.failed;
@@ -199,8 +219,8 @@ int engine_input_spec(struct engine *e, const struct digest *input, struct plan_
 /* ---- the difference of two ---- */
 
 /* Names for people, by key of step-input and of plan-step. */
-static const char *const input_names[] = {NULL,	   "key",   NULL,   "environment",
-					  "stdin", "needs", "stack"};
+static const char *const input_names[] = {NULL,	   "key",   NULL,    "environment",
+					  "stdin", "needs", "stack", "program"};
 static const char *const spec_names[] = {NULL,	  "name",   "needs",	"run",	   "cwd",
 					 "stdin", "env",    "retry",	"timeout", "deadline",
 					 "gate",  "checks", "protected"};

@@ -687,6 +687,33 @@ def test_a_lowered_dial_takes_the_next_step_its_layer_and_no_policy_is_passed():
         assert c.read("a") is None and c.read("b") is None
 
 
+def test_a_program_that_changed_is_another_input():
+    with Cli() as c:
+        def tool(name, text):
+            c.write(name, "#!/bin/sh\n" + text)
+            os.chmod(c.path(name), 0o755)
+
+        tool("tool", "echo one\n")
+        os.symlink("tool", c.path("link"))
+        step = ("step", "--run", "prog")
+        assert c.run(*step, "direct", "--", "./tool")[:2] == (0, "one\n")
+        assert c.run(*step, "linked", "--", "./link")[:2] == (0, "one\n")
+        # What a layer brings is told by the layer: made by one step, it is found by the next.
+        assert c.run(*step, "make", "--", "/bin/sh", "-c", "mkdir bin; cp tool bin/made; chmod -x link; ln -sf bin/made link")[0] == 0
+        assert c.run(*step, "made", "--", "bin/made")[:2] == (0, "one\n")
+        assert c.run(*step, "by-link", "--", "./link")[:2] == (0, "one\n")
+        for name, program in (("direct", "./tool"), ("linked", "./link"), ("made", "bin/made"), ("by-link", "./link")):
+            code, out, err = c.run(*step, name, "--", program)
+            assert (code, out) == (0, "one\n") and "committed already" in err, (name, code, out, err)
+        tool("tool", "echo two\n")
+        assert "committed already" in c.run(*step, "made", "--", "bin/made")[2]
+        code, _, err = c.run(*step, "direct", "--", "./tool")
+        item = c.waiting()[0]
+        assert code == 125 and item["kind"] == "diverged", (code, err)
+        card = c.run("show", item["approval"])[1]
+        assert "program" in card and "stdin" not in card, card
+
+
 if __name__ == "__main__":
     failed = 0
     wanted = sys.argv[1:]

@@ -190,6 +190,18 @@ static void rules(void *ctx, const struct journal_run *run, struct engine_rules 
 		*ret = f->rules;
 }
 
+static int program(void *ctx, const struct journal_run *run, const struct journal_step *below,
+		   const struct plan_step *spec, struct digest *ret)
+{
+	struct fake *f = ctx;
+
+	(void)run;
+	(void)below;
+	(void)spec;
+	*ret = (struct digest){{f->program}};
+	return f->program != UINT8_MAX;
+}
+
 /* ---- life ---- */
 
 static void new_engine(struct fake *f)
@@ -201,7 +213,8 @@ static void new_engine(struct fake *f)
 				       .command = on_command,
 				       .new_id = new_id,
 				       .layer_name = layer_name,
-				       .rules = rules};
+				       .rules = rules,
+				       .program = f->program ? program : NULL};
 
 	if (engine_new(f->rows, &ops, &f->limits, &f->e) < 0)
 		FAKE_FAIL("no engine");

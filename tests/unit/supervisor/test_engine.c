@@ -1352,6 +1352,51 @@ static void test_a_diverged_step_waits_for_a_person(void **state)
 	assert_int_equal(fake_step(f, &run, "a")->attempt_count, 1);
 }
 
+static int name_field(const char *field, struct bytes before, struct bytes after, void *arg)
+{
+	struct buffer *out = arg;
+
+	(void)before;
+	(void)after;
+	return buffer_printf(out, "%s;", field);
+}
+
+static void test_a_changed_program_is_another_input(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run = driver_run(f);
+	const struct journal_approval *item;
+	AUTO_BUFFER b = {0}, fields = {0};
+	bool reused;
+
+	/* Declared before programs were told of: they are not compared. */
+	declare(f, &run, "old", "1", &reused);
+	ran(f, "old");
+	f->program = 1;
+	fake_restart(f, true);
+	assert_int_equal(declare(f, &run, "old", "1", &reused), 0);
+	assert_true(reused);
+
+	declare(f, &run, "a", "1", &reused);
+	ran(f, "a");
+	fake_blob_get(f, &fake_step(f, &run, "a")->input, &b);
+	golden_check("supervisor/step-input.program.cbor", buffer_bytes(&b));
+	assert_int_equal(declare(f, &run, "a", "1", &reused), 0);
+	assert_true(reused);
+	f->program = 2;
+	assert_int_equal(declare(f, &run, "a", "1", &reused), -EINPROGRESS);
+	item = asked(f, &run, JOURNAL_KIND_DIVERGED);
+	b.len = 0;
+	fake_blob_get(f, &item->object, &b);
+	assert_int_equal(engine_difference(buffer_bytes(&b), name_field, &fields), 0);
+	assert_string_equal((const char *)fields.data, "program;");
+	f->program = UINT8_MAX; /* gone: another difference, and the item shows that one */
+	assert_int_equal(declare(f, &run, "a", "1", &reused), -EINPROGRESS);
+	assert_int_not_equal(item->state, JOURNAL_APPROVAL_S_OPEN);
+	f->program = 1;
+	assert_int_equal(declare(f, &run, "a", "1", &reused), 0);
+}
+
 static void test_a_diverged_step_may_fail_or_fork_the_run(void **state)
 {
 	struct fake *f = fake_of(state);
@@ -1462,6 +1507,7 @@ int main(void)
 		T(test_a_hold_and_a_full_house_wait),
 		T(test_a_committed_step_is_reused),
 		T(test_a_diverged_step_waits_for_a_person),
+		T(test_a_changed_program_is_another_input),
 		T(test_a_diverged_step_may_fail_or_fork_the_run),
 		T(test_a_fork_of_a_plan_goes_on_from_its_step),
 	};
