@@ -576,3 +576,15 @@ int policy_effective_dial(const struct policy_effective *run, enum policy_agency
 	*ret = take_ptr(e);
 	return 0;
 }
+
+bool policy_asks_exec(const struct policy_effective *e)
+{
+	for (size_t i = 0; i < e->count; i++) {
+		const struct policy_list *exec = &e->layers[i].body->exec;
+
+		for (size_t j = 0; j < exec->n; j++)
+			if (((const struct policy_exec_rule *)exec->v)[j].verdict == POLICY_ASK)
+				return true;
+	}
+	return false;
+}

@@ -193,6 +193,8 @@ MUST_CHECK int policy_effective_step(const struct policy_effective *run, const c
  * with *err at its place where a layer allows less than level. */
 MUST_CHECK int policy_effective_dial(const struct policy_effective *run, enum policy_agency level,
 				     struct policy_effective **ret, struct error *err);
+/* Whether any layer has an exec rule that asks a person. */
+bool policy_asks_exec(const struct policy_effective *e);
 const char *policy_effective_step_name(const struct policy_effective *e); /* NULL = the run's */
 
 /* Canonical CBOR (base/holdfast.cddl, policy-effective). Appends; round trips byte for byte. */

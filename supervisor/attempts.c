@@ -9,6 +9,7 @@
 #include "base/failpoint.h"
 #include "base/io.h"
 #include "supervisor/adopt.h"
+#include "supervisor/asks.h"
 #include "supervisor/confine.h"
 #include "supervisor/results.h"
 #include "supervisor/squash.h"
@@ -243,6 +244,7 @@ static int confine(struct daemon *d, const struct engine_command *c, const struc
 		.state = d->paths.state,
 		.runtime = d->paths.runtime,
 		.attempt = a->id,
+		.approved = asks_answered(d, &c->run, c->step),
 	};
 
 	memcpy(layers, below->layers, below->count * sizeof(layers[0]));

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "supervisor/asks.h"
 #include "supervisor/card.h"
 #include "supervisor/diffs.h"
 #include "supervisor/runs.h"
@@ -20,7 +21,7 @@ struct cards_work { /* what a card points to while it is rendered */
 	struct card_difference differences[DIFFERENCES_MAX];
 	char *texts[3 * DIFFERENCES_MAX];
 	size_t text_count;
-	char rule[256];
+	char rule[ASKS_WHY_MAX];
 };
 
 void cards_free(struct cards_work *w)
@@ -166,6 +167,8 @@ static int fill(struct daemon *d, struct cards_work *w, struct error *err)
 	switch (c->card_kind) {
 	case JOURNAL_KIND_STEP_GATE:
 		in->rule = "gate: ask";
+		if (c->spec && asks_before(d, run, c->spec, w->rule))
+			in->rule = w->rule;
 		break;
 	case JOURNAL_KIND_STEP_COMMIT:
 		in->rule = "gate: commit";

@@ -509,15 +509,15 @@ static int decide_exec(struct confine *c, struct error *err)
 	q.argc = argc;
 	policy_decide(c->policy, &q, &d);
 	free(argv);
-	if (d.verdict == POLICY_ALLOW)
+	if (d.verdict == POLICY_ALLOW || (d.verdict == POLICY_ASK && in->approved))
 		return 0;
 	if (d.at.line > 0)
 		error_where(err, "%s:%d:%d", d.at.file, d.at.line, d.at.column);
-	if (d.verdict == POLICY_ASK)
-		return error_set_exit(err, -EACCES, EXIT_STATUS_DENIED,
-				      "an exec rule asks a person before %s starts; say 'gate: "
-				      "ask' on the step, and 'do: allow' in the rule",
-				      program);
+	if (d.verdict == POLICY_ASK) {
+		error_set_exit(err, -EACCES, EXIT_STATUS_DENIED, "%s asks a person: %s", program,
+			       d.why);
+		return CONFINE_ASKS;
+	}
 	return error_set_exit(err, -EACCES, EXIT_STATUS_DENIED,
 			      "%s: %s; see 'holdfast policy explain'", program, d.why);
 }
@@ -596,6 +596,48 @@ static bool has_own_home(const struct confine *c)
 	return true;
 }
 
+/* Where it starts, with what environment, and whether it may. As decide_exec. */
+static int decide_start(struct confine *c, struct error *err)
+{
+	const struct confine_input *in = c->in;
+	struct sandbox_spec *s = &c->spec;
+	int r;
+
+	s->cwd = s->workspace.mode == SANDBOX_WORKSPACE_NONE &&
+				 c->workspace_access != POLICY_ACCESS_RW
+			 ? "/"
+			 : in->workspace;
+	if (in->step->cwd) {
+		s->cwd = clean(c, in->workspace, in->step->cwd);
+		if (!s->cwd || !within(s->cwd, in->workspace))
+			return error_set_exit(
+				err, -EINVAL, EXIT_STATUS_USAGE,
+				"cwd '%s' of step %s is not in the workspace; name a folder in it",
+				in->step->cwd, in->step->name);
+	}
+	r = make_env(c, err);
+	return r < 0 ? r : decide_exec(c, err);
+}
+
+int confine_exec(const struct confine_input *in, struct error *err)
+{
+	AUTO(confine_free) struct confine *c = calloc(1, sizeof(*c));
+	const struct policy_mount *table;
+	size_t count;
+	int r;
+
+	if (!c)
+		return error_nomem(err);
+	c->in = in;
+	r = confine_fs(in->policy, in->step->name, in->workspace, in->home, &c->policy, &c->fs,
+		       err);
+	if (r < 0)
+		return r;
+	table = policy_fs_table(c->fs, &count);
+	r = place_workspace(c, table, count, err);
+	return r < 0 ? r : decide_start(c, err);
+}
+
 int confine_new(const struct confine_input *in, struct confine **ret, struct error *err)
 {
 	AUTO(confine_free) struct confine *c = calloc(1, sizeof(*c));
@@ -623,21 +665,9 @@ int confine_new(const struct confine_input *in, struct confine **ret, struct err
 	if (r < 0)
 		return r;
 	s->home = has_own_home(c) ? in->home : NULL;
-	s->cwd = s->workspace.mode == SANDBOX_WORKSPACE_NONE &&
-				 c->workspace_access != POLICY_ACCESS_RW
-			 ? "/"
-			 : in->workspace;
-	if (in->step->cwd) {
-		s->cwd = clean(c, in->workspace, in->step->cwd);
-		if (!s->cwd || !within(s->cwd, in->workspace))
-			return error_set_exit(
-				err, -EINVAL, EXIT_STATUS_USAGE,
-				"cwd '%s' of step %s is not in the workspace; name a folder in it",
-				in->step->cwd, in->step->name);
-	}
-	r = make_env(c, err);
-	if (r == 0)
-		r = decide_exec(c, err);
+	r = decide_start(c, err);
+	if (r == CONFINE_ASKS) /* the rule asks since the dial or a file was changed: too late */
+		return -EACCES;
 	if (r < 0)
 		return r;
 	set_limits(c);

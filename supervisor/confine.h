@@ -36,6 +36,7 @@ struct confine_input {
 	bool tty;
 	uint16_t rows, cols;
 	const char *state, *runtime; /* masked */
+	bool approved; /* a person let the step start: an exec rule that asks has its answer */
 	struct sandbox_attempt_id attempt;
 };
 
@@ -44,6 +45,10 @@ struct confine; /* opaque, owned: the spec and all that it points to */
 /* -EACCES (exit status DENIED): an exec rule. -EOPNOTSUPP (exit status SANDBOX). -E2BIG (exit
  * status LIMIT). */
 MUST_CHECK int confine_new(const struct confine_input *in, struct confine **ret, struct error *err);
+/* What the exec rules say of the program of `in` alone: 0 it may start, CONFINE_ASKS with the
+ * rule's place and words in *err, or a negative errno as confine_new. */
+enum { CONFINE_ASKS = 1 };
+MUST_CHECK int confine_exec(const struct confine_input *in, struct error *err);
 void confine_free(struct confine *c); /* accepts NULL */
 DEFINE_GUARD(struct confine *, confine_free)
 const struct sandbox_spec *confine_spec(const struct confine *c);

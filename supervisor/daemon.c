@@ -17,6 +17,7 @@
 #include "base/io.h"
 #include "supervisor/adopt.h"
 #include "supervisor/api/routes.h"
+#include "supervisor/asks.h"
 #include "supervisor/attempts.h"
 #include "supervisor/pins.h"
 #include "supervisor/program.h"
@@ -237,6 +238,11 @@ static int op_program(void *ctx, const struct journal_run *run, const struct jou
 		      const struct plan_step *spec, struct digest *ret)
 {
 	return program_digest(ctx, run, below, spec, ret);
+}
+
+static bool op_asks(void *ctx, const struct journal_run *run, const struct plan_step *spec)
+{
+	return asks_before(ctx, run, spec, NULL);
 }
 
 /* ---- the turn of every input ---- */
@@ -580,7 +586,8 @@ static int open_engine(struct daemon *d, struct error *err)
 				 .new_id = op_new_id,
 				 .layer_name = op_layer_name,
 				 .rules = op_rules,
-				 .program = op_program};
+				 .program = op_program,
+				 .asks = op_asks};
 	struct engine_limits limits = {.live_attempts_max = d->settings->attempts,
 				       .lost_max = d->settings->lost,
 				       .decide_by_ns = 30ll * 86400 * 1000000000,

@@ -93,6 +93,8 @@ struct engine_ops {
 	/* Of the run's policy; NULL: the limits' defaults, one person. *ret is zeroed with the
 	 * defaults filled. */
 	void (*rules)(void *ctx, const struct journal_run *run, struct engine_rules *ret);
+	/* Whether the policy asks a person before spec starts. NULL: only what the plan says. */
+	bool (*asks)(void *ctx, const struct journal_run *run, const struct plan_step *spec);
 	/* The bytes of the program that spec names, as it will see them over the layers committed
 	 * before `below` (NULL: all). 1 with the digest, 0 where none can be found. NULL: inputs do
 	 * not tell of programs. */

@@ -510,7 +510,8 @@ static void push_declared(struct engine *e, struct engine_run *r, uint32_t step)
 
 	if (!spec)
 		return;
-	if (spec->gate != PLAN_GATE_ASK) {
+	if (spec->gate != PLAN_GATE_ASK &&
+	    !(e->ops.asks && e->ops.asks(e->ops.ctx, engine_run_row(e, r), spec))) {
 		engine_step_make_runnable(e, r, step, NULL);
 		return;
 	}

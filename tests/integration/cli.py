@@ -714,6 +714,30 @@ def test_a_program_that_changed_is_another_input():
         assert "program" in card and "stdin" not in card, card
 
 
+def test_an_exec_rule_that_asks_gates_the_step():
+    with Cli() as c:
+        policy = os.path.join(c.root, "asks.yaml")
+        with open(policy, "w") as f:
+            f.write("version: 1\nname: asks\nextends: [offline]\nexec:\n  - {do: allow, path: /}\n"
+                    "  - {do: ask, path: /usr/bin/env, argv: [env, push], why: pushes are for people}\n")
+        plan = c.plan("land: never\nsteps:\n  - {name: free, run: [/usr/bin/env, echo, free]}\n"
+                      "  - {name: asked, run: [env, push, x]}\n")
+        code, out, err = c.run("run", plan, "--policy", policy)
+        assert code == 4, (code, out, err)
+        item = c.waiting()[0]
+        assert item["kind"] == "step-gate" and [i["step"] for i in c.waiting()] == ["asked"], item
+        card = c.run("show", item["approval"])[1]
+        assert f"{policy}:6:5: " in card and "pushes are for people" in card, card
+        assert c.run("approve", item["approval"])[0] == 0
+        # It was let start: that there is no program of that name is another matter.
+        c.until(lambda: c.json("status", item["run"])[1]["state"] in ("failed", "waiting"))
+        assert "No such file" in c.run("show", item["run"], "asked")[1]
+        code, _, err = c.run("run", plan, "--policy", policy, "--name", "denied")
+        assert code == 4
+        assert c.run("deny", c.waiting()[0]["approval"])[0] == 0
+        assert c.run("resume", "denied")[0] == 3
+
+
 if __name__ == "__main__":
     failed = 0
     wanted = sys.argv[1:]

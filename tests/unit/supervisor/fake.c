@@ -202,6 +202,14 @@ static int program(void *ctx, const struct journal_run *run, const struct journa
 	return f->program != UINT8_MAX;
 }
 
+static bool asks(void *ctx, const struct journal_run *run, const struct plan_step *spec)
+{
+	struct fake *f = ctx;
+
+	(void)run;
+	return f->asked && spec->argv && strcmp(spec->argv[0], f->asked) == 0;
+}
+
 /* ---- life ---- */
 
 static void new_engine(struct fake *f)
@@ -214,6 +222,7 @@ static void new_engine(struct fake *f)
 				       .new_id = new_id,
 				       .layer_name = layer_name,
 				       .rules = rules,
+				       .asks = asks,
 				       .program = f->program ? program : NULL};
 
 	if (engine_new(f->rows, &ops, &f->limits, &f->e) < 0)

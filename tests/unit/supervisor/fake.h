@@ -44,6 +44,7 @@ struct fake {
 	struct engine_rules rules;
 	uint8_t program; /* first byte of the digest of every program; 0 = the engine is told of
 			    none (from the next start on), UINT8_MAX = none is found */
+	const char *asked; /* the program that a policy asks about */
 	bool has_rules;
 	int64_t wall_ns, mono_ns;
 	uint8_t boot_id[16];

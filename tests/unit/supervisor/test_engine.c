@@ -568,6 +568,29 @@ static void test_a_gate_asks_first_and_holds_up_nobody_else(void **state)
 	assert_run(f, &run, JOURNAL_RUN_S_SUCCEEDED);
 }
 
+static void test_a_policy_that_asks_gates_as_the_plan_does(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run;
+	const struct journal_approval *item;
+
+	f->asked = "/usr/bin/push";
+	run = created(f, "version: 1\nland: never\nsteps:\n  - {name: a, run: [/usr/bin/push]}\n"
+			 "  - {name: b, run: [/usr/bin/true]}\n");
+	item = asked(f, &run, JOURNAL_KIND_STEP_GATE);
+	assert_step(f, &run, "a", JOURNAL_STEP_S_GATED);
+	ran(f, "b");
+	fake_restart(f, true);
+	assert_int_equal(vote(f, item, APPROVE, NULL), 0);
+	ran(f, "a");
+	assert_run(f, &run, JOURNAL_RUN_S_SUCCEEDED);
+
+	f->has_rules = true;
+	f->rules.unattended_deny = true;
+	run = created(f, "version: 1\nland: never\nsteps:\n  - {name: a, run: [/usr/bin/push]}\n");
+	assert_step(f, &run, "a", JOURNAL_STEP_S_DENIED);
+}
+
 static void test_an_approval_waits_for_its_turn_unspent(void **state)
 {
 	struct fake *f = fake_of(state);
@@ -1471,6 +1494,7 @@ int main(void)
 		T(test_a_protected_path_is_a_failed_check),
 		T(test_a_lost_layer_runs_the_step_again),
 		T(test_a_gate_asks_first_and_holds_up_nobody_else),
+		T(test_a_policy_that_asks_gates_as_the_plan_does),
 		T(test_an_approval_waits_for_its_turn_unspent),
 		T(test_one_deny_denies_the_step),
 		T(test_a_vote_is_idempotent_and_a_late_one_hears_the_outcome),
