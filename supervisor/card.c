@@ -162,7 +162,9 @@ static void put_state(struct card *c, const struct landing_state *s)
 			buffer_printf(c->out, ", %.8s", digest_hex(&s->digest, hex));
 		break;
 	case MANIFEST_DIR:
-		buffer_printf(c->out, "folder, mode %o", s->mode);
+		buffer_append_str(c->out, "folder");
+		if (s->mode) /* one that only holds changes has no mode of the run's */
+			buffer_printf(c->out, ", mode %o", s->mode);
 		break;
 	case MANIFEST_SYMLINK:
 		buffer_append_str(c->out, "link to ");

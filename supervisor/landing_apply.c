@@ -112,7 +112,7 @@ static int put_one(struct landing_work *w, size_t i)
 		if (r != 0 || w->phase[i] == LANDING_PUT)
 			return r;
 		if (later)
-			return landing_path_conflict(w, i, LANDING_CONFLICT_FOLDER, NULL, "%s", "");
+			return landing_path_no_folder(w, i);
 	}
 	if (w->phase[i] != (is_deletion(a) ? LANDING_FRESH : LANDING_STAGED))
 		return 0;

@@ -409,7 +409,7 @@ static void read_conflict(struct cbor_reader *r, struct landing_conflict *c)
 			c->path = take_path(r);
 			break;
 		case CONFLICT_WHY:
-			c->why = (enum landing_conflict_why)take_uint(r, LANDING_CONFLICT_REFUSED);
+			c->why = (enum landing_conflict_why)take_uint(r, LANDING_CONFLICT_LAST);
 			break;
 		case CONFLICT_NOW:
 			read_state(r, &c->now);
@@ -656,8 +656,29 @@ const char *landing_conflict_why_text(enum landing_conflict_why w)
 		return "open for writing by another program";
 	case LANDING_CONFLICT_REFUSED:
 		return "the system refused the change";
+	case LANDING_CONFLICT_PLACE:
+		return "the folder is not there any more";
 	}
 	return "";
+}
+
+void landing_place_text(enum manifest_type now, size_t inside, bool undo, const char *refused,
+			char *ret, size_t size)
+{
+	const char *what = now == MANIFEST_SYMLINK ? "link" : manifest_type_name(now);
+	int n = now == MANIFEST_ABSENT
+			? snprintf(ret, size, "it is gone; ")
+			: snprintf(ret, size, "a %s stands in its place; ", what);
+
+	if (n < 0 || (size_t)n >= size)
+		return;
+	if (refused)
+		snprintf(ret + n, size - (size_t)n,
+			 "%s: move it away before theirs, or answer mine", refused);
+	else
+		snprintf(ret + n, size - (size_t)n, "%zu change%s of %s in the folder follow%s this",
+			 inside, inside == 1 ? "" : "s", undo ? "the landing" : "the run",
+			 inside == 1 ? "s" : "");
 }
 
 char landing_action_letter(const struct landing_action *a)

@@ -146,23 +146,13 @@ void landing_path_close(struct landing_work *w)
 
 /* ---- what is told ---- */
 
-int landing_path_conflict(struct landing_work *w, size_t i, enum landing_conflict_why why,
-			  const struct landing_state *now, const char *fmt, ...)
+/* Notes c, of a path that is noted once: a version kept later is added to it. Its `kept` is taken
+ * from w. */
+static int note(struct landing_work *w, struct landing_conflict c, const char *text)
 {
-	const struct landing_action *a = &w->plan->actions[i];
-	struct landing_conflict c = {.path = a->path,
-				     .why = why,
-				     .want = a->after,
-				     .kept = w->kept};
 	AUTO_BUFFER shown = {0};
-	char text[LANDING_WHY_MAX];
-	va_list args;
 
-	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
-	va_end(args);
-	if (now)
-		c.now = *now;
+	c.kept = w->kept;
 	c.now.mtime_ns = 0;
 	c.now.entries = 0;
 	c.want.ctime_ns = 0;
@@ -191,6 +181,83 @@ int landing_path_conflict(struct landing_work *w, size_t i, enum landing_conflic
 		return error_nomem(w->err);
 	w->met->conflicts[w->met->conflict_count++] = c;
 	return LANDING_CONFLICT;
+}
+
+int landing_path_conflict(struct landing_work *w, size_t i, enum landing_conflict_why why,
+			  const struct landing_state *now, const char *fmt, ...)
+{
+	const struct landing_action *a = &w->plan->actions[i];
+	struct landing_conflict c = {.path = a->path, .why = why, .want = a->after};
+	char text[LANDING_WHY_MAX];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	if (now)
+		c.now = *now;
+	return note(w, c, text);
+}
+
+static size_t actions_in(const struct landing_plan *p, struct bytes folder)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < p->action_count; i++) {
+		struct bytes path = p->actions[i].path;
+
+		n += path.len > folder.len && memcmp(path.data, folder.data, folder.len) == 0 &&
+		     ((const char *)path.data)[folder.len] == '/';
+	}
+	return n;
+}
+
+/* The topmost folder above action i's path that is none: *ret_path is empty where all of them are
+ * folders. */
+static int find_place(struct landing_work *w, size_t i, struct bytes *ret_path,
+		      struct landing_state *ret, char **ret_target)
+{
+	struct bytes path = w->plan->actions[i].path;
+	const char *p = path.data;
+
+	*ret_path = bytes_of("", 0);
+	for (size_t at = 1; at < path.len; at++) {
+		AUTO_FREE char *above = p[at] == '/' ? bytes_dup_str(bytes_of(p, at)) : NULL;
+		int r = above ? landing_look(w->ws, above, true, false, ret, ret_target, w->err)
+			      : 0;
+
+		if (r < 0 || (p[at] == '/' && !above))
+			return r < 0 ? r : error_nomem(w->err);
+		if (!above || ret->type == MANIFEST_DIR)
+			continue;
+		*ret_path = bytes_of(p, at);
+		return 0;
+	}
+	return 0;
+}
+
+/* What stands in the folder's place is what the answer will be bound to. A folder that is merely
+ * gone is made again when planning anew; an undoing has no plan to make but this. */
+int landing_path_no_folder(struct landing_work *w, size_t i)
+{
+	const struct landing_state absent = {.target = bytes_of("", 0)};
+	struct landing_conflict c = {.why = LANDING_CONFLICT_PLACE,
+				     .want = {.type = MANIFEST_DIR, .target = bytes_of("", 0)}};
+	AUTO_FREE char *target = NULL;
+	char text[LANDING_WHY_MAX];
+	int r = find_place(w, i, &c.path, &c.now, &target);
+
+	if (r < 0)
+		return r;
+	if (c.path.len == 0 || (c.now.type == MANIFEST_ABSENT && !w->plan->undo))
+		return landing_path_conflict(w, i, LANDING_CONFLICT_FOLDER, &absent, "%s", "");
+	if (w->plan->undo)
+		c.want.mode = LANDING_FOLDER_AGAIN_MODE;
+	landing_place_text(c.now.type, actions_in(w->plan, c.path), w->plan->undo,
+			   c.now.type > MANIFEST_WHITEOUT ? "only a file or a link is displaced"
+							  : NULL,
+			   text, sizeof(text));
+	return note(w, c, text);
 }
 
 int landing_path_fail(struct landing_work *w, size_t i, int code, const char *what)
@@ -501,7 +568,7 @@ int landing_path_settle(struct landing_work *w, size_t i)
 		if (a->before.type == MANIFEST_ABSENT &&
 		    landing_path_made_here(w, landing_path_above(a->path)))
 			return 0;
-		return landing_path_conflict(w, i, LANDING_CONFLICT_FOLDER, &now, "%s", "");
+		return landing_path_no_folder(w, i);
 	}
 	if (dir < 0)
 		return landing_path_refused(w, i, dir, "its folder");

@@ -23,6 +23,9 @@ struct item {
 	const struct manifest_entry *entry; /* landing; NULL when undoing */
 	const struct landing_choice *choice;
 	const struct landing_conflict *shown; /* what choice is bound to */
+	bool place; /* a folder that only holds changes: another thing stands there (PLACE) */
+	bool no_inside; /* a person's file goes where the folder would be */
+	const char *refused; /* of place: why the folder cannot be put back, or NULL */
 };
 
 struct maker {
@@ -382,6 +385,74 @@ static int consider(struct maker *m, struct item *it)
 	return 0;
 }
 
+static bool is_folder_displaced(const struct item *it)
+{
+	return it->after.type == MANIFEST_DIR && it->now->type != MANIFEST_DIR &&
+	       it->now->type != MANIFEST_ABSENT;
+}
+
+/* The folder above the path, made by nobody's change, in whose place something else stands. */
+static struct item *place_above(struct maker *m, const struct item *it)
+{
+	size_t at = 0;
+
+	while (next_above(it->path, &at)) {
+		struct item *above = find_item(m, bytes_of(it->path.data, at));
+
+		if (above && above->entry && !manifest_entry_changes(above->entry) &&
+		    is_folder_displaced(above))
+			return above;
+	}
+	return NULL;
+}
+
+static bool stands_already(const struct item *it)
+{
+	/* A folder that both made is one folder; its mode is the user's. */
+	if (it->after.type == MANIFEST_DIR && it->now->type == MANIFEST_DIR && it->entry &&
+	    it->entry->base.type == MANIFEST_ABSENT)
+		return true;
+	return landing_state_same(it->now, &it->after);
+}
+
+/* A folder that is no change of its own, but cannot be passed: it is asked about like a change,
+ * once for all that lies in it. */
+static int consider_place(struct maker *m, struct item *it)
+{
+	struct policy_fs_decision d;
+	int r;
+
+	it->place = true;
+	it->verdict = ACT;
+	bind_choice(it, m->in->shown, m->in->shown_count, m->in->choices, m->in->choice_count);
+	if (chose(it, LANDING_CHOICE_MINE))
+		return leave_out(m, it, LANDING_OUT_MINE, "");
+	it->no_inside = chose(it, LANDING_CHOICE_FILE);
+	if (special(it->now->type))
+		it->refused = "only a file or a link is displaced";
+	r = decide(m, it, &d);
+	if (r == 0 && d.verdict != POLICY_FS_ALLOW)
+		it->refused = "the policy lets nothing land in its place";
+	return r;
+}
+
+static int find_places(struct maker *m)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < m->count && r == 0; i++) {
+		struct item *it = &m->items[i];
+		struct item *above;
+
+		if (it->verdict != ACT || stands_already(it))
+			continue;
+		above = place_above(m, it);
+		if (above && !above->place)
+			r = consider_place(m, above);
+	}
+	return r;
+}
+
 static int make_items(struct maker *m)
 {
 	const struct landing_inputs *in = m->in;
@@ -402,9 +473,10 @@ static int make_items(struct maker *m)
 		it->from = it->after.type == MANIFEST_FILE ? LANDING_FROM_LAYER : LANDING_FROM_NONE;
 		it->layer = it->from == LANDING_FROM_LAYER ? layer_of(in, e->path) : "";
 		bind_choice(it, in->shown, in->shown_count, in->choices, in->choice_count);
+		it->no_inside = chose(it, LANDING_CHOICE_FILE) && it->after.type == MANIFEST_DIR;
 		r = consider(m, it);
 	}
-	return r;
+	return r < 0 ? r : find_places(m);
 }
 
 /* ---- pass 2: what follows for folders ---- */
@@ -445,8 +517,9 @@ static int leave_out_around(struct maker *m)
 		while (it->verdict == ACT && r == 0 && next_above(it->path, &at)) {
 			struct item *above = find_item(m, bytes_of(it->path.data, at));
 
-			if (above && above->verdict == OUT && above->after.type == MANIFEST_DIR &&
-			    above->now->type != MANIFEST_DIR)
+			if (above && (above->no_inside || (above->verdict == OUT &&
+							   above->after.type == MANIFEST_DIR &&
+							   above->now->type != MANIFEST_DIR)))
 				r = leave_out(m, it, LANDING_OUT_FOLDER, "");
 		}
 	}
@@ -579,7 +652,7 @@ static bool make_again(struct maker *m, const struct item *it)
 		const struct landing_state *now =
 			landing_facts_find(m->in->facts, bytes_of(it->path.data, at));
 
-		if (now && now->type == MANIFEST_DIR)
+		if ((now && now->type == MANIFEST_DIR) || (above && above->place))
 			continue;
 		if (!above || above->after.type != MANIFEST_DIR ||
 		    (now && now->type != MANIFEST_ABSENT) || above->verdict == OUT)
@@ -595,7 +668,7 @@ static bool choose(struct maker *m, struct item *it, unsigned why)
 {
 	uint32_t mode = 0644;
 
-	if (!it->choice || chose(it, LANDING_CHOICE_MINE) ||
+	if (!it->choice || chose(it, LANDING_CHOICE_MINE) || it->refused ||
 	    !landing_state_same(&it->shown->now, it->now))
 		return false;
 	if (why == LANDING_CONFLICT_FOLDER && !make_again(m, it))
@@ -621,34 +694,35 @@ static bool choose(struct maker *m, struct item *it, unsigned why)
 	return true;
 }
 
-/* What stands where a folder above the path was: nobody was shown it, so no answer about the path
- * may displace it. */
-static void in_the_way(const struct maker *m, const struct item *it, char *ret, size_t size)
+/* What stands where a folder was, and what answering about it comes to. */
+static void describe_place(struct maker *m, const struct item *it, char *ret, size_t size)
 {
-	size_t at = 0;
+	size_t inside = 0;
 
-	*ret = 0;
-	while (next_above(it->path, &at)) {
-		const struct landing_state *now =
-			landing_facts_find(m->in->facts, bytes_of(it->path.data, at));
+	for (size_t i = (size_t)(it - m->items) + 1; i < m->count; i++) {
+		const struct item *in = &m->items[i];
+		const char *p = in->path.data;
 
-		if (!now || now->type == MANIFEST_DIR || now->type == MANIFEST_ABSENT)
-			continue;
-		snprintf(ret, size,
-			 "a %s stands in the folder's place: answer mine, or move it away before "
-			 "theirs",
-			 manifest_type_name(now->type));
-		return;
+		if (in->path.len <= it->path.len ||
+		    memcmp(p, it->path.data, it->path.len) != 0)
+			break;
+		inside += p[it->path.len] == '/' && in->verdict == ACT && in->entry &&
+			  manifest_entry_changes(in->entry);
 	}
+	landing_place_text(it->now->type, inside, false, it->refused, ret, size);
 }
 
-static bool stands_already(const struct item *it)
+/* What lies in a folder that something else stands in the place of has no conflict of its own: it
+ * follows the folder's answer. */
+static int follow_place(struct maker *m, struct item *it, const struct item *place)
 {
-	/* A folder that both made is one folder; its mode is the user's. */
-	if (it->after.type == MANIFEST_DIR && it->now->type == MANIFEST_DIR && it->entry &&
-	    it->entry->base.type == MANIFEST_ABSENT)
-		return true;
-	return landing_state_same(it->now, &it->after);
+	if (place->verdict != ACT)
+		return 0;
+	if (!make_again(m, it))
+		return conflict(m, it, LANDING_CONFLICT_FOLDER, "");
+	if (it->choice)
+		(void)choose(m, it, 0);
+	return 0;
 }
 
 static int find_conflicts(struct maker *m)
@@ -658,17 +732,24 @@ static int find_conflicts(struct maker *m)
 	for (size_t i = 0; i < m->count && r == 0; i++) {
 		struct item *it = &m->items[i];
 		char text[LANDING_WHY_MAX] = "";
+		const struct item *place;
 		unsigned why;
 
-		if (it->verdict != ACT || !it->entry || !manifest_entry_changes(it->entry))
+		if (it->verdict != ACT || !it->entry ||
+		    !(manifest_entry_changes(it->entry) || it->place))
 			continue;
 		if (stands_already(it) && !chose(it, LANDING_CHOICE_FILE)) {
 			it->verdict = NOTHING;
 			continue;
 		}
-		why = find_conflict(m, it);
-		if (why == LANDING_CONFLICT_FOLDER)
-			in_the_way(m, it, text, sizeof(text));
+		place = it->place ? NULL : place_above(m, it);
+		if (place) {
+			r = follow_place(m, it, place);
+			continue;
+		}
+		why = it->place ? LANDING_CONFLICT_PLACE : find_conflict(m, it);
+		if (it->place)
+			describe_place(m, it, text, sizeof(text));
 		if (why && !choose(m, it, why))
 			r = conflict(m, it, why, text);
 		else if (it->now->type == MANIFEST_FILE && !it->now->has_digest)
@@ -805,35 +886,129 @@ int landing_plan_make(const struct landing_inputs *in, struct landing_plan **ret
 
 /* ---- undoing ---- */
 
-static int reverse_item(struct maker *m, const struct landing_action *a, struct item *it)
+static const struct landing_state folder_again = {.type = MANIFEST_DIR,
+						  .mode = LANDING_FOLDER_AGAIN_MODE};
+
+static void file_of_choice(const struct maker *m, struct item *it)
 {
-	*it = (struct item){.path = a->path,
-			    .verdict = ACT,
-			    .now = &a->after,
-			    .after = a->before,
-			    .from = a->before.type == MANIFEST_FILE ? LANDING_FROM_BLOB
-								    : LANDING_FROM_NONE};
-	it->after.ctime_ns = 0;
-	it->after.ino = 0;
+	it->after = (struct landing_state){.type = MANIFEST_FILE,
+					   .size = it->choice->file_size,
+					   .mode = it->now->type == MANIFEST_FILE
+							   ? it->now->mode & 0777
+							   : 0644,
+					   .has_digest = true,
+					   .digest = it->choice->file,
+					   .uid = m->in->uid,
+					   .gid = m->in->gid};
+	it->from = LANDING_FROM_BLOB;
+}
+
+static int answer_item(struct maker *m, struct item *it)
+{
 	bind_choice(it, m->in->shown, m->in->shown_count, m->in->choices, m->in->choice_count);
 	if (!it->choice)
 		return 0;
 	it->now = &it->shown->now;
+	it->no_inside = chose(it, LANDING_CHOICE_FILE) && it->after.type == MANIFEST_DIR;
 	if (chose(it, LANDING_CHOICE_MINE))
 		return leave_out(m, it, LANDING_OUT_MINE, "");
-	if (chose(it, LANDING_CHOICE_FILE)) {
-		it->after = (struct landing_state){.type = MANIFEST_FILE,
-						   .size = it->choice->file_size,
-						   .mode = it->now->type == MANIFEST_FILE
-								   ? it->now->mode & 0777
-								   : 0644,
-						   .has_digest = true,
-						   .digest = it->choice->file,
-						   .uid = m->in->uid,
-						   .gid = m->in->gid};
-		it->from = LANDING_FROM_BLOB;
-	}
+	if (chose(it, LANDING_CHOICE_FILE))
+		file_of_choice(m, it);
 	return 0;
+}
+
+static struct item reversed(const struct landing_action *a)
+{
+	struct item it = {.path = a->path,
+			  .verdict = ACT,
+			  .now = &a->after,
+			  .after = a->before,
+			  .from = a->before.type == MANIFEST_FILE ? LANDING_FROM_BLOB
+								  : LANDING_FROM_NONE};
+
+	it.after.ctime_ns = 0;
+	it.after.ino = 0;
+	return it;
+}
+
+static int by_path_item(const void *a, const void *b)
+{
+	return bytes_compare(((const struct item *)a)->path, ((const struct item *)b)->path);
+}
+
+/* One more item, kept in order; m->items has room. */
+static struct item *add_folder(struct maker *m, struct bytes path,
+			       const struct landing_state *now)
+{
+	m->items[m->count++] = (struct item){.path = path,
+					     .verdict = ACT,
+					     .now = now,
+					     .after = folder_again,
+					     .place = true};
+	qsort(m->items, m->count, sizeof(*m->items), by_path_item);
+	return find_item(m, path);
+}
+
+/* Folders above what was landed, in whose place something else stands, or nothing: a person
+ * answered for them, and they are no actions of the plan. */
+static int add_places(struct maker *m)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < m->in->shown_count && r == 0; i++) {
+		const struct landing_conflict *c = &m->in->shown[i];
+		struct item *it;
+
+		if (c->why != LANDING_CONFLICT_PLACE || find_item(m, c->path))
+			continue;
+		it = add_folder(m, c->path, &c->now);
+		it->after.uid = m->in->uid;
+		it->after.gid = m->in->gid;
+		r = answer_item(m, it);
+		if (!it->choice)
+			it->verdict = NOTHING;
+	}
+	return r;
+}
+
+/* Where a folder is made again, nothing is in it, and the folders between are made too. */
+static void empty_places(struct maker *m)
+{
+	for (size_t i = 0; i < m->count; i++) {
+		struct bytes path = m->items[i].path;
+		bool inside = false;
+		size_t at = 0;
+
+		while (m->items[i].verdict == ACT && next_above(path, &at)) {
+			struct bytes above_path = bytes_of(path.data, at);
+			struct item *above = find_item(m, above_path);
+
+			if (inside && !above && m->items[i].after.type != MANIFEST_ABSENT) {
+				above = add_folder(m, above_path, &nothing_there);
+				above->after.uid = m->in->uid;
+				above->after.gid = m->in->gid;
+				i++; /* it stands before what is in it */
+			}
+			inside = inside || (above && above->verdict == ACT &&
+					    above->after.type == MANIFEST_DIR &&
+					    above->now->type != MANIFEST_DIR);
+		}
+		if (inside && m->items[i].verdict == ACT && !m->items[i].choice) {
+			m->items[i].now = &nothing_there;
+			if (m->items[i].after.type == MANIFEST_ABSENT)
+				m->items[i].verdict = NOTHING;
+		}
+	}
+}
+
+static size_t folders_above(const struct landing_plan *p)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < p->action_count; i++)
+		for (size_t at = 0; next_above(p->actions[i].path, &at);)
+			n++;
+	return n;
 }
 
 int landing_plan_reverse(const struct landing_plan *p, const struct landing_conflict *shown,
@@ -850,7 +1025,7 @@ int landing_plan_reverse(const struct landing_plan *p, const struct landing_conf
 	int r = 0;
 
 	m.plan = plan_new();
-	m.items = calloc(p->action_count + 1, sizeof(*m.items));
+	m.items = calloc(p->action_count + folders_above(p) + shown_count + 1, sizeof(*m.items));
 	if (!m.plan || !m.items)
 		return error_nomem(err);
 	m.plan->undo = !p->undo;
@@ -859,10 +1034,16 @@ int landing_plan_reverse(const struct landing_plan *p, const struct landing_conf
 	m.plan->uid = p->uid;
 	m.plan->gid = p->gid;
 	m.plan->started_ns = p->started_ns;
-	for (size_t i = 0; i < p->action_count && r == 0; i++)
-		r = reverse_item(&m, &p->actions[i], &m.items[m.count++]);
+	for (size_t i = 0; i < p->action_count && r == 0; i++) {
+		m.items[m.count] = reversed(&p->actions[i]);
+		r = answer_item(&m, &m.items[m.count++]);
+	}
+	if (r == 0)
+		r = add_places(&m);
 	if (r == 0)
 		r = leave_out_around(&m);
+	if (r == 0)
+		empty_places(&m);
 	if (r == 0)
 		r = emit(&m);
 	if (r < 0)

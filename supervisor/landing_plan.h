@@ -11,13 +11,19 @@
  *   GONE, APPEARED  what the sealer saw in the base is gone, or the reverse
  *   CONTENT  its type, permission bits or hash is not what the sealer saw
  *   MOVED    a folder above it was moved here: its ctime is not older than the start while its
- * mtime is FOLDER   a folder above it is gone, or is none any more CLOCK    the clock went back, so
- * ctime tells nothing NOT_EMPTY  a folder to be removed holds what the run knows nothing of Paths
- * that stand already as the run wants them are neither.
+ *            mtime is
+ *   FOLDER   a folder above it is gone
+ *   PLACE    the path is a folder that the run has changes in, and a file or a link stands there
+ *   CLOCK    the clock went back, so ctime tells nothing
+ *   NOT_EMPTY  a folder to be removed holds what the run knows nothing of
+ *
+ * Paths that stand already as the run wants them are neither.
  *
  * A person answers a conflict per path: MINE leaves the user's version (the run's is not landed),
  * THEIRS lands the run's version over it, FILE lands a content that the person gives. THEIRS and
- * FILE are bound to the state that was shown: where it changed again, it is a conflict again.
+ * FILE are bound to the state that was shown: where it changed again, it is a conflict again. The
+ * answer about a PLACE holds for all that lies in that folder: with MINE and FILE nothing of it
+ * lands, with THEIRS the folder displaces what stands there and all of it lands.
  *
  * Canonical bytes: base/holdfast.cddl, `landing-plan`, `landing-conflicts`, `landing-result`. Pure:
  * supervisor_pure.
@@ -35,6 +41,8 @@ enum {
 	LANDING_BYTES_MAX = 512 * 1024 * 1024, /* of one encoded plan */
 	LANDING_LAYER_NAME_SIZE = 8,
 	LANDING_WHY_MAX = 160,
+	LANDING_FOLDER_AGAIN_MODE = 0755, /* of a folder that an undoing makes again: nothing says
+					     what it had */
 };
 
 /* Where landing works beside its targets. An agent's file of such a name is left out. */
@@ -146,6 +154,9 @@ enum landing_conflict_why {
 	LANDING_CONFLICT_EDITED = 9, /* changed between plan and landing, or during it */
 	LANDING_CONFLICT_BUSY = 10, /* another program has it open for writing */
 	LANDING_CONFLICT_REFUSED = 11, /* the system refused the change: text says why */
+	/* Of a folder, planning or applying: what is in it follows its answer. */
+	LANDING_CONFLICT_PLACE = 12,
+	LANDING_CONFLICT_LAST = LANDING_CONFLICT_PLACE,
 };
 
 struct landing_conflict {
@@ -256,5 +267,9 @@ MUST_CHECK int landing_result_encode(const struct landing_plan *p, const struct 
 /* "policy", "scratch", …; "changed since the run began", …: for cards, status and --json. */
 const char *landing_out_why_name(enum landing_out_why w);
 const char *landing_conflict_why_text(enum landing_conflict_why w);
+/* The line below a PLACE: what stands there (ABSENT: nothing), how many changes lie in the folder,
+ * and what follows; refused: why the folder cannot be put back, or NULL. */
+void landing_place_text(enum manifest_type now, size_t inside, bool undo, const char *refused,
+			char *ret, size_t size);
 /* "A", "M", "D", "T" (type replaced) of an action, as git status has them. */
 char landing_action_letter(const struct landing_action *a);

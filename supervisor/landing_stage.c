@@ -248,7 +248,7 @@ int landing_stage_path(struct landing_work *w, size_t i, bool sync, bool *ret_la
 		return 0;
 	}
 	if (dir < 0)
-		return landing_path_conflict(w, i, LANDING_CONFLICT_FOLDER, NULL, "%s", "");
+		return landing_path_no_folder(w, i);
 	if (a->before.type == MANIFEST_DIR && a->after.type == MANIFEST_DIR) {
 		w->phase[i] = LANDING_PUT;
 		return landing_stage_mode(w, i, dir, name, a->after.mode | 0700);

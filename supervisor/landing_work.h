@@ -84,6 +84,9 @@ MUST_CHECK int landing_back_sweep(struct landing_work *w);
 /* Notes a conflict; returns LANDING_CONFLICT (or -ENOMEM). now may be NULL: not known. */
 int landing_path_conflict(struct landing_work *w, size_t i, enum landing_conflict_why why,
 			  const struct landing_state *now, const char *fmt, ...) PRINTF_LIKE(5, 6);
+/* Notes that the path's folder is not there: the conflict is of the topmost one that is missing or
+ * is none any more. */
+MUST_CHECK int landing_path_no_folder(struct landing_work *w, size_t i);
 void landing_path_close(struct landing_work *w);
 
 /* ---- between the files of landing ---- */

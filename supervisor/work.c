@@ -418,14 +418,28 @@ static int prepare(struct daemon *d, const struct journal_run *run, const struct
 	return r;
 }
 
+static int find_landed(const struct journal_record *r, struct bytes encoded, void *arg)
+{
+	struct digest *redo = arg;
+
+	(void)encoded;
+	if (r->type == JOURNAL_LANDING_STARTED)
+		*redo = r->p.redo;
+	return 0;
+}
+
 static int reverse(struct daemon *d, const struct journal_run *run, const struct answers *answers,
 		   struct planned *ret, struct error *err)
 {
 	AUTO_BUFFER redo = {.max = LANDING_BYTES_MAX};
 	AUTO(landing_plan_free) struct landing_plan *plan = NULL;
 	AUTO(landing_plan_free) struct landing_plan *shown = NULL;
-	int r = journal_blob_get(d->journal, &run->redo, LANDING_BYTES_MAX, &redo, err);
+	struct digest landed = run->redo;
+	/* An undoing that met a conflict before has left its own plan there. */
+	int r = journal_each_event(d->journal, &run->id, 1, find_landed, &landed);
 
+	if (r == 0)
+		r = journal_blob_get(d->journal, &landed, LANDING_BYTES_MAX, &redo, err);
 	if (r == 0)
 		r = landing_plan_decode(buffer_bytes(&redo), &plan, err);
 	if (r == 0 && answers->shown.len > 0)

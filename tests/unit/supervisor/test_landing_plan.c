@@ -280,7 +280,11 @@ static const struct plan_case {
 	 "A a/b\n! a made since the run looked\n"},
 	{"the folder is gone", "d d d; fx d/n -", "", "! d/n a folder above it is gone\n"},
 	{"the folder is a link", "d d d; fx d/n -", "sx d new",
-	 "! d/n a folder above it is gone\n"},
+	 "A d/n\n! d the folder is not there any more\n"},
+	{"a file in the place of a folder far up", "d a d; d a/b d; fx a/b/n -; w a/c fc", "fx a new",
+	 "A a/b/n\n! a the folder is not there any more\n"},
+	{"in whose place something stands, but where nothing is to be done",
+	 "d d d; w d/f fa; d e d; fx b -", "fx d new; fx e new", "A b\n"},
 	{"the folder was moved here", "d d d; fx d/n -; fx d/f fa", "d d moved; fa d/f",
 	 "! d/f a folder above it was moved here\n! d/n a folder above it was moved here\n"},
 	{"a folder above it far up was moved here", "d a d; d a/b d; fx a/b/n -",
@@ -363,7 +367,24 @@ static const struct choice_case {
 	{"mine, changed again", "fx a fa", "fc a new", "fd a new", "a=mine", "- a mine\n"},
 	{"theirs makes the folder again", "d d d; fx d/f fa", "", "", "d/f=theirs", "A d\nA d/f\n"},
 	{"theirs does not go through a link", "d d d; fx d/f fa", "sx d new", "sx d new",
-	 "d/f=theirs", "! d/f a folder above it is gone\n"},
+	 "d/f=theirs", "A d/f\n! d the folder is not there any more\n"},
+	{"theirs of a folder's place brings it back with all in it",
+	 "d d d; d d/e d; fx d/e/f fa; w d/g fb; fy d/h -", "fx d new", "fx d new", "d=theirs",
+	 "T d\nA d/e\nA d/e/f\nA d/h\n"},
+	{"theirs in the place of a link", "d d d; fx d/f fa", "sx d new", "sx d new", "=theirs",
+	 "T d\nA d/f\n"},
+	{"theirs of a place that changed again", "d d d; fx d/f fa", "sx d new", "sy d new",
+	 "=theirs", "A d/f\n! d the folder is not there any more\n"},
+	{"mine of a folder's place leaves out all in it", "d d d; fx d/f fa; fx b -", "fx d new",
+	 "fx d new", "d=mine", "A b\n- d mine\n- d/f folder\n"},
+	{"a file for a folder's place leaves out all in it", "d d d; fx d/f fa", "fx d new",
+	 "fx d new", "d=file", "M d blob\n- d/f folder\n"},
+	{"a file for a new folder's place", "d d -; fx d/f -", "fy d new", "fy d new", "d=file",
+	 "M d blob\n- d/f folder\n"},
+	{"nothing displaces a pipe", "d d d; fx d/f fa", "p d new", "p d new", "=theirs",
+	 "A d/f\n! d the folder is not there any more\n"},
+	{"nothing lands where the policy refuses it", "d ro d; d ro/in d; fx b -", "fx ro new",
+	 "fx ro new", "=theirs", "A b\n"},
 	{"theirs does not remove what the run never saw", "w d d; i d/f fa", "d d full; fa d/f",
 	 "d d full; fa d/f", "d=theirs", "D d/f\n! d holds files that the run knows nothing of\n"},
 	{"mine in a folder that the run removes keeps the folder", "w d d; i d/f fa; i d/g fb",
@@ -424,7 +445,7 @@ static void answered(void **state)
 	}
 }
 
-/* What displaced a folder was shown to nobody: it is named, and stays. */
+/* What displaced a folder is what is asked about, once for all that lies in it. */
 static void what_stands_in_a_folders_place_is_named(void **state)
 {
 	struct landing_plan *p;
@@ -434,9 +455,14 @@ static void what_stands_in_a_folders_place_is_named(void **state)
 	rig_open(&r, "d d d; fx d/f fa", "sx d new");
 	p = make(&r);
 	assert_int_equal(p->conflict_count, 1);
-	assert_int_equal(p->conflicts[0].why, LANDING_CONFLICT_FOLDER);
-	assert_non_null(memmem(p->conflicts[0].text.data, p->conflicts[0].text.len,
-			       "stands in the folder's place", 28));
+	assert_int_equal(p->conflicts[0].why, LANDING_CONFLICT_PLACE);
+	assert_string_equal(landing_conflict_why_text(p->conflicts[0].why),
+			    "the folder is not there any more");
+	static const char text[] =
+		"a link stands in its place; 1 change of the run in the folder follows this";
+
+	assert_int_equal(p->conflicts[0].text.len, sizeof(text) - 1);
+	assert_memory_equal(p->conflicts[0].text.data, text, sizeof(text) - 1);
 	landing_plan_free(p);
 	rig_close(&r);
 }
