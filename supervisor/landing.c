@@ -6,12 +6,44 @@
 #include <sys/stat.h>
 
 #include "base/escape.h"
+#include "supervisor/landing_look.h"
 
 struct gather {
 	int workspace_fd;
 	struct landing_facts *facts;
+	const struct manifest *net;
 	struct error *err;
 };
+
+static bool known_to_run(void *arg, struct bytes path)
+{
+	struct gather *g = arg;
+
+	return manifest_find(g->net, path) != NULL;
+}
+
+static int gather_stranger(void *arg, struct bytes path, const struct landing_state *s)
+{
+	struct gather *g = arg;
+
+	if (landing_facts_stranger_count(g->facts) == LANDING_CONFLICTS_MAX)
+		return 1;
+	return landing_facts_add_stranger(g->facts, path, s) < 0 ? error_nomem(g->err) : 0;
+}
+
+/* What lies in a folder that is to go, and that the run knows nothing of: a person is asked about
+ * each of them. */
+static int gather_strangers(struct gather *g, struct bytes folder)
+{
+	int r = landing_look_below(&(struct landing_look_walk){.workspace_fd = g->workspace_fd,
+							       .arg = g,
+							       .known = known_to_run,
+							       .fn = gather_stranger,
+							       .err = g->err},
+				   folder);
+
+	return r < 0 ? r : 0;
+}
 
 static int gather_one(void *arg, struct bytes path, bool digest, bool entries)
 {
@@ -33,8 +65,9 @@ static int gather_one(void *arg, struct bytes path, bool digest, bool entries)
 		error_where(g->err, "%s", shown ? shown : "");
 		return r;
 	}
-	r = landing_facts_add(g->facts, path, &s);
-	return r < 0 ? error_nomem(g->err) : 0;
+	if (landing_facts_add(g->facts, path, &s) < 0)
+		return error_nomem(g->err);
+	return entries && s.type == MANIFEST_DIR && s.entries > 0 ? gather_strangers(g, path) : 0;
 }
 
 void landing_prepared_free(struct landing_prepared *p)
@@ -101,6 +134,7 @@ int landing_prepare(const struct landing_request *r, struct landing_prepared *re
 	in.ws_dev = st.st_dev;
 	in.ws_ino = st.st_ino;
 	n = landing_net(r->layers, r->layer_count, &net, err);
+	g.net = net;
 	if (n == 0)
 		n = landing_facts_want(net, gather_one, &g);
 	if (n == 0)

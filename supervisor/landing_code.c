@@ -666,9 +666,8 @@ void landing_place_text(enum manifest_type now, size_t inside, bool undo, const 
 			char *ret, size_t size)
 {
 	const char *what = now == MANIFEST_SYMLINK ? "link" : manifest_type_name(now);
-	int n = now == MANIFEST_ABSENT
-			? snprintf(ret, size, "it is gone; ")
-			: snprintf(ret, size, "a %s stands in its place; ", what);
+	int n = now == MANIFEST_ABSENT ? snprintf(ret, size, "it is gone; ")
+				       : snprintf(ret, size, "a %s stands in its place; ", what);
 
 	if (n < 0 || (size_t)n >= size)
 		return;
@@ -676,8 +675,9 @@ void landing_place_text(enum manifest_type now, size_t inside, bool undo, const 
 		snprintf(ret + n, size - (size_t)n,
 			 "%s: move it away before theirs, or answer mine", refused);
 	else
-		snprintf(ret + n, size - (size_t)n, "%zu change%s of %s in the folder follow%s this",
-			 inside, inside == 1 ? "" : "s", undo ? "the landing" : "the run",
+		snprintf(ret + n, size - (size_t)n,
+			 "%zu change%s of %s in the folder follow%s this", inside,
+			 inside == 1 ? "" : "s", undo ? "the landing" : "the run",
 			 inside == 1 ? "s" : "");
 }
 

@@ -82,12 +82,13 @@ int landing_arena_grow(void **array, size_t count, size_t size)
 struct fact {
 	struct bytes path;
 	struct landing_state state;
+	bool stranger;
 };
 
 struct landing_facts {
 	struct landing_arena *arena;
 	struct fact *facts;
-	size_t count;
+	size_t count, stranger_count;
 	size_t *slots; /* index + 1 into facts; 0 = free */
 	size_t slot_count; /* a power of two, at most half full */
 };
@@ -155,9 +156,10 @@ static int make_room(struct landing_facts *f)
 	return 0;
 }
 
-int landing_facts_add(struct landing_facts *f, struct bytes path, const struct landing_state *s)
+static int add(struct landing_facts *f, struct bytes path, const struct landing_state *s,
+	       bool stranger)
 {
-	struct fact fact = {.state = *s};
+	struct fact fact = {.state = *s, .stranger = stranger};
 	size_t slot;
 	int r = make_room(f);
 
@@ -175,7 +177,37 @@ int landing_facts_add(struct landing_facts *f, struct bytes path, const struct l
 		return r;
 	f->facts[f->count++] = fact;
 	f->slots[slot] = f->count;
+	f->stranger_count += stranger;
 	return 0;
+}
+
+int landing_facts_add(struct landing_facts *f, struct bytes path, const struct landing_state *s)
+{
+	return add(f, path, s, false);
+}
+
+int landing_facts_add_stranger(struct landing_facts *f, struct bytes path,
+			       const struct landing_state *s)
+{
+	return add(f, path, s, true);
+}
+
+bool landing_facts_next_stranger(const struct landing_facts *f, size_t *at, struct bytes *ret_path)
+{
+	while (*at < f->count) {
+		const struct fact *fact = &f->facts[(*at)++];
+
+		if (fact->stranger) {
+			*ret_path = fact->path;
+			return true;
+		}
+	}
+	return false;
+}
+
+size_t landing_facts_stranger_count(const struct landing_facts *f)
+{
+	return f->stranger_count;
 }
 
 const struct landing_state *landing_facts_find(struct landing_facts *f, struct bytes path)

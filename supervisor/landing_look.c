@@ -1,5 +1,6 @@
 #include "supervisor/landing_look.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -244,4 +245,55 @@ int landing_look(int workspace_fd, const char *path, bool digest, bool entries,
 	if (r < 0)
 		error_set(err, r, "landing: the workspace cannot be looked at: %s", strerror(-r));
 	return r;
+}
+
+static int look_below(const struct landing_look_walk *walk, struct bytes path, int depth)
+{
+	AUTO_FREE char *name = bytes_dup_str(path);
+	AUTO_DIR d = NULL;
+	int fd = name ? io_open_beneath(walk->workspace_fd, name,
+					O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)
+		      : -ENOMEM;
+	int r = 0;
+
+	if (fd == -ENOMEM)
+		return error_nomem(walk->err);
+	d = fd < 0 ? NULL : fdopendir(fd);
+	if (!d) {
+		if (fd >= 0)
+			close(fd);
+		return 0;
+	}
+	for (struct dirent *e; r == 0 && (e = readdir(d));) {
+		AUTO_FREE char *target = NULL;
+		AUTO_BUFFER full = {0};
+		struct landing_state s;
+
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+		    strncmp(e->d_name, LANDING_HIDDEN_PREFIX, sizeof(LANDING_HIDDEN_PREFIX) - 1) ==
+			    0)
+			continue;
+		buffer_append(&full, path.data, path.len);
+		buffer_append_byte(&full, '/');
+		if (buffer_append_str(&full, e->d_name) < 0)
+			return error_nomem(walk->err);
+		if (walk->known(walk->arg, buffer_bytes(&full)))
+			continue;
+		r = landing_look_at(dirfd(d), e->d_name, true, true, &s, &target);
+		if (r < 0)
+			return error_set(walk->err, r,
+					 "landing: the workspace cannot be looked at: %s",
+					 strerror(-r));
+		if (s.type == MANIFEST_ABSENT)
+			continue;
+		r = walk->fn(walk->arg, buffer_bytes(&full), &s);
+		if (r == 0 && s.type == MANIFEST_DIR && depth < MANIFEST_DEPTH_MAX)
+			r = look_below(walk, buffer_bytes(&full), depth + 1);
+	}
+	return r;
+}
+
+int landing_look_below(const struct landing_look_walk *walk, struct bytes path)
+{
+	return look_below(walk, path, 0);
 }

@@ -15,6 +15,17 @@ MUST_CHECK int landing_look_open(int dir, const char *name);
 MUST_CHECK int landing_look_hash(int fd, uint64_t max, struct digest *ret, uint64_t *ret_size);
 /* How many names are in the folder, those of landing itself aside; or a negative errno. */
 MUST_CHECK int64_t landing_look_entries(int dir);
+/* Looks at what lies in the folder at path, as deep as it goes, a folder before what is in it: for
+ * each name but those that known() knows and those of landing itself. fn: 0 to go on; anything else
+ * ends it and is returned. A folder that may not be listed is passed over. */
+struct landing_look_walk {
+	int workspace_fd;
+	void *arg;
+	bool (*known)(void *arg, struct bytes path);
+	int (*fn)(void *arg, struct bytes path, const struct landing_state *s);
+	struct error *err;
+};
+MUST_CHECK int landing_look_below(const struct landing_look_walk *walk, struct bytes path);
 /* Whether nobody has the open file (O_RDONLY) open for writing, waiting up to wait_ms: by a read
  * lease (fcntl(2)), which the kernel refuses while there is a writer. True also where leases cannot
  * be had. */

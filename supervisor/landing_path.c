@@ -236,28 +236,40 @@ static int find_place(struct landing_work *w, size_t i, struct bytes *ret_path,
 	return 0;
 }
 
+static int note_place(struct landing_work *w, struct bytes path, const struct landing_state *now,
+		      const struct landing_state *want)
+{
+	struct landing_conflict c = {.path = path,
+				     .why = LANDING_CONFLICT_PLACE,
+				     .now = *now,
+				     .want = *want};
+	char text[LANDING_WHY_MAX];
+
+	landing_place_text(now->type, actions_in(w->plan, path), w->plan->undo,
+			   now->type > MANIFEST_WHITEOUT ? "only a file or a link is displaced"
+							 : NULL,
+			   text, sizeof(text));
+	return note(w, c, text);
+}
+
 /* What stands in the folder's place is what the answer will be bound to. A folder that is merely
  * gone is made again when planning anew; an undoing has no plan to make but this. */
 int landing_path_no_folder(struct landing_work *w, size_t i)
 {
 	const struct landing_state absent = {.target = bytes_of("", 0)};
-	struct landing_conflict c = {.why = LANDING_CONFLICT_PLACE,
-				     .want = {.type = MANIFEST_DIR, .target = bytes_of("", 0)}};
+	struct landing_state want = {.type = MANIFEST_DIR, .target = bytes_of("", 0)};
+	struct landing_state now;
 	AUTO_FREE char *target = NULL;
-	char text[LANDING_WHY_MAX];
-	int r = find_place(w, i, &c.path, &c.now, &target);
+	struct bytes path;
+	int r = find_place(w, i, &path, &now, &target);
 
 	if (r < 0)
 		return r;
-	if (c.path.len == 0 || (c.now.type == MANIFEST_ABSENT && !w->plan->undo))
+	if (path.len == 0 || (now.type == MANIFEST_ABSENT && !w->plan->undo))
 		return landing_path_conflict(w, i, LANDING_CONFLICT_FOLDER, &absent, "%s", "");
 	if (w->plan->undo)
-		c.want.mode = LANDING_FOLDER_AGAIN_MODE;
-	landing_place_text(c.now.type, actions_in(w->plan, c.path), w->plan->undo,
-			   c.now.type > MANIFEST_WHITEOUT ? "only a file or a link is displaced"
-							  : NULL,
-			   text, sizeof(text));
-	return note(w, c, text);
+		want.mode = LANDING_FOLDER_AGAIN_MODE;
+	return note_place(w, path, &now, &want);
 }
 
 int landing_path_fail(struct landing_work *w, size_t i, int code, const char *what)
@@ -592,6 +604,9 @@ int landing_path_settle(struct landing_work *w, size_t i)
 								  : LANDING_DONE;
 		return 0;
 	}
+	if (a->before.type == MANIFEST_DIR && a->after.type == MANIFEST_DIR &&
+	    now.type != MANIFEST_ABSENT && now.type != MANIFEST_DIR)
+		return note_place(w, a->path, &now, &a->after);
 	return landing_path_conflict(w, i, LANDING_CONFLICT_EDITED, &now, "%s", "");
 }
 
@@ -678,6 +693,41 @@ static int check_displaced(struct landing_work *w, size_t i, int dir, const char
 	return r < 0 ? r : LANDING_CONFLICT;
 }
 
+static bool known_to_plan(void *arg, struct bytes path)
+{
+	const struct landing_work *w = arg;
+
+	return find_action(w->plan, path) >= 0;
+}
+
+static int note_stranger(void *arg, struct bytes path, const struct landing_state *s)
+{
+	struct landing_work *w = arg;
+	struct landing_conflict c = {.path = path,
+				     .why = LANDING_CONFLICT_APPEARED,
+				     .now = *s,
+				     .want = {.target = bytes_of("", 0)}};
+	int r = note(w, c, LANDING_STRANGER_TEXT);
+
+	if (r < 0)
+		return r;
+	return w->met->conflict_count >= LANDING_CONFLICTS_MAX;
+}
+
+/* A folder that is to go holds what the plan does not name: each is asked about, so that an answer
+ * for the folder can be carried out. */
+static int note_strangers(struct landing_work *w, size_t i)
+{
+	int r = landing_look_below(&(struct landing_look_walk){.workspace_fd = w->ws,
+							       .arg = w,
+							       .known = known_to_plan,
+							       .fn = note_stranger,
+							       .err = w->err},
+				   w->plan->actions[i].path);
+
+	return r < 0 ? r : 0;
+}
+
 static bool holds_others(int dir, const char *name)
 {
 	AUTO_FD fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -713,6 +763,8 @@ int landing_path_put(struct landing_work *w, size_t i)
 		if (landing_look_at(dir, name, true, false, &now, NULL) < 0)
 			now = (struct landing_state){0};
 		now.target = bytes_of("", 0);
+		if (r == -ENOTEMPTY && note_strangers(w, i) < 0)
+			return -EIO;
 		return landing_path_conflict(w, i,
 					     r == -ENOTEMPTY ? LANDING_CONFLICT_NOT_EMPTY
 							     : LANDING_CONFLICT_EDITED,

@@ -23,7 +23,8 @@ struct item {
 	const struct manifest_entry *entry; /* landing; NULL when undoing */
 	const struct landing_choice *choice;
 	const struct landing_conflict *shown; /* what choice is bound to */
-	bool place; /* a folder that only holds changes: another thing stands there (PLACE) */
+	bool place; /* a folder with changes in it: another thing stands there (PLACE) */
+	bool stranger; /* the run knows nothing of it, but it lies in a folder that is to go */
 	bool no_inside; /* a person's file goes where the folder would be */
 	const char *refused; /* of place: why the folder cannot be put back, or NULL */
 };
@@ -116,9 +117,10 @@ static bool next_above(struct bytes path, size_t *at)
 	return false;
 }
 
-static bool replaces_folder(const struct manifest_entry *e)
+/* Should a folder stand at the path, it goes with all that is in it. */
+static bool leaves_no_folder(const struct manifest_entry *e)
 {
-	return e->base.type == MANIFEST_DIR && e->type != MANIFEST_DIR;
+	return manifest_entry_changes(e) && e->type != MANIFEST_DIR;
 }
 
 int landing_facts_want(const struct manifest *net,
@@ -136,11 +138,11 @@ int landing_facts_want(const struct manifest *net,
 			struct bytes above = bytes_of(e->path.data, at);
 			const struct manifest_entry *a = manifest_find(net, above);
 
-			r = fn(arg, above, true, a && replaces_folder(a));
+			r = fn(arg, above, true, a && leaves_no_folder(a));
 			if (r != 0)
 				return r;
 		}
-		r = fn(arg, e->path, true, replaces_folder(e));
+		r = fn(arg, e->path, true, leaves_no_folder(e));
 		if (r != 0)
 			return r;
 	}
@@ -356,9 +358,11 @@ static bool special(enum manifest_type t)
 static int consider(struct maker *m, struct item *it)
 {
 	struct policy_fs_decision d;
-	uint32_t had = it->entry->base.type == MANIFEST_DIR && it->after.type == MANIFEST_DIR
-			       ? it->entry->base.mode
-			       : 0;
+	uint32_t mode = it->entry ? it->entry->mode : 0;
+	uint32_t had =
+		it->entry && it->entry->base.type == MANIFEST_DIR && it->after.type == MANIFEST_DIR
+			? it->entry->base.mode
+			: 0;
 	char text[LANDING_WHY_MAX];
 	int r;
 
@@ -379,9 +383,8 @@ static int consider(struct maker *m, struct item *it)
 	}
 	if (chose(it, LANDING_CHOICE_MINE))
 		return leave_out(m, it, LANDING_OUT_MINE, "");
-	if (it->entry->mode & 06000 & ~had)
-		return note_out(m, it, LANDING_OUT_BITS,
-				it->entry->mode & 04000 ? "setuid" : "setgid");
+	if (mode & 06000 & ~had)
+		return note_out(m, it, LANDING_OUT_BITS, mode & 04000 ? "setuid" : "setgid");
 	return 0;
 }
 
@@ -391,7 +394,7 @@ static bool is_folder_displaced(const struct item *it)
 	       it->now->type != MANIFEST_ABSENT;
 }
 
-/* The folder above the path, made by nobody's change, in whose place something else stands. */
+/* The topmost folder above the path that was there, and in whose place something else stands. */
 static struct item *place_above(struct maker *m, const struct item *it)
 {
 	size_t at = 0;
@@ -399,7 +402,7 @@ static struct item *place_above(struct maker *m, const struct item *it)
 	while (next_above(it->path, &at)) {
 		struct item *above = find_item(m, bytes_of(it->path.data, at));
 
-		if (above && above->entry && !manifest_entry_changes(above->entry) &&
+		if (above && above->entry && above->entry->base.type == MANIFEST_DIR &&
 		    is_folder_displaced(above))
 			return above;
 	}
@@ -447,8 +450,58 @@ static int find_places(struct maker *m)
 		if (it->verdict != ACT || stands_already(it))
 			continue;
 		above = place_above(m, it);
-		if (above && !above->place)
+		if (!above || above->place)
+			continue;
+		if (!manifest_entry_changes(above->entry))
 			r = consider_place(m, above);
+		else
+			above->place = above->verdict == ACT;
+	}
+	return r;
+}
+
+/* A folder above it goes, with this in it. */
+static bool goes_along(struct maker *m, const struct item *it)
+{
+	size_t at = 0;
+
+	while (next_above(it->path, &at)) {
+		const struct item *above = find_item(m, bytes_of(it->path.data, at));
+
+		if (above && !above->stranger && above->after.type != MANIFEST_DIR &&
+		    (above->verdict == ACT || above->verdict == CONFLICT))
+			return true;
+	}
+	return false;
+}
+
+static int by_path_item(const void *a, const void *b)
+{
+	return bytes_compare(((const struct item *)a)->path, ((const struct item *)b)->path);
+}
+
+/* Each is a deletion that only a person's word makes one. */
+static int add_strangers(struct maker *m)
+{
+	const struct landing_inputs *in = m->in;
+	struct bytes path;
+	size_t at = 0;
+	int r = 0;
+
+	while (landing_facts_next_stranger(in->facts, &at, &path)) {
+		m->items[m->count++] = (struct item){.path = path,
+						     .stranger = true,
+						     .now = landing_facts_find(in->facts, path),
+						     .after = nothing_there};
+	}
+	qsort(m->items, m->count, sizeof(*m->items), by_path_item);
+	for (size_t i = 0; i < m->count && r == 0; i++) {
+		struct item *it = &m->items[i];
+
+		if (!it->stranger || !goes_along(m, it))
+			continue;
+		bind_choice(it, in->shown, in->shown_count, in->choices, in->choice_count);
+		r = consider(m, it);
 	}
 	return r;
 }
@@ -458,7 +511,8 @@ static int make_items(struct maker *m)
 	const struct landing_inputs *in = m->in;
 	int r = 0;
 
-	m->items = calloc(manifest_count(m->net) + 1, sizeof(*m->items));
+	m->items = calloc(manifest_count(m->net) + landing_facts_stranger_count(in->facts) + 1,
+			  sizeof(*m->items));
 	if (!m->items)
 		return error_nomem(m->err);
 	for (size_t i = 0; i < manifest_count(m->net) && r == 0; i++) {
@@ -476,6 +530,8 @@ static int make_items(struct maker *m)
 		it->no_inside = chose(it, LANDING_CHOICE_FILE) && it->after.type == MANIFEST_DIR;
 		r = consider(m, it);
 	}
+	if (r == 0 && landing_facts_stranger_count(in->facts) > 0)
+		r = add_strangers(m);
 	return r < 0 ? r : find_places(m);
 }
 
@@ -517,9 +573,9 @@ static int leave_out_around(struct maker *m)
 		while (it->verdict == ACT && r == 0 && next_above(it->path, &at)) {
 			struct item *above = find_item(m, bytes_of(it->path.data, at));
 
-			if (above && (above->no_inside || (above->verdict == OUT &&
-							   above->after.type == MANIFEST_DIR &&
-							   above->now->type != MANIFEST_DIR)))
+			if (above && (above->no_inside ||
+				      (above->verdict == OUT && above->after.type == MANIFEST_DIR &&
+				       above->now->type != MANIFEST_DIR)))
 				r = leave_out(m, it, LANDING_OUT_FOLDER, "");
 		}
 	}
@@ -703,8 +759,7 @@ static void describe_place(struct maker *m, const struct item *it, char *ret, si
 		const struct item *in = &m->items[i];
 		const char *p = in->path.data;
 
-		if (in->path.len <= it->path.len ||
-		    memcmp(p, it->path.data, it->path.len) != 0)
+		if (in->path.len <= it->path.len || memcmp(p, it->path.data, it->path.len) != 0)
 			break;
 		inside += p[it->path.len] == '/' && in->verdict == ACT && in->entry &&
 			  manifest_entry_changes(in->entry);
@@ -725,6 +780,19 @@ static int follow_place(struct maker *m, struct item *it, const struct item *pla
 	return 0;
 }
 
+static int ask_about_stranger(struct maker *m, struct item *it)
+{
+	if (!chose(it, LANDING_CHOICE_FILE) && !goes_along(m, it)) {
+		it->verdict = NOTHING;
+		return 0;
+	}
+	if (!choose(m, it, 0))
+		return conflict(m, it, LANDING_CONFLICT_APPEARED, LANDING_STRANGER_TEXT);
+	if (it->now->type == MANIFEST_FILE && !it->now->has_digest)
+		return conflict(m, it, LANDING_CONFLICT_REFUSED, LANDING_UNREADABLE_TEXT);
+	return 0;
+}
+
 static int find_conflicts(struct maker *m)
 {
 	int r = 0;
@@ -735,6 +803,10 @@ static int find_conflicts(struct maker *m)
 		const struct item *place;
 		unsigned why;
 
+		if (it->verdict == ACT && it->stranger) {
+			r = ask_about_stranger(m, it);
+			continue;
+		}
 		if (it->verdict != ACT || !it->entry ||
 		    !(manifest_entry_changes(it->entry) || it->place))
 			continue;
@@ -748,13 +820,14 @@ static int find_conflicts(struct maker *m)
 			continue;
 		}
 		why = it->place ? LANDING_CONFLICT_PLACE : find_conflict(m, it);
+		if (!why && chose(it, LANDING_CHOICE_FILE))
+			why = LANDING_CONFLICT_EDITED; /* unless it is as it was shown */
 		if (it->place)
 			describe_place(m, it, text, sizeof(text));
 		if (why && !choose(m, it, why))
 			r = conflict(m, it, why, text);
 		else if (it->now->type == MANIFEST_FILE && !it->now->has_digest)
-			r = conflict(m, it, LANDING_CONFLICT_REFUSED,
-				     "it cannot be read, or is too large to be kept for undo");
+			r = conflict(m, it, LANDING_CONFLICT_REFUSED, LANDING_UNREADABLE_TEXT);
 	}
 	return r;
 }
@@ -790,7 +863,9 @@ static int find_strangers(struct maker *m)
 
 		if (it->verdict == ACT && it->now->type == MANIFEST_DIR &&
 		    it->after.type != MANIFEST_DIR && it->now->entries > known_names(m, i))
-			r = conflict(m, it, LANDING_CONFLICT_NOT_EMPTY, "");
+			r = conflict(m, it, LANDING_CONFLICT_NOT_EMPTY,
+				     "too many, or not to be listed: move them away before theirs, "
+				     "or answer mine");
 	}
 	return r;
 }
@@ -891,15 +966,15 @@ static const struct landing_state folder_again = {.type = MANIFEST_DIR,
 
 static void file_of_choice(const struct maker *m, struct item *it)
 {
-	it->after = (struct landing_state){.type = MANIFEST_FILE,
-					   .size = it->choice->file_size,
-					   .mode = it->now->type == MANIFEST_FILE
-							   ? it->now->mode & 0777
-							   : 0644,
-					   .has_digest = true,
-					   .digest = it->choice->file,
-					   .uid = m->in->uid,
-					   .gid = m->in->gid};
+	it->after =
+		(struct landing_state){.type = MANIFEST_FILE,
+				       .size = it->choice->file_size,
+				       .mode = it->now->type == MANIFEST_FILE ? it->now->mode & 0777
+									      : 0644,
+				       .has_digest = true,
+				       .digest = it->choice->file,
+				       .uid = m->in->uid,
+				       .gid = m->in->gid};
 	it->from = LANDING_FROM_BLOB;
 }
 
@@ -931,26 +1006,20 @@ static struct item reversed(const struct landing_action *a)
 	return it;
 }
 
-static int by_path_item(const void *a, const void *b)
+/* A folder that is made again, kept in order; m->items has room. */
+static struct item *add_item(struct maker *m, struct bytes path, const struct landing_state *now)
 {
-	return bytes_compare(((const struct item *)a)->path, ((const struct item *)b)->path);
-}
+	struct item it = {.path = path, .verdict = ACT, .now = now, .after = folder_again};
 
-/* One more item, kept in order; m->items has room. */
-static struct item *add_folder(struct maker *m, struct bytes path,
-			       const struct landing_state *now)
-{
-	m->items[m->count++] = (struct item){.path = path,
-					     .verdict = ACT,
-					     .now = now,
-					     .after = folder_again,
-					     .place = true};
+	it.after.uid = m->in->uid;
+	it.after.gid = m->in->gid;
+	m->items[m->count++] = it;
 	qsort(m->items, m->count, sizeof(*m->items), by_path_item);
 	return find_item(m, path);
 }
 
-/* Folders above what was landed, in whose place something else stands, or nothing: a person
- * answered for them, and they are no actions of the plan. */
+/* What a person was asked about that is no action of the plan: folders above what was landed, in
+ * whose place something else stands, or nothing; and what lies in a folder that goes again. */
 static int add_places(struct maker *m)
 {
 	int r = 0;
@@ -959,11 +1028,12 @@ static int add_places(struct maker *m)
 		const struct landing_conflict *c = &m->in->shown[i];
 		struct item *it;
 
-		if (c->why != LANDING_CONFLICT_PLACE || find_item(m, c->path))
+		if ((c->why != LANDING_CONFLICT_PLACE && c->why != LANDING_CONFLICT_APPEARED) ||
+		    find_item(m, c->path))
 			continue;
-		it = add_folder(m, c->path, &c->now);
-		it->after.uid = m->in->uid;
-		it->after.gid = m->in->gid;
+		it = add_item(m, c->path, &c->now);
+		if (c->why == LANDING_CONFLICT_APPEARED)
+			it->after = nothing_there;
 		r = answer_item(m, it);
 		if (!it->choice)
 			it->verdict = NOTHING;
@@ -971,7 +1041,8 @@ static int add_places(struct maker *m)
 	return r;
 }
 
-/* Where a folder is made again, nothing is in it, and the folders between are made too. */
+/* Where a folder is made again, or a person's file goes, nothing is in it; the folders between are
+ * made too. */
 static void empty_places(struct maker *m)
 {
 	for (size_t i = 0; i < m->count; i++) {
@@ -984,14 +1055,13 @@ static void empty_places(struct maker *m)
 			struct item *above = find_item(m, above_path);
 
 			if (inside && !above && m->items[i].after.type != MANIFEST_ABSENT) {
-				above = add_folder(m, above_path, &nothing_there);
-				above->after.uid = m->in->uid;
-				above->after.gid = m->in->gid;
+				above = add_item(m, above_path, &nothing_there);
 				i++; /* it stands before what is in it */
 			}
-			inside = inside || (above && above->verdict == ACT &&
-					    above->after.type == MANIFEST_DIR &&
-					    above->now->type != MANIFEST_DIR);
+			inside = inside ||
+				 (above && above->verdict == ACT &&
+				  (above->after.type == MANIFEST_DIR || above->no_inside) &&
+				  above->now->type != MANIFEST_DIR);
 		}
 		if (inside && m->items[i].verdict == ACT && !m->items[i].choice) {
 			m->items[i].now = &nothing_there;
@@ -1040,10 +1110,10 @@ int landing_plan_reverse(const struct landing_plan *p, const struct landing_conf
 	}
 	if (r == 0)
 		r = add_places(&m);
-	if (r == 0)
-		r = leave_out_around(&m);
-	if (r == 0)
+	if (r == 0) {
 		empty_places(&m);
+		r = leave_out_around(&m);
+	}
 	if (r == 0)
 		r = emit(&m);
 	if (r < 0)

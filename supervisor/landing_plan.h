@@ -15,7 +15,8 @@
  *   FOLDER   a folder above it is gone
  *   PLACE    the path is a folder that the run has changes in, and a file or a link stands there
  *   CLOCK    the clock went back, so ctime tells nothing
- *   NOT_EMPTY  a folder to be removed holds what the run knows nothing of
+ *   NOT_EMPTY  a folder to be removed holds more than can be asked about one by one; else each name
+ *            in it that the run knows nothing of has APPEARED
  *
  * Paths that stand already as the run wants them are neither.
  *
@@ -79,6 +80,12 @@ DEFINE_GUARD(struct landing_facts *, landing_facts_free)
 /* Copies; a path given twice keeps the first. */
 MUST_CHECK int landing_facts_add(struct landing_facts *f, struct bytes path,
 				 const struct landing_state *s);
+/* The same, of what lies in a folder that the run takes away and that the run knows nothing of. */
+MUST_CHECK int landing_facts_add_stranger(struct landing_facts *f, struct bytes path,
+					  const struct landing_state *s);
+/* Every stranger, in the order they were added: start with *at = 0. False: no more. */
+bool landing_facts_next_stranger(const struct landing_facts *f, size_t *at, struct bytes *ret_path);
+size_t landing_facts_stranger_count(const struct landing_facts *f);
 const struct landing_state *landing_facts_find(struct landing_facts *f,
 					       struct bytes path); /* NULL: not looked at */
 
@@ -158,6 +165,10 @@ enum landing_conflict_why {
 	LANDING_CONFLICT_PLACE = 12,
 	LANDING_CONFLICT_LAST = LANDING_CONFLICT_PLACE,
 };
+
+/* Of a conflict: its line more. */
+#define LANDING_STRANGER_TEXT	"it lies in a folder that is to go; theirs removes it"
+#define LANDING_UNREADABLE_TEXT "it cannot be read, or is too large to be kept for undo"
 
 struct landing_conflict {
 	struct bytes path;

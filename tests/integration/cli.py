@@ -319,6 +319,92 @@ def test_a_conflict_is_a_persons_choice():
         assert c.read("a.txt") == "person\n" and c.read("n.txt") is None
 
 
+# What the run does in its folder, what its person does there before it lands, what the first card must say, and for which path
+# a file of the person's own answers.
+CONFLICTS = {
+    "changed by both": ("echo run > f", "echo mine > f", "f: changed in the meantime", "f"),
+    "removed by the person": ("echo run > f", "rm f", "f: changed in the meantime", "f"),
+    "removed by the run": ("rm f", "echo mine > f", "f: changed in the meantime", "f"),
+    "a folder became a file": ("rm d/f; mkdir d/f; echo in > d/f/x; echo run > d/g", "rm -r d; echo mine > d", "a file stands in its place", "d"),
+    "a folder became a link": ("echo run > d/g; echo new > d/n", "mv d e; ln -s e d", "a link stands in its place", "d"),
+    "a file became a folder": ("echo run > f", "rm f; mkdir f; echo mine > f/m", "f: changed in the meantime", "f"),
+    "a folder was moved": ("echo run > d/f", "mv d e", "d/f: a folder above it is gone", "d/f"),
+    "new on both sides": ("echo run > n", "echo mine > n", "n: changed in the meantime", "n"),
+    "a link on both sides": ("ln -sf run l", "ln -sf mine l", "l: changed in the meantime", "l"),
+    "new in a folder that goes": ("rm -r d", "echo mine > d/m", "d/m: made since the run looked", "d"),
+}
+
+
+def tree_of(root):
+    found = {}
+    for folder, folders, files in os.walk(root):
+        for name in folders + files:
+            path = os.path.join(folder, name)
+            if os.path.islink(path):
+                found[os.path.relpath(path, root)] = ("link", os.readlink(path))
+            elif os.path.isdir(path):
+                found[os.path.relpath(path, root)] = ("folder", os.stat(path).st_mode)
+            else:
+                with open(path) as f:
+                    found[os.path.relpath(path, root)] = (os.stat(path).st_mode, f.read())
+    return found
+
+
+def test_every_answer_is_carried_out_and_taken_back():
+    with Cli() as c:
+        both = os.path.join(c.root, "both")
+        with open(both, "w") as f:
+            f.write("both\n")
+        for what, (step, person, card, path) in CONFLICTS.items():
+            for choice in ("mine", "theirs", "file"):
+                rule = f"{what}, {choice}"
+                work = c.path(rule.replace(" ", "-").replace(",", ""))
+                os.mkdir(work)
+                subprocess.run("mkdir d; for n in f d/f d/g; do echo old > $n; done; ln -s old l", shell=True, check=True, cwd=work)
+                time.sleep(0.02)  # older than the run
+                plan = os.path.join(c.root, "answer.yaml")
+                with open(plan, "w") as f:
+                    f.write(f"version: 1\nworkspace: {work}\nland: ask\nsteps:\n  - {{name: s, run: \"{step}\"}}\n")
+                assert c.run("run", plan)[0] == 4, rule
+                run = c.latest()
+                subprocess.run(person, shell=True, check=True, cwd=work)
+                before = tree_of(work)
+                assert c.run("approve", c.waiting()[0]["approval"])[0] == 0, rule
+                asked = 0
+                while True:
+                    c.until(lambda: c.waiting() or c.json("status", run)[1]["state"] == "succeeded")
+                    if not c.waiting():
+                        break
+                    assert tree_of(work) == before, f"{rule}: half of it landed"
+                    item = c.waiting()[0]["approval"]
+                    shown = c.run("show", item)[1]
+                    assert asked > 0 or card in shown, (rule, shown)
+                    asked += 1
+                    assert asked < 3, f"{rule}: asked again and again: {shown}"
+                    if choice == "file":
+                        # one path is the person's, what else is asked is the run's
+                        if f"  {path}: " in shown:
+                            assert c.run("approve", item, "--as", f"file={both}", "--path", path)[0] == 0, rule
+                        if any(a["approval"] == item for a in c.waiting()):
+                            assert c.run("approve", item, "--as", "theirs")[0] == 0, rule
+                    else:
+                        assert c.run("approve", item, "--as", choice)[0] == 0, rule
+                    c.until(lambda: all(a["approval"] != item for a in c.waiting()))
+                assert asked > 0, rule
+                after = tree_of(work)
+                if choice == "mine":
+                    assert before.get(path) == after.get(path), (rule, after)
+                    assert {p: v for p, v in before.items() if p in after} == {p: v for p, v in after.items() if p in before}, (rule, after)
+                elif choice == "file":
+                    assert after[path][1] == "both\n", (rule, after)
+                else:
+                    assert after != before, rule
+                if c.json("status", run)[1]["landing"] == "landed":
+                    assert c.run("undo", run)[0] == 0, rule
+                    c.until(lambda: c.json("status", run)[1]["landing"] == "undone")
+                assert tree_of(work) == before, (rule, "not as before it landed", tree_of(work), before)
+
+
 def test_a_conflict_that_grows_asks_only_for_what_is_new():
     for choice, expect in (("mine", "person\n"), ("theirs", "agent\n")):
         with Cli() as c:
@@ -340,6 +426,24 @@ def test_a_conflict_that_grows_asks_only_for_what_is_new():
             c.until(lambda: '"succeeded"' in c.run("--json", "status", "--all")[1])
             assert not c.waiting(), "what was answered is asked again"
             assert (c.read("a.txt"), c.read("b.txt")) == (expect, expect), choice
+
+
+def test_an_undoing_that_meets_edits_again_and_again():
+    with Cli() as c:
+        c.write("b.txt", "old\n")
+        plan = c.plan("steps:\n  - {name: edit, run: \"echo agent > a.txt; echo agent > b.txt\"}\n")
+        assert c.run("run", plan)[0] == 0
+        run = c.latest()
+        c.write("a.txt", "person\n")
+        assert c.run("undo", run)[0] == 4
+        first = c.waiting()[0]["approval"]
+        c.write("b.txt", "person\n")
+        assert c.run("approve", first, "--as", "theirs")[0] == 0
+        c.until(lambda: any(a["approval"] != first for a in c.waiting()))
+        assert (c.read("a.txt"), c.read("b.txt")) == ("person\n", "person\n")
+        assert c.run("approve", c.waiting()[0]["approval"], "--as", "theirs")[0] == 0
+        c.until(lambda: c.json("status", run)[1]["landing"] == "undone")
+        assert (c.read("a.txt"), c.read("b.txt")) == ("one\n", "old\n")
 
 
 def test_an_exhausted_step_asks():

@@ -3,144 +3,6 @@
 #include "supervisor/diff.h"
 #include "tests/integration/landing_ns.h"
 
-static void keep_file(struct landing_ns *n, const char *content, struct landing_choice *ret)
-{
-	char hex[DIGEST_HEX_SIZE];
-
-	digest_of(bytes_str(content), &ret->file);
-	ret->file_size = strlen(content);
-	assert_int_equal(io_write_file_atomic_at(n->blobs, digest_hex(&ret->file, hex),
-						 bytes_str(content), 0600),
-			 0);
-}
-
-static struct buffer copy_of(const struct buffer *b)
-{
-	struct buffer out = {.max = LANDING_BYTES_MAX};
-
-	assert_int_equal(buffer_append(&out, b->data, b->len), 0);
-	return out;
-}
-
-static void expect_tree(struct landing_ns *n, const char *rule, const char *want)
-{
-	AUTO_FREE char *got = landing_ns_list(n);
-
-	if (strcmp(got, want) != 0)
-		fail_msg("%s: the directory has:\n%s-- but not\n%s", rule, got, want);
-}
-
-/* f is edited by both, g by the run alone. early: before the plan, else between plan and landing.
- */
-static const struct answer_case {
-	const char *rule;
-	bool early;
-	enum landing_choice_kind kind;
-	const char *landed;
-	const char *undone;
-} answers[] = {
-	{"mine", true, LANDING_CHOICE_MINE, "f f 644 mine\\n\nf g 644 run\\n\n",
-	 "f f 644 mine\\n\nf g 644 b\\n\n"},
-	{"theirs", true, LANDING_CHOICE_THEIRS, "f f 644 run\\n\nf g 644 run\\n\n",
-	 "f f 644 mine\\n\nf g 644 b\\n\n"},
-	{"file", true, LANDING_CHOICE_FILE, "f f 644 merged\\n\nf g 644 run\\n\n",
-	 "f f 644 mine\\n\nf g 644 b\\n\n"},
-	{"mine, met while landing", false, LANDING_CHOICE_MINE, "f f 644 mine\\n\nf g 644 run\\n\n",
-	 "f f 644 mine\\n\nf g 644 b\\n\n"},
-	{"theirs, met while landing", false, LANDING_CHOICE_THEIRS,
-	 "f f 644 run\\n\nf g 644 run\\n\n", "f f 644 mine\\n\nf g 644 b\\n\n"},
-};
-
-static void each_answer_to_a_conflict(void **state)
-{
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(answers); i++) {
-		const struct answer_case *c = &answers[i];
-		struct landing_choice choice = {.path = bytes_str("f"), .kind = c->kind};
-		struct landing_outcome o = {0};
-		AUTO_BUFFER shown = {0};
-		AUTO_BUFFER last = {0};
-		struct landing_ns n;
-
-		landing_ns_open(&n, NULL);
-		landing_ns_begin(&n, "echo a > f; echo b > g");
-		landing_ns_step(&n, "echo run > f; echo run > g", NULL);
-		keep_file(&n, "merged\n", &choice);
-		if (c->early)
-			landing_ns_user(&n, "echo mine > f");
-		landing_ns_prepare(&n, (struct bytes){0}, (struct bytes){0}, NULL, 0);
-		if (!c->early) {
-			landing_ns_user(&n, "echo mine > f");
-			assert_int_equal(landing_ns_apply(&n, false, false, &o), LANDING_CONFLICT);
-			last = copy_of(&n.prepared.redo);
-			shown = copy_of(&o.conflicts);
-			landing_outcome_free(&o);
-		} else {
-			shown = copy_of(&n.prepared.conflicts);
-		}
-		landing_ns_prepare(&n, buffer_bytes(&shown), buffer_bytes(&last), &choice, 1);
-		assert_int_equal(n.prepared.plan->conflict_count, 0);
-		assert_int_equal(landing_ns_apply(&n, false, false, &o), LANDING_APPLIED);
-		landing_outcome_free(&o);
-		expect_tree(&n, c->rule, c->landed);
-		assert_int_equal(landing_ns_apply(&n, true, false, &o), LANDING_APPLIED);
-		landing_outcome_free(&o);
-		expect_tree(&n, c->rule, c->undone);
-		landing_ns_no_leftovers(&n, c->rule);
-		landing_ns_close(&n);
-	}
-}
-
-static void edited_since_landing_is_not_undone(void **state)
-{
-	static const enum landing_choice_kind kinds[] = {LANDING_CHOICE_MINE,
-							 LANDING_CHOICE_THEIRS};
-	static const char *const trees[] = {"f f 644 run\\nsince\\n\nf g 644 b\\n\n",
-					    "f f 644 a\\n\nf g 644 b\\n\n"};
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-		struct landing_choice choice = {.path = bytes_str("f"), .kind = kinds[i]};
-		struct landing_outcome o = {0};
-		AUTO_BUFFER shown = {0};
-		AUTO_BUFFER met = {0};
-		struct landing_ns n;
-		struct error err = {0};
-
-		landing_ns_open(&n, NULL);
-		landing_ns_begin(&n, "echo a > f; echo b > g");
-		landing_ns_step(&n,
-				"echo run > f; echo run > g; echo run > n; mkdir d; echo run > d/e",
-				NULL);
-		landing_ns_prepare(&n, (struct bytes){0}, (struct bytes){0}, NULL, 0);
-		assert_int_equal(landing_ns_apply(&n, false, false, &o), LANDING_APPLIED);
-		landing_outcome_free(&o);
-		landing_ns_user(&n, "echo since >> f");
-		assert_int_equal(landing_ns_apply(&n, true, false, &o), LANDING_CONFLICT);
-		landing_ns_conflicts(buffer_bytes(&o.conflicts), &met);
-		assert_string_equal((char *)met.data, "f: changed in the meantime\n");
-		expect_tree(&n, "refused",
-			    "d d 755\nf d/e 644 run\\n\nf f 644 run\\nsince\\n\nf g 644 run\\n\nf "
-			    "n 644 run\\n\n");
-		shown = copy_of(&o.conflicts);
-		landing_outcome_free(&o);
-		if (landing_apply(&(struct landing_application){.workspace_fd = n.t.base,
-								.redo = buffer_bytes(
-									&n.prepared.redo),
-								.undo = true,
-								.again = false,
-								.shown = buffer_bytes(&shown),
-								.choices = &choice,
-								.choice_count = 1,
-								.source = &n.source},
-				  &o, &err) != LANDING_APPLIED)
-			fail_msg("%s %s", err.msg, o.why);
-		landing_outcome_free(&o);
-		expect_tree(&n, "answered", trees[i]);
-		landing_ns_close(&n);
-	}
-}
-
 static void a_file_made_in_a_landed_folder_keeps_it(void **state)
 {
 	struct landing_outcome o = {0};
@@ -156,8 +18,8 @@ static void a_file_made_in_a_landed_folder_keeps_it(void **state)
 	landing_ns_user(&n, "echo mine > d/new");
 	assert_int_equal(landing_ns_apply(&n, true, false, &o), LANDING_CONFLICT);
 	landing_outcome_free(&o);
-	expect_tree(&n, "refused",
-		    "d d 755\nf d/e 644 run\\n\nf d/new 644 mine\\n\nf f 644 run\\n\n");
+	landing_ns_expect(&n, "refused",
+			  "d d 755\nf d/e 644 run\\n\nf d/new 644 mine\\n\nf f 644 run\\n\n");
 	landing_ns_close(&n);
 }
 
@@ -217,7 +79,7 @@ static void a_layer_that_changed_is_refused(void **state)
 								     .source = &n.source},
 				       &o, &err),
 			 -EBADMSG);
-	expect_tree(&n, "refused", "f f 644 a\\n\nf g 644 b\\n\n");
+	landing_ns_expect(&n, "refused", "f f 644 a\\n\nf g 644 b\\n\n");
 	landing_ns_close(&n);
 }
 
@@ -382,8 +244,8 @@ static void what_the_file_system_can_do(void **state)
 		fail_msg("%s", err.msg);
 	assert_true(a.exchange && a.noreplace && a.ctime_ok);
 	assert_true(a.granularity_ns >= 1 && a.granularity_ns <= 1000000);
-	expect_tree(&n, "only the young one is left",
-		    "d .holdfast-land-probe-1-1 755\nf .holdfast-land-probe-1-1/a 644 \n");
+	landing_ns_expect(&n, "only the young one is left",
+			  "d .holdfast-land-probe-1-1 755\nf .holdfast-land-probe-1-1/a 644 \n");
 	AUTO_FD null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
 	assert_int_equal(workspace_open(null, geteuid(), &w, &err), -ENOTDIR);
@@ -458,8 +320,6 @@ static void a_copy_too_large_says_what_to_do(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(each_answer_to_a_conflict),
-		cmocka_unit_test(edited_since_landing_is_not_undone),
 		cmocka_unit_test(a_file_made_in_a_landed_folder_keeps_it),
 		cmocka_unit_test(another_directory_is_refused),
 		cmocka_unit_test(a_layer_that_changed_is_refused),
