@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <time.h>
 
 #include "base/io.h"
@@ -150,6 +151,7 @@ static int hash_name(int dir, const char *name, const struct stat *st, struct la
 	if (fstat(fd, &after) < 0 || !same_inode_version(&before, &after) || size != s->size)
 		return 1;
 	s->has_digest = true;
+	s->plain = after.st_nlink == 1 && flistxattr(fd, NULL, 0) == 0;
 	return 0;
 }
 

@@ -670,6 +670,25 @@ static bool content_differs(const struct manifest_seen *seen, const struct landi
 	return seen->size != now->size || seen->ctime_ns != now->ctime_ns || seen->ino != now->ino;
 }
 
+/*
+ * A file that was written again with what it held, as a build or a checkout does: nothing of that
+ * is lost by landing over it. What the sealer saw is the state from before the run, since its ctime
+ * is older than the start, so the run's version was made from these very bytes. And all that a
+ * person can have changed about the file since is compared: bits and bytes are the same, it has the
+ * owner that the landed one gets, one name and no extended attributes; that it was written, not
+ * merely given another owner and back, tells its inode or mtime.
+ */
+static bool written_again(const struct maker *m, const struct manifest_seen *seen,
+			  const struct landing_state *now)
+{
+	int64_t start = start_of(&m->in->clock);
+
+	return seen->type == MANIFEST_FILE && now->type == MANIFEST_FILE &&
+	       seen->ctime_ns < start && seen->has_digest && now->has_digest &&
+	       digest_equal(&seen->digest, &now->digest) && seen->mode == now->mode && now->plain &&
+	       now->uid == m->in->uid && (now->mtime_ns >= start || now->ino != seen->ino);
+}
+
 /* 0, or enum landing_conflict_why: the rules of landing_plan.h, in their order. */
 static unsigned find_conflict(struct maker *m, const struct item *it)
 {
@@ -691,7 +710,7 @@ static unsigned find_conflict(struct maker *m, const struct item *it)
 			return LANDING_CONFLICT_CLOCK;
 		/* A folder's ctime moves with every name in it: for its mode alone, the mode is
 		 * what is compared. */
-		if (!mode_only && now->ctime_ns >= start_of(clock))
+		if (!mode_only && now->ctime_ns >= start_of(clock) && !written_again(m, seen, now))
 			return LANDING_CONFLICT_CHANGED;
 	}
 	return content_differs(seen, now) ? LANDING_CONFLICT_CONTENT : 0;

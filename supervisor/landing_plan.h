@@ -7,7 +7,8 @@
  * exchanged.
  *
  * A path that the user changed since the run began is a conflict, never an action:
- *   CHANGED  its ctime is not older than the run's start
+ *   CHANGED  its ctime is not older than the run's start; but not where it was merely written again
+ *            with the bytes that it had when the run began (landing_plan.c, written_again)
  *   GONE, APPEARED  what the sealer saw in the base is gone, or the reverse
  *   CONTENT  its type, permission bits or hash is not what the sealer saw
  *   MOVED    a folder above it was moved here: its ctime is not older than the start while its
@@ -62,6 +63,7 @@ struct landing_state {
 	int64_t ctime_ns, mtime_ns; /* found ones */
 	uint64_t ino; /* found ones: with ctime and size, "not touched since" without hashing again
 		       */
+	bool plain; /* found FILE, looked at with its digest: one name, no extended attributes */
 	uint64_t entries; /* DIR: names in it, our own hidden ones aside; only where it is to be
 			     removed */
 };

@@ -11,10 +11,10 @@ enum { START = 1000, OLD = 5, NEW = START };
  * Layers, a "|" between two, entries separated by "; ":   TYPE PATH BASE
  *   TYPE  f, s and a letter (file or symlink of that content), d folder, w whiteout, i implied
  * whiteout, p FIFO, u setuid file, m folder of mode 0700 BASE  what the sealer saw: - nothing, d, f
- * and a letter, s and a letter Facts, separated by "; ":   TYPE PATH [new|moved|full|chmod|unread]
- *   of what is in the directory; what is not named is not there. A ctime is old but with `new` (not
- * older than the start); a folder that was `moved` has an old mtime with it; one that is `full`
- * holds a name more than the run knows.
+ * and a letter, s and a letter Facts, separated by "; ":   TYPE PATH
+ * [new|moved|again|full|chmod|unread] of what is in the directory; what is not named is not there.
+ * A ctime is old but with `new` (not older than the start); a folder that was `moved` has an old
+ * mtime with it; one that is `full` holds a name more than the run knows.
  */
 static void set_content(char c, struct digest *d)
 {
@@ -121,8 +121,12 @@ static void add_fact(struct landing_facts *f, char *text)
 
 	if (mark && (strcmp(mark, "new") == 0 || strcmp(mark, "moved") == 0))
 		s.ctime_ns = NEW;
-	if (mark && strcmp(mark, "new") == 0)
+	if (mark && (strcmp(mark, "new") == 0 || strcmp(mark, "again") == 0))
 		s.mtime_ns = NEW;
+	if (mark && strcmp(mark, "again") == 0) {
+		s.ctime_ns = NEW;
+		s.plain = true;
+	}
 	switch (type[0]) {
 	case 'd':
 		s.type = MANIFEST_DIR;
@@ -270,6 +274,10 @@ static const struct plan_case {
 	{"the net of two layers", "fx a fa; fy n -|fz a fx; w n -", "fa a", "M a\n"},
 
 	{"ctime as old as the start", "fx a fa", "fa a new", "! a changed since the run began\n"},
+	{"written again with what it held", "fx a fa; w b fb", "fa a again; fb b again",
+	 "M a\nD b\n"},
+	{"written again with something else", "fx a fa", "fb a again",
+	 "! a changed since the run began\n"},
 	{"deleted, and changed since", "w a fa", "fb a new", "! a changed since the run began\n"},
 	{"other content with an old ctime", "fx a fa", "fb a", "! a not what the run saw\n"},
 	{"another mode with an old ctime", "fx a fa", "fa a chmod", "! a not what the run saw\n"},
@@ -465,6 +473,58 @@ static void what_stands_in_a_folders_place_is_named(void **state)
 	assert_memory_equal(p->conflicts[0].text.data, text, sizeof(text) - 1);
 	landing_plan_free(p);
 	rig_close(&r);
+}
+
+/* Written again with the same bytes, but: the sealer saw the file as the person had edited it
+ * during the run, which the run may have missed; it was not written; it belongs to somebody else.
+ */
+static void what_only_looks_written_again_conflicts(void **state)
+{
+	static const struct {
+		int64_t seen_ctime, mtime;
+		uint32_t uid;
+		bool plain, conflicts;
+	} c[] = {
+		{OLD, NEW, 1, true, false}, {NEW, NEW, 1, true, true},	{OLD, OLD, 1, true, true},
+		{OLD, NEW, 9, true, true},  {OLD, NEW, 1, false, true},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(c); i++) {
+		struct manifest *m = manifest_new();
+		struct manifest_entry e = {.path = bytes_str("a"),
+					   .mode = 0644,
+					   .mtime_ns = 1,
+					   .type = MANIFEST_FILE,
+					   .size = 1};
+		struct landing_state now = {.type = MANIFEST_FILE,
+					    .mode = 0644,
+					    .size = 1,
+					    .has_digest = true,
+					    .ctime_ns = NEW,
+					    .ino = 7,
+					    .mtime_ns = c[i].mtime,
+					    .uid = c[i].uid,
+					    .plain = c[i].plain};
+		struct landing_plan *p;
+		struct error err = {0};
+		struct rig r;
+
+		set_content('x', &e.digest);
+		set_content('a', &now.digest);
+		e.base = seen("fa");
+		e.base.ctime_ns = c[i].seen_ctime;
+		rig_open(&r, "", "");
+		assert_int_equal(manifest_add(m, &e, &err), 0);
+		assert_int_equal(manifest_finish(m, NULL), 0);
+		r.layers[r.layer_count++].manifest = m;
+		r.in.layer_count = r.layer_count;
+		assert_int_equal(landing_facts_add(r.facts, bytes_str("a"), &now), 0);
+		p = make(&r);
+		assert_int_equal(p->conflict_count, c[i].conflicts);
+		landing_plan_free(p);
+		rig_close(&r);
+	}
 }
 
 /* Rolling back gives every path a new ctime: what the last plan found, and stands there again, is
@@ -767,6 +827,7 @@ int main(void)
 		cmocka_unit_test(a_diff_shows_what_lands_and_counts_the_rest),
 		cmocka_unit_test(answered),
 		cmocka_unit_test(what_stands_in_a_folders_place_is_named),
+		cmocka_unit_test(what_only_looks_written_again_conflicts),
 		cmocka_unit_test(a_rolled_back_path_is_no_conflict),
 		cmocka_unit_test(clocks),
 		cmocka_unit_test(with_a_suspect_clock_all_that_exists_conflicts),
