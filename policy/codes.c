@@ -63,7 +63,7 @@ static const struct policy_code codes[] = {
 	E(120, "Not the name of a variable.", "Letters, digits, '_'; a pattern is PREFIX_*."),
 	E(121, "Not a format of a secret.", "Text that holds {} or {basic:USER} once."),
 	E(122, "Not a date.", "2026-12-31, or 2026-12-31T18:00:00Z."),
-	E(123, "Not a principal.", "starter, or a uid."),
+	E(123, "Not a principal.", "exclude: starter or a uid; role: uid:N, group:NAME or signer:NAME."),
 	E(201, "A rule names none, or more than one, of what it may be.",
 	  "Say exactly one of those named."),
 	E(202, "An id is given twice.", "Ids are unique over net, tools and all that is extended."),

@@ -347,6 +347,33 @@ static void compare_files(struct diff *d)
 
 /* ---- settings ---- */
 
+static bool role_within(const struct policy_role *inner, const struct policy_role *outer)
+{
+	for (size_t i = 0; i < inner->count; i++) {
+		bool found = false;
+
+		for (size_t j = 0; j < outer->count && !found; j++)
+			found = strcmp(inner->any[i], outer->any[j]) == 0;
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+static void diff_roles(struct diff *d, const struct policy_settings *a,
+		       const struct policy_settings *b)
+{
+	for (size_t i = 0; i < a->role_count; i++) {
+		bool held = false;
+
+		for (size_t j = 0; j < b->role_count && !held; j++)
+			held = role_within(&b->roles[j], &a->roles[i]);
+		if (!held)
+			report(d, "approvals by others than %s",
+			       a->roles[i].count ? a->roles[i].any[0] : "nobody");
+	}
+}
+
 static void compare_settings(struct diff *d)
 {
 	struct policy_settings a, b;
@@ -382,8 +409,7 @@ static void compare_settings(struct diff *d)
 		report(d, "approvals may be carried out longer");
 	if (b.decide_by_ms > a.decide_by_ms)
 		report(d, "approvals may be decided longer");
-	if (a.role && (!b.role || strcmp(a.role, b.role) != 0))
-		report(d, "approvals by %s, were by %s", b.role ? b.role : "anyone", a.role);
+	diff_roles(d, &a, &b);
 	if (a.signers && (!b.signers || strcmp(a.signers, b.signers) != 0))
 		report(d, "votes %s", b.signers ? "are signed by others" : "need no signature");
 }

@@ -282,6 +282,19 @@ static void print_layer(struct buffer *b, const struct policy_stratum *s)
 		buffer_append_str(b, "  no network, no tools\n");
 }
 
+static void print_roles(struct buffer *b, const struct policy_settings *s)
+{
+	for (size_t i = 0; i < s->role_count; i++) {
+		buffer_append_str(b, i ? " and" : " of");
+		for (size_t j = 0; j < s->roles[i].count; j++)
+			buffer_printf(b, "%s %s", j ? "," : "", s->roles[i].any[j]);
+		if (s->roles[i].count == 0)
+			buffer_append_str(b, " nobody");
+	}
+	if (s->signers)
+		buffer_printf(b, ", signed by a key of %s", s->signers);
+}
+
 static void print_settings(struct buffer *b, const struct policy_settings *s)
 {
 	buffer_printf(b, "agency %s", policy_agency_name(s->agency));
@@ -306,8 +319,7 @@ static void print_settings(struct buffer *b, const struct policy_settings *s)
 	buffer_append_str(b, ", carried out within ");
 	print_duration(b, s->execute_by_ms);
 	buffer_printf(b, ", by %u", s->quorum);
-	if (s->role)
-		buffer_printf(b, " of %s", s->role);
+	print_roles(b, s);
 	buffer_append_str(b, s->exclude_starter ? ", not by who started it\n" : "\n");
 }
 

@@ -195,7 +195,7 @@ static void join_approvals(struct policy_parser *c, struct policy_body *into,
 	inherit(&merged->freeze, from->freeze);
 	inherit(&merged->suspend, from->suspend);
 	inherit(&merged->quorum, from->quorum);
-	if (!merged->role)
+	if (!merged->role.set)
 		merged->role = from->role;
 	if (!merged->exclude.set)
 		merged->exclude = from->exclude;

@@ -322,8 +322,9 @@ static const struct policy_key keys_approvals_rows[] = {
 	    .doc = "After this the waiting attempt ends, uncharged. 10m."),
 	KEY(policy_approvals, "quorum", 6, POLICY_T_COUNT, quorum, .min = 1, .max = 64,
 	    .doc = "How many must approve. 1."),
-	KEY(policy_approvals, "role", 7, POLICY_T_TEXT, role, .check = policy_value_role,
-	    .doc = "Who may vote: a uid, a group or a signer."),
+	KEY(policy_approvals, "role", 7, POLICY_T_TEXTS, role, .check = policy_value_role,
+	    .doc = "Who may vote: uid:N, group:NAME, signer:NAME. Anyone with the socket unless "
+		   "given."),
 	KEY(policy_approvals, "exclude", 8, POLICY_T_TEXTS, exclude, .check = policy_value_exclude,
 	    .doc = "Who may not: starter, or a uid."),
 	KEY(policy_approvals, "signers", 9, POLICY_T_TEXT, signers,

@@ -229,7 +229,7 @@ struct policy_approvals {
 	struct policy_item item;
 	struct policy_num decide_by, execute_by, freeze, suspend; /* ms */
 	struct policy_num quorum;
-	const char *role;
+	struct policy_strs role;
 	struct policy_strs exclude;
 	const char *signers;
 };

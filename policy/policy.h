@@ -235,6 +235,13 @@ struct policy_limits {
 
 enum { POLICY_EXCLUDE_MAX = 64 };
 
+/* Who may vote, by one layer's word: any of these. "uid:N", "group:NAME", "signer:NAME". An empty
+ * list is nobody. */
+struct policy_role {
+	const char *const *any; /* borrowed */
+	size_t count;
+};
+
 struct policy_settings {
 	enum policy_agency agency; /* the minimum; never UNSET */
 	struct policy_place agency_at;
@@ -250,8 +257,12 @@ struct policy_settings {
 	bool exclude_starter;
 	uint32_t exclude_uids[POLICY_EXCLUDE_MAX];
 	size_t exclude_uid_count;
-	const char *role; /* uid, group or signer; NULL = whoever may use the control socket */
+	/* Each layer that says a role: who votes is in all of them. None: whoever may use the
+	 * control socket. */
+	struct policy_role roles[POLICY_LAYERS_MAX];
+	size_t role_count;
 	const char *signers; /* path of an allowed-signers file; NULL = votes need no signature */
+	bool signers_differ; /* another layer names another file */
 	/* notify: the first layer's that says one. */
 	const char *const *notify_run;
 	size_t notify_run_count;

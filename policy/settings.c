@@ -131,10 +131,14 @@ static void join_approvals(const struct policy_effective *e, struct policy_setti
 		if (a->quorum.set && a->quorum.v > s->quorum)
 			s->quorum = (uint32_t)a->quorum.v;
 		exclude(s, &a->exclude);
-		if (!s->role)
-			s->role = a->role;
+		if (a->role.set && s->role_count < POLICY_LAYERS_MAX)
+			s->roles[s->role_count++] =
+				(struct policy_role){.any = (const char *const *)a->role.v,
+						     .count = a->role.n};
 		if (!s->signers)
 			s->signers = a->signers;
+		else if (a->signers && strcmp(a->signers, s->signers) != 0)
+			s->signers_differ = true;
 	}
 }
 

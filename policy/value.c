@@ -178,9 +178,21 @@ int policy_value_title(const char *text, char *msg)
 	return policy_value_text(text, msg);
 }
 
+/* What follows uid: is a number; a group and a signer are names, which nothing invisible can
+ * imitate. */
 int policy_value_role(const char *text, char *msg)
 {
-	return policy_value_title(text, msg);
+	size_t at = 4;
+	uint64_t v;
+
+	if (strncmp(text, "uid:", 4) == 0 && take_digits(bytes_str(text), &at, &v) == 0 &&
+	    !text[at] && v < UINT32_MAX)
+		return 0;
+	if (strncmp(text, "group:", 6) == 0 && utf8_check_name(bytes_str(text + 6)) == 0)
+		return 0;
+	if (strncmp(text, "signer:", 7) == 0 && utf8_check_name(bytes_str(text + 7)) == 0)
+		return 0;
+	return refuse(msg, CODE_WHO, "is none of uid:N, group:NAME and signer:NAME");
 }
 
 int policy_value_name(const char *text, char *msg)

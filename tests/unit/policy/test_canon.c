@@ -52,7 +52,7 @@ static const char whole[] =
 	"allow_weaker: [memory, landlock]\n"
 	"contract: {checks: [{run: [make, test], expect: {exit: 0}}], protected: [\"tests/**\"]}\n"
 	"approvals: {decide_by: 30d, execute_by: 1h, freeze: 30s, suspend: 10m, quorum: 2, role: "
-	"release, exclude: [starter, \"1000\"], signers: /etc/holdfast/signers}\n"
+	"['group:release'], exclude: [starter, \"1000\"], signers: /etc/holdfast/signers}\n"
 	"notify: {run: [mail, ops], on: [opened, decided]}\n"
 	"standing:\n"
 	"  - {rule: push, match: {ref: \"refs/heads/a/*\", /n: {max: 5}}, uses: 3, expires: "
@@ -63,7 +63,7 @@ static const char whole[] =
 	"tests:\n"
 	"  - {read: /usr/bin/env, expect: allow}\n";
 
-#define GOLDEN_DIGEST "4d8548480f5d2cbd3501dc5eadc4f60b890fcf728d1241cedd1e36649a9c45f7"
+#define GOLDEN_DIGEST "11798fdbecef0b5ea66c536dc3da22c8bdf3a90cefb068b3c4d17fd59daf9f54"
 
 static struct policy_effective *sample(void)
 {

@@ -630,9 +630,9 @@ static void test_approvals_are_the_strictest(void **state)
 {
 	struct policy_effective *e = combine((struct layer_text[]){
 		{POLICY_LAYER_ORG,
-		 V "approvals: {quorum: 2, decide_by: 60d, exclude: [starter], role: release}\n"},
+		 V "approvals: {quorum: 2, decide_by: 60d, exclude: [starter], role: ['group:release']}\n"},
 		{POLICY_LAYER_RUN,
-		 V "approvals: {execute_by: 5m, exclude: [\"7\"], role: all, signers: /s}\n"},
+		 V "approvals: {execute_by: 5m, exclude: [\"7\"], role: ['uid:7', 'uid:8'], signers: /s}\n"},
 		{0}});
 	struct policy_settings s;
 
@@ -646,7 +646,9 @@ static void test_approvals_are_the_strictest(void **state)
 	assert_true(s.exclude_starter);
 	assert_int_equal(s.exclude_uid_count, 1);
 	assert_int_equal(s.exclude_uids[0], 7);
-	assert_string_equal(s.role, "release");
+	assert_int_equal(s.role_count, 2); /* who votes is in both */
+	assert_string_equal(s.roles[0].any[0], "group:release");
+	assert_int_equal(s.roles[1].count, 2);
 	assert_string_equal(s.signers, "/s");
 	policy_effective_free(e);
 }

@@ -179,6 +179,8 @@ static const struct {
 	     "1, expires: 2026-02-30, why: w}\n",
 	 122, 5, 55},
 	{"a person by name", HEAD "approvals: {exclude: [bob]}\n", 123, 2, 23},
+	{"a role of no kind", HEAD "approvals: {role: [release]}\n", 123, 2, 20},
+	{"a role that is no uid", HEAD "approvals: {role: ['uid:bob']}\n", 123, 2, 20},
 
 	/* between keys */
 	{"none of three", HEAD "net:\n  - {id: a, do: allow}\n", 201, 3, 5},
@@ -335,7 +337,7 @@ static void test_what_is_right_is_taken(void **state)
 		HEAD "env: {keep: [PATH, \"LC_*\"], set: {CI: \"1\", EMPTY: \"\"}}\n",
 		HEAD
 		"approvals: {decide_by: 30d, execute_by: 1h, freeze: 30s, suspend: 10m, quorum: 2, "
-		"role: release, exclude: [starter, \"1000\"], signers: /etc/holdfast/signers}\n",
+		"role: ['group:release', 'signer:a@b.example', 'uid:0'], exclude: [starter, \"1000\"], signers: /etc/holdfast/signers}\n",
 		HEAD "notify: {run: [mail, ops], on: [opened, expiring]}\n",
 		HEAD "contract: {checks: [{run: [make, test], expect: {exit: 0}}], protected: "
 		     "[tests/**]}\n",
