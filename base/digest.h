@@ -5,6 +5,7 @@
  * content.
  */
 #include "base/buffer.h"
+#include "base/guard.h"
 
 enum { DIGEST_SIZE = 32, DIGEST_HEX_SIZE = 65, DIGEST_SHORT_HEX = 16 };
 
@@ -21,6 +22,7 @@ void digest_ctx_reset(struct digest_ctx *c);
 void digest_ctx_update(struct digest_ctx *c, const void *data, size_t len);
 void digest_ctx_final(struct digest_ctx *c, struct digest *ret);
 void digest_ctx_free(struct digest_ctx *c); /* accepts NULL */
+DEFINE_GUARD(struct digest_ctx *, digest_ctx_free)
 /* Lowercase hex; buf holds DIGEST_HEX_SIZE bytes. Returns buf. */
 char *digest_hex(const struct digest *d, char *buf);
 /* -EINVAL unless exactly 64 lowercase hex digits. */

@@ -47,6 +47,7 @@ bool journal_audit_must_blob(unsigned field)
 	case JOURNAL_F_before:
 	case JOURNAL_F_response:
 	case JOURNAL_F_response_body:
+	case JOURNAL_F_proof:
 		return true;
 	default:
 		return false;

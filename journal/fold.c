@@ -567,6 +567,9 @@ static int add_vote(struct journal_approval *a, const struct journal_record *r)
 		.card = p->card,
 		.at_ns = r->wall_ns,
 		.file = p->digest,
+		.proof = p->proof,
+		.signed_ns = p->signed_ns,
+		.shown_ms = p->shown_ms,
 	};
 	a->vote_count++;
 	if ((JOURNAL_HAS(p, principal) && journal_fold_set_text(&v->principal, p->principal) < 0) ||

@@ -246,13 +246,16 @@ enum {
 	X(90, received, UINT)                                                                    \
 	X(91, courier, ID) /* instance that was told to send */                                  \
 	X(92, other, ID) /* effect that undid this one */                                        \
-	X(93, reads, RAW) /* effect-reads */
+	X(93, reads, RAW) /* effect-reads */                                                     \
+	X(100, proof, DIGEST) /* blob: a signed vote: what was signed, and the signature */      \
+	X(101, signed_ns, INT) /* wall time in a signed vote */                                  \
+	X(102, shown_ms, UINT) /* how long the voter's client showed the card */
 
 enum journal_field {
 #define X(num, name, kind) JOURNAL_F_##name = num,
 	JOURNAL_FIELDS(X)
 #undef X
-		JOURNAL_FIELD_LIMIT = 94,
+		JOURNAL_FIELD_LIMIT = 128,
 };
 
 struct journal_payload {
@@ -664,6 +667,9 @@ struct journal_vote {
 	struct bytes path; /* owned; CONFLICT: the one path that it answers; empty = all that no
 			      other vote names */
 	struct digest file; /* CONFLICT, choice "file": blob of the content */
+	struct digest proof; /* of a signed vote: blob; zero = it came over the socket alone */
+	int64_t signed_ns; /* wall time that was signed; 0 = none */
+	uint64_t shown_ms; /* how long the client showed the card; 0 = not said */
 };
 
 struct journal_approval {

@@ -141,7 +141,8 @@ static const struct record_type types[JOURNAL_TYPE_LIMIT] = {
 					     F(decide_by_ns) | F(conflicts) | F(input) | F(path) |
 						     F(index) | F(feedback) | F(effect) | F(rule) |
 						     F(at) | F(title))},
-	[JOURNAL_VOTE_CAST] = {"VOTE_CAST", OF_ITEM(F(decision), F(path))},
+	[JOURNAL_VOTE_CAST] = {"VOTE_CAST", OF_ITEM(F(decision), F(path) | F(proof) | F(signed_ns) |
+									 F(shown_ms))},
 	[JOURNAL_APPROVAL_APPROVED] = {"APPROVAL_APPROVED", OF_ITEM(0, F(path))},
 	[JOURNAL_APPROVAL_DENIED] = {"APPROVAL_DENIED", OF_ITEM(0, 0)},
 	[JOURNAL_APPROVAL_EXPIRED] = {"APPROVAL_EXPIRED", OF_ITEM(0, 0)},

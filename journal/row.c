@@ -106,9 +106,9 @@ enum { APPROVAL_VOTES = 64 }; /* key of the array of votes */
 
 #define VOTE(name, kind) M(journal_vote, name, kind)
 static const struct member vote_members[] = {
-	VOTE(principal, STR), VOTE(auth, STR),	 VOTE(reason, STR),
-	VOTE(decision, U32),  VOTE(choice, STR), VOTE(card, DIGEST),
-	VOTE(at_ns, I64),     VOTE(path, OWNED), VOTE(file, DIGEST),
+	VOTE(principal, STR), VOTE(auth, STR),	   VOTE(reason, STR),	 VOTE(decision, U32),
+	VOTE(choice, STR),    VOTE(card, DIGEST),  VOTE(at_ns, I64),	 VOTE(path, OWNED),
+	VOTE(file, DIGEST),   VOTE(proof, DIGEST), VOTE(signed_ns, I64), VOTE(shown_ms, U64),
 };
 
 #define EFFECT(name, kind) M(journal_effect, name, kind)

@@ -741,6 +741,7 @@ int adopt_recover(struct daemon *d, bool start, struct error *err)
 		wait_for_locks(d);
 	found = gather(d, &count);
 	diffs_sweep(d);
+	jobs_sweep(d);
 	if (!found)
 		return error_nomem(err);
 	quiet = (struct error){0};
@@ -976,6 +977,18 @@ int adopt_diff(struct daemon *d, const struct journal_id *run, const char *const
 	if (r == 0)
 		r = attempts_start_tool(d, d->adopt->client, run, argv, dest_fd, dest_name, note,
 					ticket, card, err);
+	if (d->adopt->client)
+		watch(d);
+	return r;
+}
+
+int adopt_job(struct daemon *d, const struct sandbox_spec *spec, const char *dest,
+	      struct jobs_job *job, struct error *err)
+{
+	int r = need_keeper(d, err);
+
+	if (r == 0)
+		r = attempts_start_job(d, d->adopt->client, spec, dest, job, err);
 	if (d->adopt->client)
 		watch(d);
 	return r;

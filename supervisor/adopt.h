@@ -11,6 +11,7 @@
  */
 #include "supervisor/cards.h"
 #include "supervisor/daemon.h"
+#include "supervisor/jobs.h"
 
 MUST_CHECK int adopt_new(struct daemon *d, struct adopt **ret, struct error *err);
 void adopt_free(struct adopt *a); /* accepts NULL */
@@ -47,6 +48,10 @@ bool adopt_live(const struct daemon *d, const struct journal_id *attempt);
 MUST_CHECK int adopt_diff(struct daemon *d, const struct journal_id *run, const char *const *argv,
 			  int dest_fd, const char *dest_name, struct buffer *note, uint64_t ticket,
 			  struct cards_work *card, struct error *err);
+
+/* Starts a job of jobs.c. */
+MUST_CHECK int adopt_job(struct daemon *d, const struct sandbox_spec *spec, const char *dest,
+			 struct jobs_job *job, struct error *err);
 
 /* Looks for layers that the journal does not know (any more), and has them removed. */
 void adopt_collect(struct daemon *d);

@@ -33,6 +33,7 @@ static void attempt_free(struct attempt *a)
 	daemon_command_free(a->command);
 	buffer_free(&a->note);
 	cards_free(a->card);
+	jobs_free(a->job);
 	free(a);
 }
 
@@ -741,7 +742,9 @@ static void settle_tool(struct daemon *d, struct attempt *a, const char *not_sta
 	AUTO_FD fd = openat(d->spool_fd, sandbox_spool_name(&a->id, SANDBOX_SPOOL_STDOUT, name),
 			    O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 
-	if (a->card)
+	if (a->job)
+		jobs_settle(d, take_ptr(a->job), &a->id, &a->exit, not_started);
+	else if (a->card)
 		settle_card(d, a, fd, not_started);
 	else
 		settle_diff(d, a, fd, not_started);
@@ -978,4 +981,32 @@ int attempts_start_tool(struct daemon *d, struct sandbox_client *c, const struct
 	*note = (struct buffer){0};
 	a->card = card;
 	return 0;
+}
+
+int attempts_start_job(struct daemon *d, struct sandbox_client *c, const struct sandbox_spec *spec,
+		       const char *dest, struct jobs_job *job, struct error *err)
+{
+	struct attempt *a = add(d, &spec->attempt);
+	int r;
+
+	if (!a)
+		return error_nomem(err);
+	a->tool = true;
+	snprintf(a->dest, sizeof(a->dest), "%s", dest);
+	r = sandbox_client_start(c, spec, NULL, err);
+	if (r < 0) {
+		attempts_drop(d, a);
+		return r;
+	}
+	a->job = job;
+	return 0;
+}
+
+size_t attempts_jobs(const struct daemon *d)
+{
+	size_t n = 0;
+
+	for (const struct attempt *a = d->attempts->first; a; a = a->next)
+		n += a->job != NULL;
+	return n;
 }

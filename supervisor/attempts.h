@@ -5,6 +5,7 @@
  */
 #include "supervisor/cards.h"
 #include "supervisor/daemon.h"
+#include "supervisor/jobs.h"
 #include "supervisor/runs.h"
 
 enum {
@@ -40,6 +41,7 @@ struct attempt {
 	struct cards_work *card; /* owned; NULL = none */
 	char dest[32];
 	struct buffer note;
+	struct jobs_job *job; /* owned: a command of jobs.c; then tool is set too */
 };
 
 MUST_CHECK int attempts_new(struct attempts **ret);
@@ -94,3 +96,8 @@ MUST_CHECK int attempts_start_tool(struct daemon *d, struct sandbox_client *c,
 				   const struct journal_id *run, const char *const *argv,
 				   int dest_fd, const char *dest, struct buffer *note,
 				   uint64_t ticket, struct cards_work *card, struct error *err);
+/* A job of jobs.c, over the folder dest of the spool. Takes job over on success. */
+MUST_CHECK int attempts_start_job(struct daemon *d, struct sandbox_client *c,
+				  const struct sandbox_spec *spec, const char *dest,
+				  struct jobs_job *job, struct error *err);
+size_t attempts_jobs(const struct daemon *d); /* how many run */

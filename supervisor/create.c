@@ -14,6 +14,7 @@
 #include "supervisor/confine.h"
 #include "supervisor/pins.h"
 #include "supervisor/runs.h"
+#include "supervisor/votes.h"
 #include "supervisor/workspace.h"
 
 enum { INPUTS_MAX = POLICY_LAYERS_MAX, NOTES_MAX = 32, STDIN_MAX = 1024 * 1024 * 1024 };
@@ -459,21 +460,11 @@ static int make_policy(struct making *m, enum policy_agency agency, struct error
 	return 0;
 }
 
-/* What a policy demands of votes or of a step's result, and nobody looks at, is not passed over. */
+/* What a policy demands of a step's result, and nobody looks at, is not passed over. */
 static int check_demands(const struct policy_effective *e, struct error *err)
 {
-	struct policy_settings s;
 	struct policy_place at = {0};
-	const char *what;
 
-	policy_settings(e, &s);
-	what = s.role ? "approvals: role" : s.signers ? "approvals: signers" : NULL;
-	if (what)
-		return error_set_exit(err, -ENOTSUP, EXIT_STATUS_SANDBOX,
-				      "the policy says '%s', which this version does not enforce: "
-				      "anyone who may use the socket could vote; "
-				      "remove it, or name who may not vote with 'exclude'",
-				      what);
 	if (policy_contract(e, 0, &at)) {
 		if (at.file && at.line > 0)
 			error_where(err, "%s:%d:%d", at.file, at.line, at.column);
@@ -607,6 +598,21 @@ static enum journal_land choose_land(const struct making *m)
 	return (enum journal_land)land;
 }
 
+/* Pinned with the run: a key that is added later decides nothing of what waits. */
+static int keep_signers(struct making *m, struct error *err)
+{
+	AUTO_BUFFER signers = {0};
+	int r = votes_read_signers(m->effective, &signers, err);
+
+	if (r < 0 || signers.len == 0)
+		return r;
+	if (memchr(signers.data, '\0', signers.len))
+		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
+				      "approvals: the signers file is not text");
+	m->settings.signers = bytes_dup_str(buffer_bytes(&signers));
+	return m->settings.signers ? 0 : error_nomem(err);
+}
+
 static int store(struct making *m, struct engine_run_request *r, struct error *err)
 {
 	AUTO_BUFFER plan = {0};
@@ -703,6 +709,8 @@ static int make(struct making *m, struct journal_id *ret, struct error *err)
 		e = check_steps(m, err);
 	if (e == 0)
 		e = make_env(m, err);
+	if (e == 0)
+		e = keep_signers(m, err);
 	if (e < 0)
 		return e;
 	policy_settings(m->effective, &settings);

@@ -231,6 +231,11 @@ static void op_rules(void *ctx, const struct journal_run *run, struct engine_rul
 	ret->exclude_starter = s.exclude_starter;
 	ret->exclude_uids = s.exclude_uids;
 	ret->exclude_uid_count = s.exclude_uid_count;
+	_Static_assert((int)ENGINE_ROLES_MAX >= (int)POLICY_LAYERS_MAX, "each layer may say a role");
+	for (size_t i = 0; i < s.role_count; i++)
+		ret->roles[i] = (struct engine_role){s.roles[i].any, s.roles[i].count};
+	ret->role_count = s.role_count;
+	ret->signed_votes = s.signers != NULL;
 	ret->unattended_deny = s.unattended == POLICY_UNATTENDED_DENY;
 }
 

@@ -68,6 +68,15 @@ struct engine_command {
 	bool undo;
 };
 
+enum { ENGINE_ROLES_MAX = 32 };
+
+/* Who may vote: any of "uid:N", "group:NAME" (of the peer at the socket), "signer:NAME" (whose key
+ * signed). */
+struct engine_role {
+	const char *const *any;
+	size_t count;
+};
+
 /* What the run's policy says about approvals. */
 struct engine_rules {
 	int64_t decide_by_ns, execute_by_ns; /* how long; 0 = for ever */
@@ -75,6 +84,9 @@ struct engine_rules {
 	bool exclude_starter;
 	const uint32_t *exclude_uids; /* borrowed until the next call of an op */
 	size_t exclude_uid_count;
+	struct engine_role roles[ENGINE_ROLES_MAX]; /* who votes is in all of them; borrowed alike */
+	size_t role_count;
+	bool signed_votes; /* an unsigned one is refused */
 	bool unattended_deny; /* `unattended: deny`: what would ask is denied */
 };
 
@@ -180,11 +192,24 @@ struct engine_vote {
 	const char *choice; /* per kind; NULL where it needs none */
 	struct bytes path; /* conflict: one path; empty = all */
 	struct digest file; /* conflict, choice "file": blob of the content */
+	/* Who: "uid:N" of the socket's peer, or "signer:NAME" of a vote whose signature was
+	 * verified (then proof is set). */
 	const char *reason, *principal, *auth;
-	uint32_t uid;
+	uint32_t uid; /* of the peer that brought it */
+	const char *const *groups; /* its groups, by name, borrowed; NULL with group_count 0 */
+	size_t group_count;
+	struct digest proof; /* blob of what was signed, and the signature; zero = not signed */
+	int64_t signed_ns; /* the time in it */
+	uint64_t shown_ms; /* how long the card was shown; 0 = not said */
 };
-/* -ESTALE: decided already or superseded, or another card (exit CONFLICT; *err tells the recorded
- * outcome). -EPERM: excluded. */
+/*
+ * -ESTALE: decided already or superseded, or another card (exit CONFLICT; *err tells the recorded
+ * outcome); or a signed vote older than the one of its signer that stands. -EPERM: excluded, not of
+ * the role, or not signed where the policy asks for that.
+ *
+ * Quorum: as many principals as the policy asks for must agree in their last word, the choice
+ * included (for a conflict: path by path). One deny decides.
+ */
 MUST_CHECK int engine_vote(struct engine *e, struct engine_now now, const struct engine_vote *v,
 			   struct error *err);
 

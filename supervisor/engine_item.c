@@ -7,6 +7,7 @@
  * what it allows.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include "base/cbor.h"
 #include "base/escape.h"
@@ -400,17 +401,92 @@ static bool same_text(const char *a, const char *b)
 
 static bool same_vote(const struct journal_vote *a, const struct engine_vote *v)
 {
-	return same_text(a->principal, v->principal) && a->decision == v->decision &&
-	       same_text(a->choice, v->choice) && bytes_equal(a->path, v->path) &&
+	return a->decision == v->decision && same_text(a->choice, v->choice) &&
 	       digest_equal(&a->card, &v->card) && digest_equal(&a->file, &v->file);
+}
+
+/* The last word of this principal about this path (or the whole item). */
+static const struct journal_vote *last_word(const struct journal_approval *a, const char *principal,
+					    struct bytes path)
+{
+	for (uint32_t i = a->vote_count; i-- > 0;)
+		if (same_text(a->votes[i].principal, principal) &&
+		    bytes_equal(a->votes[i].path, path))
+			return &a->votes[i];
+	return NULL;
 }
 
 static bool has_vote(const struct journal_approval *a, const struct engine_vote *v)
 {
-	for (uint32_t i = 0; i < a->vote_count; i++)
-		if (same_vote(&a->votes[i], v))
+	const struct journal_vote *last = last_word(a, v->principal, v->path);
+
+	return last && same_vote(last, v);
+}
+
+static bool in_role(const struct engine_role *role, const struct engine_vote *v)
+{
+	char peer[24];
+
+	snprintf(peer, sizeof(peer), "uid:%u", v->uid);
+	for (size_t i = 0; i < role->count; i++) {
+		const char *who = role->any[i];
+
+		if (strcmp(who, peer) == 0)
 			return true;
+		if (strncmp(who, "signer:", 7) == 0 && !digest_is_zero(&v->proof) &&
+		    same_text(who, v->principal))
+			return true;
+		for (size_t k = 0; strncmp(who, "group:", 6) == 0 && k < v->group_count; k++)
+			if (strcmp(who + 6, v->groups[k]) == 0)
+				return true;
+	}
 	return false;
+}
+
+/* A signature says who votes, whoever brings it; without one it is the peer of the socket. */
+static int check_voter(const struct journal_run *run, const struct engine_rules *rules,
+		       const struct engine_vote *v, struct error *err)
+{
+	bool is_signed = !digest_is_zero(&v->proof);
+
+	if (rules->signed_votes && !is_signed)
+		return error_set_exit(err, -EPERM, EXIT_STATUS_DENIED,
+				      "vote: the policy asks for signed votes; say --sign KEY");
+	if (!is_signed && rules->exclude_starter && v->uid == run->uid)
+		return error_set_exit(err, -EPERM, EXIT_STATUS_DENIED,
+				      "vote: who started the run may not decide; the policy "
+				      "excludes the starter");
+	for (size_t i = 0; !is_signed && i < rules->exclude_uid_count; i++)
+		if (rules->exclude_uids[i] == v->uid)
+			return error_set_exit(err, -EPERM, EXIT_STATUS_DENIED,
+					      "vote: uid %u may not decide; the policy excludes it",
+					      v->uid);
+	for (size_t i = 0; i < rules->role_count; i++)
+		if (!in_role(&rules->roles[i], v))
+			return error_set_exit(err, -EPERM, EXIT_STATUS_DENIED,
+					      "vote: %.100s (uid %u) may not decide; the policy "
+					      "names who may: %.100s%s",
+					      v->principal ? v->principal : "?", v->uid,
+					      rules->roles[i].count ? rules->roles[i].any[0]
+								    : "nobody",
+					      rules->roles[i].count > 1 ? ", ..." : "");
+	return 0;
+}
+
+/* What is signed can be sent again by anyone who saw it: an older word never replaces a later one.
+ */
+static int check_fresh(const struct journal_approval *a, const struct engine_vote *v,
+		       struct error *err)
+{
+	for (uint32_t i = 0; i < a->vote_count; i++)
+		if (!digest_is_zero(&v->proof) &&
+		    (digest_equal(&a->votes[i].proof, &v->proof) ||
+		     (same_text(a->votes[i].principal, v->principal) &&
+		      a->votes[i].signed_ns >= v->signed_ns)))
+			return error_set_exit(err, -ESTALE, EXIT_STATUS_CONFLICT,
+					      "vote: %.100s signed a later one already; sign again",
+					      v->principal);
+	return 0;
 }
 
 static int check_vote(struct engine *e, struct engine_run *r, const struct journal_approval *a,
@@ -419,6 +495,7 @@ static int check_vote(struct engine *e, struct engine_run *r, const struct journ
 	const struct journal_run *row = engine_run_row(e, r);
 	const struct journal_vote *last = a->vote_count ? &a->votes[a->vote_count - 1] : NULL;
 	struct engine_rules rules;
+	int rc;
 
 	if (a->state != JOURNAL_APPROVAL_S_OPEN)
 		return error_set_exit(err, -ESTALE, EXIT_STATUS_CONFLICT,
@@ -432,15 +509,11 @@ static int check_vote(struct engine *e, struct engine_run *r, const struct journ
 			err, -ESTALE, EXIT_STATUS_CONFLICT,
 			"vote: another card was shown than the one of this item; look again");
 	engine_item_rules(e, r, &rules);
-	if (rules.exclude_starter && v->uid == row->uid)
-		return error_set_exit(err, -EPERM, EXIT_STATUS_DENIED,
-				      "vote: who started the run may not decide; the policy "
-				      "excludes the starter");
-	for (size_t i = 0; i < rules.exclude_uid_count; i++)
-		if (rules.exclude_uids[i] == v->uid)
-			return error_set_exit(err, -EPERM, EXIT_STATUS_DENIED,
-					      "vote: uid %u may not decide; the policy excludes it",
-					      v->uid);
+	rc = check_voter(row, &rules, v, err);
+	if (rc == 0)
+		rc = check_fresh(a, v, err);
+	if (rc < 0)
+		return rc;
 	if (a->vote_count >= JOURNAL_VOTES_MAX)
 		return error_set_exit(
 			err, -E2BIG, EXIT_STATUS_LIMIT,
@@ -469,6 +542,12 @@ static void cast(struct engine *e, struct engine_run *r, const struct journal_ap
 		JOURNAL_SET(&rec.p, path, v->path);
 	if (!digest_is_zero(&v->file))
 		JOURNAL_SET(&rec.p, digest, v->file);
+	if (!digest_is_zero(&v->proof)) {
+		JOURNAL_SET(&rec.p, proof, v->proof);
+		JOURNAL_SET(&rec.p, signed_ns, v->signed_ns);
+	}
+	if (v->shown_ms)
+		JOURNAL_SET(&rec.p, shown_ms, v->shown_ms);
 	engine_emit(e, &rec);
 }
 
@@ -488,9 +567,47 @@ static const struct journal_vote *answer_for(const struct journal_approval *a, s
 	return one ? one : all;
 }
 
-static int path_unanswered(struct bytes path, void *arg)
+/* What this principal says of the path now: its last word on it, else its last on the whole. */
+static const struct journal_vote *word_on(const struct journal_approval *a, const char *principal,
+					  struct bytes path)
 {
-	return answer_for(arg, path) ? 0 : 1;
+	const struct journal_vote *one = path.len ? last_word(a, principal, path) : NULL;
+
+	return one ? one : last_word(a, principal, bytes_of("", 0));
+}
+
+/* How many principals agree with this answer to the path. */
+static uint32_t agreeing(const struct journal_approval *a, const struct journal_vote *with,
+			 struct bytes path)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < a->vote_count; i++) {
+		const struct journal_vote *v = &a->votes[i], *word;
+		bool again = false;
+
+		for (uint32_t k = 0; k < i; k++)
+			again |= same_text(v->principal, a->votes[k].principal);
+		word = again ? NULL : word_on(a, v->principal, path);
+		n += word && word->decision == with->decision &&
+		     same_text(word->choice, with->choice) &&
+		     digest_equal(&word->file, &with->file);
+	}
+	return n;
+}
+
+struct path_check {
+	const struct journal_approval *a;
+	uint32_t quorum;
+};
+
+/* Unanswered, or what would be carried out is not what enough principals said. */
+static int path_undecided(struct bytes path, void *arg)
+{
+	const struct path_check *c = arg;
+	const struct journal_vote *v = answer_for(c->a, path);
+
+	return v && agreeing(c->a, v, path) >= c->quorum ? 0 : 1;
 }
 
 static int path_is(struct bytes path, void *arg)
@@ -507,27 +624,17 @@ static int each_path(struct engine *e, const struct journal_approval *a,
 	return rc < 0 ? rc : engine_land_each_conflict(buffer_bytes(&b), fn, arg);
 }
 
-/* Whether the votes approve: enough principals, and every path answered. 1 yes, 0 not yet, negative
- * errno. */
+/* Whether the votes approve, the last one being new: enough principals agree, and every path is
+ * answered. 1 yes, 0 not yet, negative errno. */
 static int decided(struct engine *e, struct engine_run *r, const struct journal_approval *a)
 {
 	struct engine_rules rules;
-	uint32_t principals = 0;
 	int rc;
 
 	engine_item_rules(e, r, &rules);
-	for (uint32_t i = 0; i < a->vote_count; i++) {
-		bool again = false;
-
-		for (uint32_t k = 0; k < i; k++)
-			again |= same_text(a->votes[i].principal, a->votes[k].principal);
-		principals += !again;
-	}
-	if (principals < rules.quorum)
-		return 0;
 	if (a->kind != JOURNAL_KIND_CONFLICT)
-		return 1;
-	rc = each_path(e, a, path_unanswered, (void *)a);
+		return agreeing(a, &a->votes[a->vote_count - 1], bytes_of("", 0)) >= rules.quorum;
+	rc = each_path(e, a, path_undecided, &(struct path_check){a, rules.quorum});
 	return rc < 0 ? rc : !rc;
 }
 

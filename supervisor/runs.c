@@ -100,6 +100,10 @@ int runs_settings_encode(const struct runs_settings *s, struct buffer *out)
 	cbor_w_array(out, count(s->notes));
 	for (char **n = s->notes; n && *n; n++)
 		cbor_w_bytes(out, bytes_str(*n));
+	if (s->signers) {
+		cbor_w_key(out, &m, 5);
+		cbor_w_bytes(out, bytes_str(s->signers));
+	}
 	cbor_w_map_end(out, &m);
 	return out->failed;
 }
@@ -151,6 +155,9 @@ int runs_settings_decode(struct bytes b, struct runs_settings *ret)
 		case 4:
 			s.notes = read_list(&r, SETTINGS_NOTES_MAX);
 			break;
+		case 5:
+			s.signers = bytes_dup_str(cbor_r_bytes(&r));
+			break;
 		default:
 			cbor_r_skip(&r);
 		}
@@ -178,6 +185,7 @@ void runs_settings_free(struct runs_settings *s)
 	free_list(s->env);
 	free_list(s->notes);
 	free(s->home);
+	free(s->signers);
 	*s = (struct runs_settings){0};
 }
 

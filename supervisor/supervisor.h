@@ -77,6 +77,7 @@
 #include "base/error.h"
 #include "base/guard.h"
 #include "supervisor/plan.h" /* the client reads a plan to know which files to open and pass */
+#include "supervisor/vote.h" /* and makes the bytes that a voter signs */
 #include "supervisor/settings.h" /* and the settings, to know where the state directory is */
 
 enum { SUPERVISOR_STDIN_FILES_MAX = 8 };

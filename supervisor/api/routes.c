@@ -13,8 +13,9 @@
 #include "supervisor/diffs.h"
 #include "supervisor/runs.h"
 #include "supervisor/status.h"
+#include "supervisor/votes.h"
 
-enum { RUNS_SHOWN_MAX = 10000, PROBLEMS_MAX = 200, VOTE_TEXT_MAX = 4096 };
+enum { RUNS_SHOWN_MAX = 10000, PROBLEMS_MAX = 200 };
 
 struct call { /* one request on its way through a row */
 	struct daemon *d;
@@ -477,38 +478,13 @@ static int keep_vote_file(struct call *c, struct digest *ret)
 
 static int post_vote(struct call *c)
 {
-	const char *decision = text(c, "decision"), *card = text(c, "card_digest"),
-		   *path = text(c, "path");
-	struct engine_vote v = {.choice = text(c, "choice"),
-				.reason = text(c, "reason"),
-				.auth = "peercred",
-				.uid = c->q->uid};
 	const struct journal_approval *a;
-	char principal[24];
+	struct digest file;
 	int r = find_approval(c, &a);
 
-	if (r < 0)
-		return r;
-	if (!decision || (strcmp(decision, "approve") != 0 && strcmp(decision, "deny") != 0))
-		return wrong(c, "decision is approve or deny");
-	if (!card || digest_from_hex(bytes_str(card), &v.card) < 0)
-		return wrong(c, "card_digest names the card that was shown");
-	if ((v.reason && strlen(v.reason) > VOTE_TEXT_MAX) ||
-	    (v.choice && strlen(v.choice) > VOTE_TEXT_MAX))
-		return wrong(c, "the reason is too long");
-	snprintf(principal, sizeof(principal), "uid:%u", c->q->uid);
-	v.approval = a->id;
-	v.principal = principal;
-	v.decision = decision[0] == 'a' ? JOURNAL_DECISION_APPROVE : JOURNAL_DECISION_DENY;
-	v.path = bytes_str(path ? path : "");
-	r = keep_vote_file(c, &v.file);
 	if (r == 0)
-		r = engine_vote(c->d->engine, daemon_now(), &v, &c->err);
-	c->d->need_sync = true;
-	if (r < 0)
-		return r;
-	a = journal_state_approval(c->d->rows, &v.approval);
-	return a ? answer(c, 200, views_approval(c->d, a, true)) : ok(c);
+		r = keep_vote_file(c, &file);
+	return r < 0 ? r : votes_post(c->d, c->q, a, &file, c->a, &c->err);
 }
 
 /* ---- trust ---- */

@@ -417,15 +417,30 @@ static json_t *votes_of(const struct journal_approval *a)
 		const struct journal_vote *v = &a->votes[i];
 
 		json_array_append_new(list,
-				      json_pack("{s:o, s:o, s:s, s:o, s:o, s:o}", "principal",
+				      json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:I, s:o}", "principal",
 						text_of(v->principal), "auth", text_of(v->auth),
 						"decision",
 						v->decision == JOURNAL_DECISION_APPROVE ? "approve"
 											: "deny",
 						"choice", text_of(v->choice), "reason",
-						text_of(v->reason), "at", views_time(v->at_ns)));
+						text_of(v->reason), "at", views_time(v->at_ns),
+						"shown_ms", (json_int_t)v->shown_ms, "proof",
+						views_digest(&v->proof)));
 	}
 	return list;
+}
+
+/* How many must agree, and whether they must sign. */
+static void add_rules(struct daemon *d, const struct journal_approval *a, json_t *o)
+{
+	struct policy_settings s;
+	struct runs_context *ctx;
+
+	if (runs_get(d, &a->run, &ctx, NULL) < 0)
+		return;
+	policy_settings(ctx->policy, &s);
+	json_object_set_new(o, "quorum", json_integer(s.quorum));
+	json_object_set_new(o, "signed", json_boolean(s.signers));
 }
 
 json_t *views_approval(struct daemon *d, const struct journal_approval *a, bool with_card)
@@ -450,6 +465,7 @@ json_t *views_approval(struct daemon *d, const struct journal_approval *a, bool 
 		      "opened", views_time(a->opened_ns), "decide_by", views_time(a->decide_by_ns),
 		      "execute_by", views_time(a->execute_by_ns), "card_digest",
 		      views_digest(&a->card), "choices", choices);
+	add_rules(d, a, o);
 	json_object_set_new(o, "complete", json_boolean(card_is_complete(buffer_bytes(&card))));
 	if (with_card) {
 		json_object_set_new(o, "card", api_json_text(buffer_bytes(&card)));

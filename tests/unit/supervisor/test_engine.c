@@ -1471,6 +1471,142 @@ static void test_a_fork_of_a_plan_goes_on_from_its_step(void **state)
 	assert_int_equal(fake_count(f, &q.id, JOURNAL_STEP_COMMITTED), 3);
 }
 
+/* ---- who votes ---- */
+
+#define ONE_RETRY "version: 1\nsteps:\n  - {name: a, run: [x], retry: {max: 2}}\n"
+
+/* Votes as person; signed where at is not 0. Choice and path may be NULL. */
+static int vote_as(struct fake *f, const struct journal_approval *a, const char *person,
+		   const char *choice, const char *path, int64_t at)
+{
+	struct engine_vote v = {.approval = a->id,
+				.card = a->card,
+				.decision = APPROVE,
+				.choice = choice,
+				.path = bytes_str(path ? path : ""),
+				.principal = person,
+				.uid = 1000,
+				.signed_ns = at};
+	char text[64];
+	int rc;
+
+	if (at) {
+		snprintf(text, sizeof(text), "%s %lld", person, (long long)at);
+		v.proof = fake_blob(f, text);
+	}
+	rc = engine_vote(f->e, fake_now(f), &v, NULL);
+	assert_true(fake_flush(f));
+	return rc;
+}
+
+static void test_a_role_names_who_may_vote(void **state)
+{
+	static const char *const staff[] = {"uid:7", "group:release", "signer:alice"};
+	static const char *const nobody_else[] = {"signer:alice", "signer:bob"};
+	static const char *const groups[] = {"users", "release"};
+	const struct {
+		const char *principal;
+		uint32_t uid;
+		bool in_groups, is_signed, second_role;
+		int want;
+	} cases[] = {
+		{"uid:7", 7, false, false, false, 0},
+		{"uid:70", 70, false, false, false, -EPERM},
+		{"uid:8", 8, true, false, false, 0},
+		{"signer:alice", 9, false, true, false, 0},
+		{"signer:alice", 9, false, false, false, -EPERM}, /* says so, and signed nothing */
+		{"signer:alicex", 9, false, true, false, -EPERM},
+		{"uid:7", 7, true, false, true, -EPERM}, /* in one of two */
+		{"signer:alice", 9, false, true, true, 0},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct fake *f = fake_of(state);
+		const struct journal_approval *item;
+		struct engine_vote v = {.decision = APPROVE,
+					.principal = cases[i].principal,
+					.uid = cases[i].uid,
+					.groups = groups,
+					.group_count = cases[i].in_groups ? 2 : 0,
+					.signed_ns = 1};
+		struct journal_id run;
+
+		f->has_rules = true;
+		f->rules = (struct engine_rules){.quorum = 1,
+						 .roles = {{staff, 3}, {nobody_else, 2}},
+						 .role_count = cases[i].second_role ? 2 : 1};
+		run = created(f, gated);
+		item = asked(f, &run, JOURNAL_KIND_STEP_GATE);
+		v.approval = item->id;
+		v.card = item->card;
+		if (cases[i].is_signed)
+			v.proof = fake_blob(f, "signed");
+		assert_int_equal(engine_vote(f->e, fake_now(f), &v, NULL), cases[i].want);
+		assert_int_equal(item->vote_count, cases[i].want == 0);
+		fake_flush(f);
+	}
+}
+
+static void test_an_empty_role_is_nobody(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run;
+
+	f->has_rules = true;
+	f->rules = (struct engine_rules){.quorum = 1, .role_count = 1};
+	run = created(f, gated);
+	assert_int_equal(vote(f, asked(f, &run, JOURNAL_KIND_STEP_GATE), APPROVE, NULL), -EPERM);
+}
+
+static void test_signed_votes_are_asked_for_and_are_not_replayed(void **state)
+{
+	struct fake *f = fake_of(state);
+	const struct journal_approval *item;
+	struct journal_id run;
+
+	f->has_rules = true;
+	f->rules = (struct engine_rules){.quorum = 2, .signed_votes = true};
+	run = created(f, NEVER ONE_RETRY);
+	failed(f, "a", JOURNAL_ATTEMPT_S_EXITED, 1);
+	pass(f, SECOND);
+	failed(f, "a", JOURNAL_ATTEMPT_S_EXITED, 1);
+	item = asked(f, &run, JOURNAL_KIND_EXHAUSTED);
+	assert_int_equal(vote_as(f, item, "signer:a", "fail", NULL, 0), -EPERM);
+	assert_int_equal(vote_as(f, item, "signer:a", "fail", NULL, 10), 0);
+	assert_int_equal(vote_as(f, item, "signer:a", "retry", NULL, 20), 0);
+	assert_int_equal(vote_as(f, item, "signer:a", "fail", NULL, 10), -ESTALE); /* sent again */
+	assert_int_equal(vote_as(f, item, "signer:a", "fail", NULL, 15), -ESTALE);
+	assert_int_equal(vote_as(f, item, "signer:a", "retry", NULL, 20), 0); /* no answer heard */
+	assert_int_equal(vote_as(f, item, "signer:b", "fail", NULL, 5), 0); /* a clock of his own */
+	assert_int_equal(item->state, JOURNAL_APPROVAL_S_OPEN);
+	assert_int_equal(vote_as(f, item, "signer:b", "retry", NULL, 6), 0);
+	assert_int_not_equal(item->state, JOURNAL_APPROVAL_S_OPEN);
+	assert_string_equal(item->choice, "retry");
+	assert_int_equal(item->vote_count, 4);
+	assert_int_equal(item->votes[1].signed_ns, 20);
+}
+
+static void test_a_quorum_agrees_on_the_choice_and_on_each_path(void **state)
+{
+	struct fake *f = fake_of(state);
+	const struct journal_approval *item;
+	struct journal_id run;
+
+	f->has_rules = true;
+	f->rules = (struct engine_rules){.quorum = 2};
+	run = created(f, ONE);
+	ran(f, "a");
+	planned(f, &run);
+	conflicted(f, &run, false, (const char *const[]){"x", "y", NULL});
+	item = asked(f, &run, JOURNAL_KIND_CONFLICT);
+	assert_int_equal(vote_as(f, item, "uid:1", "mine", NULL, 0), 0);
+	assert_int_equal(vote_as(f, item, "uid:2", "theirs", "x", 0), 0);
+	assert_int_equal(vote_as(f, item, "uid:2", "mine", "y", 0), 0);
+	assert_int_equal(item->state, JOURNAL_APPROVAL_S_OPEN); /* x: one each */
+	assert_int_equal(vote_as(f, item, "uid:3", "mine", "x", 0), 0);
+	assert_int_equal(item->state, JOURNAL_APPROVAL_S_APPROVED);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -1501,6 +1637,10 @@ int main(void)
 		T(test_an_item_that_nobody_decides_is_a_deny),
 		T(test_an_approval_that_is_not_used_in_time_lapses),
 		T(test_quorum_and_excluded_principals),
+		T(test_a_role_names_who_may_vote),
+		T(test_an_empty_role_is_nobody),
+		T(test_signed_votes_are_asked_for_and_are_not_replayed),
+		T(test_a_quorum_agrees_on_the_choice_and_on_each_path),
 		T(test_unattended_deny_asks_nobody),
 		T(test_gate_commit_asks_with_the_layer_in_hand),
 		T(test_land_ask_shows_the_plan_and_waits),

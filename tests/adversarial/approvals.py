@@ -1,0 +1,405 @@
+"""What is tried against approvals: another's vote, an old one, a forged one, one by the agent, and words that look like another
+action. Real keys, a real supervisor, the command line as people use it. SECURITY.md names these tests."""
+
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "integration"))
+from cli import HOLDFAST, Cli  # noqa: E402
+from supervised import Supervised, main  # noqa: E402
+
+GATED = "name: p\nland: never\nsteps:\n  - {name: pay, gate: ask, run: [/bin/sh, -c, 'echo paid > paid']}\n"
+
+
+class People(Cli):
+    """People with keys, and a policy that names them."""
+
+    def __init__(self):
+        super().__init__()
+        os.chmod(self.root, 0o755)
+        self.signers = os.path.join(self.root, "signers")
+        open(self.signers, "w").close()
+
+    def file(self, name):
+        return os.path.join(self.root, name)
+
+    def key(self, name, kind="ed25519", options="", listed=True, principal=None):
+        path = self.file("key-" + name)
+        subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", name, "-f", path], check=True)
+        if listed:
+            self.trust(name, options, principal)
+        return path
+
+    def trust(self, name, options="", principal=None):
+        with open(self.file("key-" + name) + ".pub") as f:
+            public = f.read().split(" ")
+        with open(self.signers, "a") as f:
+            f.write(f"{principal or name} {options + ' ' if options else ''}{public[0]} {public[1]}\n")
+
+    def policy(self, approvals, more=""):
+        path = self.file("policy.yaml")
+        with open(path, "w") as f:
+            f.write(f"version: 1\nname: votes\nextends: [offline]\napprovals: {{{approvals}}}\n{more}")
+        return path
+
+    def gated(self, approvals, plan=GATED, more=""):
+        """A run that waits at its gate; the item of the queue."""
+        code, out, err = self.run("run", self.plan(plan), "--policy", self.policy(approvals, more), "--no-input")
+        assert code == 4, (code, out, err)
+        return self.item()
+
+    def item(self):
+        (a,) = self.waiting()
+        return self.show(a["approval"])
+
+    def show(self, approval):
+        return self.json("show", approval)[1]
+
+    def vote(self, word, item, *args):
+        return self.run(word, item["approval"], "--no-input", "--digest", item["card_digest"], *args)
+
+    def decided(self, run):
+        """What became of the gated step."""
+        self.until(lambda: self.json("status", run)[1]["state"] in ("succeeded", "failed", "cancelled"))
+        return self.json("status", run)[1]["steps"][0]["state"]
+
+    def open(self, item):
+        return self.show(item["approval"])["state"] == "open"
+
+    def ballot(self, item, key, namespace="holdfast-vote", **changes):
+        """A signed vote made by hand, so that each part of it can be wrong."""
+        text = ballot_of(item, **changes)
+        done = subprocess.run(["ssh-keygen", "-q", "-Y", "sign", "-f", key, "-n", namespace], input=text, capture_output=True, check=True)
+        return {"ballot": text.hex(), "signature": done.stdout.decode()}
+
+
+def cbor_head(major, n):
+    if n < 24:
+        return bytes([major << 5 | n])
+    for code, size in ((24, 1), (25, 2), (26, 4), (27, 8)):
+        if n < 1 << 8 * size:
+            return bytes([major << 5 | code]) + n.to_bytes(size, "big")
+    raise ValueError(n)
+
+
+def cbor(v):
+    if isinstance(v, bool):
+        return b"\xf5" if v else b"\xf4"
+    if isinstance(v, int):
+        return cbor_head(0, v) if v >= 0 else cbor_head(1, -1 - v)
+    if isinstance(v, bytes):
+        return cbor_head(2, len(v)) + v
+    if isinstance(v, str):
+        return cbor_head(3, len(v.encode())) + v.encode()
+    return cbor_head(5, len(v)) + b"".join(cbor(k) + cbor(v[k]) for k in sorted(v))
+
+
+def ballot_of(item, approve=True, signer="", choice="", reason="", card=None, approval=None, time_ns=None, nonce=None):
+    """vote-ballot of base/holdfast.cddl, written by another hand than the client's."""
+    m = {1: "holdfast vote 1", 2: bytes.fromhex(approval or item["approval"]), 3: bytes.fromhex(card or item["card_digest"]), 4: approve}
+    for key, text in ((5, choice), (7, reason), (9, signer)):
+        if text:
+            m[key] = text
+    m[10] = time.time_ns() if time_ns is None else time_ns
+    m[11] = nonce or os.urandom(16)
+    return cbor(m)
+
+
+def post(c, item, body):
+    """Votes past the command line. Returns (HTTP status, what it said)."""
+    with open(os.path.join(c.state, "runtime")) as f:
+        folder = os.open(f.read(), os.O_PATH | os.O_DIRECTORY)
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(f"/proc/self/fd/{folder}/control")
+    os.close(folder)
+    text = json.dumps(body).encode()
+    s.sendall(f"POST /v1/approvals/{item['approval']}/vote HTTP/1.1\r\nHost: h\r\nHoldfast-Request: {os.urandom(8).hex()}\r\n"
+              f"Content-Length: {len(text)}\r\n\r\n".encode() + text)
+    s.settimeout(60)
+    have = b""
+    while b"\r\n\r\n" not in have:
+        have += s.recv(65536)
+    head, body = have.split(b"\r\n\r\n", 1)
+    length = int(re.search(rb"(?i)content-length: (\d+)", head).group(1))
+    while len(body) < length:
+        body += s.recv(65536)
+    s.close()
+    return int(head.split()[1]), json.loads(body)
+
+
+# ---- signed votes
+
+def test_a_signed_vote_of_a_listed_key_decides():
+    with People() as c:
+        key = c.key("alice@example.org")
+        a = c.gated(f"signers: {c.signers}")
+        code, out, err = c.vote("approve", a, "--sign", key, "--reason", "looks right")
+        assert code == 0 and "approved" in out, (out, err)
+        assert c.decided(a["run"]) == "committed"
+        (v,) = c.show(a["approval"])["votes"]
+        assert (v["principal"], v["auth"], v["reason"]) == ("signer:alice@example.org", "ssh-signature", "looks right"), v
+        assert v["proof"]
+        assert c.run("verify")[0] == 0
+
+
+def test_an_unsigned_vote_where_the_policy_asks_for_signatures():
+    with People() as c:
+        c.key("alice@example.org")
+        a = c.gated(f"signers: {c.signers}")
+        for word in ("approve", "deny"):
+            code, _, err = c.vote(word, a)
+            assert code == 3 and "signed" in err, (word, code, err)
+        assert c.open(a)
+
+
+def test_a_signature_of_a_key_that_is_not_listed():
+    with People() as c:
+        c.key("alice@example.org")
+        mallory = c.key("mallory@example.org", listed=False)
+        a = c.gated(f"signers: {c.signers}")
+        assert c.vote("approve", a, "--sign", mallory)[0] == 3
+        assert c.vote("approve", a, "--sign", mallory, "--signer", "alice@example.org")[0] == 3  # by another's name
+        assert c.open(a)
+
+
+def test_a_key_that_is_listed_after_the_run_began():
+    with People() as c:
+        c.key("alice@example.org")
+        late = c.key("late@example.org", listed=False)
+        a = c.gated(f"signers: {c.signers}")
+        c.trust("late@example.org")
+        assert c.vote("approve", a, "--sign", late)[0] == 3
+        assert c.open(a)
+
+
+def test_a_signature_in_another_namespace():
+    with People() as c:
+        key = c.key("alice@example.org")
+        a = c.gated(f"signers: {c.signers}")
+        for namespace in ("file", "git", "holdfast-vote2"):
+            status, said = post(c, a, c.ballot(a, key, namespace))
+            assert status == 403 and said["error"]["exit"] == 3, said
+        assert c.open(a)
+
+
+def test_a_key_whose_time_is_over():
+    with People() as c:
+        old = c.key("old@example.org", options='valid-before="20200101"')
+        other = c.key("git@example.org", options='namespaces="git"')
+        a = c.gated(f"signers: {c.signers}")
+        assert c.vote("approve", a, "--sign", old)[0] == 3
+        assert c.vote("approve", a, "--sign", other)[0] == 3
+        assert c.open(a)
+
+
+def test_a_signature_over_other_words():
+    """One bit of what was signed is changed afterwards: deny becomes approve, another reason, another time."""
+    with People() as c:
+        key = c.key("alice@example.org")
+        a = c.gated(f"signers: {c.signers}")
+        fixed = {"time_ns": time.time_ns(), "nonce": b"n" * 16}
+        signed = c.ballot(a, key, approve=False, **fixed)
+        for other in (ballot_of(a, approve=True, **fixed), ballot_of(a, approve=True, reason="x", **fixed),
+                      ballot_of(a, approve=False, **{**fixed, "time_ns": fixed["time_ns"] + 1})):
+            status, said = post(c, a, {**signed, "ballot": other.hex()})
+            assert status == 403, said
+        assert c.open(a)
+
+
+def test_bytes_that_are_no_ballot():
+    with People() as c:
+        key = c.key("alice@example.org")
+        a = c.gated(f"signers: {c.signers}")
+        good = c.ballot(a, key)
+        raw = bytes.fromhex(good["ballot"])
+        for bad in (b"", raw[:-1], raw + b"\0", b"\xa0", raw.replace(b"holdfast vote 1", b"holdfast vote 2"), b"x" * 40000):
+            status, said = post(c, a, {**good, "ballot": bad.hex()})
+            assert status in (400, 403), (bad[:20], said)
+        assert post(c, a, {"ballot": good["ballot"]})[0] == 400
+        assert post(c, a, {**good, "signature": "-----BEGIN SSH SIGNATURE-----\n" + "A" * 100})[0] == 403
+        assert post(c, a, {**good, "signature": "A" * 20000})[0] == 400
+        assert c.open(a)
+        assert post(c, a, good)[0] == 200
+
+
+def test_a_signed_vote_sent_to_another_item():
+    with People() as c:
+        key = c.key("alice@example.org")
+        a = c.gated(f"signers: {c.signers}")
+        signed = c.ballot(a, key)
+        assert post(c, a, signed)[0] == 200
+        b = c.gated(f"signers: {c.signers}", GATED.replace("paid > paid", "again > paid"))
+        status, said = post(c, b, signed)
+        assert status == 403 and "another item" in json.dumps(said), said
+        for changes in ({"card": a["card_digest"]}, {"approval": a["approval"]}):
+            assert post(c, b, c.ballot(b, key, **changes))[0] in (403, 409), changes
+        assert c.open(b)
+
+
+def test_an_old_signed_vote_is_sent_again():
+    """Two of three must agree. What alice signed first and took back cannot be brought again by whoever saw it."""
+    with People() as c:
+        keys = {n: c.key(n + "@example.org") for n in ("alice", "bob")}
+        plan = "name: p\nland: never\nsteps:\n  - {name: no, run: [/bin/false], retry: {max: 2, backoff: 1s, on: [exit]}}\n"
+        a = c.gated(f"signers: {c.signers}, quorum: 2", plan)
+        assert a["kind"] == "exhausted", a
+        first = c.ballot(a, keys["alice"], choice="fail")
+        assert post(c, a, first)[0] == 200
+        assert post(c, a, c.ballot(a, keys["alice"], choice="retry"))[0] == 200
+        status, said = post(c, a, first)
+        assert status in (200, 409), said
+        assert post(c, a, c.ballot(a, keys["bob"], choice="fail"))[0] == 200
+        assert c.open(a), "the word that alice took back was counted"
+        assert post(c, a, c.ballot(a, keys["bob"], choice="retry"))[0] == 200
+        assert not c.open(a)
+        assert c.show(a["approval"])["choice"] == "retry"
+
+
+def test_the_same_signed_vote_twice_is_one_vote():
+    with People() as c:
+        key = c.key("alice@example.org")
+        c.key("bob@example.org")
+        a = c.gated(f"signers: {c.signers}, quorum: 2")
+        signed = c.ballot(a, key)
+        for _ in range(3):
+            assert post(c, a, signed)[0] == 200
+        assert post(c, a, c.ballot(a, key))[0] == 200  # signed anew: still the same person
+        assert c.open(a)
+
+
+# ---- who may
+
+def test_quorum_counts_people_and_one_deny_decides():
+    with People() as c:
+        keys = {n: c.key(n + "@example.org") for n in ("alice", "bob", "carol")}
+        a = c.gated(f"signers: {c.signers}, quorum: 2")
+        code, out, _ = c.vote("approve", a, "--sign", keys["alice"])
+        assert code == 0 and "waits for others" in out, out
+        assert c.open(a)
+        assert c.vote("approve", a, "--sign", keys["bob"])[0] == 0
+        assert c.decided(a["run"]) == "committed"
+        b = c.gated(f"signers: {c.signers}, quorum: 2", GATED.replace("paid >", "more >"))
+        assert c.vote("approve", b, "--sign", keys["alice"])[0] == 0
+        assert c.vote("deny", b, "--sign", keys["carol"])[0] == 0
+        assert c.decided(b["run"]) == "denied"
+        assert c.read("paid") is None
+
+
+def test_a_key_of_a_person_outside_the_role():
+    with People() as c:
+        keys = {n: c.key(n + "@example.org") for n in ("alice", "bob")}
+        a = c.gated(f"signers: {c.signers}, role: ['signer:bob@example.org']")
+        assert c.vote("approve", a, "--sign", keys["alice"])[0] == 3
+        assert c.open(a)
+        assert c.vote("approve", a, "--sign", keys["bob"])[0] == 0
+        assert c.decided(a["run"]) == "committed"
+
+
+def test_roles_of_uid_and_group():
+    me = os.geteuid()
+    with People() as c:
+        a = c.gated(f"role: ['uid:{me + 1}', 'group:nobody-is-in-this']")
+        code, _, err = c.vote("approve", a)
+        assert code == 3 and "may not decide" in err, err
+        assert c.open(a)
+        b = c.json("run", c.plan(GATED, "two.yaml"), "--policy", c.policy(f"role: ['uid:{me}']"), "--no-input")[1]
+        item = next(x for x in c.waiting() if x["run"] == b["run"])
+        assert c.vote("approve", item)[0] == 0
+
+
+def test_who_started_the_run_is_excluded():
+    with People() as c:
+        a = c.gated("exclude: [starter]")
+        for word in ("approve", "deny"):
+            assert c.vote(word, a)[0] == 3
+        assert c.open(a)
+
+
+def test_a_pattern_of_principals_is_nobody():
+    with People() as c:
+        wild = c.key("wild", principal="*@example.org")
+        a = c.gated(f"signers: {c.signers}, quorum: 2")
+        assert c.vote("approve", a, "--sign", wild)[0] == 3
+        assert c.vote("approve", a, "--sign", wild, "--signer", "*@example.org")[0] == 3
+        assert c.vote("approve", a, "--sign", wild, "--signer", "dave@example.org")[0] == 0  # the file says she may be
+        assert c.show(a["approval"])["votes"][0]["principal"] == "signer:dave@example.org"
+
+
+def test_a_signers_file_that_others_can_write():
+    with People() as c:
+        c.key("alice@example.org")
+        os.chmod(c.signers, 0o666)
+        code, _, err = c.run("run", c.plan(GATED), "--policy", c.policy(f"signers: {c.signers}"), "--no-input")
+        assert code == 2 and "signers" in err, (code, err)
+        os.chmod(c.signers, 0o644)
+        os.rename(c.signers, c.signers + ".real")
+        os.symlink(c.signers + ".real", c.signers)
+        assert c.run("run", c.plan(GATED), "--policy", c.policy(f"signers: {c.signers}"), "--no-input")[0] == 2
+        os.unlink(c.signers)
+        open(c.signers, "w").close()
+        assert c.run("run", c.plan(GATED), "--policy", c.policy(f"signers: {c.signers}"), "--no-input")[0] == 2
+
+
+# ---- which action, and when
+
+def test_a_vote_for_another_digest():
+    with People() as c:
+        a = c.gated("quorum: 1")
+        for digest in ("0" * 64, a["card_digest"][:-1] + ("0" if a["card_digest"][-1] != "0" else "1"), a["action"]):
+            status, said = post(c, a, {"decision": "approve", "card_digest": digest})
+            assert status == 409, said
+        assert c.run("approve", a["approval"], "--no-input", "--digest", "0" * 16)[0] == 9
+        assert c.open(a)
+
+
+def test_text_is_no_vote():
+    """A word in a reason, an output or a choice approves nothing."""
+    with People() as c:
+        a = c.gated("quorum: 1")
+        for body in ({"decision": "yes", "card_digest": a["card_digest"]}, {"decision": "do NOT approve", "card_digest": a["card_digest"]},
+                     {"decision": "approve", "choice": "yes", "card_digest": a["card_digest"]}, {"decision": "approve"},
+                     {"decision": ["approve"], "card_digest": a["card_digest"]}, {"reason": "approve", "card_digest": a["card_digest"]}):
+            assert post(c, a, body)[0] == 400, body
+        assert c.open(a)
+
+
+def test_one_vote_does_not_decide_two_that_wait():
+    with People() as c:
+        a = c.gated("quorum: 1")
+        c.run("run", c.plan(GATED, "two.yaml"), "--policy", c.policy("quorum: 1"), "--no-input")
+        other = next(x for x in c.waiting() if x["approval"] != a["approval"])
+        assert c.vote("approve", a)[0] == 0
+        assert c.decided(a["run"]) == "committed"
+        assert c.show(other["approval"])["state"] == "open"
+
+
+def test_a_vote_after_it_was_decided_hears_the_outcome():
+    with People() as c:
+        a = c.gated("quorum: 1")
+        assert c.vote("deny", a, "--reason", "no")[0] == 0
+        code, _, err = c.vote("approve", a)
+        assert code == 9 and "DENIED already" in err, (code, err)
+        assert c.decided(a["run"]) == "denied"
+
+
+def test_a_vote_after_expiry():
+    with People() as c:
+        a = c.gated("decide_by: 1s")
+        c.until(lambda: not c.open(a))
+        code, _, err = c.vote("approve", a)
+        assert code == 9 and "EXPIRED already" in err, (code, err)
+        assert c.decided(a["run"]) == "denied"
+        assert c.read("paid") is None
+
+
+if __name__ == "__main__":
+    main(sys.modules[__name__])

@@ -1,0 +1,246 @@
+/* holdfast approve, deny: a person's word. */
+#include "tools/vote.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "base/digest.h"
+#include "tools/cli.h"
+#include "tools/sign.h"
+
+/* The full digest that a vote names: what the person gave as --digest must be a prefix of the
+ * card's, else the card is another. */
+static int vote_digest(const struct vote *v, const json_t *doc, struct error *err)
+{
+	if (!v->digest)
+		return 0;
+	const char *card = cli_str(doc, "card_digest");
+	size_t len = strlen(v->digest);
+	if (len < 8 || strncmp(card, v->digest, len) != 0)
+		return error_set_exit(err, -ESTALE, EXIT_STATUS_CONFLICT,
+				      "the action is not the one of digest %.16s: its card is "
+				      "%.16s now; look at 'holdfast show %.8s' again",
+				      v->digest, card, cli_str(doc, "approval"));
+	return 0;
+}
+
+/* What the file's bytes are is part of what is signed. */
+static int digest_of_file(int fd, struct digest *ret)
+{
+	AUTO(digest_ctx_free) struct digest_ctx *ctx = digest_ctx_new();
+	char piece[65536];
+	off_t at = 0;
+	ssize_t n;
+
+	if (!ctx)
+		return -ENOMEM;
+	while ((n = pread(fd, piece, sizeof(piece), at)) > 0) {
+		digest_ctx_update(ctx, piece, (size_t)n);
+		at += n;
+	}
+	digest_ctx_final(ctx, ret);
+	return n < 0 ? -errno : 0;
+}
+
+static int unhex_id(const char *hex, uint8_t *ret)
+{
+	for (size_t i = 0; i < VOTE_ID_SIZE; i++) {
+		unsigned v;
+
+		if (sscanf(hex + 2 * i, "%2x", &v) != 1)
+			return -EPROTO;
+		ret[i] = (uint8_t)v;
+	}
+	return 0;
+}
+
+static int sign(const struct vote *v, const json_t *doc, int file, json_t *body, struct error *err)
+{
+	struct vote_ballot b = {.approve = !v->deny,
+				.choice = bytes_str(v->choice ? v->choice : ""),
+				.path = bytes_str(v->path ? v->path : ""),
+				.reason = bytes_str(v->reason ? v->reason : ""),
+				.signer = bytes_str(v->signer ? v->signer : "")};
+	const char *id = cli_str(doc, "approval");
+	int r = strlen(id) == 2 * VOTE_ID_SIZE ? unhex_id(id, b.approval) : -EPROTO;
+
+	if (r == 0)
+		r = digest_from_hex(bytes_str(cli_str(doc, "card_digest")), &b.card);
+	if (r == 0 && file >= 0)
+		r = digest_of_file(file, &b.file);
+	if (r < 0)
+		return error_set(err, r, "cannot sign: %s", strerror(-r));
+	return sign_vote(v->sign, &b, body, err);
+}
+
+int vote_send(struct client *c, const struct vote *v, const json_t *doc, json_t **ret,
+	      struct error *err)
+{
+	AUTO_BUFFER target = {0};
+	buffer_printf(&target, "/v1/approvals/%s/vote", cli_str(doc, "approval"));
+	json_t *body = json_pack("{s:s, s:s, s:s*, s:s*, s:s*, s:I}", "decision",
+				 v->deny ? "deny" : "approve", "card_digest",
+				 cli_str(doc, "card_digest"), "choice", v->choice, "path", v->path,
+				 "reason", v->reason, "shown_ms", (json_int_t)v->shown_ms);
+	if (!body)
+		return error_set_exit(err, -EILSEQ, EXIT_STATUS_USAGE,
+				      "the reason or path is not UTF-8; say it in UTF-8");
+	struct client_request r = {.method = "POST",
+				   .target = (const char *)target.data,
+				   .body = body};
+	AUTO_FD file = -1;
+	if (v->file) {
+		file = open(v->file, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+		if (file < 0) {
+			json_decref(body);
+			return error_set_exit(err, -errno, EXIT_STATUS_USAGE,
+					      "cannot open %s: %s; name a file that you may read",
+					      v->file, strerror(errno));
+		}
+		r.fds[r.fd_count++] = (struct client_fd){.name = "file", .fd = file};
+	}
+	int e = v->sign ? sign(v, doc, file, body, err) : 0;
+	if (e == 0)
+		e = client_call(c, &r, NULL, ret, NULL, err);
+	json_decref(body);
+	return e;
+}
+
+const char *vote_outcome(const struct vote *v, const json_t *answer)
+{
+	const char *state = cli_str(answer, "state");
+
+	/* Consumed: what was approved has begun already. Open: more must agree. */
+	return strcmp(state, "consumed") == 0 ? "approved"
+	       : strcmp(state, "open") == 0   ? "recorded; it still waits for others"
+	       : *state			      ? state
+	       : v->deny		      ? "denied"
+					      : "approved";
+}
+
+static int64_t mono_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static int cast(struct vote *v)
+{
+	struct error err = {0};
+	AUTO(client_close) struct client *c = NULL;
+	if (client_open(cli.state, CLIENT_START_YES, &c, &err) < 0)
+		return cli_fail(&err);
+	AUTO_BUFFER target = {0};
+	buffer_append_str(&target, "/v1/approvals/");
+	client_encode(&target, v->id);
+	int exit_status = EXIT_STATUS_OK;
+	json_t *doc = cli_fetch(c, (const char *)target.data, &exit_status);
+	if (!doc)
+		return exit_status;
+	int r = vote_digest(v, doc, &err);
+	int64_t since = mono_ms();
+	if (r == 0 && !v->digest && !cli.json)
+		cli_print_text(cli_str(doc, "card"));
+	if (r == 0 && !v->digest && !v->deny && json_is_false(cli_get(doc, "complete")))
+		r = error_set_exit(
+			&err, -EPERM, EXIT_STATUS_WAITING,
+			"nothing was decided: the card does not show all of it; see 'holdfast diff "
+			"%.8s', then 'holdfast approve %.8s --digest %.16s'",
+			cli_str(doc, "run"), cli_str(doc, "approval"), cli_str(doc, "card_digest"));
+	bool interactive =
+		isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && !cli.no_input && !cli.json;
+	if (r == 0 && !v->digest && interactive && !v->yes &&
+	    !cli_confirm(v->deny ? "deny" : "approve"))
+		r = error_set_exit(
+			&err, -ECANCELED, EXIT_STATUS_WAITING,
+			"nothing was decided: it still waits; 'holdfast approve %.8s' asks again",
+			cli_str(doc, "approval"));
+	json_t *answer = NULL;
+	if (interactive && !v->digest)
+		v->shown_ms = (uint64_t)(mono_ms() - since);
+	if (r == 0)
+		r = vote_send(c, v, doc, &answer, &err);
+	if (r == 0 && cli.json) {
+		cli_print_json(json_incref(answer));
+	} else if (r == 0) {
+		fputs(cli_escaped(cli_str(doc, "title")), stdout);
+		printf(": %s\n", cli_escaped(vote_outcome(v, answer)));
+	}
+	json_decref(answer);
+	json_decref(doc);
+	return r < 0 ? cli_fail(&err) : EXIT_STATUS_OK;
+}
+
+static const char approve_usage[] =
+	"usage: holdfast approve ID [--as CHOICE] [--path P] [--digest D] [--reason T] [--sign KEY "
+	"[--signer NAME]]\n"
+	"                       [--yes]\n"
+	"CHOICE: conflict mine|theirs|file=F; exhausted retry|fail; diverged accept|fork|fail. The "
+	"others need none.\n"
+	"Prints the card and votes with that card's digest; with --digest it votes only if the "
+	"action is still that one. --sign: signed by that SSH key (ssh-keygen -Y sign), where the "
+	"policy asks for it.\n";
+static const char deny_usage[] = "usage: holdfast deny ID [--digest D] [--reason T] [--sign KEY "
+				 "[--signer NAME]] [--yes]\nOne deny "
+				 "decides.\n";
+
+static int parse_and_cast(int argc, char **argv, bool deny)
+{
+	enum { AS = CLI_OPT_OWN, PATH, DIGEST, REASON, SIGN, SIGNER, YES };
+	static const struct option options[] = {CLI_OPTIONS,
+						{"as", required_argument, NULL, AS},
+						{"path", required_argument, NULL, PATH},
+						{"digest", required_argument, NULL, DIGEST},
+						{"reason", required_argument, NULL, REASON},
+						{"sign", required_argument, NULL, SIGN},
+						{"signer", required_argument, NULL, SIGNER},
+						{"yes", no_argument, NULL, YES},
+						{0}};
+	struct vote v = {.deny = deny};
+	const char *usage = deny ? deny_usage : approve_usage;
+	int opt;
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (opt == AS)
+			v.choice = optarg;
+		else if (opt == PATH)
+			v.path = optarg;
+		else if (opt == DIGEST)
+			v.digest = optarg;
+		else if (opt == REASON)
+			v.reason = optarg;
+		else if (opt == SIGN)
+			v.sign = optarg;
+		else if (opt == SIGNER)
+			v.signer = optarg;
+		else if (opt == YES)
+			v.yes = true;
+		else {
+			int r = cli_option(opt, usage);
+			if (r)
+				return r > 0 ? EXIT_STATUS_OK : EXIT_STATUS_USAGE;
+		}
+	}
+	if (optind + 1 != argc || (deny && v.choice) || (v.signer && !v.sign))
+		return cli_usage(usage);
+	v.id = argv[optind];
+	if (v.choice && strncmp(v.choice, "file=", 5) == 0) {
+		v.file = v.choice + 5;
+		v.choice = "file";
+	}
+	return cast(&v);
+}
+
+int cmd_approve(int argc, char **argv)
+{
+	return parse_and_cast(argc, argv, false);
+}
+
+int cmd_deny(int argc, char **argv)
+{
+	return parse_and_cast(argc, argv, true);
+}
