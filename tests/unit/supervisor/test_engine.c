@@ -581,6 +581,7 @@ static void test_a_policy_that_asks_gates_as_the_plan_does(void **state)
 	assert_step(f, &run, "a", JOURNAL_STEP_S_GATED);
 	ran(f, "b");
 	fake_restart(f, true);
+	item = fake_open_item(f, &run, JOURNAL_KIND_STEP_GATE);
 	assert_int_equal(vote(f, item, APPROVE, NULL), 0);
 	ran(f, "a");
 	assert_run(f, &run, JOURNAL_RUN_S_SUCCEEDED);
