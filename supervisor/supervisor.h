@@ -33,9 +33,9 @@
  *                                          plan's policy: names; an inline policy is taken from the
  * plan. 201 {run, name, attached: false, notes, step?} | 200 {.., attached: true}; step: the name
  * of an exec's only one GET  /v1/runs                            roll-up: {runs: [summary...],
- * needs_person: [...], in_doubt: [...]}; ?all=1 GET  /v1/runs/R                          status:
- * {run, name, state, waits, landing, done[], in_flight[], safe_to_retry[], needs_person[], exit}; R
- * = id prefix or name GET  /v1/runs/R/events?from=N&follow=1   one JSON object a line
+ * needs_person: [...], in_doubt: [...], ended: how many are left out}; ?all=1 GET  /v1/runs/R
+ * status: {run, name, state, waits, landing, done[], in_flight[], safe_to_retry[], needs_person[],
+ * exit}; R = id prefix or name GET  /v1/runs/R/events?from=N&follow=1   one JSON object a line
  * (application/x-ndjson, chunked when following) GET  /v1/runs/R/steps/S                  step with
  * attempts, results, digests; S = name or key GET
  * /v1/runs/R/steps/S/output?stream=out|err&from=N&follow=1   raw bytes (application/octet-stream)

@@ -20,6 +20,7 @@ int cli_option(int opt, const char *usage)
 		return 0;
 	case CLI_OPT_JSON:
 		cli.json = true;
+		opterr = 0; /* what is wrong is said once, as JSON */
 		cli.color = cli.progress = false;
 		return 0;
 	case CLI_OPT_PLAIN:
@@ -33,7 +34,7 @@ int cli_option(int opt, const char *usage)
 		fputs(usage, stdout);
 		return 1;
 	default:
-		fputs(usage, stderr);
+		cli_usage(usage);
 		return -EINVAL;
 	}
 }
@@ -51,6 +52,7 @@ int cli_fail(const struct error *err)
 				  "error", "what", msg, "where", err->where, "exit", status);
 		if (doc)
 			cli_print_json(doc);
+		return status;
 	}
 	if (err->where[0])
 		fprintf(stderr, "holdfast: %s: %s\n", err->where, msg);
@@ -61,8 +63,13 @@ int cli_fail(const struct error *err)
 
 int cli_usage(const char *usage)
 {
-	fputs(usage, stderr);
-	return EXIT_STATUS_USAGE;
+	struct error err = {0};
+	if (!cli.json) {
+		fputs(usage, stderr);
+		return EXIT_STATUS_USAGE;
+	}
+	error_set_exit(&err, -EINVAL, EXIT_STATUS_USAGE, "%.*s", (int)strcspn(usage, "\n"), usage);
+	return cli_fail(&err);
 }
 
 void cli_print_json(json_t *doc)

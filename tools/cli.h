@@ -42,10 +42,11 @@ enum {
  * unknown (already said). */
 int cli_option(int opt, const char *usage);
 
-/* Prints `holdfast: msg` (and JSON on stdout with --json) and returns the exit status that the
- * error carries. */
+/* Prints `holdfast: msg` on stderr, or with --json the error as one object on stdout, and returns
+ * the exit status that the error carries. */
 int cli_fail(const struct error *err);
-int cli_usage(const char *usage); /* prints it to stderr, returns EXIT_STATUS_USAGE */
+int cli_usage(const char *usage); /* prints it to stderr, with --json as an error; returns
+				     EXIT_STATUS_USAGE */
 void cli_print_json(json_t *doc); /* one document and a newline; takes the reference */
 void cli_print_text(const char *untrusted); /* escaped, to stdout */
 void cli_escape_text(struct buffer *out,

@@ -16,11 +16,19 @@
 
 extern char **environ;
 
-enum { START_WAIT_MS = 20000, START_POLL_MS = 20, REQUEST_ID_BYTES = 16 };
+enum {
+	START_WAIT_MS = 20000,
+	START_TRIES = 5,
+	JOIN_WAIT_MS = 2000,
+	START_POLL_MS = 20,
+	REQUEST_TRIES = 3,
+	REQUEST_ID_BYTES = 16
+};
 
 struct client {
 	struct supervisor_paths paths;
 	int sock; /* -1 while not connected */
+	enum client_start start;
 };
 
 static int connect_control(struct client *c)
@@ -108,8 +116,11 @@ static int spawn_daemon(struct client *c, int ready_fd, pid_t *ret_pid, struct e
 }
 
 /* Another client may be starting one at the same moment: the loser's daemon finds the lock taken,
- * and the winner's serves us both. */
-static int start_daemon(struct client *c, struct error *err)
+ * and the winner's serves us both. START_AGAIN: it was taken, and nobody serves: by one that is
+ * just dying. */
+enum { START_AGAIN = 1 };
+
+static int start_once(struct client *c, struct error *err)
 {
 	int ready[2];
 	if (pipe2(ready, O_CLOEXEC) < 0)
@@ -130,7 +141,7 @@ static int start_daemon(struct client *c, struct error *err)
 		if (c->sock >= 0)
 			return 0;
 	}
-	int64_t deadline = now_ms() + 2000;
+	int64_t deadline = now_ms() + JOIN_WAIT_MS;
 	do {
 		c->sock = connect_control(c);
 		if (c->sock >= 0)
@@ -139,18 +150,37 @@ static int start_daemon(struct client *c, struct error *err)
 	} while (now_ms() < deadline);
 	int status = 0;
 	int exit_status = EXIT_STATUS_SANDBOX;
+	bool taken = false;
 	if (waitpid(pid, &status, WNOHANG) == pid && WIFEXITED(status) && WEXITSTATUS(status) > 0 &&
 	    WEXITSTATUS(status) <= EXIT_STATUS_CONFLICT)
 		exit_status = WEXITSTATUS(status);
+	taken = exit_status == EXIT_STATUS_CONFLICT;
 	if (said.len > 0) {
 		while (said.len > 0 && said.data[said.len - 1] == '\n')
 			said.data[--said.len] = 0;
-		return error_set_exit(err, -ECONNREFUSED, exit_status, "%s",
-				      (const char *)said.data);
+		error_set_exit(err, -ECONNREFUSED, exit_status, "%s", (const char *)said.data);
+	} else {
+		error_set_exit(err, -ECONNREFUSED, exit_status,
+			       "the supervisor did not start%s; see %s/log",
+			       r == -ETIMEDOUT ? " in time" : "", c->paths.state);
 	}
-	return error_set_exit(err, -ECONNREFUSED, exit_status,
-			      "the supervisor did not start%s; see %s/log",
-			      r == -ETIMEDOUT ? " in time" : "", c->paths.state);
+	return taken ? START_AGAIN : -ECONNREFUSED;
+}
+
+static int start_daemon(struct client *c, struct error *err)
+{
+	for (int i = 0;; i++) {
+		struct error said = {0};
+		int r = start_once(c, &said);
+
+		if (r == 0)
+			return 0;
+		if (r == START_AGAIN && i + 1 < START_TRIES)
+			continue;
+		if (err && err->code == 0)
+			*err = said;
+		return -ECONNREFUSED;
+	}
 }
 
 int client_open(const char *state, enum client_start start, struct client **ret, struct error *err)
@@ -159,6 +189,7 @@ int client_open(const char *state, enum client_start start, struct client **ret,
 	if (!c)
 		return error_nomem(err);
 	c->sock = -1;
+	c->start = start;
 	c->paths.state_fd = c->paths.runtime_fd = -1;
 	int r = supervisor_paths_open(state, getenv("HOME"), getenv("XDG_STATE_HOME"),
 				      getenv("XDG_RUNTIME_DIR"), true, &c->paths, err);
@@ -339,13 +370,29 @@ static int error_from_answer(const struct answer *a, struct error *err)
 	return -EREMOTEIO;
 }
 
+/* A supervisor may die under a client that has just reached it: where one would have been started
+ * at first, one is started again. */
+static int reach(struct client *c, int *sock)
+{
+	struct error err = {0};
+	*sock = connect_control(c);
+	if (*sock >= 0 || c->start == CLIENT_START_NO || start_daemon(c, &err) < 0)
+		return *sock;
+	if (sock != &c->sock) {
+		*sock = connect_control(c);
+		return *sock;
+	}
+	return 0;
+}
+
 static int exchange(struct client *c, const struct client_request *r, const char *request_id,
 		    struct answer *a, struct error *err)
 {
-	if (c->sock < 0)
-		c->sock = connect_control(c);
-	if (c->sock < 0)
-		return c->sock;
+	if (c->sock < 0) {
+		int e = reach(c, &c->sock);
+		if (e < 0)
+			return e;
+	}
 	int e = send_request(c->sock, r, request_id);
 	while (e == 0 && !a->end) {
 		e = answer_receive(c->sock, a);
@@ -377,7 +424,7 @@ int client_call(struct client *c, const struct client_request *r, int *ret_statu
 		return error_set(err, e, "cannot get random bytes: %s; this kernel is too old",
 				 strerror(-e));
 	__attribute__((cleanup(answer_free))) struct answer a = {.fd = -1};
-	for (int attempt = 0; attempt < 2; attempt++) {
+	for (int attempt = 0; attempt < REQUEST_TRIES; attempt++) {
 		answer_free(&a);
 		a = (struct answer){.fd = -1,
 				    .parser = http1_parser_new(HTTP1_RESPONSE, CLIENT_ANSWER_MAX),
@@ -427,7 +474,7 @@ int client_stream_open(struct client *c, const char *target, struct client_strea
 	if (!s)
 		return error_nomem(err);
 	s->answer.fd = -1;
-	s->sock = connect_control(c);
+	(void)!reach(c, &s->sock);
 	s->answer.parser = http1_parser_new(HTTP1_RESPONSE, UINT64_MAX);
 	if (!s->answer.parser)
 		return error_nomem(err);

@@ -362,6 +362,9 @@ static int run_diff(int argc, char **argv, const struct options *o)
 		return fail(&err);
 	}
 	print_buffer(&out, cli.json);
+	if (!cli.json)
+		printf("only what %s allows beyond %s is shown, not what it takes away\n",
+		       cli_escaped(argv[1]), cli_escaped(argv[0]));
 	return wider ? 1 : EXIT_STATUS_OK;
 }
 

@@ -38,6 +38,10 @@ static int print_rollup(bool all)
 	if (json_array_size(waiting) + json_array_size(doubt) + json_array_size(runs) == 0)
 		puts("nothing runs and nothing waits for you. 'holdfast exec -- CMD' or 'holdfast "
 		     "run PLAN' starts something.");
+	json_int_t ended = cli_int(doc, "ended");
+	if (ended > 0)
+		printf("%lld %s ended: 'holdfast status --all' shows %s too\n", (long long)ended,
+		       ended == 1 ? "run has" : "runs have", ended == 1 ? "it" : "them");
 	printf("%ssupervisor %lld%s, epoch %lld; keeper %lld%s\n", cli_tone(CLI_DIM),
 	       (long long)cli_int(daemon, "pid"), cli_bool(daemon, "embedded") ? " (embedded)" : "",
 	       (long long)cli_int(daemon, "epoch"), (long long)cli_int(daemon, "keeper"),

@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "base/digest.h"
 #include "base/io.h"
@@ -136,6 +137,15 @@ int cmd_trust(int argc, char **argv)
 	    access(path, F_OK) < 0)
 		snprintf(path, sizeof(path), "%s", named);
 	struct error err = {0};
+	struct stat st;
+	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+		error_set_exit(
+			&err, -ENOENT, EXIT_STATUS_USAGE,
+			"nothing to trust: there is no .holdfast/policy.yaml in %.120s; write "
+			"one, or name a project's folder or policy file",
+			path);
+		return cli_fail(&err);
+	}
 	AUTO(policy_free) struct policy *p = NULL;
 	AUTO(client_close) struct client *c = NULL;
 	struct digest digest;

@@ -25,7 +25,7 @@ static const char usage_fsck[] = "usage: holdfast fsck [--repair] [--json]\n\n"
 				 "Folds all records again and compares the result with the stored "
 				 "rows and indexes. --repair rewrites those that\n"
 				 "differ (never a record). Exit 1 if anything was found.\n";
-static const char usage_export[] = "usage: holdfast export [RUN] [--output FILE]\n\n"
+static const char usage_export[] = "usage: holdfast export [RUN] [-o FILE]\n\n"
 				   "Writes the records of one run, or of all, as a CBOR sequence "
 				   "(RFC 8742; types in holdfast.cddl).\n";
 static const char usage_gc[] = "usage: holdfast gc [--older-than AGE] [--json]\n\n"
@@ -124,14 +124,16 @@ static json_t *report_json(const struct journal_report *r, json_t *findings)
 }
 
 /* Options that these commands share: 0 go on, 1 leave with *ret. */
-static int own_options(int argc, char **argv, const struct option *options, const char *usage,
-		       int (*own)(int opt, void *), void *arg, int *ret)
+static int own_options(int argc, char **argv, const char *shorts, const struct option *options,
+		       const char *usage, int (*own)(int opt, void *), void *arg, int *ret)
 {
 	int opt;
-	optind = 1;
-	while ((opt = getopt_long(argc, argv, "+h", options, NULL)) != -1) {
+	optind = 0; /* glibc: begin anew, with options anywhere; main stops at the first word */
+	while ((opt = getopt_long(argc, argv, shorts, options, NULL)) != -1) {
 		if (opt == 'h')
 			opt = CLI_OPT_HELP;
+		if (opt == 'o')
+			opt = OPT_OUTPUT;
 		if (opt >= CLI_OPT_OWN && own && own(opt, arg) == 0)
 			continue;
 		int r = cli_option(opt, usage);
@@ -164,7 +166,7 @@ static int verify(int argc, char **argv)
 	struct journal_report r = {0};
 	struct error err = {0};
 	int status;
-	if (own_options(argc, argv, options, usage_verify, NULL, NULL, &status))
+	if (own_options(argc, argv, "h", options, usage_verify, NULL, NULL, &status))
 		return status;
 	if (optind != argc)
 		return cli_usage(usage_verify);
@@ -200,7 +202,7 @@ static int fsck(int argc, char **argv)
 	struct error err = {0};
 	bool repair = false;
 	int status;
-	if (own_options(argc, argv, options, usage_fsck, take_repair, &repair, &status))
+	if (own_options(argc, argv, "h", options, usage_fsck, take_repair, &repair, &status))
 		return status;
 	if (optind != argc)
 		return cli_usage(usage_fsck);
@@ -269,7 +271,8 @@ static int export(int argc, char **argv)
 	struct error err = {0};
 	const char *output = NULL;
 	int status;
-	if (own_options(argc, argv, options, usage_export, take_output, (void *)&output, &status))
+	if (own_options(argc, argv, "ho:", options, usage_export, take_output, (void *)&output,
+			&status))
 		return status;
 	const char *run = optind < argc ? argv[optind] : NULL;
 	if (optind + 1 < argc)
@@ -277,9 +280,11 @@ static int export(int argc, char **argv)
 	if (!output && isatty(STDOUT_FILENO)) {
 		error_set_exit(&err, -EINVAL, EXIT_STATUS_USAGE,
 			       "export: this is binary and standard output a terminal; give "
-			       "--output FILE");
+			       "-o FILE, or -o - to write it there all the same");
 		return cli_fail(&err);
 	}
+	if (output && strcmp(output, "-") == 0)
+		output = NULL;
 	AUTO_FD file = output ? open(output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
 	if (output && file < 0) {
 		error_set_exit(&err, -errno, EXIT_STATUS_USAGE, "export: %s: %s", output,
@@ -367,7 +372,7 @@ static int gc(int argc, char **argv)
 	struct error err = {0};
 	const char *age_text = NULL;
 	int status;
-	if (own_options(argc, argv, options, usage_gc, take_age, (void *)&age_text, &status))
+	if (own_options(argc, argv, "h", options, usage_gc, take_age, (void *)&age_text, &status))
 		return status;
 	if (optind != argc)
 		return cli_usage(usage_gc);

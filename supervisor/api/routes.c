@@ -161,9 +161,22 @@ static json_t *queue_of(struct daemon *d)
 	return list;
 }
 
+/* Runs that have ended and that nobody looked up since: the roll-up leaves them out. */
+static int count_ended(struct call *c)
+{
+	AUTO_FREE struct journal_id *ids = calloc(RUNS_SHOWN_MAX, sizeof(*ids));
+	int n = ids ? journal_list_runs(c->d->journal, RUNS_SHOWN_MAX, ids) : 0;
+	int ended = 0;
+
+	for (int i = 0; i < n; i++)
+		ended += !journal_state_run(c->d->rows, &ids[i]);
+	return ended;
+}
+
 static int get_runs(struct call *c)
 {
 	struct rollup x = {c->d, json_array()};
+	int ended = asked(c, "all") ? 0 : count_ended(c);
 	int r = asked(c, "all") ? add_all_runs(c, &x)
 				: journal_state_each_run(c->d->rows, add_run, &x);
 
@@ -172,8 +185,9 @@ static int get_runs(struct call *c)
 		return r;
 	}
 	return answer(c, 200,
-		      json_pack("{s:i, s:o, s:o, s:[]}", "version", SUPERVISOR_API_VERSION, "runs",
-				x.runs, "needs_person", queue_of(c->d), "in_doubt"));
+		      json_pack("{s:i, s:o, s:o, s:[], s:i}", "version", SUPERVISOR_API_VERSION,
+				"runs", x.runs, "needs_person", queue_of(c->d), "in_doubt", "ended",
+				ended));
 }
 
 static int get_run(struct call *c)

@@ -843,6 +843,58 @@ def test_an_exec_rule_that_asks_gates_the_step():
         assert c.run("resume", "denied")[0] == 3
 
 
+def test_an_error_is_said_once_as_json_or_as_text():
+    with Cli() as c:
+        c.write("bad.yaml", "version: 1\nsteps: 3\n")
+        for command, status in ((("status", "0000"), 2), (("status", "--no-such-option"), 2), (("stauts",), 2), (("run", "bad.yaml"), 2),
+                                (("export", "a", "b"), 2), (("policy", "check", "/no/such"), 2), (("trust",), 2),
+                                (("exec", "--policy", "/no/such", "--", "true"), 125)):
+            code, out, err = c.run("--json", *command)
+            assert code == status and err == "", (command, code, out, err)
+            said = json.loads(out)
+            assert said["version"] == 1 and said["error"]["what"], (command, said)
+            code, out, err = c.run(*command)
+            assert code == status and out == "" and err, (command, code, out, err)
+
+
+def test_words_of_the_small_commands():
+    with Cli() as c:
+        code, _, err = c.run("trust")
+        assert code == 2 and "nothing to trust: there is no .holdfast/policy.yaml in" in err, (code, err)
+        assert c.run("exec", "--name", "one", "--", "true")[0] == 0
+        for i, args in enumerate((("one", "--output"), ("--output",), ("one", "-o"), ("-o",))):
+            path = os.path.join(c.root, f"out{i}")
+            words = [*args, path] + ([] if args[0] == "one" else ["one"])
+            assert c.run("export", *words)[0] == 0 and os.path.getsize(path) > 100, words
+        assert subprocess.run([HOLDFAST, "--state", c.state, "export", "one", "-o", "-"], env=c.env, capture_output=True,
+                              check=True).stdout == open(path, "rb").read()
+        pid, fd = pty.fork()
+        if pid == 0:
+            os.execve(HOLDFAST, [HOLDFAST, "--state", c.state, "export", "one"], c.env)
+        said = b""
+        while select.select([fd], [], [], 10)[0]:
+            try:
+                said += os.read(fd, 4096)
+            except OSError:
+                break
+        os.close(fd)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 2 and b"-o -" in said, said
+        assert "not what it takes away" in c.run("policy", "diff", "base", "offline")[1]
+        # What has ended goes out of the roll-up once nobody looks at it any more, and the roll-up says where it is.
+        c.until(lambda: time.sleep(1) or "holdfast status --all" in c.run()[1])
+
+
+def test_a_killed_supervisor_is_started_again_under_any_command():
+    with Cli() as c:
+        plan = c.plan("land: never\nsteps:\n  - {name: g, gate: ask, run: 'true'}\n")
+        for _ in range(12):
+            assert c.run("run", plan)[0] == 4
+            item = c.waiting()[0]["approval"]
+            os.kill(c.json("status")[1]["daemon"]["pid"], signal.SIGKILL)
+            code, _, err = c.run("approve", item)
+            assert code == 0, (code, err)
+
+
 if __name__ == "__main__":
     failed = 0
     wanted = sys.argv[1:]
