@@ -221,8 +221,7 @@ static int confine(struct daemon *d, const struct engine_command *c, const struc
 		   const char *in_name, int stdin_fd, const struct squash_stack *below,
 		   struct confine **ret, struct error *err)
 {
-	const char *layers[SQUASH_DEPTH_MOUNT + 1];
-	struct confine_input in = {
+	const struct confine_input in = {
 		.policy = ctx->policy,
 		.step = c->spec,
 		.argv = (const char *const *)(c->check ? c->spec->checks[a->check_index].argv
@@ -233,7 +232,7 @@ static int confine(struct daemon *d, const struct engine_command *c, const struc
 		.workspace_fd = base_fd,
 		.uid = (uid_t)run->ws_uid,
 		.gid = ctx->gid,
-		.layers = layers,
+		.layers = below->layers,
 		.layer_count = below->count,
 		.upper = c->check || !c->layer[0] ? NULL : c->layer,
 		.in_name = in_name,
@@ -248,9 +247,6 @@ static int confine(struct daemon *d, const struct engine_command *c, const struc
 		.approved = asks_answered(d, &c->run, c->step),
 	};
 
-	memcpy(layers, below->layers, below->count * sizeof(layers[0]));
-	if (c->check && c->layer[0]) /* exactly the sealed layer over its stack */
-		layers[in.layer_count++] = c->layer;
 	return confine_new(&in, ret, err);
 }
 
@@ -271,6 +267,8 @@ static int start(struct daemon *d, struct sandbox_client *client, const struct e
 		r = runs_base(d, ctx, &base_fd, err);
 	if (r == 0)
 		r = squash_stack(d, &c->run, c->stack, c->stack_count, failed, &below, err);
+	if (r == 0 && c->check && c->layer[0]) /* exactly the sealed layer over its stack */
+		below.layers[below.count++] = c->layer;
 	if (r == 0)
 		r = lay_inputs(d, run, c->spec, c->feedback, &a->id, in_name, err);
 	if (r == 0 && !c->check) {

@@ -40,7 +40,8 @@ struct confine_input {
 	struct sandbox_attempt_id attempt;
 };
 
-struct confine; /* opaque, owned: the spec and all that it points to */
+/* Opaque, owned: the spec. What the input points to is borrowed by it, and must outlive it. */
+struct confine;
 
 /* -EACCES (exit status DENIED): an exec rule. -EOPNOTSUPP (exit status SANDBOX). -E2BIG (exit
  * status LIMIT). */

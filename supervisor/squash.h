@@ -23,8 +23,9 @@ MUST_CHECK int squash_new(struct squash **ret);
 void squash_free(struct squash *s); /* accepts NULL */
 
 struct squash_stack {
-	const char *layers[SQUASH_DEPTH_MOUNT]; /* bottom first; borrowed until the next turn of the
-						   loop */
+	/* bottom first; borrowed until the next turn of the loop. One more has room: a check
+	 * puts the layer that it looks at on top. */
+	const char *layers[SQUASH_DEPTH_MOUNT + 1];
 	size_t count;
 	char used[JOURNAL_LAYER_NAME_SIZE]; /* the squashed one among them; empty = none */
 };
