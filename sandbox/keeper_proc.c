@@ -78,7 +78,8 @@ int proc_send(int sock, const struct init_message *m, struct bytes plan, const i
 
 	if (fd_count >= IO_FDS_MAX)
 		return -E2BIG;
-	memcpy(all, fds, fd_count * sizeof(int));
+	if (fd_count > 0)
+		memcpy(all, fds, fd_count * sizeof(int));
 	if (plan.len > INIT_PLAN_INLINE) {
 		memfd = memfd_create("plan", MFD_CLOEXEC);
 		if (memfd < 0)
