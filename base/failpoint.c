@@ -11,7 +11,7 @@
 
 enum { POINTS_MAX = 16, NAME_BYTES_MAX = 64 };
 
-enum action { ACTION_KILL, ACTION_STOP, ACTION_ERROR };
+enum action { ACTION_KILL, ACTION_STOP, ACTION_ERROR, ACTION_OVERREAD };
 
 struct point {
 	char name[NAME_BYTES_MAX];
@@ -84,6 +84,8 @@ static void parse_one(const char *s, size_t len, const char *spec)
 		p->action = ACTION_KILL;
 	else if (action_len == 4 && memcmp(s, "stop", 4) == 0)
 		p->action = ACTION_STOP;
+	else if (action_len == 8 && memcmp(s, "overread", 8) == 0)
+		p->action = ACTION_OVERREAD;
 	else if (action_len > 6 && memcmp(s, "error:", 6) == 0)
 		p->action = ACTION_ERROR;
 	else
@@ -110,6 +112,16 @@ void failpoint_init(const char *spec)
 	}
 }
 
+static void overread(void)
+{
+	volatile char *block = malloc(1);
+	volatile size_t past = 1;
+
+	if (block)
+		(void)block[past];
+	free((void *)block);
+}
+
 int failpoint_hit(const char *name)
 {
 	for (size_t i = 0; i < point_count; i++) {
@@ -130,10 +142,30 @@ int failpoint_hit(const char *name)
 			break;
 		case ACTION_ERROR:
 			return p->error;
+		case ACTION_OVERREAD:
+			overread();
+			break;
 		}
 		return 0;
 	}
 	return 0;
+}
+
+void failpoint_env(char *ret[FAILPOINT_ENV_MAX + 1])
+{
+	static const char *const names[FAILPOINT_ENV_MAX] = {
+		"HOLDFAST_FAILPOINT=", "ASAN_OPTIONS=",	 "LSAN_OPTIONS=",
+		"TSAN_OPTIONS=",       "UBSAN_OPTIONS=",
+	};
+	size_t n = 0;
+
+	for (size_t i = 0; i < FAILPOINT_ENV_MAX; i++)
+		for (char **e = environ; e && *e; e++)
+			if (strncmp(*e, names[i], strlen(names[i])) == 0) {
+				ret[n++] = *e;
+				break;
+			}
+	ret[n] = NULL;
 }
 #else
 _Static_assert(sizeof(struct error) > 0, "a translation unit is not empty");

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
+#include "base/failpoint.h"
 #include "base/io.h"
 #include "sandbox/protocol.h"
 
@@ -485,17 +486,13 @@ static int spawn_keeper(const struct sandbox_keeper_options *o, int ready, pid_t
 	const int from[] = {o->runtime_fd, o->state_fd, o->helpers_fd, ready};
 	char idle[16], path[64];
 	char *argv[] = {"holdfast-keeper", idle, NULL};
-	char *env[] = {NULL, NULL};
+	char *env[FAILPOINT_ENV_MAX + 1];
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 	sigset_t none, all;
 	int high[4] = {-1, -1, -1, -1}, err = 0;
 
-#ifdef HOLDFAST_FAILPOINTS
-	for (char **e = environ; e && *e; e++)
-		if (strncmp(*e, "HOLDFAST_FAILPOINT=", 19) == 0)
-			env[0] = *e;
-#endif
+	failpoint_env(env);
 	snprintf(idle, sizeof(idle), "%u", o->idle_ms ? o->idle_ms : SANDBOX_KEEPER_IDLE_MS);
 	posix_spawn_file_actions_init(&actions);
 	posix_spawnattr_init(&attr);

@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "sandbox/sealer.h"
 
 /* Over files of the namespace's own uids, whatever their modes: read and walk, link and chmod, keep
@@ -45,29 +46,17 @@ static int keep_capabilities(void)
 	return 0;
 }
 
-/* The environment is the keeper's: of it only the crash tests' variable is for the sealer. */
-static char *failpoints(void)
-{
-#ifdef HOLDFAST_FAILPOINTS
-	static const char name[] = "HOLDFAST_FAILPOINT=";
-
-	for (char **e = environ; e && *e; e++)
-		if (strncmp(*e, name, sizeof(name) - 1) == 0)
-			return *e;
-#endif
-	return NULL;
-}
-
 int sealer_exec(int exe, int sock)
 {
 	static char name[] = "holdfast-sealer";
 	char *const argv[] = {name, NULL};
-	char *const envp[] = {failpoints(), NULL};
+	char *envp[FAILPOINT_ENV_MAX + 1];
 	int r = keep_capabilities();
 	int program;
 
 	if (r < 0)
 		return r;
+	failpoint_env(envp);
 	/* Both away from the low numbers first: either may be the other's place. */
 	program = fcntl(exe, F_DUPFD_CLOEXEC, SEALER_FD + 8);
 	sock = fcntl(sock, F_DUPFD_CLOEXEC, SEALER_FD + 8);

@@ -7,6 +7,9 @@
 #include "base/guard.h"
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 
 #ifdef HOLDFAST_FAILPOINTS
@@ -116,9 +119,32 @@ static void a_spec_that_cannot_be_read_ends_the_process(void **state)
 	}
 }
 
+static void a_helper_inherits_what_the_tests_say_and_nothing_else(void **state)
+{
+	char *env[FAILPOINT_ENV_MAX + 1];
+	char *const before = getenv("UBSAN_OPTIONS") ? strdup(getenv("UBSAN_OPTIONS")) : NULL;
+	bool found = false;
+
+	(void)state;
+	assert_int_equal(setenv("UBSAN_OPTIONS", "log_path=/x", 1), 0);
+	assert_int_equal(setenv("UBSAN_OPTIONS_NOT", "1", 1), 0);
+	assert_int_equal(setenv("AWS_SECRET", "1", 1), 0);
+	failpoint_env(env);
+	for (char **e = env; *e; e++) {
+		assert_null(strstr(*e, "SECRET"));
+		assert_null(strstr(*e, "_NOT="));
+		found = found || strcmp(*e, "UBSAN_OPTIONS=log_path=/x") == 0;
+	}
+	assert_true(found);
+	assert_int_equal(before ? setenv("UBSAN_OPTIONS", before, 1) : unsetenv("UBSAN_OPTIONS"),
+			 0);
+	free(before);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_helper_inherits_what_the_tests_say_and_nothing_else),
 		cmocka_unit_test(errors_come_when_and_where_they_were_asked_for),
 		cmocka_unit_test(a_process_dies_or_stops_at_the_passing_named),
 		cmocka_unit_test(a_spec_that_cannot_be_read_ends_the_process),
