@@ -54,7 +54,7 @@ static int settle(struct landing_work *w)
 	bool met = false;
 
 	for (size_t i = 0; i < w->plan->action_count; i++) {
-		int r = go_on(w, landing_path_settle(w, i));
+		int r = go_on(w, landing_settle_path(w, i));
 
 		if (r < 0)
 			return r;

@@ -64,6 +64,14 @@ bool landing_path_removes_folder(const struct landing_action *a)
 	return a->before.type == MANIFEST_DIR && a->after.type != MANIFEST_DIR;
 }
 
+bool landing_path_made_here(const struct landing_work *w, struct bytes folder)
+{
+	ssize_t i = find_action(w->plan, folder);
+
+	return i >= 0 && w->plan->actions[i].after.type == MANIFEST_DIR &&
+	       w->plan->actions[i].before.type != MANIFEST_DIR;
+}
+
 static int open_by_path(const struct landing_work *w, struct bytes path)
 {
 	AUTO_FREE char *name = bytes_dup_str(path.len ? path : bytes_str("."));
@@ -236,8 +244,8 @@ static int find_place(struct landing_work *w, size_t i, struct bytes *ret_path,
 	return 0;
 }
 
-static int note_place(struct landing_work *w, struct bytes path, const struct landing_state *now,
-		      const struct landing_state *want)
+int landing_path_place(struct landing_work *w, struct bytes path, const struct landing_state *now,
+		       const struct landing_state *want)
 {
 	struct landing_conflict c = {.path = path,
 				     .why = LANDING_CONFLICT_PLACE,
@@ -269,7 +277,7 @@ int landing_path_no_folder(struct landing_work *w, size_t i)
 		return landing_path_conflict(w, i, LANDING_CONFLICT_FOLDER, &absent, "%s", "");
 	if (w->plan->undo)
 		want.mode = LANDING_FOLDER_AGAIN_MODE;
-	return note_place(w, path, &now, &want);
+	return landing_path_place(w, path, &now, &want);
 }
 
 int landing_path_fail(struct landing_work *w, size_t i, int code, const char *what)
@@ -332,8 +340,8 @@ static bool same_but_unread(const struct landing_state *want, const struct landi
 
 /* A folder that is to go is made writable first, so that its names can be taken out; one that an
  * earlier call worked in may still be so. */
-static bool is_before(const struct landing_work *w, const struct landing_action *a,
-		      const struct landing_state *now)
+bool landing_path_is_before(const struct landing_work *w, const struct landing_action *a,
+			    const struct landing_state *now)
 {
 	if (same_but_unread(&a->before, now) || landing_state_same(now, &a->before))
 		return true;
@@ -367,14 +375,14 @@ int landing_path_keep(struct landing_work *w, size_t i, int dir, const char *hid
 		fd = landing_look_open(dir, hidden);
 		if (fd == -EACCES || fd == -EPERM) {
 			*ret_now = now;
-			return 3;
+			return LANDING_KEPT_UNREAD;
 		}
 		if (fd < 0)
 			return landing_path_fail(w, i, fd, "the displaced file cannot be opened");
 		if (!landing_look_unwritten(fd, LANDING_WRITER_WAIT_MS)) {
 			*ret_now = now;
 			ret_now->target = bytes_of("", 0);
-			return 2;
+			return LANDING_KEPT_BUSY;
 		}
 		r = w->source->blob_put(w->source->ctx, fd, LANDING_PREIMAGE_MAX, &d);
 		if (r < 0)
@@ -389,26 +397,30 @@ int landing_path_keep(struct landing_work *w, size_t i, int dir, const char *hid
 	}
 	const struct landing_action *a = &w->plan->actions[i];
 
+	bool same = expect == &a->after ? landing_path_is_after(a, &now)
+					: landing_path_is_before(w, a, &now);
+
 	*ret_now = now;
-	if (now.type == MANIFEST_DIR && now.entries > 0)
-		r = 1;
-	else
-		r = !(expect == &a->after ? landing_path_is_after(a, &now) : is_before(w, a, &now));
 	ret_now->target = bytes_of("", 0);
 	if (now.type == MANIFEST_SYMLINK &&
 	    landing_arena_keep(w->met->arena, now.target, &ret_now->target) < 0)
 		return error_nomem(w->err);
-	return r;
+	return same && (now.type != MANIFEST_DIR || now.entries == 0) ? LANDING_KEPT
+								      : LANDING_KEPT_OTHER;
 }
 
-/* What a positive landing_path_keep() means to a person. */
-static enum landing_conflict_why why_kept_not(const struct landing_action *a, int kept,
-					      const struct landing_state *now)
+enum landing_conflict_why landing_path_why(const struct landing_action *a, enum landing_kept kept,
+					   const struct landing_state *now)
 {
-	if (kept == 2)
+	switch (kept) {
+	case LANDING_KEPT_BUSY:
 		return LANDING_CONFLICT_BUSY;
-	if (kept == 3)
+	case LANDING_KEPT_UNREAD:
 		return LANDING_CONFLICT_REFUSED;
+	case LANDING_KEPT:
+	case LANDING_KEPT_OTHER:
+		break;
+	}
 	return a->before.type == MANIFEST_DIR && now->type == MANIFEST_DIR
 		       ? LANDING_CONFLICT_NOT_EMPTY
 		       : LANDING_CONFLICT_EDITED;
@@ -473,141 +485,6 @@ int landing_path_remove(int dir, const char *name)
 		}
 	}
 	return unlinkat(dir, name, AT_REMOVEDIR) < 0 ? -errno : 0;
-}
-
-/* ---- settling ---- */
-
-bool landing_path_made_here(const struct landing_work *w, struct bytes folder)
-{
-	ssize_t i = find_action(w->plan, folder);
-
-	return i >= 0 && w->plan->actions[i].after.type == MANIFEST_DIR &&
-	       w->plan->actions[i].before.type != MANIFEST_DIR;
-}
-
-static bool is_untouched(const struct landing_state *before, const struct landing_state *now)
-{
-	return before->ino != 0 && before->type == now->type && before->ino == now->ino &&
-	       before->ctime_ns == now->ctime_ns && before->mode == now->mode &&
-	       before->size == now->size;
-}
-
-static int look_name(struct landing_work *w, int dir, const char *name,
-		     const struct landing_state *before, struct landing_state *now, char **target)
-{
-	int r = landing_look_at(dir, name, false, false, now, target);
-
-	if (r == 0 && now->type == MANIFEST_FILE && is_untouched(before, now)) {
-		now->has_digest = before->has_digest;
-		now->digest = before->digest;
-		return 0;
-	}
-	if (r == 0 && now->type == MANIFEST_FILE)
-		r = landing_look_at(dir, name, true, false, now, target);
-	if (r < 0)
-		return error_set(w->err, r, "landing: the workspace cannot be looked at: %s",
-				 strerror(-r));
-	return 0;
-}
-
-/* HIDDEN is there: a crash came between two steps of this path. */
-static int settle_hidden(struct landing_work *w, size_t i, int dir, const char *hidden,
-			 const struct landing_state *there)
-{
-	const struct landing_action *a = &w->plan->actions[i];
-	AUTO_FREE char *target = NULL;
-	char kept[DIGEST_HEX_SIZE];
-	struct landing_state aside;
-	int r;
-
-	r = landing_look_at(dir, hidden, true, true, &aside, &target);
-	if (r < 0)
-		return landing_path_fail(w, i, r,
-					 "a hidden file of this landing cannot be looked at");
-	if (a->after.type != MANIFEST_ABSENT && landing_path_is_after(a, &aside) &&
-	    !(landing_path_removes_folder(a) && aside.type == MANIFEST_DIR)) {
-		r = landing_path_remove(dir, hidden);
-		if (r < 0)
-			return landing_path_fail(w, i, r,
-						 "a hidden file of this landing cannot be removed");
-		w->phase[i] = landing_path_is_after(a, there) ? LANDING_ALREADY : LANDING_FRESH;
-		if (w->phase[i] == LANDING_ALREADY || is_before(w, a, there))
-			return 0;
-		return landing_path_conflict(w, i, LANDING_CONFLICT_EDITED, there, "%s", "");
-	}
-	if (landing_path_is_after(a, there)) {
-		w->phase[i] = LANDING_PUT;
-		r = landing_path_keep(w, i, dir, hidden, &a->before, &aside);
-		if (r <= 0)
-			return r;
-		return landing_path_conflict(w, i, why_kept_not(a, r, &aside), &aside, "%s", "");
-	}
-	/* Put in, and then edited by somebody: theirs stays, what was displaced is kept. */
-	r = landing_path_aside(w, i, dir, hidden, kept);
-	if (r < 0)
-		return r;
-	r = landing_path_remove(dir, hidden);
-	if (r < 0)
-		return landing_path_fail(w, i, r,
-					 "a hidden file of this landing cannot be removed");
-	w->phase[i] = LANDING_LEFT;
-	return landing_path_conflict(w, i, LANDING_CONFLICT_EDITED, there,
-				     "edited after it landed, and left so; from before: blob %s",
-				     kept);
-}
-
-int landing_path_settle(struct landing_work *w, size_t i)
-{
-	const struct landing_action *a = &w->plan->actions[i];
-	AUTO_FREE char *target = NULL;
-	struct landing_state now = {.target = bytes_of("", 0)};
-	char hidden[LANDING_NAME_SIZE];
-	char part[LANDING_NAME_SIZE + 1];
-	char name[NAME_MAX + 1];
-	struct stat st;
-	int dir = landing_path_folder(w, i);
-	int r = landing_path_name(a->path, name);
-
-	w->phase[i] = LANDING_FRESH;
-	if (r < 0)
-		return landing_path_refused(w, i, r, "its name");
-	if (dir == -ENOENT || dir == -ENOTDIR || dir == -ELOOP) {
-		w->lost = w->lost || !landing_path_made_here(w, landing_path_above(a->path));
-		if (a->after.type == MANIFEST_ABSENT) {
-			w->phase[i] = w->again ? LANDING_DONE : LANDING_ALREADY;
-			return 0;
-		}
-		if (a->before.type == MANIFEST_ABSENT &&
-		    landing_path_made_here(w, landing_path_above(a->path)))
-			return 0;
-		return landing_path_no_folder(w, i);
-	}
-	if (dir < 0)
-		return landing_path_refused(w, i, dir, "its folder");
-	r = look_name(w, dir, name, &a->before, &now, &target);
-	if (r < 0)
-		return r;
-	landing_path_hidden(w, i, hidden);
-	snprintf(part, sizeof(part), "%sw", hidden);
-	r = landing_path_remove(dir, part); /* a file or a folder, as what it was to become */
-	if (r < 0)
-		return landing_path_refused(w, i, r, "a hidden file of this landing");
-	if (fstatat(dir, hidden, &st, AT_SYMLINK_NOFOLLOW) == 0)
-		return settle_hidden(w, i, dir, hidden, &now);
-	if (is_before(w, a, &now))
-		return 0;
-	if (landing_path_is_after(a, &now)) {
-		/* What displaced nothing leaves no hidden name, and can be taken out as if it had
-		 * just been put in. */
-		w->phase[i] = !w->again				  ? LANDING_ALREADY
-			      : a->before.type == MANIFEST_ABSENT ? LANDING_PUT
-								  : LANDING_DONE;
-		return 0;
-	}
-	if (a->before.type == MANIFEST_DIR && a->after.type == MANIFEST_DIR &&
-	    now.type != MANIFEST_ABSENT && now.type != MANIFEST_DIR)
-		return note_place(w, a->path, &now, &a->after);
-	return landing_path_conflict(w, i, LANDING_CONFLICT_EDITED, &now, "%s", "");
 }
 
 /* ---- putting in ---- */
@@ -679,7 +556,7 @@ static int check_displaced(struct landing_work *w, size_t i, int dir, const char
 	if (r == 0 && failpoint_hit("landing.after_keep") < 0)
 		return landing_path_fail(w, i, -EIO, "the displaced file cannot be kept for undo");
 	if (r > 0)
-		why = why_kept_not(a, r, &now);
+		why = landing_path_why(a, (enum landing_kept)r, &now);
 	if (why == 0 && !folder_stands(w, i, dir)) {
 		w->lost = true;
 		why = LANDING_CONFLICT_FOLDER;

@@ -1,21 +1,26 @@
 #pragma once
 /*
- * One landing under way. Private to landing_apply.c (what happens in which order), landing_path.c
- * (how one path is found and put in), landing_stage.c (its new bytes) and landing_back.c (how it is
- * taken back).
+ * One landing under way. Private to landing_apply.c (what happens in which order), landing_settle.c
+ * (where a path stands), landing_path.c (how it is put in), landing_stage.c (its new bytes) and
+ * landing_back.c (how it is taken back).
  *
  * The places of one action, in one folder: NAME is its target. HIDDEN (`.holdfast-land-ID-N`) holds
  * first the whole new thing, synced, and after the exchange the displaced one; never anything
  * partial. PART (HIDDEN and "w") is being written. So after a crash HIDDEN is either what the
  * action puts there, or what somebody had there.
  *
- *   FRESH     NAME is as before; there may be no HIDDEN
- *   STAGED    NAME is as before; HIDDEN is new
- *   PUT       NAME is as after; HIDDEN is the displaced one, if there was one; its bytes are a blob
- *   DONE      NAME is as after, from an earlier call that removed HIDDEN: its bytes are a blob
- *   ALREADY   NAME was as after before we came: not ours
- *   LEFT      NAME is somebody's edit of what we had put there; it stays
- *   BACK      rolled back: NAME is as before, no HIDDEN
+ *   phase     NAME                HIDDEN                       goes on to
+ *   FRESH     as before           there may be none            STAGED; a deletion: PUT
+ *   STAGED    as before           the new thing                PUT, BACK
+ *   PUT       as after            what was displaced, if any,  BACK, LEFT; the end of landing
+ *                                 and that is a blob
+ *   DONE      as after            none: an earlier call took   back by the reverse of the plan
+ *                                 it away; it is a blob
+ *   ALREADY   as after, but not   none                         never touched
+ *             by this landing
+ *   LEFT      somebody's edit of  none                         never touched
+ *             what was put there
+ *   BACK      as before           none                         the end of taking back
  */
 #include <limits.h>
 #include "supervisor/landing.h"
@@ -59,7 +64,7 @@ struct landing_work {
 /* Every function below: 0, LANDING_CONFLICT (noted in met), or a negative errno (*err filled). */
 
 /* Finds where the path stands and sets its phase; what a crash left is put right. */
-MUST_CHECK int landing_path_settle(struct landing_work *w, size_t i);
+MUST_CHECK int landing_settle_path(struct landing_work *w, size_t i);
 /* A folder that is to go, and that its owner may not write into, is made writable, or as it was. */
 MUST_CHECK int landing_stage_unlock(struct landing_work *w, size_t i, bool unlock);
 /* FRESH -> STAGED, or PUT for a new folder. *ret_later: its folder is put in by this landing, stage
@@ -84,6 +89,10 @@ MUST_CHECK int landing_back_sweep(struct landing_work *w);
 /* Notes a conflict; returns LANDING_CONFLICT (or -ENOMEM). now may be NULL: not known. */
 int landing_path_conflict(struct landing_work *w, size_t i, enum landing_conflict_why why,
 			  const struct landing_state *now, const char *fmt, ...) PRINTF_LIKE(5, 6);
+/* Notes a conflict of kind PLACE, of a folder. */
+MUST_CHECK int landing_path_place(struct landing_work *w, struct bytes path,
+				  const struct landing_state *now,
+				  const struct landing_state *want);
 /* Notes that the path's folder is not there: the conflict is of the topmost one that is missing or
  * is none any more. */
 MUST_CHECK int landing_path_no_folder(struct landing_work *w, size_t i);
@@ -102,12 +111,36 @@ int landing_path_folder(struct landing_work *w, size_t i);
 bool landing_path_removes_folder(const struct landing_action *a);
 bool landing_path_made_here(const struct landing_work *w,
 			    struct bytes folder); /* a folder that the plan makes */
+/* Whether a name is as before, or as after: allowing for what this landing itself is in the middle
+ * of (folders made writable), and for files that their own mode hides. */
+bool landing_path_is_before(const struct landing_work *w, const struct landing_action *a,
+			    const struct landing_state *now);
 bool landing_path_is_after(const struct landing_action *a, const struct landing_state *now);
-/* Reads the displaced thing HIDDEN and keeps its bytes. 0: it is what is expected (the action's
- * before or after), and a blob. 1: it is not, *ret_now says what it is. 2: somebody has it open for
- * writing. 3: it may not be read. */
+/*
+ * What the displaced thing under HIDDEN turned out to be, once it was read:
+ *
+ *   KEPT     the state that was expected; a file's bytes are a blob. It may be removed at the end
+ *   OTHER    another state, or a folder that holds something: somebody changed it. *ret_now has it;
+ *            a file's bytes are a blob all the same
+ *   BUSY     somebody has it open for writing: what it will hold is not known. Nothing is kept
+ *   UNREAD   it may not be read: what it holds is not known. Nothing is kept
+ *
+ * All but KEPT put it back under its name.
+ */
+enum landing_kept {
+	LANDING_KEPT = 0,
+	LANDING_KEPT_OTHER = 1,
+	LANDING_KEPT_BUSY = 2,
+	LANDING_KEPT_UNREAD = 3,
+};
+
+/* enum landing_kept, or a negative errno. expect: the action's before or after. ret_now: its
+ * target, if any, lives as long as w->met. */
 MUST_CHECK int landing_path_keep(struct landing_work *w, size_t i, int dir, const char *hidden,
 				 const struct landing_state *expect, struct landing_state *ret_now);
+/* What all but KEPT mean to a person. */
+enum landing_conflict_why landing_path_why(const struct landing_action *a, enum landing_kept kept,
+					   const struct landing_state *now);
 /* Bytes that have no place left in the tree become a blob, and the conflict noted next names it.
  * ret: its hash, or "". */
 MUST_CHECK int landing_path_aside(struct landing_work *w, size_t i, int dir, const char *hidden,
