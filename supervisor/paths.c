@@ -12,11 +12,12 @@
 #include "base/guard.h"
 #include "base/io.h"
 
-enum { RUNTIME_HASH_HEX = 16 };
+enum { RUNTIME_HASH_HEX = 16, IDENTITY_SIZE = 48 };
 
 #define STATE_ROOT "/var/lib/holdfast"
 #define RUNTIME_IN_USE \
 	"runtime" /* names the folder that a supervisor of this state directory chose */
+#define RUNTIME_OF "state" /* in that folder: which directory it is of */
 
 static int clean_absolute(const char *path, char ret[PATH_MAX], struct error *err)
 {
@@ -197,14 +198,36 @@ static int make_folders(int state_fd, const char *state, struct error *err)
 	return 0;
 }
 
+/* Which directory it is, whatever path leads there. */
+static int identity(int state_fd, char ret[IDENTITY_SIZE])
+{
+	struct stat st;
+
+	if (fstat(state_fd, &st) < 0)
+		return -errno;
+	snprintf(ret, IDENTITY_SIZE, "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+	return 0;
+}
+
+/* Whether the supervisor that uses this folder serves that very directory. A copy of the directory
+ * brings the original's note along, and its supervisor must not answer for the copy. */
+static bool belongs_to(int runtime_fd, int state_fd)
+{
+	AUTO_BUFFER text = {0};
+	char self[IDENTITY_SIZE];
+
+	return identity(state_fd, self) == 0 &&
+	       io_read_file_at(runtime_fd, RUNTIME_OF, IDENTITY_SIZE, &text) == 0 &&
+	       bytes_equal(buffer_bytes(&text), bytes_str(self));
+}
+
 /* The folder that the supervisor of this state directory wrote down, if it is still there and ours.
  */
 static int open_recorded(int state_fd, char ret[PATH_MAX])
 {
 	AUTO_BUFFER text = {0};
-	AUTO_FD parent = -1;
+	AUTO_FD parent = -1, fd = -1;
 	const char *last;
-	int fd;
 
 	if (io_read_file_at(state_fd, RUNTIME_IN_USE, PATH_MAX - 1, &text) < 0 || text.len == 0 ||
 	    text.data[0] != '/' || memchr(text.data, '\0', text.len))
@@ -213,10 +236,10 @@ static int open_recorded(int state_fd, char ret[PATH_MAX])
 	if (parent < 0)
 		return -ENOENT;
 	fd = open_own(parent, last, (const char *)text.data, 0700, false, NULL);
-	if (fd < 0)
+	if (fd < 0 || !belongs_to(fd, state_fd))
 		return -ENOENT;
 	strcpy(ret, (const char *)text.data);
-	return fd;
+	return take_fd(&fd);
 }
 
 static int open_runtime(int state_fd, const char *state, const char *xdg_runtime, bool create,
@@ -224,15 +247,15 @@ static int open_runtime(int state_fd, const char *state, const char *xdg_runtime
 {
 	struct stat st;
 	struct digest hash;
-	char key[64], hex[DIGEST_HEX_SIZE], path[PATH_MAX];
+	char key[IDENTITY_SIZE], hex[DIGEST_HEX_SIZE], path[PATH_MAX];
 	AUTO_FD parent = -1;
 	int fd = open_recorded(state_fd, ret);
 
 	if (fd >= 0)
 		return fd;
-	if (fstat(state_fd, &st) < 0)
-		return error_set(err, -errno, "cannot look at %s: %s", state, strerror(errno));
-	snprintf(key, sizeof(key), "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+	fd = identity(state_fd, key);
+	if (fd < 0)
+		return error_set(err, fd, "cannot look at %s: %s", state, strerror(-fd));
 	digest_domain("holdfast.runtime", bytes_str(key), &hash);
 	digest_hex(&hash, hex);
 	hex[RUNTIME_HASH_HEX] = '\0';
@@ -316,8 +339,14 @@ int supervisor_paths_open_state(const char *state_option, const char *home, cons
 
 int supervisor_paths_record(const struct supervisor_paths *p, struct error *err)
 {
-	int r = io_write_file_atomic_at(p->state_fd, RUNTIME_IN_USE, bytes_str(p->runtime), 0600);
+	char self[IDENTITY_SIZE];
+	int r = identity(p->state_fd, self);
 
+	if (r == 0) /* first: the note is believed by it */
+		r = io_write_file_atomic_at(p->runtime_fd, RUNTIME_OF, bytes_str(self), 0600);
+	if (r == 0)
+		r = io_write_file_atomic_at(p->state_fd, RUNTIME_IN_USE, bytes_str(p->runtime),
+					    0600);
 	if (r < 0)
 		return error_set(err, r,
 				 "cannot write %s/" RUNTIME_IN_USE

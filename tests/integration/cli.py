@@ -895,6 +895,30 @@ def test_a_killed_supervisor_is_started_again_under_any_command():
             assert code == 0, (code, err)
 
 
+def test_a_copied_state_directory_is_not_served_by_the_originals_supervisor():
+    with Cli() as c:
+        plan = c.plan("land: never\nsteps:\n  - {name: slow, run: 'for i in 1 2 3 4 5; do echo $i; sleep 1; done'}\n")
+        assert c.run("run", plan, "--name", "slow", "--detach")[0] == 0
+        c.until(lambda: c.json("status", "slow")[1]["in_flight"])
+        copy = os.path.join(c.root, "copy")
+        subprocess.run(["cp", "-a", c.state, copy], check=False, stderr=subprocess.DEVNULL)  # overlay has a folder of mode 000
+        first = c.json("status")[1]["daemon"]
+        state, c.state = c.state, copy
+        try:
+            doc = c.json("status")[1]
+            assert doc["daemon"]["pid"] != first["pid"], doc["daemon"]
+            assert c.run("resume", "slow")[0] == 0
+            assert c.json("status", "slow")[1]["steps"][0]["attempts"] == 2
+            other = c.json("status")[1]["daemon"]
+            for pid in (other["pid"], other["keeper"]):
+                os.kill(pid, signal.SIGKILL)
+        finally:
+            c.state = state
+        c.until(lambda: c.json("status", "slow")[1]["state"] == "succeeded")
+        assert c.json("status", "slow")[1]["steps"][0]["attempts"] == 1
+        assert c.run("show", "slow", "slow")[1].endswith("".join(f"{i}\n" for i in range(1, 6)))
+
+
 if __name__ == "__main__":
     failed = 0
     wanted = sys.argv[1:]
