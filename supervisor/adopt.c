@@ -383,6 +383,17 @@ static void perform_start(struct daemon *d, const struct engine_command *c)
 		watch(d);
 }
 
+/* Where there is no freezer the attempt goes on: it waits for its answer as it is. */
+static void perform_freeze(struct daemon *d, const struct engine_command *c)
+{
+	struct sandbox_attempt_id id;
+
+	attempts_id(&c->attempt_id, &id);
+	if (d->adopt->client &&
+	    sandbox_client_freeze(d->adopt->client, &id, c->kind == ENGINE_FREEZE, NULL) < 0)
+		daemon_log(d, "the keeper cannot be asked to freeze or thaw an attempt");
+}
+
 void adopt_perform(struct daemon *d, const struct engine_command *c)
 {
 	switch (c->kind) {
@@ -401,9 +412,19 @@ void adopt_perform(struct daemon *d, const struct engine_command *c)
 	case ENGINE_FORGET_ATTEMPT:
 		perform_forget(d, &c->attempt_id);
 		break;
+	case ENGINE_SUSPEND:
+		perform_kill(d, c);
+		break;
+	case ENGINE_FREEZE:
+	case ENGINE_THAW:
+		perform_freeze(d, c);
+		break;
 	case ENGINE_CARD:
 	case ENGINE_PLAN_LANDING:
 	case ENGINE_APPLY_LANDING:
+	case ENGINE_EFFECT_ANSWER:
+	case ENGINE_EFFECT_RELEASE:
+	case ENGINE_EFFECT_PROBE:
 		break;
 	}
 	if (d->adopt->client)

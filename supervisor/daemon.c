@@ -128,6 +128,15 @@ static void perform(struct daemon *d, const struct engine_command *c)
 	case ENGINE_FORGET_ATTEMPT:
 		adopt_perform(d, c);
 		break;
+	case ENGINE_FREEZE:
+	case ENGINE_THAW:
+	case ENGINE_SUSPEND:
+		adopt_perform(d, c);
+		break;
+	case ENGINE_EFFECT_ANSWER:
+	case ENGINE_EFFECT_RELEASE:
+	case ENGINE_EFFECT_PROBE: /* no courier is attached: nobody waits */
+		break;
 	case ENGINE_CARD:
 	case ENGINE_PLAN_LANDING:
 	case ENGINE_APPLY_LANDING:
@@ -236,6 +245,8 @@ static void op_rules(void *ctx, const struct journal_run *run, struct engine_rul
 		ret->roles[i] = (struct engine_role){s.roles[i].any, s.roles[i].count};
 	ret->role_count = s.role_count;
 	ret->signed_votes = s.signers != NULL;
+	ret->freeze_ns = (int64_t)s.freeze_ms * 1000000;
+	ret->suspend_ns = (int64_t)s.suspend_ms * 1000000;
 	ret->unattended_deny = s.unattended == POLICY_UNATTENDED_DENY;
 }
 

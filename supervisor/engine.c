@@ -7,7 +7,13 @@
 #include <stdlib.h>
 #include "supervisor/engine_private.h"
 
-enum { STARTS_WITHOUT_PROGRESS_MAX = 3, LIVE_ATTEMPTS_DEFAULT = 64, LOST_DEFAULT = 10 };
+enum {
+	STARTS_WITHOUT_PROGRESS_MAX = 3,
+	LIVE_ATTEMPTS_DEFAULT = 64,
+	LOST_DEFAULT = 10,
+	EFFECTS_OPEN_DEFAULT = 64,
+	EFFECTS_DENIED_DEFAULT = 1000,
+};
 
 int engine_new(const struct journal_state *rows, const struct engine_ops *ops,
 	       const struct engine_limits *limits, struct engine **ret)
@@ -24,6 +30,10 @@ int engine_new(const struct journal_state *rows, const struct engine_ops *ops,
 		e->limits.live_attempts_max = LIVE_ATTEMPTS_DEFAULT;
 	if (!e->limits.lost_max)
 		e->limits.lost_max = LOST_DEFAULT;
+	if (!e->limits.effects_open_max)
+		e->limits.effects_open_max = EFFECTS_OPEN_DEFAULT;
+	if (!e->limits.effects_denied_max)
+		e->limits.effects_denied_max = EFFECTS_DENIED_DEFAULT;
 	e->start_all = true;
 	*ret = e;
 	return 0;
@@ -176,7 +186,9 @@ static void fire(struct engine *e, struct engine_run *r, const struct journal_ti
 		break;
 	case JOURNAL_TIMER_FREEZE:
 	case JOURNAL_TIMER_SUSPEND:
-	case JOURNAL_TIMER_KEY_WINDOW:
+		engine_wait_fired(e, r, t->step, t->kind);
+		break;
+	case JOURNAL_TIMER_KEY_WINDOW: /* engine_effect_doubt looks at the clock */
 		break;
 	}
 }
@@ -234,9 +246,10 @@ static void recover_step(struct engine *e, struct engine_run *r, uint32_t step,
 	const struct engine_found *f = a ? find_found(found, count, &a->id) : NULL;
 
 	if (engine_attempt_lives(a)) {
-		if (f && f->live)
+		if (f && f->live) {
 			adopt(e, r, step, a);
-		else if (!f)
+			engine_wait_recover(e, r, step);
+		} else if (!f)
 			engine_step_lost(e, r, step, "the keeper or the machine went away");
 	} else if (a && a->state == JOURNAL_ATTEMPT_S_EXITED && s->state == JOURNAL_STEP_S_ACTIVE &&
 		   memcmp(a->boot_id, e->boot_id, sizeof(a->boot_id)) != 0) {

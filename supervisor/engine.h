@@ -41,6 +41,24 @@ enum engine_command_kind {
 			       * = true; a plan that is itself a reverse is applied as it is).
 			       * Outcome: engine_landing_done */
 	ENGINE_FORGET_ATTEMPT, /* its end is durable: the keeper may drop its record and spool */
+	/* To whoever waits for `effect`: its row has an answer now (verdict). SEND goes to one
+	 * client alone. Outcome: of SEND, engine_effect_result. */
+	ENGINE_EFFECT_ANSWER,
+	ENGINE_EFFECT_RELEASE, /* CONFIRMED is on disk: the last bytes of the response may go in */
+	ENGINE_EFFECT_PROBE, /* ask the effect's probe. Outcome: engine_effect_probed */
+	ENGINE_FREEZE, /* the attempt waits for a person. No outcome; where there is no freezer
+			  nothing happens */
+	ENGINE_THAW,
+	ENGINE_SUSPEND, /* end the attempt at once: its wait holds no process. Outcome:
+			   engine_attempt_ended */
+};
+
+/* What is said to the clients of an effect. The words are in its row. */
+enum engine_answer {
+	ENGINE_ANSWER_SEND = 1, /* RESERVED is on disk */
+	ENGINE_ANSWER_REPLAY, /* CONFIRMED, or COMPENSATED: nothing is sent */
+	ENGINE_ANSWER_DENY, /* DENIED, WITHDRAWN (403), ABANDONED (409), REFUSED (502) */
+	ENGINE_ANSWER_WAITING, /* a person is asked; another answer follows */
 };
 
 struct engine_command {
@@ -66,6 +84,8 @@ struct engine_command {
 				 redo plan; APPLY: the redo plan */
 	struct journal_id answers; /* PLAN_LANDING; zero = none */
 	bool undo;
+	struct journal_id effect; /* EFFECT_*, and CARD of EFFECT and DOUBT */
+	enum engine_answer answer; /* EFFECT_ANSWER */
 };
 
 enum { ENGINE_ROLES_MAX = 32 };
@@ -84,10 +104,12 @@ struct engine_rules {
 	bool exclude_starter;
 	const uint32_t *exclude_uids; /* borrowed until the next call of an op */
 	size_t exclude_uid_count;
-	struct engine_role roles[ENGINE_ROLES_MAX]; /* who votes is in all of them; borrowed alike */
+	struct engine_role
+		roles[ENGINE_ROLES_MAX]; /* who votes is in all of them; borrowed alike */
 	size_t role_count;
 	bool signed_votes; /* an unsigned one is refused */
 	bool unattended_deny; /* `unattended: deny`: what would ask is denied */
+	int64_t freeze_ns, suspend_ns; /* of an attempt that waits for a person; 0 = never */
 };
 
 struct engine_ops {
@@ -120,6 +142,9 @@ struct engine_limits {
 			    */
 	int64_t decide_by_ns,
 		execute_by_ns; /* defaults of approvals, from the run's policy where it says */
+	uint32_t effects_open_max; /* of one run that wait for people; past it denied; default 64 */
+	uint32_t effects_denied_max; /* of one run that are recorded; past it only answered; default
+					1000 */
 };
 
 MUST_CHECK int engine_new(const struct journal_state *rows, const struct engine_ops *ops,
@@ -263,6 +288,82 @@ MUST_CHECK int engine_landing_done(struct engine *e, struct engine_now now,
 				   const struct journal_id *run, bool undo,
 				   const struct digest *result, const struct digest *conflicts,
 				   uint64_t paths, const char *why);
+
+/* ---- Effects. The caller has decided by the attempt's own policy and stored the blobs. ---- */
+
+enum engine_verdict { ENGINE_DENY, ENGINE_ASK, ENGINE_ALLOW };
+
+struct engine_proposal {
+	struct journal_id attempt;
+	struct journal_id courier; /* instance that asks, and would send */
+	uint32_t action_kind; /* enum action_kind */
+	struct digest action, identity;
+	struct digest canonical, body; /* blobs; body zero = none */
+	enum engine_verdict verdict;
+	enum journal_class class;
+	enum journal_retry retry;
+	uint64_t window_ms; /* KEYED */
+	/* Borrowed; NULL = none. */
+	const char *header, *probe, *rule, *at, *secret, *claim, *title, *why;
+};
+
+/* What an effect is proposed as. ENGINE_PROPOSED_DENIED: past the run's limits, nothing was
+ * recorded and *ret is untouched; the caller answers 429. */
+enum engine_proposed { ENGINE_PROPOSED = 0, ENGINE_PROPOSED_DENIED = 1 };
+/*
+ * *ret: the effect that the client waits for; it counts as attached until its answer or
+ * engine_effect_cut(). Saying the same again attaches to the same effect: before its outcome was
+ * delivered whole to a client, and in a later attempt once for each occurrence. -ESTALE: the
+ * attempt does not live.
+ */
+MUST_CHECK int engine_effect_proposed(struct engine *e, struct engine_now now,
+				      const struct engine_proposal *p, struct journal_id *ret);
+
+enum engine_outcome { ENGINE_CONFIRMED = 1, ENGINE_REFUSED, ENGINE_IN_DOUBT };
+struct engine_result {
+	struct journal_id effect;
+	enum engine_outcome outcome;
+	uint32_t status;
+	struct digest response, body; /* blobs; zero = none */
+	bool too_long;
+	uint64_t sent, received;
+	const char *why; /* may be NULL */
+};
+/* Idempotent. RELEASE follows once CONFIRMED is on disk. -ESTALE: it was never reserved. */
+MUST_CHECK int engine_effect_result(struct engine *e, struct engine_now now,
+				    const struct engine_result *r);
+/* The client has the whole response. */
+MUST_CHECK int engine_effect_delivered(struct engine *e, struct engine_now now,
+				       const struct journal_id *effect);
+/* No client waits for it any more: nothing is reserved for nobody. */
+MUST_CHECK int engine_effect_cut(struct engine *e, struct engine_now now,
+				 const struct journal_id *effect);
+/*
+ * Which courier the run has now: what another one reserved, and it does not say that it is sending,
+ * is in doubt. courier NULL: none lives, and none that lived can send any more (the caller has the
+ * run's lock).
+ */
+MUST_CHECK int engine_effect_courier(struct engine *e, struct engine_now now,
+				     const struct journal_id *run, const struct journal_id *courier,
+				     const struct journal_id *sending, size_t sending_count);
+enum engine_probe { ENGINE_PROBE_DONE, ENGINE_PROBE_NOT_DONE, ENGINE_PROBE_UNKNOWN };
+MUST_CHECK int engine_effect_probed(struct engine *e, struct engine_now now,
+				    const struct journal_id *effect, enum engine_probe said,
+				    const char *why);
+/* reads: canonical (effect-reads); of an attempt that ran at some time. */
+MUST_CHECK int engine_effect_reads(struct engine *e, struct engine_now now,
+				   const struct journal_id *run, uint32_t step, uint32_t attempt,
+				   struct bytes reads, uint64_t count);
+/* base32 (RFC 4648, lower case, no padding) of SHA-256(effect key, action digest): the same over
+ * every retry and restart. run: of the effect. */
+enum { ENGINE_KEY_SIZE = 53 };
+MUST_CHECK int engine_effect_key(const struct journal_run *run, const struct journal_effect *f,
+				 char ret[ENGINE_KEY_SIZE]);
+/* What may be done with an effect in doubt now, of those its rule allows. *ret_until: SAFE or KEYED
+ * until then; 0 = always. */
+enum engine_doubt { ENGINE_DOUBT_SEND, ENGINE_DOUBT_PROBE, ENGINE_DOUBT_PERSON };
+enum engine_doubt engine_effect_doubt(const struct journal_effect *f, int64_t now_ns,
+				      int64_t *ret_until);
 
 /* ---- Time and recovery ---- */
 

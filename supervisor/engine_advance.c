@@ -283,7 +283,8 @@ static void push_cancelling(struct engine *e, struct engine_run *r)
 	engine_land_push(e, r);
 	landing = row->landing == JOURNAL_LANDING_S_LANDING ||
 		  row->landing == JOURNAL_LANDING_S_UNDOING;
-	if (!lives(row) && !landing)
+	engine_effect_push(e, r);
+	if (!lives(row) && !landing && !engine_effect_blocks(e, r, JOURNAL_NO_STEP, false))
 		engine_emit_run(e, r, JOURNAL_RUN_CANCELLED, row->why);
 }
 
@@ -305,7 +306,7 @@ static void finish_failed(struct engine *e, struct engine_run *r)
 		    (!first || first->state == JOURNAL_STEP_S_CANCELLED))
 			first = s;
 	}
-	if (!first)
+	if (!first || engine_effect_blocks(e, r, JOURNAL_NO_STEP, false))
 		return;
 	snprintf(why, sizeof(why), "step '%.80s' %s: %.120s", first->name,
 		 journal_step_state_name(first->state), first->why ? first->why : "");
@@ -349,10 +350,27 @@ static unsigned waits_of(const struct engine *e, const struct engine_run *r)
 			waits |= waits_of_item(a);
 		if (row->steps[i]->state == JOURNAL_STEP_S_BACKOFF)
 			waits |= JOURNAL_WAIT_TIMER;
-		if (row->steps[i]->state == JOURNAL_STEP_S_WAITING)
+	}
+	for (uint32_t i = 0; i < row->open_count; i++) {
+		if (row->open[i]->state == JOURNAL_EFFECT_S_WAITING)
+			waits |= JOURNAL_WAIT_APPROVAL;
+		if (row->open[i]->state == JOURNAL_EFFECT_S_IN_DOUBT)
 			waits |= JOURNAL_WAIT_DOUBT;
 	}
 	return waits;
+}
+
+static bool step_moves(const struct engine *e, const struct engine_run *r, uint32_t step)
+{
+	const struct journal_step *s = engine_run_row(e, r)->steps[step];
+	const struct journal_attempt *a = engine_last_attempt(s);
+
+	if (!engine_step_writes(s) || s->state == JOURNAL_STEP_S_GATED_COMMIT)
+		return false;
+	if (s->state == JOURNAL_STEP_S_SEALED && engine_effect_blocks(e, r, step, true))
+		return engine_effect_blocks(e, r, step, false);
+	return !(s->state == JOURNAL_STEP_S_ACTIVE && a->state == JOURNAL_ATTEMPT_S_FROZEN &&
+		 !a->suspending);
 }
 
 static bool moves(const struct engine *e, const struct engine_run *r)
@@ -362,8 +380,7 @@ static bool moves(const struct engine *e, const struct engine_run *r)
 	if (r->capped || r->card_count || r->planning || (r->applying && !r->stuck))
 		return true;
 	for (uint32_t i = 0; i < row->step_count; i++)
-		if (engine_step_writes(row->steps[i]) &&
-		    row->steps[i]->state != JOURNAL_STEP_S_GATED_COMMIT)
+		if (step_moves(e, r, i))
 			return true;
 	return false;
 }
@@ -404,6 +421,10 @@ static void push_live(struct engine *e, struct engine_run *r)
 	}
 	if (journal_run_final(row->state) || row->state == JOURNAL_RUN_S_CANCELLING || e->failed)
 		return;
+	engine_effect_push(e, r);
+	engine_wait_push(e, r);
+	if (e->failed)
+		return;
 	if (held_up) {
 		if (row->landing != JOURNAL_LANDING_S_UNLANDED)
 			engine_land_push(e, r); /* what is half done is not left so */
@@ -426,9 +447,10 @@ static void push(struct engine *e, struct engine_run *r)
 		seq = row->seq;
 		if (row->state == JOURNAL_RUN_S_CANCELLING)
 			push_cancelling(e, r);
-		else if (journal_run_final(row->state))
+		else if (journal_run_final(row->state)) {
+			engine_effect_push(e, r); /* what is in doubt outlives its run */
 			engine_land_push(e, r);
-		else
+		} else
 			push_live(e, r);
 	} while (row->seq != seq && !e->failed);
 	say_waiting(e, r);
@@ -441,8 +463,9 @@ static bool settled(const struct engine *e, const struct engine_run *r)
 {
 	const struct journal_run *row = engine_run_row(e, r);
 
-	return journal_run_final(row->state) && !r->planning && !r->applying && !r->land_wanted &&
-	       r->card_count == 0 && engine_id_is_zero(&row->landing_approval) &&
+	return journal_run_final(row->state) && row->open_count == 0 && !r->planning &&
+	       !r->applying && !r->land_wanted && r->card_count == 0 &&
+	       engine_id_is_zero(&row->landing_approval) &&
 	       row->landing != JOURNAL_LANDING_S_LANDING &&
 	       row->landing != JOURNAL_LANDING_S_UNDOING &&
 	       row->landing != JOURNAL_LANDING_S_CONFLICT;

@@ -122,6 +122,47 @@ void engine_item_want(struct engine *e, struct engine_run *r, uint32_t step,
 	e->ops.command(e->ops.ctx, &c);
 }
 
+void engine_item_want_effect(struct engine *e, struct engine_run *r, const struct journal_effect *f,
+			     enum journal_approval_kind kind)
+{
+	struct engine_pending_card *grown;
+	struct engine_command c = {.kind = ENGINE_CARD,
+				   .run = r->id,
+				   .step = f->step,
+				   .attempt = f->attempt,
+				   .effect = f->id,
+				   .card_kind = kind,
+				   .object = f->canonical};
+	int rc;
+
+	if (!r->named)
+		return;
+	for (size_t i = 0; i < r->card_count; i++)
+		if (journal_id_equal(&r->cards[i].effect, &f->id))
+			return;
+	rc = engine_effect_item_action(e, r, f, kind, &c.action);
+	grown = reallocarray(r->cards, r->card_count + 1, sizeof(*grown));
+	if (grown)
+		r->cards = grown;
+	if (!grown || rc < 0) {
+		e->failed = rc < 0 ? rc : -ENOMEM;
+		return;
+	}
+	r->cards[r->card_count++] = (struct engine_pending_card){.step = f->step,
+								 .kind = kind,
+								 .action = c.action,
+								 .object = c.object,
+								 .effect = f->id};
+	e->ops.command(e->ops.ctx, &c);
+}
+
+void engine_item_forget_effect(struct engine_run *r, const struct journal_id *effect)
+{
+	for (size_t i = r->card_count; i-- > 0;)
+		if (journal_id_equal(&r->cards[i].effect, effect))
+			drop_card(r, i);
+}
+
 static void set_object(struct journal_payload *p, enum journal_approval_kind kind,
 		       const struct digest *object)
 {
@@ -137,23 +178,45 @@ static void open_item(struct engine *e, struct engine_run *r,
 		      const struct engine_pending_card *want, const struct digest *card)
 {
 	struct journal_record rec = engine_record(r, want->step, JOURNAL_APPROVAL_OPENED);
+	const struct journal_effect *f = journal_state_effect(e->rows, &want->effect);
 	struct engine_rules rules;
 	struct journal_id id;
 	int64_t due;
 
 	engine_item_rules(e, r, &rules);
-	due = rules.decide_by_ns ? e->now.wall_ns + rules.decide_by_ns : 0;
+	/* What became of something is a fact: it does not expire. */
+	due = rules.decide_by_ns && want->kind != JOURNAL_KIND_DOUBT
+		      ? e->now.wall_ns + rules.decide_by_ns
+		      : 0;
 	e->ops.new_id(e->ops.ctx, &id);
 	JOURNAL_SET(&rec.p, approval, id);
 	JOURNAL_SET(&rec.p, kind, want->kind);
 	JOURNAL_SET(&rec.p, action, want->action);
 	JOURNAL_SET(&rec.p, card, *card);
 	set_object(&rec.p, want->kind, &want->object);
+	if (f)
+		JOURNAL_SET(&rec.p, effect, want->effect);
+	if (f && f->title)
+		JOURNAL_SET(&rec.p, title, bytes_str(f->title));
 	if (due)
 		JOURNAL_SET(&rec.p, decide_by_ns, due);
 	engine_emit(e, &rec);
 	if (due)
 		engine_timer_arm(e, r, want->step, JOURNAL_TIMER_DECIDE_BY, due, &id);
+}
+
+/* The digest of what is asked, as things stand now. -ESTALE: it is not asked any more. */
+static int stands_on(struct engine *e, struct engine_run *r, const struct engine_pending_card *want,
+		     struct digest *ret)
+{
+	const struct journal_effect *f = journal_state_effect(e->rows, &want->effect);
+
+	if (engine_id_is_zero(&want->effect))
+		return action_of(e, r, want->step, want->kind, &want->object, ret);
+	if (!f || f->state != (want->kind == JOURNAL_KIND_DOUBT ? JOURNAL_EFFECT_S_IN_DOUBT
+								: JOURNAL_EFFECT_S_WAITING))
+		return -ESTALE;
+	return engine_effect_item_action(e, r, f, want->kind, ret);
 }
 
 int engine_card(struct engine *e, struct engine_now now, const struct journal_id *run,
@@ -168,7 +231,9 @@ int engine_card(struct engine *e, struct engine_now now, const struct journal_id
 	engine_enter(e, now);
 	r = engine_run_cached(e, run);
 	for (i = 0; r && i < r->card_count; i++)
-		if (r->cards[i].step == step && r->cards[i].kind == kind)
+		if (r->cards[i].step == step && r->cards[i].kind == kind &&
+		    (engine_id_is_zero(&r->cards[i].effect) ||
+		     digest_equal(&r->cards[i].action, action)))
 			break;
 	if (!r || i == r->card_count || !digest_equal(&r->cards[i].action, action) ||
 	    (object && !digest_equal(&r->cards[i].object, object)))
@@ -176,7 +241,7 @@ int engine_card(struct engine *e, struct engine_now now, const struct journal_id
 	want = r->cards[i];
 	drop_card(r, i);
 	/* What it stands on may have changed while it was rendered. */
-	if (action_of(e, r, step, kind, &want.object, &is) < 0 || !digest_equal(&is, action))
+	if (stands_on(e, r, &want, &is) < 0 || !digest_equal(&is, action))
 		return engine_advance(e, r);
 	open_item(e, r, &want, card);
 	return engine_advance(e, r);
@@ -223,8 +288,14 @@ void engine_item_withdraw(struct engine *e, struct engine_run *r, uint32_t step,
 							  : &row->steps[step]->approval);
 
 	for (size_t i = r->card_count; i-- > 0;)
-		if (r->cards[i].step == step)
+		if (r->cards[i].step == step && engine_id_is_zero(&r->cards[i].effect))
 			drop_card(r, i);
+	engine_item_end(e, r, a, why);
+}
+
+void engine_item_end(struct engine *e, struct engine_run *r, const struct journal_approval *a,
+		     const char *why)
+{
 	if (!a)
 		return;
 	if (a->state == JOURNAL_APPROVAL_S_OPEN)
@@ -233,10 +304,17 @@ void engine_item_withdraw(struct engine *e, struct engine_run *r, uint32_t step,
 		end_item(e, r, a, JOURNAL_APPROVAL_REVOKED, why);
 }
 
-/* Nobody may go on with it: what the object becomes. */
-static void refused(struct engine *e, struct engine_run *r, uint32_t step,
-		    enum journal_approval_kind kind, const char *why)
+void engine_item_supersede(struct engine *e, struct engine_run *r, const struct journal_approval *a)
 {
+	end_item(e, r, a, JOURNAL_APPROVAL_SUPERSEDED, "another action stands instead of it");
+}
+
+/* Nobody may go on with it: what the object becomes. */
+static void refused(struct engine *e, struct engine_run *r, const struct journal_approval *item,
+		    const char *why)
+{
+	uint32_t step = item->step;
+	enum journal_approval_kind kind = item->kind;
 	const struct journal_attempt *a;
 
 	switch (kind) {
@@ -257,19 +335,18 @@ static void refused(struct engine *e, struct engine_run *r, uint32_t step,
 		engine_land_drop(e, r, why);
 		break;
 	case JOURNAL_KIND_DIVERGED: /* found again by engine_item_diverged */
+		break;
 	case JOURNAL_KIND_EFFECT:
 	case JOURNAL_KIND_DOUBT:
+		engine_effect_refused(e, r, item, why);
 		break;
 	}
 }
 
 void engine_item_expired(struct engine *e, struct engine_run *r, const struct journal_approval *a)
 {
-	uint32_t step = a->step;
-	enum journal_approval_kind kind = a->kind;
-
 	end_item(e, r, a, JOURNAL_APPROVAL_EXPIRED, "nobody decided in time");
-	refused(e, r, step, kind, "nobody decided in time");
+	refused(e, r, a, "nobody decided in time");
 }
 
 /* ---- divergence: its answer outlives its item, because carrying it out may take a while ---- */
@@ -384,7 +461,8 @@ static int check_choice(const struct journal_approval *a, const struct engine_vo
 				      v->choice ? v->choice : "",
 				      a->kind == JOURNAL_KIND_CONFLICT	  ? "mine, theirs or file=F"
 				      : a->kind == JOURNAL_KIND_EXHAUSTED ? "retry or fail"
-									  : "accept, fork or fail");
+				      : a->kind == JOURNAL_KIND_DOUBT ? "done, not-done or abandon"
+								      : "accept, fork or fail");
 	if (a->kind != JOURNAL_KIND_CONFLICT && v->path.len)
 		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
 				      "vote: only a conflict has paths");
@@ -703,13 +781,9 @@ int engine_vote(struct engine *e, struct engine_now now, const struct engine_vot
 	engine_act_as(e, JOURNAL_ACTOR_PERSON, v->uid);
 	cast(e, r, a, v);
 	if (v->decision == JOURNAL_DECISION_DENY) {
-		uint32_t step = a->step;
-		enum journal_approval_kind kind = a->kind;
-
 		end_item(e, r, a, JOURNAL_APPROVAL_DENIED, v->reason);
 		engine_act_as(e, JOURNAL_ACTOR_SUPERVISOR, 0);
-		refused(e, r, step, kind,
-			v->reason && *v->reason ? v->reason : "a person denied it");
+		refused(e, r, a, v->reason && *v->reason ? v->reason : "a person denied it");
 	} else {
 		rc = decided(e, r, a);
 		if (rc < 0)

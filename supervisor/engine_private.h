@@ -16,7 +16,19 @@ struct engine_pending_card {
 	uint32_t step;
 	enum journal_approval_kind kind;
 	struct digest action, object;
+	struct journal_id effect; /* of EFFECT and DOUBT */
 };
+
+/* Who waits for an effect: what the rows do not say. */
+struct engine_client {
+	struct journal_id effect, courier;
+	bool attached;
+	bool sent; /* told to send, and its outcome is to come */
+	bool again; /* sent a second time for this client */
+	bool probing, probe_unknown;
+};
+
+enum engine_clock { ENGINE_CLOCK_UNKNOWN, ENGINE_CLOCK_NONE, ENGINE_CLOCK_ARMED };
 
 struct engine_run {
 	struct journal_id id;
@@ -46,6 +58,11 @@ struct engine_run {
 	struct engine_pending_card *cards;
 	size_t card_count;
 	struct digest planned; /* redo plan of the card that is asked for; zero = none */
+	struct engine_client *clients;
+	size_t client_count;
+	struct journal_id courier; /* that said HELLO; zero = none did */
+	uint32_t denied, denied_seen; /* DENIED effects among the first `denied_seen` */
+	enum engine_clock wait_clock; /* freeze and suspend timers of the attempt that lives */
 };
 
 struct engine {
@@ -123,6 +140,8 @@ int engine_step_new(struct engine *e, struct engine_run *r, const struct plan_st
 		    uint32_t position, uint32_t *ret);
 void engine_step_make_runnable(struct engine *e, struct engine_run *r, uint32_t step,
 			       const char *why);
+/* The clock of the deadline begins when no person is waited for. */
+void engine_step_arm_deadline(struct engine *e, struct engine_run *r, uint32_t step);
 void engine_step_start(struct engine *e, struct engine_run *r, uint32_t step);
 /* Brings one step as far as it goes without the scheduler: judge, seal, check, commit, ask. */
 void engine_step_push(struct engine *e, struct engine_run *r, uint32_t step);
@@ -164,6 +183,44 @@ void engine_item_lapsed(struct engine *e, struct engine_run *r, const struct jou
 const char *engine_item_diverged(struct engine *e, struct engine_run *r, uint32_t step,
 				 const struct journal_approval **ret_item);
 void engine_item_want_diverged(struct engine *e, struct engine_run *r, uint32_t step);
+
+/* The card of an effect's question, unless it is asked for. */
+void engine_item_want_effect(struct engine *e, struct engine_run *r, const struct journal_effect *f,
+			     enum journal_approval_kind kind);
+void engine_item_forget_effect(struct engine_run *r, const struct journal_id *effect);
+/* OPEN -> WITHDRAWN, APPROVED -> REVOKED; NULL and others: nothing. */
+void engine_item_end(struct engine *e, struct engine_run *r, const struct journal_approval *a,
+		     const char *why);
+void engine_item_supersede(struct engine *e, struct engine_run *r,
+			   const struct journal_approval *a); /* of an OPEN one */
+
+/* ---- engine_effect.c ---- */
+/* Every open effect as far as it goes. */
+void engine_effect_push(struct engine *e, struct engine_run *r);
+/* The item was denied, or expired. */
+void engine_effect_refused(struct engine *e, struct engine_run *r, const struct journal_approval *a,
+			   const char *why);
+/* What an item about it stands on. */
+int engine_effect_item_action(const struct engine *e, const struct engine_run *r,
+			      const struct journal_effect *f, enum journal_approval_kind kind,
+			      struct digest *ret);
+/* Something of the step (JOURNAL_NO_STEP: of the run) was sent and has no outcome; with doubt: or
+ * nobody knows it. */
+bool engine_effect_blocks(const struct engine *e, const struct engine_run *r, uint32_t step,
+			  bool doubt);
+/* Something of the step waits for a person (or a probe); by_client: and a client for it. */
+bool engine_effect_waits(const struct engine *e, const struct engine_run *r, uint32_t step,
+			 bool by_client);
+
+/* ---- engine_wait.c ---- */
+enum { ENGINE_SUSPEND_AGAIN_NS = 1000000000 };
+void engine_wait_push(struct engine *e, struct engine_run *r);
+void engine_wait_fired(struct engine *e, struct engine_run *r, uint32_t step,
+		       enum journal_timer_kind kind);
+/* Its attempt is over: so are its clocks. */
+void engine_wait_ended(struct engine *e, struct engine_run *r, uint32_t step);
+/* A command may have been lost with the supervisor. */
+void engine_wait_recover(struct engine *e, struct engine_run *r, uint32_t step);
 
 /* ---- engine_timer.c ---- */
 void engine_timer_arm(struct engine *e, struct engine_run *r, uint32_t step,

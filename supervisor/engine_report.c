@@ -159,6 +159,10 @@ int engine_attempt_ended(struct engine *e, struct engine_now now, const struct j
 		return -EINVAL;
 	if (!a || !engine_attempt_lives(a))
 		return -ESTALE;
+	/* It was ended for a wait; one that ended by itself first did end. */
+	if (a->suspending && type != JOURNAL_ATTEMPT_LOST &&
+	    (type != JOURNAL_ATTEMPT_EXITED || x->signal))
+		type = JOURNAL_ATTEMPT_SUSPENDED;
 	number = a->number;
 	if (a->state == JOURNAL_ATTEMPT_S_STARTING && type != JOURNAL_ATTEMPT_LOST) {
 		rec = engine_record(r, step, JOURNAL_ATTEMPT_LIVE);
@@ -168,13 +172,14 @@ int engine_attempt_ended(struct engine *e, struct engine_now now, const struct j
 	rec = engine_record(r, step, type);
 	rec.attempt = number;
 	fill_outcome(&rec.p, x);
-	if (type != JOURNAL_ATTEMPT_LOST &&
+	if (type != JOURNAL_ATTEMPT_LOST && type != JOURNAL_ATTEMPT_SUSPENDED &&
 	    (type != JOURNAL_ATTEMPT_EXITED || x->exit_code || x->signal)) {
 		failure_of(x, x->why, &failure);
 		JOURNAL_SET(&rec.p, failure, failure);
 	}
 	engine_emit(e, &rec);
 	r->killing = no_id;
+	engine_wait_ended(e, r, step);
 	return engine_advance(e, r);
 }
 

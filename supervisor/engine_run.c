@@ -19,6 +19,7 @@ void engine_run_free(struct engine_run *r)
 	free(r->specs);
 	free(r->owned_specs);
 	free(r->cards);
+	free(r->clients);
 	free(r);
 }
 

@@ -52,8 +52,7 @@ int engine_step_new(struct engine *e, struct engine_run *r, const struct plan_st
 	return engine_run_add_spec(e, r, rec.step, NULL);
 }
 
-/* The clock of the deadline begins when no person is waited for. */
-static void arm_deadline(struct engine *e, struct engine_run *r, uint32_t step)
+void engine_step_arm_deadline(struct engine *e, struct engine_run *r, uint32_t step)
 {
 	const struct plan_step *spec = engine_run_spec(e, r, step);
 
@@ -66,7 +65,7 @@ void engine_step_make_runnable(struct engine *e, struct engine_run *r, uint32_t 
 			       const char *why)
 {
 	engine_emit_step(e, r, step, JOURNAL_STEP_RUNNABLE, why);
-	arm_deadline(e, r, step);
+	engine_step_arm_deadline(e, r, step);
 }
 
 static bool deadline_passed(const struct engine *e, const struct journal_step *s)
@@ -366,7 +365,11 @@ static void judge_attempt(struct engine *e, struct engine_run *r, uint32_t step)
 		break;
 	case JOURNAL_ATTEMPT_S_LOST:
 		engine_step_throw_away(e, r, step);
-		engine_emit_step(e, r, step, JOURNAL_STEP_RUNNABLE, *why ? why : NULL);
+		/* An effect that a person must speak of first holds the step. */
+		engine_emit_step(e, r, step,
+				 engine_effect_waits(e, r, step, false) ? JOURNAL_STEP_WAITING
+									: JOURNAL_STEP_RUNNABLE,
+				 *why ? why : NULL);
 		pause_if_lost_too_often(e, r, step);
 		break;
 	}
@@ -431,7 +434,8 @@ static void push_sealed(struct engine *e, struct engine_run *r, uint32_t step)
 {
 	const struct plan_step *spec = engine_run_spec(e, r, step);
 
-	if (!spec)
+	/* Nothing of it may be committed before what it did outside is known. */
+	if (!spec || engine_effect_blocks(e, r, step, true))
 		return;
 	if (spec->check_count == 0) {
 		engine_step_push_commit(e, r, step);
@@ -557,7 +561,10 @@ void engine_step_push(struct engine *e, struct engine_run *r, uint32_t step)
 	case JOURNAL_STEP_S_EXHAUSTED:
 		push_exhausted(e, r, step);
 		break;
-	case JOURNAL_STEP_S_WAITING: /* effects decide */
+	case JOURNAL_STEP_S_WAITING:
+		if (!engine_effect_waits(e, r, step, false))
+			engine_step_make_runnable(e, r, step, NULL);
+		break;
 	case JOURNAL_STEP_S_COMMITTED:
 	case JOURNAL_STEP_S_DENIED:
 	case JOURNAL_STEP_S_FAILED:

@@ -578,6 +578,12 @@ void work_perform(struct daemon *d, const struct engine_command *c)
 	case ENGINE_SEAL:
 	case ENGINE_REMOVE_LAYER:
 	case ENGINE_FORGET_ATTEMPT:
+	case ENGINE_EFFECT_ANSWER:
+	case ENGINE_EFFECT_RELEASE:
+	case ENGINE_EFFECT_PROBE:
+	case ENGINE_FREEZE:
+	case ENGINE_THAW:
+	case ENGINE_SUSPEND:
 		break;
 	}
 }

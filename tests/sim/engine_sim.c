@@ -545,6 +545,12 @@ static bool perform(struct sim *s)
 		break;
 	case ENGINE_REMOVE_LAYER:
 	case ENGINE_FORGET_ATTEMPT:
+	case ENGINE_EFFECT_ANSWER:
+	case ENGINE_EFFECT_RELEASE:
+	case ENGINE_EFFECT_PROBE:
+	case ENGINE_FREEZE:
+	case ENGINE_THAW:
+	case ENGINE_SUSPEND:
 		break;
 	}
 	return true;

@@ -1,0 +1,970 @@
+/*
+ * Effects: what is proposed is matched with what this step proposed before, decided, and reserved
+ * before it may leave; what came of it is recorded, or asked.
+ *
+ * Nothing here sends. A client is attached to its effect while it waits; an effect is reserved only
+ * for a client that is attached, so that nothing is sent for nobody. Attachments are the one thing
+ * that is not in the rows: after a crash the couriers say again who waits.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include "base/cbor.h"
+#include "supervisor/engine_private.h"
+
+static const struct journal_id no_id;
+
+/* ---- attachments ---- */
+
+static struct engine_client *client_of(const struct engine_run *r, const struct journal_id *effect)
+{
+	for (size_t i = 0; i < r->client_count; i++)
+		if (journal_id_equal(&r->clients[i].effect, effect))
+			return &r->clients[i];
+	return NULL;
+}
+
+static struct engine_client *client_get(struct engine *e, struct engine_run *r,
+					const struct journal_id *effect)
+{
+	struct engine_client *c = client_of(r, effect), *grown;
+
+	if (c)
+		return c;
+	grown = reallocarray(r->clients, r->client_count + 1, sizeof(*grown));
+	if (!grown) {
+		e->failed = -ENOMEM;
+		return NULL;
+	}
+	r->clients = grown;
+	grown[r->client_count] = (struct engine_client){.effect = *effect};
+	return &grown[r->client_count++];
+}
+
+static void client_drop(struct engine_run *r, const struct journal_id *effect)
+{
+	struct engine_client *c = client_of(r, effect);
+
+	if (c)
+		*c = r->clients[--r->client_count];
+}
+
+static bool attached(const struct engine_run *r, const struct journal_effect *f)
+{
+	const struct engine_client *c = client_of(r, &f->id);
+
+	return c && c->attached;
+}
+
+/* ---- records and commands ---- */
+
+static struct journal_record record_of(const struct engine_run *r, const struct journal_effect *f,
+				       enum journal_type type)
+{
+	struct journal_record rec = engine_record(r, f->step, type);
+
+	rec.attempt = f->attempt;
+	JOURNAL_SET(&rec.p, effect, f->id);
+	return rec;
+}
+
+static void emit(struct engine *e, const struct engine_run *r, const struct journal_effect *f,
+		 enum journal_type type, const char *why)
+{
+	struct journal_record rec = record_of(r, f, type);
+
+	if (why)
+		JOURNAL_SET(&rec.p, why, bytes_str(why));
+	engine_emit(e, &rec);
+}
+
+static void command(struct engine *e, const struct engine_run *r, const struct journal_effect *f,
+		    enum engine_command_kind kind, enum engine_answer answer, bool after_sync)
+{
+	struct engine_command c = {.kind = kind,
+				   .after_sync = after_sync,
+				   .run = r->id,
+				   .step = f->step,
+				   .attempt = f->attempt,
+				   .effect = f->id,
+				   .answer = answer};
+
+	e->ops.command(e->ops.ctx, &c);
+}
+
+/* Whoever waits gets what the row says; nobody waits any more then. */
+static void answer(struct engine *e, struct engine_run *r, const struct journal_effect *f,
+		   enum engine_answer what)
+{
+	command(e, r, f, ENGINE_EFFECT_ANSWER, what, what != ENGINE_ANSWER_WAITING);
+	if (what == ENGINE_ANSWER_REPLAY || what == ENGINE_ANSWER_DENY)
+		client_drop(r, &f->id);
+}
+
+/* ---- its key, its items' digest, what may be done in doubt ---- */
+
+int engine_effect_key(const struct journal_run *run, const struct journal_effect *f,
+		      char ret[ENGINE_KEY_SIZE])
+{
+	static const char alphabet[] = "abcdefghijklmnopqrstuvwxyz234567";
+	struct digest d;
+	AUTO_BUFFER b = {0};
+	unsigned bits = 0, held = 0;
+	size_t n = 0;
+
+	cbor_w_array(&b, 6);
+	cbor_w_bytes(&b, bytes_of(run->id.b, JOURNAL_ID_SIZE));
+	cbor_w_str(&b, run->steps[f->step]->key);
+	cbor_w_uint(&b, f->action_kind);
+	cbor_w_bytes(&b, bytes_of(f->identity.b, DIGEST_SIZE));
+	cbor_w_uint(&b, f->occurrence);
+	cbor_w_bytes(&b, bytes_of(f->action.b, DIGEST_SIZE));
+	if (b.failed)
+		return b.failed;
+	digest_domain("holdfast.effect-key", buffer_bytes(&b), &d);
+	for (size_t i = 0; i < DIGEST_SIZE; i++) {
+		bits = bits << 8 | d.b[i];
+		for (held += 8; held >= 5; held -= 5)
+			ret[n++] = alphabet[bits >> (held - 5) & 31];
+	}
+	ret[n++] = alphabet[bits << (5 - held) & 31];
+	ret[n] = '\0';
+	return 0;
+}
+
+int engine_effect_item_action(const struct engine *e, const struct engine_run *r,
+			      const struct journal_effect *f, enum journal_approval_kind kind,
+			      struct digest *ret)
+{
+	AUTO_BUFFER b = {0};
+
+	cbor_w_array(&b, 6);
+	cbor_w_uint(&b, kind);
+	cbor_w_bytes(&b, bytes_of(r->id.b, JOURNAL_ID_SIZE));
+	cbor_w_str(&b, engine_run_row(e, r)->steps[f->step]->key);
+	cbor_w_bytes(&b, bytes_of(f->id.b, JOURNAL_ID_SIZE));
+	cbor_w_bytes(&b, bytes_of(f->action.b, DIGEST_SIZE));
+	/* A doubt stands on the sending it is about. */
+	cbor_w_uint(&b, kind == JOURNAL_KIND_DOUBT ? f->reserved_lsn : 0);
+	if (b.failed)
+		return b.failed;
+	digest_domain("holdfast.action", buffer_bytes(&b), ret);
+	return 0;
+}
+
+enum engine_doubt engine_effect_doubt(const struct journal_effect *f, int64_t now_ns,
+				      int64_t *ret_until)
+{
+	int64_t window = f->window_ms > INT64_MAX / 2000000 ? INT64_MAX / 2
+							    : (int64_t)f->window_ms * 1000000;
+
+	*ret_until = 0;
+	switch (f->retry) {
+	case JOURNAL_RETRY_SAFE:
+		return ENGINE_DOUBT_SEND;
+	case JOURNAL_RETRY_KEYED:
+		*ret_until = f->reserved_ns + window;
+		return now_ns < *ret_until ? ENGINE_DOUBT_SEND : ENGINE_DOUBT_PERSON;
+	case JOURNAL_RETRY_PROBE:
+		return ENGINE_DOUBT_PROBE;
+	case JOURNAL_RETRY_NEVER:
+	case JOURNAL_RETRY_COUNT:
+		break;
+	}
+	return ENGINE_DOUBT_PERSON;
+}
+
+/* ---- turning down ---- */
+
+static void end_item_of(struct engine *e, struct engine_run *r, const struct journal_effect *f,
+			const char *why)
+{
+	engine_item_forget_effect(r, &f->id);
+	engine_item_end(e, r, engine_item_of(e, &f->approval), why);
+}
+
+static void deny(struct engine *e, struct engine_run *r, const struct journal_effect *f,
+		 const char *why)
+{
+	end_item_of(e, r, f, why);
+	emit(e, r, f, JOURNAL_EFFECT_DENIED, why);
+	answer(e, r, f, ENGINE_ANSWER_DENY);
+}
+
+static void withdraw(struct engine *e, struct engine_run *r, const struct journal_effect *f,
+		     const char *why)
+{
+	end_item_of(e, r, f, why);
+	emit(e, r, f, JOURNAL_EFFECT_WITHDRAWN, why);
+	answer(e, r, f, ENGINE_ANSWER_DENY);
+}
+
+/* A decision lets a step go on whose attempt was suspended for it. */
+static void wake_step(struct engine *e, struct engine_run *r, uint32_t step, const char *why)
+{
+	const struct journal_run *row = engine_run_row(e, r);
+
+	if (row->steps[step]->state == JOURNAL_STEP_S_WAITING && !journal_run_final(row->state) &&
+	    row->state != JOURNAL_RUN_S_CANCELLING)
+		engine_step_make_runnable(e, r, step, why);
+}
+
+void engine_effect_refused(struct engine *e, struct engine_run *r, const struct journal_approval *a,
+			   const char *why)
+{
+	const struct journal_effect *f = journal_state_effect(e->rows, &a->effect);
+	uint32_t step = a->step;
+
+	if (!f)
+		return;
+	if (a->kind == JOURNAL_KIND_DOUBT) {
+		if (f->state == JOURNAL_EFFECT_S_IN_DOUBT) {
+			emit(e, r, f, JOURNAL_EFFECT_ABANDONED, why);
+			answer(e, r, f, ENGINE_ANSWER_DENY);
+			wake_step(e, r, step, "a person gave it up");
+		}
+	} else if (f->state == JOURNAL_EFFECT_S_WAITING && journal_id_equal(&f->approval, &a->id)) {
+		emit(e, r, f, JOURNAL_EFFECT_DENIED, why);
+		answer(e, r, f, ENGINE_ANSWER_DENY);
+		wake_step(e, r, step, "a person denied it");
+	}
+}
+
+/* ---- sending ---- */
+
+static bool may_send(const struct engine *e, const struct engine_run *r,
+		     const struct journal_effect *f)
+{
+	const struct journal_run *row = engine_run_row(e, r);
+	const struct journal_attempt *a = engine_last_attempt(row->steps[f->step]);
+
+	return attached(r, f) && !e->held && a && a->number == f->attempt &&
+	       engine_attempt_lives(a) && !a->suspending &&
+	       (row->state == JOURNAL_RUN_S_RUNNING || row->state == JOURNAL_RUN_S_WAITING);
+}
+
+/* In one batch with the consuming of what allowed it; the client is told after the sync. */
+static void reserve(struct engine *e, struct engine_run *r, const struct journal_effect *f)
+{
+	const struct journal_approval *a = engine_item_of(e, &f->approval);
+	struct engine_client *c = client_of(r, &f->id);
+	struct journal_record rec = record_of(r, f, JOURNAL_EFFECT_RESERVED);
+
+	if (a && a->state == JOURNAL_APPROVAL_S_APPROVED)
+		engine_item_consume(e, r, a);
+	JOURNAL_SET(&rec.p, courier, c->courier);
+	JOURNAL_SET(&rec.p, action, f->action);
+	engine_emit(e, &rec);
+	c->sent = true;
+	command(e, r, f, ENGINE_EFFECT_ANSWER, ENGINE_ANSWER_SEND, true);
+}
+
+static void in_doubt(struct engine *e, struct engine_run *r, const struct journal_effect *f,
+		     const char *why)
+{
+	struct engine_client *c = client_of(r, &f->id);
+	int64_t until;
+
+	emit(e, r, f, JOURNAL_EFFECT_IN_DOUBT, why);
+	if (c)
+		c->sent = false;
+	if (engine_effect_doubt(f, e->now.wall_ns, &until) == ENGINE_DOUBT_SEND && until)
+		engine_timer_arm(e, r, f->step, JOURNAL_TIMER_KEY_WINDOW, until, &f->id);
+}
+
+/* ---- one effect, as far as it goes ---- */
+
+static bool closed(const struct journal_approval *a)
+{
+	return !a ||
+	       (a->state != JOURNAL_APPROVAL_S_OPEN && a->state != JOURNAL_APPROVAL_S_APPROVED);
+}
+
+static void push_waiting(struct engine *e, struct engine_run *r, const struct journal_effect *f)
+{
+	const struct journal_approval *a = engine_item_of(e, &f->approval);
+	struct journal_record rec = record_of(r, f, JOURNAL_EFFECT_ALLOWED);
+
+	if (closed(a)) {
+		engine_item_want_effect(e, r, f, JOURNAL_KIND_EFFECT);
+	} else if (a->state == JOURNAL_APPROVAL_S_APPROVED) {
+		uint32_t step = f->step;
+
+		JOURNAL_SET(&rec.p, approval, a->id);
+		engine_emit(e, &rec);
+		wake_step(e, r, step, "a person approved it");
+	}
+}
+
+static void push_allowed(struct engine *e, struct engine_run *r, const struct journal_effect *f)
+{
+	const struct journal_approval *a = engine_item_of(e, &f->approval);
+
+	if (!engine_id_is_zero(&f->approval) && closed(a))
+		emit(e, r, f, JOURNAL_EFFECT_WAITING, "its approval was not used in time");
+	else if (may_send(e, r, f))
+		reserve(e, r, f);
+}
+
+static void push_reserved(struct engine *e, struct engine_run *r, const struct journal_effect *f)
+{
+	const struct journal_attempt *a = engine_last_attempt(engine_run_row(e, r)->steps[f->step]);
+	struct engine_client *c = client_of(r, &f->id);
+	bool known = !engine_id_is_zero(&r->courier) && journal_id_equal(&r->courier, &f->courier);
+
+	if (!known || (c && c->sent))
+		return;
+	/* This courier never heard that it may send: it asks again, or nobody does. */
+	if (c && c->attached) {
+		c->sent = true;
+		command(e, r, f, ENGINE_EFFECT_ANSWER, ENGINE_ANSWER_SEND, true);
+	} else if (!a || a->number != f->attempt || !engine_attempt_lives(a)) {
+		in_doubt(e, r, f, "its courier does not say what became of it");
+	}
+}
+
+static void settle(struct engine *e, struct engine_run *r, const struct journal_effect *f,
+		   const struct journal_approval *a)
+{
+	const struct journal_vote *last = a->vote_count ? &a->votes[a->vote_count - 1] : NULL;
+	bool done = a->choice && strcmp(a->choice, "done") == 0,
+	     not_done = a->choice && strcmp(a->choice, "not-done") == 0;
+	AUTO_FREE char *by = strdup(last && last->principal ? last->principal : "");
+	struct digest file = last ? last->file : (struct digest){0};
+	uint32_t step = f->step;
+	struct journal_record rec;
+
+	if (!by) {
+		e->failed = -ENOMEM;
+		return;
+	}
+	engine_item_consume(e, r, a);
+	rec = record_of(r, f,
+			done	   ? JOURNAL_EFFECT_CONFIRMED
+			: not_done ? JOURNAL_EFFECT_REFUSED
+				   : JOURNAL_EFFECT_ABANDONED);
+	JOURNAL_SET(&rec.p, principal, bytes_str(by));
+	JOURNAL_SET(&rec.p, why,
+		    bytes_str(done	 ? "a person said: done"
+			      : not_done ? "a person said: not done"
+					 : "a person gave it up"));
+	if (done)
+		JOURNAL_SET(&rec.p, status, 200);
+	if (done && !digest_is_zero(&file))
+		JOURNAL_SET(&rec.p, response_body, file);
+	engine_emit(e, &rec);
+	answer(e, r, f, done ? ENGINE_ANSWER_REPLAY : ENGINE_ANSWER_DENY);
+	wake_step(e, r, step, "a person said what became of its effect");
+}
+
+/* No attempt of its step will ask for it again by itself. */
+static bool nobody_asks_again(const struct engine *e, const struct engine_run *r,
+			      const struct journal_effect *f)
+{
+	const struct journal_run *row = engine_run_row(e, r);
+	const struct journal_step *s = row->steps[f->step];
+
+	return journal_run_final(row->state) || row->state == JOURNAL_RUN_S_CANCELLING ||
+	       journal_step_final(s->state) || s->state == JOURNAL_STEP_S_SEALED ||
+	       s->state == JOURNAL_STEP_S_WAITING || s->state == JOURNAL_STEP_S_EXHAUSTED;
+}
+
+static void ask_what_became(struct engine *e, struct engine_run *r, const struct journal_effect *f)
+{
+	const struct journal_approval *a = engine_item_of(e, &f->doubt);
+	struct digest is;
+
+	if (a && a->state == JOURNAL_APPROVAL_S_APPROVED)
+		settle(e, r, f, a);
+	else if (closed(a))
+		engine_item_want_effect(e, r, f, JOURNAL_KIND_DOUBT);
+	else if (engine_effect_item_action(e, r, f, JOURNAL_KIND_DOUBT, &is) == 0 &&
+		 !digest_equal(&is, &a->action))
+		engine_item_end(e, r, a, "it was sent again since");
+}
+
+static void push_doubt(struct engine *e, struct engine_run *r, const struct journal_effect *f)
+{
+	struct engine_client *c = client_of(r, &f->id);
+	int64_t until;
+
+	switch (engine_effect_doubt(f, e->now.wall_ns, &until)) {
+	case ENGINE_DOUBT_SEND:
+		if (may_send(e, r, f) && !c->again) {
+			c->again = true;
+			reserve(e, r, f);
+		} else if (c && c->attached && c->again) {
+			/* Twice is enough by itself: what follows is the client's to ask for. */
+			answer(e, r, f, ENGINE_ANSWER_DENY);
+		} else if (nobody_asks_again(e, r, f) && f->retry == JOURNAL_RETRY_SAFE) {
+			emit(e, r, f, JOURNAL_EFFECT_ABANDONED,
+			     "nobody asks for it again, and doing it twice is safe");
+		} else if (nobody_asks_again(e, r, f)) {
+			ask_what_became(e, r, f);
+		}
+		break;
+	case ENGINE_DOUBT_PROBE:
+		c = client_get(e, r, &f->id);
+		if (!c)
+			return;
+		if (c->probe_unknown) {
+			ask_what_became(e, r, f);
+		} else if (!c->probing && r->named) {
+			c->probing = true;
+			command(e, r, f, ENGINE_EFFECT_PROBE, 0, false);
+		}
+		break;
+	case ENGINE_DOUBT_PERSON:
+		ask_what_became(e, r, f);
+		break;
+	}
+}
+
+static void push_one(struct engine *e, struct engine_run *r, const struct journal_effect *f)
+{
+	const struct journal_run *row = engine_run_row(e, r);
+	bool ended = journal_step_final(row->steps[f->step]->state),
+	     over = ended || row->state == JOURNAL_RUN_S_CANCELLING ||
+		    journal_run_final(row->state);
+
+	switch (f->state) {
+	case JOURNAL_EFFECT_S_PROPOSED:
+	case JOURNAL_EFFECT_S_WAITING:
+	case JOURNAL_EFFECT_S_ALLOWED:
+		if (over)
+			withdraw(e, r, f, ended ? "its step ended" : "the run was cancelled");
+		else if (f->state == JOURNAL_EFFECT_S_WAITING)
+			push_waiting(e, r, f);
+		else if (f->state == JOURNAL_EFFECT_S_ALLOWED)
+			push_allowed(e, r, f);
+		break;
+	case JOURNAL_EFFECT_S_RESERVED:
+		push_reserved(e, r, f);
+		break;
+	case JOURNAL_EFFECT_S_IN_DOUBT:
+		push_doubt(e, r, f);
+		break;
+	case JOURNAL_EFFECT_S_DENIED:
+	case JOURNAL_EFFECT_S_WITHDRAWN:
+	case JOURNAL_EFFECT_S_CONFIRMED:
+	case JOURNAL_EFFECT_S_REFUSED:
+	case JOURNAL_EFFECT_S_ABANDONED:
+	case JOURNAL_EFFECT_S_COMPENSATED:
+	case JOURNAL_EFFECT_S_COUNT:
+		break;
+	}
+}
+
+void engine_effect_push(struct engine *e, struct engine_run *r)
+{
+	const struct journal_run *row = engine_run_row(e, r);
+
+	/* What is pushed may leave the list. */
+	for (uint32_t i = 0; i < row->open_count && !e->failed;) {
+		uint32_t number = row->open[i]->number;
+
+		push_one(e, r, row->open[i]);
+		if (i > row->open_count)
+			i = row->open_count;
+		while (i > 0 && row->open[i - 1]->number > number)
+			i--;
+		while (i < row->open_count && row->open[i]->number <= number)
+			i++;
+	}
+}
+
+bool engine_effect_blocks(const struct engine *e, const struct engine_run *r, uint32_t step,
+			  bool doubt)
+{
+	const struct journal_run *row = engine_run_row(e, r);
+
+	for (uint32_t i = 0; i < row->open_count; i++) {
+		const struct journal_effect *f = row->open[i];
+
+		if ((step == JOURNAL_NO_STEP || f->step == step) &&
+		    (f->state == JOURNAL_EFFECT_S_RESERVED ||
+		     (doubt && f->state == JOURNAL_EFFECT_S_IN_DOUBT)))
+			return true;
+	}
+	return false;
+}
+
+bool engine_effect_waits(const struct engine *e, const struct engine_run *r, uint32_t step,
+			 bool by_client)
+{
+	const struct journal_run *row = engine_run_row(e, r);
+	bool unknown = engine_id_is_zero(&r->courier);
+	int64_t until;
+
+	for (uint32_t i = 0; i < row->open_count; i++) {
+		const struct journal_effect *f = row->open[i];
+
+		if (f->step != step || (by_client && !unknown && !attached(r, f)))
+			continue;
+		if (f->state == JOURNAL_EFFECT_S_WAITING ||
+		    (f->state == JOURNAL_EFFECT_S_IN_DOUBT &&
+		     engine_effect_doubt(f, e->now.wall_ns, &until) != ENGINE_DOUBT_SEND))
+			return true;
+	}
+	return false;
+}
+
+/* ---- proposals ---- */
+
+/* What this step proposed before and this one stands for; NULL: it is the next occurrence. */
+static const struct journal_effect *match(const struct journal_effect *const *same, size_t count,
+					  uint32_t attempt)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct journal_effect *f = same[i];
+
+		if (f->state == JOURNAL_EFFECT_S_DENIED || f->state == JOURNAL_EFFECT_S_WITHDRAWN)
+			continue;
+		if (f->state == JOURNAL_EFFECT_S_REFUSED || f->attempt != attempt || !f->delivered)
+			return f;
+	}
+	return NULL;
+}
+
+static void fill(struct journal_payload *p, const struct engine_proposal *x)
+{
+	JOURNAL_SET(p, action, x->action);
+	JOURNAL_SET(p, canonical, x->canonical);
+	JOURNAL_SET(p, action_kind, x->action_kind);
+	JOURNAL_SET(p, class, x->class);
+	JOURNAL_SET(p, retry, x->retry);
+	if (!digest_is_zero(&x->body))
+		JOURNAL_SET(p, body, x->body);
+	if (x->window_ms)
+		JOURNAL_SET(p, window_ms, x->window_ms);
+#define TEXT(field)                                                 \
+	do {                                                        \
+		if (x->field)                                       \
+			JOURNAL_SET(p, field, bytes_str(x->field)); \
+	} while (0)
+	TEXT(header);
+	TEXT(probe);
+	TEXT(rule);
+	TEXT(at);
+	TEXT(secret);
+	TEXT(claim);
+	TEXT(title);
+#undef TEXT
+}
+
+static uint32_t denied_count(const struct engine *e, struct engine_run *r)
+{
+	const struct journal_run *row = engine_run_row(e, r);
+
+	for (; r->denied_seen < row->effect_count; r->denied_seen++)
+		r->denied += row->effects[r->denied_seen]->state == JOURNAL_EFFECT_S_DENIED;
+	return r->denied;
+}
+
+static uint32_t waiting_count(const struct journal_run *row)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < row->open_count; i++)
+		n += row->open[i]->state == JOURNAL_EFFECT_S_WAITING;
+	return n;
+}
+
+/* The policy's word, made stricter by the run's limits. */
+static enum engine_verdict judge(struct engine *e, struct engine_run *r,
+				 const struct engine_proposal *x, bool waits, const char **ret_why)
+{
+	struct engine_rules rules;
+
+	*ret_why = x->why;
+	if (x->verdict != ENGINE_ASK || waits)
+		return x->verdict;
+	engine_item_rules(e, r, &rules);
+	if (rules.unattended_deny) {
+		*ret_why = "a person would be asked, and the policy says that nobody is there";
+		return ENGINE_DENY;
+	}
+	if (waiting_count(engine_run_row(e, r)) >= e->limits.effects_open_max) {
+		*ret_why = "too many effects of this run wait for people already";
+		return ENGINE_DENY;
+	}
+	return ENGINE_ASK;
+}
+
+static void decide(struct engine *e, struct engine_run *r, const struct journal_effect *f,
+		   enum engine_verdict verdict, const char *why)
+{
+	switch (verdict) {
+	case ENGINE_DENY:
+		deny(e, r, f, why);
+		break;
+	case ENGINE_ASK:
+		emit(e, r, f, JOURNAL_EFFECT_WAITING, why);
+		break;
+	case ENGINE_ALLOW:
+		emit(e, r, f, JOURNAL_EFFECT_ALLOWED, why);
+		break;
+	}
+}
+
+/* The policy's word of now, for what was decided before and not sent. */
+static void decide_again(struct engine *e, struct engine_run *r, const struct journal_effect *f,
+			 enum engine_verdict verdict, const char *why)
+{
+	bool allowed = f->state == JOURNAL_EFFECT_S_ALLOWED;
+
+	if (verdict == ENGINE_DENY) {
+		deny(e, r, f, why);
+	} else if (verdict == ENGINE_ASK && allowed && engine_id_is_zero(&f->approval)) {
+		emit(e, r, f, JOURNAL_EFFECT_WAITING, why);
+	} else if (verdict == ENGINE_ALLOW && !allowed) {
+		end_item_of(e, r, f, "the policy allows it now");
+		emit(e, r, f, JOURNAL_EFFECT_ALLOWED, why);
+	}
+}
+
+/* Another action of the same identity stands instead: what was asked, or said, was about the old
+ * one. */
+static void supersede(struct engine *e, struct engine_run *r, const struct journal_effect *f)
+{
+	const struct journal_approval *a = engine_item_of(e, &f->approval);
+
+	engine_item_forget_effect(r, &f->id);
+	if (a && a->state == JOURNAL_APPROVAL_S_OPEN)
+		engine_item_supersede(e, r, a);
+	else
+		engine_item_end(e, r, a, "another action stands instead of it");
+	if (f->state == JOURNAL_EFFECT_S_ALLOWED)
+		emit(e, r, f, JOURNAL_EFFECT_WAITING, "another action stands instead of it");
+}
+
+static void attach(struct engine *e, struct engine_run *r, const struct journal_effect *f,
+		   const struct engine_proposal *x, uint32_t attempt)
+{
+	bool other = !digest_equal(&f->action, &x->action),
+	     unsent = f->state == JOURNAL_EFFECT_S_PROPOSED ||
+		      f->state == JOURNAL_EFFECT_S_WAITING || f->state == JOURNAL_EFFECT_S_ALLOWED;
+	struct digest before = f->canonical;
+	struct journal_record rec;
+	const char *why;
+
+	if (other && unsent)
+		supersede(e, r, f);
+	if (f->attempt != attempt || (other && unsent)) {
+		rec = record_of(r, f, JOURNAL_EFFECT_ATTACHED);
+		rec.attempt = attempt;
+		if (other && unsent) {
+			fill(&rec.p, x);
+			JOURNAL_SET(&rec.p, before, before);
+		}
+		engine_emit(e, &rec);
+	}
+	if (unsent) {
+		enum engine_verdict verdict = judge(e, r, x, true, &why);
+
+		decide_again(e, r, f, verdict, why);
+	}
+}
+
+static void propose(struct engine *e, struct engine_run *r, const struct engine_proposal *x,
+		    uint32_t step, uint32_t attempt, const struct journal_effect *again,
+		    size_t occurrence, struct journal_id *ret)
+{
+	struct journal_record rec = engine_record(r, step, JOURNAL_EFFECT_PROPOSED);
+
+	if (again)
+		*ret = again->id;
+	else
+		e->ops.new_id(e->ops.ctx, ret);
+	rec.attempt = attempt;
+	JOURNAL_SET(&rec.p, effect, *ret);
+	JOURNAL_SET(&rec.p, identity, x->identity);
+	JOURNAL_SET(&rec.p, occurrence, occurrence);
+	fill(&rec.p, x);
+	engine_emit(e, &rec);
+}
+
+/* What it waits for is there already, or is told that it waits. */
+static void answer_now(struct engine *e, struct engine_run *r, const struct journal_effect *f)
+{
+	switch (f->state) {
+	case JOURNAL_EFFECT_S_CONFIRMED:
+	case JOURNAL_EFFECT_S_COMPENSATED:
+		answer(e, r, f, ENGINE_ANSWER_REPLAY);
+		break;
+	case JOURNAL_EFFECT_S_ABANDONED:
+		if (!f->delivered) /* the answer is final: asking again is another effect */
+			emit(e, r, f, JOURNAL_EFFECT_DELIVERED, NULL);
+		answer(e, r, f, ENGINE_ANSWER_DENY);
+		break;
+	case JOURNAL_EFFECT_S_WAITING:
+		answer(e, r, f, ENGINE_ANSWER_WAITING);
+		break;
+	case JOURNAL_EFFECT_S_PROPOSED:
+	case JOURNAL_EFFECT_S_ALLOWED:
+	case JOURNAL_EFFECT_S_RESERVED:
+	case JOURNAL_EFFECT_S_IN_DOUBT: /* pushed */
+	case JOURNAL_EFFECT_S_DENIED: /* answered as it was denied */
+	case JOURNAL_EFFECT_S_WITHDRAWN:
+	case JOURNAL_EFFECT_S_REFUSED:
+	case JOURNAL_EFFECT_S_COUNT:
+		break;
+	}
+}
+
+int engine_effect_proposed(struct engine *e, struct engine_now now, const struct engine_proposal *x,
+			   struct journal_id *ret)
+{
+	const struct journal_effect *const *same, *f;
+	const struct journal_attempt *a;
+	const struct journal_run *row;
+	enum engine_verdict verdict;
+	struct engine_client *c;
+	struct engine_run *r;
+	struct journal_id id;
+	uint32_t step, number;
+	const char *why;
+	size_t count;
+
+	engine_enter(e, now);
+	if (!engine_find_attempt(e, &x->attempt, &r, &step))
+		return -ESTALE;
+	row = engine_run_row(e, r);
+	a = engine_last_attempt(row->steps[step]);
+	if (!engine_attempt_lives(a) || a->suspending || row->state == JOURNAL_RUN_S_CANCELLING ||
+	    journal_run_final(row->state))
+		return -ESTALE;
+	number = a->number;
+	count = journal_state_effects_same(e->rows, &r->id, step, &x->identity, &same);
+	f = match(same, count, number);
+	verdict = judge(e, r, x, f && f->state == JOURNAL_EFFECT_S_WAITING, &why);
+	if (!f && verdict == ENGINE_DENY && denied_count(e, r) >= e->limits.effects_denied_max)
+		return ENGINE_PROPOSED_DENIED;
+	if (!f || f->state == JOURNAL_EFFECT_S_REFUSED)
+		propose(e, r, x, step, number, f, f ? f->occurrence : count + 1, &id);
+	else
+		id = f->id;
+	c = client_get(e, r, &id);
+	if (!c)
+		return e->failed;
+	c->attached = true;
+	c->again = false;
+	c->courier = x->courier;
+	if (f && f->state != JOURNAL_EFFECT_S_PROPOSED) {
+		attach(e, r, f, x, number);
+	} else {
+		f = journal_state_effect(e->rows, &id);
+		decide(e, r, f, verdict, why);
+	}
+	answer_now(e, r, f);
+	*ret = id;
+	return engine_advance(e, r);
+}
+
+/* ---- what became of it ---- */
+
+/* The effect and its run. */
+static int find(struct engine *e, struct engine_now now, const struct journal_id *effect,
+		struct engine_run **ret_run, const struct journal_effect **ret)
+{
+	engine_enter(e, now);
+	*ret = journal_state_effect(e->rows, effect);
+	*ret_run = *ret ? engine_run_get(e, &(*ret)->run) : NULL;
+	return !*ret ? -ESTALE : *ret_run ? 0 : e->failed ? e->failed : -ESTALE;
+}
+
+static void record_result(struct engine *e, struct engine_run *r, const struct journal_effect *f,
+			  const struct engine_result *x, enum journal_type type)
+{
+	struct journal_record rec = record_of(r, f, type);
+
+	if (x->status)
+		JOURNAL_SET(&rec.p, status, x->status);
+	if (!digest_is_zero(&x->response))
+		JOURNAL_SET(&rec.p, response, x->response);
+	if (!digest_is_zero(&x->body))
+		JOURNAL_SET(&rec.p, response_body, x->body);
+	if (x->too_long)
+		JOURNAL_SET(&rec.p, too_long, true);
+	if (x->sent)
+		JOURNAL_SET(&rec.p, sent, x->sent);
+	if (x->received)
+		JOURNAL_SET(&rec.p, received, x->received);
+	if (x->why)
+		JOURNAL_SET(&rec.p, why, bytes_str(x->why));
+	engine_emit(e, &rec);
+}
+
+/* It is known now: what asked a person about it is over. */
+static void end_doubt(struct engine *e, struct engine_run *r, const struct journal_effect *f)
+{
+	engine_item_forget_effect(r, &f->id);
+	engine_item_end(e, r, engine_item_of(e, &f->doubt), "what became of it is known");
+	engine_timer_cancel(e, r, JOURNAL_NO_STEP, 0, &f->id);
+}
+
+int engine_effect_result(struct engine *e, struct engine_now now, const struct engine_result *x)
+{
+	const struct journal_effect *f;
+	struct engine_client *c;
+	struct engine_run *r;
+	int rc = find(e, now, &x->effect, &r, &f);
+	bool open;
+
+	if (rc < 0)
+		return rc;
+	open = f->state == JOURNAL_EFFECT_S_RESERVED || f->state == JOURNAL_EFFECT_S_IN_DOUBT;
+	if (!open && f->state != JOURNAL_EFFECT_S_CONFIRMED &&
+	    f->state != JOURNAL_EFFECT_S_REFUSED && f->state != JOURNAL_EFFECT_S_COMPENSATED &&
+	    f->state != JOURNAL_EFFECT_S_ABANDONED)
+		return -ESTALE;
+	if (!open) { /* said before, and recorded: the courier had no answer */
+		command(e, r, f, ENGINE_EFFECT_RELEASE, 0, true);
+		return 0;
+	}
+	switch (x->outcome) {
+	case ENGINE_CONFIRMED:
+	case ENGINE_REFUSED:
+		end_doubt(e, r, f);
+		record_result(e, r, f, x,
+			      x->outcome == ENGINE_CONFIRMED ? JOURNAL_EFFECT_CONFIRMED
+							     : JOURNAL_EFFECT_REFUSED);
+		command(e, r, f, ENGINE_EFFECT_RELEASE, 0, true);
+		answer(e, r, f,
+		       x->outcome == ENGINE_CONFIRMED ? ENGINE_ANSWER_REPLAY : ENGINE_ANSWER_DENY);
+		break;
+	case ENGINE_IN_DOUBT:
+		c = client_of(r, &f->id);
+		if (c)
+			c->sent = false;
+		if (f->state == JOURNAL_EFFECT_S_RESERVED)
+			in_doubt(e, r, f, x->why ? x->why : "no whole response came");
+		break;
+	}
+	return engine_advance(e, r);
+}
+
+int engine_effect_delivered(struct engine *e, struct engine_now now,
+			    const struct journal_id *effect)
+{
+	const struct journal_effect *f;
+	struct engine_run *r;
+	int rc = find(e, now, effect, &r, &f);
+
+	if (rc < 0)
+		return rc;
+	if (f->delivered ||
+	    (f->state != JOURNAL_EFFECT_S_CONFIRMED && f->state != JOURNAL_EFFECT_S_ABANDONED &&
+	     f->state != JOURNAL_EFFECT_S_COMPENSATED))
+		return 0;
+	emit(e, r, f, JOURNAL_EFFECT_DELIVERED, NULL);
+	return 0;
+}
+
+int engine_effect_cut(struct engine *e, struct engine_now now, const struct journal_id *effect)
+{
+	const struct journal_effect *f;
+	struct engine_client *c;
+	struct engine_run *r;
+	int rc = find(e, now, effect, &r, &f);
+
+	if (rc < 0)
+		return rc;
+	c = client_of(r, effect);
+	if (!c)
+		return 0;
+	c->attached = false;
+	if (!c->sent && !c->probing && !c->probe_unknown)
+		client_drop(r, effect);
+	return engine_advance(e, r);
+}
+
+static bool named(const struct journal_id *list, size_t count, const struct journal_id *id)
+{
+	for (size_t i = 0; i < count; i++)
+		if (journal_id_equal(&list[i], id))
+			return true;
+	return false;
+}
+
+int engine_effect_courier(struct engine *e, struct engine_now now, const struct journal_id *run,
+			  const struct journal_id *courier, const struct journal_id *sending,
+			  size_t sending_count)
+{
+	const struct journal_run *row;
+	struct engine_run *r;
+
+	engine_enter(e, now);
+	row = journal_state_run(e->rows, run);
+	if (!row)
+		return 0; /* it is over, and nothing of it is open */
+	r = engine_run_get(e, run);
+	if (!r)
+		return e->failed ? e->failed : -ESTALE;
+	for (size_t i = 0; i < r->client_count; i++)
+		r->clients[i].attached = r->clients[i].sent = false;
+	r->courier = courier ? *courier : no_id;
+	for (uint32_t i = 0; i < row->open_count && !e->failed;) {
+		const struct journal_effect *f = row->open[i++];
+
+		if (f->state != JOURNAL_EFFECT_S_RESERVED)
+			continue;
+		if (!courier || !journal_id_equal(&f->courier, courier)) {
+			in_doubt(e, r, f, "its courier died before it said what became of it");
+		} else if (named(sending, sending_count, &f->id)) {
+			struct engine_client *c = client_get(e, r, &f->id);
+
+			if (c)
+				c->sent = true;
+		}
+	}
+	return engine_advance(e, r);
+}
+
+int engine_effect_probed(struct engine *e, struct engine_now now, const struct journal_id *effect,
+			 enum engine_probe said, const char *why)
+{
+	struct engine_result x = {.effect = *effect, .status = 200, .why = why};
+	const struct journal_effect *f;
+	struct engine_client *c;
+	struct engine_run *r;
+	int rc = find(e, now, effect, &r, &f);
+
+	if (rc < 0)
+		return rc;
+	c = client_of(r, effect);
+	if (f->state != JOURNAL_EFFECT_S_IN_DOUBT || !c || !c->probing)
+		return -ESTALE;
+	c->probing = false;
+	if (said == ENGINE_PROBE_UNKNOWN) {
+		c->probe_unknown = true;
+		return engine_advance(e, r);
+	}
+	if (said == ENGINE_PROBE_NOT_DONE)
+		x.status = 0;
+	end_doubt(e, r, f);
+	record_result(e, r, f, &x,
+		      said == ENGINE_PROBE_DONE ? JOURNAL_EFFECT_CONFIRMED
+						: JOURNAL_EFFECT_REFUSED);
+	wake_step(e, r, f->step, "its probe said what became of its effect");
+	answer(e, r, f, said == ENGINE_PROBE_DONE ? ENGINE_ANSWER_REPLAY : ENGINE_ANSWER_DENY);
+	return engine_advance(e, r);
+}
+
+int engine_effect_reads(struct engine *e, struct engine_now now, const struct journal_id *run,
+			uint32_t step, uint32_t attempt, struct bytes reads, uint64_t count)
+{
+	const struct journal_run *row = journal_state_run(e->rows, run);
+	struct journal_record rec = {.run = *run,
+				     .step = step,
+				     .attempt = attempt,
+				     .type = JOURNAL_EFFECT_READS};
+
+	engine_enter(e, now);
+	if (!row || journal_run_final(row->state) || step >= row->step_count || attempt == 0 ||
+	    attempt > row->steps[step]->attempt_count)
+		return -ESTALE;
+	JOURNAL_SET(&rec.p, reads, reads);
+	JOURNAL_SET(&rec.p, paths, count);
+	engine_emit(e, &rec);
+	return 0;
+}
