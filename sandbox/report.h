@@ -114,8 +114,8 @@ struct report_secret {
 	struct bytes value; /* the datagram is read into memory that is wiped and never dumped */
 };
 
-struct report_attempt { /* fds: sealed memfd, the step's policy_effective_encode(); then one for each
-			   of `cas`: the PEM file's content */
+struct report_attempt { /* fds: sealed memfd, the step's policy_effective_encode(); then one for
+			   each of `cas`: the PEM file's content */
 	uint8_t attempt[16];
 	uint64_t egress_left, requests_left; /* of the run's budget; UINT64_MAX = no limit */
 	struct report_secret secrets[REPORT_SECRETS_MAX];
