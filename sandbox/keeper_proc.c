@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include "base/failpoint.h"
 #include "base/io.h"
 #include "sandbox/keeper.h"
 
@@ -13,16 +14,12 @@
 int proc_spawn(int exe, const char *name, const char *mode, int control, int second, pid_t *ret)
 {
 	char path[64], name_copy[32], mode_copy[16];
-	char *argv[] = {name_copy, mode ? mode_copy : NULL, NULL}, *env[] = {NULL, NULL};
+	char *argv[] = {name_copy, mode ? mode_copy : NULL, NULL}, *env[FAILPOINT_ENV_MAX + 1];
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 	sigset_t none, all;
 
-#ifdef HOLDFAST_FAILPOINTS
-	for (char **e = environ; e && *e; e++)
-		if (strncmp(*e, "HOLDFAST_FAILPOINT=", 19) == 0)
-			env[0] = *e;
-#endif
+	failpoint_env(env);
 	snprintf(name_copy, sizeof(name_copy), "%s", name);
 	snprintf(mode_copy, sizeof(mode_copy), "%s", mode ? mode : "");
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", exe);
