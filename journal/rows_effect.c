@@ -250,6 +250,13 @@ void journal_rows_effect_remove_all(struct journal_state *s, struct journal_run 
 
 void journal_rows_effect_free_index(struct journal_state *s)
 {
+	for (size_t i = 0; s->effect_groups && i < s->effect_buckets; i++) {
+		for (struct journal_effect_group *g = s->effect_groups[i], *next; g; g = next) {
+			next = g->next;
+			free(g->item);
+			free(g);
+		}
+	}
 	free(s->effects_by_id);
 	free(s->effect_groups);
 }
