@@ -97,6 +97,7 @@ static int on_headers_complete(llhttp_t *l)
 
 	p->msg.status = l->status_code;
 	p->msg.upgrade = l->upgrade;
+	p->msg.minor = l->http_minor;
 	if (p->msg.kind == HTTP1_RESPONSE && (p->no_body || status_has_no_body(p->msg.status))) {
 		p->no_body = true;
 		l->flags |= F_SKIPBODY;
@@ -717,7 +718,13 @@ const char *http1_reason(int status)
 		{201, "Created"},
 		{202, "Accepted"},
 		{204, "No Content"},
+		{206, "Partial Content"},
+		{301, "Moved Permanently"},
+		{302, "Found"},
+		{303, "See Other"},
 		{304, "Not Modified"},
+		{307, "Temporary Redirect"},
+		{308, "Permanent Redirect"},
 		{400, "Bad Request"},
 		{401, "Unauthorized"},
 		{403, "Forbidden"},
@@ -731,6 +738,9 @@ const char *http1_reason(int status)
 		{413, "Content Too Large"},
 		{414, "URI Too Long"},
 		{415, "Unsupported Media Type"},
+		{416, "Range Not Satisfiable"},
+		{417, "Expectation Failed"},
+		{421, "Misdirected Request"},
 		{422, "Unprocessable Content"},
 		{425, "Too Early"},
 		{429, "Too Many Requests"},
@@ -740,6 +750,7 @@ const char *http1_reason(int status)
 		{502, "Bad Gateway"},
 		{503, "Service Unavailable"},
 		{504, "Gateway Timeout"},
+		{505, "HTTP Version Not Supported"},
 		{507, "Insufficient Storage"},
 	};
 

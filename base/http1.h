@@ -30,6 +30,7 @@ struct http1_message { /* borrowed from the parser; valid until http1_next or fr
 	struct bytes method; /* requests */
 	struct bytes target; /* requests; origin form unless others were allowed */
 	int status; /* responses */
+	int minor; /* of HTTP/1: 0 or 1 */
 	struct http1_header headers[HTTP1_HEADERS_MAX];
 	size_t header_count;
 	bool keep_alive;

@@ -5,6 +5,7 @@
 #include "base/utf8.h"
 
 enum open_key { OPEN_ATTEMPT = 1, OPEN_CONNECTION = 2 };
+enum note_key { NOTE_ATTEMPT = 1, NOTE_KIND = 2, NOTE_HOST = 3, NOTE_PORT = 4, NOTE_WHY = 5 };
 enum request_key { REQUEST_ACTION = 1, REQUEST_HAS_LENGTH = 2, REQUEST_DROPPED = 3 };
 enum tunnel_key { TUNNEL_HOST = 1, TUNNEL_PORT = 2, TUNNEL_TLS = 3 };
 enum response_key { RESPONSE_STATUS = 1, RESPONSE_HEADERS = 2, RESPONSE_LENGTH = 3 };
@@ -77,12 +78,21 @@ int frames_open_encode(const struct frames_open *o, struct buffer *out)
 	return out->failed;
 }
 
+static void read_attempt(struct cbor_reader *r, uint8_t ret[16])
+{
+	struct bytes id = cbor_r_bytes(r);
+
+	if (id.len == 16)
+		memcpy(ret, id.data, 16);
+	else
+		cbor_r_fail(r, -EPROTO);
+}
+
 int frames_open_decode(struct bytes b, struct frames_open *ret)
 {
 	struct cbor_reader r = cbor_reader(b);
 	struct cbor_map_iter m;
 	struct frames_open o = {0};
-	struct bytes id;
 	uint64_t key;
 	int code;
 
@@ -90,11 +100,7 @@ int frames_open_decode(struct bytes b, struct frames_open *ret)
 		cbor_r_fail(&r, -EPROTO);
 	while (cbor_r_key(&r, &m, &key)) {
 		if (key == OPEN_ATTEMPT) {
-			id = cbor_r_bytes(&r);
-			if (id.len == sizeof(o.attempt))
-				memcpy(o.attempt, id.data, id.len);
-			else
-				cbor_r_fail(&r, -EPROTO);
+			read_attempt(&r, o.attempt);
 		} else if (key == OPEN_CONNECTION) {
 			o.connection = cbor_r_uint(&r);
 		} else {
@@ -105,6 +111,89 @@ int frames_open_decode(struct bytes b, struct frames_open *ret)
 	if (code < 0)
 		return code;
 	*ret = o;
+	return 0;
+}
+
+/* ---- note ---- */
+
+static bool note_valid(const struct frames_note *n)
+{
+	const char *s = n->host.data;
+
+	if (n->kind < FRAMES_NOTE_DNS || n->kind > FRAMES_NOTE_LIMIT ||
+	    n->host.len > ACTION_HOST_MAX || n->why.len > FRAMES_WHY_MAX)
+		return false;
+	for (size_t i = 0; i < n->host.len; i++)
+		if (s[i] <= ' ' || s[i] > '~')
+			return false;
+	return true;
+}
+
+int frames_note_encode(const struct frames_note *n, struct buffer *out)
+{
+	if (!note_valid(n))
+		return -EINVAL;
+	cbor_w_map(out, 5);
+	cbor_w_uint(out, NOTE_ATTEMPT);
+	cbor_w_bytes(out, bytes_of(n->attempt, sizeof(n->attempt)));
+	cbor_w_uint(out, NOTE_KIND);
+	cbor_w_uint(out, n->kind);
+	cbor_w_uint(out, NOTE_HOST);
+	cbor_w_text(out, n->host);
+	cbor_w_uint(out, NOTE_PORT);
+	cbor_w_uint(out, n->port);
+	cbor_w_uint(out, NOTE_WHY);
+	cbor_w_text(out, n->why);
+	return out->failed;
+}
+
+static void read_note_field(struct cbor_reader *r, uint64_t key, struct frames_note *n)
+{
+	uint64_t v;
+
+	switch (key) {
+	case NOTE_ATTEMPT:
+		read_attempt(r, n->attempt);
+		break;
+	case NOTE_KIND:
+		v = cbor_r_uint(r);
+		n->kind = v <= FRAMES_NOTE_LIMIT ? (enum frames_note_kind)v : 0;
+		break;
+	case NOTE_HOST:
+		n->host = cbor_r_text(r);
+		break;
+	case NOTE_PORT:
+		v = cbor_r_uint(r);
+		n->port = (uint16_t)v;
+		if (v > UINT16_MAX)
+			cbor_r_fail(r, -EINVAL);
+		break;
+	case NOTE_WHY:
+		n->why = cbor_r_text(r);
+		break;
+	default:
+		cbor_r_fail(r, -EPROTO);
+	}
+}
+
+int frames_note_decode(struct bytes b, struct frames_note *ret)
+{
+	struct cbor_reader r = cbor_reader(b);
+	struct frames_note n = {0};
+	struct cbor_map_iter m;
+	uint64_t key;
+	int code;
+
+	if (cbor_r_map(&r, &m) != 5)
+		cbor_r_fail(&r, -EPROTO);
+	while (cbor_r_key(&r, &m, &key))
+		read_note_field(&r, key, &n);
+	code = cbor_r_end(&r);
+	if (code == 0 && !note_valid(&n))
+		code = -EINVAL;
+	if (code < 0)
+		return code;
+	*ret = n;
 	return 0;
 }
 

@@ -2,8 +2,9 @@
 /*
  * What gate and courier say to each other.
  *
- * The trunk is a SOCK_SEQPACKET pair made by the keeper: one FRAMES_OPEN message a connection of a
- * client in the sandbox, from the gate, with one descriptor: the channel. A channel is a
+ * The trunk is a SOCK_SEQPACKET pair made by the keeper, written by the gate alone: a `gate-open`
+ * message for a connection of a client in the sandbox, with one descriptor: the channel; and a
+ * `gate-note`, without one: what the gate itself refused, for the record. A channel is a
  * SOCK_STREAM pair that only this connection uses, so that back-pressure is the kernel's and its
  * end is the connection's end. Frames on a channel: a header of 8 bytes, little-endian {length u32,
  * type u8, zero u8, zero u16}, and `length` bytes. CBOR bodies are canonical maps
@@ -25,6 +26,9 @@ enum {
 	FRAMES_DROPPED_MAX = 100, /* names of dropped headers in one request */
 	FRAMES_DROPPED_NAME_MAX = 32, /* bytes of each; the gate cuts a longer one */
 	FRAMES_ABORT_MAX = 1024, /* bytes of its text */
+	FRAMES_NOTE_MAX = 1024, /* bytes of a datagram on the trunk */
+	FRAMES_NOTES_MAX = 1000, /* of one attempt; the gate says no more */
+	FRAMES_WHY_MAX = 240, /* bytes */
 };
 
 enum frames_type {
@@ -50,9 +54,26 @@ struct frames_open { /* on the trunk, with the channel */
 	uint64_t connection; /* the gate's own number, for logs */
 };
 
+/* What was not let through: numbers are part of the form. */
+enum frames_note_kind {
+	FRAMES_NOTE_DNS = 1, /* a name outside the table was asked for */
+	FRAMES_NOTE_TLS = 2,
+	FRAMES_NOTE_HTTP = 3,
+	FRAMES_NOTE_LIMIT = 4,
+};
+
+struct frames_note {
+	uint8_t attempt[16];
+	enum frames_note_kind kind;
+	struct bytes host; /* as asked for, visible ASCII, at most ACTION_HOST_MAX; may be empty */
+	uint16_t port; /* 0: of no port */
+	struct bytes why; /* one line */
+};
+
 struct frames_request {
 	struct action action; /* HTTP; body digest zero: the courier makes it from what it spools */
-	bool has_length; /* of its body: body_len; else chunked, and body_len is 0 */
+	bool has_length; /* of its body: body_len; else chunked, and body_len is 0. A body that was
+			    announced as empty is none */
 	struct bytes dropped[FRAMES_DROPPED_MAX]; /* header names that were not passed on */
 	size_t dropped_count;
 };
@@ -93,6 +114,8 @@ bool frames_header_hop(struct bytes name);
 
 MUST_CHECK int frames_open_encode(const struct frames_open *o, struct buffer *out);
 MUST_CHECK int frames_open_decode(struct bytes b, struct frames_open *ret);
+MUST_CHECK int frames_note_encode(const struct frames_note *n, struct buffer *out);
+MUST_CHECK int frames_note_decode(struct bytes b, struct frames_note *ret);
 /* Append the CBOR body; decoding is strict and borrows from b. -EBADMSG, -E2BIG, -EPROTO, -EINVAL.
  */
 MUST_CHECK int frames_request_encode(const struct frames_request *r, struct buffer *out);

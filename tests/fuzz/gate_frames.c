@@ -72,6 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint8_t back[FRAMES_HEADER];
 
 	AGAIN(open, in);
+	AGAIN(note, in);
 	AGAIN(request, in);
 	AGAIN(tunnel, in);
 	AGAIN(response, in);

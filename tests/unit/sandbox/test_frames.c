@@ -204,7 +204,13 @@ static void messages_round_trip(void **state)
 	struct frames_open o = {.attempt = {1, 2, 3}, .connection = 9}, o2;
 	struct frames_tunnel t = {bytes_str("a.example"), 22, true}, t2;
 	struct frames_refusal f = {403, bytes_str("{\"error\":\"denied\"}")}, f2;
-	struct buffer b[5] = {{0}};
+	struct frames_note n = {{1, 2, 3},
+				FRAMES_NOTE_TLS,
+				bytes_str("evil.example"),
+				443,
+				bytes_str("it names another host")},
+			   n2;
+	struct buffer b[6] = {{0}};
 
 	(void)state;
 	assert_int_equal(frames_request_encode(&q, &b[0]), 0);
@@ -228,7 +234,14 @@ static void messages_round_trip(void **state)
 	assert_int_equal(frames_refusal_decode(buffer_bytes(&b[4]), &f2), 0);
 	assert_true(f2.status == 403 && bytes_equal(f2.json, f.json));
 	golden_check("sandbox/gate-refusal.denied.cbor", buffer_bytes(&b[4]));
-	for (int i = 0; i < 5; i++)
+	assert_int_equal(frames_note_encode(&n, &b[5]), 0);
+	assert_int_equal(frames_note_decode(buffer_bytes(&b[5]), &n2), 0);
+	assert_true(n2.kind == FRAMES_NOTE_TLS && n2.port == 443 && bytes_equal(n2.why, n.why));
+	assert_true(bytes_equal(n2.host, n.host));
+	golden_check("sandbox/gate-note.tls.cbor", buffer_bytes(&b[5]));
+	n.host = bytes_str("a b");
+	assert_int_equal(frames_note_encode(&n, &b[5]), -EINVAL);
+	for (int i = 0; i < 6; i++)
 		buffer_free(&b[i]);
 }
 

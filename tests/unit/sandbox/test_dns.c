@@ -1,0 +1,131 @@
+/* One question, one answer; whatever else a message says is refused, and nothing is read twice. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <errno.h>
+#include "base/guard.h"
+#include "sandbox/gate/dns.h"
+
+#define HEAD(counts) "\x12\x34\x01\x00" counts
+#define ONE	     "\0\1\0\0\0\0\0\0"
+#define OPT1	     "\0\1\0\0\0\0\0\1"
+#define API	     "\3ApI\7example\3com\0"
+#define A_IN	     "\0\1\0\1"
+#define OPT	     "\0\0\x29\x10\0\0\0\0\0\0\0"
+#define ROW(why, text, want, name)                      \
+	{                                               \
+		why, text, sizeof(text) - 1, want, name \
+	}
+
+static void only_one_plain_question_is_read(void **state)
+{
+	static const struct {
+		const char *why, *data;
+		size_t len;
+		int want;
+		const char *name;
+	} rows[] = {
+		ROW("A", HEAD(ONE) API A_IN, 0, "api.example.com"),
+		ROW("AAAA", HEAD(ONE) API "\0\x1c\0\1", 0, "api.example.com"),
+		ROW("HTTPS", HEAD(ONE) API "\0\x41\0\1", 0, "api.example.com"),
+		ROW("with EDNS", HEAD(OPT1) API A_IN OPT, 0, "api.example.com"),
+		ROW("with EDNS and a cookie",
+		    HEAD(OPT1) API A_IN "\0\0\x29\x10\0\0\0\0\0\0\x0c\0\x0a\0\x08"
+					"12345678",
+		    0, "api.example.com"),
+		ROW("the root", HEAD(ONE) "\0" A_IN, 0, ""),
+		ROW("a dot inside a label", HEAD(ONE) "\3a.b\0" A_IN, 0, "a?b"),
+		ROW("a NUL inside a label", HEAD(ONE) "\3a\0b\0" A_IN, 0, "a?b"),
+		ROW("class CHAOS", HEAD(ONE) API "\0\1\0\3", DNS_NOTIMP, "api.example.com"),
+		ROW("class ANY", HEAD(ONE) API "\0\1\0\xff", DNS_NOTIMP, "api.example.com"),
+		ROW("an update", "\x12\x34\x28\x00" ONE API A_IN, DNS_NOTIMP, NULL),
+		ROW("an answer", "\x12\x34\x81\x80" ONE API A_IN, -EBADMSG, NULL),
+		ROW("too short", "\x12\x34\x01\x00\0\1\0\0\0\0\0", -EBADMSG, NULL),
+		ROW("no question", HEAD("\0\0\0\0\0\0\0\0"), DNS_FORMERR, NULL),
+		ROW("two questions", HEAD("\0\2\0\0\0\0\0\0") API A_IN API A_IN, DNS_FORMERR, NULL),
+		ROW("with an answer", HEAD("\0\1\0\1\0\0\0\0") API A_IN, DNS_FORMERR, NULL),
+		ROW("many records", HEAD("\0\1\0\0\0\0\xff\xff") API A_IN, DNS_FORMERR, NULL),
+		ROW("a pointer to itself", HEAD(ONE) "\xc0\x0c" A_IN, DNS_FORMERR, NULL),
+		ROW("a label and a pointer back", HEAD(ONE) "\3abc\xc0\x0c" A_IN, DNS_FORMERR,
+		    NULL),
+		ROW("a label type of old", HEAD(ONE) "\x41" A_IN, DNS_FORMERR, NULL),
+		ROW("a label past the end",
+		    HEAD(ONE) "\x3f"
+			      "abc",
+		    DNS_FORMERR, NULL),
+		ROW("a name without end", HEAD(ONE) "\3abc", DNS_FORMERR, NULL),
+		ROW("no type", HEAD(ONE) API "\0", DNS_FORMERR, NULL),
+		ROW("bytes behind it", HEAD(ONE) API A_IN "x", DNS_FORMERR, NULL),
+		ROW("two OPTs", HEAD("\0\1\0\0\0\0\0\2") API A_IN OPT OPT, DNS_FORMERR, NULL),
+		ROW("an OPT with a name", HEAD(OPT1) API A_IN "\1a" OPT, DNS_FORMERR, NULL),
+		ROW("an OPT longer than the message",
+		    HEAD(OPT1) API A_IN "\0\0\x29\x10\0\0\0\0\0\xff\xff", DNS_FORMERR, NULL),
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct dns_query q;
+		int r = dns_parse(bytes_of(rows[i].data, rows[i].len), &q);
+
+		if (r != rows[i].want)
+			fail_msg("%s: %d", rows[i].why, r);
+		if (rows[i].name && strcmp(q.name, rows[i].name) != 0)
+			fail_msg("%s: '%s'", rows[i].why, q.name);
+	}
+}
+
+static void a_name_has_255_bytes(void **state)
+{
+	uint8_t m[12 + 300 + 4] = HEAD(ONE);
+	struct dns_query q;
+	size_t at = 12;
+
+	(void)state;
+	for (int i = 0; i < 3; i++) { /* 3 * 64 + 62 + 1 = 255 */
+		m[at] = 63;
+		memset(m + at + 1, 'a', 63);
+		at += 64;
+	}
+	m[at] = 61;
+	memset(m + at + 1, 'b', 61);
+	memcpy(m + at + 62, "\0" A_IN, 5);
+	assert_int_equal(dns_parse(bytes_of(m, at + 62 + 5), &q), 0);
+	assert_int_equal(strlen(q.name), DNS_NAME_MAX);
+	m[at] = 62;
+	memset(m + at + 1, 'b', 62);
+	memcpy(m + at + 63, "\0" A_IN, 5);
+	assert_int_equal(dns_parse(bytes_of(m, at + 63 + 5), &q), DNS_FORMERR);
+	assert_int_equal(dns_parse(bytes_of(m, DNS_MESSAGE_MAX + 1), &q), -EBADMSG);
+}
+
+static void an_answer_repeats_its_question(void **state)
+{
+	static const char question[] = HEAD(OPT1) API A_IN OPT;
+	static const char want[] = "\x12\x34\x81\x80\0\1\0\1\0\0\0\1" API A_IN
+				   "\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\xc6\x12\0\2"
+				   "\0\0\x29\x04\xd0\0\0\0\0\0\0";
+	static const char refused[] =
+		"\x12\x34\x81\x83\0\1\0\0\0\0\0\1" API A_IN "\0\0\x29\x04\xd0\0\0\0\0\0\0";
+	struct dns_query q;
+	AUTO_BUFFER out = {0};
+
+	(void)state;
+	assert_int_equal(dns_parse(bytes_of(question, sizeof(question) - 1), &q), 0);
+	assert_int_equal(dns_reply(&q, DNS_OK, bytes_of("\xc6\x12\0\2", 4), &out), 0);
+	assert_true(bytes_equal(buffer_bytes(&out), bytes_of(want, sizeof(want) - 1)));
+	buffer_consume(&out, out.len);
+	assert_int_equal(dns_reply(&q, DNS_NXDOMAIN, bytes_of("\xc6\x12\0\2", 4), &out), 0);
+	assert_true(bytes_equal(buffer_bytes(&out), bytes_of(refused, sizeof(refused) - 1)));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(only_one_plain_question_is_read),
+		cmocka_unit_test(a_name_has_255_bytes),
+		cmocka_unit_test(an_answer_repeats_its_question),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
