@@ -13,6 +13,8 @@
 #include "supervisor/runs.h"
 #include "supervisor/work.h"
 
+enum { LEFT_OUT_MAX = 20 }; /* named with their reasons; all are counted */
+
 static json_t *changes_of(struct diff_entry *entries, size_t count)
 {
 	json_t *list = json_array();
@@ -30,6 +32,24 @@ static json_t *changes_of(struct diff_entry *entries, size_t count)
 						(json_int_t)e->size_after, "mode_before",
 						(int)e->mode_before, "mode_after",
 						(int)e->mode_after));
+	}
+	return list;
+}
+
+/* Scratch is many and meant to stay; each of the others has a reason. */
+static json_t *left_out_of(const struct landing_plan *only)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; only && i < only->out_count; i++) {
+		const struct landing_out *o = &only->out[i];
+
+		if (o->why == LANDING_OUT_SCRATCH || json_array_size(list) == LEFT_OUT_MAX)
+			continue;
+		json_array_append_new(list,
+				      json_pack("{s:o, s:s, s:o}", "path", api_json_text(o->path),
+						"why", landing_out_why_name(o->why), "reason",
+						api_json_text(o->text)));
 	}
 	return list;
 }
@@ -54,9 +74,10 @@ static int answer_stat(const struct work_stack *below, const struct work_stack *
 	if (r < 0)
 		return r;
 	a->status = 200;
-	a->json = json_pack("{s:i, s:o, s:{s:I, s:I}}", "version", SUPERVISOR_API_VERSION,
+	a->json = json_pack("{s:i, s:o, s:{s:I, s:I, s:o}}", "version", SUPERVISOR_API_VERSION,
 			    "changes", changes_of(entries, count), "not_landing", "scratch",
-			    (json_int_t)scratch, "left_out", (json_int_t)others);
+			    (json_int_t)scratch, "left_out", (json_int_t)others, "paths",
+			    left_out_of(only));
 	return 0;
 }
 
@@ -66,11 +87,15 @@ static void note_left_out(const struct landing_plan *only, struct buffer *note)
 
 	if (only)
 		diff_left_out(only, &scratch, &others);
-	if (scratch + others > 0)
-		buffer_printf(note,
-			      "%zu more path%s would not land: %zu scratch, %zu left out by the "
-			      "policy (--all shows them)\n",
-			      scratch + others, scratch + others == 1 ? "" : "s", scratch, others);
+	if (scratch + others == 0)
+		return;
+	buffer_printf(note, "%zu more path%s would not land: ", scratch + others,
+		      scratch + others == 1 ? "" : "s");
+	if (scratch > 0)
+		buffer_printf(note, "%zu scratch%s", scratch, others > 0 ? ", " : "");
+	if (others > 0)
+		buffer_printf(note, "%zu left out", others);
+	buffer_append_str(note, " (--all shows them)\n");
 }
 
 /* A folder of the spool for the two trees; diff(1) sees it as its workspace. */

@@ -415,6 +415,48 @@ static int find(struct engine *e, const struct journal_id *run, struct engine_ru
 	return 0;
 }
 
+/* What a run's landing has come to, and what can still be done. */
+static const char *why_not_landed_again(enum journal_landing_state s)
+{
+	switch (s) {
+	case JOURNAL_LANDING_S_LANDED:
+		return "its changes are in the directory already; holdfast undo takes them back";
+	case JOURNAL_LANDING_S_UNDOING:
+	case JOURNAL_LANDING_S_UNDONE:
+		return "it was undone; start the run again, or take the changes from holdfast diff";
+	case JOURNAL_LANDING_S_DROPPED:
+		return "it was denied or had nothing to land; start the run again, or take the "
+		       "changes from holdfast diff";
+	case JOURNAL_LANDING_S_UNLANDED:
+	case JOURNAL_LANDING_S_LANDING:
+	case JOURNAL_LANDING_S_CONFLICT:
+	case JOURNAL_LANDING_S_COUNT:
+		break;
+	}
+	return "it goes on; wait for it";
+}
+
+static const char *why_nothing_to_undo(enum journal_landing_state s)
+{
+	switch (s) {
+	case JOURNAL_LANDING_S_UNDONE:
+		return "it was taken back already; holdfast log says when";
+	case JOURNAL_LANDING_S_LANDING:
+		return "it is landing just now; wait for it, then undo";
+	case JOURNAL_LANDING_S_CONFLICT:
+		return "its landing met a conflict and changed nothing; answer it, or deny it to "
+		       "drop "
+		       "the landing";
+	case JOURNAL_LANDING_S_UNLANDED:
+	case JOURNAL_LANDING_S_DROPPED:
+	case JOURNAL_LANDING_S_LANDED:
+	case JOURNAL_LANDING_S_UNDOING:
+	case JOURNAL_LANDING_S_COUNT:
+		break;
+	}
+	return "nothing of it is in the directory; holdfast diff shows what it changed";
+}
+
 int engine_run_land(struct engine *e, struct engine_now now, const struct journal_id *run,
 		    uint32_t uid, struct error *err)
 {
@@ -438,8 +480,8 @@ int engine_run_land(struct engine *e, struct engine_now now, const struct journa
 	if (row->landing != JOURNAL_LANDING_S_UNLANDED && !lands_now(row) &&
 	    row->landing != JOURNAL_LANDING_S_CONFLICT)
 		return error_set_exit(err, -EALREADY, EXIT_STATUS_CONFLICT,
-				      "land: the run is %s already",
-				      journal_landing_state_name(row->landing));
+				      "land: its landing is over: %s",
+				      why_not_landed_again(row->landing));
 	if (engine_stack(row, NULL, NULL) == 0)
 		return error_set_exit(err, -ENODATA, EXIT_STATUS_CONFLICT,
 				      "land: no committed step changed a file");
@@ -470,8 +512,8 @@ int engine_run_undo(struct engine *e, struct engine_now now, const struct journa
 	}
 	if (row->landing != JOURNAL_LANDING_S_LANDED)
 		return error_set_exit(err, -EALREADY, EXIT_STATUS_CONFLICT,
-				      "undo: the run is %s; only what has landed can be taken back",
-				      journal_landing_state_name(row->landing));
+				      "undo: there is nothing to take back: %s",
+				      why_nothing_to_undo(row->landing));
 	if (!engine_land_lease_take(e, r))
 		return error_set_exit(
 			err, -EBUSY, EXIT_STATUS_CONFLICT,

@@ -352,8 +352,13 @@ int engine_run_pause(struct engine *e, struct engine_now now, const struct journ
 	if (state == JOURNAL_RUN_S_PAUSED)
 		return 0;
 	if (state == JOURNAL_RUN_S_CANCELLING || journal_run_final(state))
-		return error_set_exit(err, -EALREADY, EXIT_STATUS_CONFLICT, "pause: the run is %s",
-				      journal_run_state_name(state));
+		return error_set_exit(
+			err, -EALREADY, EXIT_STATUS_CONFLICT, "pause: the run is %s: %s",
+			journal_run_final(state) ? "over" : "being cancelled",
+			journal_run_final(state)
+				? "holdfast status shows how it ended; to do it again, "
+				  "start it again or fork it"
+				: "it stops by itself; holdfast status shows it");
 	return say(e, r, uid, JOURNAL_RUN_PAUSED, "a person paused it");
 }
 

@@ -593,7 +593,7 @@ static int note_stranger(void *arg, struct bytes path, const struct landing_stat
 
 /* A folder that is to go holds what the plan does not name: each is asked about, so that an answer
  * for the folder can be carried out. */
-static int note_strangers(struct landing_work *w, size_t i)
+int landing_path_strangers(struct landing_work *w, size_t i)
 {
 	int r = landing_look_below(&(struct landing_look_walk){.workspace_fd = w->ws,
 							       .arg = w,
@@ -640,7 +640,7 @@ int landing_path_put(struct landing_work *w, size_t i)
 		if (landing_look_at(dir, name, true, false, &now, NULL) < 0)
 			now = (struct landing_state){0};
 		now.target = bytes_of("", 0);
-		if (r == -ENOTEMPTY && note_strangers(w, i) < 0)
+		if (r == -ENOTEMPTY && landing_path_strangers(w, i) < 0)
 			return -EIO;
 		return landing_path_conflict(w, i,
 					     r == -ENOTEMPTY ? LANDING_CONFLICT_NOT_EMPTY

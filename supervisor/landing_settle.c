@@ -182,5 +182,8 @@ int landing_settle_path(struct landing_work *w, size_t i)
 	if (a->before.type == MANIFEST_DIR && a->after.type == MANIFEST_DIR &&
 	    now.type != MANIFEST_ABSENT && now.type != MANIFEST_DIR)
 		return landing_path_place(w, a->path, &now, &a->after);
+	if (now.type == MANIFEST_DIR && a->after.type != MANIFEST_DIR &&
+	    landing_path_strangers(w, i) < 0)
+		return -EIO;
 	return landing_path_conflict(w, i, LANDING_CONFLICT_EDITED, &now, "%s", "");
 }

@@ -89,6 +89,9 @@ MUST_CHECK int landing_back_sweep(struct landing_work *w);
 /* Notes a conflict; returns LANDING_CONFLICT (or -ENOMEM). now may be NULL: not known. */
 int landing_path_conflict(struct landing_work *w, size_t i, enum landing_conflict_why why,
 			  const struct landing_state *now, const char *fmt, ...) PRINTF_LIKE(5, 6);
+/* Notes each name that the plan knows nothing of in the folder that stands at action i's path: with
+ * theirs it goes. */
+MUST_CHECK int landing_path_strangers(struct landing_work *w, size_t i);
 /* Notes a conflict of kind PLACE, of a folder. */
 MUST_CHECK int landing_path_place(struct landing_work *w, struct bytes path,
 				  const struct landing_state *now,

@@ -308,12 +308,42 @@ static int run_terminal(struct client *c, const char *run, const char *step, str
  * ----------------------------------------------------------------------------------------------------
  */
 
-static void tell_changes(const json_t *status, const json_t *result, const char *run)
+/* Whoever said --land sees what did not, and why. */
+static void tell_left_out(struct client *c, const char *run)
+{
+	int exit_status = EXIT_STATUS_OK;
+	AUTO_BUFFER target = {0};
+	buffer_printf(&target, "/v1/runs/%s/diff?stat=1", run);
+	json_t *doc = cli_fetch(c, (const char *)target.data, &exit_status);
+	const json_t *n = cli_get(doc, "not_landing"), *paths = cli_get(n, "paths"), *o;
+	size_t i;
+	json_array_foreach(paths, i, o)
+		fprintf(stderr, "holdfast: left out: %s: %s%s%s\n", cli_escaped(cli_str(o, "path")),
+			cli_escaped(cli_str(o, "why")), *cli_str(o, "reason") ? ", " : "",
+			cli_escaped(cli_str(o, "reason")));
+	if (cli_int(n, "left_out") > (json_int_t)json_array_size(paths))
+		fprintf(stderr,
+			"holdfast: and %lld more left out: 'holdfast diff %.8s --all' shows them\n",
+			(long long)cli_int(n, "left_out") - (long long)json_array_size(paths), run);
+	json_decref(doc);
+}
+
+static void tell_changes(struct client *c, const json_t *status, const json_t *result,
+			 const char *run)
 {
 	long long paths = (long long)cli_int(result, "paths");
-	if (strcmp(cli_str(status, "landing"), "landed") == 0)
+	bool landed = strcmp(cli_str(status, "landing"), "landed") == 0,
+	     dropped = strcmp(cli_str(status, "landing"), "dropped") == 0;
+	if (landed)
 		fprintf(stderr, "holdfast: changes landed; 'holdfast undo %.8s' takes them back\n",
 			run);
+	else if (dropped)
+		fprintf(stderr,
+			"holdfast: nothing landed; 'holdfast diff %.8s --all' shows what "
+			"changed\n",
+			run);
+	if (landed || dropped)
+		tell_left_out(c, run);
 	else if (paths > 0)
 		fprintf(stderr,
 			"holdfast: %lld %s changed, kept aside: 'holdfast diff %.8s' shows, "
@@ -381,7 +411,7 @@ static int outcome(struct client *c, const char *run, const char *step_name)
 		json_array_foreach(cli_get(status, "needs_person"), i, a)
 			fprintf(stderr, "holdfast: waits for you: %s: 'holdfast approve %.8s'\n",
 				cli_escaped(cli_str(a, "title")), cli_str(a, "approval"));
-		tell_changes(status, cli_get(step, "result"), run);
+		tell_changes(c, status, cli_get(step, "result"), run);
 	}
 	json_decref(step);
 	json_decref(status);

@@ -376,10 +376,14 @@ static void print_not_landing(const json_t *n)
 {
 	long long scratch = (long long)cli_int(n, "scratch"),
 		  left_out = (long long)cli_int(n, "left_out"), all = scratch + left_out;
-	if (all > 0)
-		printf("%lld more path%s would not land: %lld scratch, %lld left out by the policy "
-		       "(--all shows them)\n",
-		       all, all == 1 ? "" : "s", scratch, left_out);
+	if (all == 0)
+		return;
+	printf("%lld more path%s would not land: ", all, all == 1 ? "" : "s");
+	if (scratch > 0)
+		printf("%lld scratch%s", scratch, left_out > 0 ? ", " : "");
+	if (left_out > 0)
+		printf("%lld left out", left_out);
+	puts(" (--all shows them)");
 }
 
 int cmd_diff(int argc, char **argv)

@@ -47,13 +47,38 @@ static void print_waits(const json_t *waits)
 		       cli_escaped(json_string_value(w) ? json_string_value(w) : ""));
 }
 
+/* A command that starts a run and then tells how it went says each note once. */
+static bool said_before(const char *note)
+{
+	static json_t *said;
+	if (!said)
+		said = json_object();
+	if (json_object_get(said, note))
+		return true;
+	json_object_set_new(said, note, json_true());
+	return false;
+}
+
 void status_print_notes(const json_t *doc, FILE *to)
 {
 	size_t i;
 	const json_t *n;
 	json_array_foreach(cli_get(doc, "notes"), i, n)
-		fprintf(to, "note: %s\n",
-			cli_escaped(json_string_value(n) ? json_string_value(n) : ""));
+	{
+		const char *note = json_string_value(n);
+		if (note && !said_before(note))
+			fprintf(to, "note: %s\n", cli_escaped(note));
+	}
+}
+
+/* What comes of an item that nobody answers in time. */
+static const char *without_answer(const char *kind)
+{
+	return strcmp(kind, "landing") == 0	? "nothing lands"
+	       : strcmp(kind, "conflict") == 0	? "nothing more is changed"
+	       : strcmp(kind, "exhausted") == 0 ? "the step fails"
+	       : strcmp(kind, "diverged") == 0	? "the run fails"
+						: "it is denied";
 }
 
 void status_print_approval(const json_t *a)
@@ -66,8 +91,19 @@ void status_print_approval(const json_t *a)
 	printf("  %s%.8s%s  %-11s %s", cli_tone(CLI_BOLD), cli_str(a, "approval"), CLI_RESET,
 	       cli_escaped(cli_str(a, "kind")), cli_escaped(cli_str(a, "title")));
 	/* Run and step are in the title. */
-	printf("%s  (waits %s%s%s)%s\n", cli_tone(CLI_DIM), age, *left ? ", expires in " : "", left,
-	       CLI_RESET);
+	printf("%s  (waits %s", cli_tone(CLI_DIM), age);
+	if (*left)
+		printf("; unanswered in %s, %s", left, without_answer(cli_str(a, "kind")));
+	printf(")%s\n", CLI_RESET);
+}
+
+/* A conflict is what it waits for already. */
+static void print_landing(const json_t *run)
+{
+	const char *landing = cli_str(run, "landing");
+	bool waits = strcmp(landing, "conflict") == 0 && json_array_size(cli_get(run, "waits")) > 0;
+	if (strcmp(landing, "unlanded") != 0 && !waits)
+		printf(", %s", cli_escaped(landing));
 }
 
 void status_print_summary(const json_t *s)
@@ -80,9 +116,10 @@ void status_print_summary(const json_t *s)
 	print_state(cli_str(s, "state"), 10);
 	printf(" %-20s %lld/%lld steps  %s ago", cli_escaped(name),
 	       (long long)cli_int(steps, "done"), (long long)cli_int(steps, "total"), age);
-	if (strcmp(cli_str(s, "landing"), "unlanded") != 0)
-		printf("  %s", cli_escaped(cli_str(s, "landing")));
+	if (json_array_size(cli_get(s, "waits")) > 0)
+		fputs(", waits", stdout);
 	print_waits(cli_get(s, "waits"));
+	print_landing(s);
 	putchar('\n');
 }
 
@@ -115,10 +152,7 @@ static void print_head(const json_t *status)
 	       *name ? " " : "", cli_escaped(name));
 	print_state(cli_str(status, "state"), 0);
 	print_waits(cli_get(status, "waits"));
-	/* A conflict is what it waits for already. */
-	if (strcmp(cli_str(status, "landing"), "unlanded") != 0 &&
-	    strcmp(cli_str(status, "landing"), "conflict") != 0)
-		printf(", %s", cli_escaped(cli_str(status, "landing")));
+	print_landing(status);
 	if (*why)
 		printf(": %s", cli_escaped(why));
 	putchar('\n');
@@ -185,6 +219,23 @@ static void print_steps(const json_t *status)
 	}
 }
 
+static const char *class_words(const char *class)
+{
+	static const struct {
+		const char *class, *words;
+	} known[] = {
+		{"SAFE", "safe to do again"},
+		{"SAFE_SAME_KEY", "safe to do again with the same key"},
+		{"PROBE_FIRST", "not before it is known whether it happened"},
+		{"HUMAN_ONLY", "not by itself"},
+		{"NEVER", "never"},
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+		if (strcmp(known[i].class, class) == 0)
+			return known[i].words;
+	return cli_escaped(class);
+}
+
 void status_print_whole(const json_t *status)
 {
 	print_head(status);
@@ -201,12 +252,13 @@ void status_print_whole(const json_t *status)
 		if (cli_int(o, "attempt") > 0) /* a landing has none */
 			printf(" attempt %lld", (long long)cli_int(o, "attempt"));
 		printf(", %s for %s", cli_escaped(cli_str(o, "state")), age);
-		printf("%s%s\n", *cli_str(o, "waiting_on") ? ", waiting on " : "",
-		       cli_escaped(cli_str(o, "waiting_on")));
+		const char *on = cli_str(o, "waiting_on");
+		bool said = strcmp(on, cli_str(o, "state")) == 0;
+		printf("%s%s\n", *on && !said ? ", waiting on " : "", said ? "" : cli_escaped(on));
 	}
 	json_array_foreach(cli_get(status, "safe_to_retry"), i, o)
-		printf("retry: %s %s (%s)\n", cli_escaped(cli_str(o, "item")),
-		       cli_escaped(cli_str(o, "class")), cli_escaped(cli_str(o, "rule")));
+		printf("again: %s: %s (%s)\n", cli_escaped(cli_str(o, "item")),
+		       class_words(cli_str(o, "class")), cli_escaped(cli_str(o, "rule")));
 	if (json_array_size(cli_get(status, "needs_person")) > 0) {
 		puts("waits for you:");
 		print_needs_person(status);

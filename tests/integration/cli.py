@@ -241,7 +241,7 @@ def test_a_card_shows_the_changed_lines_and_diff_what_would_land():
         for landed in (False, True):
             code, doc = c.json("diff", run)
             assert sorted(x["path"] for x in doc["changes"]) == ["a.txt", "n.txt"], doc
-            assert doc["not_landing"] == {"scratch": 3, "left_out": 0}, doc
+            assert doc["not_landing"] == {"scratch": 3, "left_out": 0, "paths": []}, doc
             out = c.run("diff", run, "--stat")[1]
             assert out.splitlines()[:-1] == ["M a.txt", "A n.txt"] and out.splitlines()[-1].startswith("3 more paths would not land"), out
             out = c.run("diff", run)[1]
@@ -305,6 +305,9 @@ def test_a_conflict_is_a_persons_choice():
         with Cli() as c:
             item = landing_that_meets_an_edit(c)
             assert "a.txt" in c.run("show", item["approval"])[1]
+            said = c.run("status", item["run"])[1] + c.run("status")[1]
+            assert "conflict, conflict" not in said and "HUMAN_ONLY" not in said and "conflict for conflict" not in said, said
+            assert "again: landing: not by itself" in said and re.search(r"unanswered in \w+, nothing more is changed", said), said
             both = os.path.join(c.root, "both")
             with open(both, "w") as f:
                 f.write("both\n")
@@ -327,7 +330,7 @@ CONFLICTS = {
     "removed by the run": ("rm f", "echo mine > f", "f: changed in the meantime", "f"),
     "a folder became a file": ("rm d/f; mkdir d/f; echo in > d/f/x; echo run > d/g", "rm -r d; echo mine > d", "a file stands in its place", "d"),
     "a folder became a link": ("echo run > d/g; echo new > d/n", "mv d e; ln -s e d", "a link stands in its place", "d"),
-    "a file became a folder": ("echo run > f", "rm f; mkdir f; echo mine > f/m", "f: changed in the meantime", "f"),
+    "a file became a folder": ("echo run > f", "rm f; mkdir f; echo mine > f/m", "f/m: made since the run looked", "f"),
     "a folder was moved": ("echo run > d/f", "mv d e", "d/f: a folder above it is gone", "d/f"),
     "new on both sides": ("echo run > n", "echo mine > n", "n: changed in the meantime", "n"),
     "a link on both sides": ("ln -sf run l", "ln -sf mine l", "l: changed in the meantime", "l"),
@@ -428,6 +431,20 @@ def test_a_conflict_that_grows_asks_only_for_what_is_new():
             assert (c.read("a.txt"), c.read("b.txt")) == (expect, expect), choice
 
 
+def test_what_did_not_land_is_said_with_its_reason():
+    with Cli() as c:
+        code, _, err = c.run("exec", "--land", "--", "/bin/sh", "-c", "mkdir -p .git/hooks; echo x > .git/hooks/x; mkfifo p; echo b > n.txt")
+        assert code == 0 and "holdfast: left out: p: type, fifo\n" in err and re.search(r"left out: \.git/hooks/x: policy, .*hooks", err), err
+        run = c.latest()
+        out = c.run("diff", run)[1]
+        assert "4 more paths would not land: 4 left out (--all shows them)" in out, out
+        for command, remedy in (("land", "holdfast undo"), ("pause", "holdfast status"), ("undo", None), ("undo", "holdfast log"), ("land", "holdfast diff")):
+            code, _, err = c.run(command, run)
+            assert (code, remedy) == (0, None) or (code == 9 and remedy in err), (command, code, err)
+        code, _, err = c.run("exec", "--land", "--", "mkfifo", "p")
+        assert code == 0 and "nothing landed" in err and "left out: p: type" in err, err
+
+
 def test_an_undoing_that_meets_edits_again_and_again():
     with Cli() as c:
         c.write("b.txt", "old\n")
@@ -504,6 +521,8 @@ def test_a_projects_policy_is_trusted_by_digest():
         c.write(".holdfast/policy.yaml", "version: 1\nname: project\nextends: [offline]\nenv: {set: {COLOUR: blue}}\n")
         code, out, err = c.run("exec", "--", "/bin/sh", "-c", "echo $COLOUR")
         assert code == 0 and out == "\n" and "holdfast trust" in err, (code, out, err)
+        code, out, err = c.run("run", c.plan("land: never\nsteps:\n  - {name: a, run: [\"true\"]}\n"))
+        assert code == 0 and (out + err).count("is not trusted") == 1, (out, err)
         assert c.run("trust")[0] == 3
         assert c.run("trust", "--yes")[0] == 0
         assert c.run("exec", "--", "/bin/sh", "-c", "echo $COLOUR")[:2] == (0, "blue\n")
