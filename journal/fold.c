@@ -604,6 +604,10 @@ static int item_event(struct journal_state *s, struct journal_run *run,
 		rc = add_vote(a, r);
 		return rc < 0 ? rc : mark_item(s, a);
 	}
+	if (r->type == JOURNAL_APPROVAL_TOLD) {
+		a->told |= (uint32_t)r->p.told;
+		return mark_item(s, a);
+	}
 	a->state = (enum journal_approval_state)next;
 	TAKE(a, r, execute_by_ns);
 	if (JOURNAL_HAS(&r->p, choice))
@@ -896,6 +900,7 @@ static int apply(struct journal_state *s, struct journal_run *run, const struct 
 	case JOURNAL_APPROVAL_OPENED:
 		return open_item(s, run, r, err);
 	case JOURNAL_VOTE_CAST:
+	case JOURNAL_APPROVAL_TOLD:
 	case JOURNAL_APPROVAL_APPROVED:
 	case JOURNAL_APPROVAL_DENIED:
 	case JOURNAL_APPROVAL_EXPIRED:

@@ -137,6 +137,8 @@ enum journal_type {
 	JOURNAL_EFFECT_ATTACHED =
 		0x6c, /* proposed again: by this attempt, with this action; state unchanged */
 	JOURNAL_EFFECT_READS = 0x6d, /* a batch of plain reads and of what was denied unasked */
+
+	JOURNAL_APPROVAL_TOLD = 0x80, /* the command of `notify` ran, or was given up: why says so */
 };
 enum {
 	JOURNAL_TYPE_LIMIT = 0x90
@@ -249,7 +251,8 @@ enum {
 	X(93, reads, RAW) /* effect-reads */                                                     \
 	X(100, proof, DIGEST) /* blob: a signed vote: what was signed, and the signature */      \
 	X(101, signed_ns, INT) /* wall time in a signed vote */                                  \
-	X(102, shown_ms, UINT) /* how long the voter's client showed the card */
+	X(102, shown_ms, UINT) /* how long the voter's client showed the card */                 \
+	X(103, told, UINT) /* bits of enum journal_told */
 
 enum journal_field {
 #define X(num, name, kind) JOURNAL_F_##name = num,
@@ -519,6 +522,13 @@ enum journal_retry {
 	JOURNAL_RETRY_COUNT
 };
 
+/* What of an approval the people of `notify` were told. */
+enum journal_told {
+	JOURNAL_TOLD_OPENED = 1,
+	JOURNAL_TOLD_EXPIRING = 2,
+	JOURNAL_TOLD_DECIDED = 4,
+};
+
 enum journal_decision { JOURNAL_DECISION_APPROVE = 1, JOURNAL_DECISION_DENY = 2 };
 /* Timer. ARMED: fires once at due_ns (absolute wall time), also when that passed while nobody ran.
  * FIRED, CANCELLED: final. */
@@ -683,6 +693,7 @@ struct journal_approval {
 	int64_t opened_ns, decide_by_ns, execute_by_ns;
 	struct journal_vote *votes;
 	uint32_t vote_count;
+	uint32_t told; /* bits of enum journal_told */
 	char *choice; /* decided */
 	char *why;
 };

@@ -101,6 +101,7 @@ static const struct member approval_members[] = {
 	APPROVAL(action, DIGEST), APPROVAL(card, DIGEST),      APPROVAL(object, DIGEST),
 	APPROVAL(opened_ns, I64), APPROVAL(decide_by_ns, I64), APPROVAL(execute_by_ns, I64),
 	APPROVAL(choice, STR),	  APPROVAL(why, STR),	       APPROVAL(effect, ID),
+	APPROVAL(told, U32),
 };
 enum { APPROVAL_VOTES = 64 }; /* key of the array of votes */
 

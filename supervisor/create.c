@@ -478,16 +478,10 @@ static int check_demands(const struct policy_effective *e, struct error *err)
 /* A step that asks for more than the run has is an error before anything starts. */
 static int check_steps(struct making *m, struct error *err)
 {
-	struct policy_settings s;
 	int demanded = check_demands(m->effective, err);
 
 	if (demanded < 0)
 		return demanded;
-	policy_settings(m->effective, &s);
-	if (s.notify_run_count > 0 &&
-	    note(m, "the policy says 'notify', which this version does not act on: nobody is told; "
-		    "see 'holdfast queue'") < 0)
-		return error_nomem(err);
 	for (size_t i = 0; i < m->plan->step_count; i++) {
 		AUTO(policy_effective_free) struct policy_effective *e = NULL;
 		int r = policy_effective_step(m->effective, m->plan->steps[i].name,

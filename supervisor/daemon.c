@@ -19,6 +19,7 @@
 #include "supervisor/api/routes.h"
 #include "supervisor/asks.h"
 #include "supervisor/attempts.h"
+#include "supervisor/notify.h"
 #include "supervisor/pins.h"
 #include "supervisor/program.h"
 #include "supervisor/runs.h"
@@ -169,6 +170,7 @@ static void op_record(void *ctx, struct journal_record *r)
 
 	d->need_sync |= journal_type_synced(r->type);
 	journal_append(d->journal, r, NULL);
+	notify_record(d, r);
 }
 
 static int op_blob(void *ctx, struct bytes content, struct digest *ret)
@@ -240,7 +242,8 @@ static void op_rules(void *ctx, const struct journal_run *run, struct engine_rul
 	ret->exclude_starter = s.exclude_starter;
 	ret->exclude_uids = s.exclude_uids;
 	ret->exclude_uid_count = s.exclude_uid_count;
-	_Static_assert((int)ENGINE_ROLES_MAX >= (int)POLICY_LAYERS_MAX, "each layer may say a role");
+	_Static_assert((int)ENGINE_ROLES_MAX >= (int)POLICY_LAYERS_MAX,
+		       "each layer may say a role");
 	for (size_t i = 0; i < s.role_count; i++)
 		ret->roles[i] = (struct engine_role){s.roles[i].any, s.roles[i].count};
 	ret->role_count = s.role_count;
@@ -272,8 +275,10 @@ static void arm_ms(struct event *e, int64_t ms)
 
 static void set_tick(struct daemon *d)
 {
-	int64_t due = engine_tick(d->engine, daemon_now());
+	int64_t due = engine_tick(d->engine, daemon_now()), told = notify_due_ns(d);
 	int64_t most = d->space_low ? DAEMON_SPACE_TICK_MS : DAEMON_TICK_MAX_MS;
+	if (told && (!due || told < due))
+		due = told;
 	int64_t left = due == 0 ? most : (due - wall_ns()) / 1000000 + 1;
 
 	if (left < 0)
@@ -358,6 +363,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	daemon_look_at_space(d);
 	engine_hold(d->engine, daemon_now(), d->space_low);
+	notify_tick(d);
 	daemon_settle(d);
 }
 
@@ -423,7 +429,7 @@ static void retain(struct daemon *d)
 static bool idle(const struct daemon *d)
 {
 	return d->options.embedded && api_server_connections(d->api) == 0 &&
-	       !engine_busy(d->engine) && !adopt_busy(d) && !d->commands;
+	       !engine_busy(d->engine) && !adopt_busy(d) && !notify_busy(d) && !d->commands;
 }
 
 int64_t daemon_idle_in_ms(const struct daemon *d)
@@ -616,6 +622,7 @@ static int open_engine(struct daemon *d, struct error *err)
 	if (r < 0)
 		return r;
 	d->recovered = true;
+	notify_recover(d);
 	return 0;
 }
 
@@ -716,7 +723,8 @@ int daemon_open(const struct daemon_options *o, struct daemon **ret, struct erro
 	if (r == 0)
 		r = adopt_new(d, &d->adopt, err);
 	if (r == 0 && (attempts_new(&d->attempts) < 0 || runs_new(&d->runs) < 0 ||
-		       squash_new(&d->squash) < 0 || programs_new(&d->programs) < 0))
+		       squash_new(&d->squash) < 0 || programs_new(&d->programs) < 0 ||
+		       notify_new(d, &d->notify) < 0))
 		r = error_nomem(err);
 	if (r == 0)
 		r = open_journal(d, err);
@@ -789,6 +797,7 @@ void daemon_free(struct daemon *d)
 		if (d->signals[i])
 			event_free(d->signals[i]);
 	adopt_free(d->adopt);
+	notify_free(d->notify);
 	attempts_free(d->attempts);
 	while (d->commands) {
 		struct daemon_command *c = d->commands;

@@ -37,6 +37,7 @@ struct daemon_command { /* a copy of an engine_command that waits for its turn *
 
 struct adopt; /* adopt.h */
 struct attempts; /* attempts.h */
+struct notify; /* notify.h */
 struct runs; /* runs.h */
 struct squash; /* squash.h */
 struct programs; /* program.h */
@@ -54,6 +55,7 @@ struct daemon {
 	struct adopt *adopt;
 	struct attempts *attempts;
 	struct runs *runs;
+	struct notify *notify;
 	struct squash *squash;
 	struct programs *programs;
 	uint64_t epoch, durable;

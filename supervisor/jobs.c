@@ -64,7 +64,6 @@ static int walls(struct daemon *d, const struct jobs_spec *spec, const struct st
 	struct policy_combine combine = {.fallback = "base"};
 	struct plan_step step = {.name = (char *)spec->name};
 	struct confine_input in = {
-		.policy = spec->policy,
 		.step = &step,
 		.argv = (const char *const *)spec->argv,
 		.workspace = spec->run->workspace,
@@ -78,12 +77,21 @@ static int walls(struct daemon *d, const struct jobs_spec *spec, const struct st
 		.runtime = d->paths.runtime,
 		.attempt = *id,
 	};
-	int r = in.policy ? 0 : policy_combine(&combine, &base, err);
+	int r;
 
+	if (spec->ctx) {
+		r = runs_base(d, spec->ctx, &in.workspace_fd, err);
+		in.policy = spec->ctx->policy;
+		in.env = spec->ctx->settings.env;
+		in.home = spec->ctx->settings.home;
+		in.uid = (uid_t)spec->run->ws_uid;
+		in.gid = spec->ctx->gid;
+	} else {
+		r = policy_combine(&combine, &base, err);
+		in.policy = base;
+	}
 	if (r < 0)
 		return r;
-	if (base)
-		in.policy = base;
 	return confine_new(&in, ret, err);
 }
 

@@ -7,6 +7,7 @@
  * it. Its inputs are files of a folder of the spool, seen read-only at /run/holdfast/in.
  */
 #include "supervisor/daemon.h"
+#include "supervisor/runs.h"
 
 enum {
 	JOBS_FILES_MAX = 16,
@@ -32,7 +33,9 @@ typedef void jobs_done_fn(struct daemon *d, void *arg, const struct jobs_result 
 struct jobs_spec { /* all borrowed for the call but arg */
 	const struct journal_run *run;
 	const char *name; /* of the step whose policy it takes, and in messages */
-	const struct policy_effective *policy; /* NULL: the built-in `base` */
+	/* NULL: the built-in `base`, no workspace. Else the run's policy, environment and home, as
+	 * for a step of that name that may write nothing: the workspace is the base, read-only. */
+	struct runs_context *ctx;
 	char *const *argv; /* NULL-terminated */
 	const struct jobs_file *files;
 	size_t file_count;

@@ -77,8 +77,6 @@ static void state_origin(struct buffer *out)
 /* What is read and not yet acted on is said to be so. */
 static const char *not_acted_on(enum settings_key k)
 {
-	if (k == SETTINGS_KEY_NOTIFY && cli.settings.notify_run)
-		return "nobody is told: this version does not act on it";
 	if (k == SETTINGS_KEY_RESOLVER && cli.settings.resolver_count > 0)
 		return "no step of this version reaches the network, so nothing asks it";
 	return "";
