@@ -51,6 +51,8 @@ struct journal_kv {
 
 /* -EBADMSG: damaged; others from the system. */
 enum journal_kv_recovery { JOURNAL_KV_STRICT, JOURNAL_KV_POINT_IN_TIME };
+#define JOURNAL_KV_LOGS \
+	"rocksdb" /* folder beside path for its own log; where there is none it keeps none */
 MUST_CHECK int journal_kv_rocks_open(const char *path, enum journal_kv_recovery recovery,
 				     bool read_only, struct journal_kv **ret, struct error *err);
 MUST_CHECK int journal_kv_memory_open(struct journal_kv **ret);

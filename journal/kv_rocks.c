@@ -37,16 +37,34 @@ static const char *const family_names[ROCKS_FAMILIES] = {"event", "state", "inde
 							 "blob",  "meta",  "default"};
 
 /* RocksDB speaks of its errors in text only: "Corruption: ...", "IO error: ...". */
+static int code_of(const char *message)
+{
+	if (strncmp(message, "Corruption", 10) == 0)
+		return -EBADMSG;
+	if (strstr(message, "No space left"))
+		return -ENOSPC;
+	return strstr(message, "While lock file") ? -EBUSY : -EIO;
+}
+
 static int rocks_error(char *message, struct error *err, const char *doing)
 {
-	int code = -EIO;
-	if (strncmp(message, "Corruption", 10) == 0)
-		code = -EBADMSG;
-	else if (strstr(message, "No space left"))
-		code = -ENOSPC;
-	else if (strstr(message, "While lock file"))
-		code = -EBUSY;
+	int code = code_of(message);
 	error_set(err, code, "journal: %s: %s", doing, message);
+	rocksdb_free(message);
+	return code;
+}
+
+/* What RocksDB does not open it does not change either. */
+static int opening_error(char *message, struct error *err)
+{
+	int code = code_of(message);
+	if (code == -EBUSY || code == -ENOSPC)
+		return rocks_error(message, err, "opening");
+	error_set(err, code,
+		  "journal: v1/journal cannot be read: %.110s; nothing was changed; restore the "
+		  "state "
+		  "directory from a backup",
+		  message);
 	rocksdb_free(message);
 	return code;
 }
@@ -229,6 +247,10 @@ int journal_kv_rocks_open(const char *path, enum journal_kv_recovery recovery, b
 	rocksdb_readoptions_set_verify_checksums(r->scan, 1);
 	r->batch = rocksdb_writebatch_create();
 	set_options(r, recovery);
+	/* Beside the database: what is found damaged is left exactly as it is. */
+	char logs[128];
+	snprintf(logs, sizeof(logs), "%.100s/../" JOURNAL_KV_LOGS, path);
+	rocksdb_options_set_db_log_dir(r->options, logs);
 
 	const rocksdb_options_t *options[ROCKS_FAMILIES];
 	char *message = NULL;
@@ -242,7 +264,7 @@ int journal_kv_rocks_open(const char *path, enum journal_kv_recovery recovery, b
 		r->db = rocksdb_open_column_families(r->options, path, ROCKS_FAMILIES, family_names,
 						     options, r->family, &message);
 	if (message) {
-		int rc = rocks_error(message, err, "opening");
+		int rc = opening_error(message, err);
 		r->db = NULL;
 		memset(r->family, 0, sizeof(r->family));
 		rocks_close(&r->kv);

@@ -23,6 +23,9 @@
 #include "base/io.h"
 #include "journal/row.h"
 
+#define REMEDY_BACKUP "restore the state directory from a backup, or start with another --state"
+#define OPENED	      "opened" /* in v1; see check_database */
+
 enum { WAL_FILE_MAX = 512 << 20, WAL_FILES_MAX = 256, FOLDER_MODE = 0700, FILE_MODE = 0600 };
 
 #define REMEDY_RESTORE \
@@ -257,6 +260,54 @@ static int open_damaged(struct journal *j, const char *path, const struct logs *
 	return journal_kv_rocks_open(path, JOURNAL_KV_POINT_IN_TIME, j->o.read_only, &j->kv, err);
 }
 
+/* RocksDB makes a new database where it finds no CURRENT, and writes before it finds out that a
+ * file is missing. OPENED is there once a journal was: what lacks CURRENT then has lost it. */
+static int check_database(struct journal *j, int folder, struct error *err)
+{
+	AUTO_BUFFER current = {0};
+	struct stat st;
+	int rc = io_read_file_at(folder, "CURRENT", 64, &current);
+	if (rc == -ENOENT && faccessat(j->dirfd, OPENED, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+		return !j->o.read_only ? 0
+				       : error_set(err, -ENOENT,
+						   "journal: there is none in this state "
+						   "directory; nothing was run there yet");
+	if (rc == -ENOENT)
+		return error_set(err, -EUCLEAN,
+				 "journal: v1/journal/CURRENT is missing: what was recorded cannot "
+				 "be found; nothing was changed; " REMEDY_BACKUP);
+	if (rc == 0 && current.len > 10 && strncmp((char *)current.data, "MANIFEST-", 9) == 0 &&
+	    current.data[current.len - 1] == '\n') {
+		current.data[current.len - 1] = '\0';
+		if (!strchr((char *)current.data, '/') &&
+		    fstatat(folder, (char *)current.data, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISREG(st.st_mode) && st.st_size > 0)
+			return 0;
+		return error_set(
+			err, -EUCLEAN,
+			"journal: v1/journal/%.40s is missing: what was recorded cannot be "
+			"found; nothing was changed; " REMEDY_BACKUP,
+			(char *)current.data);
+	}
+	return error_set(
+		err, -EUCLEAN,
+		"journal: v1/journal/CURRENT is damaged: what was recorded cannot be found; "
+		"nothing was changed; " REMEDY_BACKUP);
+}
+
+static int mark_opened(struct journal *j, struct error *err)
+{
+	AUTO_FD fd = -1;
+	if (j->o.read_only || faccessat(j->dirfd, OPENED, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return 0;
+	fd = openat(j->dirfd, OPENED, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, FILE_MODE);
+	if (fd < 0 || fsync(j->dirfd) < 0)
+		return error_set(err, -errno,
+				 "journal: cannot write v1/" OPENED ": %s; free some space",
+				 strerror(errno));
+	return 0;
+}
+
 static int open_rocks(struct journal *j, uint8_t *secret, struct error *err)
 {
 	char path[64];
@@ -268,9 +319,13 @@ static int open_rocks(struct journal *j, uint8_t *secret, struct error *err)
 		return error_set(err, -errno, "journal: there is none in this state directory: %s",
 				 strerror(errno));
 	bool made = false;
-	int rc = read_secret(j, secret, &made, err);
+	int rc = check_database(j, folder, err);
+	if (rc == 0)
+		rc = read_secret(j, secret, &made, err);
 	if (rc < 0)
 		return rc;
+	if (!j->o.read_only)
+		(void)!mkdirat(j->dirfd, JOURNAL_KV_LOGS, FOLDER_MODE); /* without it, no log */
 	struct logs logs = {.folder = folder, .scan = {.secret = secret}};
 	rc = scan_logs(&logs);
 	if (rc < 0)
@@ -296,6 +351,9 @@ static int open_rocks(struct journal *j, uint8_t *secret, struct error *err)
 	}
 	if (rc < 0)
 		return rc == -EBADMSG ? -EUCLEAN : rc;
+	rc = mark_opened(j, err);
+	if (rc < 0)
+		return rc;
 	if (logs.scan.torn)
 		snprintf(j->note, sizeof(j->note),
 			 "the write-ahead log ended inside a batch that nobody had been told of; "
@@ -364,9 +422,9 @@ static int load_kind(struct journal_kv *kv, struct journal_state *s, uint8_t kin
 int journal_store_load_run(struct journal_kv *kv, struct journal_state *s,
 			   const struct journal_id *id, struct error *err)
 {
-	static const uint8_t kinds[] = {JOURNAL_ROW_RUN, JOURNAL_ROW_STEP, JOURNAL_ROW_ATTEMPT,
-					JOURNAL_ROW_EFFECT, JOURNAL_ROW_APPROVAL,
-					JOURNAL_ROW_TIMER};
+	static const uint8_t kinds[] = {JOURNAL_ROW_RUN,      JOURNAL_ROW_STEP,
+					JOURNAL_ROW_ATTEMPT,  JOURNAL_ROW_EFFECT,
+					JOURNAL_ROW_APPROVAL, JOURNAL_ROW_TIMER};
 	char text[JOURNAL_ID_TEXT_SIZE];
 	size_t count = 0;
 	for (size_t i = 0; i < sizeof(kinds); i++) {

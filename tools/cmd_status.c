@@ -310,8 +310,10 @@ static int show_step(struct client *c, const char *run, const char *step)
 		printf("  result %s  %.16s\n", cli_escaped(name),
 		       json_string_value(digest) ? json_string_value(digest) : "");
 	json_decref(doc);
+	fflush(stdout);
 	exit_status = print_output(c, run, step, "out");
-	return exit_status == EXIT_STATUS_OK ? print_output(c, run, step, "err") : exit_status;
+	int second = print_output(c, run, step, "err");
+	return exit_status == EXIT_STATUS_OK ? second : exit_status;
 }
 
 int cmd_show(int argc, char **argv)

@@ -360,6 +360,8 @@ static int get_output(struct call *c)
 
 	if (r == 0 && which && !err_stream && strcmp(which, "out") != 0)
 		r = wrong(c, "stream is out or err");
+	if (r == 0)
+		r = streams_check_output(c->d, c->step, err_stream, &c->err);
 	return r < 0 ? r
 		     : stream(c,
 			      streams_output(c->d, &c->run->id, c->step->index, err_stream, from,

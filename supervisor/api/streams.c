@@ -6,7 +6,7 @@
 #include "supervisor/adopt.h"
 #include "supervisor/api/views.h"
 
-enum { PIECE = 64 * 1024, EVENTS_A_PIECE = 200 };
+enum { PIECE = 64 * 1024, EVENTS_A_PIECE = 200, STREAMS_CHECKED_MAX = 256 * 1024 * 1024 };
 
 /* ---- events ---- */
 
@@ -147,6 +147,58 @@ static int open_output(struct output *o, const struct journal_attempt *a)
 	if (o->fd < 0 && ended(a) && !digest_is_zero(blob))
 		o->fd = journal_blob_open(o->d->journal, blob, NULL);
 	return o->fd;
+}
+
+/* -EBADMSG: not the bytes that were recorded. */
+static int check_blob(int fd, const struct digest *want)
+{
+	struct digest_ctx *c;
+	struct digest have;
+	struct stat st;
+	char piece[65536];
+	ssize_t n = 0;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (st.st_size > STREAMS_CHECKED_MAX)
+		return 0;
+	c = digest_ctx_new();
+	if (!c)
+		return -ENOMEM;
+	for (off_t at = 0; (n = pread(fd, piece, sizeof(piece), at)) > 0; at += n)
+		digest_ctx_update(c, piece, (size_t)n);
+	digest_ctx_final(c, &have);
+	digest_ctx_free(c);
+	if (n < 0)
+		return -errno;
+	return digest_equal(&have, want) ? 0 : -EBADMSG;
+}
+
+int streams_check_output(struct daemon *d, const struct journal_step *step, bool err_stream,
+			 struct error *err)
+{
+	const struct journal_attempt *a =
+		step->attempt_count ? &step->attempts[step->attempt_count - 1] : NULL;
+	const struct digest *blob = a && err_stream ? &a->err : a ? &a->out : NULL;
+	AUTO_FD spool = -1, fd = -1;
+	int r;
+
+	if (!a || !ended(a) || digest_is_zero(blob))
+		return 0;
+	spool = adopt_spool_open(d, &a->id, err_stream);
+	if (spool >= 0)
+		return 0;
+	fd = journal_blob_open(d->journal, blob, NULL);
+	r = fd < 0 ? fd : check_blob(fd, blob);
+	if (r == 0)
+		return 0;
+	return error_set(err, -EIO,
+			 "the recorded %s of step %.80s is %s in v1/blobs; 'holdfast verify' lists "
+			 "what is wrong, a backup of the state directory has it",
+			 err_stream ? "standard error" : "output", step->name,
+			 r == -EBADMSG	? "damaged"
+			 : r == -ENOENT ? "missing"
+					: strerror(-r));
 }
 
 static int fill_output(struct api_stream *s, struct buffer *out)

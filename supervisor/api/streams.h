@@ -11,5 +11,9 @@ struct api_stream *streams_events(struct daemon *d, const struct journal_id *run
  * follow: until it has ended; with no attempt yet, until there is one. */
 struct api_stream *streams_output(struct daemon *d, const struct journal_id *run, uint32_t step,
 				  bool err_stream, uint64_t from, bool follow);
+/* -EIO with *err: the blob of the last attempt's output is missing, or holds other bytes than were
+ * recorded (one above 256 MiB is not read). A stream would only be short. */
+MUST_CHECK int streams_check_output(struct daemon *d, const struct journal_step *step,
+				    bool err_stream, struct error *err);
 /* A whole descriptor (owned). */
 struct api_stream *streams_fd(int fd);

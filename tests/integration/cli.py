@@ -938,6 +938,54 @@ def test_a_copied_state_directory_is_not_served_by_the_originals_supervisor():
         assert c.run("show", "slow", "slow")[1].endswith("".join(f"{i}\n" for i in range(1, 6)))
 
 
+def stop(c):
+    os.kill(c.json("status")[1]["daemon"]["pid"], signal.SIGTERM)
+    time.sleep(1)
+
+
+def test_a_damaged_database_is_said_and_left_as_it_is():
+    def content(folder):
+        return {n: open(os.path.join(folder, n), "rb").read() for n in sorted(os.listdir(folder))}
+
+    def cut(path):
+        with open(path, "r+b") as f:
+            f.seek(30)
+            f.write(b"\xff" * 60)
+
+    damages = {
+        "CURRENT is missing": lambda j: os.unlink(os.path.join(j, "CURRENT")),
+        "MANIFEST-": lambda j: [os.unlink(os.path.join(j, n)) for n in os.listdir(j) if n.startswith("MANIFEST")],
+        "Corruption": lambda j: [cut(os.path.join(j, n)) for n in os.listdir(j) if n.startswith("MANIFEST")],
+        "CURRENT is damaged": lambda j: open(os.path.join(j, "CURRENT"), "w").close(),
+        "missing": lambda j: [os.unlink(os.path.join(j, n)) for n in os.listdir(j)],
+    }
+    for says, damage in damages.items():
+        with Cli() as c:
+            assert c.run("exec", "--", "true")[0] == 0
+            stop(c)
+            journal = os.path.join(c.state, "v1", "journal")
+            damage(journal)
+            before = content(journal)
+            for command in (("status",), ("verify",), ("exec", "--", "true")):
+                code, _, err = c.run(*command)
+                assert code and says in err and "nothing was changed" in err and "backup" in err, (says, command, code, err)
+            assert content(journal) == before, says
+
+
+def test_a_blob_that_is_damaged_or_missing_is_said():
+    for says, damage in (("missing", os.unlink), ("damaged", lambda p: os.truncate(p, 1000))):
+        with Cli() as c:
+            assert c.run("exec", "--name", "one", "--", "/bin/sh", "-c", "seq 30000; echo said >&2")[0] == 0
+            blobs = [os.path.join(d, f) for d, _, files in os.walk(os.path.join(c.state, "v1", "blobs")) for f in files]
+            large = [b for b in blobs if os.path.getsize(b) > 100000]
+            assert len(large) == 1, blobs
+            os.chmod(large[0], 0o600)
+            damage(large[0])
+            code, out, err = c.run("show", "one", "sh")
+            assert code == 1 and f"output of step sh is {says} in v1/blobs" in err and "holdfast verify" in err, (code, out, err)
+            assert "said" in out and "30000" not in out, out
+
+
 if __name__ == "__main__":
     failed = 0
     wanted = sys.argv[1:]
