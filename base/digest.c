@@ -2,6 +2,7 @@
  * these do neither, run the same assembly, and let digest_of() promise an answer. */
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include "base/digest.h"
+#include "base/hex.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <openssl/sha.h>
@@ -75,32 +76,9 @@ char *digest_hex(const struct digest *d, char *buf)
 	return buf;
 }
 
-static int hex_value(uint8_t c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return -EINVAL;
-}
-
 int digest_from_hex(struct bytes hex, struct digest *ret)
 {
-	const uint8_t *p = hex.data;
-	struct digest d;
-
-	if (hex.len != DIGEST_HEX_SIZE - 1)
-		return -EINVAL;
-	for (size_t i = 0; i < DIGEST_SIZE; i++) {
-		int high = hex_value(p[2 * i]);
-		int low = hex_value(p[2 * i + 1]);
-
-		if (high < 0 || low < 0)
-			return -EINVAL;
-		d.b[i] = (uint8_t)(high << 4 | low);
-	}
-	*ret = d;
-	return 0;
+	return hex_decode(hex, ret->b, sizeof(ret->b));
 }
 
 char *digest_base32(const struct digest *d, char *buf)

@@ -5,6 +5,7 @@
  * one that the scanner has read, and both must agree on where the message ends.
  */
 #include "base/http1.h"
+#include "base/hex.h"
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -504,19 +505,11 @@ static int feed_head(struct http1_parser *p, struct bytes in, size_t *ret_used, 
 
 /* ---- the body ---- */
 
-static int hex_value(uint8_t c)
-{
-	return is_digit(c)	      ? c - '0'
-	       : c >= 'a' && c <= 'f' ? c - 'a' + 10
-	       : c >= 'A' && c <= 'F' ? c - 'A' + 10
-				      : -1;
-}
-
 /* One byte of chunked framing. */
 static int scan_framing(struct http1_parser *p, uint8_t c, struct error *err)
 {
 	enum state next = p->state;
-	int digit = hex_value(c);
+	int digit = hex_digit(c);
 	bool ok = false;
 
 	switch (p->state) {

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include "base/cbor.h"
 #include "base/guard.h"
+#include "base/hex.h"
 
 enum record_key {
 	KEY_LSN = 1,
@@ -534,25 +535,7 @@ char *journal_id_text(const struct journal_id *id, char *buf)
 	return buf;
 }
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 int journal_id_parse(struct bytes text, struct journal_id *ret)
 {
-	struct journal_id id;
-	const char *t = text.data;
-	if (text.len != 2 * JOURNAL_ID_SIZE)
-		return -EINVAL;
-	for (int i = 0; i < JOURNAL_ID_SIZE; i++) {
-		int high = hex_digit(t[2 * i]), low = hex_digit(t[2 * i + 1]);
-		if (high < 0 || low < 0)
-			return -EINVAL;
-		id.b[i] = (uint8_t)(high << 4 | low);
-	}
-	*ret = id;
-	return 0;
+	return hex_decode(text, ret->b, sizeof(ret->b));
 }

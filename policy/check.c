@@ -1,5 +1,6 @@
 /* What holds between keys: inside one rule, then over the whole file with what it extends. */
 #include "policy/model.h"
+#include "base/path.h"
 #include <stdio.h>
 
 static struct policy_place at_key(struct policy_parser *c, const struct yaml_node *n,
@@ -61,13 +62,8 @@ static bool covers(const char *rule, const char *path)
 	const char *last;
 	size_t parent, end;
 
-	if (strcmp(rule, "/") == 0)
-		return true;
-	if (!star) {
-		size_t len = strlen(rule);
-
-		return strncmp(path, rule, len) == 0 && (path[len] == '\0' || path[len] == '/');
-	}
+	if (!star)
+		return path_within(path, rule);
 	last = strrchr(rule, '/');
 	parent = (size_t)(last - rule) + 1;
 	if (strncmp(path, rule, parent) != 0)

@@ -4,6 +4,7 @@
  * every path that would land.
  */
 #include "policy/model.h"
+#include "base/path.h"
 #include <stdio.h>
 
 struct point { /* a path at which something may change: of a rule, or of an exception */
@@ -71,7 +72,7 @@ static bool covers(const char *top, bool glob, struct bytes path)
 	size_t parent, end;
 
 	if (!glob)
-		return policy_path_below(path, top);
+		return path_is_within(path, top);
 	last = strrchr(top, '/');
 	parent = (size_t)(last - top) + 1;
 	if (path.len <= parent || memcmp(s, top, parent) != 0)
@@ -300,7 +301,7 @@ static int make_tables(struct policy_fs *fs, const struct policy_effective *e,
 
 static bool is_below(const char *path, const char *top)
 {
-	return strcmp(path, top) != 0 && policy_path_below(bytes_str(path), top);
+	return strcmp(path, top) != 0 && path_within(path, top);
 }
 
 static size_t parent_len(const char *path)
@@ -585,8 +586,7 @@ static void judge_as_own(const struct policy_fs *fs, const char *git, const char
 		goto done;
 	}
 	a = ask(fs, bytes_str(path), folded);
-	if (a.access >= needed(want) || !a.entry ||
-	    !policy_path_below(bytes_str(a.entry->at.path), git)) {
+	if (a.access >= needed(want) || !a.entry || !path_within(a.entry->at.path, git)) {
 		if (want == POLICY_WANT_FOLDER ||
 		    !narrower_below(fs, bytes_str(path), false, &below) || !below.entry)
 			goto done;
@@ -618,7 +618,7 @@ static void judge_repositories(const struct policy_fs *fs, const char *folded,
 	}
 	snprintf(git, sizeof(git), "%s/.git", fs->vars.workspace);
 	at = folded + strlen(workspace);
-	if (!policy_path_below(bytes_str(folded), workspace))
+	if (!path_within(folded, workspace))
 		at = "";
 	for (bool top = true; *at == '/' && d->verdict != POLICY_FS_DENY; top = false) {
 		size_t len = strcspn(at + 1, "/") + 1;

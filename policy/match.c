@@ -2,6 +2,7 @@
  * sent. */
 #include "policy/model.h"
 #include "base/utf8.h"
+#include "base/hex.h"
 #include <arpa/inet.h>
 #include <idn2.h>
 #include <libpsl.h>
@@ -220,17 +221,6 @@ bool policy_host_is_local(const char *host)
 
 /* ---- URL paths ---- */
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 static bool segments_valid(struct bytes path)
 {
 	const char *s = path.data;
@@ -268,8 +258,8 @@ int policy_url_path(struct bytes raw, struct buffer *out)
 		uint8_t c = (uint8_t)s[i];
 
 		if (c == '%') {
-			int high = i + 2 < raw.len ? hex_digit(s[i + 1]) : -1;
-			int low = i + 2 < raw.len ? hex_digit(s[i + 2]) : -1;
+			int high = i + 2 < raw.len ? hex_digit((uint8_t)s[i + 1]) : -1;
+			int low = i + 2 < raw.len ? hex_digit((uint8_t)s[i + 2]) : -1;
 
 			if (high < 0 || low < 0)
 				return -EINVAL;

@@ -470,8 +470,6 @@ enum { POLICY_PATH_MAX = 4096 };
 MUST_CHECK int policy_path_expand(struct policy_arena *a, const char *path,
 				  const struct policy_vars *vars, const char **ret);
 bool policy_path_is_glob(const char *path);
-/* Whether path is at or below top; both clean. */
-bool policy_path_below(struct bytes path, const char *top);
 /* Case folded, NFKC, without ignorable characters and bytes that are no UTF-8, trailing dots and
  * spaces of components. -ENAMETOOLONG, -ENOMEM. */
 MUST_CHECK int policy_path_fold(struct policy_arena *a, struct bytes path, const char **ret);

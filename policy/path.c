@@ -66,16 +66,6 @@ bool policy_path_is_glob(const char *path)
 	return strchr(path, '*') != NULL;
 }
 
-bool policy_path_below(struct bytes path, const char *top)
-{
-	size_t len = strlen(top);
-
-	if (len == 1)
-		return true;
-	return path.len >= len && memcmp(path.data, top, len) == 0 &&
-	       (path.len == len || ((const char *)path.data)[len] == '/');
-}
-
 /* Other systems drop them at the end of a name, and read what follows ':' as a stream of the same
  * file. */
 static size_t trim_component(const uint8_t *s, size_t start, size_t end)

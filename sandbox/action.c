@@ -4,6 +4,7 @@
 #include <strings.h>
 #include "base/cbor.h"
 #include "base/utf8.h"
+#include "base/hex.h"
 
 enum {
 	METHOD_MAX = 32,
@@ -564,17 +565,6 @@ void action_digest(struct bytes canonical, struct digest *ret)
 
 /* ---- paths ---- */
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* No empty segment but the last, none of dots alone. */
 static bool segments_valid(struct bytes path)
 {
@@ -604,8 +594,8 @@ static int decode_path(struct bytes raw, struct buffer *out)
 		uint8_t c = (uint8_t)s[i];
 
 		if (c == '%') {
-			int high = i + 2 < raw.len ? hex_digit(s[i + 1]) : -1;
-			int low = i + 2 < raw.len ? hex_digit(s[i + 2]) : -1;
+			int high = i + 2 < raw.len ? hex_digit((uint8_t)s[i + 1]) : -1;
+			int low = i + 2 < raw.len ? hex_digit((uint8_t)s[i + 2]) : -1;
 
 			if (high < 0 || low < 0)
 				return -EINVAL;
@@ -665,8 +655,8 @@ static bool query_name_is(struct bytes param, const char *want)
 
 	for (size_t i = 0; i < param.len && s[i] != '='; i++, at++) {
 		char c = s[i] == '+' ? ' ' : s[i];
-		int high = c == '%' && i + 2 < param.len ? hex_digit(s[i + 1]) : -1;
-		int low = c == '%' && i + 2 < param.len ? hex_digit(s[i + 2]) : -1;
+		int high = c == '%' && i + 2 < param.len ? hex_digit((uint8_t)s[i + 1]) : -1;
+		int low = c == '%' && i + 2 < param.len ? hex_digit((uint8_t)s[i + 2]) : -1;
 
 		if (high >= 0 && low >= 0) {
 			c = (char)(16 * high + low);

@@ -249,6 +249,8 @@ struct keeper {
 
 /* ---- keeper_proc.c ---- */
 
+/* Two ends of a new seqpacket socket; what is read from ours waits KEEPER_ANSWER_MS at most. */
+MUST_CHECK int proc_pair(int *ret_ours, int *ret_theirs);
 /* Starts holdfast-init in a mode, with a socket to it (ours is *ret_sock). */
 MUST_CHECK int proc_start_init(struct keeper *k, const char *mode, int *ret_sock, pid_t *ret_pid,
 			       struct error *err);

@@ -153,15 +153,13 @@ static int pool_child(struct keeper *k, int sock, int userns)
 
 int pool_start(struct keeper *k, int userns, int *ret_sock, pid_t *ret_pid, struct error *err)
 {
-	struct timeval timeout = {.tv_sec = KEEPER_ANSWER_MS / 1000};
-	int pair[2];
+	AUTO_FD ours = -1;
+	AUTO_FD theirs = -1;
+	int r = proc_pair(&ours, &theirs);
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		return error_set(err, -errno, "keeper: no socket for the network pool: %s",
-				 strerror(errno));
-	AUTO_FD ours = pair[0];
-	AUTO_FD theirs = pair[1];
-	(void)setsockopt(ours, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+	if (r < 0)
+		return error_set(err, r, "keeper: no socket for the network pool: %s",
+				 strerror(-r));
 	*ret_pid = fork();
 	if (*ret_pid < 0)
 		return error_set(err, -errno, "keeper: cannot start the network pool: %s",

@@ -44,20 +44,30 @@ int proc_spawn(int exe, const char *name, const char *mode, int control, int sec
 	return -err;
 }
 
+int proc_pair(int *ret_ours, int *ret_theirs)
+{
+	const struct timeval timeout = {.tv_sec = KEEPER_ANSWER_MS / 1000};
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	(void)setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+	*ret_ours = pair[0];
+	*ret_theirs = pair[1];
+	return 0;
+}
+
 int proc_start_init(struct keeper *k, const char *mode, int *ret_sock, pid_t *ret_pid,
 		    struct error *err)
 {
-	struct timeval timeout = {.tv_sec = KEEPER_ANSWER_MS / 1000};
-	int pair[2], size = 512 * 1024;
+	AUTO_FD ours = -1;
+	AUTO_FD theirs = -1;
+	int size = 512 * 1024, r = proc_pair(&ours, &theirs);
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		return error_set(err, -errno, "keeper: no socket for holdfast-init: %s",
-				 strerror(errno));
-	AUTO_FD ours = pair[0];
-	AUTO_FD theirs = pair[1];
-	(void)setsockopt(ours, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+	if (r < 0)
+		return error_set(err, r, "keeper: no socket for holdfast-init: %s", strerror(-r));
 	(void)setsockopt(ours, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-	int r = proc_spawn(k->init_fd, "holdfast-init", mode, theirs, k->self_pidfd, ret_pid);
+	r = proc_spawn(k->init_fd, "holdfast-init", mode, theirs, k->self_pidfd, ret_pid);
 	if (r < 0)
 		return error_set_exit(err, r, EXIT_STATUS_SANDBOX,
 				      "keeper: cannot start holdfast-init: %s", strerror(-r));

@@ -8,6 +8,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include "base/io.h"
+#include "base/path.h"
 #include "sandbox/keeper.h"
 #include "sandbox/sys.h"
 
@@ -145,9 +146,7 @@ static int hide(struct keeper *k, struct prepared *p, const char *source,
 	if (found < 0)
 		return error_set(err, found, "sandbox: '%s': %s", source, strerror(-found));
 	for (size_t h = 0; h < ARRAY_SIZE(k->hidden); h++) {
-		const char *path = k->hidden[h].path;
-		size_t len = strlen(path);
-		if (strncmp(real, path, len) == 0 && (real[len] == '/' || real[len] == '\0'))
+		if (path_within(real, k->hidden[h].path))
 			return error_set(err, -EPERM,
 					 "sandbox: '%s' lies in Holdfast's own folder: nothing of "
 					 "it is ever seen inside",

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "base/guard.h"
+#include "base/path.h"
 
 const char *const plan_devices[6] = {
 	"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty",
@@ -204,16 +205,6 @@ static void add_item(struct items *l, enum item_kind kind, const char *target, s
 		l->v[l->count++] = (struct item){kind, target, index, false};
 }
 
-static bool is_below(const char *path, const char *root)
-{
-	size_t n = strlen(root);
-
-	while (n > 1 && root[n - 1] == '/')
-		n--;
-	return strncmp(path, root, n) == 0 &&
-	       (path[n] == '\0' || path[n] == '/' || (n == 1 && root[0] == '/'));
-}
-
 /* Bytewise with '/' below every other byte: a folder stands right before what is in it. Masks of
  * our own come last at one place. */
 static int item_compare(const void *va, const void *vb)
@@ -272,7 +263,7 @@ static void collect(const struct plan_input *in, struct items *l)
 	qsort(l->v, l->count, sizeof(l->v[0]), item_compare);
 	const char *root = NULL;
 	for (size_t i = 0; i < l->count; i++) {
-		if (!root || !is_below(l->v[i].target, root))
+		if (!root || !path_within(l->v[i].target, root))
 			root = item_is_step_root(s, &l->v[i]) ? l->v[i].target : NULL;
 		l->v[i].step = root != NULL;
 	}
@@ -390,14 +381,14 @@ static void template_points(struct builder *b, const struct items *l)
 	const char *root = NULL;
 
 	for (size_t i = 0; i < l->count; i++) {
-		bool below = root && is_below(l->v[i].target, root);
+		bool below = root && path_within(l->v[i].target, root);
 		if (!l->v[i].step || below)
 			continue;
 		root = l->v[i].target;
 		bool covered = false;
 		for (size_t k = 0; k < i && !covered; k++)
 			covered = !l->v[k].step && l->v[k].kind == ITEM_MOUNT &&
-				  is_below(root, l->v[k].target);
+				  path_within(root, l->v[k].target);
 		if (!covered)
 			put_mkdir(b, root, 0755);
 	}

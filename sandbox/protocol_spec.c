@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include "sandbox/protocol_wire.h"
+#include "base/path.h"
 
 /* ---- what a spec may say ---- */
 
@@ -39,18 +40,11 @@ static bool is_name(const char *s)
 	       strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == n;
 }
 
-static bool is_within(const char *path, const char *root)
-{
-	size_t n = strlen(root);
-
-	return strncmp(path, root, n) == 0 && (path[n] == '/' || path[n] == '\0');
-}
-
 /* Below these everything is the keeper's own. */
 static bool is_reserved(const char *target)
 {
-	return strcmp(target, "/") == 0 || is_within(target, "/proc") ||
-	       is_within(target, "/dev") || is_within(target, "/run/holdfast") ||
+	return strcmp(target, "/") == 0 || path_within(target, "/proc") ||
+	       path_within(target, "/dev") || path_within(target, "/run/holdfast") ||
 	       strcmp(target, "/run") == 0;
 }
 

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/io.h"
+#include "base/path.h"
 
 enum { STRINGS_MAX = 4096, PATH_SIZE = 4096 };
 
@@ -47,16 +48,6 @@ static char *own_printf(struct confine *c, const char *fmt, ...)
 	return own(c, s);
 }
 
-/* True where path is below folder or is it. */
-static bool within(const char *path, const char *folder)
-{
-	size_t n = strlen(folder);
-
-	if (strcmp(folder, "/") == 0)
-		return true;
-	return strncmp(path, folder, n) == 0 && (path[n] == '/' || path[n] == '\0');
-}
-
 static int unsupported(struct error *err, const struct policy_mount *m, const char *why)
 {
 	error_where(err, "%s:%d:%d", m->at.file, m->at.line, m->at.column);
@@ -90,7 +81,7 @@ static mode_t look(const struct confine *c, const char *path, struct stat *ret)
 {
 	const struct confine_input *in = c->in;
 
-	if (in->workspace_fd >= 0 && within(path, in->workspace) &&
+	if (in->workspace_fd >= 0 && path_within(path, in->workspace) &&
 	    strcmp(in->workspace, "/") != 0) {
 		const char *rest = path + strlen(in->workspace);
 		AUTO_FD fd = io_open_beneath(in->workspace_fd, rest[0] ? rest + 1 : ".",
@@ -111,7 +102,7 @@ static bool is_system(const char *path, const struct stat *st)
 	if (st->st_uid != 0 || (!S_ISLNK(st->st_mode) && (st->st_mode & (S_IWGRP | S_IWOTH))))
 		return false;
 	for (size_t i = 0; i < ARRAY_SIZE(roots); i++)
-		if (within(path, roots[i]))
+		if (path_within(path, roots[i]))
 			return true;
 	return false;
 }
@@ -192,14 +183,14 @@ static int place_outside(struct confine *c, const struct policy_mount *m, const 
 			return 0; /* spec.home */
 		if (strcmp(path, INSIDE_TMP) == 0)
 			return 0; /* every sandbox has its own */
-		if (within(path, INSIDE_TMP) || (in->home && within(path, in->home)) ||
-		    within(path, INSIDE_RUN))
+		if (path_within(path, INSIDE_TMP) || (in->home && path_within(path, in->home)) ||
+		    path_within(path, INSIDE_RUN))
 			return 0; /* inside one of the two */
 		return unsupported(
 			err, m,
 			"only the workspace has layers; move it into the workspace, or grant 'rw'");
 	case POLICY_ACCESS_RW:
-		if (within(in->state, path) || within(in->runtime, path))
+		if (path_within(in->state, path) || path_within(in->runtime, path))
 			return unsupported(err, m,
 					   "Holdfast's own state lies in it; grant a smaller "
 					   "folder or move --state");
@@ -217,7 +208,7 @@ static int place(struct confine *c, const struct policy_mount *m, const char *pa
 
 	if (strcmp(path, workspace) == 0)
 		return 0; /* spec.workspace */
-	if (within(path, workspace))
+	if (path_within(path, workspace))
 		return place_in_workspace(c, m, path, err);
 	return place_outside(c, m, path, m->access != POLICY_ACCESS_RW || m->glob, err);
 }
@@ -242,7 +233,7 @@ static int expand(struct confine *c, const struct policy_mount *table, size_t co
 
 	snprintf(folder, sizeof(folder), "%.*s", slash == m->path ? 1 : (int)(slash - m->path),
 		 m->path);
-	if (in->workspace_fd >= 0 && within(folder, in->workspace)) {
+	if (in->workspace_fd >= 0 && path_within(folder, in->workspace)) {
 		const char *rest = folder + strlen(in->workspace);
 
 		fd = io_open_beneath(in->workspace_fd, rest[0] ? rest + 1 : ".",
@@ -281,7 +272,7 @@ static enum policy_access access_of(const struct policy_mount *table, size_t cou
 	size_t best = 0;
 
 	for (size_t i = 0; i < count; i++) {
-		if (!table[i].glob && within(path, table[i].path) &&
+		if (!table[i].glob && path_within(path, table[i].path) &&
 		    strlen(table[i].path) >= best) {
 			best = strlen(table[i].path);
 			access = table[i].access;
@@ -298,7 +289,7 @@ static int place_workspace(struct confine *c, const struct policy_mount *table, 
 
 	c->workspace_access = access_of(table, count, in->workspace);
 	*w = (struct sandbox_workspace){.target = in->workspace, .base_fd = -1};
-	if (within(in->workspace, in->state) || within(in->workspace, in->runtime))
+	if (path_within(in->workspace, in->state) || path_within(in->workspace, in->runtime))
 		return error_set_exit(err, -EOPNOTSUPP, EXIT_STATUS_SANDBOX,
 				      "cannot work in %s: it is inside Holdfast's own state; "
 				      "choose another workspace",
@@ -308,7 +299,8 @@ static int place_workspace(struct confine *c, const struct policy_mount *table, 
 		w->mode = SANDBOX_WORKSPACE_NONE;
 		return 0;
 	case POLICY_ACCESS_RW:
-		if (within(in->state, in->workspace) || within(in->runtime, in->workspace))
+		if (path_within(in->state, in->workspace) ||
+		    path_within(in->runtime, in->workspace))
 			return error_set_exit(err, -EOPNOTSUPP, EXIT_STATUS_SANDBOX,
 					      "cannot grant 'rw' on %s: Holdfast's own state lies "
 					      "in it; move --state",
@@ -581,7 +573,7 @@ static bool has_own_home(const struct confine *c)
 	size_t count;
 	const struct policy_mount *table = policy_fs_table(c->fs, &count);
 
-	if (!home || within(home, c->in->workspace))
+	if (!home || path_within(home, c->in->workspace))
 		return false;
 	switch (access_of(table, count, home)) {
 	case POLICY_ACCESS_R:
@@ -609,7 +601,7 @@ static int decide_start(struct confine *c, struct error *err)
 			 : in->workspace;
 	if (in->step->cwd) {
 		s->cwd = clean(c, in->workspace, in->step->cwd);
-		if (!s->cwd || !within(s->cwd, in->workspace))
+		if (!s->cwd || !path_within(s->cwd, in->workspace))
 			return error_set_exit(
 				err, -EINVAL, EXIT_STATUS_USAGE,
 				"cwd '%s' of step %s is not in the workspace; name a folder in it",

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <pwd.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 
 #include "base/cbor.h"
@@ -630,14 +629,6 @@ static int store(struct making *m, struct engine_run_request *r, struct error *e
 		     : 0;
 }
 
-static void new_id(struct journal_id *ret)
-{
-	if (getrandom(ret->b, sizeof(ret->b), 0) != sizeof(ret->b))
-		abort();
-	ret->b[6] = (uint8_t)((ret->b[6] & 0x0f) | 0x40);
-	ret->b[8] = (uint8_t)((ret->b[8] & 0x3f) | 0x80);
-}
-
 /* The name of a run that is not in memory is the caller's to look for (engine.h). */
 static int check_name(struct making *m, const char *name, struct error *err)
 {
@@ -708,7 +699,7 @@ static int make(struct making *m, struct journal_id *ret, struct error *err)
 	if (e < 0)
 		return e;
 	policy_settings(m->effective, &settings);
-	new_id(&r.id);
+	daemon_new_id(&r.id);
 	r.name = text(m->q, "name");
 	r.plan = m->plan;
 	r.workspace = m->path;
@@ -797,7 +788,7 @@ int create_fork(struct daemon *d, struct api_request *q, const struct journal_ru
 		e = runs_base(d, ctx, &base_fd, err);
 	if (e < 0)
 		return e;
-	new_id(&r.id);
+	daemon_new_id(&r.id);
 	r.plan = ctx->plan;
 	r.plan_blob = parent->plan;
 	r.policy_blob = parent->policy;

@@ -202,19 +202,23 @@ static void op_command(void *ctx, const struct engine_command *c)
 	d->commands_end = &copy->next;
 }
 
-static void op_new_id(void *ctx, struct journal_id *ret)
+void daemon_new_id(struct journal_id *ret)
 {
-	(void)ctx;
 	if (getrandom(ret->b, sizeof(ret->b), 0) != sizeof(ret->b))
 		abort();
 	ret->b[6] = (uint8_t)((ret->b[6] & 0x0f) | 0x40); /* UUIDv4, RFC 9562 section 5.4 */
 	ret->b[8] = (uint8_t)((ret->b[8] & 0x3f) | 0x80);
 }
 
-static void op_layer_name(void *ctx, char ret[JOURNAL_LAYER_NAME_SIZE])
+static void op_new_id(void *ctx, struct journal_id *ret)
+{
+	(void)ctx;
+	daemon_new_id(ret);
+}
+
+void daemon_layer_name(const struct daemon *d, char mark, char ret[JOURNAL_LAYER_NAME_SIZE])
 {
 	static const char digits[] = "abcdefghijklmnopqrstuvwxyz234567";
-	struct daemon *d = ctx;
 	uint8_t random[JOURNAL_LAYER_NAME_SIZE];
 
 	do {
@@ -222,8 +226,15 @@ static void op_layer_name(void *ctx, char ret[JOURNAL_LAYER_NAME_SIZE])
 			abort();
 		for (int i = 0; i < JOURNAL_LAYER_NAME_SIZE - 1; i++)
 			ret[i] = digits[random[i] & 31];
+		if (mark)
+			ret[0] = mark;
 		ret[JOURNAL_LAYER_NAME_SIZE - 1] = '\0';
 	} while (faccessat(d->layers_fd, ret, F_OK, AT_SYMLINK_NOFOLLOW) == 0);
+}
+
+static void op_layer_name(void *ctx, char ret[JOURNAL_LAYER_NAME_SIZE])
+{
+	daemon_layer_name(ctx, '\0', ret);
 }
 
 static void op_rules(void *ctx, const struct journal_run *run, struct engine_rules *ret)

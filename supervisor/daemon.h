@@ -83,6 +83,9 @@ void daemon_stop(struct daemon *d);
 /* The same, and daemon_run says -EIO: it cannot go on; the caller has logged why. */
 void daemon_fail(struct daemon *d);
 struct engine_now daemon_now(void);
+void daemon_new_id(struct journal_id *ret); /* UUIDv4 */
+/* A layer's name that no folder has yet; begins with mark unless that is NUL. */
+void daemon_layer_name(const struct daemon *d, char mark, char ret[JOURNAL_LAYER_NAME_SIZE]);
 void daemon_log(const struct daemon *d, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Drops runs that ended before the given time, then blobs and layers that nothing names. Waits for
  * the disk. */

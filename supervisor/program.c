@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/io.h"
+#include "base/path.h"
 #include "supervisor/confine.h"
 #include "supervisor/runs.h"
 #include "sandbox/sandbox.h"
@@ -291,13 +292,6 @@ static int look_in_workspace(struct view *v, char path[PATH_SIZE], struct digest
 	}
 }
 
-static bool within(const char *path, const char *folder)
-{
-	size_t n = strlen(folder);
-
-	return strncmp(path, folder, n) == 0 && path[n] == '/';
-}
-
 /* FOUND, 0, ELSEWHERE: a link of the host leads into the workspace. */
 static int look_in_host(struct view *v, char path[PATH_SIZE], struct digest *ret)
 {
@@ -311,7 +305,7 @@ static int look_in_host(struct view *v, char path[PATH_SIZE], struct digest *ret
 	n = readlink(link, real, sizeof(real) - 1);
 	if (n > 0) {
 		real[n] = '\0';
-		if (within(real, v->workspace)) {
+		if (path_within(real, v->workspace)) {
 			strcpy(path, real);
 			return ELSEWHERE;
 		}
@@ -325,8 +319,8 @@ static int look(struct view *v, const char *folder, const char *name, struct dig
 	int r = join(path, folder, name);
 
 	for (int links = 0; r == 0 && links < LINKS_MAX; links++) {
-		int found = within(path, v->workspace) ? look_in_workspace(v, path, ret)
-						       : look_in_host(v, path, ret);
+		int found = path_within(path, v->workspace) ? look_in_workspace(v, path, ret)
+							    : look_in_host(v, path, ret);
 
 		if (found != ELSEWHERE)
 			return found;

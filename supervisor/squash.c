@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "supervisor/adopt.h"
 #include "supervisor/attempts.h"
@@ -85,22 +84,6 @@ static bool is_under_way(const struct daemon *d, const struct journal_id *run)
 	return false;
 }
 
-static int make_name(const struct daemon *d, char ret[JOURNAL_LAYER_NAME_SIZE])
-{
-	static const char digits[] = "abcdefghijklmnopqrstuvwxyz234567";
-	uint8_t random[JOURNAL_LAYER_NAME_SIZE];
-
-	do {
-		if (getrandom(random, sizeof(random), 0) != sizeof(random))
-			return -errno;
-		ret[0] = SQUASH_MARK;
-		for (int i = 1; i < JOURNAL_LAYER_NAME_SIZE - 1; i++)
-			ret[i] = digits[random[i] & 31];
-		ret[JOURNAL_LAYER_NAME_SIZE - 1] = '\0';
-	} while (faccessat(d->layers_fd, ret, F_OK, AT_SYMLINK_NOFOLLOW) == 0);
-	return 0;
-}
-
 /* Has one made of what stands at the stack's lower end now, at most as many layers as one request
  * names. */
 static int ask(struct daemon *d, const struct journal_id *run, const struct squashed *below,
@@ -109,8 +92,10 @@ static int ask(struct daemon *d, const struct journal_id *run, const struct squa
 	struct sealer_request q = {.op = SEALER_SQUASH};
 	struct squashed *s = calloc(1, sizeof(*s));
 	size_t covered = below ? below->count : 0;
-	int r = s ? make_name(d, s->name) : -ENOMEM;
+	int r = s ? 0 : -ENOMEM;
 
+	if (s)
+		daemon_layer_name(d, SQUASH_MARK, s->name);
 	if (below)
 		memcpy(q.names[q.name_count++], below->name, sizeof(q.names[0]));
 	while (q.name_count < ARRAY_SIZE(q.names) && covered < count)

@@ -14,6 +14,7 @@
 #include "supervisor/jobs.h"
 #include "supervisor/runs.h"
 #include "supervisor/vote.h"
+#include "base/hex.h"
 
 enum {
 	SIGNERS_BYTES_MAX = 1024 * 1024,
@@ -241,23 +242,6 @@ static int keep_proof(struct daemon *d, struct bytes ballot, struct bytes signat
 	return b.failed ? b.failed : journal_blob_put(d->journal, buffer_bytes(&b), ret, err);
 }
 
-static int unhex(const char *hex, struct buffer *out)
-{
-	size_t len = strlen(hex);
-
-	if (len % 2 || len > 2 * VOTE_BALLOT_MAX)
-		return -EINVAL;
-	for (size_t i = 0; i < len; i += 2) {
-		static const char digits[] = "0123456789abcdef";
-		const char *hi = strchr(digits, hex[i]), *lo = strchr(digits, hex[i + 1]);
-
-		if (!hi || !lo)
-			return -EINVAL;
-		buffer_append_byte(out, (uint8_t)((hi - digits) << 4 | (lo - digits)));
-	}
-	return out->failed;
-}
-
 static char *text_of(struct bytes b)
 {
 	return b.len ? bytes_dup_str(b) : NULL;
@@ -268,7 +252,13 @@ static int read_ballot(struct pending *p, const char *hex, const struct journal_
 {
 	struct vote_ballot *b = &p->ballot;
 
-	if (unhex(hex, &p->bytes) < 0 || vote_ballot_decode(buffer_bytes(&p->bytes), b) < 0)
+	size_t size = strlen(hex) / 2;
+
+	if (size > VOTE_BALLOT_MAX || buffer_reserve(&p->bytes, size) < 0 ||
+	    hex_decode(bytes_str(hex), p->bytes.data, size) < 0)
+		return wrong(err, "the ballot is no hexadecimal of a size that a ballot has");
+	p->bytes.len = size;
+	if (vote_ballot_decode(buffer_bytes(&p->bytes), b) < 0)
 		return wrong(err, "the ballot is not what supervisor/vote.h says");
 	if (memcmp(b->approval, a->id.b, sizeof(b->approval)) != 0)
 		return error_set_exit(err, -EPERM, EXIT_STATUS_DENIED,

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "base/digest.h"
+#include "base/hex.h"
 #include "tools/cli.h"
 #include "tools/sign.h"
 
@@ -45,18 +46,6 @@ static int digest_of_file(int fd, struct digest *ret)
 	return n < 0 ? -errno : 0;
 }
 
-static int unhex_id(const char *hex, uint8_t *ret)
-{
-	for (size_t i = 0; i < VOTE_ID_SIZE; i++) {
-		unsigned v;
-
-		if (sscanf(hex + 2 * i, "%2x", &v) != 1)
-			return -EPROTO;
-		ret[i] = (uint8_t)v;
-	}
-	return 0;
-}
-
 static int sign(const struct vote *v, const json_t *doc, int file, json_t *body, struct error *err)
 {
 	struct vote_ballot b = {.approve = !v->deny,
@@ -65,7 +54,7 @@ static int sign(const struct vote *v, const json_t *doc, int file, json_t *body,
 				.reason = bytes_str(v->reason ? v->reason : ""),
 				.signer = bytes_str(v->signer ? v->signer : "")};
 	const char *id = cli_str(doc, "approval");
-	int r = strlen(id) == 2 * VOTE_ID_SIZE ? unhex_id(id, b.approval) : -EPROTO;
+	int r = hex_decode(bytes_str(id), b.approval, VOTE_ID_SIZE);
 
 	if (r == 0)
 		r = digest_from_hex(bytes_str(cli_str(doc, "card_digest")), &b.card);

@@ -1,19 +1,9 @@
 #include "supervisor/api/request.h"
+#include "base/hex.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
 
 /* Decoded once; NUL and bad escapes are refused. NULL when refused or out of memory. */
 static char *percent_decode(const char *s, size_t len)
@@ -27,8 +17,8 @@ static char *percent_decode(const char *s, size_t len)
 		int c = (unsigned char)s[i];
 
 		if (c == '%') {
-			int high = len - i > 2 ? hex_value(s[i + 1]) : -1;
-			int low = len - i > 2 ? hex_value(s[i + 2]) : -1;
+			int high = len - i > 2 ? hex_digit((uint8_t)s[i + 1]) : -1;
+			int low = len - i > 2 ? hex_digit((uint8_t)s[i + 2]) : -1;
 
 			c = high < 0 || low < 0 ? -1 : high * 16 + low;
 			i += 2;

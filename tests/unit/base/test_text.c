@@ -7,6 +7,8 @@
 #include "base/buffer.h"
 #include "base/escape.h"
 #include "base/guard.h"
+#include "base/hex.h"
+#include "base/path.h"
 #include "base/utf8.h"
 #include <errno.h>
 
@@ -436,6 +438,53 @@ static void json_strings_are_escaped(void **state)
 	}
 }
 
+static void hexadecimal_is_read_as_it_is_written_and_no_other_way(void **state)
+{
+	static const struct {
+		const char *hex;
+		int result;
+	} table[] = {
+		{"00ff1a", 0},	      {"", -EINVAL},	      {"00ff1", -EINVAL},
+		{"00ff1a0", -EINVAL}, {"00ff1a00", -EINVAL},  {"00FF1A", -EINVAL},
+		{"00ff1g", -EINVAL},  {" 0ff1a", -EINVAL},    {"+0ff1a", -EINVAL},
+		{"0x001a", -EINVAL},  {"00ff1\x80", -EINVAL},
+	};
+	static const uint8_t read[3] = {0, 0xff, 0x1a}, before[3] = {7, 7, 7};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		uint8_t out[3] = {7, 7, 7};
+
+		assert_int_equal(hex_decode(bytes_str(table[i].hex), out, 3), table[i].result);
+		assert_memory_equal(out, table[i].result == 0 ? read : before, 3);
+	}
+	for (int c = 0; c < 256; c++) {
+		const char *digits = "0123456789abcdefABCDEF", *at = c ? strchr(digits, c) : NULL;
+		long value = at ? at - digits : -1;
+
+		assert_int_equal(hex_digit((uint8_t)c), value > 15 ? value - 6 : value);
+	}
+}
+
+static void a_path_is_within_whole_components_only(void **state)
+{
+	static const struct {
+		const char *path, *folder;
+		bool within;
+	} table[] = {
+		{"/a/b", "/a/b", true},	  {"/a/b/c", "/a/b", true}, {"/a/bc", "/a/b", false},
+		{"/a", "/a/b", false},	  {"/a/b", "/", true},	    {"/", "/", true},
+		{"/", "/a", false},	  {"/a/b", "/a/b/", true},  {"/a/bc", "/a/b/", false},
+		{"/a/b.", "/a/b", false}, {"/A/b", "/a", false},    {"", "/a", false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		assert_int_equal(path_within(table[i].path, table[i].folder), table[i].within);
+	assert_true(path_is_within(bytes_of("/a/bXX", 4), "/a/b"));
+	assert_false(path_is_within(bytes_of("/a/b", 3), "/a/b"));
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -454,6 +503,8 @@ int main(void)
 		cmocka_unit_test(no_two_byte_strings_are_shown_alike),
 		cmocka_unit_test(what_is_shown_is_always_printable),
 		cmocka_unit_test(json_strings_are_escaped),
+		cmocka_unit_test(hexadecimal_is_read_as_it_is_written_and_no_other_way),
+		cmocka_unit_test(a_path_is_within_whole_components_only),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
