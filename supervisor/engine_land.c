@@ -176,12 +176,11 @@ static void push_unlanded(struct engine *e, struct engine_run *r)
 
 	if (a && a->state != JOURNAL_APPROVAL_S_APPROVED)
 		return;
-	if (!a && engine_land(row) == JOURNAL_LAND_ASK) {
-		if (engine_item_pending(r, JOURNAL_NO_STEP, JOURNAL_KIND_LANDING))
-			return;
+	if (!a && engine_item_pending(r, JOURNAL_NO_STEP, JOURNAL_KIND_LANDING))
+		return; /* who was to be asked is asked, also if the dial was turned since */
+	if (!a && engine_land(row) == JOURNAL_LAND_ASK)
 		redo = (struct digest){
 			0}; /* never asked, or the answer lapsed: planned and asked anew */
-	}
 	if (digest_is_zero(&redo))
 		command_plan(e, r, false, NULL);
 	else if (engine_land_lease_take(e, r))

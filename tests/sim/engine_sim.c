@@ -560,7 +560,7 @@ static const char *choice_for(struct sim *s, enum journal_approval_kind kind)
 {
 	switch (kind) {
 	case JOURNAL_KIND_CONFLICT:
-		return chance(s, 50) ? "mine" : "theirs";
+		return s->drain || chance(s, 50) ? "mine" : "theirs"; /* in the end people agree */
 	case JOURNAL_KIND_EXHAUSTED:
 		return s->drain || chance(s, 50) ? "fail" : "retry";
 	case JOURNAL_KIND_DIVERGED:
@@ -594,7 +594,7 @@ static bool cast_vote(struct sim *s)
 	v.card = !s->drain && chance(s, 10) ? fake_blob(f, "another") : a->card;
 	v.decision = s->drain || chance(s, 80) ? JOURNAL_DECISION_APPROVE : JOURNAL_DECISION_DENY;
 	v.choice = v.decision == JOURNAL_DECISION_APPROVE ? choice_for(s, a->kind) : NULL;
-	if (a->kind == JOURNAL_KIND_CONFLICT && !s->drain && chance(s, 50))
+	if (a->kind == JOURNAL_KIND_CONFLICT && chance(s, 50))
 		v.path = bytes_str("x");
 	free(items);
 	(void)!engine_vote(f->e, fake_now(f), &v, NULL);
