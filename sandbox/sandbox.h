@@ -18,9 +18,12 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "base/guard.h"
+#include "sandbox/action.h"
 #include "sandbox/doctor.h"
+#include "sandbox/gate/table.h"
 #include "sandbox/layers.h"
 #include "sandbox/manifest.h"
+#include "sandbox/report.h"
 #include "sandbox/sealer.h"
 
 enum {

@@ -19,6 +19,7 @@
 #include "supervisor/api/routes.h"
 #include "supervisor/asks.h"
 #include "supervisor/attempts.h"
+#include "supervisor/effects.h"
 #include "supervisor/notify.h"
 #include "supervisor/pins.h"
 #include "supervisor/program.h"
@@ -136,7 +137,8 @@ static void perform(struct daemon *d, const struct engine_command *c)
 		break;
 	case ENGINE_EFFECT_ANSWER:
 	case ENGINE_EFFECT_RELEASE:
-	case ENGINE_EFFECT_PROBE: /* no courier is attached: nobody waits */
+	case ENGINE_EFFECT_PROBE:
+		effects_perform(d, c);
 		break;
 	case ENGINE_CARD:
 	case ENGINE_PLAN_LANDING:
@@ -735,7 +737,7 @@ int daemon_open(const struct daemon_options *o, struct daemon **ret, struct erro
 		r = adopt_new(d, &d->adopt, err);
 	if (r == 0 && (attempts_new(&d->attempts) < 0 || runs_new(&d->runs) < 0 ||
 		       squash_new(&d->squash) < 0 || programs_new(&d->programs) < 0 ||
-		       notify_new(d, &d->notify) < 0))
+		       effects_new(&d->effects) < 0 || notify_new(d, &d->notify) < 0))
 		r = error_nomem(err);
 	if (r == 0)
 		r = open_journal(d, err);
@@ -819,6 +821,7 @@ void daemon_free(struct daemon *d)
 	engine_free(d->engine);
 	runs_free(d->runs);
 	squash_free(d->squash);
+	effects_free(d->effects);
 	programs_free(d->programs);
 	journal_close(d->journal);
 	if (d->loop)

@@ -40,6 +40,7 @@ struct attempts; /* attempts.h */
 struct notify; /* notify.h */
 struct runs; /* runs.h */
 struct squash; /* squash.h */
+struct effects; /* effects.h */
 struct programs; /* program.h */
 
 struct daemon {
@@ -57,6 +58,7 @@ struct daemon {
 	struct runs *runs;
 	struct notify *notify;
 	struct squash *squash;
+	struct effects *effects;
 	struct programs *programs;
 	uint64_t epoch, durable;
 	uint8_t boot_id[16];

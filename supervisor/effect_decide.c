@@ -1,0 +1,253 @@
+#include "supervisor/effect_decide.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+#include "base/escape.h"
+#include "base/json.h"
+
+struct fields {
+	struct policy_field list[EFFECT_DECIDE_FIELDS_MAX];
+	size_t count;
+};
+
+static void free_fields(struct fields *f)
+{
+	for (size_t i = 0; i < f->count; i++) {
+		free((void *)f->list[i].name.data);
+		free((void *)f->list[i].value.data);
+	}
+	free(f);
+}
+DEFINE_GUARD(struct fields *, free_fields)
+
+static int add_field(const struct json_value *v, void *arg)
+{
+	struct fields *f = arg;
+	char *name, *text;
+
+	if (f->count == EFFECT_DECIDE_FIELDS_MAX)
+		return -E2BIG;
+	name = bytes_dup_str(v->pointer);
+	text = bytes_dup_str(v->text);
+	if (!name || !text) {
+		free(name);
+		free(text);
+		return -ENOMEM;
+	}
+	f->list[f->count++] =
+		(struct policy_field){bytes_of(name, v->pointer.len), bytes_of(text, v->text.len)};
+	return 0;
+}
+
+struct bytes effect_decide_header(const struct action *a, const char *name)
+{
+	for (size_t i = 0; i < a->header_count; i++)
+		if (bytes_equal(a->headers[i].name, bytes_str(name)))
+			return a->headers[i].value;
+	return (struct bytes){0};
+}
+
+/* application/json, or any type/subtype+json (RFC 6839), with or without parameters. */
+bool effect_decide_is_json(const struct action *a)
+{
+	struct bytes type = effect_decide_header(a, "content-type");
+	const char *text = type.data;
+	size_t n = 0;
+
+	while (n < type.len && text[n] != ';' && text[n] != ' ')
+		n++;
+	return (n == 16 && strncasecmp(text, "application/json", n) == 0) ||
+	       (n > 5 && strncasecmp(text + n - 5, "+json", 5) == 0);
+}
+
+static void deny_unclear(struct effect_decision *ret, const char *why)
+{
+	ret->policy.verdict = POLICY_DENY;
+	ret->policy.by = POLICY_BY_HARD;
+	ret->unclear = true;
+	snprintf(ret->policy.why, sizeof(ret->policy.why), "%s", why);
+}
+
+/* 0; 1: refused by what its body is, *ret says why. */
+static int read_body(const struct action *a, struct bytes body, struct fields *f,
+		     struct effect_decision *ret)
+{
+	int rc;
+
+	if (a->kind != ACTION_HTTP || !a->has_body || body.len == 0 || !effect_decide_is_json(a))
+		return 0;
+	rc = json_each(body, add_field, f);
+	if (rc == 0 || rc == -ENOMEM)
+		return rc;
+	deny_unclear(ret, rc == -EEXIST	 ? "its JSON body has a key twice"
+			  : rc == -E2BIG ? "its JSON body is past the limit of what is looked at"
+					 : "its body is said to be JSON and is not");
+	return 1;
+}
+
+static void decide_one(const struct policy_effective *e, const struct policy_request *r,
+		       struct effect_decision *worst, bool first)
+{
+	struct policy_decision d;
+
+	policy_decide(e, r, &d);
+	if (!first && d.verdict <= worst->policy.verdict)
+		return;
+	worst->policy = d;
+	worst->has_rule = policy_rule_of(e, &d, &worst->rule);
+}
+
+static bool is_zero_name(struct bytes hex)
+{
+	const char *p = hex.data;
+
+	for (size_t i = 0; i < hex.len; i++)
+		if (p[i] != '0')
+			return false;
+	return true;
+}
+
+static void decide_git(const struct policy_effective *e, const struct action *a,
+		       struct effect_decision *ret)
+{
+	struct policy_request r = {.kind = POLICY_GIT,
+				   .git = {.remote = a->remote, .push = a->push}};
+
+	if (!a->push || a->update_count == 0)
+		decide_one(e, &r, ret, true);
+	for (size_t i = 0; i < a->update_count; i++) {
+		r.git.ref = a->updates[i].ref;
+		r.git.force = a->updates[i].force;
+		r.git.remove = is_zero_name(a->updates[i].after);
+		decide_one(e, &r, ret, i == 0);
+	}
+}
+
+static void decide_tool(const struct policy_effective *e, const struct action *a,
+			struct effect_decision *ret)
+{
+	struct policy_field args[ACTION_ARGS_MAX];
+	struct policy_request r = {.kind = POLICY_TOOL,
+				   .tool = a->tool,
+				   .fields = args,
+				   .field_count = a->arg_count};
+
+	for (size_t i = 0; i < a->arg_count; i++)
+		args[i] = (struct policy_field){a->args[i].name, a->args[i].value};
+	decide_one(e, &r, ret, true);
+}
+
+static void decide_http(const struct policy_effective *e, const struct action *a,
+			const struct fields *f, struct effect_decision *ret)
+{
+	struct policy_request r = {
+		.kind = POLICY_HTTP,
+		.http = {.method = a->method,
+			 .scheme = a->scheme,
+			 .host = a->host,
+			 .port = a->port,
+			 .path = a->path,
+			 .query = a->query,
+			 .body_len = a->body_len,
+			 .websocket = a->websocket},
+		.fields = f->list,
+		.field_count = f->count,
+	};
+
+	decide_one(e, &r, ret, true);
+}
+
+int effect_decide(const struct policy_effective *e, const struct action *a, struct bytes body,
+		  struct effect_decision *ret)
+{
+	AUTO(free_fields) struct fields *f = calloc(1, sizeof(*f));
+	struct policy_request tcp = {.kind = POLICY_TCP};
+	int rc;
+
+	*ret = (struct effect_decision){
+		.policy = {.verdict = POLICY_DENY, .rule = "", .secret = "", .at = {.file = ""}}};
+	if (!f)
+		return -ENOMEM;
+	rc = read_body(a, body, f, ret);
+	if (rc != 0)
+		return rc < 0 ? rc : 0;
+	switch (a->kind) {
+	case ACTION_HTTP:
+		decide_http(e, a, f, ret);
+		break;
+	case ACTION_GIT:
+		decide_git(e, a, ret);
+		break;
+	case ACTION_TCP:
+		tcp.http.host = a->host;
+		tcp.http.port = a->port;
+		tcp.http.passthrough = bytes_equal(a->scheme, bytes_str("tls"));
+		if (tcp.http.passthrough) {
+			tcp.kind = POLICY_HTTP;
+			tcp.http.scheme = bytes_str("https");
+		}
+		decide_one(e, &tcp, ret, true);
+		break;
+	case ACTION_TOOL:
+		decide_tool(e, a, ret);
+		break;
+	}
+	return 0;
+}
+
+static void put(struct buffer *b, struct bytes text)
+{
+	escape_append(b, text, ESCAPE_LINE | ESCAPE_MARK_LOOKALIKE);
+}
+
+void effect_decide_title(const struct action *a, char ret[EFFECT_DECIDE_TITLE_MAX])
+{
+	AUTO_BUFFER b = {0};
+	bool usual = bytes_equal(a->scheme, bytes_str("https")) ? a->port == 443 : a->port == 80;
+
+	switch (a->kind) {
+	case ACTION_HTTP:
+		put(&b, a->method);
+		buffer_append_byte(&b, ' ');
+		put(&b, a->scheme);
+		buffer_append_str(&b, "://");
+		put(&b, a->host);
+		if (!usual)
+			buffer_printf(&b, ":%u", a->port);
+		put(&b, a->path);
+		break;
+	case ACTION_GIT:
+		buffer_append_str(&b, a->push ? "push " : "fetch ");
+		put(&b, a->remote);
+		for (size_t i = 0; i < a->update_count && i < 4; i++) {
+			buffer_append_byte(&b, ' ');
+			put(&b, a->updates[i].ref);
+		}
+		break;
+	case ACTION_TCP:
+		buffer_append_str(&b, "connect ");
+		put(&b, a->host);
+		buffer_printf(&b, ":%u", a->port);
+		break;
+	case ACTION_TOOL:
+		buffer_append_str(&b, "tool ");
+		put(&b, a->tool);
+		for (size_t i = 0; i < a->arg_count && i < 8; i++) {
+			buffer_append_byte(&b, ' ');
+			put(&b, a->args[i].name);
+			buffer_append_byte(&b, '=');
+			put(&b, a->args[i].value);
+		}
+		break;
+	}
+	/* Escaped text is UTF-8: it is cut at a character. */
+	size_t n = b.len < EFFECT_DECIDE_TITLE_MAX ? b.len : EFFECT_DECIDE_TITLE_MAX - 1;
+
+	while (n > 0 && n < b.len && (b.data[n] & 0xc0) == 0x80)
+		n--;
+	if (n)
+		memcpy(ret, b.data, n);
+	ret[n] = '\0';
+}
