@@ -113,13 +113,19 @@ static int copy_bytes(int from, int to, const struct landing_state *want)
 }
 
 /* By descriptor (O_PATH will do): by name, the folder's owner could have put another file there
- * meanwhile. */
-static int own(int fd, const struct landing_action *a)
+ * meanwhile. dir: the folder that it was made in. */
+static int own(int dir, int fd, const struct landing_action *a)
 {
+	gid_t gid = a->after.gid;
 	struct stat st;
 
-	if (geteuid() == 0)
-		return fchownat(fd, "", a->after.uid, a->after.gid, AT_EMPTY_PATH) < 0 ? -errno : 0;
+	if (geteuid() == 0) {
+		/* What is new in a folder that hands its group on has that group, whoever lands. */
+		if (a->before.type == MANIFEST_ABSENT && fstat(dir, &st) == 0 &&
+		    (st.st_mode & S_ISGID))
+			gid = (gid_t)-1;
+		return fchownat(fd, "", a->after.uid, gid, AT_EMPTY_PATH) < 0 ? -errno : 0;
+	}
 	/* A shared folder's group is kept where we may: not being in it is no reason to refuse. */
 	if (a->before.type != MANIFEST_ABSENT && fstat(fd, &st) == 0 && st.st_gid != a->before.gid)
 		(void)!fchownat(fd, "", (uid_t)-1, a->before.gid, AT_EMPTY_PATH);
@@ -137,7 +143,7 @@ static int own_link(int dir, const char *name, const struct landing_action *a)
 		return -errno;
 	if (!S_ISLNK(st.st_mode) || st.st_nlink != 1 || st.st_uid != geteuid())
 		return -EBUSY;
-	return own(fd, a);
+	return own(dir, fd, a);
 }
 
 static int stage_file(struct landing_work *w, size_t i, int dir, const char *part, bool sync)
@@ -158,7 +164,7 @@ static int stage_file(struct landing_work *w, size_t i, int dir, const char *par
 	if (r == -EBADMSG)
 		return landing_path_fail(w, i, r, "the run's file is not what was sealed");
 	if (r == 0)
-		r = own(to, a);
+		r = own(dir, to, a);
 	if (r == 0 && fchmod(to, a->after.mode & 0777) < 0)
 		r = -errno;
 	if (r == 0 && sync && fsync(to) < 0)
@@ -166,6 +172,21 @@ static int stage_file(struct landing_work *w, size_t i, int dir, const char *par
 	return r < 0 ? landing_path_refused(w, i, r, "cannot be written") : 0;
 }
 
+/* The folder just made, by its name: in between its folder's owner could have put one of somebody
+ * else's there, which must not be given to him. Ours is empty, and open to nobody else. */
+static int open_made(int dir, const char *part)
+{
+	AUTO_FD fd = openat(dir, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (st.st_uid != geteuid() || (st.st_mode & 077) || landing_look_entries(fd) != 0)
+		return -EBUSY;
+	return take_fd(&fd);
+}
+
+/* Never more open than it ends: closed to all while it is ours, then its owner's, then its mode. */
 static int stage_folder(struct landing_work *w, size_t i, int dir, const char *part)
 {
 	const struct landing_action *a = &w->plan->actions[i];
@@ -175,8 +196,11 @@ static int stage_folder(struct landing_work *w, size_t i, int dir, const char *p
 
 	if (mkdirat(dir, part, 0700) < 0)
 		return landing_path_refused(w, i, -errno, "cannot be made");
-	fd = openat(dir, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	r = fd < 0 ? -errno : own(fd, a);
+	r = failpoint_hit("landing.made");
+	if (r == 0)
+		r = fd = open_made(dir, part);
+	if (r >= 0)
+		r = own(dir, fd, a);
 	if (r == 0 && (fstat(fd, &st) < 0 ||
 		       fchmod(fd, (a->after.mode & 01777) | 0700 | (st.st_mode & S_ISGID)) < 0))
 		r = -errno;
@@ -195,20 +219,35 @@ static int stage_link(struct landing_work *w, size_t i, int dir, const char *par
 	return r < 0 ? landing_path_refused(w, i, r, "cannot be made") : 0;
 }
 
+/* Root may set the mode of any folder: only of one whose owner is known from the plan. */
+static bool may_set_mode(int fd, const struct landing_action *a)
+{
+	struct stat st;
+
+	if (geteuid() != 0)
+		return true;
+	if (fstat(fd, &st) < 0)
+		return false;
+	return (a->before.type == MANIFEST_DIR && st.st_uid == a->before.uid) ||
+	       (a->after.type == MANIFEST_DIR && st.st_uid == a->after.uid);
+}
+
 /* A folder's mode alone. Made usable now, exact at the end. */
 int landing_stage_mode(struct landing_work *w, size_t i, int dir, const char *name, uint32_t mode)
 {
 	AUTO_FD fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	bool listed = fd >= 0;
 	char path[64];
 	int r;
 
-	if (fd >= 0)
-		return fchmod(fd, mode) < 0 ? landing_path_refused(w, i, -errno, "its mode") : 0;
-	fd = openat(dir, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (!listed) /* one that its owner may not list */
+		fd = openat(dir, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return landing_path_refused(w, i, -errno, "its mode");
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd); /* one that its owner may not list */
-	r = chmod(path, mode) < 0 ? -errno : 0;
+	if (!may_set_mode(fd, &w->plan->actions[i]))
+		return landing_path_refused(w, i, -EPERM, "its mode: it is another owner's");
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	r = (listed ? fchmod(fd, mode) : chmod(path, mode)) < 0 ? -errno : 0;
 	return r < 0 ? landing_path_refused(w, i, r, "its mode") : 0;
 }
 

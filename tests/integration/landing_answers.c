@@ -83,6 +83,93 @@ static void a_layer_that_changed_is_refused(void **state)
 	landing_ns_close(&n);
 }
 
+/* The workspace's owner puts another's folder in the place of one that landing just made: as root,
+ * landing must not give it to him. */
+static void a_folder_put_in_the_new_ones_place_is_not_given_away(void **state)
+{
+	struct landing_outcome o = {0};
+	struct error err = {0};
+	struct landing_ns n;
+	struct stat st;
+	siginfo_t info;
+	pid_t pid;
+
+	(void)state;
+	landing_ns_open(&n, NULL);
+	landing_ns_begin(&n, ":");
+	landing_ns_step(&n, "mkdir d; echo x > d/f", NULL);
+	landing_ns_prepare(&n, (struct bytes){0}, (struct bytes){0}, NULL, 0);
+	assert_int_equal(mkdirat(n.t.base, "bait", 0700), 0);
+	AUTO_FD bait = openat(n.t.base, "bait", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	assert_int_equal(mkdirat(bait, "in", 0700), 0);
+	pid = fork();
+	if (pid == 0) {
+		failpoint_init("landing.made=stop");
+		_exit(landing_apply(&(struct landing_application){.workspace_fd = n.t.base,
+								  .redo = buffer_bytes(
+									  &n.prepared.redo),
+								  .source = &n.source},
+				    &o, &err) == LANDING_CONFLICT
+			      ? 0
+			      : 1);
+	}
+	assert_int_equal(waitid(P_PID, (id_t)pid, &info, WSTOPPED | WEXITED), 0);
+	assert_int_equal(info.si_code, CLD_STOPPED);
+	landing_ns_user(&n, "n=$(echo .holdfast-land-*w); mv $n away; mv -T bait $n");
+	assert_int_equal(kill(pid, SIGCONT), 0);
+	assert_int_equal(layers_ns_wait(pid), 0);
+	assert_int_equal(fstat(bait, &st), 0);
+	assert_int_equal(st.st_uid, geteuid());
+	assert_int_equal(st.st_mode & 07777, 0700);
+	assert_int_equal(fstatat(n.t.base, "d", &st, AT_SYMLINK_NOFOLLOW), -1);
+	landing_ns_close(&n);
+}
+
+/* As root in another's folder: what lands is its owner's, in the group that a shared folder hands
+ * on; whoever could not look into a folder before cannot while it lands, nor after. */
+static void what_lands_has_its_owner_and_group(void **state)
+{
+	struct landing_outcome o = {0};
+	struct landing_ns n;
+	struct stat st;
+
+	(void)state;
+	landing_ns_open(&n, NULL);
+	landing_ns_begin(&n, "mkdir shared; chmod 770 shared");
+	landing_ns_step(&n,
+			"mkdir -m 700 p; mkdir -m 500 p/q; mkdir -m 1777 t; mkdir shared/d; "
+			"echo x > shared/d/f; echo x > shared/g; chmod 751 shared/d",
+			NULL);
+	if (geteuid() == 0) {
+		assert_int_equal(fchownat(n.t.base, "shared", (uid_t)-1, 4242, 0), 0);
+		assert_int_equal(fchmodat(n.t.base, "shared", 02770, 0), 0);
+	}
+	/* Or its ctime alone would be younger than the run, as of a folder that was moved here. */
+	landing_ns_user(&n, "touch shared/work; rm shared/work");
+	landing_ns_prepare(&n, (struct bytes){0}, (struct bytes){0}, NULL, 0);
+	assert_int_equal(landing_ns_apply(&n, false, false, &o), LANDING_APPLIED);
+	landing_outcome_free(&o);
+	static const struct {
+		const char *path;
+		uint32_t mode;
+		bool shared;
+	} want[] = {{"p", 0700, false},	      {"p/q", 0500, false},	  {"t", 01777, false},
+		    {"shared/d", 0751, true}, {"shared/d/f", 0644, true}, {"shared/g", 0644, true}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(want); i++) {
+		bool root = geteuid() == 0;
+
+		if (fstatat(n.t.base, want[i].path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			fail_msg("%s: %s", want[i].path, strerror(errno));
+		if (st.st_uid != n.t.uid || (st.st_mode & 01777) != want[i].mode ||
+		    st.st_gid != (root && want[i].shared ? 4242 : n.t.gid))
+			fail_msg("%s: uid %u, gid %u, mode %o", want[i].path, st.st_uid, st.st_gid,
+				 st.st_mode);
+	}
+	landing_ns_close(&n);
+}
+
 /* ---- the difference ---- */
 
 static char *run_diff(int dest, const struct diff_prepared *p)
@@ -323,6 +410,8 @@ int main(void)
 		cmocka_unit_test(a_file_made_in_a_landed_folder_keeps_it),
 		cmocka_unit_test(another_directory_is_refused),
 		cmocka_unit_test(a_layer_that_changed_is_refused),
+		cmocka_unit_test(a_folder_put_in_the_new_ones_place_is_not_given_away),
+		cmocka_unit_test(what_lands_has_its_owner_and_group),
 		cmocka_unit_test(the_difference_of_a_run_and_of_a_step),
 		cmocka_unit_test(what_the_file_system_can_do),
 		cmocka_unit_test(a_pinned_base_is_a_copy),
