@@ -303,7 +303,7 @@ static const char *kind_of(const struct error *err)
 void attempts_not_started(struct daemon *d, const struct engine_command *cmd, const char *kind,
 			  const char *why, bool infra)
 {
-	char text[ERROR_MSG_MAX + 32];
+	char text[ERROR_MSG_MAX + ERROR_WHERE_MAX + 32];
 
 	snprintf(text, sizeof(text), "%s: %s", kind, why);
 	if (cmd->check)
@@ -323,6 +323,7 @@ static void launch(struct daemon *d, struct sandbox_client *client, struct attem
 	struct engine_command told = {.attempt_id = a->attempt, .check = a->check};
 	struct sandbox_attempt_id id = a->id;
 	struct error err = {0};
+	char why[ERROR_MSG_MAX + ERROR_WHERE_MAX + 2];
 	int r = a->command ? start(d, client, &a->command->c, a, failed, &err) : -ENOMEM;
 
 	a->waits = r == SQUASH_WAITS;
@@ -330,7 +331,9 @@ static void launch(struct daemon *d, struct sandbox_client *client, struct attem
 		return;
 	attempts_spool_remove(d, &id);
 	attempts_drop(d, a);
-	attempts_not_started(d, &told, kind_of(&err), err.msg[0] ? err.msg : strerror(-r),
+	snprintf(why, sizeof(why), "%s%s%s", err.where, err.where[0] ? ": " : "",
+		 err.msg[0] ? err.msg : strerror(-r));
+	attempts_not_started(d, &told, kind_of(&err), why,
 			     r == -ENOSPC || r == -ENOMEM || r == -EAGAIN);
 }
 

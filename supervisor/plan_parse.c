@@ -13,6 +13,8 @@
 DEFINE_GUARD(struct yaml_doc *, yaml_doc_free)
 
 struct parse {
+	struct bytes text; /* the whole file */
+	const struct yaml_node *root;
 	const char *file;
 	struct error *err;
 };
@@ -553,9 +555,63 @@ static int parse_step(const struct parse *p, struct yaml_node *n, struct plan_st
 
 /* ---- the whole ---- */
 
-/* The inline policy goes through the policy's own parser later: it is written again as YAML that
- * means the same, each token on the line it came from, so that the policy's messages point into the
- * plan. */
+/* The inline policy goes through the policy's own parser later, as it stands in the plan, so that
+ * the policy's messages point into it. */
+
+/* Where a line and a column in characters begin. */
+static size_t offset_of(struct bytes text, int line, int column)
+{
+	const char *c = text.data;
+	size_t at = 0;
+
+	for (; at < text.len && line > 1; at++)
+		line -= c[at] == '\n' ||
+			(c[at] == '\r' && !(at + 1 < text.len && c[at + 1] == '\n'));
+	for (; at < text.len && column > 1; column--)
+		do
+			at++;
+		while (at < text.len && (c[at] & 0xc0) == 0x80);
+	return at;
+}
+
+static bool same_tree(const struct yaml_node *a, const struct yaml_node *b)
+{
+	if (a->kind != b->kind || a->line != b->line || a->column != b->column ||
+	    a->quoted != b->quoted || a->count != b->count || !bytes_equal(a->text, b->text))
+		return false;
+	for (size_t i = 0; i < a->count; i++) {
+		if (a->kind == YAML_SEQUENCE && !same_tree(a->items[i], b->items[i]))
+			return false;
+		if (a->kind == YAML_MAPPING && (!same_tree(a->pairs[i].key, b->pairs[i].key) ||
+						!same_tree(a->pairs[i].value, b->pairs[i].value)))
+			return false;
+	}
+	return true;
+}
+
+/* The plan's own lines from n to the plan's next key, behind as many empty ones as stand before it.
+ * False where these are not the same policy: in a plan that is one flow mapping. */
+static bool cut_out(const struct parse *p, const struct yaml_node *n, struct buffer *out)
+{
+	AUTO(yaml_doc_free) struct yaml_doc *doc = NULL;
+	size_t from = offset_of(p->text, n->line, n->column), to = p->text.len;
+	int next = 0; /* the line of the plan's next key */
+
+	for (size_t i = 0; i < p->root->count && next == 0; i++)
+		if (p->root->pairs[i].key->line > n->line)
+			next = p->root->pairs[i].key->line;
+	if (next > 0)
+		to = offset_of(p->text, next, 1);
+	for (int i = 1; i < n->line; i++)
+		buffer_append_byte(out, '\n');
+	for (int i = 1; i < n->column; i++)
+		buffer_append_byte(out, ' ');
+	buffer_append(out, (const char *)p->text.data + from, to - from);
+	return !out->failed && yaml_parse(buffer_bytes(out), p->file, &doc, NULL) == 0 &&
+	       same_tree(yaml_root(doc), n);
+}
+
+/* Else it is written again as YAML that means the same, each token on the line it came from. */
 struct emit {
 	struct buffer *out;
 	int line, column;
@@ -643,8 +699,11 @@ static int parse_policy(const struct parse *p, const struct yaml_node *n, struct
 	if (n->kind != YAML_MAPPING)
 		return WRONG(p, n, "policy: must be a file's path or a policy written here");
 	plan->policy_line = n->line;
-	emit_node(&e, n);
-	buffer_append_byte(&out, '\n');
+	if (!cut_out(p, n, &out)) {
+		out.len = 0;
+		emit_node(&e, n);
+		buffer_append_byte(&out, '\n');
+	}
 	if (out.failed)
 		return nomem(p);
 	plan->policy_text = buffer_take(&out, &plan->policy_text_len);
@@ -759,7 +818,7 @@ int plan_parse(struct bytes yaml, const char *file, struct plan **ret, struct er
 {
 	AUTO(yaml_doc_free) struct yaml_doc *doc = NULL;
 	AUTO(plan_free) struct plan *plan = NULL;
-	struct parse p = {.file = file, .err = err};
+	struct parse p = {.text = yaml, .file = file, .err = err};
 	struct yaml_node *root;
 	int r = yaml_parse(yaml, file, &doc, err);
 
@@ -769,7 +828,7 @@ int plan_parse(struct bytes yaml, const char *file, struct plan **ret, struct er
 	if (!plan)
 		return nomem(&p);
 	plan->base = plan->agency = -1;
-	root = yaml_root(doc);
+	p.root = root = yaml_root(doc);
 	r = want_mapping(&p, root, "plan");
 	if (r == 0)
 		r = parse_head(&p, root, plan);

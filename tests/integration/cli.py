@@ -986,6 +986,45 @@ def test_a_blob_that_is_damaged_or_missing_is_said():
             assert "said" in out and "30000" not in out, out
 
 
+def test_a_policy_that_is_wrong_is_said_at_its_place_wherever_it_stands():
+    bad = {
+        "version: 1\nname: x\nnett: []\n": (3, 1, "did you mean 'net'"),
+        "version: 1\nname: x\nextends: [nope]\n": (3, 10, "no policy is called"),
+        "version: 1\nname: x\nexec:\n  - {do: allow, path: relative}\n": (4, 23, "is not absolute"),
+    }
+    with Cli() as c:
+        user = os.path.join(c.env["HOME"], ".config", "holdfast")
+        os.makedirs(user)
+        os.mkdir(c.path(".holdfast"))
+        for text, (line, column, says) in bad.items():
+            policy = os.path.join(c.root, "policy.yaml")
+            with open(policy, "w") as f:
+                f.write(text)
+            steps = "steps:\n  - {name: a, run: 'true'}\n"
+            inline = "policy:\n" + "".join(f"  {part}\n" for part in text.splitlines())
+            calls = [
+                (("run", c.plan(steps), "--policy", policy), 2, f"{policy}:{line}:{column}: "),
+                (("exec", "--policy", policy, "--", "true"), 125, f"{policy}:{line}:{column}: "),
+                (("run", c.plan("policy: policy.yaml\n" + steps, "named.yaml")), 2, f"policy.yaml:{line}:{column}: "),
+                (("run", c.plan(inline + steps, "inline.yaml")), 2, f"inline.yaml:{line + 3}:{column + 2}: "),
+            ]
+            for command, status, where in calls:
+                code, _, err = c.run(*command)
+                assert code == status and where in err and says in err, (command, code, err)
+            for folder, name in ((c.path(".holdfast"), "policy.yaml"), (user, "policy.yaml")):
+                path = os.path.join(folder, name)
+                with open(path, "w") as f:
+                    f.write(text)
+                code, _, err = c.run("exec", "--", "true")
+                assert code == 125 and f"{path}:{line}:{column}: " in err and says in err, (path, code, err)
+                os.unlink(path)
+        # What can only be found out when the walls are made says its place too.
+        with open(policy, "w") as f:
+            f.write("version: 1\nname: x\nextends: [offline]\nfs:\n  - {path: /etc, access: stage}\n")
+        code, _, err = c.run("exec", "--policy", policy, "--", "true")
+        assert code == 125 and f"{policy}:5:5: cannot confine" in err, (code, err)
+
+
 if __name__ == "__main__":
     failed = 0
     wanted = sys.argv[1:]

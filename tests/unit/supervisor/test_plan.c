@@ -284,10 +284,10 @@ static void test_an_inline_policy_keeps_its_lines_and_its_meaning(void **state)
 	(void)state;
 
 	assert_int_equal(p->policy_line, 3);
-	assert_string_equal(p->policy_text, "\n\n  {\"version\": \"1\",\n"
-					    "  \"name\": null,\n"
-					    "  \"fs\": \n"
-					    "    [ {\"path\": \"a\\\"b\",\"access\": \"r\"}]}\n");
+	assert_string_equal(p->policy_text, "\n\n  version: 1\n"
+					    "  name: ~\n"
+					    "  fs:\n"
+					    "    - {path: \"a\\\"b\", access: r}\n");
 	assert_int_equal(yaml_parse(bytes_of(p->policy_text, p->policy_text_len), "p.yaml", &doc,
 				    NULL),
 			 0);
@@ -298,6 +298,32 @@ static void test_an_inline_policy_keeps_its_lines_and_its_meaning(void **state)
 	assert_string_equal(yaml_get(item, "path")->text.data, "a\"b");
 	assert_int_equal(yaml_get(item, "access")->line, 6);
 	yaml_doc_free(doc);
+}
+
+static void test_an_inline_policy_is_cut_out_whole_in_every_style(void **state)
+{
+	static const struct {
+		const char *plan, *text;
+	} cases[] = {
+		{"version: 1\npolicy: {version: 1, name: x}\nsteps:\n  - {name: a, run: x}\n",
+		 "\n        {version: 1, name: x}\n"},
+		{"policy:\n    name: x # why\n\n# more\nversion: 1\nsteps:\n  - {name: a, run: "
+		 "x}\n",
+		 "\n    name: x # why\n\n# more\n"},
+		{"version: 1\nsteps:\n  - {name: a, run: x}\npolicy:\n  name: \"\xc3\xa9\"\n  env: "
+		 "{}",
+		 "\n\n\n\n  name: \"\xc3\xa9\"\n  env: {}"},
+		/* one flow mapping: written again */
+		{"{version: 1, policy: {name: ~, fs: [r]},\n steps: [{name: a, run: x}]}",
+		 "                     {\"name\": null,\"fs\": [\"r\"]}\n"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		AUTO(plan_free) struct plan *p = parsed(cases[i].plan);
+
+		assert_string_equal(p->policy_text, cases[i].text);
+	}
 }
 
 static void resolve_text(struct plan_step *s)
@@ -447,6 +473,7 @@ int main(void)
 		cmocka_unit_test(test_every_key_arrives),
 		cmocka_unit_test(test_retry_that_is_said_covers_every_kind),
 		cmocka_unit_test(test_an_inline_policy_keeps_its_lines_and_its_meaning),
+		cmocka_unit_test(test_an_inline_policy_is_cut_out_whole_in_every_style),
 		cmocka_unit_test(test_the_canonical_form_comes_back_byte_for_byte),
 		cmocka_unit_test(test_a_hand_made_plan_is_held_to_the_same_rules),
 		cmocka_unit_test(test_many_steps_are_checked_quickly),
