@@ -227,12 +227,12 @@ ssize_t io_recv_fds(int sock, void *data, size_t len, int *ret_fds, size_t *ret_
 	return n;
 }
 
-static int open2(int dirfd, const char *path, int flags, mode_t mode, uint64_t resolve)
+int io_open_beneath(int dirfd, const char *path, int flags, mode_t mode)
 {
 	struct open_how how = {
 		.flags = (uint64_t)(unsigned)(flags | O_CLOEXEC),
 		.mode = flags & (O_CREAT | __O_TMPFILE) ? mode : 0,
-		.resolve = resolve,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
 	};
 	long fd;
 
@@ -246,17 +246,6 @@ static int open2(int dirfd, const char *path, int flags, mode_t mode, uint64_t r
 			return -errno;
 	}
 	return -errno;
-}
-
-int io_open_beneath(int dirfd, const char *path, int flags, mode_t mode)
-{
-	return open2(dirfd, path, flags, mode,
-		     RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
-}
-
-int io_open_in_root(int dirfd, const char *path, int flags, mode_t mode)
-{
-	return open2(dirfd, path, flags, mode, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS);
 }
 
 int io_memfd_sealed(const char *name, struct bytes content, bool exec)

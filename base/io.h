@@ -27,8 +27,6 @@ MUST_CHECK ssize_t io_recv_fds(int sock, void *data, size_t len, int *ret_fds,
 			       size_t *ret_fd_count);
 /* openat2(2) with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS. */
 MUST_CHECK int io_open_beneath(int dirfd, const char *path, int flags, mode_t mode);
-/* The same that follows symlinks as long as they stay below. */
-MUST_CHECK int io_open_in_root(int dirfd, const char *path, int flags, mode_t mode);
 /* A sealed memfd (F_SEAL_WRITE|GROW|SHRINK|SEAL) with the content; executable where exec. */
 MUST_CHECK int io_memfd_sealed(const char *name, struct bytes content, bool exec);
 /* Connects to, or binds, a Unix socket called name in the folder dirfd, whatever the length of the

@@ -161,11 +161,6 @@ struct yaml_node *yaml_root(const struct yaml_doc *d)
 	return d->root;
 }
 
-const char *yaml_file(const struct yaml_doc *d)
-{
-	return d->file;
-}
-
 static int grow(struct reader *r, struct frame *f)
 {
 	struct yaml_node *n = f->node;

@@ -54,7 +54,6 @@ MUST_CHECK int yaml_parse_lenient(struct bytes text, const char *file, struct ya
 				  struct error *err);
 void yaml_doc_free(struct yaml_doc *d); /* accepts NULL */
 struct yaml_node *yaml_root(const struct yaml_doc *d);
-const char *yaml_file(const struct yaml_doc *d);
 /* The value under key, or NULL (also where map is no mapping); marks the pair as taken. */
 struct yaml_node *yaml_get(struct yaml_node *map, const char *key);
 /* Fills err at the node's place and returns code. */

@@ -45,7 +45,8 @@ int journal_blob_setup(struct journal *j, struct error *err)
 	return rc < 0 ? error_set(err, rc, "journal: the blobs' folder: %s", strerror(-rc)) : 0;
 }
 
-void journal_blob_name(const struct digest *d, char *folder, char *name)
+/* folder holds 3 bytes, name DIGEST_HEX_SIZE - 2. */
+static void name_of(const struct digest *d, char *folder, char *name)
 {
 	char hex[DIGEST_HEX_SIZE];
 	digest_hex(d, hex);
@@ -59,7 +60,7 @@ static int open_file(struct journal *j, const struct digest *d)
 	char path[JOURNAL_BLOB_PATH_SIZE];
 	if (j->blobs_fd < 0)
 		return -ENOENT;
-	journal_blob_name(d, path, path + 3);
+	name_of(d, path, path + 3);
 	path[2] = '/';
 	int fd = openat(j->blobs_fd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
@@ -125,7 +126,7 @@ static int sync_folder(int parent, const char *name)
 static int sync_blob_folder(struct journal *j, const struct digest *d)
 {
 	char folder[3], name[JOURNAL_BLOB_PATH_SIZE];
-	journal_blob_name(d, folder, name);
+	name_of(d, folder, name);
 	int rc = sync_folder(j->blobs_fd, folder);
 	if (rc == 0)
 		rc = sync_folder(j->blobs_fd, ".");
@@ -144,7 +145,7 @@ static int growing_finish(struct journal *j, struct growing *g, const struct dig
 			  struct error *err)
 {
 	char folder[3], path[JOURNAL_BLOB_PATH_SIZE];
-	journal_blob_name(d, folder, path + 3);
+	name_of(d, folder, path + 3);
 	memcpy(path, folder, 2);
 	path[2] = '/';
 	int rc = fsync(g->fd) < 0 ? -errno : failpoint_hit("journal.blob_written");

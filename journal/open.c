@@ -548,7 +548,8 @@ static int load_unanchored(struct journal *j, struct error *err)
 	return 0;
 }
 
-int journal_store_load(struct journal *j, struct error *err)
+/* Everything that open has to read; afterwards j->state is ready. */
+static int load_everything(struct journal *j, struct error *err)
 {
 	static const uint8_t kinds[] = {JOURNAL_ROW_DAEMON, JOURNAL_ROW_LEASE, JOURNAL_ROW_TRUST};
 	static const struct journal_id daemon;
@@ -619,7 +620,7 @@ static int open_on_disk(struct journal *j, struct error *err)
 	if (rc == 0)
 		rc = journal_blob_setup(j, err);
 	if (rc == 0 && !j->o.unloaded)
-		rc = journal_store_load(j, err);
+		rc = load_everything(j, err);
 	if (rc < 0 || j->o.read_only)
 		return rc;
 	if (!journal_space_low(j))
@@ -641,7 +642,7 @@ static int open_in_memory(struct journal *j, struct error *err)
 	if (j->event_fd < 0)
 		return error_set(err, -errno, "journal: eventfd: %s", strerror(errno));
 	rc = check_format(j, err);
-	return rc < 0 ? rc : journal_store_load(j, err);
+	return rc < 0 ? rc : load_everything(j, err);
 }
 
 int journal_open(const struct journal_options *o, struct journal **ret, struct error *err)

@@ -30,7 +30,7 @@ _Noreturn void journal_store_fatal(struct journal *j, const struct error *err)
 
 /* ---- Keys ---- */
 
-void journal_store_put_u64(uint8_t *at, uint64_t v)
+static void put_u64(uint8_t *at, uint64_t v)
 {
 	uint64_t be = htobe64(v);
 	memcpy(at, &be, sizeof(be));
@@ -46,12 +46,12 @@ uint64_t journal_store_u64(const void *at)
 void journal_store_event_key(const struct journal_id *run, uint64_t seq, uint8_t *key)
 {
 	memcpy(key, run->b, JOURNAL_ID_SIZE);
-	journal_store_put_u64(key + JOURNAL_ID_SIZE, seq);
+	put_u64(key + JOURNAL_ID_SIZE, seq);
 }
 
 void journal_store_head_write(const struct journal_head *h, uint8_t *value)
 {
-	journal_store_put_u64(value, h->seq);
+	put_u64(value, h->seq);
 	memcpy(value + 8, h->hash.b, DIGEST_SIZE);
 }
 
@@ -76,7 +76,7 @@ int journal_store_each_index(const struct journal_run *run, journal_kv_fn *fn, v
 {
 	struct bytes id = bytes_of(run->id.b, JOURNAL_ID_SIZE);
 	uint8_t created[1 + 8 + JOURNAL_ID_SIZE] = {JOURNAL_INDEX_CREATED};
-	journal_store_put_u64(created + 1, (uint64_t)run->created_ns);
+	put_u64(created + 1, (uint64_t)run->created_ns);
 	memcpy(created + 9, run->id.b, JOURNAL_ID_SIZE);
 	int rc = fn(bytes_of(created, sizeof(created)), bytes_of(NULL, 0), arg);
 	AUTO_BUFFER key = {0};

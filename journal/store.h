@@ -59,15 +59,12 @@ void journal_store_event_key(const struct journal_id *run, uint64_t seq, uint8_t
 void journal_store_head_write(const struct journal_head *h, uint8_t *value);
 bool journal_store_head_read(struct bytes value, struct journal_head *ret); /* seq and hash */
 uint64_t journal_store_u64(const void *at); /* big-endian */
-void journal_store_put_u64(uint8_t *at, uint64_t v);
 struct bytes journal_store_tag_key(uint8_t tag, const struct journal_id *id, uint8_t *buf /* 17 */);
 /* All that was flushed can be read from kv afterwards. */
 void journal_store_drain(struct journal *j);
 /* Reads the rows of a run from kv into s. -ENOENT, -EBADMSG. */
 MUST_CHECK int journal_store_load_run(struct journal_kv *kv, struct journal_state *s,
 				      const struct journal_id *id, struct error *err);
-/* Everything that open has to read; afterwards j->state is ready. */
-MUST_CHECK int journal_store_load(struct journal *j, struct error *err);
 /* The index entries that a run has by its row: fn(key, value). */
 int journal_store_each_index(const struct journal_run *run, journal_kv_fn *fn, void *arg);
 /* Writes ops straight to kv, in order with what is queued, and waits for it. */

@@ -380,7 +380,6 @@ void policy_find(struct policy_parser *c, struct policy_place at, int code,
 		 enum policy_severity severity, const char *fmt, ...) PRINTF_LIKE(5, 6);
 /* By place, from the finding at index `from` on. */
 void policy_find_sort(struct policy_findings *f, size_t from);
-struct policy_place policy_parse_place(const struct policy_parser *c, const struct yaml_node *node);
 /* The place of key in the mapping node, or of the item where it is not there (or node is NULL). */
 struct policy_place policy_parse_key_place(const struct policy_parser *c,
 					   const struct yaml_node *node,

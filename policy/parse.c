@@ -8,7 +8,7 @@
 
 enum { TEXT_MAX = 8192, NAME_SHOWN_MAX = 60, LIST_MAX = 2000 };
 
-struct policy_place policy_parse_place(const struct policy_parser *c, const struct yaml_node *node)
+static struct policy_place place_of(const struct policy_parser *c, const struct yaml_node *node)
 {
 	if (!node)
 		return (struct policy_place){.file = c->file};
@@ -21,7 +21,7 @@ struct policy_place policy_parse_key_place(const struct policy_parser *c,
 {
 	for (size_t i = 0; node && node->kind == YAML_MAPPING && i < node->count; i++)
 		if (bytes_equal(node->pairs[i].key->text, bytes_str(key)))
-			return policy_parse_place(c, node->pairs[i].key);
+			return place_of(c, node->pairs[i].key);
 	return item->at;
 }
 
@@ -78,12 +78,12 @@ static bool expect_kind(struct policy_parser *c, const struct yaml_node *n, enum
 	if (n->kind == kind) {
 		if (kind != YAML_SCALAR || n->quoted || n->text.len)
 			return true;
-		policy_find(c, policy_parse_place(c, n), 12, POLICY_ERROR,
+		policy_find(c, place_of(c, n), 12, POLICY_ERROR,
 			    "'%s' has no value; give one or leave it out", what);
 		return false;
 	}
-	policy_find(c, policy_parse_place(c, n), 12, POLICY_ERROR, "'%s' is %s; %s is expected",
-		    what, kind_name(n), names[kind]);
+	policy_find(c, place_of(c, n), 12, POLICY_ERROR, "'%s' is %s; %s is expected", what,
+		    kind_name(n), names[kind]);
 	return false;
 }
 
@@ -98,14 +98,14 @@ static const char *read_text(struct policy_parser *c, const struct yaml_node *n,
 	if (!expect_kind(c, n, YAML_SCALAR, what))
 		return NULL;
 	if (n->text.len > TEXT_MAX) {
-		policy_find(c, policy_parse_place(c, n), 19, POLICY_ERROR,
-			    "'%s' is longer than %d bytes", what, TEXT_MAX);
+		policy_find(c, place_of(c, n), 19, POLICY_ERROR, "'%s' is longer than %d bytes",
+			    what, TEXT_MAX);
 		return NULL;
 	}
 	code = check ? check(n->text.data, msg) : 0;
 	if (code) {
-		policy_find(c, policy_parse_place(c, n), code, POLICY_ERROR, "'%s': %s",
-			    show(n->text).text, msg);
+		policy_find(c, place_of(c, n), code, POLICY_ERROR, "'%s': %s", show(n->text).text,
+			    msg);
 		return NULL;
 	}
 	return policy_arena_text(c->arena, n->text);
@@ -134,7 +134,7 @@ static int read_word(struct policy_parser *c, const struct yaml_node *n,
 	for (; key->words[count]; count++)
 		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s",
 			 count ? ", " : "", key->words[count]);
-	policy_find(c, policy_parse_place(c, n), 13, POLICY_ERROR, "'%s' is no %s; it is one of %s",
+	policy_find(c, place_of(c, n), 13, POLICY_ERROR, "'%s' is no %s; it is one of %s",
 		    show(n->text).text, key->name, list);
 	return 0;
 }
@@ -179,11 +179,11 @@ static void read_number(struct policy_parser *c, const struct yaml_node *n,
 	else
 		err = policy_duration_parse(n->text, &v);
 	if (err == -EINVAL)
-		policy_find(c, policy_parse_place(c, n), codes[key->type], POLICY_ERROR,
+		policy_find(c, place_of(c, n), codes[key->type], POLICY_ERROR,
 			    "'%s' of '%s' is not %s", show(n->text).text, key->name,
 			    examples[key->type]);
 	else if (err < 0 || v < key->min || v > key->max)
-		policy_find(c, policy_parse_place(c, n), 17, POLICY_ERROR,
+		policy_find(c, place_of(c, n), 17, POLICY_ERROR,
 			    "'%s' of '%s' is out of range: %llu to %llu%s", show(n->text).text,
 			    key->name, (unsigned long long)key->min, (unsigned long long)key->max,
 			    key->type == POLICY_T_DURATION ? " ms"
@@ -203,8 +203,8 @@ static void read_bool(struct policy_parser *c, const struct yaml_node *n,
 	else if (bytes_equal(n->text, bytes_str("false")))
 		*ret = (struct policy_num){.set = true, .v = 0};
 	else
-		policy_find(c, policy_parse_place(c, n), 13, POLICY_ERROR,
-			    "'%s' is neither true nor false", show(n->text).text);
+		policy_find(c, place_of(c, n), 13, POLICY_ERROR, "'%s' is neither true nor false",
+			    show(n->text).text);
 }
 
 /* ---- lists of scalars ---- */
@@ -227,8 +227,8 @@ static bool list_fits(struct policy_parser *c, const struct yaml_node *n, const 
 {
 	if (n->count <= LIST_MAX)
 		return true;
-	policy_find(c, policy_parse_place(c, n), 19, POLICY_ERROR, "'%s' has more than %d entries",
-		    what, LIST_MAX);
+	policy_find(c, place_of(c, n), 19, POLICY_ERROR, "'%s' has more than %d entries", what,
+		    LIST_MAX);
 	return false;
 }
 
@@ -271,7 +271,7 @@ static int read_bound(struct policy_parser *c, const struct yaml_node *n, const 
 		digits = bytes_of((const char *)digits.data + 1, digits.len - 1);
 	}
 	if (parse_decimal(digits, &v) < 0 || v > INT64_MAX) {
-		policy_find(c, policy_parse_place(c, n), 14, POLICY_ERROR,
+		policy_find(c, place_of(c, n), 14, POLICY_ERROR,
 			    "'%s' of '%s' is not a whole number", show(n->text).text, what);
 		return -EINVAL;
 	}
@@ -290,7 +290,7 @@ static void read_match(struct policy_parser *c, const struct yaml_node *n, bool 
 					     .check = policy_value_text};
 	const struct yaml_pair *p;
 
-	m->item.at = policy_parse_place(c, n);
+	m->item.at = place_of(c, n);
 	if (n->kind == YAML_SCALAR) {
 		push_text(c, &m->values,
 			  read_text(c, n, token ? "token" : "match", policy_value_text));
@@ -316,8 +316,7 @@ static void read_match(struct policy_parser *c, const struct yaml_node *n, bool 
 			return;
 		}
 	}
-	policy_find(c, policy_parse_place(c, n), 12, POLICY_ERROR, "a %s is %s",
-		    token ? "token" : "match",
+	policy_find(c, place_of(c, n), 12, POLICY_ERROR, "a %s is %s", token ? "token" : "match",
 		    token ? "a value or {any: [value]}"
 			  : "a value, a glob, {in: [value]}, {max: N} or {min: N}");
 }
@@ -334,7 +333,7 @@ static void *push_item(struct policy_parser *c, struct policy_list *list, size_t
 
 static void report_twice(struct policy_parser *c, const struct yaml_pair *p)
 {
-	policy_find(c, policy_parse_place(c, p->key), 3, POLICY_ERROR,
+	policy_find(c, place_of(c, p->key), 3, POLICY_ERROR,
 		    "key '%s' given twice (first at %d:%d)", show(p->key->text).text,
 		    p->first->line, p->first->column);
 }
@@ -397,8 +396,7 @@ static void read_pairs(struct policy_parser *c, const struct yaml_node *n,
 
 			if (!t)
 				return;
-			t->item = (struct policy_item){.at = policy_parse_place(c, p->key),
-						       .name = name};
+			t->item = (struct policy_item){.at = place_of(c, p->key), .name = name};
 			t->text = read_text(c, p->value, name, key->check);
 		}
 	}
@@ -465,7 +463,7 @@ static void read_list(struct policy_parser *c, const struct yaml_node *n,
 
 		if (!item)
 			return;
-		item->at = policy_parse_place(c, n->items[i]);
+		item->at = place_of(c, n->items[i]);
 		read_struct(c, key->sub, n->items[i], item);
 	}
 }
@@ -486,8 +484,7 @@ static void read_map(struct policy_parser *c, const struct yaml_node *n,
 		item = name ? push_item(c, ret, key->sub->size) : NULL;
 		if (!item)
 			continue;
-		*item = (struct policy_item){.at = policy_parse_place(c, n->pairs[i].key),
-					     .name = name};
+		*item = (struct policy_item){.at = place_of(c, n->pairs[i].key), .name = name};
 		read_struct(c, key->sub, n->pairs[i].value, item);
 	}
 }
@@ -522,7 +519,7 @@ static void read_value(struct policy_parser *c, const struct policy_key *key,
 
 		if (!sub)
 			return;
-		sub->at = policy_parse_place(c, n);
+		sub->at = place_of(c, n);
 		read_struct(c, key->sub, n, sub);
 		*(void **)at = sub;
 		return;
@@ -578,8 +575,8 @@ static void read_struct(struct policy_parser *c, const struct policy_table *t,
 			continue;
 		}
 		policy_parse_suggest(word, names, t->count, hint, sizeof(hint));
-		policy_find(c, policy_parse_place(c, n->pairs[p].key), 10, POLICY_ERROR,
-			    "unknown key '%s'%s", show(word).text, hint);
+		policy_find(c, place_of(c, n->pairs[p].key), 10, POLICY_ERROR, "unknown key '%s'%s",
+			    show(word).text, hint);
 		for (i = 0; hint[0] && i < t->count; i++)
 			if (yaml_nearest(word, &names[i], 1))
 				seen[i] = true;
@@ -652,7 +649,7 @@ int policy_parse_body(struct policy_parser *c, struct bytes text, struct policy_
 	root = yaml_root(doc);
 	find_twice(c, root);
 	from = c->findings->count;
-	body->item.at = policy_parse_place(c, root);
+	body->item.at = place_of(c, root);
 	read_struct(c, &policy_keys_file, root, body);
 	body->item.at = policy_parse_key_place(c, root, &body->item, "agency");
 	read_extends(c, root, body);
@@ -670,7 +667,7 @@ static struct policy_place extends_place(const struct policy_parser *c,
 {
 	for (size_t i = 0; root->kind == YAML_MAPPING && i < root->count; i++)
 		if (bytes_equal(root->pairs[i].key->text, bytes_str("extends")))
-			return policy_parse_place(c, root->pairs[i].value);
+			return place_of(c, root->pairs[i].value);
 	return item->at;
 }
 

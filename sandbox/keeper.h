@@ -345,7 +345,6 @@ MUST_CHECK int attempt_freeze(struct attempt *a, bool frozen);
 void attempt_free(struct attempt *a);
 void attempt_tell_again(struct attempt *a); /* to a new connection */
 void attempt_usage(struct attempt *a, const struct sealer_reply *r);
-void attempt_sample_all(struct loop_timer *t);
 bool attempt_uses_layer(struct keeper *k, const char *name); /* its sandbox is not GONE yet */
 
 /* ---- keeper_net.c ---- */
@@ -376,17 +375,13 @@ MUST_CHECK int spool_watch(struct attempt *a, int which, int fd);
 /* The other end of a new relay, for the client. */
 MUST_CHECK int spool_relay(struct attempt *a, int *ret_fd);
 void spool_relay_end(struct attempt *a);
-void spool_notices(struct loop_timer *t);
 
 /* ---- keeper_conn.c ---- */
 
 void conn_accept(struct loop_source *s, uint32_t events);
-void conn_end(struct conn *c);
 /* To the connection that is served, if there is one. fds are duplicated. */
 void conn_event(struct keeper *k, const struct sandbox_event *e, const int *fds, size_t fd_count);
-/* An answer to one request of one connection. */
-void conn_reply(struct conn *c, uint64_t request, const struct sandbox_attempt_id *a, int result,
-		const struct error *err, const int *fds, size_t fd_count);
+/* The answer to a layer request of one connection. */
 void conn_layer_reply(struct conn *c, uint64_t request, const struct sealer_reply *r,
 		      const int *fds, size_t fd_count);
 

@@ -491,6 +491,8 @@ static int start(struct attempt *a, const char **ret_stage, struct error *err)
 	return r;
 }
 
+static void sample_all(struct loop_timer *t);
+
 void attempt_start(struct keeper *k, struct protocol_spec *s)
 {
 	struct attempt *a = calloc(1, sizeof(*a));
@@ -526,7 +528,7 @@ void attempt_start(struct keeper *k, struct protocol_spec *s)
 		not_started(a, why_of(&err), stage, &err);
 	else if (k->sampler.due_ns == 0)
 		loop_timer_set(&k->loop, &k->sampler, loop_now_ns() + LIMITS_SAMPLE_MS * 1000000ULL,
-			       attempt_sample_all);
+			       sample_all);
 }
 
 /* ---- ending ---- */
@@ -871,7 +873,7 @@ static void look_at_disk(struct attempt *a, uint64_t now)
 	userns_submit(a->keeper, j);
 }
 
-void attempt_sample_all(struct loop_timer *t)
+static void sample_all(struct loop_timer *t)
 {
 	struct keeper *k = container_of(t, struct keeper, sampler);
 	uint64_t now = loop_now_ns();
@@ -893,6 +895,5 @@ void attempt_sample_all(struct loop_timer *t)
 			look_at_disk(a, now);
 	}
 	if (any)
-		loop_timer_set(&k->loop, t, now + LIMITS_SAMPLE_MS * 1000000ULL,
-			       attempt_sample_all);
+		loop_timer_set(&k->loop, t, now + LIMITS_SAMPLE_MS * 1000000ULL, sample_all);
 }

@@ -27,7 +27,7 @@ static void outgoing_free(struct outgoing *o)
 	free(o);
 }
 
-void conn_end(struct conn *c)
+static void conn_end(struct conn *c)
 {
 	struct keeper *k = c->keeper;
 	int fd = c->source.fd;
@@ -156,8 +156,8 @@ void conn_event(struct keeper *k, const struct sandbox_event *e, const int *fds,
 		push_event(c, e, 0, fds, fd_count);
 }
 
-void conn_reply(struct conn *c, uint64_t request, const struct sandbox_attempt_id *a, int result,
-		const struct error *err, const int *fds, size_t fd_count)
+static void conn_reply(struct conn *c, uint64_t request, const struct sandbox_attempt_id *a,
+		       int result, const struct error *err, const int *fds, size_t fd_count)
 {
 	struct sandbox_event e = {.type = SANDBOX_EVENT_REPLY, .attempt = *a};
 

@@ -45,19 +45,7 @@ void spool_close(struct keeper *k, struct spool *s)
 	close_fd(&s->file);
 }
 
-static void notice(struct attempt *a)
-{
-	struct keeper *k = a->keeper;
-
-	if (!a->followed || a->exit_told)
-		return;
-	a->output_pending = true;
-	if (k->notices.due_ns == 0)
-		loop_timer_set(&k->loop, &k->notices,
-			       loop_now_ns() + SANDBOX_OUTPUT_EVERY_MS * 1000000ULL, spool_notices);
-}
-
-void spool_notices(struct loop_timer *t)
+static void on_notices(struct loop_timer *t)
 {
 	struct keeper *k = container_of(t, struct keeper, notices);
 
@@ -70,6 +58,18 @@ void spool_notices(struct loop_timer *t)
 		e.output.stderr_bytes = a->out[1].bytes - a->out[1].dropped;
 		conn_event(k, &e, NULL, 0);
 	}
+}
+
+static void notice(struct attempt *a)
+{
+	struct keeper *k = a->keeper;
+
+	if (!a->followed || a->exit_told)
+		return;
+	a->output_pending = true;
+	if (k->notices.due_ns == 0)
+		loop_timer_set(&k->loop, &k->notices,
+			       loop_now_ns() + SANDBOX_OUTPUT_EVERY_MS * 1000000ULL, on_notices);
 }
 
 static void keep(struct attempt *a, struct spool *s, const uint8_t *data, size_t len)

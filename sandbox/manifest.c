@@ -279,7 +279,8 @@ const struct manifest_entry *manifest_at(const struct manifest *m, size_t i)
 	return i < m->count ? &m->entries[i] : NULL;
 }
 
-size_t manifest_lower_bound(const struct manifest *m, struct bytes path)
+/* First index whose path is not less than path (manifest_count if none). */
+static size_t lower_bound(const struct manifest *m, struct bytes path)
 {
 	size_t lo = 0;
 	size_t hi = m->count;
@@ -297,7 +298,7 @@ size_t manifest_lower_bound(const struct manifest *m, struct bytes path)
 
 const struct manifest_entry *manifest_find(const struct manifest *m, struct bytes path)
 {
-	size_t i = manifest_lower_bound(m, path);
+	size_t i = lower_bound(m, path);
 
 	return i < m->count && bytes_equal(m->entries[i].path, path) ? &m->entries[i] : NULL;
 }

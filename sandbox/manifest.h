@@ -87,9 +87,6 @@ size_t manifest_count(const struct manifest *m);
 const struct manifest_entry *manifest_at(const struct manifest *m, size_t i);
 const struct manifest_entry *manifest_find(const struct manifest *m,
 					   struct bytes path); /* or NULL */
-/* First index whose path is not less than path (manifest_count if none): [lower("a/"), lower("a0"))
- * is below "a". */
-size_t manifest_lower_bound(const struct manifest *m, struct bytes path);
 /* Content bytes of the files: each inode once. */
 uint64_t manifest_content_bytes(const struct manifest *m);
 

@@ -51,10 +51,6 @@ MUST_CHECK int diff_stat_plan(const struct landing_plan *plan, struct diff_entry
 /* Paths that do not land at all: scratch, and left out for another reason. */
 void diff_left_out(const struct landing_plan *plan, size_t *ret_scratch, size_t *ret_others);
 
-/* "M  src/a.c  (1204 -> 1311)" lines, names escaped; at most max of them, then how many more. */
-MUST_CHECK int diff_stat_text(const struct diff_entry *e, size_t count, size_t max,
-			      struct buffer *out);
-
 struct diff_request {
 	int workspace_fd; /* the base */
 	const struct landing_layer

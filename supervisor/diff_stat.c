@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "base/escape.h"
 #include "supervisor/diff.h"
 
 static enum manifest_type plain(enum manifest_type t)
@@ -228,33 +227,4 @@ void diff_left_out(const struct landing_plan *plan, size_t *ret_scratch, size_t 
 		else if (plan->out[i].why != LANDING_OUT_BITS)
 			(*ret_others)++;
 	}
-}
-
-static void put_side(struct buffer *out, enum manifest_type t, uint64_t size)
-{
-	if (t == MANIFEST_FILE)
-		buffer_printf(out, "%llu", (unsigned long long)size);
-	else
-		buffer_append_str(out, manifest_type_name(t));
-}
-
-int diff_stat_text(const struct diff_entry *e, size_t count, size_t max, struct buffer *out)
-{
-	for (size_t i = 0; i < count && i < max; i++) {
-		buffer_printf(out, "%c  ", e[i].letter);
-		escape_append(out, e[i].path, ESCAPE_LINE | ESCAPE_MARK_LOOKALIKE);
-		buffer_append_str(out, "  (");
-		if (e[i].letter != 'A')
-			put_side(out, e[i].before, e[i].size_before);
-		if (e[i].letter == 'M' || e[i].letter == 'T')
-			buffer_append_str(out, " -> ");
-		if (e[i].letter != 'D')
-			put_side(out, e[i].after, e[i].size_after);
-		if (e[i].letter == 'M' && e[i].mode_before != e[i].mode_after)
-			buffer_printf(out, ", mode %o -> %o", e[i].mode_before, e[i].mode_after);
-		buffer_append_str(out, ")\n");
-	}
-	if (count > max)
-		buffer_printf(out, "and %zu more\n", count - max);
-	return out->failed;
 }

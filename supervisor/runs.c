@@ -128,7 +128,7 @@ static char **read_list(struct cbor_reader *r, size_t max)
 	return list;
 }
 
-int runs_settings_decode(struct bytes b, struct runs_settings *ret)
+static int runs_settings_decode(struct bytes b, struct runs_settings *ret)
 {
 	struct cbor_reader r = cbor_reader(b);
 	struct runs_settings s = {0};

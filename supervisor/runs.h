@@ -60,5 +60,4 @@ MUST_CHECK int runs_find(struct daemon *d, const char *prefix_or_name,
 const struct journal_step *runs_step(const struct journal_run *run, const char *name_or_key);
 
 MUST_CHECK int runs_settings_encode(const struct runs_settings *s, struct buffer *out);
-MUST_CHECK int runs_settings_decode(struct bytes b, struct runs_settings *ret);
 void runs_settings_free(struct runs_settings *s); /* accepts a zeroed one */
