@@ -233,7 +233,7 @@ static int stat_text(const struct diff_entry *e, size_t count, size_t max, struc
 {
 	for (size_t i = 0; i < count && i < max; i++) {
 		buffer_printf(out, "%c  ", e[i].letter);
-		buffer_append(out, e[i].path.data, e[i].path.len);
+		escape_append(out, e[i].path, ESCAPE_LINE | ESCAPE_MARK_LOOKALIKE);
 		buffer_append_str(out, "  (");
 		if (e[i].letter != 'A')
 			put_side(out, e[i].before, e[i].size_before);
