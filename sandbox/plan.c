@@ -291,6 +291,26 @@ static bool is_etc(const struct sandbox_mount *m, const struct plan_seen *seen)
 	       strcmp(m->target, "/etc") == 0;
 }
 
+const char *plan_etc_below(const struct sandbox_spec *s, const struct sandbox_mount *m)
+{
+	const char *name = m->target + strlen("/etc/");
+
+	if (m->kind != SANDBOX_MOUNT_SYSTEM || strncmp(m->target, "/etc/", 5) != 0)
+		return NULL;
+	for (size_t i = 0; i < s->etc_file_count; i++)
+		if (strncmp(s->etc_files[i].name, name, strlen(name)) == 0 &&
+		    s->etc_files[i].name[strlen(name)] == '/')
+			return name;
+	return NULL;
+}
+
+/* Mounts in it are rare below /etc, and then it stays as it is. */
+static const char *etc_below(const struct plan_input *in, const struct sandbox_mount *m,
+			     const struct plan_seen *seen)
+{
+	return seen->type == PLAN_DIR && !seen->mounts_below ? plan_etc_below(in->spec, m) : NULL;
+}
+
 /* /etc of a container: hosts, hostname and resolv.conf are mounts. A user namespace may not look
  * under them, so that neither a clone without them nor an overlay is to be had (EINVAL). */
 static void template_merged_etc(struct builder *b, const struct plan_input *in,
@@ -329,7 +349,8 @@ static void template_source(struct builder *b, const struct plan_input *in, cons
 	const struct plan_seen *seen = &in->mounts[i->index];
 	uint16_t flags = source_flags(in, m),
 		 seal = (uint16_t)(INIT_OP_RDONLY | (flags & INIT_OP_NOEXEC));
-	char staged_buf[STAGED_NAME_SIZE], raw_buf[STAGED_NAME_SIZE], options[64];
+	char staged_buf[STAGED_NAME_SIZE], raw_buf[STAGED_NAME_SIZE],
+		options[SANDBOX_PATH_MAX + 64];
 	const char *to = i->step ? staged_name(i, staged_buf) : m->target;
 	const char *raw = raw_name(i, raw_buf);
 
@@ -338,7 +359,8 @@ static void template_source(struct builder *b, const struct plan_input *in, cons
 			put_symlink(b, m->target, seen->link);
 		return;
 	}
-	if (!is_overlaid(m, seen) && !is_etc(m, seen)) {
+	const char *etc = etc_below(in, m, seen);
+	if (!is_overlaid(m, seen) && !is_etc(m, seen) && !etc) {
 		put_tree(b, m->source, seen, flags, to);
 		return;
 	}
@@ -351,6 +373,9 @@ static void template_source(struct builder *b, const struct plan_input *in, cons
 	if (is_etc(m, seen))
 		snprintf(options, sizeof(options), "lowerdir=" INIT_STAGED_ETC ":%s,userxattr",
 			 name);
+	else if (etc)
+		snprintf(options, sizeof(options), "lowerdir=" INIT_STAGED_ETC "/%s:%s,userxattr",
+			 etc, name);
 	else
 		snprintf(options, sizeof(options), "lowerdir=%s:" INIT_STAGED_EMPTY ",userxattr",
 			 name);
@@ -444,7 +469,7 @@ static void synthetic_etc(struct builder *b, const struct plan_input *in, const 
 
 static void template_staging(struct builder *b, const struct plan_input *in)
 {
-	bool host_etc = false;
+	bool host_etc = false, below = false;
 
 	put_tmpfs(b, INIT_OP_TMPFS, INIT_STAGING, INIT_OP_POINT_DIR, 16 << 20, 4096, 0755);
 	put_mkdir(b, INIT_STAGING "/" INIT_STAGED_POINT, 0755);
@@ -465,7 +490,12 @@ static void template_staging(struct builder *b, const struct plan_input *in)
 			 INIT_STAGING "/" INIT_STAGED_SPOOL);
 	for (size_t i = 0; i < in->spec->mount_count; i++)
 		host_etc = host_etc || is_etc(&in->spec->mounts[i], &in->mounts[i]);
-	synthetic_etc(b, in, host_etc ? INIT_STAGING "/" INIT_STAGED_ETC : "etc");
+	for (size_t i = 0; i < in->spec->mount_count; i++)
+		below = below || etc_below(in, &in->spec->mounts[i], &in->mounts[i]);
+	if (host_etc || below)
+		synthetic_etc(b, in, INIT_STAGING "/" INIT_STAGED_ETC);
+	if (!host_etc)
+		synthetic_etc(b, in, "etc");
 }
 
 static void template_dev(struct builder *b, const struct plan_input *in)

@@ -67,6 +67,9 @@ struct plan_step_input {
 };
 MUST_CHECK int plan_step(const struct plan_step_input *in, struct buffer *out, struct error *err);
 
+/* The name below /etc of a system tree over which files of the spec lie; NULL = none does. */
+const char *plan_etc_below(const struct sandbox_spec *s, const struct sandbox_mount *m);
+
 /* The mount options of a workspace's overlay, from INIT_STAGING. upper: its folder in `layers`;
  * NULL = read-only. Look at out->failed. */
 void plan_workspace_options(const struct sandbox_workspace *w, const char *upper,

@@ -12,6 +12,7 @@
 #include "supervisor/attempts.h"
 #include "supervisor/diffs.h"
 #include "supervisor/engine_private.h"
+#include "supervisor/net.h"
 #include "supervisor/protect.h"
 #include "supervisor/runs.h"
 #include "supervisor/squash.h"
@@ -31,7 +32,8 @@ enum {
 struct request { /* of which an answer is awaited */
 	struct request *next;
 	uint64_t number;
-	enum { ASKED_SEAL, ASKED_REMOVE, ASKED_PTY, ASKED_SQUASH } what;
+	enum { ASKED_SEAL, ASKED_REMOVE, ASKED_PTY, ASKED_SQUASH, ASKED_NET } what;
+	enum adopt_net_what net;
 	struct journal_id run, attempt;
 	char layer[JOURNAL_LAYER_NAME_SIZE];
 	uint64_t ticket;
@@ -370,6 +372,38 @@ void adopt_check_next(struct daemon *d, const struct engine_command *cmd, uint32
 		watch(d);
 }
 
+int adopt_net(struct daemon *d, enum adopt_net_what what, const struct journal_id *run,
+	      const struct sandbox_net *n, struct error *err)
+{
+	struct request asked = {.what = ASKED_NET, .net = what, .run = *run};
+	struct sandbox_net_id id;
+	int r = 0;
+
+	if (what == ADOPT_NET_CLOSE && !d->adopt->client)
+		return 0;
+	r = need_keeper(d, err);
+	if (r < 0)
+		return r;
+	memcpy(id.b, run->b, sizeof(id.b));
+	switch (what) {
+	case ADOPT_NET_OPEN:
+		r = sandbox_client_net_open(d->adopt->client, n, &asked.number);
+		break;
+	case ADOPT_NET_ATTACH:
+		r = sandbox_client_net_attach(d->adopt->client, &id, &asked.number);
+		break;
+	case ADOPT_NET_CLOSE:
+		r = sandbox_client_net_close(d->adopt->client, &id, &asked.number);
+		break;
+	}
+	if (r < 0)
+		return error_set(err, r, "the keeper cannot be asked for a network: %s",
+				 strerror(-r));
+	await(d, &asked);
+	watch(d);
+	return 0;
+}
+
 static void perform_start(struct daemon *d, const struct engine_command *c)
 {
 	struct error err = {0};
@@ -541,6 +575,10 @@ static void on_reply(struct daemon *d, const struct sandbox_event *e)
 		if (e->layer.result < 0)
 			daemon_log(d, "layer %s could not be removed: %s", q->layer,
 				   strerror(-e->layer.result));
+	} else if (q->what == ASKED_NET) {
+		if (e->type == SANDBOX_EVENT_REPLY)
+			net_answered(d, &q->run, q->net, e->reply.result, &e->reply.error,
+				     e->fd_count == 1 ? take_fd(&e->fds[0]) : -1);
 	} else if (q->what == ASKED_SQUASH) {
 		squash_done(d, q->layer,
 			    e->type == SANDBOX_EVENT_LAYER ? e->layer.result
@@ -669,7 +707,7 @@ static void ask_again(struct daemon *d)
 			perform_remove(d, &c);
 		} else if (q->what == ASKED_SQUASH) {
 			squash_done(d, q->layer, -ECONNRESET);
-		} else {
+		} else if (q->what == ASKED_SEAL) {
 			perform_seal(d, &c);
 		}
 		free(q);
@@ -705,6 +743,8 @@ static void on_lost(struct daemon *d)
 	}
 	attempts_after_loss(d, r == 0 ? sandbox_client_hello(d->adopt->client) : NULL);
 	ask_again(d);
+	net_found(d, r == 0 ? sandbox_client_hello(d->adopt->client) : NULL);
+	net_settle_lost(d);
 }
 
 static void on_keeper(evutil_socket_t fd, short what, void *arg)
@@ -760,6 +800,7 @@ int adopt_recover(struct daemon *d, bool start, struct error *err)
 	}
 	if (r < 0)
 		wait_for_locks(d);
+	net_found(d, d->adopt->client ? sandbox_client_hello(d->adopt->client) : NULL);
 	found = gather(d, &count);
 	diffs_sweep(d);
 	jobs_sweep(d);
@@ -769,6 +810,8 @@ int adopt_recover(struct daemon *d, bool start, struct error *err)
 	daemon_look_at_space(d);
 	r = engine_recover(d->engine, daemon_now(), d->boot_id, found, count, start, &quiet);
 	free(found);
+	if (r == 0)
+		net_settle_lost(d);
 	if (quiet.code)
 		daemon_log(d, "%s", quiet.msg); /* a run that cannot be read holds up no other */
 	if (r < 0)

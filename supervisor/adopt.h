@@ -56,6 +56,12 @@ MUST_CHECK int adopt_job(struct daemon *d, const struct sandbox_spec *spec, cons
 /* Looks for layers that the journal does not know (any more), and has them removed. */
 void adopt_collect(struct daemon *d);
 
+/* For net.c: one request about a run's network; the answer goes to net_answered(), and to nobody
+ * where the keeper is lost first. n: of OPEN, borrowed. CLOSE with no keeper there is done. */
+enum adopt_net_what { ADOPT_NET_OPEN, ADOPT_NET_ATTACH, ADOPT_NET_CLOSE };
+MUST_CHECK int adopt_net(struct daemon *d, enum adopt_net_what what, const struct journal_id *run,
+			 const struct sandbox_net *n, struct error *err);
+
 /* For attempts.c: requests on the connection, whether or not it is there now. */
 void adopt_kill_now(struct daemon *d, const struct sandbox_attempt_id *id);
 void adopt_forget(struct daemon *d, const struct sandbox_attempt_id *id); /* with its spool */

@@ -11,6 +11,8 @@
 #include "supervisor/adopt.h"
 #include "supervisor/asks.h"
 #include "supervisor/confine.h"
+#include "supervisor/engine_private.h"
+#include "supervisor/net.h"
 #include "supervisor/results.h"
 #include "supervisor/squash.h"
 
@@ -87,6 +89,7 @@ void attempts_drop(struct daemon *d, struct attempt *a)
 		at = &(*at)->next;
 	if (*at)
 		*at = a->next;
+	net_attempt_over(d, a);
 	attempt_free(a);
 }
 
@@ -219,7 +222,7 @@ static int open_stdin(struct daemon *d, const struct journal_run *run, const str
 static int confine(struct daemon *d, const struct engine_command *c, const struct journal_run *run,
 		   const struct runs_context *ctx, int base_fd, struct attempt *a,
 		   const char *in_name, int stdin_fd, const struct squash_stack *below,
-		   struct confine **ret, struct error *err)
+		   const struct net_lend *net, struct confine **ret, struct error *err)
 {
 	const struct confine_input in = {
 		.policy = ctx->policy,
@@ -245,12 +248,16 @@ static int confine(struct daemon *d, const struct engine_command *c, const struc
 		.runtime = d->paths.runtime,
 		.attempt = a->id,
 		.approved = asks_answered(d, &c->run, c->step),
+		.net = net->id,
+		.etc = net->etc,
+		.etc_count = net->etc_count,
+		.net_env = (const char *const *)net->env,
 	};
 
 	return confine_new(&in, ret, err);
 }
 
-/* SQUASH_WAITS: later, by attempts_squashed(). */
+/* SQUASH_WAITS: later, by attempts_squashed(); NET_WAITS: by attempts_again(). */
 static int start(struct daemon *d, struct sandbox_client *client, const struct engine_command *c,
 		 struct attempt *a, bool failed, struct error *err)
 {
@@ -259,6 +266,7 @@ static int start(struct daemon *d, struct sandbox_client *client, const struct e
 	char in_name[SANDBOX_SPOOL_NAME_SIZE];
 	AUTO(confine_free) struct confine *walls = NULL;
 	struct runs_context *ctx;
+	AUTO_NET_LEND net = {0};
 	AUTO_FD stdin_fd = -1;
 	int base_fd = -1;
 	int r = runs_get(d, &c->run, &ctx, err);
@@ -269,6 +277,8 @@ static int start(struct daemon *d, struct sandbox_client *client, const struct e
 		r = squash_stack(d, &c->run, c->stack, c->stack_count, failed, &below, err);
 	if (r == 0 && c->check && c->layer[0]) /* exactly the sealed layer over its stack */
 		below.layers[below.count++] = c->layer;
+	if (r == 0 && !c->check)
+		r = net_take(d, a, c->spec, &net, err);
 	if (r == 0)
 		r = lay_inputs(d, run, c->spec, c->feedback, &a->id, in_name, err);
 	if (r == 0 && !c->check) {
@@ -276,7 +286,8 @@ static int start(struct daemon *d, struct sandbox_client *client, const struct e
 		r = stdin_fd < -1 ? stdin_fd : 0;
 	}
 	if (r == 0)
-		r = confine(d, c, run, ctx, base_fd, a, in_name, stdin_fd, &below, &walls, err);
+		r = confine(d, c, run, ctx, base_fd, a, in_name, stdin_fd, &below, &net, &walls,
+			    err);
 	if (r != 0)
 		return r;
 	memcpy(a->squashed, below.used, sizeof(a->squashed));
@@ -318,6 +329,11 @@ void attempts_not_started(struct daemon *d, const struct engine_command *cmd, co
 			     "not started");
 }
 
+static bool transient(int code)
+{
+	return code == -ENOSPC || code == -ENOMEM || code == -EAGAIN || code == -EBUSY;
+}
+
 static void launch(struct daemon *d, struct sandbox_client *client, struct attempt *a, bool failed)
 {
 	struct engine_command told = {.attempt_id = a->attempt, .check = a->check};
@@ -326,7 +342,7 @@ static void launch(struct daemon *d, struct sandbox_client *client, struct attem
 	char why[ERROR_MSG_MAX + ERROR_WHERE_MAX + 2];
 	int r = a->command ? start(d, client, &a->command->c, a, failed, &err) : -ENOMEM;
 
-	a->waits = r == SQUASH_WAITS;
+	a->waits = r > 0;
 	if (r >= 0)
 		return;
 	attempts_spool_remove(d, &id);
@@ -334,7 +350,7 @@ static void launch(struct daemon *d, struct sandbox_client *client, struct attem
 	snprintf(why, sizeof(why), "%s%s%s", err.where, err.where[0] ? ": " : "",
 		 err.msg[0] ? err.msg : strerror(-r));
 	attempts_not_started(d, &told, kind_of(&err), why,
-			     r == -ENOSPC || r == -ENOMEM || r == -EAGAIN);
+			     transient(r));
 }
 
 static void start_index(struct daemon *d, struct sandbox_client *client,
@@ -364,7 +380,8 @@ static void start_index(struct daemon *d, struct sandbox_client *client,
 	launch(d, client, a, false);
 }
 
-void attempts_squashed(struct daemon *d, const struct journal_id *run, bool failed)
+static void start_waiting(struct daemon *d, const struct journal_id *run, bool squash_failed,
+			  const struct error *why)
 {
 	struct attempt *a;
 
@@ -379,16 +396,54 @@ void attempts_squashed(struct daemon *d, const struct journal_id *run, bool fail
 		if (!a)
 			return;
 		a->again = false;
-		client = adopt_client(d, &err);
+		client = why ? NULL : adopt_client(d, &err);
+		if (why)
+			err = *why;
 		if (client) {
-			launch(d, client, a, failed);
+			launch(d, client, a, squash_failed);
 		} else {
 			struct engine_command told = {.attempt_id = a->attempt, .check = a->check};
 
 			attempts_drop(d, a);
-			attempts_not_started(d, &told, "machine", err.msg, true);
+			attempts_not_started(d, &told, why ? kind_of(&err) : "machine", err.msg,
+					     !why || transient(err.code));
 		}
 	}
+}
+
+void attempts_squashed(struct daemon *d, const struct journal_id *run, bool failed)
+{
+	start_waiting(d, run, failed, NULL);
+}
+
+void attempts_again(struct daemon *d, const struct journal_id *run, const struct error *why)
+{
+	start_waiting(d, run, false, why);
+}
+
+int attempts_spec(const struct daemon *d, const struct attempt *a, struct plan_step **ret)
+{
+	const struct journal_run *run = journal_state_run(d->rows, &a->run);
+
+	if (!run || a->step >= run->step_count)
+		return -ENOENT;
+	return engine_input_spec(d->engine, &run->steps[a->step]->input, ret);
+}
+
+void attempts_each_net(struct daemon *d, const struct journal_id *run,
+		       void (*fn)(struct attempt *a, void *arg), void *arg)
+{
+	for (struct attempt *a = d->attempts->first; a; a = a->next)
+		if (a->net && !a->waits && journal_id_equal(&a->run, run))
+			fn(a, arg);
+}
+
+bool attempts_of_run(const struct daemon *d, const struct journal_id *run)
+{
+	for (const struct attempt *a = d->attempts->first; a; a = a->next)
+		if (!a->tool && journal_id_equal(&a->run, run))
+			return true;
+	return false;
 }
 
 bool attempts_use(const struct daemon *d, const char *squashed)
@@ -853,6 +908,7 @@ bool attempts_adopt(struct daemon *d, const struct sandbox_attempt_id *id)
 	memcpy(a->attempt.b, id->b, sizeof(a->attempt.b));
 	a->run = w.run->id;
 	a->step = w.step;
+	net_adopt(d, a);
 	a->live = w.run->steps[w.step]->attempts[w.run->steps[w.step]->attempt_count - 1].state !=
 		  JOURNAL_ATTEMPT_S_STARTING;
 	return true;

@@ -21,8 +21,9 @@ struct attempt {
 	struct journal_id run;
 	uint32_t step;
 	bool live, exited;
-	bool waits,
-		again; /* for a squash: the keeper does not know it yet; and there is news of it */
+	bool waits, again; /* for a squash or a network: the keeper does not know it yet; and there
+			    * is news of it */
+	bool net; /* it may use its run's network */
 	char squashed[JOURNAL_LAYER_NAME_SIZE]; /* the squashed layer that it stands on; empty =
 						   none */
 	struct daemon *owner; /* borrowed, for the timer */
@@ -66,6 +67,16 @@ void attempts_not_started(struct daemon *d, const struct engine_command *cmd, co
 
 /* TERM, and KILL after ATTEMPTS_TERM_MS; or KILL at once. */
 void attempts_kill(struct daemon *d, struct sandbox_client *c, struct attempt *a, bool now);
+
+/* News of the network that attempts of the run may wait for; why: they cannot start. */
+void attempts_again(struct daemon *d, const struct journal_id *run, const struct error *why);
+/* The step that it is an attempt of; owned. */
+MUST_CHECK int attempts_spec(const struct daemon *d, const struct attempt *a,
+			     struct plan_step **ret);
+/* Those of a run that may use its network and that the keeper knows. fn must not drop any. */
+void attempts_each_net(struct daemon *d, const struct journal_id *run,
+		       void (*fn)(struct attempt *a, void *arg), void *arg);
+bool attempts_of_run(const struct daemon *d, const struct journal_id *run);
 
 /* News of the squash that attempts of the run may wait for. */
 void attempts_squashed(struct daemon *d, const struct journal_id *run, bool failed);

@@ -368,6 +368,23 @@ static int no_room(const struct confine *c, struct error *err)
 			      STRINGS_MAX);
 }
 
+/* A hole would end the list. */
+static int put_env(struct confine *c, const char *entry, size_t *at, struct error *err)
+{
+	c->env[*at] = own_printf(c, "%s", entry);
+	return c->env[*at] ? ((*at)++, 0) : no_room(c, err);
+}
+
+static bool is_set(const char *const *env, const char *entry)
+{
+	size_t name = strcspn(entry, "=") + 1;
+
+	for (; env && *env; env++)
+		if (strncmp(*env, entry, name) == 0)
+			return true;
+	return false;
+}
+
 static int make_env(struct confine *c, struct error *err)
 {
 	const struct confine_input *in = c->in;
@@ -408,16 +425,20 @@ static int make_env(struct confine *c, struct error *err)
 		return error_nomem(err);
 	for (n = 0; kept[n]; n++)
 		;
-	c->env = calloc(n + 4, sizeof(*c->env));
+	for (extra = 0; in->net_env && in->net_env[extra]; extra++)
+		;
+	c->env = calloc(n + extra + 4, sizeof(*c->env));
 	r = c->env ? 0 : error_nomem(err);
-	for (size_t i = 0; r == 0 && i < n; i++) {
-		c->env[i] = own_printf(c, "%s", kept[i]);
-		if (!c->env[i])
-			r = no_room(c, err); /* a hole would end the list */
-	}
+	at = 0;
+	for (size_t i = 0; r == 0 && i < extra; i++)
+		r = put_env(c, in->net_env[i], &at, err);
+	for (size_t i = 0; r == 0 && i < n; i++)
+		if (!is_set(in->net_env, kept[i]))
+			r = put_env(c, kept[i], &at, err);
 	policy_env_free(kept);
 	if (r < 0)
 		return r;
+	n = at;
 	if (!find_env(c->env, "PATH"))
 		c->env[n++] = "PATH=" CONFINE_DEFAULT_PATH;
 	if (in->home && !find_env(c->env, "HOME"))
@@ -649,7 +670,10 @@ int confine_new(const struct confine_input *in, struct confine **ret, struct err
 				   .pty_rows = in->rows,
 				   .pty_cols = in->cols,
 				   .uid = in->uid,
-				   .gid = in->gid};
+				   .gid = in->gid,
+				   .net = in->net,
+				   .etc_files = in->etc,
+				   .etc_file_count = in->etc_count};
 	r = confine_fs(in->policy, in->step->name, in->workspace, in->home, &c->policy, &c->fs,
 		       err);
 	if (r == 0)

@@ -38,6 +38,11 @@ struct confine_input {
 	const char *state, *runtime; /* masked */
 	bool approved; /* a person let the step start: an exec rule that asks has its answer */
 	struct sandbox_attempt_id attempt;
+	/* Of the run's network, where the step may use it (net.h); borrowed. */
+	struct sandbox_net_id net;
+	const struct sandbox_etc_file *etc;
+	size_t etc_count;
+	const char *const *net_env; /* NULL = none; they stand before all others */
 };
 
 /* Opaque, owned: the spec. What the input points to is borrowed by it, and must outlive it. */

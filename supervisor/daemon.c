@@ -20,6 +20,7 @@
 #include "supervisor/asks.h"
 #include "supervisor/attempts.h"
 #include "supervisor/effects.h"
+#include "supervisor/net.h"
 #include "supervisor/notify.h"
 #include "supervisor/pins.h"
 #include "supervisor/program.h"
@@ -487,6 +488,7 @@ static void on_idle(evutil_socket_t fd, short what, void *arg)
 	}
 	runs_collect(d);
 	squash_collect(d);
+	net_collect(d);
 	pins_collect(d);
 	if (api_server_connections(d->api) == 0 && !d->commands && !adopt_busy(d))
 		journal_drop_final(d->journal); /* what clients looked up; followers would lose the
@@ -737,7 +739,8 @@ int daemon_open(const struct daemon_options *o, struct daemon **ret, struct erro
 		r = adopt_new(d, &d->adopt, err);
 	if (r == 0 && (attempts_new(&d->attempts) < 0 || runs_new(&d->runs) < 0 ||
 		       squash_new(&d->squash) < 0 || programs_new(&d->programs) < 0 ||
-		       effects_new(&d->effects) < 0 || notify_new(d, &d->notify) < 0))
+		       effects_new(&d->effects) < 0 || net_new(d, &d->nets) < 0 ||
+		       notify_new(d, &d->notify) < 0))
 		r = error_nomem(err);
 	if (r == 0)
 		r = open_journal(d, err);
@@ -811,6 +814,7 @@ void daemon_free(struct daemon *d)
 			event_free(d->signals[i]);
 	adopt_free(d->adopt);
 	notify_free(d->notify);
+	net_free(d->nets);
 	attempts_free(d->attempts);
 	while (d->commands) {
 		struct daemon_command *c = d->commands;

@@ -36,6 +36,7 @@ struct daemon_command { /* a copy of an engine_command that waits for its turn *
 };
 
 struct adopt; /* adopt.h */
+struct nets; /* net.h */
 struct attempts; /* attempts.h */
 struct notify; /* notify.h */
 struct runs; /* runs.h */
@@ -54,6 +55,7 @@ struct daemon {
 	struct engine *engine;
 	struct api_server *api;
 	struct adopt *adopt;
+	struct nets *nets;
 	struct attempts *attempts;
 	struct runs *runs;
 	struct notify *notify;

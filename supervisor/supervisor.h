@@ -113,6 +113,8 @@ struct daemon_options {
 	const char *state; /* --state, or NULL */
 	const char *home, *xdg_state, *xdg_runtime,
 		*notify_socket; /* of the environment; may be NULL */
+	char *const *environment; /* the process's: where a policy takes secrets from; NULL = none
+				   */
 	const char *helpers; /* folder of the helper programs */
 	const struct settings *settings; /* borrowed until daemon_free */
 	bool embedded;

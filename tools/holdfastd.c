@@ -95,6 +95,7 @@ int main(int argc, char **argv)
 				   .xdg_state = getenv("XDG_STATE_HOME"),
 				   .xdg_runtime = getenv("XDG_RUNTIME_DIR"),
 				   .notify_socket = getenv("NOTIFY_SOCKET"),
+				   .environment = environ,
 				   .ready_fd = -1};
 	const struct settings_from from = {.etc = SETTINGS_ETC,
 					   .home = o.home,

@@ -1,0 +1,785 @@
+#include "supervisor/net.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/io.h"
+#include "supervisor/adopt.h"
+#include "supervisor/effects.h"
+#include "supervisor/engine_private.h"
+#include "supervisor/net_ca.h"
+#include "supervisor/net_secret.h"
+#include "supervisor/runs.h"
+
+enum {
+	BUNDLES_MAX = 5,
+	ETC_MAX = BUNDLES_MAX + 3,
+	DAY_S = 24 * 60 * 60,
+};
+
+#define RESOLV_CONF "nameserver 198.18.0.1\nnameserver fd48:6f6c:6466::1\n"
+#define RUN_CA	    "ssl/certs/holdfast-run.pem"
+
+/* Where distributions keep the one file of all that they trust, below /etc: Debian, Alpine, Arch;
+ * Fedora; openSUSE; LibreSSL's; Fedora's own extraction. */
+static const char *const bundles[BUNDLES_MAX] = {"ssl/certs/ca-certificates.crt",
+						 "pki/tls/certs/ca-bundle.crt", "ssl/ca-bundle.pem",
+						 "ssl/cert.pem",
+						 "pki/ca-trust/extracted/pem/tls-ca-bundle.pem"};
+
+/* Libraries that look nowhere else, or at a folder where the run's own is not hashed. */
+static const char *const bundle_variables[] = {"SSL_CERT_FILE",	     "CURL_CA_BUNDLE",
+					       "REQUESTS_CA_BUNDLE", "GIT_SSL_CAINFO",
+					       "PIP_CERT",	     "AWS_CA_BUNDLE",
+					       "CARGO_HTTP_CAINFO"};
+
+enum net_state { NET_NONE, NET_OPENING, NET_ATTACHING, NET_OPEN };
+
+struct net {
+	struct net *next;
+	struct journal_id run;
+	enum net_state state;
+	bool hello; /* the courier of this channel has been told, and hears of more */
+	int again; /* times that OPEN was refused for the lock */
+	bool due; /* what its state asks for is asked in a moment: nets.again */
+	int64_t attached_ms;
+	int64_t idle_since_ms; /* without attempt; 0 = not */
+	struct digest seed; /* of placeholders */
+	struct sandbox_etc_file etc[ETC_MAX];
+	size_t etc_count;
+	struct buffer bundle, certificate;
+	char folder_name[48];
+};
+
+struct nets {
+	struct daemon *daemon;
+	struct net *first;
+	struct event *again;
+};
+
+static const enum table_mode modes[] = {[POLICY_REACH_TLS] = TABLE_TLS,
+					[POLICY_REACH_HTTP] = TABLE_HTTP,
+					[POLICY_REACH_PASSTHROUGH] = TABLE_PASSTHROUGH,
+					[POLICY_REACH_TCP] = TABLE_TCP};
+
+static struct net *find(const struct daemon *d, const struct journal_id *run)
+{
+	struct net *n = d->nets->first;
+
+	while (n && !journal_id_equal(&n->run, run))
+		n = n->next;
+	return n;
+}
+
+static int64_t now_ms(void)
+{
+	return daemon_now().mono_ns / 1000000;
+}
+
+static void net_id(const struct journal_id *run, struct sandbox_net_id *ret)
+{
+	_Static_assert(sizeof(ret->b) == sizeof(run->b), "a run has one name");
+	memcpy(ret->b, run->b, sizeof(ret->b));
+}
+
+static void clear(struct net *n)
+{
+	buffer_free(&n->bundle);
+	buffer_free(&n->certificate);
+	n->etc_count = 0;
+	n->hello = false;
+	n->again = 0;
+	n->due = false;
+	n->state = NET_NONE;
+}
+
+static void drop(struct daemon *d, struct net *n)
+{
+	for (struct net **p = &d->nets->first; *p; p = &(*p)->next) {
+		if (*p == n) {
+			*p = n->next;
+			break;
+		}
+	}
+	clear(n);
+	free(n);
+}
+
+/* ---- opening ---- */
+
+static int make_table(const struct policy_effective *policy, struct table **ret, struct error *err)
+{
+	AUTO(table_free) struct table *t = table_new();
+	struct policy_reach reach;
+	int r = t ? 0 : -ENOMEM;
+
+	for (size_t i = 0; r == 0 && policy_net_at(policy, i, &reach); i++) {
+		r = table_add(t, reach.host, reach.port, modes[reach.mode]);
+		if (r < 0)
+			return error_set_exit(
+				err, r, r == -E2BIG ? EXIT_STATUS_LIMIT : EXIT_STATUS_USAGE,
+				"the policy's net rules cannot be served: %s port %u: %s",
+				reach.host, reach.port,
+				r == -E2BIG ? "too many hosts, ports or wildcards; name fewer"
+					    : strerror(-r));
+	}
+	if (r < 0)
+		return error_nomem(err);
+	*ret = take_ptr(t);
+	return 0;
+}
+
+static int make_authority(const struct policy_effective *policy, const struct table *t,
+			  const struct journal_id *run, struct buffer *out, struct error *err)
+{
+	struct policy_settings s;
+	char name[9];
+
+	policy_settings(policy, &s);
+	snprintf(name, sizeof(name), "%02x%02x%02x%02x", run->b[0], run->b[1], run->b[2],
+		 run->b[3]);
+	/* clocks inside and of other machines that look at it differ; an approval may take its time
+	 */
+	int64_t now_s = (int64_t)time(NULL);
+	int64_t longest_s = (int64_t)((s.decide_by_ms + s.execute_by_ms) / 1000);
+	return net_ca_make(t, name, now_s - DAY_S, now_s + longest_s + 31 * DAY_S, out, err);
+}
+
+static int ask_open(struct daemon *d, struct net *n, struct error *err)
+{
+	AUTO(table_free) struct table *t = NULL;
+	AUTO_BUFFER table = {0};
+	AUTO_BUFFER ca = {0};
+	struct sandbox_net net;
+	struct runs_context *ctx;
+	int r = runs_get(d, &n->run, &ctx, err);
+
+	if (r == 0)
+		r = make_table(ctx->policy, &t, err);
+	if (r == 0)
+		r = table_encode(t, &table);
+	if (r == 0)
+		r = make_authority(ctx->policy, t, &n->run, &ca, err);
+	if (r == 0) {
+		net = (struct sandbox_net){.table = buffer_bytes(&table), .ca = buffer_bytes(&ca)};
+		net_id(&n->run, &net.run);
+		r = adopt_net(d, ADOPT_NET_OPEN, &n->run, &net, err);
+	}
+	if (ca.data)
+		explicit_bzero(ca.data, ca.cap);
+	if (r < 0)
+		return error_set(err, r, "the run's network cannot be opened: %s", strerror(-r));
+	n->state = NET_OPENING;
+	return 0;
+}
+
+static void failed(struct daemon *d, struct net *n, const struct error *err)
+{
+	struct journal_id run = n->run;
+
+	drop(d, n);
+	attempts_again(d, &run, err);
+}
+
+static void ask_later(struct daemon *d, struct net *n)
+{
+	struct timeval soon = {.tv_usec = NET_AGAIN_MS * 1000};
+
+	n->due = true;
+	event_add(d->nets->again, &soon);
+}
+
+static void ask_attach(struct daemon *d, struct net *n)
+{
+	struct error err = {0};
+
+	n->state = NET_ATTACHING;
+	n->hello = false;
+	if (adopt_net(d, ADOPT_NET_ATTACH, &n->run, NULL, &err) < 0)
+		failed(d, n, &err);
+}
+
+/* ---- what a sandbox gets ---- */
+
+static void put_etc(struct net *n, const char *name, struct bytes content)
+{
+	if (n->etc_count < ETC_MAX)
+		n->etc[n->etc_count++] = (struct sandbox_etc_file){name, content};
+}
+
+/* The system's and the run's own; where the system has none, the run's alone. */
+static int merge_bundle(struct net *n)
+{
+	char path[64];
+
+	for (size_t i = 0; i < BUNDLES_MAX && n->bundle.len == 0; i++) {
+		snprintf(path, sizeof(path), "/etc/%s", bundles[i]);
+		AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd >= 0 && io_read_all(fd, NET_CA_FILE_MAX, &n->bundle) < 0)
+			n->bundle.len = 0;
+	}
+	if (n->bundle.len > 0 && n->bundle.data[n->bundle.len - 1] != '\n')
+		buffer_append_str(&n->bundle, "\n");
+	buffer_append(&n->bundle, n->certificate.data, n->certificate.len);
+	return n->bundle.failed;
+}
+
+static int make_etc(struct net *n, struct error *err)
+{
+	char path[64], name[16];
+	bool first = true;
+
+	int r = merge_bundle(n);
+	if (r == 0)
+		r = net_ca_folder_name(buffer_bytes(&n->certificate), name);
+	if (r < 0)
+		return error_set(err, r, "the run's trusted certificates cannot be put together");
+	put_etc(n, "resolv.conf", bytes_str(RESOLV_CONF));
+	put_etc(n, RUN_CA, buffer_bytes(&n->certificate));
+	snprintf(n->folder_name, sizeof(n->folder_name), "ssl/certs/%s", name);
+	put_etc(n, n->folder_name, buffer_bytes(&n->certificate));
+	/* the first is what the variables name, whatever this system has */
+	for (size_t i = 0; i < BUNDLES_MAX; i++, first = false) {
+		snprintf(path, sizeof(path), "/etc/%s", bundles[i]);
+		if (first || access(path, R_OK) == 0)
+			put_etc(n, bundles[i], buffer_bytes(&n->bundle));
+	}
+	return 0;
+}
+
+static int opened(struct net *n, int fd, struct error *err)
+{
+	AUTO_BUFFER pem = {0};
+	struct bytes certificate;
+
+	int r = buffer_reserve(&pem, SANDBOX_NET_CA_MAX + 1);
+	if (r == 0)
+		r = lseek(fd, 0, SEEK_SET) < 0 ? -errno : io_read_all(fd, SANDBOX_NET_CA_MAX, &pem);
+	if (r == 0)
+		r = net_ca_certificate(buffer_bytes(&pem), &certificate);
+	if (r == 0)
+		r = buffer_append(&n->certificate, certificate.data, certificate.len);
+	if (r == 0)
+		digest_domain("holdfast.placeholder-seed", buffer_bytes(&pem), &n->seed);
+	net_secret_wipe(&pem);
+	if (r < 0)
+		return error_set(err, r, "the keeper's answer holds no certificate");
+	return make_etc(n, err);
+}
+
+static int lend_env(const struct net *n, const struct policy_effective *step, char ***ret)
+{
+	struct policy_secret_info s;
+	char placeholder[NET_PLACEHOLDER_SIZE];
+	size_t count = 0, at = 0;
+
+	while (policy_secret_at(step, count, &s))
+		count++;
+	char **env = calloc(count + ARRAY_SIZE(bundle_variables) + 2, sizeof(*env));
+	if (!env)
+		return -ENOMEM;
+	*ret = env;
+	for (size_t i = 0; i < ARRAY_SIZE(bundle_variables); i++)
+		if (asprintf(&env[at++], "%s=/etc/%s", bundle_variables[i], bundles[0]) < 0)
+			return -ENOMEM;
+	if (asprintf(&env[at++], "NODE_EXTRA_CA_CERTS=/etc/%s", RUN_CA) < 0)
+		return -ENOMEM;
+	for (size_t i = 0; policy_secret_at(step, i, &s); i++)
+		if (s.env && asprintf(&env[at++], "%s=%s", s.env,
+				      net_secret_placeholder(&n->seed, s.name, placeholder)) < 0)
+			return -ENOMEM;
+	return 0;
+}
+
+void net_lend_free(struct net_lend *l)
+{
+	for (size_t i = 0; l->env && l->env[i]; i++)
+		free(l->env[i]);
+	free(l->env);
+	*l = (struct net_lend){0};
+}
+
+/* ---- what a courier is told ---- */
+
+/* All that must outlive the message that it goes into. */
+struct telling {
+	struct report_message m;
+	struct policy_effective *policy;
+	struct buffer values[REPORT_SECRETS_MAX];
+	char placeholders[REPORT_SECRETS_MAX][NET_PLACEHOLDER_SIZE];
+	int fds[1 + REPORT_CAS_MAX];
+	size_t fd_count;
+};
+
+static void telling_free(struct telling *t)
+{
+	if (!t)
+		return;
+	for (size_t i = 0; i < REPORT_SECRETS_MAX; i++)
+		net_secret_wipe(&t->values[i]);
+	for (size_t i = 0; i < t->fd_count; i++)
+		close(t->fds[i]);
+	policy_effective_free(t->policy);
+	free(t);
+}
+DEFINE_GUARD(struct telling *, telling_free)
+
+/* One that cannot be read is left out: what needs it is refused, and nothing else. */
+static void tell_secrets(struct daemon *d, const struct net *n, struct telling *t)
+{
+	const struct rlimit none = {0, 0};
+	struct policy_secret_info s;
+
+	for (size_t i = 0; policy_secret_at(t->policy, i, &s); i++) {
+		struct report_attempt *a = &t->m.attempt;
+		struct error err = {0};
+		size_t at = a->secret_count;
+
+		if (at == REPORT_SECRETS_MAX) {
+			daemon_log(d, "secret '%s' and those after it are not given: at most %d",
+				   s.name, REPORT_SECRETS_MAX);
+			return;
+		}
+		/* from here on this process holds what no core file may */
+		(void)setrlimit(RLIMIT_CORE, &none);
+		if (net_secret_read(&s, d->options.environment, &t->values[at], &err) < 0) {
+			daemon_log(d, "%s: %s", err.where, err.msg);
+			net_secret_wipe(&t->values[at]);
+			continue;
+		}
+		net_secret_placeholder(&n->seed, s.name, t->placeholders[at]);
+		a->secrets[at].name = bytes_str(s.name);
+		a->secrets[at].placeholder = bytes_str(t->placeholders[at]);
+		a->secrets[at].value = buffer_bytes(&t->values[at]);
+		a->secret_count++;
+	}
+}
+
+static bool told_already(const struct report_attempt *a, const char *path)
+{
+	for (size_t i = 0; i < a->ca_count; i++)
+		if (bytes_equal(a->cas[i], bytes_str(path)))
+			return true;
+	return false;
+}
+
+static void tell_anchors(struct daemon *d, struct telling *t)
+{
+	struct report_attempt *a = &t->m.attempt;
+	const char *path;
+
+	for (size_t i = 0; (path = policy_ca_at(t->policy, i)); i++) {
+		AUTO_BUFFER content = {0};
+		struct stat st;
+		if (told_already(a, path))
+			continue;
+		AUTO_FD fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+		int r = fd < 0		       ? -errno
+			: fstat(fd, &st) < 0   ? -errno
+			: !S_ISREG(st.st_mode) ? -EINVAL
+			: a->ca_count == REPORT_CAS_MAX
+				? -E2BIG
+				: io_read_all(fd, NET_CA_FILE_MAX, &content);
+		int copy = r < 0 ? r : io_memfd_sealed("ca", buffer_bytes(&content), false);
+		if (copy < 0) { /* its rules connect to nobody */
+			daemon_log(d, "trust anchors %s: %s", path, strerror(-copy));
+			continue;
+		}
+		t->fds[t->fd_count++] = copy;
+		a->cas[a->ca_count++] = bytes_str(path);
+	}
+}
+
+static int step_policy(struct daemon *d, const struct journal_id *run, const struct plan_step *step,
+		       struct policy_effective **ret, struct error *err)
+{
+	struct runs_context *ctx;
+	int r = runs_get(d, run, &ctx, err);
+
+	return r < 0 ? r
+		     : policy_effective_step(ctx->policy, step->name, POLICY_AGENCY_UNSET, ret,
+					     err);
+}
+
+static int tell(struct daemon *d, const struct net *n, const struct attempt *a,
+		const struct plan_step *step, struct error *err)
+{
+	AUTO(telling_free) struct telling *t = calloc(1, sizeof(*t));
+	AUTO_BUFFER policy = {0};
+	struct policy_settings s;
+
+	if (!t)
+		return error_nomem(err);
+	int r = step_policy(d, &a->run, step, &t->policy, err);
+	if (r == 0)
+		r = policy_effective_encode(t->policy, &policy);
+	if (r == 0)
+		r = io_memfd_sealed("policy", buffer_bytes(&policy), false);
+	if (r < 0)
+		return error_set(err, r, "the step's policy cannot be told: %s", strerror(-r));
+	t->fds[t->fd_count++] = r;
+	policy_settings(t->policy, &s);
+	t->m.type = REPORT_ATTEMPT;
+	memcpy(t->m.attempt.attempt, a->id.b, sizeof(t->m.attempt.attempt));
+	t->m.attempt.egress_left = s.limits.value[POLICY_LIMIT_EGRESS]
+					   ? s.limits.value[POLICY_LIMIT_EGRESS]
+					   : UINT64_MAX;
+	t->m.attempt.requests_left = s.limits.value[POLICY_LIMIT_REQUESTS]
+					     ? s.limits.value[POLICY_LIMIT_REQUESTS]
+					     : UINT64_MAX;
+	tell_secrets(d, n, t);
+	tell_anchors(d, t);
+	r = effects_say(d, &n->run, &t->m, t->fds, t->fd_count);
+	return r < 0 ? error_set(err, r, "the courier cannot be told of an attempt: %s",
+				 strerror(-r))
+		     : 0;
+}
+
+static int tell_settings(struct daemon *d, const struct net *n)
+{
+	struct report_message m = {.type = REPORT_SETTINGS};
+	AUTO_BUFFER text = {0};
+
+	for (size_t i = 0; i < d->settings->resolver_count; i++)
+		buffer_printf(&text, "%s%s", i ? " " : "", d->settings->resolver[i]);
+	if (text.failed < 0)
+		return text.failed;
+	m.settings.resolvers = buffer_bytes(&text);
+	return effects_say(d, &n->run, &m, NULL, 0);
+}
+
+struct hearers {
+	struct daemon *d;
+	struct net *n;
+};
+
+static void tell_one(struct attempt *a, void *arg)
+{
+	struct hearers *h = arg;
+	AUTO(plan_step_free) struct plan_step *step = NULL;
+	struct error err = {0};
+	int r = attempts_spec(h->d, a, &step);
+
+	if (r == 0)
+		r = tell(h->d, h->n, a, step, &err);
+	if (r < 0)
+		daemon_log(h->d, "%s; what it asks for waits",
+			   err.msg[0] ? err.msg : "the courier cannot be told of an attempt");
+}
+
+static void on_hello(struct daemon *d, const struct journal_id *run)
+{
+	struct net *n = find(d, run);
+	struct hearers h = {d, n};
+
+	if (!n || n->state != NET_OPEN)
+		return;
+	n->hello = true;
+	if (tell_settings(d, n) < 0)
+		daemon_log(d, "the courier cannot be told the settings");
+	attempts_each_net(d, run, tell_one, &h);
+}
+
+static void on_closed(struct daemon *d, const struct journal_id *run)
+{
+	struct net *n = find(d, run);
+
+	if (!n || n->state != NET_OPEN)
+		return;
+	n->state = NET_ATTACHING;
+	n->hello = false;
+	/* one that ends as soon as it is there is not asked for in a tight circle */
+	if (now_ms() - n->attached_ms < NET_AGAIN_MS)
+		ask_later(d, n);
+	else
+		ask_attach(d, n);
+}
+
+/* ---- attempts ---- */
+
+int net_take(struct daemon *d, struct attempt *a, const struct plan_step *step,
+	     struct net_lend *ret, struct error *err)
+{
+	AUTO(policy_effective_free) struct policy_effective *policy = NULL;
+	struct policy_reach reach;
+	struct net *n = find(d, &a->run);
+	int r = step_policy(d, &a->run, step, &policy, err);
+
+	*ret = (struct net_lend){0};
+	if (r < 0 || !policy_net_at(policy, 0, &reach))
+		return r;
+	if (!n) {
+		n = calloc(1, sizeof(*n));
+		if (!n)
+			return error_nomem(err);
+		n->run = a->run;
+		n->next = d->nets->first;
+		d->nets->first = n;
+		r = ask_open(d, n, err);
+		if (r < 0)
+			drop(d, n);
+	}
+	if (r < 0)
+		return r;
+	if (n->state != NET_OPEN)
+		return NET_WAITS;
+	if (n->hello)
+		r = tell(d, n, a, step, err);
+	if (r == 0)
+		r = lend_env(n, policy, &ret->env);
+	if (r < 0) {
+		net_lend_free(ret);
+		return r == -ENOMEM ? error_nomem(err) : r;
+	}
+	a->net = true;
+	net_id(&n->run, &ret->id);
+	ret->etc = n->etc;
+	ret->etc_count = n->etc_count;
+	return 0;
+}
+
+void net_adopt(struct daemon *d, struct attempt *a)
+{
+	a->net = find(d, &a->run) != NULL;
+}
+
+void net_attempt_over(struct daemon *d, const struct attempt *a)
+{
+	struct report_message m = {.type = REPORT_ATTEMPT_END};
+	struct net *n = a->net ? find(d, &a->run) : NULL;
+
+	if (!n || n->state != NET_OPEN || !n->hello)
+		return;
+	memcpy(m.attempt_end, a->id.b, sizeof(m.attempt_end));
+	if (effects_say(d, &n->run, &m, NULL, 0) < 0)
+		daemon_log(d, "the courier cannot be told of an attempt's end");
+}
+
+/* ---- the keeper ---- */
+
+static void on_again(evutil_socket_t fd, short what, void *arg)
+{
+	struct nets *all = arg;
+	struct daemon *d = all->daemon;
+	struct net *next;
+
+	(void)fd;
+	(void)what;
+	for (struct net *n = all->first; n; n = next) {
+		struct error err = {0};
+
+		next = n->next;
+		if (!n->due)
+			continue;
+		n->due = false;
+		if (n->state == NET_ATTACHING)
+			ask_attach(d, n);
+		else if (n->state == NET_OPENING && ask_open(d, n, &err) < 0)
+			failed(d, n, &err);
+	}
+	daemon_settle(d);
+}
+
+static void on_opened(struct daemon *d, struct net *n, int result, const struct error *err, int fd)
+{
+	struct error mine = {0};
+
+	if (n->state != NET_OPENING)
+		return;
+	if (result == -EBUSY && n->again < NET_AGAIN_MAX) {
+		/* gate and courier of a keeper that was killed die a moment after it */
+		n->again++;
+		ask_later(d, n);
+		return;
+	}
+	if (result < 0) {
+		failed(d, n, err);
+		return;
+	}
+	n->again = 0;
+	if (opened(n, fd, &mine) < 0)
+		failed(d, n, &mine);
+	else
+		ask_attach(d, n);
+}
+
+static void on_attached(struct daemon *d, struct net *n, int result, const struct error *err,
+			int *fd)
+{
+	struct error mine = {0};
+	struct journal_id run = n->run;
+
+	if (n->state != NET_ATTACHING)
+		return;
+	if (result == -ENOENT) { /* another keeper: the run's attempts are lost with the old one */
+		clear(n);
+		if (ask_open(d, n, &mine) < 0)
+			failed(d, n, &mine);
+		return;
+	}
+	if (result < 0) {
+		failed(d, n, err);
+		return;
+	}
+	if (effects_attach(d, &n->run, take_fd(fd), &mine) < 0) {
+		failed(d, n, &mine);
+		return;
+	}
+	n->state = NET_OPEN;
+	n->attached_ms = now_ms();
+	attempts_again(d, &run, NULL);
+}
+
+void net_answered(struct daemon *d, const struct journal_id *run, enum adopt_net_what what,
+		  int result, const struct error *err, int fd)
+{
+	struct net *n = find(d, run);
+	AUTO_FD owned = fd;
+
+	switch (what) {
+	case ADOPT_NET_OPEN:
+		if (n)
+			on_opened(d, n, result, err, owned);
+		return;
+	case ADOPT_NET_ATTACH:
+		if (n)
+			on_attached(d, n, result, err, &owned);
+		return;
+	case ADOPT_NET_CLOSE:
+		return;
+	}
+}
+
+static bool is_over(const struct daemon *d, const struct journal_id *id)
+{
+	const struct journal_run *run = journal_state_run(d->rows, id);
+
+	return !run || run->state == JOURNAL_RUN_S_SUCCEEDED ||
+	       run->state == JOURNAL_RUN_S_FAILED || run->state == JOURNAL_RUN_S_CANCELLED;
+}
+
+static void close_net(struct daemon *d, const struct journal_id *run)
+{
+	if (adopt_net(d, ADOPT_NET_CLOSE, run, NULL, NULL) < 0)
+		daemon_log(d, "the keeper cannot be asked to close a network");
+}
+
+void net_found(struct daemon *d, const struct sandbox_hello *h)
+{
+	/* The keeper that had them is gone, or never heard of them: who waits asks the next one. */
+	for (struct net *n = d->nets->first; n; n = n->next)
+		clear(n);
+	for (size_t i = 0; h && i < h->net_count; i++) {
+		struct error err = {0};
+		struct journal_id run;
+
+		memcpy(run.b, h->nets[i].b, sizeof(run.b));
+		if (is_over(d, &run)) {
+			close_net(d, &run);
+			continue;
+		}
+		struct net *n = find(d, &run);
+		if (!n) {
+			n = calloc(1, sizeof(*n));
+			if (!n)
+				abort(); /* recovery starts over */
+			n->run = run;
+			n->next = d->nets->first;
+			d->nets->first = n;
+		}
+		if (ask_open(d, n, &err) < 0) {
+			daemon_log(d, "%s", err.msg);
+			drop(d, n);
+		}
+	}
+	for (struct net *n = d->nets->first, *next; n; n = next) {
+		next = n->next;
+		struct journal_id run = n->run;
+		if (n->state != NET_NONE)
+			continue;
+		drop(d, n);
+		attempts_again(d, &run, NULL);
+	}
+}
+
+static int settle_lost(const struct journal_run *run, void *arg)
+{
+	struct daemon *d = arg;
+	struct sandbox_net_id id;
+
+	net_id(&run->id, &id);
+	if (!find(d, &run->id) && sandbox_net_lives(d->spool_fd, &id) == 0)
+		effects_lost(d, &run->id);
+	return 0;
+}
+
+void net_settle_lost(struct daemon *d)
+{
+	(void)!journal_state_each_run(d->rows, settle_lost, d);
+}
+
+static bool is_sending(const struct daemon *d, const struct journal_id *id)
+{
+	const struct journal_run *run = journal_state_run(d->rows, id);
+
+	for (uint32_t i = 0; run && i < run->open_count; i++)
+		if (run->open[i]->state == JOURNAL_EFFECT_S_RESERVED)
+			return true;
+	return false;
+}
+
+void net_collect(struct daemon *d)
+{
+	int64_t now = now_ms();
+	struct net *next;
+
+	for (struct net *n = d->nets->first; n; n = next) {
+		next = n->next;
+		if (attempts_of_run(d, &n->run) || is_sending(d, &n->run)) {
+			n->idle_since_ms = 0;
+			continue;
+		}
+		if (n->idle_since_ms == 0)
+			n->idle_since_ms = now;
+		if (!is_over(d, &n->run) && now - n->idle_since_ms < NET_LINGER_MS)
+			continue;
+		close_net(d, &n->run);
+		drop(d, n);
+	}
+}
+
+int net_new(struct daemon *d, struct nets **ret)
+{
+	static const struct effects_hooks hooks = {.hello = on_hello, .closed = on_closed};
+	struct nets *all = calloc(1, sizeof(*all));
+
+	if (!all)
+		return -ENOMEM;
+	all->daemon = d;
+	all->again = event_new(d->loop, -1, 0, on_again, all);
+	if (!all->again) {
+		free(all);
+		return -ENOMEM;
+	}
+	effects_hook(d, &hooks);
+	*ret = all;
+	return 0;
+}
+
+void net_free(struct nets *all)
+{
+	if (!all)
+		return;
+	event_free(all->again);
+	while (all->first) {
+		struct net *n = all->first;
+
+		all->first = n->next;
+		clear(n);
+		free(n);
+	}
+	free(all);
+}

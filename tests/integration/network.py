@@ -1,0 +1,532 @@
+"""Programs as people have them, in a sandbox, against real servers: what the policy grants works unmodified, what it does
+not grant fails with a reason, and nothing else leaves.
+
+All of it happens in a network namespace that this test made: the servers stand on 10.77.0.1 of its loopback, dnsmasq
+answers for acme.example on 10.77.0.53, and a raw socket sees every packet of the namespace.
+"""
+
+import contextlib
+import glob
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(__file__))
+import supervised  # noqa: E402
+
+HERE, NAMES = "10.77.0.1", "10.77.0.53"
+HOLDFAST = os.path.join(supervised.BUILD, "tools", "holdfast")
+CLIENT = os.environ.get("HOLDFAST_STATIC_CLIENT", "")
+TOOLS = ("nginx", "fcgiwrap", "dnsmasq", "ip", "curl", "wget", "git", "openssl")
+os.environ["PATH"] += ":/usr/sbin:/sbin"
+
+POLICY = """
+version: 1
+name: network
+extends: [offline]
+agency: assist
+env: {{keep: [PATH]}}
+net:
+  - {{id: web, do: allow, http: {{host: [www.acme.example, registry.acme.example], method: [GET, HEAD]}}, {local}}}
+  - {{id: wild, do: allow, http: {{host: "*.pkgs.acme.example", method: [GET]}}, {local}}}
+  - {{id: plain, do: allow, http: {{scheme: http, host: plain.acme.example, method: [GET]}}, address: [10.77.0.0/24]}}
+  - {{id: secret, do: allow, http: {{host: api.acme.example, method: [GET]}}, secret: token, {local}}}
+  - {{id: fetch, do: allow, git: {{remote: "https://git.acme.example/git/app.git", op: fetch}}, {local}}}
+  - {{id: push, do: allow, git: {{remote: "https://git.acme.example/git/app.git", op: push,
+      refs: ["refs/heads/agent/*"]}}, effect: reversible, {local}}}
+  - {{id: db, do: allow, tcp: {{host: db.acme.example, port: 5432}}, effect: read, address: [10.77.0.0/24]}}
+  - {{id: elsewhere, do: allow, http: {{host: outside.acme.example}}, ca: {ca}}}
+secrets:
+  token: {{from: {{file: {root}/token}}, to: [api.acme.example], header: Authorization, format: "Bearer {{}}", env: API_TOKEN}}
+limits: {{wall: 2m, memory: 2GiB}}
+allow_weaker: [memory, cpu, landlock]
+"""
+
+NGINX = """
+daemon off;
+master_process off;
+pid {root}/nginx.pid;
+error_log {root}/nginx.log;
+events {{}}
+http {{
+  access_log {root}/access.log;
+  client_body_temp_path {root}/t1; proxy_temp_path {root}/t2; fastcgi_temp_path {root}/t3;
+  uwsgi_temp_path {root}/t4; scgi_temp_path {root}/t5;
+  default_type text/plain;
+  server {{
+    listen 10.77.0.1:443 ssl;
+    listen 10.77.0.1:80;
+    ssl_certificate {root}/server.pem;
+    ssl_certificate_key {root}/server.key;
+    root {root}/www;
+    location = /whoami {{ return 200 "$host $http_authorization\\n"; }}
+    location = /elsewhere {{ return 302 https://nowhere.example/; }}
+    location = /post {{ return 200 "posted\\n"; }}
+    location ~ ^/git(/.*)$ {{
+      include /etc/nginx/fastcgi_params;
+      fastcgi_pass unix:{root}/fcgi;
+      fastcgi_param SCRIPT_FILENAME /usr/lib/git-core/git-http-backend;
+      fastcgi_param GIT_PROJECT_ROOT {root}/git;
+      fastcgi_param GIT_HTTP_EXPORT_ALL "";
+      fastcgi_param PATH_INFO $1;
+      fastcgi_param REMOTE_USER agent;
+    }}
+  }}
+}}
+"""
+
+
+class Capture(threading.Thread):
+    """What a raw socket on every interface of the namespace sees: (protocol, address, port), and names that were asked."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
+        self.sock.settimeout(0.2)
+        self.seen, self.names, self.over = set(), set(), False
+
+    def run(self):
+        while not self.over:
+            with contextlib.suppress(TimeoutError):
+                self.look(self.sock.recv(65536))
+
+    def look(self, packet):
+        if packet[0] >> 4 == 6:
+            self.seen.add(("ip6", socket.inet_ntop(socket.AF_INET6, packet[24:40]), 0))
+            return
+        head = (packet[0] & 15) * 4
+        to, inner = socket.inet_ntoa(packet[16:20]), packet[head:]
+        if packet[9] == 6 and inner[13] & 18 == 2:  # SYN
+            self.seen.add(("tcp", to, struct.unpack("!H", inner[2:4])[0]))
+        elif packet[9] == 17:
+            port = struct.unpack("!H", inner[2:4])[0]
+            if struct.unpack("!H", inner[:2])[0] == 53:
+                return  # an answer
+            self.seen.add(("udp", to, port))
+            if port == 53:
+                self.names.add(self.name(inner[8 + 12:]))
+        elif packet[9] not in (6, 17):
+            self.seen.add((f"protocol {packet[9]}", to, 0))
+
+    @staticmethod
+    def name(question):
+        labels = []
+        while question[0]:
+            labels.append(question[1:1 + question[0]].decode("latin-1"))
+            question = question[1 + question[0]:]
+        return ".".join(labels).lower()
+
+    def stop(self):
+        time.sleep(0.3)
+        self.over = True
+        self.join()
+        self.sock.close()
+
+
+class World:
+    """Servers, a supervisor, a workspace."""
+
+    def __init__(self, policy=POLICY):
+        self.s = supervised.Supervised()
+        self.root = self.s.root
+        self.processes = []
+        self.policy_text = policy
+
+    def __enter__(self):
+        try:
+            self.build()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        try:
+            self.s.stop()
+        finally:
+            for p in self.processes:
+                p.terminate()
+            for p in self.processes:
+                p.wait()
+            self.s.clean()
+
+    def path(self, *names):
+        return os.path.join(self.root, *names)
+
+    def write(self, name, text, mode=0o644):
+        os.makedirs(os.path.dirname(self.path(name)), exist_ok=True)
+        with open(self.path(name), "w") as f:
+            f.write(text)
+        os.chmod(self.path(name), mode)
+        return self.path(name)
+
+    def call(self, *argv, **more):
+        return subprocess.run(argv, check=True, capture_output=True, text=True, **more).stdout
+
+    def serve(self, *argv, **more):
+        self.processes.append(subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self.s.log, stderr=self.s.log, **more))
+
+    def build(self):
+        os.chmod(self.root, 0o755)
+        self.certificates()
+        self.files()
+        self.repository()
+        self.write("nginx.conf", NGINX.format(root=self.root))
+        self.serve("nginx", "-c", self.path("nginx.conf"), "-e", self.path("nginx.log"))
+        with contextlib.closing(socket.socket(socket.AF_UNIX)) as fcgi:
+            fcgi.bind(self.path("fcgi"))
+            fcgi.listen(64)
+            subprocess_in = fcgi.fileno()
+            self.processes.append(subprocess.Popen(["fcgiwrap"], stdin=subprocess_in, stdout=self.s.log, stderr=self.s.log))
+        self.serve("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--no-daemon",
+                   f"--listen-address={NAMES}", "--bind-interfaces", f"--address=/acme.example/{HERE}",
+                   "--address=/outside.acme.example/203.0.113.7", "--user=", "--group=", "--pid-file=")
+        self.write("home/.config/holdfast/config.yaml", f"resolver: [{NAMES}]\n")
+        self.write("token", "s3cret-t0ken\n", 0o600)
+        self.policy = self.write("policy.yaml", self.policy_text.format(
+            root=self.root, ca=self.path("ca.pem"), local=f"address: [10.77.0.0/24], ca: {self.path('ca.pem')}"))
+        for port in (443, 80):
+            self.await_port(HERE, port)
+        self.s.start()
+
+    def await_port(self, address, port, seconds=15):
+        end = time.monotonic() + seconds
+        while True:
+            with contextlib.suppress(OSError):
+                socket.create_connection((address, port), 1).close()
+                return
+            assert time.monotonic() < end, f"nothing listens on {address}:{port}\n{self.s.logged()}"
+            time.sleep(0.05)
+
+    def certificates(self):
+        self.call("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                  "-subj", "/CN=Acme test root", "-keyout", self.path("ca.key"), "-out", self.path("ca.pem"))
+        self.call("openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj",
+                  "/CN=acme.example", "-keyout", self.path("server.key"), "-out", self.path("server.csr"))
+        self.write("san", "subjectAltName=DNS:*.acme.example,DNS:*.pkgs.acme.example\n")
+        self.call("openssl", "x509", "-req", "-in", self.path("server.csr"), "-CA", self.path("ca.pem"), "-CAkey",
+                  self.path("ca.key"), "-CAcreateserial", "-days", "2", "-extfile", self.path("san"), "-out",
+                  self.path("server.pem"))
+
+    def files(self):
+        self.write("www/hello", "hello from acme\n")
+        self.write("www/big", "x" * (8 << 20))
+        self.write("package/package.json", json.dumps({"name": "left-pad", "version": "1.0.0", "main": "i.js"}))
+        self.write("package/i.js", "module.exports = () => 'padded';\n")
+        os.makedirs(self.path("www/left-pad/-"))
+        tarball = self.path("www/left-pad/-/left-pad-1.0.0.tgz")
+        with tarfile.open(tarball, "w:gz") as t:
+            t.add(self.path("package"), "package")
+        self.write("www/left-pad/index.html", json.dumps({
+            "name": "left-pad", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": {
+                "name": "left-pad", "version": "1.0.0",
+                "dist": {"tarball": "https://registry.acme.example/left-pad/-/left-pad-1.0.0.tgz"}}}}))
+        if CLIENT:
+            shutil.copy(CLIENT, os.path.join(self.s.workspace, "static_client"))
+
+    def repository(self):
+        bare, work = self.path("git/app.git"), self.path("seed")
+        env = {**os.environ, "HOME": self.s.home, "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a",
+               "GIT_COMMITTER_EMAIL": "a@b"}
+        self.call("git", "init", "-q", "--bare", "-b", "main", bare, env=env)
+        self.call("git", "-C", bare, "config", "http.receivepack", "true", env=env)
+        self.call("git", "init", "-q", "-b", "main", work, env=env)
+        self.write("seed/file", "one\n")
+        self.call("git", "-C", work, "add", "file", env=env)
+        self.call("git", "-C", work, "commit", "-qm", "one", env=env)
+        self.call("git", "-C", work, "push", "-q", bare, "main", env=env)
+
+    def exec(self, *argv, policy=None, timeout=60, agency=None):
+        command = [HOLDFAST, "--state", self.s.state, "exec", "--policy", policy or self.policy, "--workspace", self.s.workspace]
+        if agency:
+            command += ["--agency", agency]
+        return subprocess.run([*command, "--", *argv], capture_output=True, text=True, timeout=timeout,
+                              stdin=subprocess.DEVNULL, env=self.s.environment(), cwd=self.s.workspace)
+
+    def shell(self, script, **more):
+        return self.exec("/bin/sh", "-c", script, **more)
+
+    def good(self, *argv, **more):
+        r = self.exec(*argv, **more)
+        assert r.returncode == 0, f"{argv}: {r.returncode}\n{r.stdout}\n{r.stderr}\n{self.s.logged()}"
+        return r.stdout
+
+    def bad(self, *argv, **more):
+        r = self.exec(*argv, **more)
+        assert r.returncode != 0, f"{argv} went well:\n{r.stdout}\n{r.stderr}\n{self.s.logged()}"
+        return r.stdout + r.stderr
+
+    def pids(self, name):
+        """Of helpers that this world's keeper started."""
+        keeper = self.s.remember_keeper()
+        out = []
+        for folder in glob.glob("/proc/[0-9]*"):
+            with contextlib.suppress(OSError), open(folder + "/stat") as f:
+                fields = f.read()
+                parent = int(fields.rsplit(")", 1)[1].split()[1])
+                with open(folder + "/cmdline") as c:
+                    if parent == keeper and c.read().split("\0")[0].endswith(name):
+                        out.append(int(os.path.basename(folder)))
+        return out
+
+
+# ---- clients
+
+
+def test_curl():
+    with World() as w:
+        assert w.good("curl", "-sS", "https://www.acme.example/hello") == "hello from acme\n"
+        assert len(w.good("curl", "-sS", "https://www.acme.example/big")) == 8 << 20
+        assert w.good("curl", "-sS", "http://plain.acme.example/hello") == "hello from acme\n"
+        assert w.good("curl", "-sS", "https://one.pkgs.acme.example/hello") == "hello from acme\n"
+        # a name that no rule has does not exist; a port that no rule has is refused
+        assert "resolve" in w.bad("curl", "-sS", "https://nowhere.example/")
+        assert "resolve" in w.bad("curl", "-sS", "https://a.b.pkgs.acme.example/")
+        assert "onnect" in w.bad("curl", "-sS", "https://www.acme.example:8443/")
+        assert "onnect" in w.bad("curl", "-sS", f"https://{HERE}/hello", "--max-time", "5")
+        denied = w.good("curl", "-sS", "-X", "DELETE", "-w", "%{http_code}", "https://www.acme.example/hello")
+        assert denied.endswith("403"), denied
+        assert json.loads(denied[:-3])["error"] == "denied", denied
+        # the name resolves to an address that no rule covers... and that is not dialled
+        assert "203.0.113.7" not in w.bad("curl", "-sSf", "--max-time", "20", "https://outside.acme.example/")
+        # where a redirect leads is decided anew
+        assert "resolve" in w.bad("curl", "-sSL", "https://www.acme.example/elsewhere")
+
+
+def test_wget():
+    with World() as w:
+        assert w.good("wget", "-qO-", "https://www.acme.example/hello") == "hello from acme\n"
+        assert w.good("wget", "-qO-", "http://plain.acme.example/hello") == "hello from acme\n"
+        assert "403" in w.bad("wget", "-O-", "--post-data=x", "https://www.acme.example/post")
+        assert "resolve" in w.bad("wget", "-O-", "https://nowhere.example/")
+
+
+def test_openssl_and_a_static_client():
+    with World() as w:
+        # the certificate is the run's, and the system's own files say so
+        out = w.good("openssl", "s_client", "-connect", "www.acme.example:443", "-servername", "www.acme.example",
+                     "-verify_return_error", "-verify_hostname", "www.acme.example")
+        assert "Verify return code: 0 (ok)" in out and "Holdfast run" in out, out
+        assert "Holdfast run" in w.shell("unset SSL_CERT_FILE; openssl s_client -CApath /etc/ssl/certs -connect "
+                                         "www.acme.example:443 -servername www.acme.example -verify_return_error").stdout
+        # a client that names another host in TLS than the one that it resolved
+        w.bad("openssl", "s_client", "-connect", "www.acme.example:443", "-servername", "api.acme.example", "-verify_return_error")
+        client = os.path.join(w.s.workspace, "static_client")
+        assert w.good(client, "plain.acme.example", "80", "/hello").endswith("hello from acme\n")
+        assert "dns 3" in w.bad(client, "nowhere.example", "80", "/")
+        # nothing but the network of the run's own names: the host's addresses lead nowhere
+        assert "unreachable" in w.bad("python3", "-c", "import socket; socket.create_connection(('1.1.1.1', 53), 5)")
+
+
+def test_git():
+    with World() as w:
+        url = "https://git.acme.example/git/app.git"
+        script = (f"set -e; git clone -q {url} app; cd app; cat file; git config user.name a; git config user.email a@b; "
+                  "git checkout -q -b agent/fix; echo two >> file; git commit -qam two; ")
+        r = w.shell(script + "git push -q origin agent/fix && echo pushed", agency="autonomous")
+        assert r.returncode == 0 and r.stdout == "one\npushed\n", (r, w.s.logged())
+        heads = w.call("git", "-C", w.path("git/app.git"), "for-each-ref", "--format=%(refname)")
+        assert "refs/heads/agent/fix" in heads, heads
+        r = w.shell("cd app 2>/dev/null || git clone -q " + url + " app && cd app; git config user.name a; "
+                    "git config user.email a@b; echo x >> file; git commit -qam x; git push origin HEAD:main", agency="autonomous")
+        assert r.returncode != 0 and "403" in r.stdout + r.stderr + "", (r, w.s.logged())
+        assert w.call("git", "-C", w.path("git/app.git"), "rev-list", "--count", "main").strip() == "1"
+        assert w.shell("git clone -q https://git.acme.example/git/other.git").returncode != 0
+
+
+def test_python_requests():
+    with World() as w:
+        if subprocess.run(["python3", "-c", "import requests"], check=False).returncode:
+            return
+        script = "import requests; r = requests.{}; print(r.status_code, r.text)"
+        assert w.good("python3", "-c", script.format("get('https://www.acme.example/hello')")) == "200 hello from acme\n\n"
+        out = w.good("python3", "-c", script.format("post('https://www.acme.example/post', json={'a': 1})"))
+        assert out.startswith("403 ") and '"denied"' in out, out
+        assert "resolve" in w.bad("python3", "-c", script.format("get('https://nowhere.example/')"))
+
+
+def test_node_and_npm():
+    with World() as w:
+        if not shutil.which("node"):
+            return
+        assert w.good("node", "-e", "fetch('https://www.acme.example/hello').then(r => r.text()).then(t => console.log(t))") \
+            == "hello from acme\n\n"
+        assert "ENOTFOUND" in w.bad("node", "-e", "fetch('https://nowhere.example/')")
+        if shutil.which("npm"):
+            r = w.shell("npm install --no-audit --no-fund --registry https://registry.acme.example/ left-pad@1.0.0 && "
+                        "node -e 'console.log(require(\"left-pad\")())'")
+            assert "padded" in r.stdout, (r, w.s.logged())
+
+
+def test_psql():
+    server = glob.glob("/usr/lib/postgresql/*/bin/postgres")
+    if not server or not shutil.which("psql"):
+        return
+    with World() as w:
+        folder = os.path.dirname(server[0])
+        data = w.path("pg")
+        os.mkdir(data, 0o700)
+        as_user = []
+        if os.geteuid() == 0:
+            os.chown(data, 12345, 12345)
+            as_user = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"]
+        env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
+        w.call(*as_user, os.path.join(folder, "initdb"), "-D", data, "-U", "app", "-A", "trust", "--no-sync", env=env, cwd="/")
+        with open(os.path.join(data, "pg_hba.conf"), "a") as f:
+            f.write("host all all 10.77.0.0/24 trust\n")
+        w.serve(*as_user, os.path.join(folder, "postgres"), "-D", data, "-h", HERE, "-k", "", env=env, cwd="/")
+        w.await_port(HERE, 5432)
+        assert w.good("psql", "-h", "db.acme.example", "-U", "app", "-Atc", "select 6 * 7", "postgres") == "42\n"
+        assert "onnect" in w.bad("psql", "-h", "db.acme.example", "-p", "5433", "-U", "app", "-c", "select 1", "postgres")
+
+
+# ---- secrets
+
+
+def test_a_secret_is_in_the_request_and_not_in_the_sandbox():
+    with World() as w:
+        out = w.good("/bin/sh", "-c", 'echo "$API_TOKEN"; curl -sS -H "Authorization: Bearer $API_TOKEN" '
+                     "https://api.acme.example/hello; cat /proc/self/environ")
+        assert "hello from acme" in out and "s3cret" not in out, out
+        held = out.splitlines()[0]
+        assert held.startswith("holdfast-") and len(held) > 40, held
+        with open(w.path("access.log")) as f:
+            log = f.read()
+        assert "GET /hello" in log, log
+        # a server that sends it back is not listened to
+        assert "s3cret" not in w.shell("curl -sS https://api.acme.example/whoami").stdout
+        for root, _, files in os.walk(w.s.state):
+            for name in files:
+                with contextlib.suppress(OSError), open(os.path.join(root, name), "rb") as f:
+                    assert b"s3cret-t0ken" not in f.read(), f"the secret is in {root}/{name}"
+        assert "s3cret" not in w.s.logged()
+        # a file that others can read is no secret: what needs it is refused, and what does not goes on
+        os.chmod(w.path("token"), 0o644)
+        assert w.good("curl", "-sS", "https://www.acme.example/hello") == "hello from acme\n"
+        w.bad("curl", "-sSf", "https://api.acme.example/hello")
+
+
+# ---- what dies
+
+
+def loop(n, pause=0.1):
+    return ("i=0; while [ $i -lt %d ]; do curl -sS --max-time 20 --retry 8 --retry-all-errors --retry-delay 1 "
+            "https://www.acme.example/hello; i=$((i+1)); sleep %s; done") % (n, pause)
+
+
+def in_background(w, *argv):
+    out = []
+    t = threading.Thread(target=lambda: out.append(w.exec(*argv, timeout=100)))
+    t.start()
+    return t, out
+
+
+def test_gate_and_courier_are_killed_and_come_back():
+    with World() as w:
+        t, out = in_background(w, "/bin/sh", "-c", loop(40))
+        killed = 0
+        end = time.monotonic() + 60
+        while killed < 4 and t.is_alive() and time.monotonic() < end:
+            time.sleep(0.7)
+            for pid in w.pids(("gate", "courier")[killed % 2]):
+                os.kill(pid, signal.SIGKILL)
+                killed += 1
+        t.join()
+        assert killed == 4, killed
+        assert out[0].returncode == 0 and out[0].stdout == "hello from acme\n" * 40, (out[0], w.s.logged())
+
+
+def test_the_supervisor_is_killed_and_the_network_goes_on():
+    with World() as w:
+        t, out = in_background(w, "/bin/sh", "-c", loop(30))
+        time.sleep(1.5)
+        gates = w.pids("holdfast-gate")
+        w.s.kill()
+        time.sleep(1)
+        w.s.start()
+        t.join()
+        assert gates and out[0].stdout == "hello from acme\n" * 30, (out[0], w.s.logged())
+        # its next attempt finds a network again
+        assert w.good("curl", "-sS", "https://www.acme.example/hello") == "hello from acme\n"
+
+
+def test_the_keeper_is_killed_and_the_step_runs_again():
+    with World() as w:
+        t, out = in_background(w, "/bin/sh", "-c", loop(20))
+        time.sleep(1.5)
+        assert w.pids("holdfast-gate") and w.pids("holdfast-courier")
+        helpers = w.pids("holdfast-gate") + w.pids("holdfast-courier")
+        w.s.kill_keeper()
+        end = time.monotonic() + 10
+        while any(os.path.exists(f"/proc/{p}") for p in helpers):
+            assert time.monotonic() < end, "they outlive their keeper"
+            time.sleep(0.05)
+        t.join()
+        assert out[0].stdout.endswith("hello from acme\n" * 20), (out[0], w.s.logged())
+
+
+# ---- walls
+
+
+def test_two_runs_do_not_see_each_others_names():
+    with World() as w:
+        other = w.write("other.yaml", w.policy_text.format(root=w.root, ca=w.path("ca.pem"), local=(
+            f"address: [10.77.0.0/24], ca: {w.path('ca.pem')}")).replace("www.acme.example, registry", "else.acme.example, registry"))
+        t, out = in_background(w, "/bin/sh", "-c", "sleep 3; curl -sS https://www.acme.example/hello; "
+                               "curl -sS https://else.acme.example/hello 2>&1")
+        r = w.shell("curl -sS https://else.acme.example/hello; curl -sS https://www.acme.example/hello 2>&1", policy=other)
+        t.join()
+        for text in (r.stdout, out[0].stdout):
+            assert text.startswith("hello from acme\n") and "not resolve" in text, (r, out, w.s.logged())
+
+
+def test_a_step_without_net_rules_has_no_network():
+    with World(POLICY.split("net:")[0] + "limits: {{wall: 2m}}\nallow_weaker: [memory, cpu, landlock]\n") as w:
+        assert "resolve" in w.bad("curl", "-sS", "https://www.acme.example/")
+        assert w.good("cat", "/etc/resolv.conf").startswith("# no name server")
+        assert not w.pids("holdfast-gate") and not w.pids("holdfast-courier")
+
+
+def test_nothing_else_leaves():
+    with World() as w:
+        capture = Capture()
+        capture.start()
+        w.good("curl", "-sS", "https://www.acme.example/hello")
+        w.shell("for h in nowhere.example www.google.com a.b.pkgs.acme.example; do curl -sS --max-time 5 https://$h/; done; "
+                "python3 -c \"import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.sendto(b'x', ('198.18.0.77', 53))\"; "
+                "curl -sS --max-time 3 http://1.1.1.1/; curl -sS --max-time 3 http://10.77.0.1/; ping -c1 -W1 10.77.0.1; "
+                "wget -qO- --timeout=3 http://[fd48:6f6c:6466::77]/; true")
+        w.good("curl", "-sS", "http://plain.acme.example/hello")
+        capture.stop()
+        allowed = {("tcp", HERE, 443), ("tcp", HERE, 80), ("udp", NAMES, 53), ("tcp", NAMES, 53)}
+        assert capture.seen <= allowed, capture.seen - allowed
+        assert ("tcp", HERE, 443) in capture.seen and "www.acme.example" in capture.names, (capture.seen, capture.names)
+        assert all(n.endswith("acme.example") and not n.startswith("a.b.") for n in capture.names), capture.names
+
+
+def inside():
+    subprocess.run("ip link set lo up && ip addr add 10.77.0.1/32 dev lo && ip addr add 10.77.0.53/32 dev lo && "
+                   "echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start", shell=True, check=True)
+    supervised.main(sys.modules[__name__])
+
+
+if __name__ == "__main__":
+    missing = [t for t in TOOLS if not shutil.which(t)]
+    missing += [n for n in ("holdfast-gate", "holdfast-courier") if not any(
+        os.path.exists(os.path.join(supervised.BUILD, "sandbox", f, n)) for f in ("", "gate"))]
+    if missing:
+        print("skipped: not installed:", *missing)
+        sys.exit(77)
+    if os.environ.get("HOLDFAST_TEST_NETNS"):
+        inside()
+    space = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--user", "--map-current-user", "--keep-caps", "--net"]
+    os.environ["HOLDFAST_TEST_NETNS"] = "1"
+    os.execvp(space[0], [*space, sys.executable, *sys.argv])
