@@ -760,6 +760,8 @@ int engine_vote(struct engine *e, struct engine_now now, const struct engine_vot
 	struct bytes path;
 	int rc;
 
+	/* At its deadline it is over, whether or not the clock was looked at since. */
+	(void)engine_tick(e, now);
 	engine_enter(e, now);
 	rc = find_item(e, v, &r, &a, err);
 	if (rc < 0)

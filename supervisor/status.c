@@ -87,14 +87,21 @@ static int rank_of(enum journal_approval_kind kind)
 	return 8;
 }
 
+struct queued {
+	const struct journal_approval *a;
+	bool irreversible; /* or in doubt: what cannot be taken back comes before all */
+};
+
 static int by_rank(const void *a, const void *b)
 {
-	const struct journal_approval *x = *(const struct journal_approval *const *)a;
-	const struct journal_approval *y = *(const struct journal_approval *const *)b;
+	const struct queued *p = a, *q = b;
+	const struct journal_approval *x = p->a, *y = q->a;
 	int64_t due_x = x->decide_by_ns ? x->decide_by_ns : INT64_MAX;
 	int64_t due_y = y->decide_by_ns ? y->decide_by_ns : INT64_MAX;
 	int kind_x = rank_of(x->kind), kind_y = rank_of(y->kind);
 
+	if (p->irreversible != q->irreversible)
+		return p->irreversible ? -1 : 1;
 	if (due_x != due_y)
 		return due_x < due_y ? -1 : 1;
 	if (kind_x != kind_y)
@@ -105,15 +112,24 @@ static int by_rank(const void *a, const void *b)
 }
 
 struct queue {
+	const struct journal_state *rows;
 	const struct journal_id *run; /* NULL: of all */
-	const struct journal_approval **items;
+	struct queued *items;
 	size_t count, cap;
 };
+
+static bool irreversible(const struct journal_state *rows, const struct journal_approval *a)
+{
+	const struct journal_effect *f =
+		a->kind == JOURNAL_KIND_EFFECT ? journal_state_effect(rows, &a->effect) : NULL;
+
+	return a->kind == JOURNAL_KIND_DOUBT || (f && f->class == JOURNAL_CLASS_IRREVERSIBLE);
+}
 
 static int collect(const struct journal_approval *a, void *arg)
 {
 	struct queue *q = arg;
-	const struct journal_approval **grown;
+	struct queued *grown;
 
 	if (a->state != JOURNAL_APPROVAL_S_OPEN || (q->run && !journal_id_equal(q->run, &a->run)))
 		return 0;
@@ -124,23 +140,27 @@ static int collect(const struct journal_approval *a, void *arg)
 		q->items = grown;
 		q->cap = q->cap * 2 + 8;
 	}
-	q->items[q->count++] = a;
+	q->items[q->count++] = (struct queued){a, irreversible(q->rows, a)};
 	return 0;
 }
 
 static int queue_of(const struct journal_state *rows, const struct journal_id *run,
 		    const struct journal_approval ***ret, size_t *ret_count)
 {
-	struct queue q = {.run = run};
+	struct queue q = {.rows = rows, .run = run};
 	int rc = journal_state_each_approval(rows, collect, &q);
+	const struct journal_approval **list = rc < 0 ? NULL : calloc(q.count + 1, sizeof(*list));
 
-	if (rc < 0) {
+	if (!list) {
 		free(q.items);
-		return rc;
+		return rc < 0 ? rc : -ENOMEM;
 	}
 	if (q.count)
 		qsort(q.items, q.count, sizeof(*q.items), by_rank);
-	*ret = q.items;
+	for (size_t i = 0; i < q.count; i++)
+		list[i] = q.items[i].a;
+	free(q.items);
+	*ret = list;
 	*ret_count = q.count;
 	return 0;
 }

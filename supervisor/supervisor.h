@@ -48,9 +48,11 @@
  * {agency, before}; 409 where from is not the level now POST
  * /v1/runs/R/fork                     {at: step}           201 {run} POST /v1/runs/R/steps outside
  * driver: {name, argv, needs?, stdin?: true, ...}; fds: stdin?   {step, reused} GET  /v1/approvals
- * the queue, ranked GET  /v1/approvals/A                     {.., card: text, card_digest, state,
+ * the queue, ranked GET  /v1/approvals/stats                 how attention is spent: {all, rules: [{rule, class, asked, approved, denied, ...}]}
+ * GET  /v1/approvals/A                     {.., card: text, card_digest, state,
  * kind, choices: [...], votes: [...]} POST /v1/approvals/A/vote                {decision:
- * approve|deny, card_digest, choice?, path?, reason?}; fds: file?   409 when stale POST /v1/trust
+ * approve|deny, card_digest, choice?, path?, reason?, shown_ms?} or
+ * {ballot: hex, signature: armored} (vote.h); fds: file?   409 when stale POST /v1/trust
  * {path, digest}; the path is absolute, resolved by the client GET  /v1/trust?path=P GET /v1/verify
  * | /v1/fsck | /v1/export?run=R   served while a daemon holds the journal POST /v1/gc
  * {ended_before?: time}

@@ -12,6 +12,7 @@
 #include "supervisor/create.h"
 #include "supervisor/diffs.h"
 #include "supervisor/runs.h"
+#include "supervisor/stats.h"
 #include "supervisor/status.h"
 #include "supervisor/votes.h"
 
@@ -132,7 +133,8 @@ static int add_run(const struct journal_run *run, void *arg)
 	return 0;
 }
 
-static int add_all_runs(struct call *c, struct rollup *x)
+/* Ended ones too: their rows are read. */
+static int each_run(struct call *c, int (*fn)(const struct journal_run *, void *), void *arg)
 {
 	AUTO_FREE struct journal_id *ids = calloc(RUNS_SHOWN_MAX, sizeof(*ids));
 	int n = ids ? journal_list_runs(c->d->journal, RUNS_SHOWN_MAX, ids) : -ENOMEM;
@@ -143,7 +145,7 @@ static int add_all_runs(struct call *c, struct rollup *x)
 		if (!run && journal_load_run(c->d->journal, &ids[i], NULL) == 0)
 			run = journal_state_run(c->d->rows, &ids[i]);
 		if (run)
-			add_run(run, x);
+			(void)!fn(run, arg);
 	}
 	return n < 0 ? n : 0;
 }
@@ -177,7 +179,7 @@ static int get_runs(struct call *c)
 {
 	struct rollup x = {c->d, json_array()};
 	int ended = asked(c, "all") ? 0 : count_ended(c);
-	int r = asked(c, "all") ? add_all_runs(c, &x)
+	int r = asked(c, "all") ? each_run(c, add_run, &x)
 				: journal_state_each_run(c->d->rows, add_run, &x);
 
 	if (r < 0) {
@@ -459,6 +461,43 @@ static int find_approval(struct call *c, const struct journal_approval **ret)
 			      "no item %s in the queue; see 'holdfast queue'", s.prefix);
 }
 
+static int load_run(const struct journal_run *run, void *arg)
+{
+	(void)run;
+	(void)arg;
+	return 0;
+}
+
+static json_t *stats_line(const struct stats_rule *r)
+{
+	return json_pack("{s:o, s:s?, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:b}",
+			 "rule", r->name ? api_json_text(bytes_str(r->name)) : json_null(), "class",
+			 r->has_class ? journal_class_name(r->class) : NULL, "asked", (int)r->asked,
+			 "open", (int)r->open, "approved", (int)r->approved, "denied",
+			 (int)r->denied, "expired", (int)r->expired, "withdrawn", (int)r->withdrawn,
+			 "streak", (int)r->streak, "hasty", (int)r->hasty, "shown_ms",
+			 (int)stats_median_ms(r), "always_approved", stats_always(r), "misplaced",
+			 stats_misplaced(r));
+}
+
+static int get_stats(struct call *c)
+{
+	AUTO(stats_free) struct stats *s = NULL;
+	json_t *rules;
+	int r = each_run(c, load_run, NULL);
+
+	if (r == 0)
+		r = stats_of(c->d->rows, &s);
+	if (r < 0)
+		return r;
+	rules = json_array();
+	for (size_t i = 0; i < s->rule_count; i++)
+		json_array_append_new(rules, stats_line(&s->rules[i]));
+	return answer(c, 200,
+		      json_pack("{s:i, s:o, s:o}", "version", SUPERVISOR_API_VERSION, "all",
+				stats_line(&s->all), "rules", rules));
+}
+
 static int get_approval(struct call *c)
 {
 	const struct journal_approval *a;
@@ -670,6 +709,7 @@ static const struct route {
 	{true, "v1/runs/*/steps/*/resize", WANTS_RUN | WANTS_STEP, post_resize},
 	{true, "v1/runs/*/steps/*/signal", WANTS_RUN | WANTS_STEP, post_signal},
 	{false, "v1/approvals", 0, get_approvals},
+	{false, "v1/approvals/stats", 0, get_stats},
 	{false, "v1/approvals/*", 0, get_approval},
 	{true, "v1/approvals/*/vote", 0, post_vote},
 	{true, "v1/trust", 0, post_trust},

@@ -430,6 +430,19 @@ static json_t *votes_of(const struct journal_approval *a)
 	return list;
 }
 
+/* What an effect's item is about; `object` is the same for equal actions. */
+static void add_effect(struct daemon *d, const struct journal_approval *a, json_t *o)
+{
+	const struct journal_effect *f = journal_state_effect(d->rows, &a->effect);
+
+	if (!f)
+		return;
+	json_object_set_new(o, "effect", views_id(&f->id));
+	json_object_set_new(o, "class", json_string(journal_class_name(f->class)));
+	json_object_set_new(o, "rule", text_of(f->rule));
+	json_object_set_new(o, "object", views_digest(&a->object));
+}
+
 /* How many must agree, and whether they must sign. */
 static void add_rules(struct daemon *d, const struct journal_approval *a, json_t *o)
 {
@@ -465,7 +478,9 @@ json_t *views_approval(struct daemon *d, const struct journal_approval *a, bool 
 		      "opened", views_time(a->opened_ns), "decide_by", views_time(a->decide_by_ns),
 		      "execute_by", views_time(a->execute_by_ns), "card_digest",
 		      views_digest(&a->card), "choices", choices);
-	add_rules(d, a, o);
+	add_effect(d, a, o);
+	if (with_card)
+		add_rules(d, a, o);
 	json_object_set_new(o, "complete", json_boolean(card_is_complete(buffer_bytes(&card))));
 	if (with_card) {
 		json_object_set_new(o, "card", api_json_text(buffer_bytes(&card)));

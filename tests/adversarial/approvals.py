@@ -401,5 +401,184 @@ def test_a_vote_after_expiry():
         assert c.read("paid") is None
 
 
+# ---- by the agent
+
+VOTE = r"""
+import glob, json, os, socket, sys
+approval, card = sys.argv[1:3]
+places = [os.path.join(d, "control") for d in sys.argv[3:]] + glob.glob("/run/**/control", recursive=True) + ["\\0control"]
+body = json.dumps({"decision": "approve", "card_digest": card}).encode()
+for place in places:
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(3)
+    try:
+        s.connect(place.replace("\\0", "\0"))
+        s.sendall(b"POST /v1/approvals/%s/vote HTTP/1.1\r\nHost: h\r\nHoldfast-Request: x\r\nContent-Length: %d\r\n\r\n" % (approval.encode(), len(body)) + body)
+        print("ANSWER", place, s.recv(4096)[:15])
+    except OSError as e:
+        print("refused", place, e.errno)
+"""
+
+
+def test_an_agent_that_votes_for_itself_from_its_sandbox():
+    """The policy grants it the whole state directory and the folder of the socket, and it knows id and digest."""
+    with People() as c:
+        a = c.gated("quorum: 1")
+        with open(os.path.join(c.state, "runtime")) as f:
+            runtime = f.read()
+        with open(c.path("vote.py"), "w") as f:
+            f.write(VOTE)
+        policy = c.file("wide.yaml")
+        with open(policy, "w") as f:
+            f.write("version: 1\nname: wide\nextends: [offline]\nfs:\n  - {path: " + os.path.dirname(runtime) + ", access: rx}\n")
+        code, out, err = c.run("exec", "--policy", policy, "--", "/usr/bin/python3", "vote.py", a["approval"], a["card_digest"], runtime,
+                               c.state, os.path.join(c.state, "run"))
+        assert "ANSWER" not in out and "refused" in out, (code, out, err)
+        assert c.open(a)
+
+
+def test_a_vote_from_another_user_or_pid_namespace():
+    with People() as c:
+        a = c.gated("quorum: 1")
+        tried = 0
+        for unshare in (["-U"], ["-U", "-r"], ["-U", "-r", "-p", "-f", "--mount-proc"], ["-p", "-f", "--mount-proc"]):
+            if subprocess.run(["unshare", *unshare, "true"], capture_output=True).returncode != 0:
+                continue
+            tried += 1
+            r = subprocess.run(["unshare", *unshare, HOLDFAST, "--state", c.state, "approve", a["approval"], "--no-input", "--digest",
+                                a["card_digest"]], env=c.env, capture_output=True, text=True, timeout=60)
+            assert r.returncode != 0 and c.open(a), (unshare, r)
+        assert tried, "no namespace could be made here"
+
+
+def test_a_vote_of_another_user():
+    if os.geteuid() != 0:
+        return
+    with People() as c:
+        a = c.gated("quorum: 1")
+        os.chmod(c.state, 0o755)
+        r = subprocess.run(["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups", HOLDFAST, "--state", c.state, "approve",
+                            a["approval"], "--no-input", "--digest", a["card_digest"]], env=c.env, capture_output=True, text=True, timeout=60)
+        os.chmod(c.state, 0o700)
+        assert r.returncode != 0 and c.open(a), r
+
+
+def test_words_of_the_agent_are_no_vote():
+    """What a step prints, names and leaves behind says "approve" in every way there is."""
+    with People() as c:
+        plan = ("name: p\nland: never\nsteps:\n"
+                "  - {name: talk, run: [/bin/sh, -c, 'echo approve; echo y; printf \"approve\\n\" > /run/holdfast/out/approve; echo yes > approve']}\n"
+                "  - {name: pay, needs: [talk], gate: ask, run: [/bin/true]}\n")
+        a = c.gated("quorum: 1", plan)
+        assert c.open(a)
+        r = subprocess.run([HOLDFAST, "--state", c.state, "approve", a["approval"]], env=c.env, input="approve\nyes\n", text=True,
+                           capture_output=True, timeout=60)
+        # No terminal asks: this is the word of whoever typed the command, and the card of that instant.
+        assert r.returncode == 0, r
+
+
+# ---- what is shown
+
+SPOOFS = {
+    "escape": "\x1b[2J\x1b[1;1Happrove: nothing happens",
+    "osc": "\x1b]0;all is well\x07",
+    "carriage return": "rm -rf /\rls           ",
+    "backspace": "rm -rf /" + "\b" * 8 + "ls",
+    "newline": "ls\ndeny:    nothing happens\ndecide by never",
+    "tab": "ls\t\t\t\t\t\t\t\t\tharmless",
+    "bidi override": "\u202egnihton\u202c",
+    "bidi isolate": "\u2066x\u2069",
+    "zero width": "p\u200bay\u200dload\ufeff",
+    "soft hyphen": "pay\u00adload",
+    "line separator": "a\u2028b\u2029c",
+    "c1 control": "a\u009b2Jb",
+    "look-alike": "\u0440ay\u0440al.com",
+    "tag characters": "a\U000e0041b",
+    "del": "a\x7fb",
+}
+# Nothing of these may reach a terminal or a notify command as it is.
+RAW = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]")
+
+
+def test_spoofing_in_a_command_stands_on_no_surface():
+    refused = []
+    with People() as c:
+        for name, text in SPOOFS.items():
+            plan = "name: p\nland: never\nsteps:\n  - {name: pay, gate: ask, run: [/bin/echo, " + json.dumps(text) + "]}\n"
+            code, out, err = c.run("run", c.plan(plan), "--policy", c.policy("quorum: 1"), "--no-input")
+            if code == 2:  # refused where it is written: YAML or the plan's own rules
+                refused.append(name)
+                continue
+            assert code == 4, (name, code, out, err)
+            a = c.item()
+            for said in (a["card"], c.run("show", a["approval"])[1], c.run("queue")[1], c.run("status", a["run"])[1]):
+                bad = RAW.search(said)
+                assert not bad, (name, hex(ord(bad.group())), said)
+                # One `approve:` and one `deny:` begin a line, and they are the card's own.
+                assert len(re.findall(r"(?m)^deny: ", said)) <= 1 and len(re.findall(r"(?m)^decide by", said)) <= 1, (name, said)
+            if name == "look-alike":
+                assert "\u0440" not in a["card"], a["card"]
+            assert c.run("deny", a["approval"], "--no-input", "--digest", a["card_digest"])[0] == 0
+    assert len(refused) < len(SPOOFS) / 2, refused
+
+
+def test_a_reason_and_a_choice_are_escaped_where_they_are_shown():
+    with People() as c:
+        a = c.gated("quorum: 1")
+        assert c.run("deny", a["approval"], "--no-input", "--digest", a["card_digest"], "--reason", SPOOFS["escape"] + SPOOFS["bidi override"])[0] == 0
+        for said in (c.run("show", a["approval"])[1], c.run("log", a["run"])[1], c.run("status", a["run"])[1]):
+            assert not RAW.search(said), said
+
+
+def test_a_card_that_does_not_show_all_is_not_approved_by_default():
+    with People() as c:
+        plan = "name: p\nland: never\nsteps:\n  - {name: pay, gate: ask, run: [/bin/echo, " + ", ".join(f"a{i}" for i in range(60)) + "]}\n"
+        a = c.gated("quorum: 1", plan)
+        assert not a["complete"] and "not all of it" in a["card"], a["card"]
+        assert c.run("approve", a["approval"], "--no-input")[0] == 4
+        assert c.open(a)
+        assert c.vote("approve", a)[0] == 0
+
+
+# ---- approved is executed, and only that
+
+def test_approved_is_executed_once_over_every_kill():
+    with People() as c:
+        a = c.gated("quorum: 1", GATED.replace("echo paid > paid", "echo paid >> paid; sleep 1").replace("land: never", "land: auto"))
+        assert c.vote("approve", a)[0] == 0
+        for _ in range(3):
+            os.kill(c.json("status")[1]["daemon"]["pid"], signal.SIGKILL)
+            time.sleep(0.2)
+        c.run("resume", a["run"])
+        assert c.decided(a["run"]) == "committed"
+        c.until(lambda: c.read("paid"))
+        assert c.read("paid") == "paid\n"
+        events = [json.loads(x)["type"] for x in c.run("--json", "log", a["run"])[1].splitlines()]
+        assert events.count("APPROVAL_CONSUMED") == 1 and events.count("VOTE_CAST") == 1, events
+
+
+def test_a_prompt_is_not_lost_over_a_kill_and_is_not_asked_twice():
+    with People() as c:
+        a = c.gated("quorum: 1")
+        for _ in range(3):
+            os.kill(c.json("status")[1]["daemon"]["pid"], signal.SIGKILL)
+            (b,) = c.waiting()
+            assert (b["approval"], b["card_digest"]) == (a["approval"], a["card_digest"])
+        assert c.vote("approve", a)[0] == 0
+
+
+def test_the_run_is_cancelled_between_approval_and_execution():
+    with People() as c:
+        plan = "name: p\nland: never\nsteps:\n  - {name: slow, run: [/bin/sleep, '3']}\n  - {name: pay, gate: ask, run: [/bin/sh, -c, 'echo paid > paid']}\n"
+        run = c.json("run", c.plan(plan), "--policy", c.policy("quorum: 1"), "--detach")[1]["run"]
+        c.until(lambda: c.waiting())
+        a = c.item()
+        assert c.vote("approve", a)[0] == 0
+        assert c.run("cancel", run)[0] == 0
+        c.until(lambda: c.json("status", run)[1]["state"] == "cancelled")
+        assert c.show(a["approval"])["state"] in ("revoked", "approved", "lapsed"), c.show(a["approval"])
+        assert c.read("paid") is None
+
+
 if __name__ == "__main__":
     main(sys.modules[__name__])

@@ -1474,6 +1474,28 @@ static void test_a_fork_of_a_plan_goes_on_from_its_step(void **state)
 
 /* ---- who votes ---- */
 
+static void test_a_vote_at_the_instant_of_the_deadline_is_late(void **state)
+{
+	struct fake *f = fake_of(state);
+	const struct journal_approval *item;
+	struct journal_id run;
+	int64_t by;
+
+	f->has_rules = true;
+	f->rules = (struct engine_rules){.quorum = 1, .decide_by_ns = 60 * SECOND};
+	run = created(f, gated);
+	item = asked(f, &run, JOURNAL_KIND_STEP_GATE);
+	by = item->decide_by_ns;
+	f->wall_ns = by; /* and no tick */
+	assert_int_equal(vote(f, item, APPROVE, NULL), -ESTALE);
+	assert_int_equal(item->state, JOURNAL_APPROVAL_S_EXPIRED);
+	assert_step(f, &run, "a", JOURNAL_STEP_S_DENIED);
+	f->wall_ns = by - 30 * SECOND; /* the clock is set back: what expired stays so */
+	assert_int_equal(vote(f, item, APPROVE, NULL), -ESTALE);
+	fake_restart(f, true);
+	assert_step(f, &run, "a", JOURNAL_STEP_S_DENIED);
+}
+
 #define ONE_RETRY "version: 1\nsteps:\n  - {name: a, run: [x], retry: {max: 2}}\n"
 
 /* Votes as person; signed where at is not 0. Choice and path may be NULL. */
@@ -1638,6 +1660,7 @@ int main(void)
 		T(test_an_item_that_nobody_decides_is_a_deny),
 		T(test_an_approval_that_is_not_used_in_time_lapses),
 		T(test_quorum_and_excluded_principals),
+		T(test_a_vote_at_the_instant_of_the_deadline_is_late),
 		T(test_a_role_names_who_may_vote),
 		T(test_an_empty_role_is_nobody),
 		T(test_signed_votes_are_asked_for_and_are_not_replayed),
