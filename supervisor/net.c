@@ -58,6 +58,7 @@ struct nets {
 	struct daemon *daemon;
 	struct net *first;
 	struct event *again;
+	bool dying; /* some courier holds its lock that is nobody's any more */
 };
 
 static const enum table_mode modes[] = {[POLICY_REACH_TLS] = TABLE_TLS,
@@ -580,6 +581,8 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 		else if (n->state == NET_OPENING && ask_open(d, n, &err) < 0)
 			failed(d, n, &err);
 	}
+	if (all->dying)
+		net_settle_lost(d);
 	daemon_settle(d);
 }
 
@@ -710,15 +713,52 @@ static int settle_lost(const struct journal_run *run, void *arg)
 	struct daemon *d = arg;
 	struct sandbox_net_id id;
 
+	if (find(d, &run->id))
+		return 0;
 	net_id(&run->id, &id);
-	if (!find(d, &run->id) && sandbox_net_lives(d->spool_fd, &id) == 0)
+	if (sandbox_net_lives(d->spool_fd, &id) == 0)
 		effects_lost(d, &run->id);
+	else
+		d->nets->dying = true;
 	return 0;
+}
+
+/* Locks of keepers that were killed: nobody else takes them away. */
+static void sweep_locks(struct daemon *d)
+{
+	int fd = openat(d->spool_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	AUTO_DIR dir = fd < 0 ? NULL : fdopendir(fd);
+	char name[SANDBOX_SPOOL_NAME_SIZE];
+
+	if (!dir && fd >= 0)
+		close(fd);
+	for (struct dirent *e = dir ? readdir(dir) : NULL; e; e = readdir(dir)) {
+		struct sandbox_net_id id = {0};
+		struct journal_id run;
+
+		if (strlen(e->d_name) != 2 * sizeof(id.b) + 2)
+			continue;
+		for (size_t i = 0; i < sizeof(id.b); i++)
+			if (sscanf(e->d_name + 2 * i, "%2hhx", &id.b[i]) != 1)
+				break;
+		if (strcmp(sandbox_net_lock_name(&id, name), e->d_name) != 0)
+			continue;
+		memcpy(run.b, id.b, sizeof(run.b));
+		if (!find(d, &run) && sandbox_net_lives(d->spool_fd, &id) == 0)
+			(void)unlinkat(d->spool_fd, name, 0);
+	}
 }
 
 void net_settle_lost(struct daemon *d)
 {
+	struct timeval soon = {.tv_usec = NET_AGAIN_MS * 1000};
+
+	d->nets->dying = false;
 	(void)!journal_state_each_run(d->rows, settle_lost, d);
+	if (d->nets->dying)
+		event_add(d->nets->again, &soon);
+	else
+		sweep_locks(d);
 }
 
 static bool is_sending(const struct daemon *d, const struct journal_id *id)

@@ -68,6 +68,7 @@ http {{
     ssl_certificate_key {root}/server.key;
     root {root}/www;
     location = /whoami {{ return 200 "$host $http_authorization\\n"; }}
+    location = /left-pad {{ default_type application/json; try_files /left-pad/index.html =404; }}
     location = /elsewhere {{ return 302 https://nowhere.example/; }}
     location = /post {{ return 200 "posted\\n"; }}
     location ~ ^/git(/.*)$ {{
@@ -189,7 +190,7 @@ class World:
         self.serve("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--no-daemon",
                    f"--listen-address={NAMES}", "--bind-interfaces", f"--address=/acme.example/{HERE}",
                    "--address=/outside.acme.example/203.0.113.7", "--user=", "--group=", "--pid-file=")
-        self.write("home/.config/holdfast/config.yaml", f"resolver: [{NAMES}]\n")
+        self.write("home/.config/holdfast/config.yaml", f"version: 1\nresolver: [{NAMES}]\n")
         self.write("token", "s3cret-t0ken\n", 0o600)
         self.policy = self.write("policy.yaml", self.policy_text.format(
             root=self.root, ca=self.path("ca.pem"), local=f"address: [10.77.0.0/24], ca: {self.path('ca.pem')}"))
