@@ -3,42 +3,13 @@
  * order of paths (a folder before what is in it), settle what stays out, what conflicts, and what
  * is left to do.
  */
-#include "supervisor/landing_plan.h"
+#include "supervisor/landing_items.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 #include "base/escape.h"
 #include "supervisor/landing_arena.h"
-
-enum verdict { NOTHING, ACT, OUT, CONFLICT };
-
-struct item {
-	struct bytes path;
-	enum verdict verdict;
-	const struct landing_state *now;
-	struct landing_state after;
-	enum landing_from from;
-	const char *layer;
-	const struct manifest_entry *entry; /* landing; NULL when undoing */
-	const struct landing_choice *choice;
-	const struct landing_conflict *shown; /* what choice is bound to */
-	bool place; /* a folder with changes in it: another thing stands there (PLACE) */
-	bool stranger; /* the run knows nothing of it, but it lies in a folder that is to go */
-	bool no_inside; /* a person's file goes where the folder would be */
-	const char *refused; /* of place: why the folder cannot be put back, or NULL */
-};
-
-struct maker {
-	const struct landing_inputs *in;
-	struct landing_plan *plan;
-	struct manifest *net;
-	struct item *items;
-	size_t count;
-	struct error *err;
-};
-
-static const struct landing_state nothing_there = {.type = MANIFEST_ABSENT};
 
 bool landing_state_same(const struct landing_state *a, const struct landing_state *b)
 {
@@ -75,19 +46,6 @@ void landing_plan_free(struct landing_plan *p)
 	free(p);
 }
 
-static struct landing_plan *plan_new(void)
-{
-	struct landing_plan *p = calloc(1, sizeof(*p));
-
-	if (!p)
-		return NULL;
-	p->arena = landing_arena_new();
-	if (p->arena)
-		return p;
-	free(p);
-	return NULL;
-}
-
 /* ---- what is asked before planning ---- */
 
 int landing_net(const struct landing_layer *layers, size_t count, struct manifest **ret,
@@ -100,21 +58,6 @@ int landing_net(const struct landing_layer *layers, size_t count, struct manifes
 	for (size_t i = 0; i < count; i++)
 		stack[i] = layers[i].manifest;
 	return manifest_merge(stack, count, MANIFEST_MERGE_OVER_BASE, ret, err);
-}
-
-/* The length of the next folder above path, from the top; start with *at = 0. False when there is
- * none left. */
-static bool next_above(struct bytes path, size_t *at)
-{
-	const char *p = path.data;
-
-	for (size_t i = *at ? *at + 1 : 1; i < path.len; i++) {
-		if (p[i] == '/') {
-			*at = i;
-			return true;
-		}
-	}
-	return false;
 }
 
 /* Should a folder stand at the path, it goes with all that is in it. */
@@ -134,7 +77,7 @@ int landing_facts_want(const struct manifest *net,
 
 		if (!manifest_entry_changes(e))
 			continue;
-		while (next_above(e->path, &at)) {
+		while (landing_items_next_above(e->path, &at)) {
 			struct bytes above = bytes_of(e->path.data, at);
 			const struct manifest_entry *a = manifest_find(net, above);
 
@@ -147,102 +90,6 @@ int landing_facts_want(const struct manifest *net,
 			return r;
 	}
 	return 0;
-}
-
-/* ---- items ---- */
-
-static struct item *find_item(struct maker *m, struct bytes path)
-{
-	size_t lo = 0;
-	size_t hi = m->count;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (bytes_compare(m->items[mid].path, path) < 0)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < m->count && bytes_equal(m->items[lo].path, path) ? &m->items[lo] : NULL;
-}
-
-static int keep_text(struct maker *m, const char *text, struct bytes *ret)
-{
-	AUTO_BUFFER b = {0};
-
-	escape_append(&b, bytes_str(text), ESCAPE_LINE | ESCAPE_KEEP_BACKSLASH);
-	return b.failed ? b.failed : landing_arena_keep(m->plan->arena, buffer_bytes(&b), ret);
-}
-
-static int note_out(struct maker *m, const struct item *it, enum landing_out_why why,
-		    const char *text)
-{
-	struct landing_out o = {.why = why, .type = it->after.type};
-	int r = landing_arena_keep(m->plan->arena, it->path, &o.path);
-
-	if (r == 0)
-		r = keep_text(m, text, &o.text);
-	if (r == 0)
-		r = landing_arena_grow((void **)&m->plan->out, m->plan->out_count, sizeof(o));
-	if (r < 0)
-		return error_nomem(m->err);
-	m->plan->out[m->plan->out_count++] = o;
-	return 0;
-}
-
-static int leave_out(struct maker *m, struct item *it, enum landing_out_why why, const char *text)
-{
-	it->verdict = OUT;
-	return note_out(m, it, why, text);
-}
-
-static int conflict(struct maker *m, struct item *it, enum landing_conflict_why why,
-		    const char *text)
-{
-	struct landing_conflict c = {.why = why, .now = *it->now, .want = it->after};
-	int r = landing_arena_keep(m->plan->arena, it->path, &c.path);
-
-	it->verdict = CONFLICT;
-	if (r == 0)
-		r = landing_arena_keep_state(m->plan->arena, &c.now);
-	if (r == 0)
-		r = landing_arena_keep_state(m->plan->arena, &c.want);
-	if (r == 0)
-		r = keep_text(m, text, &c.text);
-	if (r == 0)
-		r = landing_arena_grow((void **)&m->plan->conflicts, m->plan->conflict_count,
-				       sizeof(c));
-	if (r < 0)
-		return error_nomem(m->err);
-	m->plan->conflicts[m->plan->conflict_count++] = c;
-	return 0;
-}
-
-/* The person's word about a path, if it was among the conflicts that were shown. */
-static void bind_choice(struct item *it, const struct landing_conflict *shown, size_t shown_count,
-			const struct landing_choice *choices, size_t choice_count)
-{
-	const struct landing_choice *any = NULL;
-
-	for (size_t i = 0; i < shown_count && !it->shown; i++)
-		if (bytes_equal(shown[i].path, it->path))
-			it->shown = &shown[i];
-	if (!it->shown)
-		return;
-	for (size_t i = 0; i < choice_count; i++) {
-		if (bytes_equal(choices[i].path, it->path))
-			it->choice = &choices[i];
-		else if (choices[i].path.len == 0)
-			any = &choices[i];
-	}
-	if (!it->choice)
-		it->choice = any;
-}
-
-static bool chose(const struct item *it, enum landing_choice_kind kind)
-{
-	return it->choice && it->choice->kind == kind;
 }
 
 /* ---- pass 1: what each path by itself allows ---- */
@@ -295,7 +142,7 @@ static bool reserved(struct bytes path)
 
 /* A folder in the place of a file or link takes that away, with what it stands for (a .git that is
  * a link). */
-static enum policy_want want_policy(const struct item *it)
+static enum policy_want want_policy(const struct landing_item *it)
 {
 	if (it->after.type == MANIFEST_ABSENT)
 		return POLICY_WANT_REMOVE;
@@ -307,7 +154,8 @@ static enum policy_want want_policy(const struct item *it)
 
 /* The strictest of the run's table and those of all steps that touched the path: a step's narrowing
  * holds for what it made, whoever built on that. */
-static int decide(struct maker *m, const struct item *it, struct policy_fs_decision *ret)
+static int decide(struct landing_items *m, const struct landing_item *it,
+		  struct policy_fs_decision *ret)
 {
 	AUTO_BUFFER full = {0};
 	const struct landing_inputs *in = m->in;
@@ -335,7 +183,8 @@ static int decide(struct maker *m, const struct item *it, struct policy_fs_decis
 	return 0;
 }
 
-static int leave_out_by_policy(struct maker *m, struct item *it, const struct policy_fs_decision *d)
+static int leave_out_by_policy(struct landing_items *m, struct landing_item *it,
+			       const struct policy_fs_decision *d)
 {
 	char text[LANDING_WHY_MAX * 2];
 	const char *file = d->at.file ? d->at.file : "";
@@ -345,9 +194,10 @@ static int leave_out_by_policy(struct maker *m, struct item *it, const struct po
 			 d->why);
 	else
 		snprintf(text, sizeof(text), "%s%s%s", file, *file ? ": " : "", d->why);
-	return leave_out(m, it,
-			 d->verdict == POLICY_FS_STAYS ? LANDING_OUT_SCRATCH : LANDING_OUT_POLICY,
-			 text);
+	return landing_items_leave_out(m, it,
+				       d->verdict == POLICY_FS_STAYS ? LANDING_OUT_SCRATCH
+								     : LANDING_OUT_POLICY,
+				       text);
 }
 
 static bool special(enum manifest_type t)
@@ -355,7 +205,7 @@ static bool special(enum manifest_type t)
 	return t > MANIFEST_WHITEOUT;
 }
 
-static int consider(struct maker *m, struct item *it)
+static int consider(struct landing_items *m, struct landing_item *it)
 {
 	struct policy_fs_decision d;
 	uint32_t mode = it->entry ? it->entry->mode : 0;
@@ -366,11 +216,13 @@ static int consider(struct maker *m, struct item *it)
 	char text[LANDING_WHY_MAX];
 	int r;
 
-	it->verdict = ACT;
+	it->verdict = LANDING_ITEM_ACT;
 	if (reserved(it->path))
-		return leave_out(m, it, LANDING_OUT_RESERVED, "a name that landing uses itself");
+		return landing_items_leave_out(m, it, LANDING_OUT_RESERVED,
+					       "a name that landing uses itself");
 	if (special(it->after.type))
-		return leave_out(m, it, LANDING_OUT_TYPE, manifest_type_name(it->after.type));
+		return landing_items_leave_out(m, it, LANDING_OUT_TYPE,
+					       manifest_type_name(it->after.type));
 	r = decide(m, it, &d);
 	if (r < 0)
 		return r;
@@ -379,28 +231,29 @@ static int consider(struct maker *m, struct item *it)
 	if (special(it->now->type)) {
 		snprintf(text, sizeof(text), "a %s stands there",
 			 manifest_type_name(it->now->type));
-		return leave_out(m, it, LANDING_OUT_TYPE, text);
+		return landing_items_leave_out(m, it, LANDING_OUT_TYPE, text);
 	}
-	if (chose(it, LANDING_CHOICE_MINE))
-		return leave_out(m, it, LANDING_OUT_MINE, "");
+	if (landing_items_chose(it, LANDING_CHOICE_MINE))
+		return landing_items_leave_out(m, it, LANDING_OUT_MINE, "");
 	if (mode & 06000 & ~had)
-		return note_out(m, it, LANDING_OUT_BITS, mode & 04000 ? "setuid" : "setgid");
+		return landing_items_note_out(m, it, LANDING_OUT_BITS,
+					      mode & 04000 ? "setuid" : "setgid");
 	return 0;
 }
 
-static bool is_folder_displaced(const struct item *it)
+static bool is_folder_displaced(const struct landing_item *it)
 {
 	return it->after.type == MANIFEST_DIR && it->now->type != MANIFEST_DIR &&
 	       it->now->type != MANIFEST_ABSENT;
 }
 
 /* The topmost folder above the path that was there, and in whose place something else stands. */
-static struct item *place_above(struct maker *m, const struct item *it)
+static struct landing_item *place_above(struct landing_items *m, const struct landing_item *it)
 {
 	size_t at = 0;
 
-	while (next_above(it->path, &at)) {
-		struct item *above = find_item(m, bytes_of(it->path.data, at));
+	while (landing_items_next_above(it->path, &at)) {
+		struct landing_item *above = landing_items_find(m, bytes_of(it->path.data, at));
 
 		if (above && above->entry && above->entry->base.type == MANIFEST_DIR &&
 		    is_folder_displaced(above))
@@ -409,7 +262,7 @@ static struct item *place_above(struct maker *m, const struct item *it)
 	return NULL;
 }
 
-static bool stands_already(const struct item *it)
+static bool stands_already(const struct landing_item *it)
 {
 	/* A folder that both made is one folder; its mode is the user's. */
 	if (it->after.type == MANIFEST_DIR && it->now->type == MANIFEST_DIR && it->entry &&
@@ -420,17 +273,18 @@ static bool stands_already(const struct item *it)
 
 /* A folder that is no change of its own, but cannot be passed: it is asked about like a change,
  * once for all that lies in it. */
-static int consider_place(struct maker *m, struct item *it)
+static int consider_place(struct landing_items *m, struct landing_item *it)
 {
 	struct policy_fs_decision d;
 	int r;
 
 	it->place = true;
-	it->verdict = ACT;
-	bind_choice(it, m->in->shown, m->in->shown_count, m->in->choices, m->in->choice_count);
-	if (chose(it, LANDING_CHOICE_MINE))
-		return leave_out(m, it, LANDING_OUT_MINE, "");
-	it->no_inside = chose(it, LANDING_CHOICE_FILE);
+	it->verdict = LANDING_ITEM_ACT;
+	landing_items_bind(it, m->in->shown, m->in->shown_count, m->in->choices,
+			   m->in->choice_count);
+	if (landing_items_chose(it, LANDING_CHOICE_MINE))
+		return landing_items_leave_out(m, it, LANDING_OUT_MINE, "");
+	it->no_inside = landing_items_chose(it, LANDING_CHOICE_FILE);
 	if (special(it->now->type))
 		it->refused = "only a file or a link is displaced";
 	r = decide(m, it, &d);
@@ -439,15 +293,15 @@ static int consider_place(struct maker *m, struct item *it)
 	return r;
 }
 
-static int find_places(struct maker *m)
+static int find_places(struct landing_items *m)
 {
 	int r = 0;
 
 	for (size_t i = 0; i < m->count && r == 0; i++) {
-		struct item *it = &m->items[i];
-		struct item *above;
+		struct landing_item *it = &m->items[i];
+		struct landing_item *above;
 
-		if (it->verdict != ACT || stands_already(it))
+		if (it->verdict != LANDING_ITEM_ACT || stands_already(it))
 			continue;
 		above = place_above(m, it);
 		if (!above || above->place)
@@ -455,33 +309,29 @@ static int find_places(struct maker *m)
 		if (!manifest_entry_changes(above->entry))
 			r = consider_place(m, above);
 		else
-			above->place = above->verdict == ACT;
+			above->place = above->verdict == LANDING_ITEM_ACT;
 	}
 	return r;
 }
 
 /* A folder above it goes, with this in it. */
-static bool goes_along(struct maker *m, const struct item *it)
+static bool goes_along(struct landing_items *m, const struct landing_item *it)
 {
 	size_t at = 0;
 
-	while (next_above(it->path, &at)) {
-		const struct item *above = find_item(m, bytes_of(it->path.data, at));
+	while (landing_items_next_above(it->path, &at)) {
+		const struct landing_item *above =
+			landing_items_find(m, bytes_of(it->path.data, at));
 
 		if (above && !above->stranger && above->after.type != MANIFEST_DIR &&
-		    (above->verdict == ACT || above->verdict == CONFLICT))
+		    (above->verdict == LANDING_ITEM_ACT || above->verdict == LANDING_ITEM_CONFLICT))
 			return true;
 	}
 	return false;
 }
 
-static int by_path_item(const void *a, const void *b)
-{
-	return bytes_compare(((const struct item *)a)->path, ((const struct item *)b)->path);
-}
-
 /* Each is a deletion that only a person's word makes one. */
-static int add_strangers(struct maker *m)
+static int add_strangers(struct landing_items *m)
 {
 	const struct landing_inputs *in = m->in;
 	struct bytes path;
@@ -489,24 +339,25 @@ static int add_strangers(struct maker *m)
 	int r = 0;
 
 	while (landing_facts_next_stranger(in->facts, &at, &path)) {
-		m->items[m->count++] = (struct item){.path = path,
-						     .stranger = true,
-						     .now = landing_facts_find(in->facts, path),
-						     .after = nothing_there};
+		m->items[m->count++] =
+			(struct landing_item){.path = path,
+					      .stranger = true,
+					      .now = landing_facts_find(in->facts, path),
+					      .after = landing_items_absent};
 	}
-	qsort(m->items, m->count, sizeof(*m->items), by_path_item);
+	qsort(m->items, m->count, sizeof(*m->items), landing_items_order);
 	for (size_t i = 0; i < m->count && r == 0; i++) {
-		struct item *it = &m->items[i];
+		struct landing_item *it = &m->items[i];
 
 		if (!it->stranger || !goes_along(m, it))
 			continue;
-		bind_choice(it, in->shown, in->shown_count, in->choices, in->choice_count);
+		landing_items_bind(it, in->shown, in->shown_count, in->choices, in->choice_count);
 		r = consider(m, it);
 	}
 	return r;
 }
 
-static int make_items(struct maker *m)
+static int make_items(struct landing_items *m)
 {
 	const struct landing_inputs *in = m->in;
 	int r = 0;
@@ -518,16 +369,19 @@ static int make_items(struct maker *m)
 	for (size_t i = 0; i < manifest_count(m->net) && r == 0; i++) {
 		const struct manifest_entry *e = manifest_at(m->net, i);
 		const struct landing_state *now = landing_facts_find(in->facts, e->path);
-		struct item *it = &m->items[m->count++];
+		struct landing_item *it = &m->items[m->count++];
 
-		*it = (struct item){.path = e->path, .entry = e, .now = now ? now : &nothing_there};
+		*it = (struct landing_item){.path = e->path,
+					    .entry = e,
+					    .now = now ? now : &landing_items_absent};
 		want_of(in, e, it->now, &it->after);
 		if (!manifest_entry_changes(e))
 			continue;
 		it->from = it->after.type == MANIFEST_FILE ? LANDING_FROM_LAYER : LANDING_FROM_NONE;
 		it->layer = it->from == LANDING_FROM_LAYER ? layer_of(in, e->path) : "";
-		bind_choice(it, in->shown, in->shown_count, in->choices, in->choice_count);
-		it->no_inside = chose(it, LANDING_CHOICE_FILE) && it->after.type == MANIFEST_DIR;
+		landing_items_bind(it, in->shown, in->shown_count, in->choices, in->choice_count);
+		it->no_inside = landing_items_chose(it, LANDING_CHOICE_FILE) &&
+				it->after.type == MANIFEST_DIR;
 		r = consider(m, it);
 	}
 	if (r == 0 && landing_facts_stranger_count(in->facts) > 0)
@@ -535,68 +389,7 @@ static int make_items(struct maker *m)
 	return r < 0 ? r : find_places(m);
 }
 
-/* ---- pass 2: what follows for folders ---- */
-
-/* A new folder of which everything was left out: an empty .git would be worse than none. */
-static bool new_and_nothing_lands(const struct maker *m, size_t folder)
-{
-	const struct item *it = &m->items[folder];
-	bool any = false;
-
-	if (it->verdict != ACT || it->after.type != MANIFEST_DIR ||
-	    it->now->type != MANIFEST_ABSENT || !it->entry)
-		return false;
-	for (size_t i = folder + 1; i < m->count; i++) {
-		const struct item *in = &m->items[i];
-		const char *p = in->path.data;
-
-		if (in->path.len <= it->path.len || memcmp(p, it->path.data, it->path.len) != 0)
-			break;
-		if (p[it->path.len] != '/')
-			continue; /* "a-b" stands between "a" and "a/c" */
-		if (in->verdict == ACT)
-			return false;
-		any = true;
-	}
-	return any;
-}
-
-/* What was left out takes what lies in it along, and keeps the folders that it stays in. */
-static int leave_out_around(struct maker *m)
-{
-	int r = 0;
-
-	for (size_t i = 0; i < m->count && r == 0; i++) {
-		struct item *it = &m->items[i];
-		size_t at = 0;
-
-		while (it->verdict == ACT && r == 0 && next_above(it->path, &at)) {
-			struct item *above = find_item(m, bytes_of(it->path.data, at));
-
-			if (above && (above->no_inside ||
-				      (above->verdict == OUT && above->after.type == MANIFEST_DIR &&
-				       above->now->type != MANIFEST_DIR)))
-				r = leave_out(m, it, LANDING_OUT_FOLDER, "");
-		}
-	}
-	for (size_t i = m->count; i-- > 0 && r == 0;)
-		if (new_and_nothing_lands(m, i))
-			r = leave_out(m, &m->items[i], LANDING_OUT_EMPTY, "");
-	for (size_t i = m->count; i-- > 0 && r == 0;) {
-		struct item *it = &m->items[i];
-		bool stays = (it->verdict == OUT && it->now->type != MANIFEST_ABSENT) ||
-			     chose(it, LANDING_CHOICE_FILE);
-		size_t at = 0;
-
-		while (stays && r == 0 && next_above(it->path, &at)) {
-			struct item *above = find_item(m, bytes_of(it->path.data, at));
-
-			if (above && above->verdict == ACT && above->after.type != MANIFEST_DIR)
-				r = leave_out(m, above, LANDING_OUT_NOT_EMPTY, "");
-		}
-	}
-	return r;
-}
+/* ---- pass 2: what follows for folders, which is landing_items_leave_around ---- */
 
 /* ---- pass 3: conflicts ---- */
 
@@ -613,18 +406,20 @@ static bool moved_here(const struct landing_clock *c, const struct landing_state
 }
 
 /* 0 where the folders above the path are as the run knew them, or enum landing_conflict_why. */
-static unsigned look_above(struct maker *m, const struct item *it)
+static unsigned look_above(struct landing_items *m, const struct landing_item *it)
 {
 	size_t at = 0;
 
-	while (next_above(it->path, &at)) {
+	while (landing_items_next_above(it->path, &at)) {
 		struct bytes path = bytes_of(it->path.data, at);
 		const struct landing_state *now = landing_facts_find(m->in->facts, path);
-		const struct item *above = find_item(m, path);
+		const struct landing_item *above = landing_items_find(m, path);
 
 		/* Made by this landing; or in conflict itself, which is then the one to be
 		 * answered. */
-		if (above && (above->verdict == ACT || above->verdict == CONFLICT) &&
+		if (above &&
+		    (above->verdict == LANDING_ITEM_ACT ||
+		     above->verdict == LANDING_ITEM_CONFLICT) &&
 		    above->after.type == MANIFEST_DIR && (!now || now->type != MANIFEST_DIR))
 			continue;
 		if (!now || now->type != MANIFEST_DIR)
@@ -635,7 +430,7 @@ static unsigned look_above(struct maker *m, const struct item *it)
 	return 0;
 }
 
-static bool looked_at_before(const struct landing_inputs *in, const struct item *it)
+static bool looked_at_before(const struct landing_inputs *in, const struct landing_item *it)
 {
 	size_t lo = 0;
 	size_t hi = in->last ? in->last->action_count : 0;
@@ -678,7 +473,7 @@ static bool content_differs(const struct manifest_seen *seen, const struct landi
  * owner that the landed one gets, one name and no extended attributes; that it was written, not
  * merely given another owner and back, tells its inode or mtime.
  */
-static bool written_again(const struct maker *m, const struct manifest_seen *seen,
+static bool written_again(const struct landing_items *m, const struct manifest_seen *seen,
 			  const struct landing_state *now)
 {
 	int64_t start = start_of(&m->in->clock);
@@ -690,7 +485,7 @@ static bool written_again(const struct maker *m, const struct manifest_seen *see
 }
 
 /* 0, or enum landing_conflict_why: the rules of landing_plan.h, in their order. */
-static unsigned find_conflict(struct maker *m, const struct item *it)
+static unsigned find_conflict(struct landing_items *m, const struct landing_item *it)
 {
 	const struct manifest_seen *seen = &it->entry->base;
 	const struct landing_clock *clock = &m->in->clock;
@@ -718,37 +513,37 @@ static unsigned find_conflict(struct maker *m, const struct item *it)
 
 /* Folders that are gone are made again where a person wants the run's version of what was in them.
  */
-static bool make_again(struct maker *m, const struct item *it)
+static bool make_again(struct landing_items *m, const struct landing_item *it)
 {
 	size_t at = 0;
 
-	while (next_above(it->path, &at)) {
-		struct item *above = find_item(m, bytes_of(it->path.data, at));
+	while (landing_items_next_above(it->path, &at)) {
+		struct landing_item *above = landing_items_find(m, bytes_of(it->path.data, at));
 		const struct landing_state *now =
 			landing_facts_find(m->in->facts, bytes_of(it->path.data, at));
 
 		if ((now && now->type == MANIFEST_DIR) || (above && above->place))
 			continue;
 		if (!above || above->after.type != MANIFEST_DIR ||
-		    (now && now->type != MANIFEST_ABSENT) || above->verdict == OUT)
+		    (now && now->type != MANIFEST_ABSENT) || above->verdict == LANDING_ITEM_OUT)
 			return false;
-		above->now = &nothing_there;
-		above->verdict = ACT;
+		above->now = &landing_items_absent;
+		above->verdict = LANDING_ITEM_ACT;
 	}
 	return true;
 }
 
 /* Applies a person's THEIRS or FILE to a conflict. False: it stays one. */
-static bool choose(struct maker *m, struct item *it, unsigned why)
+static bool choose(struct landing_items *m, struct landing_item *it, unsigned why)
 {
 	uint32_t mode = 0644;
 
-	if (!it->choice || chose(it, LANDING_CHOICE_MINE) || it->refused ||
+	if (!it->choice || landing_items_chose(it, LANDING_CHOICE_MINE) || it->refused ||
 	    !landing_state_same(&it->shown->now, it->now))
 		return false;
 	if (why == LANDING_CONFLICT_FOLDER && !make_again(m, it))
 		return false;
-	if (chose(it, LANDING_CHOICE_THEIRS))
+	if (landing_items_chose(it, LANDING_CHOICE_THEIRS))
 		return true;
 	if (it->now->type == MANIFEST_FILE)
 		mode = it->now->mode & 0777;
@@ -770,17 +565,18 @@ static bool choose(struct maker *m, struct item *it, unsigned why)
 }
 
 /* What stands where a folder was, and what answering about it comes to. */
-static void describe_place(struct maker *m, const struct item *it, char *ret, size_t size)
+static void describe_place(struct landing_items *m, const struct landing_item *it, char *ret,
+			   size_t size)
 {
 	size_t inside = 0;
 
 	for (size_t i = (size_t)(it - m->items) + 1; i < m->count; i++) {
-		const struct item *in = &m->items[i];
+		const struct landing_item *in = &m->items[i];
 		const char *p = in->path.data;
 
 		if (in->path.len <= it->path.len || memcmp(p, it->path.data, it->path.len) != 0)
 			break;
-		inside += p[it->path.len] == '/' && in->verdict == ACT && in->entry &&
+		inside += p[it->path.len] == '/' && in->verdict == LANDING_ITEM_ACT && in->entry &&
 			  manifest_entry_changes(in->entry);
 	}
 	landing_place_text(it->now->type, inside, false, it->refused, ret, size);
@@ -788,49 +584,52 @@ static void describe_place(struct maker *m, const struct item *it, char *ret, si
 
 /* What lies in a folder that something else stands in the place of has no conflict of its own: it
  * follows the folder's answer. */
-static int follow_place(struct maker *m, struct item *it, const struct item *place)
+static int follow_place(struct landing_items *m, struct landing_item *it,
+			const struct landing_item *place)
 {
-	if (place->verdict != ACT)
+	if (place->verdict != LANDING_ITEM_ACT)
 		return 0;
 	if (!make_again(m, it))
-		return conflict(m, it, LANDING_CONFLICT_FOLDER, "");
+		return landing_items_conflict(m, it, LANDING_CONFLICT_FOLDER, "");
 	if (it->choice)
 		(void)choose(m, it, 0);
 	return 0;
 }
 
-static int ask_about_stranger(struct maker *m, struct item *it)
+static int ask_about_stranger(struct landing_items *m, struct landing_item *it)
 {
-	if (!chose(it, LANDING_CHOICE_FILE) && !goes_along(m, it)) {
-		it->verdict = NOTHING;
+	if (!landing_items_chose(it, LANDING_CHOICE_FILE) && !goes_along(m, it)) {
+		it->verdict = LANDING_ITEM_NOTHING;
 		return 0;
 	}
 	if (!choose(m, it, 0))
-		return conflict(m, it, LANDING_CONFLICT_APPEARED, LANDING_STRANGER_TEXT);
+		return landing_items_conflict(m, it, LANDING_CONFLICT_APPEARED,
+					      LANDING_STRANGER_TEXT);
 	if (it->now->type == MANIFEST_FILE && !it->now->has_digest)
-		return conflict(m, it, LANDING_CONFLICT_REFUSED, LANDING_UNREADABLE_TEXT);
+		return landing_items_conflict(m, it, LANDING_CONFLICT_REFUSED,
+					      LANDING_UNREADABLE_TEXT);
 	return 0;
 }
 
-static int find_conflicts(struct maker *m)
+static int find_conflicts(struct landing_items *m)
 {
 	int r = 0;
 
 	for (size_t i = 0; i < m->count && r == 0; i++) {
-		struct item *it = &m->items[i];
+		struct landing_item *it = &m->items[i];
 		char text[LANDING_WHY_MAX] = "";
-		const struct item *place;
+		const struct landing_item *place;
 		unsigned why;
 
-		if (it->verdict == ACT && it->stranger) {
+		if (it->verdict == LANDING_ITEM_ACT && it->stranger) {
 			r = ask_about_stranger(m, it);
 			continue;
 		}
-		if (it->verdict != ACT || !it->entry ||
+		if (it->verdict != LANDING_ITEM_ACT || !it->entry ||
 		    !(manifest_entry_changes(it->entry) || it->place))
 			continue;
-		if (stands_already(it) && !chose(it, LANDING_CHOICE_FILE)) {
-			it->verdict = NOTHING;
+		if (stands_already(it) && !landing_items_chose(it, LANDING_CHOICE_FILE)) {
+			it->verdict = LANDING_ITEM_NOTHING;
 			continue;
 		}
 		place = it->place ? NULL : place_above(m, it);
@@ -839,27 +638,28 @@ static int find_conflicts(struct maker *m)
 			continue;
 		}
 		why = it->place ? LANDING_CONFLICT_PLACE : find_conflict(m, it);
-		if (!why && chose(it, LANDING_CHOICE_FILE))
+		if (!why && landing_items_chose(it, LANDING_CHOICE_FILE))
 			why = LANDING_CONFLICT_EDITED; /* unless it is as it was shown */
 		if (it->place)
 			describe_place(m, it, text, sizeof(text));
 		if (why && !choose(m, it, why))
-			r = conflict(m, it, why, text);
+			r = landing_items_conflict(m, it, why, text);
 		else if (it->now->type == MANIFEST_FILE && !it->now->has_digest)
-			r = conflict(m, it, LANDING_CONFLICT_REFUSED, LANDING_UNREADABLE_TEXT);
+			r = landing_items_conflict(m, it, LANDING_CONFLICT_REFUSED,
+						   LANDING_UNREADABLE_TEXT);
 	}
 	return r;
 }
 
 /* ---- pass 4: folders that hold more than the run knows ---- */
 
-static uint64_t known_names(const struct maker *m, size_t folder)
+static uint64_t known_names(const struct landing_items *m, size_t folder)
 {
 	struct bytes path = m->items[folder].path;
 	uint64_t n = 0;
 
 	for (size_t i = folder + 1; i < m->count; i++) {
-		const struct item *it = &m->items[i];
+		const struct landing_item *it = &m->items[i];
 		const char *p = it->path.data;
 
 		if (it->path.len < path.len || memcmp(p, path.data, path.len) != 0)
@@ -873,87 +673,29 @@ static uint64_t known_names(const struct maker *m, size_t folder)
 	return n;
 }
 
-static int find_strangers(struct maker *m)
+static int find_strangers(struct landing_items *m)
 {
 	int r = 0;
 
 	for (size_t i = 0; i < m->count && r == 0; i++) {
-		struct item *it = &m->items[i];
+		struct landing_item *it = &m->items[i];
 
-		if (it->verdict == ACT && it->now->type == MANIFEST_DIR &&
+		if (it->verdict == LANDING_ITEM_ACT && it->now->type == MANIFEST_DIR &&
 		    it->after.type != MANIFEST_DIR && it->now->entries > known_names(m, i))
-			r = conflict(m, it, LANDING_CONFLICT_NOT_EMPTY,
-				     "too many, or not to be listed: move them away before theirs, "
-				     "or answer mine");
+			r = landing_items_conflict(
+				m, it, LANDING_CONFLICT_NOT_EMPTY,
+				"too many, or not to be listed: move them away before theirs, "
+				"or answer mine");
 	}
 	return r;
 }
 
-/* ---- pass 5: the plan ---- */
-
-static int by_path_out(const void *a, const void *b)
-{
-	return bytes_compare(((const struct landing_out *)a)->path,
-			     ((const struct landing_out *)b)->path);
-}
-
-static int by_path_conflict(const void *a, const void *b)
-{
-	return bytes_compare(((const struct landing_conflict *)a)->path,
-			     ((const struct landing_conflict *)b)->path);
-}
-
-static int emit(struct maker *m)
-{
-	struct landing_plan *p = m->plan;
-	size_t acts = 0;
-
-	for (size_t i = 0; i < m->count; i++)
-		acts += m->items[i].verdict == ACT;
-	p->actions = calloc(acts + 1, sizeof(*p->actions));
-	if (!p->actions)
-		return error_nomem(m->err);
-	for (size_t i = 0; i < m->count; i++) {
-		const struct item *it = &m->items[i];
-		struct landing_action *a = &p->actions[p->action_count];
-
-		if (it->verdict != ACT)
-			continue;
-		*a = (struct landing_action){.before = *it->now,
-					     .after = it->after,
-					     .from = it->from};
-		a->before.mtime_ns = 0;
-		a->before.entries = 0;
-		if (it->layer)
-			memcpy(a->layer, it->layer, strnlen(it->layer, sizeof(a->layer) - 1));
-		if (landing_arena_keep(p->arena, it->path, &a->path) < 0 ||
-		    landing_arena_keep_state(p->arena, &a->before) < 0 ||
-		    landing_arena_keep_state(p->arena, &a->after) < 0)
-			return error_nomem(m->err);
-		p->action_count++;
-	}
-	if (p->out_count > 0)
-		qsort(p->out, p->out_count, sizeof(*p->out), by_path_out);
-	if (p->conflict_count > 0)
-		qsort(p->conflicts, p->conflict_count, sizeof(*p->conflicts), by_path_conflict);
-	return 0;
-}
-
-static void maker_done(struct maker *m)
-{
-	landing_plan_free(m->plan);
-	manifest_free(m->net);
-	free(m->items);
-}
-
-#define AUTO_MAKER __attribute__((cleanup(maker_done))) struct maker
-
 int landing_plan_make(const struct landing_inputs *in, struct landing_plan **ret, struct error *err)
 {
-	AUTO_MAKER m = {.in = in, .err = err};
+	AUTO_LANDING_ITEMS m = {.in = in, .err = err};
 	int r;
 
-	m.plan = plan_new();
+	m.plan = landing_items_plan_new();
 	if (!m.plan)
 		return error_nomem(err);
 	m.plan->ws_dev = in->ws_dev;
@@ -965,176 +707,13 @@ int landing_plan_make(const struct landing_inputs *in, struct landing_plan **ret
 	if (r == 0)
 		r = make_items(&m);
 	if (r == 0)
-		r = leave_out_around(&m);
+		r = landing_items_leave_around(&m);
 	if (r == 0)
 		r = find_conflicts(&m);
 	if (r == 0)
 		r = find_strangers(&m);
 	if (r == 0)
-		r = emit(&m);
-	if (r < 0)
-		return r;
-	*ret = take_ptr(m.plan);
-	return 0;
-}
-
-/* ---- undoing ---- */
-
-static const struct landing_state folder_again = {.type = MANIFEST_DIR,
-						  .mode = LANDING_FOLDER_AGAIN_MODE};
-
-static void file_of_choice(const struct maker *m, struct item *it)
-{
-	it->after =
-		(struct landing_state){.type = MANIFEST_FILE,
-				       .size = it->choice->file_size,
-				       .mode = it->now->type == MANIFEST_FILE ? it->now->mode & 0777
-									      : 0644,
-				       .has_digest = true,
-				       .digest = it->choice->file,
-				       .uid = m->in->uid,
-				       .gid = m->in->gid};
-	it->from = LANDING_FROM_BLOB;
-}
-
-static int answer_item(struct maker *m, struct item *it)
-{
-	bind_choice(it, m->in->shown, m->in->shown_count, m->in->choices, m->in->choice_count);
-	if (!it->choice)
-		return 0;
-	it->now = &it->shown->now;
-	it->no_inside = chose(it, LANDING_CHOICE_FILE) && it->after.type == MANIFEST_DIR;
-	if (chose(it, LANDING_CHOICE_MINE))
-		return leave_out(m, it, LANDING_OUT_MINE, "");
-	if (chose(it, LANDING_CHOICE_FILE))
-		file_of_choice(m, it);
-	return 0;
-}
-
-static struct item reversed(const struct landing_action *a)
-{
-	struct item it = {.path = a->path,
-			  .verdict = ACT,
-			  .now = &a->after,
-			  .after = a->before,
-			  .from = a->before.type == MANIFEST_FILE ? LANDING_FROM_BLOB
-								  : LANDING_FROM_NONE};
-
-	it.after.ctime_ns = 0;
-	it.after.ino = 0;
-	return it;
-}
-
-/* A folder that is made again, kept in order; m->items has room. */
-static struct item *add_item(struct maker *m, struct bytes path, const struct landing_state *now)
-{
-	struct item it = {.path = path, .verdict = ACT, .now = now, .after = folder_again};
-
-	it.after.uid = m->in->uid;
-	it.after.gid = m->in->gid;
-	m->items[m->count++] = it;
-	qsort(m->items, m->count, sizeof(*m->items), by_path_item);
-	return find_item(m, path);
-}
-
-/* What a person was asked about that is no action of the plan: folders above what was landed, in
- * whose place something else stands, or nothing; and what lies in a folder that goes again. */
-static int add_places(struct maker *m)
-{
-	int r = 0;
-
-	for (size_t i = 0; i < m->in->shown_count && r == 0; i++) {
-		const struct landing_conflict *c = &m->in->shown[i];
-		struct item *it;
-
-		if ((c->why != LANDING_CONFLICT_PLACE && c->why != LANDING_CONFLICT_APPEARED) ||
-		    find_item(m, c->path))
-			continue;
-		it = add_item(m, c->path, &c->now);
-		if (c->why == LANDING_CONFLICT_APPEARED)
-			it->after = nothing_there;
-		r = answer_item(m, it);
-		if (!it->choice)
-			it->verdict = NOTHING;
-	}
-	return r;
-}
-
-/* Where a folder is made again, or a person's file goes, nothing is in it; the folders between are
- * made too. */
-static void empty_places(struct maker *m)
-{
-	for (size_t i = 0; i < m->count; i++) {
-		struct bytes path = m->items[i].path;
-		bool inside = false;
-		size_t at = 0;
-
-		while (m->items[i].verdict == ACT && next_above(path, &at)) {
-			struct bytes above_path = bytes_of(path.data, at);
-			struct item *above = find_item(m, above_path);
-
-			if (inside && !above && m->items[i].after.type != MANIFEST_ABSENT) {
-				above = add_item(m, above_path, &nothing_there);
-				i++; /* it stands before what is in it */
-			}
-			inside = inside ||
-				 (above && above->verdict == ACT &&
-				  (above->after.type == MANIFEST_DIR || above->no_inside) &&
-				  above->now->type != MANIFEST_DIR);
-		}
-		if (inside && m->items[i].verdict == ACT && !m->items[i].choice) {
-			m->items[i].now = &nothing_there;
-			if (m->items[i].after.type == MANIFEST_ABSENT)
-				m->items[i].verdict = NOTHING;
-		}
-	}
-}
-
-static size_t folders_above(const struct landing_plan *p)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < p->action_count; i++)
-		for (size_t at = 0; next_above(p->actions[i].path, &at);)
-			n++;
-	return n;
-}
-
-int landing_plan_reverse(const struct landing_plan *p, const struct landing_conflict *shown,
-			 size_t shown_count, const struct landing_choice *choices,
-			 size_t choice_count, struct landing_plan **ret, struct error *err)
-{
-	struct landing_inputs in = {.uid = p->uid,
-				    .gid = p->gid,
-				    .shown = shown,
-				    .shown_count = shown_count,
-				    .choices = choices,
-				    .choice_count = choice_count};
-	AUTO_MAKER m = {.in = &in, .err = err};
-	int r = 0;
-
-	m.plan = plan_new();
-	m.items = calloc(p->action_count + folders_above(p) + shown_count + 1, sizeof(*m.items));
-	if (!m.plan || !m.items)
-		return error_nomem(err);
-	m.plan->undo = !p->undo;
-	m.plan->ws_dev = p->ws_dev;
-	m.plan->ws_ino = p->ws_ino;
-	m.plan->uid = p->uid;
-	m.plan->gid = p->gid;
-	m.plan->started_ns = p->started_ns;
-	for (size_t i = 0; i < p->action_count && r == 0; i++) {
-		m.items[m.count] = reversed(&p->actions[i]);
-		r = answer_item(&m, &m.items[m.count++]);
-	}
-	if (r == 0)
-		r = add_places(&m);
-	if (r == 0) {
-		empty_places(&m);
-		r = leave_out_around(&m);
-	}
-	if (r == 0)
-		r = emit(&m);
+		r = landing_items_emit(&m);
 	if (r < 0)
 		return r;
 	*ret = take_ptr(m.plan);

@@ -42,10 +42,10 @@
  * GET  /v1/runs/R/steps/S/tty              answers with the pty master descriptor (SCM_RIGHTS with
  * the first byte) POST /v1/runs/R/steps/S/resize           {rows, cols} POST
  * /v1/runs/R/steps/S/signal           {signal} GET  /v1/runs/R/diff?step=S              text/x-diff
- * made by diff(1) in a sandbox; &stat=1 JSON list of net changes POST /v1/runs/R/resume | pause |
- * cancel {kill?: bool} | land | undo | end; fds: workspace? where its path leads elsewhere now POST
- * /v1/runs/R/agency                   {agency: level, from?: the level that was seen}
- * {agency, before}; 409 where from is not the level now POST
+ * made by diff(1) in a sandbox; &stat=1 JSON list of net changes, with not_landing {scratch,
+ * left_out, paths} POST /v1/runs/R/resume | pause | cancel {kill?: bool} | land | undo | end; fds:
+ * workspace? where its path leads elsewhere now POST /v1/runs/R/agency                   {agency:
+ * level, from?: the level that was seen} {agency, before}; 409 where from is not the level now POST
  * /v1/runs/R/fork                     {at: step}           201 {run} POST /v1/runs/R/steps outside
  * driver: {name, argv, needs?, stdin?: true, ...}; fds: stdin?   {step, reused} GET  /v1/approvals
  * the queue, ranked GET  /v1/approvals/stats                 how attention is spent: {all, rules: [{rule, class, asked, approved, denied, ...}]}
