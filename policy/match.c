@@ -439,3 +439,14 @@ enum policy_address_kind policy_address_kind(const uint8_t *address, size_t len)
 			return POLICY_ADDRESS_REFUSED;
 	return POLICY_ADDRESS_PUBLIC;
 }
+
+struct bytes policy_registrable(struct bytes host)
+{
+	AUTO_FREE char *text = bytes_dup_str(host);
+	const psl_ctx_t *list = psl_builtin();
+	const char *domain = text && list ? psl_registrable_domain(list, text) : NULL;
+	size_t n = domain ? strlen(domain) : 0;
+
+	return n && n <= host.len ? bytes_of((const char *)host.data + host.len - n, n)
+				  : (struct bytes){0};
+}

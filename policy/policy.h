@@ -512,6 +512,10 @@ void policy_rule_show(const struct policy_rule *r, size_t i, const char **ret_la
 bool policy_push_possible(const struct policy_effective *e, struct bytes remote,
 			  struct policy_decision *ret);
 
+/* The part of an A-label that somebody registered ("github.com" of "api.github.com", by the public
+ * suffix list): within host. Empty: it is a public suffix itself, or an address. */
+struct bytes policy_registrable(struct bytes host);
+
 enum policy_reach_mode {
 	POLICY_REACH_TLS, /* https, and git: TLS is inspected */
 	POLICY_REACH_HTTP,

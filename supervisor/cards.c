@@ -5,6 +5,7 @@
 #include "supervisor/asks.h"
 #include "supervisor/card.h"
 #include "supervisor/diffs.h"
+#include "supervisor/effect_cards.h"
 #include "supervisor/runs.h"
 #include "supervisor/work.h"
 
@@ -257,10 +258,15 @@ static int start_diff(struct daemon *d, struct cards_work *w, struct error *err)
 
 void cards_make(struct daemon *d, const struct engine_command *c)
 {
-	struct cards_work *w = calloc(1, sizeof(*w));
+	struct cards_work *w;
 	struct error err = {0};
 	int r = -ENOMEM;
 
+	if (c->card_kind == JOURNAL_KIND_EFFECT || c->card_kind == JOURNAL_KIND_DOUBT) {
+		effect_cards_make(d, c);
+		return;
+	}
+	w = calloc(1, sizeof(*w));
 	if (w)
 		w->command = daemon_command_copy(c);
 	if (w && w->command)

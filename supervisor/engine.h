@@ -346,6 +346,11 @@ MUST_CHECK int engine_effect_cut(struct engine *e, struct engine_now now,
 MUST_CHECK int engine_effect_courier(struct engine *e, struct engine_now now,
 				     const struct journal_id *run, const struct journal_id *courier,
 				     const struct journal_id *sending, size_t sending_count);
+/* The card of an effect that waits cannot be made: it is denied, why says so. -ESTALE: it does not
+ * wait, or is another action by now. */
+MUST_CHECK int engine_effect_unshown(struct engine *e, struct engine_now now,
+				     const struct journal_id *effect, const struct digest *item,
+				     const char *why);
 enum engine_probe { ENGINE_PROBE_DONE, ENGINE_PROBE_NOT_DONE, ENGINE_PROBE_UNKNOWN };
 MUST_CHECK int engine_effect_probed(struct engine *e, struct engine_now now,
 				    const struct journal_id *effect, enum engine_probe said,

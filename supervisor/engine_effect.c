@@ -878,6 +878,25 @@ int engine_effect_cut(struct engine *e, struct engine_now now, const struct jour
 	return engine_advance(e, r);
 }
 
+int engine_effect_unshown(struct engine *e, struct engine_now now, const struct journal_id *effect,
+			  const struct digest *item, const char *why)
+{
+	const struct journal_effect *f;
+	struct engine_run *r;
+	struct digest is;
+	int rc = find(e, now, effect, &r, &f);
+
+	if (rc < 0)
+		return rc;
+	if (f->state != JOURNAL_EFFECT_S_WAITING ||
+	    engine_effect_item_action(e, r, f, JOURNAL_KIND_EFFECT, &is) < 0 ||
+	    !digest_equal(&is, item))
+		return -ESTALE;
+	deny(e, r, f, why);
+	wake_step(e, r, f->step, "an effect of it cannot be shown to a person");
+	return engine_advance(e, r);
+}
+
 static bool named(const struct journal_id *list, size_t count, const struct journal_id *id)
 {
 	for (size_t i = 0; i < count; i++)

@@ -553,6 +553,23 @@ static void what_no_attempt_proposes_again_is_withdrawn_with_its_step(void **sta
 			 JOURNAL_APPROVAL_S_WITHDRAWN);
 }
 
+static void what_cannot_be_shown_is_denied(void **state)
+{
+	struct world *w = *state;
+	struct journal_id id;
+	struct fake_command c;
+
+	begin(w, ONE);
+	id = propose(w, "pay 1", ENGINE_ASK);
+	assert_true(fake_take(&w->f, ENGINE_CARD, &c));
+	assert_int_equal(engine_effect_unshown(w->f.e, fake_now(&w->f), &id, &c.c.action,
+					       "its JSON body has a key twice"),
+			 0);
+	assert_true(fake_flush(&w->f));
+	assert_effect(w, &id, JOURNAL_EFFECT_S_DENIED);
+	assert_int_equal(answered(w, &id), ENGINE_ANSWER_DENY);
+}
+
 static void a_run_cannot_fill_the_queue_nor_the_journal(void **state)
 {
 	struct world *w = *state;
@@ -977,6 +994,7 @@ int main(void)
 		T(what_the_policy_forbids_meanwhile_is_not_done),
 		T(what_did_not_happen_is_proposed_again_with_a_fresh_approval),
 		T(what_no_attempt_proposes_again_is_withdrawn_with_its_step),
+		T(what_cannot_be_shown_is_denied),
 		T(a_run_cannot_fill_the_queue_nor_the_journal),
 		T(what_may_have_happened_is_a_persons_to_say),
 		T(a_doubt_holds_its_step_until_it_is_known),
