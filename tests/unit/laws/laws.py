@@ -60,7 +60,7 @@ def include_fault(room, name, bracket, target):
 PURE_LIBC = set("""
     malloc calloc realloc free reallocarray abort qsort qsort_r bsearch
     memcpy memmove memset memcmp memchr memrchr mempcpy memmem explicit_bzero rawmemchr
-    strlen strnlen strcmp strncmp strcasecmp strncasecmp strchr strrchr strchrnul strstr strspn strcspn strpbrk
+    strlen strnlen strcmp strncmp strcasecmp strncasecmp strcasestr strchr strrchr strchrnul strstr strspn strcspn strpbrk
     strcpy strncpy stpcpy stpncpy strcat strncat strdup strndup strtok_r strsep
     strtol strtoul strtoll strtoull strtod __isoc23_strtol __isoc23_strtoul __isoc23_strtoll __isoc23_strtoull
     snprintf vsnprintf asprintf vasprintf inet_pton inet_ntop
