@@ -1119,6 +1119,26 @@ static void enter_groups(const int *fds, uint32_t which, int status)
 	}
 }
 
+/* Closes every descriptor but these; a negative one is none. */
+static void keep_only(const int *fds, size_t count)
+{
+	unsigned from = 0;
+
+	for (;;) {
+		int next = -1;
+
+		for (size_t i = 0; i < count; i++)
+			if (fds[i] >= (int)from && (next < 0 || fds[i] < next))
+				next = fds[i];
+		if (next < 0)
+			break;
+		if ((unsigned)next > from)
+			(void)sys_close_range(from, (unsigned)next - 1, 0);
+		from = (unsigned)next + 1;
+	}
+	(void)sys_close_range(from, ~0U, 0);
+}
+
 _Noreturn static void step_main(const int *given, uint32_t which)
 {
 	const struct init_step *s = at(0);
@@ -1165,13 +1185,10 @@ _Noreturn static void step_main(const int *given, uint32_t which)
 	int err = send_fd(status, INIT_REPORT_STARTED, pidfd);
 	if (err < 0)
 		_exit(1);
-	/* what pid 1 keeps: the status socket, and the attempt's lock as long as it lives */
-	int low = lock >= 0 && lock < status ? lock : status, high = lock > status ? lock : status;
-	if (low > 0)
-		(void)sys_close_range(0, (unsigned)low - 1, 0);
-	if (high > low + 1)
-		(void)sys_close_range((unsigned)low + 1, (unsigned)high - 1, 0);
-	(void)sys_close_range((unsigned)high + 1, ~0U, 0);
+	/* The status socket; the attempt's lock as long as it lives; and the terminal until the
+	 * command's end is known: one that closes it before it exits would be hung up on, and die
+	 * of SIGHUP instead. */
+	keep_only((int[]){status, lock, s->pty ? c.in : -1}, 3);
 	reap(pid, status);
 }
 

@@ -1025,6 +1025,29 @@ def test_a_policy_that_is_wrong_is_said_at_its_place_wherever_it_stands():
         assert code == 125 and f"{policy}:5:5: cannot confine" in err, (code, err)
 
 
+def test_the_end_of_input_ends_a_command_and_hangs_it_not_up():
+    with Cli() as c:
+        assert c.run("exec", "--", "true")[0] == 0
+        for _ in range(12):
+            pid, fd = pty.fork()
+            if pid == 0:
+                os.chdir(c.tree)
+                os.execve(HOLDFAST, [HOLDFAST, "--state", c.state, "exec", "-it", "--", "cat"], c.env)
+            time.sleep(0.3)
+            os.write(fd, b"hi\n")
+            said, ended = b"", False
+            while select.select([fd], [], [], 20)[0]:
+                try:
+                    said += os.read(fd, 4096)
+                except OSError:
+                    break
+                if said.count(b"hi") == 2 and not ended:  # echoed, and answered
+                    os.write(fd, b"\x04")
+                    ended = True
+            os.close(fd)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, said
+
+
 if __name__ == "__main__":
     failed = 0
     wanted = sys.argv[1:]

@@ -92,6 +92,31 @@ static void a_terminal_is_the_commands_own_and_is_recorded(void **state)
 	assert_non_null(strstr(out, "50 132"));
 }
 
+/* Its end is what it says, not a hang-up, however long it lives on after its last descriptor of the
+ * terminal. */
+static void a_command_that_closes_its_terminal_ends_as_it_ends(void **state)
+{
+	static const char *const commands[] = {
+		"exec 0<&- 1>&- 2>&-; sleep 0.3; exit 5",
+		"exec 0<&- 1>&- 2>&-; exit 5",
+		"sleep 100 & exec 0<&- 1>&- 2>&-; exit 5",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		struct rig_spec s;
+
+		rig_spec(&rig, &s, "/bin/sh", "-c", commands[i], NULL);
+		s.spec.pty = true;
+		s.spec.pty_rows = 24;
+		s.spec.pty_cols = 80;
+		rig_start(&rig, &s);
+		rig_await(&rig, &rig.gone, "GONE");
+		assert_int_equal(rig.exit.why, SANDBOX_WHY_EXITED);
+		assert_int_equal(rig.exit.status, 5);
+	}
+}
+
 static void a_signal_goes_to_the_command(void **state)
 {
 	struct rig_spec s;
@@ -362,6 +387,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(a_terminal_is_the_commands_own_and_is_recorded),
+		CASE(a_command_that_closes_its_terminal_ends_as_it_ends),
 		CASE(a_signal_goes_to_the_command),
 		CASE(frozen_time_is_nobodys),
 		CASE(limits_end_a_step_by_their_names),
