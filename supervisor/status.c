@@ -238,9 +238,8 @@ static bool step_flight(const struct journal_state *rows, const struct journal_s
 		f->attempt = a;
 		f->since_ns = a->ended_ns ? a->ended_ns : a->started_ns;
 		return true;
-	case JOURNAL_STEP_S_WAITING:
+	case JOURNAL_STEP_S_WAITING: /* its effects say on what */
 		f->what = "suspended";
-		f->waiting_on = JOURNAL_WAIT_DOUBT;
 		return true;
 	case JOURNAL_STEP_S_BACKOFF:
 		f->what = "backoff";
@@ -331,8 +330,132 @@ static const char *step_event(const struct journal_step *s, const struct journal
 	return by_state[s->state];
 }
 
-/* No step has effects outside its sandbox yet, so what is not committed may run again; a person's
- * item is a person's. */
+/* ---- effects ---- */
+
+const char *status_approver(const struct journal_state *rows, const struct journal_effect *f)
+{
+	const struct journal_approval *a = item_of(rows, &f->approval);
+
+	if (f->by)
+		return f->by;
+	for (uint32_t i = a ? a->vote_count : 0; i-- > 0;)
+		if (a->votes[i].decision == JOURNAL_DECISION_APPROVE && a->votes[i].principal)
+			return a->votes[i].principal;
+	return NULL;
+}
+
+static void effect_flight(const struct journal_state *rows, const struct journal_run *run,
+			  const struct journal_effect *x, struct status_flight *f)
+{
+	*f = (struct status_flight){.step = run->steps[x->step],
+				    .effect = x,
+				    .since_ns = x->proposed_ns};
+	switch (x->state) {
+	case JOURNAL_EFFECT_S_WAITING:
+		f->what = "effect waits";
+		wait_on_item(rows, &x->approval, JOURNAL_WAIT_APPROVAL, f);
+		return;
+	case JOURNAL_EFFECT_S_IN_DOUBT:
+		f->what = "effect in doubt";
+		wait_on_item(rows, &x->doubt, JOURNAL_WAIT_DOUBT, f);
+		f->since_ns = x->ended_ns;
+		return;
+	case JOURNAL_EFFECT_S_RESERVED:
+		f->what = "effect sent";
+		f->since_ns = x->reserved_ns;
+		return;
+	case JOURNAL_EFFECT_S_ALLOWED:
+		f->what = "effect allowed";
+		if (item_of(rows, &x->approval))
+			f->due_ns = item_of(rows, &x->approval)->execute_by_ns;
+		return;
+	case JOURNAL_EFFECT_S_PROPOSED:
+	case JOURNAL_EFFECT_S_DENIED:
+	case JOURNAL_EFFECT_S_WITHDRAWN:
+	case JOURNAL_EFFECT_S_CONFIRMED:
+	case JOURNAL_EFFECT_S_REFUSED:
+	case JOURNAL_EFFECT_S_ABANDONED:
+	case JOURNAL_EFFECT_S_COMPENSATED:
+	case JOURNAL_EFFECT_S_COUNT:
+		f->what = "effect proposed";
+		return;
+	}
+}
+
+/* What may be done with an effect that is open, were it lost now. */
+static struct status_open effect_open(const struct journal_run *run, const struct journal_effect *x)
+{
+	struct status_open o = {.step = run->steps[x->step],
+				.effect = x,
+				.attempt = x->attempt,
+				.class = STATUS_HUMAN_ONLY,
+				.event = "EFFECT_RESERVED",
+				.lsn = x->reserved_lsn};
+
+	if (x->state == JOURNAL_EFFECT_S_IN_DOUBT) {
+		o.event = "EFFECT_IN_DOUBT";
+		o.lsn = x->outcome_lsn;
+	} else if (x->state != JOURNAL_EFFECT_S_RESERVED) {
+		o.class = STATUS_SAFE;
+		o.event = x->state == JOURNAL_EFFECT_S_WAITING	 ? "EFFECT_WAITING"
+			  : x->state == JOURNAL_EFFECT_S_ALLOWED ? "EFFECT_ALLOWED"
+								 : "EFFECT_PROPOSED";
+		o.lsn = 0;
+		o.rule = "nothing of it was sent: it is reserved on disk first";
+		return o;
+	}
+	switch (x->retry) {
+	case JOURNAL_RETRY_SAFE:
+		o.class = STATUS_SAFE;
+		o.rule = "retry: safe; sending it twice does no harm";
+		break;
+	case JOURNAL_RETRY_KEYED:
+		o.class = STATUS_SAFE_SAME_KEY;
+		o.until_ns = x->reserved_ns + (int64_t)x->window_ms * 1000000;
+		o.rule =
+			"retry: keyed; the other side knows the key inside its window, and past it "
+			"a person says";
+		break;
+	case JOURNAL_RETRY_PROBE:
+		o.class = STATUS_PROBE_FIRST;
+		o.rule = "retry: probe; its tool tells whether it happened";
+		break;
+	case JOURNAL_RETRY_NEVER:
+	case JOURNAL_RETRY_COUNT:
+		o.rule = "retry: never; it may have happened, and a person says";
+		break;
+	}
+	return o;
+}
+
+static void add_effects(const struct journal_state *rows, struct status *s)
+{
+	const struct journal_run *run = s->run;
+
+	for (uint32_t i = run->effect_count; i-- > 0;) {
+		const struct journal_effect *x = run->effects[i];
+		bool done = x->state == JOURNAL_EFFECT_S_CONFIRMED ||
+			    x->state == JOURNAL_EFFECT_S_COMPENSATED;
+
+		s->effects_done += done;
+		if (done && s->effect_count < STATUS_EFFECTS_MAX)
+			s->effects[s->effect_count++] = x;
+	}
+	for (size_t i = 0; i < s->effect_count / 2; i++) {
+		const struct journal_effect *x = s->effects[i];
+
+		s->effects[i] = s->effects[s->effect_count - 1 - i];
+		s->effects[s->effect_count - 1 - i] = x;
+	}
+	for (uint32_t i = 0; i < run->open_count; i++) {
+		s->effects_in_doubt += run->open[i]->state == JOURNAL_EFFECT_S_IN_DOUBT;
+		effect_flight(rows, run, run->open[i], &s->in_flight[s->in_flight_count++]);
+		s->open[s->open_count++] = effect_open(run, run->open[i]);
+	}
+}
+
+/* What is not committed may run again: what its attempts did outside is answered from the journal.
+ * A person's item is a person's. */
 static struct status_open step_open(const struct journal_step *s)
 {
 	const struct journal_attempt *a = last_attempt(s);
@@ -366,7 +489,9 @@ static struct status_open step_open(const struct journal_step *s)
 	case JOURNAL_STEP_S_CANCELLED:
 	case JOURNAL_STEP_S_COUNT:
 		o.class = STATUS_SAFE;
-		o.rule = "nothing of it left its sandbox: an attempt that is lost leaves no trace";
+		o.rule = "an attempt that is lost leaves no trace inside, and what it did outside "
+			 "is "
+			 "answered from the journal";
 		break;
 	}
 	return o;
@@ -414,9 +539,10 @@ int status_of(const struct journal_state *rows, const struct journal_run *run, s
 		return -ENOMEM;
 	s->run = run;
 	s->done = calloc(run->step_count + 1, sizeof(*s->done));
-	s->in_flight = calloc(run->step_count + 1, sizeof(*s->in_flight));
-	s->open = calloc(run->step_count + 1, sizeof(*s->open));
-	if (!s->done || !s->in_flight || !s->open ||
+	s->in_flight = calloc(run->step_count + run->open_count + 1ul, sizeof(*s->in_flight));
+	s->open = calloc(run->step_count + run->open_count + 1ul, sizeof(*s->open));
+	s->effects = calloc(STATUS_EFFECTS_MAX, sizeof(*s->effects));
+	if (!s->effects || !s->done || !s->in_flight || !s->open ||
 	    queue_of(rows, &run->id, &s->needs_person, &s->needs_person_count) < 0)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < run->step_count; i++) {
@@ -431,6 +557,7 @@ int status_of(const struct journal_state *rows, const struct journal_run *run, s
 		s->in_flight[s->in_flight_count++] = f;
 		s->open[s->open_count++] = step_open(step);
 	}
+	add_effects(rows, s);
 	if (landing_flight(rows, run, &f)) {
 		s->in_flight[s->in_flight_count++] = f;
 		s->open[s->open_count++] = landing_open(run);
@@ -448,6 +575,7 @@ void status_free(struct status *s)
 		return;
 	free(s->done);
 	free(s->in_flight);
+	free(s->effects);
 	free(s->open);
 	free(s->needs_person);
 	free(s);
@@ -544,6 +672,10 @@ int status_exit(const struct journal_state *rows, const struct journal_run *run)
 
 	if (run->landing == JOURNAL_LANDING_S_CONFLICT)
 		return EXIT_STATUS_CONFLICT;
+	/* What nobody knows comes before how the run ended. */
+	for (uint32_t i = 0; i < run->open_count; i++)
+		if (run->open[i]->state == JOURNAL_EFFECT_S_IN_DOUBT)
+			return EXIT_STATUS_IN_DOUBT;
 	switch (run->state) {
 	case JOURNAL_RUN_S_WAITING:
 		return run->waits & JOURNAL_WAIT_DOUBT ? EXIT_STATUS_IN_DOUBT

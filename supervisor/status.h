@@ -17,8 +17,11 @@ enum status_retry {
 };
 const char *status_retry_name(enum status_retry r); /* "SAFE", "SAFE_SAME_KEY", ... as in --json */
 
+enum { STATUS_EFFECTS_MAX = 1000 }; /* done ones of a run that are listed: the last */
+
 struct status_flight {
 	const struct journal_step *step; /* NULL: the landing (or undoing) of the run */
+	const struct journal_effect *effect; /* of that step; NULL: the step itself */
 	const struct journal_attempt *attempt; /* NULL: none lives */
 	const char *what; /* "starting", "running", "sealing", "checking", "backoff", ... */
 	int64_t since_ns; /* wall; 0 = not known */
@@ -29,6 +32,8 @@ struct status_flight {
 
 struct status_open {
 	const struct journal_step *step; /* NULL: the landing */
+	const struct journal_effect *effect; /* of that step; NULL: the step itself */
+	uint64_t lsn; /* of the event; 0 = not known */
 	enum status_retry class;
 	int64_t until_ns; /* SAFE_SAME_KEY; 0 = always */
 	const char *rule; /* static text: the rule that says so */
@@ -45,6 +50,9 @@ struct status {
 	struct status_open
 		*open; /* safe_to_retry: every step that is not final, and a landing under way */
 	size_t open_count;
+	const struct journal_effect **effects; /* CONFIRMED and COMPENSATED, as proposed */
+	size_t effect_count; /* listed */
+	uint32_t effects_done, effects_in_doubt; /* of all */
 	const struct journal_approval **needs_person; /* OPEN items of the run, ranked */
 	size_t needs_person_count;
 	uint32_t steps_failed; /* FAILED, DENIED */
@@ -55,6 +63,8 @@ struct status {
 MUST_CHECK int status_of(const struct journal_state *rows, const struct journal_run *run,
 			 struct status **ret);
 void status_free(struct status *s); /* accepts NULL */
+/* Who approved the effect, or said what became of it; NULL: nobody was asked. Borrowed. */
+const char *status_approver(const struct journal_state *rows, const struct journal_effect *f);
 
 /*
  * The exit status that `run`, `status RUN` and `resume` lead to (enum exit_status, holdfast(1)), of

@@ -53,7 +53,12 @@
  * kind, choices: [...], votes: [...]} POST /v1/approvals/A/vote                {decision:
  * approve|deny, card_digest, choice?, path?, reason?, shown_ms?} or
  * {ballot: hex, signature: armored} (vote.h); fds: file?   409 when stale POST /v1/trust
- * {path, digest}; the path is absolute, resolved by the client GET  /v1/trust?path=P GET /v1/verify
+ * {path, digest}; the path is absolute, resolved by the client
+ * GET  /v1/effects/E                       one effect whole: {.., action: {kind, method, host, port,
+ * path, query, headers, body, body_size, remote?, updates?, tool?, args?}, response: {status,
+ * headers, body, too_long}, digest, key?, secret, claimed, approval, doubt}; E = id prefix
+ * GET  /v1/effects/E/body?which=request|response   raw bytes
+ * GET  /v1/trust?path=P GET /v1/verify
  * | /v1/fsck | /v1/export?run=R   served while a daemon holds the journal POST /v1/gc
  * {ended_before?: time}
  *
@@ -62,7 +67,9 @@
  * exit, steps: {total, done, failed}} status       the summary's members, steps: [{index, name,
  * key, state, attempts, since, why, paths, bytes}] instead, done: [{step, committed, attempts,
  * exit_code, paths, bytes}], in_flight: [{step, attempt, state, since, waiting_on, deadline}],
- *              safe_to_retry: [{item, class, until, rule, event}], needs_person: [approval
+ * effects: {proposed, done, in_doubt, reads}, effects_done: [effect, the last 1000] (in_flight and
+ * safe_to_retry name `effect` and `title` where it is about one),
+ *              safe_to_retry: [{item, class, until, rule, event, lsn}], needs_person: [approval
  * summary], notes: [text] (an untrusted project policy and what to type, walls in their weaker
  * form) step         {run, index, name, key, state, why, input, attempts: [{number, id, state,
  * started, ended, exit_code, signal, why, out_size, err_size, cpu_us, memory_peak, wall_us, layer,
@@ -71,7 +78,10 @@
  * attempt, actor: {kind, uid}, payload: {field: value}}; field names of JOURNAL_FIELDS approval
  * {approval, run, run_name, step, kind, state, title, opened, decide_by, execute_by, card_digest,
  * choices: [name]}; with card: text, votes: [{principal, auth, decision, choice, reason, at}], why
- * in GET /v1/approvals/A An attempt that is not-started says why as "KIND: text", KIND one of exec
+ * in GET /v1/approvals/A
+ * effect       {effect, run, step, attempt, state, title, class, retry, rule, at, approver, status,
+ * proposed, reserved, ended, sent, received, why}; in_doubt of the roll-up lists them
+ * An attempt that is not-started says why as "KIND: text", KIND one of exec
  * (the program is missing or cannot be executed), spec, denied, limit, workspace, machine, infra,
  * killed. States are lowercase names with dashes ("gated-commit"), times absent where unknown.
  */

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "tools/cli.h"
+#include "tools/show_effect.h"
 #include "tools/status_print.h"
 
 static int print_rollup(bool all)
@@ -31,7 +32,7 @@ static int print_rollup(bool all)
 	json_array_foreach(waiting, i, o) status_print_approval(o);
 	if (json_array_size(doubt) > 0)
 		puts("in doubt:");
-	json_array_foreach(doubt, i, o) status_print_approval(o);
+	json_array_foreach(doubt, i, o) show_effect_line(o);
 	if (json_array_size(runs) > 0)
 		puts("runs:");
 	json_array_foreach(runs, i, o) status_print_summary(o);
@@ -101,12 +102,6 @@ static void flag_own(int opt, void *arg)
 	*(bool *)arg = true;
 }
 
-static void no_own(int opt, void *arg)
-{
-	(void)opt;
-	(void)arg;
-}
-
 int cmd_status(int argc, char **argv)
 {
 	static const char usage[] = "usage: holdfast status [RUN | --all]\n"
@@ -153,6 +148,57 @@ static void print_value(const json_t *v)
 	}
 }
 
+/* Titles of effects by id, as a log goes by: later records name the id alone. */
+static const char *title_of(const json_t *payload)
+{
+	static json_t *titles;
+	const char *id = cli_str(payload, "effect"), *title = cli_str(payload, "title");
+	if (!titles)
+		titles = json_object();
+	if (*id && *title)
+		json_object_set_new(titles, id, json_string(title));
+	const char *known = json_string_value(json_object_get(titles, id));
+	return known ? known : "";
+}
+
+static void print_read(const json_t *r)
+{
+	const char *why = cli_str(r, "why");
+	printf("    %s%.23s%s  %-6s %s %s:%lld%s", cli_tone(CLI_DIM), cli_str(r, "time"), CLI_RESET,
+	       json_is_true(cli_get(r, "denied")) ? "denied" : "read",
+	       cli_escaped(cli_str(r, "method")), cli_escaped(cli_str(r, "host")),
+	       (long long)cli_int(r, "port"), cli_escaped(cli_str(r, "path")));
+	if (cli_int(r, "status") > 0)
+		printf(" -> %lld, %lld bytes in", (long long)cli_int(r, "status"),
+		       (long long)cli_int(r, "received"));
+	if (cli_int(r, "sent") > 0)
+		printf(", %lld out", (long long)cli_int(r, "sent"));
+	if (*cli_str(r, "rule"))
+		printf("  rule %s", cli_escaped(cli_str(r, "rule")));
+	printf("%s%s\n", *why ? ": " : "", cli_escaped(why));
+}
+
+/* What a person audits: what, by which rule, who said so, what came of it, how much went. */
+static void print_effect(const json_t *p)
+{
+	printf(" %s%.8s%s %s", cli_tone(CLI_BOLD), cli_str(p, "effect"), CLI_RESET,
+	       cli_escaped(title_of(p)));
+	if (*cli_str(p, "rule"))
+		printf("  rule %s (%s)", cli_escaped(cli_str(p, "rule")),
+		       cli_escaped(cli_str(p, "at")));
+	if (*cli_str(p, "approval"))
+		printf("  approval %.8s", cli_str(p, "approval"));
+	if (*cli_str(p, "principal"))
+		printf("  by %s", cli_escaped(cli_str(p, "principal")));
+	if (cli_int(p, "status") > 0)
+		printf("  -> %lld", (long long)cli_int(p, "status"));
+	if (cli_int(p, "sent") > 0 || cli_int(p, "received") > 0)
+		printf("  %lld bytes out, %lld in", (long long)cli_int(p, "sent"),
+		       (long long)cli_int(p, "received"));
+	if (*cli_str(p, "why"))
+		printf(": %s", cli_escaped(cli_str(p, "why")));
+}
+
 static void print_event(const json_t *e)
 {
 	static const char *const levels[] = {"observe", "draft", "assist", "trusted", "autonomous"};
@@ -166,6 +212,16 @@ static void print_event(const json_t *e)
 		printf(" by uid %lld", (long long)cli_int(actor, "uid"));
 	const char *key;
 	json_t *v;
+	const json_t *payload = cli_get(e, "payload");
+	if (strncmp(cli_str(e, "type"), "EFFECT_", 7) == 0) {
+		size_t i;
+		const json_t *r;
+		if (*cli_str(payload, "effect"))
+			print_effect(payload);
+		putchar('\n');
+		json_array_foreach(cli_get(payload, "reads"), i, r) print_read(r);
+		return;
+	}
 	json_object_foreach(cli_get(e, "payload"), key, v)
 	{
 		printf(" %s%s=%s", cli_tone(CLI_DIM), cli_escaped(key), CLI_RESET);
@@ -316,16 +372,29 @@ static int show_step(struct client *c, const char *run, const char *step)
 	return exit_status == EXIT_STATUS_OK ? second : exit_status;
 }
 
+enum { SHOW_REQUEST = CLI_OPT_OWN, SHOW_RESPONSE };
+
+static void show_own(int opt, void *arg)
+{
+	*(const char **)arg = opt == SHOW_REQUEST ? "request" : "response";
+}
+
 int cmd_show(int argc, char **argv)
 {
 	static const char usage[] =
 		"usage: holdfast show RUN [STEP]\n       holdfast show APPROVAL\n"
-		"A step with its attempts and output, a run as 'status' does, or the card of a "
-		"waiting action.\n";
-	static const struct option options[] = {CLI_OPTIONS, {0}};
+		"       holdfast show EFFECT [--request | --response]\n"
+		"A step with its attempts and output, a run as 'status' does, the card of a "
+		"waiting action, or an effect:\nwhat was sent and what came back (--request and "
+		"--response: that body).\n";
+	static const struct option options[] = {CLI_OPTIONS,
+						{"request", no_argument, NULL, SHOW_REQUEST},
+						{"response", no_argument, NULL, SHOW_RESPONSE},
+						{0}};
+	const char *body = NULL;
 	AUTO(client_close) struct client *c = NULL;
 	int exit_status = EXIT_STATUS_OK;
-	if (open_with_args(argc, argv, usage, 1, 2, options, no_own, NULL, &c, &exit_status) < 0)
+	if (open_with_args(argc, argv, usage, 1, 2, options, show_own, &body, &c, &exit_status) < 0)
 		return exit_status;
 	if (argc - optind == 2)
 		return show_step(c, argv[optind], argv[optind + 1]);
@@ -336,7 +405,9 @@ int cmd_show(int argc, char **argv)
 	struct client_request r = {.method = "GET", .target = (const char *)target.data};
 	json_t *doc = NULL;
 	if (client_call(c, &r, NULL, &doc, NULL, &err) < 0) {
-		/* No approval of that id: a run. */
+		/* No approval of that id: an effect, or a run. */
+		if (show_effect(c, argv[optind], body, &exit_status))
+			return exit_status;
 		buffer_consume(&target, target.len);
 		run_target(&target, argv[optind], "");
 		doc = cli_fetch(c, (const char *)target.data, &exit_status);

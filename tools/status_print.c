@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#include "tools/show_effect.h"
 #include "tools/status_print.h"
 
 static enum cli_tone tone_of(const char *state)
@@ -128,6 +129,7 @@ static const char *choices_of(const char *kind)
 	return strcmp(kind, "conflict") == 0	? " --as mine|theirs|file=F"
 	       : strcmp(kind, "exhausted") == 0 ? " --as retry|fail"
 	       : strcmp(kind, "diverged") == 0	? " --as accept|fork|fail"
+	       : strcmp(kind, "doubt") == 0	? " --as done|not-done|abandon"
 						: "";
 }
 
@@ -244,11 +246,21 @@ void status_print_whole(const json_t *status)
 	print_steps(status);
 	size_t i;
 	const json_t *o;
+	const json_t *effects = cli_get(status, "effects");
+	if (cli_int(effects, "proposed") > 0 || cli_int(effects, "reads") > 0)
+		printf("  effects: %lld done of %lld proposed, %lld in doubt; %lld plain reads and "
+		       "denials ('holdfast log' shows them)\n",
+		       (long long)cli_int(effects, "done"), (long long)cli_int(effects, "proposed"),
+		       (long long)cli_int(effects, "in_doubt"),
+		       (long long)cli_int(effects, "reads"));
+	json_array_foreach(cli_get(status, "effects_done"), i, o) show_effect_line(o);
 	json_array_foreach(cli_get(status, "in_flight"), i, o)
 	{
 		char age[32];
 		age_of(age, sizeof(age), cli_str(o, "since"));
 		printf("in flight: %s", cli_escaped(cli_str(o, "step")));
+		if (*cli_str(o, "title"))
+			printf(" %.8s %s", cli_str(o, "effect"), cli_escaped(cli_str(o, "title")));
 		if (cli_int(o, "attempt") > 0) /* a landing has none */
 			printf(" attempt %lld", (long long)cli_int(o, "attempt"));
 		printf(", %s for %s", cli_escaped(cli_str(o, "state")), age);
@@ -257,8 +269,15 @@ void status_print_whole(const json_t *status)
 		printf("%s%s\n", *on && !said ? ", waiting on " : "", said ? "" : cli_escaped(on));
 	}
 	json_array_foreach(cli_get(status, "safe_to_retry"), i, o)
-		printf("again: %s: %s (%s)\n", cli_escaped(cli_str(o, "item")),
-		       class_words(cli_str(o, "class")), cli_escaped(cli_str(o, "rule")));
+	{
+		printf("again: %s", cli_escaped(cli_str(o, "item")));
+		if (*cli_str(o, "title"))
+			printf(" %.8s %s", cli_str(o, "effect"), cli_escaped(cli_str(o, "title")));
+		printf(": %s", class_words(cli_str(o, "class")));
+		if (*cli_str(o, "until"))
+			printf(" until %.19s UTC", cli_str(o, "until"));
+		printf(" (%s)\n", cli_escaped(cli_str(o, "rule")));
+	}
 	if (json_array_size(cli_get(status, "needs_person")) > 0) {
 		puts("waits for you:");
 		print_needs_person(status);

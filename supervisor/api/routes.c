@@ -8,6 +8,7 @@
 
 #include "supervisor/adopt.h"
 #include "supervisor/api/streams.h"
+#include "supervisor/api/effect_view.h"
 #include "supervisor/api/views.h"
 #include "supervisor/create.h"
 #include "supervisor/diffs.h"
@@ -175,6 +176,25 @@ static int count_ended(struct call *c)
 	return ended;
 }
 
+static int add_doubts(const struct journal_run *run, void *arg)
+{
+	struct rollup *x = arg;
+
+	for (uint32_t i = 0; i < run->open_count; i++)
+		if (run->open[i]->state == JOURNAL_EFFECT_S_IN_DOUBT)
+			json_array_append_new(x->runs, effect_view_line(x->d, run, run->open[i]));
+	return 0;
+}
+
+/* Runs with an effect in doubt are in memory, ended or not. */
+static json_t *doubts_of(struct daemon *d)
+{
+	struct rollup x = {d, json_array()};
+
+	(void)!journal_state_each_run(d->rows, add_doubts, &x);
+	return x.runs;
+}
+
 static int get_runs(struct call *c)
 {
 	struct rollup x = {c->d, json_array()};
@@ -187,9 +207,9 @@ static int get_runs(struct call *c)
 		return r;
 	}
 	return answer(c, 200,
-		      json_pack("{s:i, s:o, s:o, s:[], s:i}", "version", SUPERVISOR_API_VERSION,
-				"runs", x.runs, "needs_person", queue_of(c->d), "in_doubt", "ended",
-				ended));
+		      json_pack("{s:i, s:o, s:o, s:o, s:i}", "version", SUPERVISOR_API_VERSION,
+				"runs", x.runs, "needs_person", queue_of(c->d), "in_doubt",
+				doubts_of(c->d), "ended", ended));
 }
 
 static int get_run(struct call *c)
@@ -677,6 +697,53 @@ static int post_gc(struct call *c)
 	return report(c, &rep, json_array());
 }
 
+/* ---- effects ---- */
+
+static int find_effect(struct call *c, const struct journal_effect **ret)
+{
+	struct journal_id id, run;
+	int r = journal_find_effect(c->d->journal, c->q->segments[2], &id, &run, &c->err);
+
+	if (r == 0)
+		r = journal_load_run(c->d->journal, &run, &c->err);
+	if (r < 0)
+		return r;
+	c->run = journal_state_run(c->d->rows, &run);
+	*ret = journal_state_effect(c->d->rows, &id);
+	return c->run && *ret ? 0 : -ENOENT;
+}
+
+static int get_effect(struct call *c)
+{
+	const struct journal_effect *f;
+	int r = find_effect(c, &f);
+	json_t *o = r < 0 ? NULL : effect_view_whole(c->d, c->run, f, &c->err);
+
+	return r < 0 ? r : o ? answer(c, 200, o) : -EIO;
+}
+
+static int get_effect_body(struct call *c)
+{
+	const char *which = api_request_query(c->q, "which");
+	bool response = which && strcmp(which, "response") == 0;
+	const struct journal_effect *f;
+	AUTO_FD fd = -1;
+	int r = find_effect(c, &f);
+
+	if (r == 0 && which && !response && strcmp(which, "request") != 0)
+		r = wrong(c, "which is request or response");
+	if (r < 0)
+		return r;
+	const struct digest *d = response ? &f->response_body : &f->body;
+
+	if (digest_is_zero(d))
+		return error_set_exit(&c->err, -ENOENT, EXIT_STATUS_USAGE,
+				      "the %s has no body that is kept",
+				      response ? "response" : "request");
+	fd = journal_blob_open(c->d->journal, d, &c->err);
+	return fd < 0 ? fd : stream(c, streams_fd(take_fd(&fd)), "application/octet-stream");
+}
+
 /* ---- the table ---- */
 
 enum { WANTS_RUN = 1, WANTS_STEP = 2 };
@@ -712,6 +779,8 @@ static const struct route {
 	{false, "v1/approvals/stats", 0, get_stats},
 	{false, "v1/approvals/*", 0, get_approval},
 	{true, "v1/approvals/*/vote", 0, post_vote},
+	{false, "v1/effects/*", 0, get_effect},
+	{false, "v1/effects/*/body", 0, get_effect_body},
 	{true, "v1/trust", 0, post_trust},
 	{false, "v1/trust", 0, get_trust},
 	{false, "v1/verify", 0, get_verify},

@@ -1,5 +1,6 @@
 #include "supervisor/card.h"
 #include "supervisor/api/views.h"
+#include "supervisor/api/effect_view.h"
 
 #include <errno.h>
 #include <string.h>
@@ -156,21 +157,35 @@ static json_t *done_line(const struct journal_step *s)
 			 (json_int_t)s->layer_paths, "bytes", (json_int_t)s->layer_bytes);
 }
 
+/* With the effect's id and line, or nulls. */
+static json_t *with_effect(json_t *o, const struct journal_effect *f)
+{
+	if (!o)
+		return NULL;
+	json_object_set_new(o, "effect", f ? views_id(&f->id) : json_null());
+	json_object_set_new(o, "title", f ? text_of(f->title) : json_null());
+	return o;
+}
+
 static json_t *flight_line(const struct status_flight *f)
 {
-	return json_pack("{s:o, s:i, s:s, s:o, s:o, s:o}", "step",
-			 f->step ? text_of(f->step->name) : json_string("landing"), "attempt",
-			 f->attempt ? (int)f->attempt->number : 0, "state", f->what, "since",
-			 views_time(f->since_ns), "waiting_on", waits_text(f->waiting_on),
-			 "deadline", views_time(f->due_ns));
+	json_t *o = json_pack("{s:o, s:i, s:s, s:o, s:o, s:o}", "step",
+			      f->step ? text_of(f->step->name) : json_string("landing"), "attempt",
+			      f->attempt ? (int)f->attempt->number : 0, "state", f->what, "since",
+			      views_time(f->since_ns), "waiting_on", waits_text(f->waiting_on),
+			      "deadline", views_time(f->due_ns));
+
+	return with_effect(o, f->effect);
 }
 
 static json_t *open_line(const struct status_open *o)
 {
-	return json_pack("{s:o, s:s, s:o, s:s, s:s}", "item",
-			 o->step ? text_of(o->step->name) : json_string("landing"), "class",
-			 status_retry_name(o->class), "until", views_time(o->until_ns), "rule",
-			 o->rule, "event", o->event);
+	json_t *line = json_pack("{s:o, s:s, s:o, s:s, s:s, s:I}", "item",
+				 o->step ? text_of(o->step->name) : json_string("landing"), "class",
+				 status_retry_name(o->class), "until", views_time(o->until_ns),
+				 "rule", o->rule, "event", o->event, "lsn", (json_int_t)o->lsn);
+
+	return with_effect(line, o->effect);
 }
 
 /* What was weaker than the policy asked for, where it allowed that. */
@@ -230,7 +245,7 @@ json_t *views_status(struct daemon *d, const struct journal_run *run)
 {
 	json_t *o = head_of(d, run);
 	json_t *steps = json_array(), *done = json_array(), *flight = json_array(),
-	       *open = json_array(), *person = json_array();
+	       *open = json_array(), *person = json_array(), *effects = json_array();
 	struct status *s = NULL;
 
 	if (status_of(d->rows, run, &s) < 0) {
@@ -241,6 +256,14 @@ json_t *views_status(struct daemon *d, const struct journal_run *run)
 		json_array_append_new(steps, step_line(run->steps[i]));
 	for (size_t i = 0; s && i < s->done_count; i++)
 		json_array_append_new(done, done_line(s->done[i]));
+	for (size_t i = 0; s && i < s->effect_count; i++)
+		json_array_append_new(effects, effect_view_line(d, run, s->effects[i]));
+	if (s)
+		json_object_set_new(o, "effects",
+				    json_pack("{s:i, s:i, s:i, s:I}", "proposed",
+					      (int)run->effect_count, "done", (int)s->effects_done,
+					      "in_doubt", (int)s->effects_in_doubt, "reads",
+					      (json_int_t)run->reads));
 	for (size_t i = 0; s && i < s->in_flight_count; i++)
 		json_array_append_new(flight, flight_line(&s->in_flight[i]));
 	for (size_t i = 0; s && i < s->open_count; i++)
@@ -250,6 +273,7 @@ json_t *views_status(struct daemon *d, const struct journal_run *run)
 	status_free(s);
 	json_object_set_new(o, "steps", steps);
 	json_object_set_new(o, "done", done);
+	json_object_set_new(o, "effects_done", effects);
 	json_object_set_new(o, "in_flight", flight);
 	json_object_set_new(o, "safe_to_retry", open);
 	json_object_set_new(o, "needs_person", person);
@@ -416,16 +440,14 @@ static json_t *votes_of(const struct journal_approval *a)
 	for (uint32_t i = 0; i < a->vote_count; i++) {
 		const struct journal_vote *v = &a->votes[i];
 
-		json_array_append_new(list,
-				      json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:I, s:o}", "principal",
-						text_of(v->principal), "auth", text_of(v->auth),
-						"decision",
-						v->decision == JOURNAL_DECISION_APPROVE ? "approve"
-											: "deny",
-						"choice", text_of(v->choice), "reason",
-						text_of(v->reason), "at", views_time(v->at_ns),
-						"shown_ms", (json_int_t)v->shown_ms, "proof",
-						views_digest(&v->proof)));
+		json_array_append_new(
+			list,
+			json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:I, s:o}", "principal",
+				  text_of(v->principal), "auth", text_of(v->auth), "decision",
+				  v->decision == JOURNAL_DECISION_APPROVE ? "approve" : "deny",
+				  "choice", text_of(v->choice), "reason", text_of(v->reason), "at",
+				  views_time(v->at_ns), "shown_ms", (json_int_t)v->shown_ms,
+				  "proof", views_digest(&v->proof)));
 	}
 	return list;
 }
@@ -518,6 +540,8 @@ static json_t *payload_of(const struct journal_record *r)
 		json_object_set_new(o, #field, VIEW_##kind(r->p.field));
 	JOURNAL_FIELDS(X)
 #undef X
+	if (JOURNAL_HAS(&r->p, reads))
+		json_object_set_new(o, "reads", effect_view_reads(r->p.reads));
 	return o;
 }
 

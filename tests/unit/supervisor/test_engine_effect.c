@@ -953,6 +953,74 @@ static void who_does_not_wait_is_not_frozen(void **state)
 	assert_effect(w, &id, JOURNAL_EFFECT_S_WAITING);
 }
 
+/* ---- the three questions ---- */
+
+static const struct status_open *open_of(const struct status *s, const struct journal_id *id)
+{
+	for (size_t i = 0; i < s->open_count; i++)
+		if (s->open[i].effect && journal_id_equal(&s->open[i].effect->id, id))
+			return &s->open[i];
+	return NULL;
+}
+
+static void status_says_of_each_effect_whether_it_may_be_done_again(void **state)
+{
+	struct world *w = *state;
+	static const struct {
+		enum journal_retry retry;
+		enum status_retry class;
+	} cases[] = {{JOURNAL_RETRY_NEVER, STATUS_HUMAN_ONLY},
+		     {JOURNAL_RETRY_SAFE, STATUS_SAFE},
+		     {JOURNAL_RETRY_KEYED, STATUS_SAFE_SAME_KEY},
+		     {JOURNAL_RETRY_PROBE, STATUS_PROBE_FIRST}};
+	const struct status_open *o;
+	struct journal_id ids[4], done, waiting;
+	struct status *before = NULL, *after = NULL;
+
+	begin(w, ONE);
+	waiting = propose(w, "wait", ENGINE_ASK);
+	card(w, &waiting, JOURNAL_KIND_EFFECT);
+	vote(w, JOURNAL_KIND_EFFECT, JOURNAL_DECISION_APPROVE, NULL);
+	done = waiting;
+	confirm(w, &done);
+	waiting = propose(w, "yes", ENGINE_ASK);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char text[8] = {(char)('a' + i), 0};
+		struct engine_proposal p = proposal(w, text, ENGINE_ALLOW);
+
+		retry_of(&p, cases[i].retry);
+		ids[i] = proposed(w, &p);
+	}
+	assert_int_equal(status_of(w->f.rows, fake_run(&w->f, &w->run), &before), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		o = open_of(before, &ids[i]);
+		assert_non_null(o);
+		assert_int_equal(o->class, cases[i].class);
+		assert_string_equal(o->event, "EFFECT_RESERVED");
+		assert_int_equal(o->lsn, effect(w, &ids[i])->reserved_lsn);
+		assert_int_equal(o->until_ns != 0, cases[i].class == STATUS_SAFE_SAME_KEY);
+	}
+	assert_int_equal(open_of(before, &waiting)->class, STATUS_SAFE);
+	assert_int_equal(before->effects_done, 1);
+	assert_true(journal_id_equal(&before->effects[0]->id, &done));
+	assert_string_equal(status_approver(w->f.rows, before->effects[0]), "uid:5");
+	assert_int_equal(before->exit, EXIT_STATUS_OK);
+	assert_int_equal(engine_effect_courier(w->f.e, fake_now(&w->f), &w->run, NULL, NULL, 0), 0);
+	assert_true(fake_flush(&w->f));
+	assert_int_equal(status_exit(w->f.rows, fake_run(&w->f, &w->run)), EXIT_STATUS_IN_DOUBT);
+	status_free(before);
+	before = NULL;
+	fake_restart(&w->f, true); /* and the same after a kill */
+	assert_int_equal(status_of(w->f.rows, fake_run(&w->f, &w->run), &after), 0);
+	assert_int_equal(after->exit, EXIT_STATUS_IN_DOUBT);
+	assert_int_equal(after->effects_in_doubt, 4);
+	o = open_of(after, &ids[0]);
+	assert_string_equal(o->event, "EFFECT_IN_DOUBT");
+	assert_int_equal(o->class, STATUS_HUMAN_ONLY);
+	status_free(before);
+	status_free(after);
+}
+
 /* A run with a hundred thousand effects costs no more a piece than one with ten. */
 static void many_effects_stay_cheap(void **state)
 {
@@ -1012,6 +1080,7 @@ int main(void)
 		T(who_waits_long_is_frozen_then_suspended_and_a_decision_starts_anew),
 		T(a_decision_thaws),
 		T(who_does_not_wait_is_not_frozen),
+		T(status_says_of_each_effect_whether_it_may_be_done_again),
 		T(many_effects_stay_cheap),
 	};
 	return cmocka_run_group_tests_name("supervisor/engine_effect", tests, NULL, NULL);
