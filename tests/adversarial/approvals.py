@@ -428,11 +428,17 @@ def test_an_agent_that_votes_for_itself_from_its_sandbox():
             runtime = f.read()
         with open(c.path("vote.py"), "w") as f:
             f.write(VOTE)
+        grant = "version: 1\nname: wide\nextends: [offline]\nfs:\n  - {path: %s, access: rx}\n"
         policy = c.file("wide.yaml")
+        args = ("exec", "--policy", policy, "--", "/usr/bin/python3", "vote.py", a["approval"], a["card_digest"], runtime, c.state,
+                os.path.join(c.state, "run"))
         with open(policy, "w") as f:
-            f.write("version: 1\nname: wide\nextends: [offline]\nfs:\n  - {path: " + os.path.dirname(runtime) + ", access: rx}\n")
-        code, out, err = c.run("exec", "--policy", policy, "--", "/usr/bin/python3", "vote.py", a["approval"], a["card_digest"], runtime,
-                               c.state, os.path.join(c.state, "run"))
+            f.write(grant % c.state)
+        code, _, err = c.run(*args)
+        assert code == 125 and "own folder" in err, (code, err)
+        with open(policy, "w") as f:
+            f.write(grant % c.root)
+        code, out, err = c.run(*args)
         assert "ANSWER" not in out and "refused" in out, (code, out, err)
         assert c.open(a)
 
@@ -501,16 +507,14 @@ RAW = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u
 
 
 def test_spoofing_in_a_command_stands_on_no_surface():
-    refused = []
     with People() as c:
+        policy = c.policy("quorum: 1", "exec:\n  - {do: allow, path: /}\n  - {do: ask, path: /usr/bin/printf}\n")
         for name, text in SPOOFS.items():
-            plan = "name: p\nland: never\nsteps:\n  - {name: pay, gate: ask, run: [/bin/echo, " + json.dumps(text) + "]}\n"
-            code, out, err = c.run("run", c.plan(plan), "--policy", c.policy("quorum: 1"), "--no-input")
-            if code == 2:  # refused where it is written: YAML or the plan's own rules
-                refused.append(name)
-                continue
-            assert code == 4, (name, code, out, err)
+            waiting = subprocess.Popen([HOLDFAST, "--state", c.state, "exec", "--policy", policy, "--no-input", "--", "/usr/bin/printf", text],
+                                       cwd=c.tree, env=c.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            c.until(c.waiting)
             a = c.item()
+            assert a["kind"] == "step-gate", a
             for said in (a["card"], c.run("show", a["approval"])[1], c.run("queue")[1], c.run("status", a["run"])[1]):
                 bad = RAW.search(said)
                 assert not bad, (name, hex(ord(bad.group())), said)
@@ -519,7 +523,8 @@ def test_spoofing_in_a_command_stands_on_no_surface():
             if name == "look-alike":
                 assert "\u0440" not in a["card"], a["card"]
             assert c.run("deny", a["approval"], "--no-input", "--digest", a["card_digest"])[0] == 0
-    assert len(refused) < len(SPOOFS) / 2, refused
+            said = waiting.communicate(timeout=60)[0]
+            assert waiting.returncode == 125 and not RAW.search(said), (name, waiting.returncode, said)
 
 
 def test_a_reason_and_a_choice_are_escaped_where_they_are_shown():
