@@ -48,6 +48,7 @@ bool journal_audit_must_blob(unsigned field)
 	case JOURNAL_F_response:
 	case JOURNAL_F_response_body:
 	case JOURNAL_F_proof:
+	case JOURNAL_F_pattern:
 		return true;
 	default:
 		return false;

@@ -619,6 +619,76 @@ static int item_event(struct journal_state *s, struct journal_run *run,
 	return rc < 0 ? rc : mark_item(s, a);
 }
 
+/* ---- Grants ---- */
+
+bool journal_grant_holds(const struct journal_grant *g, int64_t now_ns)
+{
+	return !g->revoked && (g->deny || g->uses > 0) &&
+	       (g->expires_ns == 0 || now_ns < g->expires_ns);
+}
+
+static struct journal_grant *find_grant(struct journal_run *run, const struct journal_id *id)
+{
+	for (uint32_t i = 0; i < run->grant_count; i++)
+		if (journal_id_equal(&run->grants[i].id, id))
+			return &run->grants[i];
+	return NULL;
+}
+
+static int make_grant(struct journal_state *s, struct journal_run *run,
+		      const struct journal_record *r, struct error *err)
+{
+	const struct journal_payload *p = &r->p;
+	if (r->step != JOURNAL_NO_STEP && r->step >= run->step_count)
+		return journal_fold_refuse(err, r, "no such step");
+	if (find_grant(run, &p->grant))
+		return journal_fold_refuse(err, r, "a grant has this id already");
+	if (run->grant_count >= JOURNAL_GRANTS_MAX)
+		return journal_fold_refuse(err, r, "too many grants");
+	if (p->decision != JOURNAL_DECISION_APPROVE && p->decision != JOURNAL_DECISION_DENY)
+		return journal_fold_refuse(err, r, "unknown decision");
+	struct journal_grant *grown =
+		reallocarray(run->grants, run->grant_count + 1ul, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	run->grants = grown;
+	struct journal_grant *g = &grown[run->grant_count++];
+	*g = (struct journal_grant){
+		.id = p->grant,
+		.approval = p->approval,
+		.step = r->step,
+		.deny = p->decision == JOURNAL_DECISION_DENY,
+		.pattern = p->pattern,
+		.uses = p->uses,
+		.made_ns = r->wall_ns,
+		.expires_ns = p->expires_ns,
+	};
+	if (journal_fold_set_text(&g->rule, p->rule) < 0 ||
+	    (JOURNAL_HAS(p, at) && journal_fold_set_text(&g->at, p->at) < 0) ||
+	    (JOURNAL_HAS(p, principal) && journal_fold_set_text(&g->by, p->principal) < 0) ||
+	    (JOURNAL_HAS(p, why) && journal_fold_set_text(&g->why, p->why) < 0))
+		return -ENOMEM;
+	return mark_run(s, run);
+}
+
+static int grant_event(struct journal_state *s, struct journal_run *run,
+		       const struct journal_record *r, struct error *err)
+{
+	struct journal_grant *g = find_grant(run, &r->p.grant);
+	if (!g || g->step != r->step)
+		return journal_fold_refuse(err, r, "no such grant of this run and step");
+	if (g->revoked)
+		return journal_fold_refuse(err, r, "the grant was revoked");
+	if (r->type == JOURNAL_GRANT_REVOKED) {
+		g->revoked = true;
+	} else {
+		if (g->deny || g->uses == 0)
+			return journal_fold_refuse(err, r, "the grant has no use left");
+		g->uses--;
+	}
+	return mark_run(s, run);
+}
+
 /* ---- Timers ---- */
 
 static int mark_timer(struct journal_state *s, const struct journal_timer *t)
@@ -897,6 +967,11 @@ static int apply(struct journal_state *s, struct journal_run *run, const struct 
 	case JOURNAL_ATTEMPT_SUSPENDED:
 	case JOURNAL_ATTEMPT_LOST:
 		return attempt_event(s, run, r, err);
+	case JOURNAL_GRANT_MADE:
+		return make_grant(s, run, r, err);
+	case JOURNAL_GRANT_USED:
+	case JOURNAL_GRANT_REVOKED:
+		return grant_event(s, run, r, err);
 	case JOURNAL_APPROVAL_OPENED:
 		return open_item(s, run, r, err);
 	case JOURNAL_VOTE_CAST:

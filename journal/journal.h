@@ -24,6 +24,7 @@ enum {
 	JOURNAL_WHY_MAX =
 		4096, /* bytes of a reason; more is cut, and bytes that are no UTF-8 are escaped */
 	JOURNAL_VOTES_MAX = 64, /* votes of one approval */
+	JOURNAL_GRANTS_MAX = 256, /* grants of one run */
 	JOURNAL_AGENCY_MAX = 4,
 };
 
@@ -138,6 +139,9 @@ enum journal_type {
 		0x6c, /* proposed again: by this attempt, with this action; state unchanged */
 	JOURNAL_EFFECT_READS = 0x6d, /* a batch of plain reads and of what was denied unasked */
 
+	JOURNAL_GRANT_MADE = 0x81, /* synced; a person's word on the next actions of a rule */
+	JOURNAL_GRANT_USED = 0x82, /* in the batch of the effect that it allows */
+	JOURNAL_GRANT_REVOKED = 0x83, /* synced */
 	JOURNAL_APPROVAL_TOLD = 0x80, /* the command of `notify` ran, or was given up: why says so */
 };
 enum {
@@ -252,7 +256,11 @@ enum {
 	X(100, proof, DIGEST) /* blob: a signed vote: what was signed, and the signature */      \
 	X(101, signed_ns, INT) /* wall time in a signed vote */                                  \
 	X(102, shown_ms, UINT) /* how long the voter's client showed the card */                 \
-	X(103, told, UINT) /* bits of enum journal_told */
+	X(103, told, UINT) /* bits of enum journal_told */                                       \
+	X(104, grant, ID)                                                                        \
+	X(105, pattern, DIGEST) /* blob: what a grant covers, the JSON of a `match` */           \
+	X(106, uses, UINT) /* how often a grant may be used */                                   \
+	X(107, expires_ns, INT) /* wall time; of a grant */
 
 enum journal_field {
 #define X(num, name, kind) JOURNAL_F_##name = num,
@@ -632,6 +640,21 @@ struct journal_effect {
 	struct journal_effect *next_by_id; /* of its bucket */
 };
 
+/*
+ * A person's word on actions to come of one rule in one run (or one step of it): let them, as far
+ * as the pattern, the uses and the time go; or deny them all. `standing` of the policy becomes one
+ * when it is first used. It ends by itself when uses are 0 or expires_ns has passed.
+ */
+struct journal_grant {
+	struct journal_id id, approval; /* approval: where it was given; zero = standing */
+	uint32_t step; /* JOURNAL_NO_STEP: of the run */
+	bool deny, revoked;
+	struct digest pattern; /* blob; zero: all of the rule */
+	uint64_t uses; /* left */
+	int64_t made_ns, expires_ns; /* expires_ns 0 = with the run */
+	char *rule, *at, *by, *why; /* owned; at: of the `standing`, else NULL */
+};
+
 struct journal_run {
 	struct journal_id id;
 	char *name; /* may be NULL */
@@ -659,6 +682,8 @@ struct journal_run {
 	char *why;
 	uint64_t seq; /* of its last record */
 	struct digest head; /* hash of its last record */
+	struct journal_grant *grants;
+	uint32_t grant_count;
 	uint32_t starts_without_progress; /* epochs begun while RUNNING since something of it last
 					     ended or was adopted */
 	struct journal_effect **effects; /* by number, dense */
@@ -749,6 +774,8 @@ const struct journal_approval *journal_state_approval(const struct journal_state
 						      const struct journal_id *id);
 const struct journal_lease *journal_state_lease(const struct journal_state *s, uint64_t dev,
 						uint64_t ino);
+/* Whether it may still be used at that time. */
+bool journal_grant_holds(const struct journal_grant *g, int64_t now_ns);
 const struct journal_trust *journal_state_trust(const struct journal_state *s, const char *path);
 const struct journal_effect *journal_state_effect(const struct journal_state *s,
 						  const struct journal_id *id);

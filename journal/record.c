@@ -153,6 +153,11 @@ static const struct record_type types[JOURNAL_TYPE_LIMIT] = {
 	[JOURNAL_APPROVAL_LAPSED] = {"APPROVAL_LAPSED", OF_ITEM(0, 0)},
 	[JOURNAL_APPROVAL_REVOKED] = {"APPROVAL_REVOKED", OF_ITEM(0, 0)},
 
+	[JOURNAL_GRANT_MADE] = {"GRANT_MADE", JOURNAL_LEVEL_ANY, true,
+				F(grant) | F(rule) | F(decision),
+				F(pattern) | F(uses) | F(expires_ns) | F(at) | F(approval)},
+	[JOURNAL_GRANT_USED] = {"GRANT_USED", JOURNAL_LEVEL_ANY, false, F(grant) | F(effect), 0},
+	[JOURNAL_GRANT_REVOKED] = {"GRANT_REVOKED", JOURNAL_LEVEL_ANY, true, F(grant), 0},
 	[JOURNAL_APPROVAL_TOLD] = {"APPROVAL_TOLD", JOURNAL_LEVEL_ANY, false, F(approval) | F(told),
 				   0},
 

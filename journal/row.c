@@ -105,6 +105,16 @@ static const struct member approval_members[] = {
 };
 enum { APPROVAL_VOTES = 64 }; /* key of the array of votes */
 
+enum { RUN_GRANTS = 64 }; /* key of the array of grants */
+
+#define GRANT(name, kind) M(journal_grant, name, kind)
+static const struct member grant_members[] = {
+	GRANT(id, ID),		GRANT(approval, ID),	GRANT(step, U32), GRANT(deny, BOOL),
+	GRANT(revoked, BOOL),	GRANT(pattern, DIGEST), GRANT(uses, U64), GRANT(made_ns, I64),
+	GRANT(expires_ns, I64), GRANT(rule, STR),	GRANT(at, STR),	  GRANT(by, STR),
+	GRANT(why, STR),
+};
+
 #define VOTE(name, kind) M(journal_vote, name, kind)
 static const struct member vote_members[] = {
 	VOTE(principal, STR), VOTE(auth, STR),	   VOTE(reason, STR),	 VOTE(decision, U32),
@@ -418,6 +428,21 @@ static const struct journal_effect *find_effect(const struct journal_state *s,
 	return run && c->effect < run->effect_count ? run->effects[c->effect] : NULL;
 }
 
+static void write_grants(struct buffer *out, struct cbor_map_mark *map,
+			 const struct journal_run *run)
+{
+	if (run->grant_count == 0)
+		return;
+	cbor_w_key(out, map, RUN_GRANTS);
+	cbor_w_array(out, run->grant_count);
+	for (uint32_t i = 0; i < run->grant_count; i++) {
+		struct cbor_map_mark inner = cbor_w_map_begin(out);
+		write_members(out, &inner, grant_members, ARRAY_SIZE(grant_members),
+			      &run->grants[i]);
+		cbor_w_map_end(out, &inner);
+	}
+}
+
 static void write_votes(struct buffer *out, struct cbor_map_mark *map,
 			const struct journal_approval *a)
 {
@@ -485,18 +510,42 @@ int journal_row_encode(const struct journal_state *s, const struct journal_chang
 	write_members(out, &map, m, count, row);
 	if (c->kind == JOURNAL_ROW_APPROVAL)
 		write_votes(out, &map, row);
+	if (c->kind == JOURNAL_ROW_RUN)
+		write_grants(out, &map, row);
 	cbor_w_map_end(out, &map);
 	return out->failed;
 }
 
 /* ---- Decode ---- */
 
+static void read_grants(struct cbor_reader *c, uint64_t key, void *row)
+{
+	struct journal_run *run = row;
+	if (key != RUN_GRANTS) {
+		cbor_r_skip(c);
+		return;
+	}
+	size_t count = cbor_r_array(c);
+	if (count > JOURNAL_GRANTS_MAX)
+		cbor_r_fail(c, -EBADMSG);
+	if (c->error)
+		return;
+	run->grants = calloc(count ? count : 1, sizeof(*run->grants));
+	if (!run->grants) {
+		cbor_r_fail(c, -ENOMEM);
+		return;
+	}
+	for (; run->grant_count < count; run->grant_count++)
+		read_members(c, grant_members, ARRAY_SIZE(grant_members),
+			     &run->grants[run->grant_count], NULL);
+}
+
 static int decode_run(struct journal_state *s, struct bytes key, struct cbor_reader *c)
 {
 	struct journal_run *run = calloc(1, sizeof(*run));
 	if (!run)
 		return -ENOMEM;
-	read_members(c, run_members, ARRAY_SIZE(run_members), run, NULL);
+	read_members(c, run_members, ARRAY_SIZE(run_members), run, read_grants);
 	run->step_count = run->effect_count = 0; /* they follow */
 	memcpy(run->id.b, (const uint8_t *)key.data + 1, JOURNAL_ID_SIZE);
 	int rc = cbor_r_end(c);

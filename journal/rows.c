@@ -158,6 +158,13 @@ void journal_rows_free_run(struct journal_run *run)
 		journal_rows_free_step(run->steps[i]);
 	for (uint32_t i = 0; i < run->effect_count; i++)
 		journal_rows_free_effect(run->effects[i]);
+	for (uint32_t i = 0; i < run->grant_count; i++) {
+		free(run->grants[i].rule);
+		free(run->grants[i].at);
+		free(run->grants[i].by);
+		free(run->grants[i].why);
+	}
+	free(run->grants);
 	free(run->steps);
 	free(run->effects);
 	free(run->open);

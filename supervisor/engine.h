@@ -210,6 +210,18 @@ MUST_CHECK int engine_run_land(struct engine *e, struct engine_now now,
 MUST_CHECK int engine_run_undo(struct engine *e, struct engine_now now,
 			       const struct journal_id *run, uint32_t uid, struct error *err);
 
+/* With an approval of an effect: the next ones of its rule that the pattern covers, too. */
+struct engine_grant {
+	struct digest pattern; /* blob */
+	uint64_t uses;
+	int64_t expires_ns; /* wall time; never 0 */
+	bool step_only; /* else the whole run */
+};
+enum {
+	ENGINE_GRANT_USES_MAX = 1000,
+	ENGINE_GRANT_DAYS_MAX = 30,
+};
+
 struct engine_vote {
 	struct journal_id approval;
 	struct digest card; /* render digest the voter saw */
@@ -226,8 +238,12 @@ struct engine_vote {
 	struct digest proof; /* blob of what was signed, and the signature; zero = not signed */
 	int64_t signed_ns; /* the time in it */
 	uint64_t shown_ms; /* how long the card was shown; 0 = not said */
+	const struct engine_grant *grant; /* with an approval of an effect; NULL = this one alone */
+	bool whole_rule; /* with a denial of an effect: all of its rule, for the run */
 };
 /*
+ * A grant and a denial of a rule are one person's word: -EPERM where the policy asks for several or
+ * for signatures; and an irreversible action is granted only at agency trusted and above.
  * -ESTALE: decided already or superseded, or another card (exit CONFLICT; *err tells the recorded
  * outcome); or a signed vote older than the one of its signer that stands. -EPERM: excluded, not of
  * the role, or not signed where the policy asks for that.
@@ -237,6 +253,11 @@ struct engine_vote {
  */
 MUST_CHECK int engine_vote(struct engine *e, struct engine_now now, const struct engine_vote *v,
 			   struct error *err);
+/* A grant or a denied rule is taken back: what it has not allowed yet asks again. -ENOENT;
+ * -EALREADY. */
+MUST_CHECK int engine_grant_revoke(struct engine *e, struct engine_now now,
+				   const struct journal_id *run, const struct journal_id *grant,
+				   uint32_t uid, const char *principal, struct error *err);
 
 /* ---- Outcomes of commands and reports of the keeper. A report for an attempt that is not current
  * is refused with -ESTALE (logged by the caller). ---- */
@@ -293,6 +314,13 @@ MUST_CHECK int engine_landing_done(struct engine *e, struct engine_now now,
 
 enum engine_verdict { ENGINE_DENY, ENGINE_ASK, ENGINE_ALLOW };
 
+/* A `standing` of the policy that covers the action. */
+struct engine_standing {
+	const char *at, *why; /* file:line:column */
+	uint64_t uses; /* in one run */
+	int64_t expires_ns;
+};
+
 struct engine_proposal {
 	struct journal_id attempt;
 	struct journal_id courier; /* instance that asks, and would send */
@@ -303,6 +331,9 @@ struct engine_proposal {
 	enum journal_class class;
 	enum journal_retry retry;
 	uint64_t window_ms; /* KEYED */
+	/* Of what asks only: a grant of the run whose pattern covers it; zero = none. */
+	struct journal_id grant;
+	const struct engine_standing *standing; /* NULL = none */
 	/* Borrowed; NULL = none. */
 	const char *header, *probe, *rule, *at, *secret, *claim, *title, *why;
 };

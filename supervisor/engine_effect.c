@@ -571,13 +571,24 @@ static uint32_t waiting_count(const struct journal_run *row)
 
 /* The policy's word, made stricter by the run's limits. */
 static enum engine_verdict judge(struct engine *e, struct engine_run *r,
-				 const struct engine_proposal *x, bool waits, const char **ret_why)
+				 uint32_t step, const struct engine_proposal *x, bool waits,
+				 const struct journal_grant **ret_grant, const char **ret_why)
 {
 	struct engine_rules rules;
 
 	*ret_why = x->why;
+	*ret_grant = NULL;
+	if (engine_grant_denial(e, r, step, x->rule)) {
+		*ret_why = "a person denied this rule for the run";
+		return ENGINE_DENY;
+	}
 	if (x->verdict != ENGINE_ASK || waits)
 		return x->verdict;
+	*ret_grant = engine_grant_for(e, r, step, x);
+	if (*ret_grant) {
+		*ret_why = (*ret_grant)->at ? "a standing grant of the policy" : "a person's grant";
+		return ENGINE_ALLOW;
+	}
 	engine_item_rules(e, r, &rules);
 	if (rules.unattended_deny) {
 		*ret_why = "a person would be asked, and the policy says that nobody is there";
@@ -659,8 +670,14 @@ static void attach(struct engine *e, struct engine_run *r, const struct journal_
 		engine_emit(e, &rec);
 	}
 	if (unsent) {
-		enum engine_verdict verdict = judge(e, r, x, true, &why);
+		/* What a grant allowed and nobody sent is looked at anew: it may be gone. */
+		bool allowed = f->state == JOURNAL_EFFECT_S_ALLOWED &&
+			       engine_id_is_zero(&f->approval);
+		const struct journal_grant *grant;
+		enum engine_verdict verdict = judge(e, r, f->step, x, !allowed, &grant, &why);
 
+		if (grant)
+			engine_grant_use(e, r, grant, &f->id);
 		decide_again(e, r, f, verdict, why);
 	}
 }
@@ -717,6 +734,7 @@ int engine_effect_proposed(struct engine *e, struct engine_now now, const struct
 	const struct journal_effect *const *same, *f;
 	const struct journal_attempt *a;
 	const struct journal_run *row;
+	const struct journal_grant *grant;
 	enum engine_verdict verdict;
 	struct engine_client *c;
 	struct engine_run *r;
@@ -736,7 +754,7 @@ int engine_effect_proposed(struct engine *e, struct engine_now now, const struct
 	number = a->number;
 	count = journal_state_effects_same(e->rows, &r->id, step, &x->identity, &same);
 	f = match(same, count, number);
-	verdict = judge(e, r, x, f && f->state == JOURNAL_EFFECT_S_WAITING, &why);
+	verdict = judge(e, r, step, x, f && f->state == JOURNAL_EFFECT_S_WAITING, &grant, &why);
 	if (!f && verdict == ENGINE_DENY && denied_count(e, r) >= e->limits.effects_denied_max)
 		return ENGINE_PROPOSED_DENIED;
 	if (!f || f->state == JOURNAL_EFFECT_S_REFUSED)
@@ -753,6 +771,8 @@ int engine_effect_proposed(struct engine *e, struct engine_now now, const struct
 		attach(e, r, f, x, number);
 	} else {
 		f = journal_state_effect(e->rows, &id);
+		if (grant)
+			engine_grant_use(e, r, grant, &id);
 		decide(e, r, f, verdict, why);
 	}
 	answer_now(e, r, f);

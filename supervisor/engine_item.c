@@ -597,7 +597,8 @@ static int check_vote(struct engine *e, struct engine_run *r, const struct journ
 			err, -E2BIG, EXIT_STATUS_LIMIT,
 			"vote: %d votes stand already; answer all paths at once, or deny",
 			JOURNAL_VOTES_MAX);
-	return check_choice(a, v, err);
+	rc = engine_grant_check(e, r, a, v, err);
+	return rc < 0 ? rc : check_choice(a, v, err);
 }
 
 static void cast(struct engine *e, struct engine_run *r, const struct journal_approval *a,
@@ -752,6 +753,36 @@ static int find_item(struct engine *e, const struct engine_vote *v, struct engin
 	return 0;
 }
 
+struct of_rule {
+	const struct engine *e;
+	const struct journal_id *run;
+	const char *rule;
+	const struct journal_approval *found;
+};
+
+static int match_rule(const struct journal_approval *a, void *arg)
+{
+	struct of_rule *s = arg;
+	const struct journal_effect *f = journal_state_effect(s->e->rows, &a->effect);
+
+	if (a->kind != JOURNAL_KIND_EFFECT || a->state != JOURNAL_APPROVAL_S_OPEN ||
+	    !journal_id_equal(&a->run, s->run) || !f || !f->rule || strcmp(f->rule, s->rule) != 0)
+		return 0;
+	s->found = a;
+	return 1;
+}
+
+/* The others of a rule that was denied as a whole. */
+static void deny_others(struct engine *e, struct engine_run *r, const char *rule)
+{
+	struct of_rule s = {.e = e, .run = &r->id, .rule = rule};
+
+	while (journal_state_each_approval(e->rows, match_rule, &s)) {
+		end_item(e, r, s.found, JOURNAL_APPROVAL_DENIED, "its rule was denied for the run");
+		refused(e, r, s.found, "its rule was denied for the run");
+	}
+}
+
 int engine_vote(struct engine *e, struct engine_now now, const struct engine_vote *v,
 		struct error *err)
 {
@@ -782,10 +813,14 @@ int engine_vote(struct engine *e, struct engine_now now, const struct engine_vot
 	r->named = true;
 	engine_act_as(e, JOURNAL_ACTOR_PERSON, v->uid);
 	cast(e, r, a, v);
+	if (v->grant || v->whole_rule)
+		engine_grant_make(e, r, a, v);
 	if (v->decision == JOURNAL_DECISION_DENY) {
 		end_item(e, r, a, JOURNAL_APPROVAL_DENIED, v->reason);
 		engine_act_as(e, JOURNAL_ACTOR_SUPERVISOR, 0);
 		refused(e, r, a, v->reason && *v->reason ? v->reason : "a person denied it");
+		if (v->whole_rule)
+			deny_others(e, r, journal_state_effect(e->rows, &a->effect)->rule);
 	} else {
 		rc = decided(e, r, a);
 		if (rc < 0)

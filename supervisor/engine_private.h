@@ -222,6 +222,21 @@ void engine_wait_ended(struct engine *e, struct engine_run *r, uint32_t step);
 /* A command may have been lost with the supervisor. */
 void engine_wait_recover(struct engine *e, struct engine_run *r, uint32_t step);
 
+/* ---- engine_grant.c: a person's word on what is to come ---- */
+/* The denial of this rule that holds for the step, or NULL. */
+const struct journal_grant *engine_grant_denial(const struct engine *e, const struct engine_run *r,
+						uint32_t step, const char *rule);
+/* The grant that lets x be without a person, or NULL; a standing one is made by its first use. */
+const struct journal_grant *engine_grant_for(struct engine *e, struct engine_run *r, uint32_t step,
+					     const struct engine_proposal *x);
+void engine_grant_use(struct engine *e, struct engine_run *r, const struct journal_grant *g,
+		      const struct journal_id *effect);
+/* What the vote says beside this one item. */
+int engine_grant_check(struct engine *e, struct engine_run *r, const struct journal_approval *a,
+		       const struct engine_vote *v, struct error *err);
+void engine_grant_make(struct engine *e, struct engine_run *r, const struct journal_approval *a,
+		       const struct engine_vote *v);
+
 /* ---- engine_timer.c ---- */
 void engine_timer_arm(struct engine *e, struct engine_run *r, uint32_t step,
 		      enum journal_timer_kind kind, int64_t due_ns,

@@ -1044,6 +1044,212 @@ static void many_effects_stay_cheap(void **state)
 	assert_int_equal(fake_run(&w->f, &w->run)->open_count, 0);
 }
 
+/* ---- grants, standing, denied rules ---- */
+
+/* Votes on the open effect with something beside it. */
+static int vote_beside(struct world *w, enum journal_decision decision,
+		       const struct engine_grant *grant, bool whole_rule)
+{
+	const struct journal_approval *a = item(w, JOURNAL_KIND_EFFECT);
+	struct engine_vote v = {.approval = a->id,
+				.card = a->card,
+				.decision = decision,
+				.principal = "uid:5",
+				.auth = "peercred",
+				.uid = 5,
+				.grant = grant,
+				.whole_rule = whole_rule};
+	int rc = engine_vote(w->f.e, fake_now(&w->f), &v, NULL);
+
+	assert_true(fake_flush(&w->f));
+	return rc;
+}
+
+/* Asks, of a class; grant: of the run, as the caller found it to cover the action; NULL = none. */
+static struct engine_proposal asking(struct world *w, const char *text, enum journal_class class,
+				     const struct journal_grant *grant)
+{
+	struct engine_proposal p = proposal(w, text, ENGINE_ASK);
+
+	p.class = class;
+	if (grant)
+		p.grant = grant->id;
+	return p;
+}
+
+static const struct journal_grant *granted(struct world *w, uint64_t uses, int64_t seconds)
+{
+	struct engine_proposal p = asking(w, "a first", JOURNAL_CLASS_UNKNOWN, NULL);
+	struct engine_grant g = {.pattern = fake_blob(&w->f, "{}"),
+				 .uses = uses,
+				 .expires_ns = w->f.wall_ns + seconds * SECOND};
+	struct journal_id id = proposed(w, &p);
+
+	card(w, &id, JOURNAL_KIND_EFFECT);
+	assert_int_equal(vote_beside(w, JOURNAL_DECISION_APPROVE, &g, false), 0);
+	assert_int_equal(answered(w, &id), ENGINE_ANSWER_SEND);
+	return &fake_run(&w->f, &w->run)->grants[fake_run(&w->f, &w->run)->grant_count - 1];
+}
+
+static void a_grant_lets_as_much_as_it_says_and_no_more(void **state)
+{
+	struct world *w = *state;
+	const struct journal_grant *g;
+	struct engine_proposal p;
+	struct journal_id id;
+
+	begin(w, ONE);
+	g = granted(w, 2, 60);
+	p = asking(w, "b not covered", JOURNAL_CLASS_UNKNOWN, NULL);
+	id = proposed(w, &p);
+	assert_effect(w, &id, JOURNAL_EFFECT_S_WAITING); /* same rule, other arguments */
+	p = asking(w, "c covered", JOURNAL_CLASS_UNKNOWN, g);
+	id = proposed(w, &p);
+	assert_effect(w, &id, JOURNAL_EFFECT_S_RESERVED);
+	p = asking(w, "d other rule", JOURNAL_CLASS_UNKNOWN, g);
+	p.rule = "refund";
+	id = proposed(w, &p);
+	assert_effect(w, &id, JOURNAL_EFFECT_S_WAITING);
+	fake_restart(&w->f, true); /* what was used stays used */
+	assert_int_equal(engine_effect_courier(w->f.e, fake_now(&w->f), &w->run, &w->courier, NULL,
+					       0),
+			 0);
+	g = &fake_run(&w->f, &w->run)->grants[0];
+	assert_int_equal(g->uses, 1);
+	p = asking(w, "e covered", JOURNAL_CLASS_UNKNOWN, g);
+	id = proposed(w, &p);
+	assert_effect(w, &id, JOURNAL_EFFECT_S_RESERVED);
+	p = asking(w, "f the third", JOURNAL_CLASS_UNKNOWN, g);
+	id = proposed(w, &p);
+	assert_effect(w, &id, JOURNAL_EFFECT_S_WAITING);
+	assert_int_equal(fake_count(&w->f, &w->run, JOURNAL_GRANT_USED), 2);
+}
+
+static void a_grant_ends_with_its_time_and_when_it_is_taken_back(void **state)
+{
+	struct world *w = *state;
+	const struct journal_grant *g;
+	struct engine_proposal p;
+	struct journal_id id, grant;
+
+	begin(w, ONE);
+	g = granted(w, 100, 60);
+	w->f.wall_ns += 60 * SECOND;
+	p = asking(w, "b at its end", JOURNAL_CLASS_UNKNOWN, g);
+	id = proposed(w, &p);
+	assert_effect(w, &id, JOURNAL_EFFECT_S_WAITING);
+	w->f.wall_ns -= 30 * SECOND; /* the clock is set back: what asked still asks */
+	assert_effect(w, &id, JOURNAL_EFFECT_S_WAITING);
+	grant = fake_run(&w->f, &w->run)->grants[0].id;
+	assert_int_equal(engine_grant_revoke(w->f.e, fake_now(&w->f), &w->run, &grant, 5, "uid:5",
+					     NULL),
+			 0);
+	assert_true(fake_flush(&w->f));
+	assert_int_equal(engine_grant_revoke(w->f.e, fake_now(&w->f), &w->run, &grant, 5, "uid:5",
+					     NULL),
+			 -EALREADY);
+	p = asking(w, "c taken back", JOURNAL_CLASS_UNKNOWN, &fake_run(&w->f, &w->run)->grants[0]);
+	id = proposed(w, &p);
+	assert_effect(w, &id, JOURNAL_EFFECT_S_WAITING);
+}
+
+static void what_may_not_be_granted(void **state)
+{
+	struct world *w = *state;
+	struct engine_proposal p;
+	struct engine_grant g = {.pattern = {{1}}, .uses = 1};
+	struct journal_id id;
+
+	begin(w, ONE);
+	p = asking(w, "a", JOURNAL_CLASS_IRREVERSIBLE, NULL);
+	id = proposed(w, &p);
+	card(w, &id, JOURNAL_KIND_EFFECT);
+	g.expires_ns = w->f.wall_ns + 60 * SECOND;
+	assert_int_equal(vote_beside(w, JOURNAL_DECISION_APPROVE, &g, false), -EPERM); /* assist */
+	assert_int_equal(vote_beside(w, JOURNAL_DECISION_DENY, &g, false), -EINVAL);
+	assert_int_equal(vote_beside(w, JOURNAL_DECISION_APPROVE, NULL, true), -EINVAL);
+	p = asking(w, "b", JOURNAL_CLASS_UNKNOWN, NULL);
+	assert_int_equal(vote_beside(w, JOURNAL_DECISION_DENY, NULL, false), 0);
+	id = proposed(w, &p);
+	card(w, &id, JOURNAL_KIND_EFFECT);
+	g.expires_ns = w->f.wall_ns;
+	assert_int_equal(vote_beside(w, JOURNAL_DECISION_APPROVE, &g, false), -EINVAL);
+	g.expires_ns = w->f.wall_ns + 31ll * 86400 * SECOND;
+	assert_int_equal(vote_beside(w, JOURNAL_DECISION_APPROVE, &g, false), -EINVAL);
+	g.expires_ns = w->f.wall_ns + 60 * SECOND;
+	g.uses = 0;
+	assert_int_equal(vote_beside(w, JOURNAL_DECISION_APPROVE, &g, false), -EINVAL);
+	g.uses = 1;
+	w->f.rules.quorum = 2;
+	assert_int_equal(vote_beside(w, JOURNAL_DECISION_APPROVE, &g, false), -EPERM);
+	assert_int_equal(fake_run(&w->f, &w->run)->grant_count, 0);
+}
+
+static void standing_is_used_as_often_as_the_policy_says(void **state)
+{
+	struct world *w = *state;
+	struct engine_standing st = {.at = "acme.yaml:9:3", .why = "small refunds", .uses = 2};
+	struct journal_id id;
+
+	begin(w, ONE);
+	st.expires_ns = w->f.wall_ns + 60 * SECOND;
+	for (int i = 0; i < 3; i++) {
+		char text[] = "a one";
+		struct engine_proposal p;
+
+		text[0] = (char)('a' + i);
+		p = asking(w, text, JOURNAL_CLASS_IRREVERSIBLE, NULL);
+		p.standing = &st;
+		id = proposed(w, &p);
+		assert_effect(w, &id, i < 2 ? JOURNAL_EFFECT_S_RESERVED : JOURNAL_EFFECT_S_WAITING);
+	}
+	assert_int_equal(fake_run(&w->f, &w->run)->grant_count, 1);
+	assert_int_equal(fake_count(&w->f, &w->run, JOURNAL_GRANT_USED), 2);
+}
+
+static void a_standing_that_is_over_grants_nothing(void **state)
+{
+	struct world *w = *state;
+	struct engine_standing st = {.at = "acme.yaml:9:3", .uses = 2};
+	struct engine_proposal p;
+	struct journal_id id;
+
+	begin(w, ONE);
+	st.expires_ns = w->f.wall_ns;
+	p = asking(w, "a", JOURNAL_CLASS_IRREVERSIBLE, NULL);
+	p.standing = &st;
+	id = proposed(w, &p);
+	assert_effect(w, &id, JOURNAL_EFFECT_S_WAITING);
+}
+
+static void a_rule_denied_for_the_run_asks_nobody_again(void **state)
+{
+	struct world *w = *state;
+	struct engine_proposal p;
+	struct journal_id a, b, c;
+
+	begin(w, ONE);
+	p = asking(w, "a", JOURNAL_CLASS_UNKNOWN, NULL);
+	a = proposed(w, &p);
+	card(w, &a, JOURNAL_KIND_EFFECT);
+	p = asking(w, "b", JOURNAL_CLASS_UNKNOWN, NULL);
+	b = proposed(w, &p);
+	card(w, &b, JOURNAL_KIND_EFFECT);
+	assert_int_equal(vote_beside(w, JOURNAL_DECISION_DENY, NULL, true), 0);
+	assert_effect(w, &a, JOURNAL_EFFECT_S_DENIED);
+	assert_effect(w, &b, JOURNAL_EFFECT_S_DENIED); /* it asked already */
+	p = asking(w, "c", JOURNAL_CLASS_UNKNOWN, NULL);
+	c = proposed(w, &p);
+	assert_effect(w, &c, JOURNAL_EFFECT_S_DENIED);
+	p = proposal(w, "d", ENGINE_ALLOW);
+	c = proposed(w, &p);
+	assert_effect(w, &c, JOURNAL_EFFECT_S_DENIED);
+	p = asking(w, "e", JOURNAL_CLASS_UNKNOWN, NULL);
+	p.rule = "other";
+	c = proposed(w, &p);
+	assert_effect(w, &c, JOURNAL_EFFECT_S_WAITING);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -1082,6 +1288,12 @@ int main(void)
 		T(who_does_not_wait_is_not_frozen),
 		T(status_says_of_each_effect_whether_it_may_be_done_again),
 		T(many_effects_stay_cheap),
+		T(a_grant_lets_as_much_as_it_says_and_no_more),
+		T(a_grant_ends_with_its_time_and_when_it_is_taken_back),
+		T(what_may_not_be_granted),
+		T(standing_is_used_as_often_as_the_policy_says),
+		T(a_standing_that_is_over_grants_nothing),
+		T(a_rule_denied_for_the_run_asks_nobody_again),
 	};
 	return cmocka_run_group_tests_name("supervisor/engine_effect", tests, NULL, NULL);
 }
