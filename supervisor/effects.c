@@ -72,6 +72,8 @@ static void queued_free(struct queued *q)
 {
 	for (size_t i = 0; i < q->fd_count; i++)
 		close(q->fds[i]);
+	if (q->data)
+		explicit_bzero(q->data, q->len); /* an ATTEMPT carries secrets */
 	free(q->data);
 	free(q);
 }
@@ -168,7 +170,6 @@ static int send_queued(struct channel *c)
 		if (!c->queue)
 			c->queue_end = &c->queue;
 		c->queue_count--;
-		explicit_bzero(q->data, q->len); /* an ATTEMPT carries secrets */
 		queued_free(q);
 	}
 	arm_write(c);
@@ -190,8 +191,13 @@ static int say(struct channel *c, const struct report_message *m, const int *fds
 {
 	struct queued *q = calloc(1, sizeof(*q));
 	AUTO_BUFFER b = {.max = REPORT_DATAGRAM_MAX};
-	int rc = q ? report_encode(m, &b) : -ENOMEM;
+	/* a buffer that grows leaves copies behind */
+	int rc = !q			     ? -ENOMEM
+		 : m->type == REPORT_ATTEMPT ? buffer_reserve(&b, REPORT_DATAGRAM_MAX - 1)
+					     : 0;
 
+	if (rc == 0)
+		rc = report_encode(m, &b);
 	if (rc == 0 && (c->queue_count == QUEUE_MAX || fd_count > IO_FDS_MAX))
 		rc = -ENOBUFS;
 	for (size_t i = 0; rc == 0 && i < fd_count; i++) {
@@ -202,6 +208,8 @@ static int say(struct channel *c, const struct report_message *m, const int *fds
 			q->fd_count++;
 	}
 	if (rc < 0) {
+		if (b.data)
+			explicit_bzero(b.data, b.cap);
 		if (q)
 			queued_free(q);
 		return rc;
