@@ -1,15 +1,15 @@
 /*
  * Applying a redo plan, in this order (failpoints in brackets):
  *
- *   1. settle    every path is looked at: before, after, or a third state, which is a conflict
- * [landing.settled]
- *   2. stage     new bytes beside every target, new folders in place, one sync [landing.part,
- * landing.staged]
- *   3. put       deletions, deepest first; then the rest, folders first; what is displaced becomes
- * a blob [landing.before_exchange, .after_exchange, .before_keep, .after_keep] one sync
- * [landing.put]
- *   4. finish    hidden names with the displaced files under them, modes of folders, one sync
- * [landing.clean, .cleaned]
+ *   1. settle   every path is looked at: before, after, or a third state, a conflict
+ *               [landing.settled]
+ *   2. stage    new bytes beside every target, new folders in place, one sync
+ *               [landing.made, .part, .staged]
+ *   3. put      deletions, deepest first; then the rest, folders first; what is displaced
+ *               becomes a blob; one sync
+ *               [landing.before_exchange, .after_exchange, .before_keep, .after_keep, .put]
+ *   4. finish   hidden names with the displaced files under them, modes of folders, one sync
+ *               [landing.clean, .cleaned]
  *
  * A conflict in 1 to 3 takes back everything, last first [landing.rollback], syncs, and reports
  * [landing.rolled_back]. Up to 4 every displaced file still exists under its hidden name, so taking
