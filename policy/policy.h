@@ -495,6 +495,7 @@ struct policy_rule {
 	uint64_t body_max; /* bytes; UINT64_MAX = unsaid */
 	const char *ca; /* path of trust anchors; NULL = the system's */
 	const char *address; /* the one IP that is dialled without resolving; NULL = resolve */
+	bool addressed; /* an `address` is stated: what it covers may be the host's own */
 	bool passthrough;
 	/* internal */
 	const void *card_show;

@@ -106,6 +106,7 @@ static void take_own(const struct policy_gated *g, const struct policy_net *n,
 	if (n) {
 		to->ca = n->ca;
 		to->address = one_address(n);
+		to->addressed = n->address.set;
 		to->passthrough = n->http && n->http->tls == POLICY_TLS_PASSTHROUGH;
 	}
 }

@@ -75,6 +75,7 @@ PURE_LIBC = set("""
 INSTRUMENTS = re.compile(r"^(__(asan|ubsan|tsan|msan|lsan|sanitizer|sancov|gcov|llvm|gcc)_|__start___sancov|__stop___sancov)")
 # What each library may use beyond that: pure functions of its dependencies, by full name. None if not here.
 PURE_DEPS = {
+    "sandbox_courier_pure": r"SHA(1|256)_(Init|Update|Final)|inflate(Init_|End)?",
     "base_core": r"cbor_(stream_decode|encode_\w+|null_\w+_callback)",
     "base_pure": r"SHA256_(Init|Update|Final)|llhttp_(init|execute|resume|get_errno|get_error_reason|get_error_pos|"
     r"should_keep_alive)|yaml_(parser_(initialize|delete|parse|set_encoding|set_input_string)|event_delete)",

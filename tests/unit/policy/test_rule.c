@@ -107,6 +107,7 @@ static void a_rule_is_told_whole(void **state)
 	assert_int_equal(r.rate_per_ms, 60000);
 	assert_int_equal(r.rate_bytes, 4096);
 	assert_string_equal(r.address, "10.1.2.3");
+	assert_true(r.addressed);
 	assert_string_equal(r.ca, "/etc/acme.pem");
 	assert_string_equal(r.why, "refunds");
 	assert_false(r.replay);
@@ -116,6 +117,7 @@ static void a_rule_is_told_whole(void **state)
 	assert_int_equal(r.retry, POLICY_RETRY_SAFE);
 	assert_int_equal(r.body_max, UINT64_MAX);
 	assert_null(r.address);
+	assert_false(r.addressed);
 	decide_post(e, "other.example", "/", "bob", &q, &d);
 	assert_false(policy_rule_of(e, &d, &r));
 }

@@ -1,0 +1,330 @@
+#pragma once
+/*
+ * The inside of the courier: one loop, one thread. Only sandbox/gate/courier*.c include this.
+ *
+ *   keeper --control--> courier.c --trunk--> channel.c (a client's connection, as the gate tells
+ * it) |  exchange.c (one request: decide, propose, answer) supervisor <--report_out.c--> |  http.c,
+ * tunnel.c (what it does with a connection) '  upstream.c (names, addresses, TLS, pool)
+ *
+ * Nothing that comes from outside may end the process: a broken channel ends itself, a broken
+ * upstream ends its exchange.
+ */
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <netinet/in.h>
+#include <openssl/ssl.h>
+#include "base/error.h"
+#include "base/guard.h"
+#include "base/http1.h"
+#include "policy/policy.h"
+#include "sandbox/gate/control.h"
+#include "sandbox/gate/frames.h"
+#include "sandbox/gate/git.h"
+#include "sandbox/gate/scan.h"
+#include "sandbox/report.h"
+
+enum {
+	COURIER_CHANNELS_MAX = 4096,
+	COURIER_EXCHANGES_MAX = 8192, /* clients that are gone included */
+	COURIER_SPOOLED_MAX = 512 * 1024 * 1024, /* bytes of bodies of all exchanges */
+	COURIER_OUT_HIGH = 256 * 1024, /* bytes that wait for a reader before the writer stops */
+	COURIER_OUT_LOW = 64 * 1024,
+	COURIER_HEAD_MAX = 128 * 1024, /* of a request as it is sent */
+	COURIER_READS_MAX = 8192, /* reports that wait for a supervisor */
+	COURIER_ADDRESSES_MAX = 32, /* of one name */
+	COURIER_POOL_MAX = 16, /* idle connections of one attempt */
+	COURIER_IDLE_S = 30, /* of a connection in the pool */
+	COURIER_CONNECT_S = 15, /* one address; and TLS */
+	COURIER_QUIET_S = 600, /* an upstream that says nothing */
+	COURIER_ATTEMPT_S = 30, /* a request waits for the supervisor's word about its attempt */
+	COURIER_SCANNED_FIRST = 1024 * 1024, /* bytes of a response that are scanned for a secret
+						before the first goes inside */
+};
+
+/* ---- memory for what must not leave: locked, never dumped, wiped ---- */
+
+struct vault {
+	uint8_t *data;
+	size_t len, room;
+};
+MUST_CHECK int vault_put(struct vault *v, struct bytes content); /* -ENOMEM */
+void vault_clear(struct vault *v);
+
+/* ---- names (names.c) ---- */
+
+struct names;
+struct names_address {
+	uint8_t b[16];
+	size_t len; /* 4 or 16 */
+};
+/* Before isolation: reads resolv.conf, hosts, and opens the netlink socket that *ret_keep is. */
+MUST_CHECK int names_prepare(struct names **ret, int *ret_keep, struct error *err);
+MUST_CHECK int names_start(struct names *n, struct event_base *base);
+/* "IP[:PORT] ..."; empty: the system's. */
+MUST_CHECK int names_resolvers(struct names *n, struct bytes text);
+struct names_query;
+/* Calls back once, maybe at once; count 0: why says it. *ret is NULL once it was called. */
+typedef void names_answer(void *arg, const struct names_address *a, size_t count, const char *why);
+void names_ask(struct names *n, const char *host, names_answer *fn, void *arg,
+	       struct names_query **ret);
+void names_cancel(struct names_query *q);
+bool names_own(struct names *n, const struct names_address *a); /* an address of this host */
+void names_text(const struct names_address *a, char *buf, size_t size);
+MUST_CHECK int names_parse(const char *text, struct names_address *ret);
+
+/* ---- attempts and their policies (courier.c) ---- */
+
+struct secret {
+	char *name;
+	struct vault value;
+};
+
+struct anchor {
+	char *path;
+	SSL_CTX *tls;
+};
+
+struct attempt {
+	struct courier *c;
+	struct attempt *next;
+	uint8_t id[16];
+	unsigned refs;
+	bool ended;
+	struct policy_effective *policy;
+	struct secret secrets[REPORT_SECRETS_MAX];
+	size_t secret_count;
+	struct anchor anchors[REPORT_CAS_MAX];
+	size_t anchor_count;
+	uint64_t egress_left, requests_left;
+};
+struct attempt *attempt_find(struct courier *c, const uint8_t *id); /* live; NULL: not told yet */
+struct attempt *attempt_ref(struct attempt *a);
+void attempt_unref(struct attempt *a); /* accepts NULL */
+const struct secret *attempt_secret(const struct attempt *a, const char *name);
+
+/* ---- the process ---- */
+
+struct bucket { /* of a rule's rate */
+	char *rule;
+	int64_t since_ms;
+	uint64_t count, bytes;
+};
+
+struct courier {
+	struct event_base *base;
+	uint8_t run[16], instance[16];
+	struct event *control, *trunk, *attempts_late;
+	int trunk_fd;
+	struct names *names;
+	SSL_CTX *tls;
+	struct attempt *attempts;
+	struct channel *channels;
+	struct exchange *exchanges;
+	struct upstream *pool;
+	size_t channel_count, exchange_count;
+	uint64_t spooled, next_request;
+	struct report *report;
+	struct bucket *buckets;
+	size_t bucket_count;
+};
+/* What the supervisor says of an attempt; fds: its policy, then its trust anchors. */
+void courier_attempt(struct courier *c, const struct report_attempt *a, const int *fds, size_t n);
+void courier_attempt_end(struct courier *c, const uint8_t *id);
+int64_t courier_wall_ns(void);
+int64_t courier_mono_us(void);
+
+/* ---- a connection to the outside (upstream.c) ---- */
+
+struct upstream;
+struct upstream_user { /* each may free the upstream */
+	void (*ready)(void *arg);
+	/* Before ready: nothing was sent. status 502 or 504. */
+	void (*failed)(void *arg, int status, const char *error, const char *why);
+	void (*input)(void *arg, struct evbuffer *in);
+	/* clean: an orderly end, of TLS too. */
+	void (*closed)(void *arg, bool clean, const char *why);
+	void (*drained)(void *arg); /* below COURIER_OUT_LOW again */
+};
+struct upstream_want {
+	struct attempt *attempt;
+	const struct policy_decision *decision;
+	const struct policy_rule *rule;
+	const char *host;
+	uint16_t port;
+	bool tls;
+	bool pooled; /* one that was used before will do */
+};
+/* Callbacks never come before it returns. -ENOMEM. */
+MUST_CHECK int upstream_open(struct courier *c, const struct upstream_want *w,
+			     const struct upstream_user *user, void *arg, struct upstream **ret);
+bool upstream_reused(const struct upstream *u);
+struct evbuffer *upstream_output(struct upstream *u);
+struct evbuffer *upstream_input(struct upstream *u);
+void upstream_read(struct upstream *u, bool on);
+void upstream_shutdown(struct upstream *u); /* half close, once all is written */
+void upstream_quiet(struct upstream *u, int seconds); /* 0 = for ever */
+void upstream_keep(struct upstream *u); /* back to the pool, or closed */
+void upstream_close(struct upstream *u); /* accepts NULL */
+void upstream_close_attempt(struct courier *c, const struct attempt *a); /* idle ones */
+SSL_CTX *upstream_tls_new(void); /* no anchors yet */
+
+/* ---- one request or tunnel (exchange.c) ---- */
+
+enum exchange_state {
+	EXCHANGE_BODY, /* its body is being spooled */
+	EXCHANGE_ATTEMPT, /* the supervisor has not told of its attempt yet */
+	EXCHANGE_ASKED, /* proposed; no answer yet */
+	EXCHANGE_DIALING, /* to be sent; not one byte is */
+	EXCHANGE_SENDING, /* bytes are out */
+	EXCHANGE_HELD, /* RESULT is said; the last bytes wait for RELEASE */
+	EXCHANGE_DELIVERING, /* the rest goes inside */
+	EXCHANGE_DONE,
+};
+
+struct exchange {
+	struct courier *c;
+	struct exchange *next;
+	enum exchange_state state;
+	struct channel *channel; /* NULL: the client is gone */
+	uint8_t attempt_id[16];
+	struct attempt *attempt;
+	uint64_t number; /* of its proposal; 0 = none */
+	int64_t started_us, wall_ns, waits_until_us;
+
+	/* what was asked */
+	struct buffer head; /* the frame's bytes: request borrows */
+	struct frames_request request;
+	bool is_tunnel;
+	struct frames_tunnel tunnel;
+	int body; /* memfd; -1 = none */
+	uint64_t body_len;
+	struct digest_ctx *hash;
+	/* what it is */
+	struct action action; /* as proposed; borrows from head and from below */
+	struct git_push *push;
+	uint8_t *body_map; /* of a push, mapped */
+	struct buffer remote;
+	struct git_where git;
+	bool is_git;
+	struct buffer canonical;
+	struct policy_decision decision;
+	struct policy_rule rule;
+	bool effect; /* not a plain read */
+	/* what was answered */
+	uint8_t effect_id[16];
+	struct buffer key_header, key;
+	/* what is sent */
+	struct upstream *up;
+	uint64_t body_sent, sent, received;
+	bool head_sent, retried, upgraded;
+	bool client_ended, server_ended; /* of a tunnel: half closes */
+	struct http1_parser *parser;
+	/* what came back */
+	struct frames_response response;
+	struct buffer response_text; /* response borrows */
+	bool has_response, response_ended, no_body;
+	int spool; /* memfd of its body; -1 = none */
+	uint64_t spool_len;
+	bool too_long;
+	struct scan *scan;
+	struct evbuffer *pending; /* bytes for inside that wait: for the scan, or for RELEASE */
+	bool head_pending; /* the RESPONSE frame too */
+	uint64_t passed; /* bytes of the body that went inside */
+	/* what was said */
+	bool result_said, released;
+	enum report_outcome outcome;
+	char why[640];
+	int status_inside;
+	/* replay */
+	int replay; /* memfd */
+	uint64_t replay_at, replay_len;
+};
+
+struct exchange *exchange_new(struct channel *ch);
+void exchange_free(struct exchange *x);
+/* head holds the frame's body. Each answers the channel by itself. */
+void exchange_request(struct exchange *x);
+void exchange_tunnel(struct exchange *x);
+void exchange_body(struct exchange *x, struct bytes piece);
+void exchange_body_end(struct exchange *x);
+void exchange_client_gone(struct exchange *x);
+void exchange_client_drained(struct exchange *x);
+void exchange_attempt_known(struct courier *c);
+void exchange_attempt_ended(struct courier *c, const uint8_t *id);
+void exchange_answer(struct courier *c, const struct report_answer *a, const int *fds, size_t n);
+void exchange_release(struct courier *c, const uint8_t *effect);
+/* From http.c and tunnel.c. */
+void exchange_sent(struct exchange *x); /* the first byte goes out now */
+void exchange_failed(struct exchange *x, int status, const char *error, const char *why);
+void exchange_broken(struct exchange *x, int status, const char *error, const char *why);
+void exchange_finished(struct exchange *x);
+void exchange_restart(struct exchange *x); /* a read, on another connection */
+MUST_CHECK int exchange_memfd(void);
+
+/* ---- deciding (decide.c) ---- */
+
+/* Fills action, decision, rule, effect of x from what was asked. 0; -EACCES: denied; -EMSGSIZE: a
+ * body past the rule's limit; -EBADMSG: a push that cannot be read, with *ret_why. */
+MUST_CHECK int decide(struct exchange *x, const char **ret_why);
+/* Rates and budgets. 0, or 429 with why. Counts one request where take is set. */
+int decide_rate(struct exchange *x, const char **ret_why);
+void decide_count(struct exchange *x, uint64_t sent, uint64_t received);
+
+/* ---- what is done with a connection ---- */
+
+MUST_CHECK int http_start(struct exchange *x); /* -ENOMEM */
+/* Of struct upstream_user, for tunnels too. */
+void http_input(void *arg, struct evbuffer *in);
+void http_closed(void *arg, bool clean, const char *why);
+void http_drained(void *arg);
+void http_client_drained(struct exchange *x);
+void http_release(struct exchange *x); /* lets the rest go inside */
+void http_forget(struct exchange *x);
+/* A response that the courier has whole: a replay, a refusal in text. */
+void http_answer(struct exchange *x, const struct frames_response *r, struct bytes body);
+void http_replay(struct exchange *x);
+MUST_CHECK int tunnel_start(struct exchange *x);
+void tunnel_upgraded(struct exchange *x);
+void tunnel_data(struct exchange *x, struct bytes piece);
+void tunnel_data_end(struct exchange *x);
+void tunnel_client_drained(struct exchange *x);
+void tunnel_input(struct exchange *x);
+void tunnel_drained(struct exchange *x);
+void tunnel_closed(struct exchange *x, bool clean);
+
+/* ---- a client's connection, as the gate tells it (channel.c) ---- */
+
+struct channel {
+	struct courier *c;
+	struct channel *next;
+	struct bufferevent *bev;
+	uint8_t attempt[16];
+	uint64_t connection;
+	struct exchange *x;
+	bool discard; /* a body that nobody wants any more, until its end */
+	bool stopped; /* reading waits for the upstream */
+	bool dead; /* freed once the loop is back from it */
+};
+int channel_open(struct courier *c, const struct frames_open *o, int fd);
+void channel_close(struct channel *ch);
+void channel_close_attempt(struct courier *c, const uint8_t *id);
+void channel_send(struct channel *ch, enum frames_type type, struct bytes body);
+void channel_send_raw(struct channel *ch, enum frames_type type, struct evbuffer *from, size_t len);
+void channel_refuse(struct channel *ch, int status, struct bytes json);
+size_t channel_waiting(const struct channel *ch); /* bytes not yet taken by the gate */
+void channel_stop(struct channel *ch, bool stop); /* reading */
+void channel_done(struct channel *ch); /* its exchange is: the next request may come */
+
+/* ---- the supervisor (report_out.c) ---- */
+
+MUST_CHECK int report_new(struct courier *c, struct report **ret);
+void report_attach(struct report *r, int fd);
+void report_propose(struct report *r, struct exchange *x);
+void report_result(struct report *r, struct exchange *x);
+void report_delivered(struct report *r, const uint8_t *effect);
+void report_cut(struct report *r, uint64_t request);
+/* A plain read, or a denial. */
+void report_note(struct report *r, const struct exchange *x, bool denied, int status,
+		 const char *why);
+bool report_full(const struct report *r);

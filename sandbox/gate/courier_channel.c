@@ -1,0 +1,272 @@
+/* A client's connection as the gate tells it: frames in, frames out, one exchange at a time. */
+#include <stdlib.h>
+#include <sys/socket.h>
+#include "sandbox/gate/courier.h"
+
+static void take_frames(struct channel *ch);
+
+static void unlink_channel(struct channel *ch)
+{
+	for (struct channel **at = &ch->c->channels; *at; at = &(*at)->next)
+		if (*at == ch) {
+			*at = ch->next;
+			ch->c->channel_count--;
+			return;
+		}
+}
+
+static void on_free(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	free(arg);
+}
+
+/* The memory stays until the loop has turned: callers up the stack may still look at it. */
+void channel_close(struct channel *ch)
+{
+	struct timeval now = {0};
+	struct exchange *x = ch->x;
+
+	if (ch->dead)
+		return;
+	ch->dead = true;
+	ch->x = NULL;
+	unlink_channel(ch);
+	bufferevent_free(ch->bev);
+	ch->bev = NULL;
+	if (x) {
+		x->channel = NULL;
+		exchange_client_gone(x);
+	}
+	if (event_base_once(ch->c->base, -1, EV_TIMEOUT, on_free, ch, &now) < 0)
+		return; /* leaks one struct; there is no memory anyway */
+}
+
+void channel_close_attempt(struct courier *c, const uint8_t *id)
+{
+	bool again = true;
+
+	while (again) {
+		again = false;
+		for (struct channel *ch = c->channels; ch && !again; ch = ch->next)
+			if (memcmp(ch->attempt, id, 16) == 0) {
+				channel_close(ch);
+				again = true;
+			}
+	}
+}
+
+/* ---- out ---- */
+
+void channel_send(struct channel *ch, enum frames_type type, struct bytes body)
+{
+	uint8_t head[FRAMES_HEADER];
+	struct evbuffer *out;
+
+	if (ch->dead)
+		return;
+	out = bufferevent_get_output(ch->bev);
+	frames_header_encode(type, (uint32_t)body.len, head);
+	(void)evbuffer_add(out, head, sizeof(head));
+	(void)evbuffer_add(out, body.data, body.len);
+}
+
+void channel_send_raw(struct channel *ch, enum frames_type type, struct evbuffer *from, size_t len)
+{
+	uint8_t head[FRAMES_HEADER];
+
+	while (len > 0 && !ch->dead) {
+		size_t n = len < FRAMES_RAW_MAX ? len : FRAMES_RAW_MAX;
+		struct evbuffer *out = bufferevent_get_output(ch->bev);
+
+		frames_header_encode(type, (uint32_t)n, head);
+		(void)evbuffer_add(out, head, sizeof(head));
+		(void)evbuffer_remove_buffer(from, out, n);
+		len -= n;
+	}
+}
+
+void channel_refuse(struct channel *ch, int status, struct bytes json)
+{
+	struct frames_refusal r = {status, json};
+	AUTO_BUFFER out = {0};
+
+	if (frames_refusal_encode(&r, &out) < 0)
+		channel_close(ch);
+	else
+		channel_send(ch, FRAMES_REFUSED, buffer_bytes(&out));
+}
+
+size_t channel_waiting(const struct channel *ch)
+{
+	return ch->dead ? 0 : evbuffer_get_length(bufferevent_get_output(ch->bev));
+}
+
+void channel_stop(struct channel *ch, bool stop)
+{
+	if (ch->dead || ch->stopped == stop)
+		return;
+	ch->stopped = stop;
+	(void)(stop ? bufferevent_disable(ch->bev, EV_READ) : bufferevent_enable(ch->bev, EV_READ));
+	if (!stop)
+		bufferevent_trigger(ch->bev, EV_READ,
+				    BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+}
+
+void channel_done(struct channel *ch)
+{
+	ch->x = NULL;
+	channel_stop(ch, false);
+	if (!ch->dead) /* what came meanwhile */
+		bufferevent_trigger(ch->bev, EV_READ,
+				    BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+}
+
+/* ---- in ---- */
+
+static int begin(struct channel *ch, enum frames_type type, struct bytes body)
+{
+	struct exchange *x;
+
+	if (ch->x || ch->discard)
+		return -EPROTO;
+	x = exchange_new(ch);
+	if (!x || buffer_append(&x->head, body.data, body.len) < 0) {
+		if (x)
+			exchange_free(x);
+		return -ENOMEM;
+	}
+	ch->x = x;
+	if (type == FRAMES_REQUEST)
+		exchange_request(x);
+	else
+		exchange_tunnel(x);
+	return 0;
+}
+
+static int take(struct channel *ch, enum frames_type type, struct bytes body)
+{
+	switch (type) {
+	case FRAMES_REQUEST:
+	case FRAMES_TUNNEL:
+		return begin(ch, type, body);
+	case FRAMES_BODY:
+		if (ch->x && ch->x->state == EXCHANGE_BODY)
+			exchange_body(ch->x, body);
+		else if (!ch->discard)
+			return -EPROTO;
+		return 0;
+	case FRAMES_BODY_END:
+		if (ch->x && ch->x->state == EXCHANGE_BODY)
+			exchange_body_end(ch->x);
+		else if (!ch->discard)
+			return -EPROTO;
+		ch->discard = false;
+		return 0;
+	case FRAMES_DATA:
+		if (!ch->x)
+			return -EPROTO;
+		tunnel_data(ch->x, body);
+		return 0;
+	case FRAMES_DATA_END:
+		if (ch->x)
+			tunnel_data_end(ch->x);
+		return 0;
+	case FRAMES_RESPONSE:
+	case FRAMES_REFUSED:
+	case FRAMES_TUNNEL_OPEN:
+	case FRAMES_ABORT:
+		break; /* those are ours to say */
+	}
+	return -EPROTO;
+}
+
+/* A request that comes while one is answered waits in the buffer. */
+static bool must_wait(const struct channel *ch, enum frames_type type)
+{
+	return (type == FRAMES_REQUEST || type == FRAMES_TUNNEL) && ch->x;
+}
+
+static void take_frames(struct channel *ch)
+{
+	while (!ch->dead && !ch->stopped) {
+		struct evbuffer *in = bufferevent_get_input(ch->bev);
+		uint8_t head[FRAMES_HEADER];
+		struct frames_header h;
+		struct bytes body;
+		int r;
+
+		if (evbuffer_copyout(in, head, sizeof(head)) < (ssize_t)sizeof(head))
+			return;
+		r = frames_header_decode(head, &h);
+		if (r == 0 && evbuffer_get_length(in) < FRAMES_HEADER + h.length)
+			return;
+		if (r == 0 && must_wait(ch, h.type))
+			return;
+		if (r == 0) {
+			uint8_t *whole = evbuffer_pullup(in, FRAMES_HEADER + (ssize_t)h.length);
+
+			body = bytes_of(whole ? whole + FRAMES_HEADER : NULL, h.length);
+			r = whole ? take(ch, h.type, body) : -ENOMEM;
+		}
+		if (ch->dead)
+			return;
+		if (r < 0) {
+			channel_close(ch);
+			return;
+		}
+		(void)evbuffer_drain(in, FRAMES_HEADER + h.length);
+	}
+}
+
+static void on_read(struct bufferevent *bev, void *arg)
+{
+	(void)bev;
+	take_frames(arg);
+}
+
+static void on_write(struct bufferevent *bev, void *arg)
+{
+	struct channel *ch = arg;
+
+	(void)bev;
+	if (ch->x)
+		exchange_client_drained(ch->x);
+}
+
+static void on_event(struct bufferevent *bev, short what, void *arg)
+{
+	(void)bev;
+	(void)what;
+	channel_close(arg);
+}
+
+int channel_open(struct courier *c, const struct frames_open *o, int fd)
+{
+	struct channel *ch;
+
+	if (c->channel_count >= COURIER_CHANNELS_MAX)
+		return -EMFILE;
+	ch = calloc(1, sizeof(*ch));
+	if (!ch)
+		return -ENOMEM;
+	ch->c = c;
+	ch->connection = o->connection;
+	memcpy(ch->attempt, o->attempt, sizeof(ch->attempt));
+	(void)evutil_make_socket_nonblocking(fd);
+	ch->bev = bufferevent_socket_new(c->base, fd,
+					 BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
+	if (!ch->bev) {
+		free(ch);
+		return -ENOMEM;
+	}
+	bufferevent_setcb(ch->bev, on_read, on_write, on_event, ch);
+	bufferevent_setwatermark(ch->bev, EV_WRITE, COURIER_OUT_LOW, 0);
+	bufferevent_setwatermark(ch->bev, EV_READ, 0, FRAMES_HEADER + FRAMES_CBOR_MAX + 1);
+	(void)bufferevent_enable(ch->bev, EV_READ | EV_WRITE);
+	ch->next = c->channels;
+	c->channels = ch;
+	c->channel_count++;
+	return 0;
+}

@@ -1,0 +1,294 @@
+/*
+ * Names: hosts as it was at the start, then the resolvers of the settings or of the system's
+ * resolv.conf, by libevent's resolver. It asks for both families and follows aliases; what it
+ * answers is only a proposal: every address is decided by policy and dialled as it was checked.
+ *
+ * The host's own addresses are asked of the kernel again before each dial, over a netlink socket
+ * that was opened before isolation: interfaces come and go while a courier lives.
+ */
+#include <fcntl.h>
+#include <arpa/inet.h>
+#include <event2/dns.h>
+#include <ifaddrs.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <stdlib.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include "base/io.h"
+#include "sandbox/gate/courier.h"
+
+enum { FILE_MAX = 1024 * 1024, RESOLVERS_MAX = 8, OWN_MAX = 4096 };
+
+struct names {
+	struct buffer hosts, resolv;
+	int netlink;
+	struct event_base *base;
+	struct evdns_base *dns;
+	bool asking; /* a callback that comes before evdns_getaddrinfo returned */
+};
+
+struct names_query {
+	names_answer *fn;
+	void *arg;
+	struct evdns_getaddrinfo_request *request;
+	bool cancelled;
+};
+
+static void read_file(const char *path, struct buffer *out)
+{
+	AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	/* What cannot be read is as if it were empty, as for every resolver. */
+	if (fd < 0 || io_read_all(fd, FILE_MAX, out) < 0)
+		buffer_free(out);
+}
+
+int names_prepare(struct names **ret, int *ret_keep, struct error *err)
+{
+	struct names *n = calloc(1, sizeof(*n));
+
+	if (!n)
+		return error_nomem(err);
+	read_file("/etc/hosts", &n->hosts);
+	read_file("/etc/resolv.conf", &n->resolv);
+	n->netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	if (n->netlink < 0) {
+		int r = error_set(err, -errno, "netlink: %s", strerror(errno));
+
+		free(n);
+		return r;
+	}
+	*ret_keep = n->netlink;
+	*ret = n;
+	return 0;
+}
+
+/* ---- text ---- */
+
+int names_parse(const char *text, struct names_address *ret)
+{
+	struct names_address a = {.len = 4};
+
+	if (inet_pton(AF_INET, text, a.b) != 1) {
+		a.len = 16;
+		if (inet_pton(AF_INET6, text, a.b) != 1)
+			return -EINVAL;
+	}
+	*ret = a;
+	return 0;
+}
+
+void names_text(const struct names_address *a, char *buf, size_t size)
+{
+	if (!inet_ntop(a->len == 4 ? AF_INET : AF_INET6, a->b, buf, (socklen_t)size))
+		buf[0] = '\0';
+}
+
+/* Calls fn for each line's words, comments left out. */
+static void each_line(const struct buffer *b, void (*fn)(char **words, size_t n, void *arg),
+		      void *arg)
+{
+	AUTO_FREE char *text = bytes_dup_str(buffer_bytes(b));
+	char *lines = text, *line;
+
+	while (lines && (line = strsep(&lines, "\n"))) {
+		char *words[64], *word;
+		size_t n = 0;
+
+		line[strcspn(line, "#;")] = '\0';
+		while (n < ARRAY_SIZE(words) && (word = strsep(&line, " \t\r")))
+			if (*word)
+				words[n++] = word;
+		if (n)
+			fn(words, n, arg);
+	}
+}
+
+static void add_resolver(char **words, size_t n, void *arg)
+{
+	struct evdns_base *dns = arg;
+
+	if (n >= 2 && strcmp(words[0], "nameserver") == 0 &&
+	    evdns_base_count_nameservers(dns) < RESOLVERS_MAX)
+		(void)evdns_base_nameserver_ip_add(dns, words[1]);
+}
+
+static int fresh_dns(struct names *n)
+{
+	static const char *const options[][2] = {{"timeout:", "3"},
+						 {"attempts:", "3"},
+						 {"max-timeouts:", "5"}};
+
+	if (n->dns)
+		evdns_base_free(n->dns, 1);
+	n->dns = evdns_base_new(n->base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+	if (!n->dns)
+		return -ENOMEM;
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+		(void)evdns_base_set_option(n->dns, options[i][0], options[i][1]);
+	return 0;
+}
+
+int names_start(struct names *n, struct event_base *base)
+{
+	n->base = base;
+	return names_resolvers(n, (struct bytes){0});
+}
+
+int names_resolvers(struct names *n, struct bytes text)
+{
+	int r = fresh_dns(n);
+
+	if (r < 0)
+		return r;
+	if (text.len == 0) {
+		each_line(&n->resolv, add_resolver, n->dns);
+	} else {
+		AUTO_FREE char *copy = bytes_dup_str(text);
+		char *rest = copy, *word;
+
+		while (rest && (word = strsep(&rest, " ,")))
+			if (*word && evdns_base_nameserver_ip_add(n->dns, word) != 0)
+				r = -EINVAL;
+	}
+	/* resolv.conf(5): without any, the one on this machine */
+	if (evdns_base_count_nameservers(n->dns) == 0 && r == 0)
+		(void)evdns_base_nameserver_ip_add(n->dns, "127.0.0.1");
+	return r;
+}
+
+/* ---- asking ---- */
+
+struct hosts_search {
+	const char *host;
+	struct names_address found[COURIER_ADDRESSES_MAX];
+	size_t count;
+};
+
+static void match_host(char **words, size_t n, void *arg)
+{
+	struct hosts_search *s = arg;
+
+	for (size_t i = 1; i < n; i++)
+		if (strcasecmp(words[i], s->host) == 0 && s->count < COURIER_ADDRESSES_MAX &&
+		    names_parse(words[0], &s->found[s->count]) == 0) {
+			s->count++;
+			return;
+		}
+}
+
+static void on_answer(int code, struct evutil_addrinfo *list, void *arg)
+{
+	struct names_query *q = arg;
+	struct names_address found[COURIER_ADDRESSES_MAX];
+	size_t count = 0;
+
+	for (const struct evutil_addrinfo *a = list; a && count < ARRAY_SIZE(found);
+	     a = a->ai_next) {
+		const struct sockaddr_in *v4 = (const void *)a->ai_addr;
+		const struct sockaddr_in6 *v6 = (const void *)a->ai_addr;
+
+		if (a->ai_family == AF_INET) {
+			memcpy(found[count].b, &v4->sin_addr, 4);
+			found[count++].len = 4;
+		} else if (a->ai_family == AF_INET6) {
+			memcpy(found[count].b, &v6->sin6_addr, 16);
+			found[count++].len = 16;
+		}
+	}
+	if (list)
+		evutil_freeaddrinfo(list);
+	if (!q->cancelled)
+		q->fn(q->arg, found, count,
+		      count  ? ""
+		      : code ? evutil_gai_strerror(code)
+			     : "the name has no address");
+	free(q);
+}
+
+void names_ask(struct names *n, const char *host, names_answer *fn, void *arg,
+	       struct names_query **ret)
+{
+	const struct evutil_addrinfo hints = {.ai_family = AF_UNSPEC,
+					      .ai_socktype = SOCK_STREAM,
+					      .ai_protocol = IPPROTO_TCP};
+	struct hosts_search s = {.host = host};
+	struct names_query *q;
+
+	*ret = NULL;
+	each_line(&n->hosts, match_host, &s);
+	q = s.count ? NULL : calloc(1, sizeof(*q));
+	if (!q) {
+		fn(arg, s.found, s.count, s.count ? "" : "out of memory");
+		return;
+	}
+	q->fn = fn;
+	q->arg = arg;
+	*ret = q;
+	/* Without a resolver or memory it calls back at once, and q is gone. */
+	struct evdns_getaddrinfo_request *request =
+		evdns_getaddrinfo(n->dns, host, NULL, &hints, on_answer, q);
+	if (request)
+		q->request = request;
+}
+
+void names_cancel(struct names_query *q)
+{
+	if (!q)
+		return;
+	q->cancelled = true;
+	if (q->request)
+		evdns_getaddrinfo_cancel(q->request);
+}
+
+/* ---- this host's own ---- */
+
+static bool in_message(const struct nlmsghdr *h, size_t len, const struct names_address *a,
+		       bool *ret_done)
+{
+	for (; NLMSG_OK(h, len); h = NLMSG_NEXT(h, len)) {
+		const struct ifaddrmsg *m = NLMSG_DATA(h);
+		const struct rtattr *t = IFA_RTA(m);
+		size_t left;
+
+		if (h->nlmsg_type == NLMSG_DONE || h->nlmsg_type == NLMSG_ERROR)
+			*ret_done = true;
+		if (h->nlmsg_type != RTM_NEWADDR)
+			continue;
+		left = IFA_PAYLOAD(h);
+		for (; RTA_OK(t, left); t = RTA_NEXT(t, left))
+			if ((t->rta_type == IFA_ADDRESS || t->rta_type == IFA_LOCAL) &&
+			    RTA_PAYLOAD(t) == a->len && memcmp(RTA_DATA(t), a->b, a->len) == 0)
+				return true;
+	}
+	return false;
+}
+
+bool names_own(struct names *n, const struct names_address *a)
+{
+	struct {
+		struct nlmsghdr h;
+		struct ifaddrmsg m;
+	} ask = {.h = {.nlmsg_len = sizeof(ask),
+		       .nlmsg_type = RTM_GETADDR,
+		       .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP},
+		 .m = {.ifa_family = AF_UNSPEC}};
+	union {
+		struct nlmsghdr h;
+		char bytes[32768];
+	} in;
+	bool done = false, own = false;
+
+	/* What cannot be known counts as the host's own. */
+	if (send(n->netlink, &ask, sizeof(ask), 0) != sizeof(ask))
+		return true;
+	for (unsigned i = 0; !done && i < OWN_MAX; i++) {
+		ssize_t len = recv(n->netlink, &in, sizeof(in), 0);
+
+		if (len <= 0)
+			return true;
+		own |= in_message(&in.h, (size_t)len, a, &done);
+	}
+	return own;
+}

@@ -1,0 +1,178 @@
+#include "sandbox/gate/scan.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { FORMS_MAX = 8 };
+
+struct scan {
+	struct buffer forms[FORMS_MAX]; /* 0: as it is; 1: hex, lowercase; others base64 */
+	size_t count;
+	size_t longest; /* of all, as they stand in a stream */
+	struct buffer tail; /* the last longest - 1 bytes */
+	bool found;
+};
+
+static void buffer_wipe(struct buffer *b)
+{
+	if (b->data)
+		explicit_bzero(b->data, b->cap);
+	buffer_free(b);
+}
+
+static void add_form(struct scan *s, struct buffer *b)
+{
+	if (b->len >= SCAN_FORM_MIN || s->count == 0) {
+		s->forms[s->count++] = *b;
+		if (b->len > s->longest)
+			s->longest = b->len;
+		*b = (struct buffer){0};
+	}
+	buffer_wipe(b);
+}
+
+static void add_hex(struct scan *s, struct bytes secret)
+{
+	static const char digits[] = "0123456789abcdef";
+	struct buffer b = {0};
+
+	(void)buffer_reserve(&b, 2 * secret.len);
+	for (size_t i = 0; i < secret.len; i++) {
+		uint8_t c = ((const uint8_t *)secret.data)[i];
+
+		(void)buffer_append_byte(&b, (uint8_t)digits[c >> 4]);
+		(void)buffer_append_byte(&b, (uint8_t)digits[c & 15]);
+	}
+	add_form(s, &b);
+}
+
+/* The digits that the secret alone decides when `skip` bytes stand before it. */
+static void add_base64(struct scan *s, struct bytes secret, size_t skip, const char *last)
+{
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+	size_t bits = 8 * secret.len, first = (6 - 8 * skip % 6) % 6;
+	const uint8_t *c = secret.data;
+	struct buffer b = {0};
+
+	(void)buffer_reserve(&b, 2 * secret.len);
+	for (size_t at = first; at + 6 <= bits; at += 6) {
+		unsigned v = 0;
+
+		for (size_t i = at; i < at + 6; i++)
+			v = v << 1 | (c[i / 8] >> (7 - i % 8) & 1U);
+		(void)buffer_append_byte(&b, (uint8_t)(v < 62 ? digits[v] : last[v - 62]));
+	}
+	add_form(s, &b);
+}
+
+struct scan *scan_new(struct bytes secret)
+{
+	struct scan *s = secret.len ? calloc(1, sizeof(*s)) : NULL;
+	struct buffer plain = {0};
+
+	if (!s)
+		return NULL;
+	(void)buffer_append(&plain, secret.data, secret.len);
+	add_form(s, &plain);
+	add_hex(s, secret);
+	for (size_t skip = 0; skip < 3; skip++) {
+		add_base64(s, secret, skip, "+/");
+		add_base64(s, secret, skip, "-_");
+	}
+	/* every byte may come as %XX */
+	s->longest = 3 * secret.len > s->longest ? 3 * secret.len : s->longest;
+	for (size_t i = 0; i < s->count; i++)
+		if (s->forms[i].failed) {
+			scan_free(s);
+			return NULL;
+		}
+	return s;
+}
+
+void scan_free(struct scan *s)
+{
+	if (!s)
+		return;
+	for (size_t i = 0; i < s->count; i++)
+		buffer_wipe(&s->forms[i]);
+	buffer_wipe(&s->tail);
+	free(s);
+}
+
+static bool holds(struct bytes text, const struct buffer *form)
+{
+	return text.len >= form->len && memmem(text.data, text.len, form->data, form->len);
+}
+
+static int digit(uint8_t c)
+{
+	c |= 0x20;
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* In place; returns the new length. */
+static size_t decode_percent(uint8_t *s, size_t len)
+{
+	size_t to = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		if (s[i] == '%' && i + 2 < len && digit(s[i + 1]) >= 0 && digit(s[i + 2]) >= 0) {
+			s[to++] = (uint8_t)(digit(s[i + 1]) << 4 | digit(s[i + 2]));
+			i += 2;
+		} else {
+			s[to++] = s[i];
+		}
+	}
+	return to;
+}
+
+static bool look(struct scan *s, struct buffer *text)
+{
+	for (size_t i = 0; i < s->count; i++)
+		if (holds(buffer_bytes(text), &s->forms[i]))
+			return true;
+	if (memchr(text->data, '%', text->len)) {
+		AUTO_BUFFER plain = {0};
+		bool found;
+
+		if (buffer_append(&plain, text->data, text->len) < 0)
+			return true;
+		plain.len = decode_percent(plain.data, plain.len);
+		found = holds(buffer_bytes(&plain), &s->forms[0]);
+		buffer_wipe(&plain);
+		if (found)
+			return true;
+	}
+	for (size_t i = 0; i < text->len; i++)
+		if (text->data[i] >= 'A' && text->data[i] <= 'F')
+			text->data[i] |= 0x20;
+	return s->count > 1 && holds(buffer_bytes(text), &s->forms[1]);
+}
+
+bool scan_feed(struct scan *s, struct bytes piece)
+{
+	struct buffer text = {0};
+	size_t keep = s->longest - 1;
+
+	if (s->found || piece.len == 0)
+		return s->found;
+	(void)buffer_append(&text, s->tail.data, s->tail.len);
+	if (buffer_append(&text, piece.data, piece.len) < 0) {
+		buffer_wipe(&text);
+		return s->found = true;
+	}
+	buffer_wipe(&s->tail);
+	if (keep > text.len)
+		keep = text.len;
+	if (buffer_append(&s->tail, text.data + text.len - keep, keep) < 0)
+		s->found = true;
+	if (look(s, &text))
+		s->found = true;
+	buffer_wipe(&text);
+	return s->found;
+}
+
+size_t scan_hold(const struct scan *s)
+{
+	return s->longest - 1;
+}
