@@ -581,6 +581,16 @@ bool policy_standing_at(const struct policy_effective *e, size_t i,
 bool policy_standing_covers(const struct policy_effective *e, size_t i,
 			    const struct policy_request *r, const struct policy_decision *d);
 
+/* ---- a person's grant ---- */
+
+/* match: one line of JSON, {field: value | glob | {in: [...]} | {max: N} | {min: N}}, as `match` of
+ * `standing`: method, host, path, remote, ref, an argument's name, a pointer. -EINVAL with *err. */
+MUST_CHECK int policy_grant_parse(const char *rule, struct bytes match, struct policy **ret,
+				  struct error *err);
+/* Whether it covers the request that `d` decided: the same rule, and every field. */
+bool policy_grant_covers(const struct policy *grant, const struct policy_effective *e,
+			 const struct policy_request *r, const struct policy_decision *d);
+
 /* ---- words
  * --------------------------------------------------------------------------------------------------
  */

@@ -87,16 +87,26 @@ static int read_body(const struct action *a, struct bytes body, struct fields *f
 	return 1;
 }
 
-static void decide_one(const struct policy_effective *e, const struct policy_request *r,
-		       struct effect_decision *worst, bool first)
+/* Called for each question that an action is: one for every ref of a push. */
+typedef void visit_fn(const struct policy_request *r, void *arg);
+
+struct deciding {
+	const struct policy_effective *e;
+	struct effect_decision *worst;
+	bool any;
+};
+
+static void decide_one(const struct policy_request *r, void *arg)
 {
+	struct deciding *x = arg;
 	struct policy_decision d;
 
-	policy_decide(e, r, &d);
-	if (!first && d.verdict <= worst->policy.verdict)
+	policy_decide(x->e, r, &d);
+	if (x->any && d.verdict <= x->worst->policy.verdict)
 		return;
-	worst->policy = d;
-	worst->has_rule = policy_rule_of(e, &d, &worst->rule);
+	x->any = true;
+	x->worst->policy = d;
+	x->worst->has_rule = policy_rule_of(x->e, &d, &x->worst->rule);
 }
 
 static bool is_zero_name(struct bytes hex)
@@ -109,24 +119,22 @@ static bool is_zero_name(struct bytes hex)
 	return true;
 }
 
-static void decide_git(const struct policy_effective *e, const struct action *a,
-		       struct effect_decision *ret)
+static void visit_git(const struct action *a, visit_fn *fn, void *arg)
 {
 	struct policy_request r = {.kind = POLICY_GIT,
 				   .git = {.remote = a->remote, .push = a->push}};
 
 	if (!a->push || a->update_count == 0)
-		decide_one(e, &r, ret, true);
+		fn(&r, arg);
 	for (size_t i = 0; i < a->update_count; i++) {
 		r.git.ref = a->updates[i].ref;
 		r.git.force = a->updates[i].force;
 		r.git.remove = is_zero_name(a->updates[i].after);
-		decide_one(e, &r, ret, i == 0);
+		fn(&r, arg);
 	}
 }
 
-static void decide_tool(const struct policy_effective *e, const struct action *a,
-			struct effect_decision *ret)
+static void visit_tool(const struct action *a, visit_fn *fn, void *arg)
 {
 	struct policy_field args[ACTION_ARGS_MAX];
 	struct policy_request r = {.kind = POLICY_TOOL,
@@ -136,11 +144,10 @@ static void decide_tool(const struct policy_effective *e, const struct action *a
 
 	for (size_t i = 0; i < a->arg_count; i++)
 		args[i] = (struct policy_field){a->args[i].name, a->args[i].value};
-	decide_one(e, &r, ret, true);
+	fn(&r, arg);
 }
 
-static void decide_http(const struct policy_effective *e, const struct action *a,
-			const struct fields *f, struct effect_decision *ret)
+static void visit_http(const struct action *a, const struct fields *f, visit_fn *fn, void *arg)
 {
 	struct policy_request r = {
 		.kind = POLICY_HTTP,
@@ -156,29 +163,19 @@ static void decide_http(const struct policy_effective *e, const struct action *a
 		.field_count = f->count,
 	};
 
-	decide_one(e, &r, ret, true);
+	fn(&r, arg);
 }
 
-int effect_decide(const struct policy_effective *e, const struct action *a, struct bytes body,
-		  struct effect_decision *ret)
+static void visit(const struct action *a, const struct fields *f, visit_fn *fn, void *arg)
 {
-	AUTO(free_fields) struct fields *f = calloc(1, sizeof(*f));
 	struct policy_request tcp = {.kind = POLICY_TCP};
-	int rc;
 
-	*ret = (struct effect_decision){
-		.policy = {.verdict = POLICY_DENY, .rule = "", .secret = "", .at = {.file = ""}}};
-	if (!f)
-		return -ENOMEM;
-	rc = read_body(a, body, f, ret);
-	if (rc != 0)
-		return rc < 0 ? rc : 0;
 	switch (a->kind) {
 	case ACTION_HTTP:
-		decide_http(e, a, f, ret);
+		visit_http(a, f, fn, arg);
 		break;
 	case ACTION_GIT:
-		decide_git(e, a, ret);
+		visit_git(a, fn, arg);
 		break;
 	case ACTION_TCP:
 		tcp.http.host = a->host;
@@ -188,13 +185,74 @@ int effect_decide(const struct policy_effective *e, const struct action *a, stru
 			tcp.kind = POLICY_HTTP;
 			tcp.http.scheme = bytes_str("https");
 		}
-		decide_one(e, &tcp, ret, true);
+		fn(&tcp, arg);
 		break;
 	case ACTION_TOOL:
-		decide_tool(e, a, ret);
+		visit_tool(a, fn, arg);
 		break;
 	}
+}
+
+int effect_decide(const struct policy_effective *e, const struct action *a, struct bytes body,
+		  struct effect_decision *ret)
+{
+	AUTO(free_fields) struct fields *f = calloc(1, sizeof(*f));
+	struct deciding x = {.e = e, .worst = ret};
+	int rc;
+
+	*ret = (struct effect_decision){
+		.policy = {.verdict = POLICY_DENY, .rule = "", .secret = "", .at = {.file = ""}}};
+	if (!f)
+		return -ENOMEM;
+	rc = read_body(a, body, f, ret);
+	if (rc != 0)
+		return rc < 0 ? rc : 0;
+	visit(a, f, decide_one, &x);
 	return 0;
+}
+
+struct covering {
+	const struct policy_effective *e;
+	const struct policy *grant; /* NULL: the i-th standing */
+	size_t standing;
+	bool all;
+};
+
+/* What is allowed by itself needs no cover. */
+static void cover_one(const struct policy_request *r, void *arg)
+{
+	struct covering *x = arg;
+	struct policy_decision d;
+
+	policy_decide(x->e, r, &d);
+	if (d.verdict == POLICY_ALLOW)
+		return;
+	x->all &= d.verdict == POLICY_ASK &&
+		  (x->grant ? policy_grant_covers(x->grant, x->e, r, &d)
+			    : policy_standing_covers(x->e, x->standing, r, &d));
+}
+
+static bool covered(struct covering *x, const struct action *a, struct bytes body)
+{
+	AUTO(free_fields) struct fields *f = calloc(1, sizeof(*f));
+	struct effect_decision unclear;
+
+	x->all = f && read_body(a, body, f, &unclear) == 0;
+	if (x->all)
+		visit(a, f, cover_one, x);
+	return x->all;
+}
+
+bool effect_decide_granted(const struct policy_effective *e, const struct action *a,
+			   struct bytes body, const struct policy *grant)
+{
+	return covered(&(struct covering){.e = e, .grant = grant}, a, body);
+}
+
+bool effect_decide_standing(const struct policy_effective *e, const struct action *a,
+			    struct bytes body, size_t i)
+{
+	return covered(&(struct covering){.e = e, .standing = i}, a, body);
 }
 
 static void put(struct buffer *b, struct bytes text)

@@ -21,6 +21,11 @@ struct effect_decision {
 /* Always fills *ret; what cannot be decided is denied. Negative errno: out of memory. */
 MUST_CHECK int effect_decide(const struct policy_effective *e, const struct action *a,
 			     struct bytes body, struct effect_decision *ret);
+/* Whether all of it that asks is covered: by a person's grant, or by the i-th standing. */
+bool effect_decide_granted(const struct policy_effective *e, const struct action *a,
+			   struct bytes body, const struct policy *grant);
+bool effect_decide_standing(const struct policy_effective *e, const struct action *a,
+			    struct bytes body, size_t i);
 /* Verb and destination in one line of plain ASCII, cut. */
 void effect_decide_title(const struct action *a, char ret[EFFECT_DECIDE_TITLE_MAX]);
 /* Whether its headers say that the body is JSON. */

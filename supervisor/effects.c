@@ -14,6 +14,7 @@
 enum {
 	QUEUE_MAX = 4096, /* messages to a courier that does not read; past it the channel ends */
 	READS_TURN = 64, /* datagrams of one channel in one turn of the loop */
+	GRANT_BYTES_MAX = 64 * 1024, /* of a grant's pattern */
 	JSON_SEEN_MAX = 4 * 1024 * 1024, /* bytes of a body that rules and identities look into */
 };
 
@@ -578,7 +579,8 @@ struct proposal {
 	struct action action;
 	struct buffer body; /* what of it rules and identities look into */
 	struct effect_decision decision;
-	char title[EFFECT_DECIDE_TITLE_MAX], at[256], claim[256];
+	char title[EFFECT_DECIDE_TITLE_MAX], at[256], claim[256], standing_at[256];
+	struct engine_standing standing;
 	struct engine_proposal x;
 };
 
@@ -667,11 +669,54 @@ static void fill(struct proposal *p)
 		x->probe = d->rule.probe;
 }
 
+/* A person's grant of this run whose pattern covers it. */
+static void find_grant(struct daemon *d, const struct journal_run *run, uint32_t step,
+		       const struct policy_effective *policy, struct proposal *p)
+{
+	for (uint32_t i = 0; i < run->grant_count; i++) {
+		const struct journal_grant *g = &run->grants[i];
+		AUTO(policy_free) struct policy *pattern = NULL;
+		AUTO_BUFFER match = {0};
+
+		if (g->deny || digest_is_zero(&g->pattern) || !p->x.rule ||
+		    strcmp(g->rule, p->x.rule) != 0 ||
+		    (g->step != JOURNAL_NO_STEP && g->step != step) ||
+		    !journal_grant_holds(g, daemon_now().wall_ns))
+			continue;
+		if (journal_blob_get(d->journal, &g->pattern, GRANT_BYTES_MAX, &match, NULL) < 0 ||
+		    policy_grant_parse(g->rule, buffer_bytes(&match), &pattern, NULL) < 0 ||
+		    !effect_decide_granted(policy, &p->action, buffer_bytes(&p->body), pattern))
+			continue;
+		p->x.grant = g->id;
+		return;
+	}
+}
+
+static void find_standing(const struct policy_effective *policy, struct proposal *p)
+{
+	struct policy_standing_info info;
+
+	for (size_t i = 0; policy_standing_at(policy, i, &info); i++) {
+		if (!p->x.rule || strcmp(info.rule, p->x.rule) != 0 ||
+		    info.expires_ns <= daemon_now().wall_ns ||
+		    !effect_decide_standing(policy, &p->action, buffer_bytes(&p->body), i))
+			continue;
+		snprintf(p->standing_at, sizeof(p->standing_at), "%s:%d:%d", info.at.file,
+			 info.at.line, info.at.column);
+		p->standing = (struct engine_standing){.at = p->standing_at,
+						       .why = info.why,
+						       .uses = info.uses,
+						       .expires_ns = info.expires_ns};
+		p->x.standing = &p->standing;
+		return;
+	}
+}
+
 static int prepare(struct channel *c, const struct journal_run *run,
 		   const struct journal_step *step, const struct report_propose *m, int body_fd,
 		   struct proposal *p, struct error *err)
 {
-	const struct policy_effective *policy;
+	const struct policy_effective *policy = NULL;
 	const char *const *ignore;
 	int rc = action_decode(m->action, &p->action);
 
@@ -685,6 +730,11 @@ static int prepare(struct channel *c, const struct journal_run *run,
 	if (rc < 0)
 		return rc;
 	fill(p);
+	if (p->x.verdict == ENGINE_ASK) {
+		find_grant(c->d, run, step->index, policy, p);
+		if (p->decision.policy.standing)
+			find_standing(policy, p);
+	}
 	action_digest(m->action, &p->x.action);
 	ignore = p->decision.has_rule ? p->decision.rule.ignore : NULL;
 	rc = action_identity(&p->action, buffer_bytes(&p->body), ignore,

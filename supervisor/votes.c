@@ -11,6 +11,7 @@
 #include "base/io.h"
 #include "base/utf8.h"
 #include "supervisor/api/views.h"
+#include "supervisor/effect_decide.h"
 #include "supervisor/jobs.h"
 #include "supervisor/runs.h"
 #include "supervisor/vote.h"
@@ -357,6 +358,95 @@ static const char *member(const struct api_request *q, const char *key)
 	return json_string_value(json_object_get(q->body, key));
 }
 
+/* "grant": {match, uses, seconds, scope}: the pattern is kept as the one text it has. */
+static int read_grant(struct daemon *d, const struct journal_approval *a, const json_t *o,
+		      struct engine_grant *ret, struct error *err)
+{
+	const struct journal_effect *f = journal_state_effect(d->rows, &a->effect);
+	json_int_t uses = json_integer_value(json_object_get(o, "uses")),
+		   seconds = json_integer_value(json_object_get(o, "seconds"));
+	const char *scope = json_string_value(json_object_get(o, "scope"));
+	AUTO(policy_free) struct policy *pattern = NULL;
+	AUTO_FREE char *match = json_dumps(json_object_get(o, "match"),
+					   JSON_COMPACT | JSON_SORT_KEYS | JSON_ENSURE_ASCII);
+	int r;
+
+	if (!f || !f->rule)
+		return wrong(err, "only an effect that a rule asks about can be granted");
+	if (!match || uses < 1 || seconds < 1 || seconds > 366ll * 86400 ||
+	    (scope && strcmp(scope, "run") != 0 && strcmp(scope, "step") != 0))
+		return wrong(err, "a grant is {match: {..}, uses, seconds, scope: run|step}");
+	r = policy_grant_parse(f->rule, bytes_str(match), &pattern, err);
+	if (r == 0)
+		r = journal_blob_put(d->journal, bytes_str(match), &ret->pattern, err);
+	if (r < 0)
+		return r;
+	ret->uses = (uint64_t)uses;
+	ret->expires_ns = daemon_now().wall_ns + seconds * 1000000000;
+	ret->step_only = scope && strcmp(scope, "step") == 0;
+	return 0;
+}
+
+/* ---- what a grant would have let ---- */
+
+enum { ACTION_SEEN_MAX = 64 * 1024, BODY_SEEN_MAX = 4 * 1024 * 1024 };
+
+static bool would_let(struct daemon *d, const struct policy_effective *run_policy,
+		      const struct journal_step *step, const struct journal_effect *f,
+		      const struct policy *grant)
+{
+	AUTO(policy_effective_free) struct policy_effective *e = NULL;
+	AUTO_BUFFER canonical = {0};
+	AUTO_BUFFER body = {0};
+	AUTO_FREE struct action *a = malloc(sizeof(*a));
+
+	return a &&
+	       policy_effective_step(run_policy, step->name, POLICY_AGENCY_UNSET, &e, NULL) == 0 &&
+	       journal_blob_get(d->journal, &f->canonical, ACTION_SEEN_MAX, &canonical, NULL) ==
+		       0 &&
+	       action_decode(buffer_bytes(&canonical), a) == 0 &&
+	       (digest_is_zero(&f->body) ||
+		journal_blob_get(d->journal, &f->body, BODY_SEEN_MAX, &body, NULL) == 0) &&
+	       effect_decide_granted(e, a, buffer_bytes(&body), grant);
+}
+
+int votes_preview(struct daemon *d, const struct api_request *q, const struct journal_approval *a,
+		  struct api_answer *answer, struct error *err)
+{
+	const struct journal_effect *f = journal_state_effect(d->rows, &a->effect);
+	const struct journal_run *run = journal_state_run(d->rows, &a->run);
+	AUTO(policy_free) struct policy *pattern = NULL;
+	AUTO_FREE char *match = json_dumps(json_object_get(q->body, "match"),
+					   JSON_COMPACT | JSON_SORT_KEYS | JSON_ENSURE_ASCII);
+	json_t *let = json_array();
+	struct runs_context *ctx;
+	uint32_t looked = 0;
+	bool itself;
+	int r = f && f->rule && run && match
+			? policy_grant_parse(f->rule, bytes_str(match), &pattern, err)
+			: wrong(err, "match is an object, of an effect's item");
+
+	if (r == 0)
+		r = runs_get(d, &a->run, &ctx, err);
+	if (r < 0) {
+		json_decref(let);
+		return r;
+	}
+	for (uint32_t i = run->effect_count; i-- > 0 && looked < VOTES_PREVIEW; looked++) {
+		const struct journal_effect *other = run->effects[i];
+
+		if (other->rule && strcmp(other->rule, f->rule) == 0 &&
+		    would_let(d, ctx->policy, run->steps[other->step], other, pattern))
+			json_array_append_new(let, api_json_text(bytes_str(
+							   other->title ? other->title : "")));
+	}
+	itself = would_let(d, ctx->policy, run->steps[f->step], f, pattern);
+	answer->status = 200;
+	answer->json = json_pack("{s:i, s:o, s:i, s:b}", "version", SUPERVISOR_API_VERSION,
+				 "matched", let, "looked_at", (int)looked, "this", itself);
+	return answer->json ? 0 : -ENOMEM;
+}
+
 static int post_plain(struct daemon *d, const struct api_request *q,
 		      const struct journal_approval *a, const struct digest *file,
 		      uint64_t shown_ms, struct api_answer *answer, struct error *err)
@@ -370,7 +460,10 @@ static int post_plain(struct daemon *d, const struct api_request *q,
 				.file = *file,
 				.auth = "peercred",
 				.uid = q->uid,
-				.shown_ms = shown_ms};
+				.shown_ms = shown_ms,
+				.whole_rule = json_is_true(json_object_get(q->body, "whole_rule"))};
+	const json_t *granted = json_object_get(q->body, "grant");
+	struct engine_grant grant = {0};
 	char principal[24];
 	int r;
 
@@ -384,6 +477,12 @@ static int post_plain(struct daemon *d, const struct api_request *q,
 	snprintf(principal, sizeof(principal), "uid:%u", q->uid);
 	v.principal = principal;
 	v.decision = decision[0] == 'a' ? JOURNAL_DECISION_APPROVE : JOURNAL_DECISION_DENY;
+	if (granted) {
+		r = read_grant(d, a, granted, &grant, err);
+		if (r < 0)
+			return r;
+		v.grant = &grant;
+	}
 	r = vote(d, &v, err);
 	if (r == 0)
 		answer_item(d, &v.approval, answer);

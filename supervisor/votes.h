@@ -16,6 +16,13 @@
 MUST_CHECK int votes_post(struct daemon *d, struct api_request *q, const struct journal_approval *a,
 			  const struct digest *file, struct api_answer *answer, struct error *err);
 
+/* POST /v1/approvals/A/preview {match}: what a grant of that pattern would have let of the run's last
+ * VOTES_PREVIEW actions. */
+enum { VOTES_PREVIEW = 100 };
+MUST_CHECK int votes_preview(struct daemon *d, const struct api_request *q,
+			     const struct journal_approval *a, struct api_answer *answer,
+			     struct error *err);
+
 /* The allowed-signers file that the policy names, as it is now, for a run that is created. NULL in
  * *ret where it names none. -EPERM: another user could have written it. */
 MUST_CHECK int votes_read_signers(const struct policy_effective *e, struct buffer *ret,

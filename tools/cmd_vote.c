@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "base/digest.h"
+#include "policy/policy.h"
 #include "base/hex.h"
 #include "tools/cli.h"
 #include "tools/sign.h"
@@ -77,6 +78,10 @@ int vote_send(struct client *c, const struct vote *v, const json_t *doc, json_t 
 	if (!body)
 		return error_set_exit(err, -EILSEQ, EXIT_STATUS_USAGE,
 				      "the reason or path is not UTF-8; say it in UTF-8");
+	if (v->grant)
+		json_object_set(body, "grant", v->grant);
+	if (v->whole_rule)
+		json_object_set_new(body, "whole_rule", json_true());
 	struct client_request r = {.method = "POST",
 				   .target = (const char *)target.data,
 				   .body = body};
@@ -110,6 +115,37 @@ const char *vote_outcome(const struct vote *v, const json_t *answer)
 					      : "approved";
 }
 
+/* What it would have let is read before it is given. */
+static int preview(struct client *c, const struct vote *v, const json_t *doc, struct error *err)
+{
+	AUTO_BUFFER target = {0};
+	json_t *body = json_pack("{s:O}", "match", cli_get(v->grant, "match")), *answer = NULL;
+	struct client_request r = {.method = "POST", .body = body};
+	const json_t *matched, *title;
+	size_t i;
+
+	buffer_printf(&target, "/v1/approvals/%.32s/preview", cli_str(doc, "approval"));
+	r.target = (const char *)target.data;
+	int e = client_call(c, &r, NULL, &answer, NULL, err);
+	json_decref(body);
+	if (e < 0)
+		return e;
+	matched = cli_get(answer, "matched");
+	if (!cli.json) {
+		printf("the grant would have let %zu of the last %lld actions of the run:\n",
+		       json_array_size(matched), (long long)cli_int(answer, "looked_at"));
+		json_array_foreach(matched, i, title)
+			printf("  %s\n", cli_escaped(json_string_value(title)));
+	}
+	if (!cli_bool(answer, "this"))
+		e = error_set_exit(
+			err, -EINVAL, EXIT_STATUS_USAGE,
+			"nothing was decided: the grant does not cover the action that is "
+			"approved with it; look at its fields in the card");
+	json_decref(answer);
+	return e;
+}
+
 static int64_t mono_ms(void)
 {
 	struct timespec t;
@@ -141,6 +177,8 @@ static int cast(struct vote *v)
 			"nothing was decided: the card does not show all of it; see 'holdfast diff "
 			"%.8s', then 'holdfast approve %.8s --digest %.16s'",
 			cli_str(doc, "run"), cli_str(doc, "approval"), cli_str(doc, "card_digest"));
+	if (r == 0 && v->grant)
+		r = preview(c, v, doc, &err);
 	bool interactive =
 		isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && !cli.no_input && !cli.json;
 	if (r == 0 && !v->digest && interactive && !v->yes &&
@@ -173,14 +211,92 @@ static const char approve_usage[] =
 	"others need none.\n"
 	"Prints the card and votes with that card's digest; with --digest it votes only if the "
 	"action is still that one. --sign: signed by that SSH key (ssh-keygen -Y sign), where the "
-	"policy asks for it.\n";
-static const char deny_usage[] = "usage: holdfast deny ID [--digest D] [--reason T] [--sign KEY "
-				 "[--signer NAME]] [--yes]\nOne deny "
-				 "decides.\n";
+	"policy asks for it.\n"
+	"--grant FIELD=GLOB, FIELD<=N, FIELD>=N, FIELD=A|B (several: all of them) lets the next "
+	"ones of "
+	"its rule too, --uses N\n"
+	"(10), --expires 1h, --scope run|step: field is method, host, path, remote, ref, an "
+	"argument, "
+	"a JSON pointer.\n";
+static const char deny_usage[] = "usage: holdfast deny ID [--rule] [--digest D] [--reason T] "
+				 "[--sign KEY [--signer NAME]] [--yes]\n"
+				 "       holdfast deny RUN --revoke GRANT\n"
+				 "One deny decides. --rule: all that its rule asks about in this "
+				 "run, now and later. --revoke takes "
+				 "a grant or a denied\nrule back.\n";
+
+/* FIELD=VALUE (a glob), FIELD<=N, FIELD>=N, FIELD=A|B: one field of what a grant covers. */
+static int add_match(json_t *match, const char *text)
+{
+	size_t len = strcspn(text, "=");
+	const char *value = text + len + 1;
+	bool most = len > 0 && text[len - 1] == '<', least = len > 0 && text[len - 1] == '>';
+	char name[256];
+	json_t *v;
+
+	if (!text[len] || len == 0 || len >= sizeof(name))
+		return -EINVAL;
+	snprintf(name, sizeof(name), "%.*s", (int)(len - (most || least)), text);
+	if (most || least) {
+		v = json_pack("{s:o}", most ? "max" : "min",
+			      json_integer(strtoll(value, NULL, 10)));
+		if (!*value || strspn(value, "-0123456789") != strlen(value))
+			return -EINVAL;
+	} else if (strchr(value, '|')) {
+		AUTO_FREE char *copy = strdup(value);
+		json_t *list = json_array();
+		char *at = copy;
+
+		for (char *word; (word = strsep(&at, "|"));)
+			json_array_append_new(list, json_string(word));
+		v = json_pack("{s:o}", "in", list);
+	} else {
+		v = json_string(value);
+	}
+	return v && !json_object_get(match, name) && json_object_set_new(match, name, v) == 0
+		       ? 0
+		       : -EINVAL;
+}
+
+static int take_back(const char *run, const char *grant)
+{
+	struct error err = {0};
+	AUTO(client_close) struct client *c = NULL;
+	AUTO_BUFFER target = {0};
+	json_t *body = json_pack("{s:s}", "grant", grant), *answer = NULL;
+	struct client_request r = {.method = "POST", .body = body};
+	int e = client_open(cli.state, CLIENT_START_YES, &c, &err);
+
+	buffer_append_str(&target, "/v1/runs/");
+	client_encode(&target, run);
+	buffer_append_str(&target, "/revoke");
+	r.target = (const char *)target.data;
+	if (e == 0)
+		e = client_call(c, &r, NULL, &answer, NULL, &err);
+	json_decref(body);
+	json_decref(answer);
+	if (e == 0)
+		puts("taken back");
+	return e < 0 ? cli_fail(&err) : EXIT_STATUS_OK;
+}
 
 static int parse_and_cast(int argc, char **argv, bool deny)
 {
-	enum { AS = CLI_OPT_OWN, PATH, DIGEST, REASON, SIGN, SIGNER, YES };
+	enum {
+		AS = CLI_OPT_OWN,
+		PATH,
+		DIGEST,
+		REASON,
+		SIGN,
+		SIGNER,
+		GRANT,
+		USES,
+		EXPIRES,
+		SCOPE,
+		RULE,
+		REVOKE,
+		YES
+	};
 	static const struct option options[] = {CLI_OPTIONS,
 						{"as", required_argument, NULL, AS},
 						{"path", required_argument, NULL, PATH},
@@ -188,9 +304,20 @@ static int parse_and_cast(int argc, char **argv, bool deny)
 						{"reason", required_argument, NULL, REASON},
 						{"sign", required_argument, NULL, SIGN},
 						{"signer", required_argument, NULL, SIGNER},
+						{"grant", required_argument, NULL, GRANT},
+						{"uses", required_argument, NULL, USES},
+						{"expires", required_argument, NULL, EXPIRES},
+						{"scope", required_argument, NULL, SCOPE},
+						{"rule", no_argument, NULL, RULE},
+						{"revoke", required_argument, NULL, REVOKE},
 						{"yes", no_argument, NULL, YES},
 						{0}};
 	struct vote v = {.deny = deny};
+	json_t *match = json_object();
+	const char *scope = "run", *taken_back = NULL;
+	uint64_t expires_ms = 3600 * 1000;
+	long uses = 10;
+	bool wrong = false;
 	const char *usage = deny ? deny_usage : approve_usage;
 	int opt;
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -206,6 +333,18 @@ static int parse_and_cast(int argc, char **argv, bool deny)
 			v.sign = optarg;
 		else if (opt == SIGNER)
 			v.signer = optarg;
+		else if (opt == GRANT)
+			wrong |= deny || add_match(match, optarg) < 0;
+		else if (opt == USES)
+			uses = strtol(optarg, NULL, 10);
+		else if (opt == EXPIRES)
+			wrong |= policy_duration_parse(bytes_str(optarg), &expires_ms) < 0;
+		else if (opt == SCOPE)
+			scope = optarg;
+		else if (opt == RULE)
+			v.whole_rule = deny;
+		else if (opt == REVOKE)
+			taken_back = deny ? optarg : NULL;
 		else if (opt == YES)
 			v.yes = true;
 		else {
@@ -214,14 +353,23 @@ static int parse_and_cast(int argc, char **argv, bool deny)
 				return r > 0 ? EXIT_STATUS_OK : EXIT_STATUS_USAGE;
 		}
 	}
-	if (optind + 1 != argc || (deny && v.choice) || (v.signer && !v.sign))
+	if (json_object_size(match) > 0)
+		v.grant =
+			json_pack("{s:O, s:I, s:I, s:s}", "match", match, "uses", (json_int_t)uses,
+				  "seconds", (json_int_t)(expires_ms / 1000), "scope", scope);
+	json_decref(match);
+	if (wrong || uses < 1 || optind + 1 != argc || (deny && v.choice) || (v.signer && !v.sign))
 		return cli_usage(usage);
+	if (taken_back)
+		return take_back(argv[optind], taken_back);
 	v.id = argv[optind];
 	if (v.choice && strncmp(v.choice, "file=", 5) == 0) {
 		v.file = v.choice + 5;
 		v.choice = "file";
 	}
-	return cast(&v);
+	int exit_status = cast(&v);
+	json_decref(v.grant);
+	return exit_status;
 }
 
 int cmd_approve(int argc, char **argv)

@@ -8,6 +8,8 @@ struct vote {
 	const char *file; /* of --as file=F */
 	const char *sign; /* SSH key; NULL = the vote is not signed */
 	const char *signer; /* principal, where the key has several; NULL = whose key it is */
+	json_t *grant; /* borrowed: {match, uses, seconds, scope}; NULL = none */
+	bool whole_rule; /* a denial of all that its rule asks about in this run */
 	uint64_t shown_ms; /* how long the card was on the screen; 0 = it was not shown */
 };
 

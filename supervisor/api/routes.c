@@ -562,6 +562,34 @@ static int post_vote(struct call *c)
 	return r < 0 ? r : votes_post(c->d, c->q, a, &file, c->a, &c->err);
 }
 
+static int post_preview(struct call *c)
+{
+	const struct journal_approval *a;
+	int r = find_approval(c, &a);
+
+	return r < 0 ? r : votes_preview(c->d, c->q, a, c->a, &c->err);
+}
+
+static int parse_id(struct call *c, const char *hex, struct journal_id *ret)
+{
+	return hex && journal_id_parse(bytes_str(hex), ret) == 0 ? 0
+								 : wrong(c, "an id is 32 digits");
+}
+
+static int post_revoke(struct call *c)
+{
+	struct journal_id run = c->run->id, grant;
+	char principal[24];
+	int r = parse_id(c, text(c, "grant"), &grant);
+
+	snprintf(principal, sizeof(principal), "uid:%u", c->q->uid);
+	if (r == 0)
+		r = engine_grant_revoke(c->d->engine, daemon_now(), &run, &grant, c->q->uid,
+					principal, &c->err);
+	c->d->need_sync = true;
+	return r < 0 ? r : ok(c);
+}
+
 /* ---- trust ---- */
 
 static int post_trust(struct call *c)
@@ -769,6 +797,7 @@ static const struct route {
 	{true, "v1/runs/*/end", WANTS_RUN, post_end},
 	{true, "v1/runs/*/agency", WANTS_RUN, post_agency},
 	{true, "v1/runs/*/fork", WANTS_RUN, post_fork},
+	{true, "v1/runs/*/revoke", WANTS_RUN, post_revoke},
 	{true, "v1/runs/*/steps", WANTS_RUN, post_steps},
 	{false, "v1/runs/*/steps/*", WANTS_RUN | WANTS_STEP, get_step},
 	{false, "v1/runs/*/steps/*/output", WANTS_RUN | WANTS_STEP, get_output},
@@ -779,6 +808,7 @@ static const struct route {
 	{false, "v1/approvals/stats", 0, get_stats},
 	{false, "v1/approvals/*", 0, get_approval},
 	{true, "v1/approvals/*/vote", 0, post_vote},
+	{true, "v1/approvals/*/preview", 0, post_preview},
 	{false, "v1/effects/*", 0, get_effect},
 	{false, "v1/effects/*/body", 0, get_effect_body},
 	{true, "v1/trust", 0, post_trust},

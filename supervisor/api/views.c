@@ -241,6 +241,29 @@ void views_notes(struct daemon *d, const struct journal_run *run, json_t *o)
 	json_object_set_new(o, "notes", notes);
 }
 
+/* What people let or stopped beforehand, and the policy's standing as far as it was used. */
+static json_t *grants_of(const struct journal_run *run)
+{
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < run->grant_count; i++) {
+		const struct journal_grant *g = &run->grants[i];
+		const struct journal_step *step =
+			g->step < run->step_count ? run->steps[g->step] : NULL;
+
+		json_array_append_new(
+			list, json_pack("{s:o, s:o, s:s, s:b, s:I, s:o, s:o, s:o, s:o, s:o}",
+					"grant", views_id(&g->id), "rule", text_of(g->rule),
+					"decision", g->deny ? "deny" : "approve", "holds",
+					journal_grant_holds(g, daemon_now().wall_ns), "uses_left",
+					(json_int_t)g->uses, "expires", views_time(g->expires_ns),
+					"step", text_of(step ? step->name : NULL), "by",
+					text_of(g->by), "standing", text_of(g->at), "pattern",
+					views_digest(&g->pattern)));
+	}
+	return list;
+}
+
 json_t *views_status(struct daemon *d, const struct journal_run *run)
 {
 	json_t *o = head_of(d, run);
@@ -277,6 +300,7 @@ json_t *views_status(struct daemon *d, const struct journal_run *run)
 	json_object_set_new(o, "in_flight", flight);
 	json_object_set_new(o, "safe_to_retry", open);
 	json_object_set_new(o, "needs_person", person);
+	json_object_set_new(o, "grants", grants_of(run));
 	if (o)
 		views_notes(d, run, o);
 	return o;
