@@ -58,7 +58,8 @@ static int drop_descriptors(const int *keep, size_t count, struct error *err)
 		(void)take_fd(&null);
 	else
 		close_fd(&null);
-	memcpy(kept, keep, count * sizeof(*keep));
+	if (count > 0)
+		memcpy(kept, keep, count * sizeof(*keep));
 	qsort(kept, count, sizeof(kept[0]), compare_ints);
 	for (size_t i = 0; i < count; i++) {
 		if (kept[i] < (int)from)

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -288,7 +289,7 @@ static void fill(char *to, size_t len, unsigned seed)
 
 /* The folders below blobs/, and blobs/ itself, that this process synced; with synced_fail it
  * cannot. */
-static unsigned synced_folders, synced_blobs;
+static atomic_uint synced_folders, synced_blobs; /* RocksDB's threads count too */
 static bool synced_fail;
 
 /* In place of the C library's, for all that is linked into this program. */
