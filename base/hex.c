@@ -17,6 +17,6 @@ int hex_decode(struct bytes hex, uint8_t *ret, size_t size)
 		if (!is_small_digit(p[i]))
 			return -EINVAL;
 	for (size_t i = 0; i < size; i++)
-		ret[i] = (uint8_t)(hex_digit(p[2 * i]) << 4 | hex_digit(p[2 * i + 1]));
+		ret[i] = (uint8_t)(hex_digit(p[2 * i]) * 16 + hex_digit(p[2 * i + 1]));
 	return 0;
 }

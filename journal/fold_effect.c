@@ -135,7 +135,7 @@ static const char *not_now(const struct journal_state *s, const struct journal_r
 		    r->type == JOURNAL_EFFECT_ATTACHED && e->state != JOURNAL_EFFECT_S_PROPOSED &&
 		    e->state != JOURNAL_EFFECT_S_WAITING)
 			return "another action cannot stand instead of it any more";
-		/* fallthrough */
+		__attribute__((fallthrough));
 	case JOURNAL_EFFECT_WAITING:
 	case JOURNAL_EFFECT_ALLOWED:
 		return journal_run_final(run->state) ? "the run is over" : NULL;

@@ -130,7 +130,7 @@ static int end_chain(struct verify *v)
 {
 	AUTO_BUFFER value = {0};
 	uint8_t key[1 + JOURNAL_ID_SIZE];
-	struct journal_head head;
+	struct journal_head head = {0};
 	if (!v->in_chain)
 		return 0;
 	v->in_chain = false;

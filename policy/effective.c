@@ -418,7 +418,7 @@ static void add_layer(struct policy_effective *e, struct policy_parser *c, enum 
 static int settle(const struct policy_effective *draft, struct policy_effective **ret,
 		  struct error *err)
 {
-	struct policy_effective *e;
+	struct policy_effective *e = NULL;
 	AUTO_BUFFER b = {0};
 	int code = encode(draft, true, &b);
 

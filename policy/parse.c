@@ -548,7 +548,7 @@ enum { KEYS_MAX = 32 };
 static void read_struct(struct policy_parser *c, const struct policy_table *t,
 			const struct yaml_node *n, void *item)
 {
-	const char *names[KEYS_MAX];
+	const char *names[KEYS_MAX] = {NULL};
 	bool seen[KEYS_MAX] = {false}; /* given, or meant by a key that is misspelt */
 
 	if (n->kind == YAML_SCALAR && t->scalar && (n->quoted || n->text.len)) {

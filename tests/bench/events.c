@@ -89,13 +89,13 @@ void events_begin_run(struct events *e, struct journal *j, uint64_t number)
 static void step_record(struct events *e, enum journal_type type)
 {
 	struct journal_record r = record(e, type);
+	char layer[JOURNAL_LAYER_NAME_SIZE]; /* until it is appended */
 	r.step = e->steps;
 	if (type == JOURNAL_STEP_BACKOFF) {
 		JOURNAL_SET(&r.p, due_ns, wall_ns());
 		JOURNAL_SET(&r.p, failure, made_up(e, 4));
 	}
 	if (type == JOURNAL_STEP_SEALED || type == JOURNAL_STEP_COMMITTED) {
-		char layer[JOURNAL_LAYER_NAME_SIZE];
 		snprintf(layer, sizeof(layer), "%07x", e->steps & 0xfffffff);
 		JOURNAL_SET(&r.p, layer, bytes_str(layer));
 		JOURNAL_SET(&r.p, manifest, made_up(e, 5));
