@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 
-from gate_rig import ABORT, BODY, BODY_END, HTTP, PASSTHROUGH, REFUSED, RESPONSE, TCP, TLS, ATTEMPT_END, Gate, encode
+from gate_rig import ABORT, ATTEMPT_END, BODY, BODY_END, HTTP, PASSTHROUGH, REFUSED, RESPONSE, SANITIZED, TCP, TLS, Gate, encode
 from supervised import main
 
 API = [("api.example.com", [(443, TLS), (80, HTTP)])]
@@ -358,7 +358,7 @@ def test_large_bodies_pass_in_constant_memory():
         assert p.stdout == b"%d" % size, p
         stop.set()
         t.join()
-        assert peak[0] - before < 4 << 20, (before, peak)
+        assert SANITIZED or peak[0] - before < 4 << 20, (before, peak)
 
 
 def test_a_client_that_does_not_read_holds_its_server_up():
@@ -383,7 +383,7 @@ def test_a_client_that_does_not_read_holds_its_server_up():
         s.sendall(b"GET /endless HTTP/1.1\r\n" + HOST + b"\r\n")
         assert held.wait(30)
         assert said[0] < 32 << 20, said
-        assert rss(g.process.pid) - before < 4 << 20, (before, rss(g.process.pid))
+        assert SANITIZED or rss(g.process.pid) - before < 4 << 20, (before, rss(g.process.pid))
         s.close()
 
 
@@ -745,8 +745,10 @@ def test_reports_of_one_attempt_have_an_end():
         for i in range(1100):
             s.send(question(b"n%d.evil.example" % i))
             assert parts(s.recv(4096)) == (3, 0)
+            if i % 20 == 19:  # what the trunk cannot hold is lost: not here
+                g.wait_for(lambda: len(g.courier.notes) >= min(i + 1, 1000))
         time.sleep(0.3)
-        assert 900 <= len(g.courier.notes) <= 1000, len(g.courier.notes)
+        assert len(g.courier.notes) == 1000
 
 
 if __name__ == "__main__":
