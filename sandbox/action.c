@@ -700,6 +700,8 @@ static int drop_query(struct action *a, const char *const *ignore, size_t count,
 	const char *s = a->query.data;
 	size_t start = 0;
 
+	if (a->query.len == 0)
+		return 0;
 	for (size_t i = 0; i <= a->query.len; i++) {
 		struct bytes param = bytes_of(s + start, i - start);
 

@@ -275,15 +275,20 @@ static void close_trunk(struct courier *c)
 static void on_trunk(evutil_socket_t fd, short what, void *arg)
 {
 	struct courier *c = arg;
-	uint8_t bytes[256];
+	uint8_t bytes[FRAMES_NOTE_MAX];
 	int fds[IO_FDS_MAX];
 	size_t count = 0;
 	struct frames_open o;
+	struct frames_note note;
 	ssize_t n = io_recv_fds(fd, bytes, sizeof(bytes), fds, &count);
 
 	(void)what;
 	if (n == -EAGAIN)
 		return;
+	if (n > 0 && count == 0 && frames_note_decode(bytes_of(bytes, (size_t)n), &note) == 0) {
+		report_refused(c->report, &note);
+		return;
+	}
 	if (n <= 0 || count != 1 || frames_open_decode(bytes_of(bytes, (size_t)n), &o) < 0) {
 		for (size_t i = 0; i < count; i++)
 			close_fd(&fds[i]);

@@ -325,6 +325,8 @@ void report_result(struct report *r, struct exchange *x);
 void report_delivered(struct report *r, const uint8_t *effect);
 void report_cut(struct report *r, uint64_t request);
 /* A plain read, or a denial. */
+/* What the gate refused by itself. */
+void report_refused(struct report *r, const struct frames_note *n);
 void report_note(struct report *r, const struct exchange *x, bool denied, int status,
 		 const char *why);
 bool report_full(const struct report *r);

@@ -257,16 +257,52 @@ static void on_batch(evutil_socket_t fd, short what, void *arg)
 	say_batch(arg);
 }
 
+static struct read *next_read(struct report *r)
+{
+	struct read *d = &r->reads[(r->read_at + r->read_count++) % COURIER_READS_MAX];
+
+	memset(d, 0, sizeof(*d));
+	return d;
+}
+
+static void batch_soon(struct report *r)
+{
+	struct timeval soon = {.tv_usec = REPORT_READS_EVERY_MS * 1000};
+
+	if (r->read_count >= REPORT_READS_MAX)
+		say_batch(r);
+	if (r->read_count && !evtimer_pending(r->batch, NULL))
+		(void)evtimer_add(r->batch, &soon);
+}
+
+void report_refused(struct report *r, const struct frames_note *n)
+{
+	struct timespec now;
+	struct read *d;
+
+	if (report_full(r))
+		return;
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	d = next_read(r);
+	d->r.wall_ns = now.tv_sec * 1000000000LL + now.tv_nsec;
+	d->r.kind = n->kind == FRAMES_NOTE_HTTP ? ACTION_HTTP : ACTION_TCP;
+	d->r.denied = true;
+	d->r.port = n->port;
+	memcpy(d->r.attempt, n->attempt, sizeof(d->r.attempt));
+	copy_text(d->host, sizeof(d->host), n->host);
+	copy_text(d->why, sizeof(d->why), n->why);
+	batch_soon(r);
+}
+
 void report_note(struct report *r, const struct exchange *x, bool denied, int status,
 		 const char *why)
 {
-	struct timeval soon = {.tv_usec = REPORT_READS_EVERY_MS * 1000};
 	const struct action *a = &x->action;
 	struct read *d;
 
 	if (report_full(r))
 		return; /* exchange.c refuses before: only what was under way comes here */
-	d = &r->reads[(r->read_at + r->read_count++) % COURIER_READS_MAX];
+	d = next_read(r);
 	*d = (struct read){.r = {.wall_ns = x->wall_ns,
 				 .kind = a->kind,
 				 .denied = denied,
@@ -281,10 +317,7 @@ void report_note(struct report *r, const struct exchange *x, bool denied, int st
 	copy_text(d->path, sizeof(d->path), a->path);
 	copy_text(d->rule, sizeof(d->rule), bytes_str(x->decision.rule));
 	copy_text(d->why, sizeof(d->why), bytes_str(why));
-	if (r->read_count >= REPORT_READS_MAX)
-		say_batch(r);
-	if (r->read_count && !evtimer_pending(r->batch, NULL))
-		(void)evtimer_add(r->batch, &soon);
+	batch_soon(r);
 }
 
 /* ---- what the supervisor says ---- */
