@@ -335,13 +335,17 @@ void journal_record_hash(struct bytes encoded, struct digest *ret); /* domain "h
  * Run. should = what holds while it is in this state, must not = what its owner may never do in it.
  *
  * CREATED     its plan, policy and environment are on disk; nothing was started. Must not have an
- * attempt. RUNNING     at least one step can move without a person or a clock. paused_from is
- * meaningless. WAITING     nothing moves before one of `waits` (bits of enum journal_wait, never 0)
- * is answered. PAUSED      a person or a crash loop stopped it; paused_from is where RESUMED leads.
- * Live attempts may end and are recorded; no attempt may start. CANCELLING  no attempt may start,
- * no effect may be reserved; ends as CANCELLED when every attempt has ended. CANCELLED, SUCCEEDED,
- * FAILED  final: no step, attempt or run record follows but REUSED and DIVERGED (a driver asked
- * again); landing, undoing and their approvals may.
+ *             attempt.
+ * RUNNING     at least one step can move without a person or a clock. paused_from is meaningless.
+ * WAITING     nothing moves before one of `waits` (bits of enum journal_wait, never 0) is answered.
+ * PAUSED      a person or a crash loop stopped it; paused_from is where RESUMED leads. Live
+ *             attempts may end and
+ *             are recorded; no attempt may start.
+ * CANCELLING  no attempt may start, no effect may be reserved; ends as CANCELLED when every attempt
+ *             has ended.
+ * CANCELLED, SUCCEEDED, FAILED  final: no step, attempt or run record follows but REUSED and
+ *                               DIVERGED (a driver
+ *             asked again); landing, undoing and their approvals may.
  */
 enum journal_run_state {
 	JOURNAL_RUN_S_CREATED,
@@ -370,11 +374,13 @@ enum journal_wait {
  *
  * UNLANDED  the directory has nothing of the run.
  * LANDING   the redo plan is on disk; the directory is anything between before and after. Only redo
- * may touch it. CONFLICT  what this landing (or, with conflict_undo, undoing) exchanged is
- * exchanged back; an item names the paths. LANDED    every path that was to land has; pre-images
- * are kept as blobs. DROPPED   a person decided that it shall not land. Final. UNDOING   as
- * LANDING, with the pre-images as target. UNDONE    the directory is as before the landing but for
- * what others changed since. Final.
+ *           may touch it.
+ * CONFLICT  what this landing (or, with conflict_undo, undoing) exchanged is exchanged back; an
+ *           item names the paths.
+ * LANDED    every path that was to land has; pre-images are kept as blobs.
+ * DROPPED   a person decided that it shall not land. Final.
+ * UNDOING   as LANDING, with the pre-images as target.
+ * UNDONE    the directory is as before the landing but for what others changed since. Final.
  */
 enum journal_landing_state {
 	JOURNAL_LANDING_S_UNLANDED,
@@ -394,13 +400,18 @@ enum journal_landing_state {
  * GATED        `approval` is open: a person before the step starts.
  * RUNNABLE     may start as soon as the run's turn comes. Has no attempt that lives.
  * ACTIVE       its last attempt is STARTING, LIVE, FROZEN, or ended and not yet judged. Exactly one
- * attempt lives. WAITING      its attempt was suspended, or an effect is in doubt: nothing lives, a
- * decision starts it again. BACKOFF      it may start again at due_ns. SEALED       its last
- * attempt EXITED and `layer` is sealed and hashed (or empty). CHECKING     a checker looks at
- * exactly that layer. REJECTED     the check failed, or a person refused the commit; `feedback` is
- * the next attempt's input. GATED_COMMIT `approval` is open: a person before the commit. EXHAUSTED
- * retries are used up; a person decides. COMMITTED    final: never executed again; its result is
- * returned byte for byte. DENIED, FAILED, CANCELLED  final: its dependents are cancelled.
+ *              attempt lives.
+ * WAITING      its attempt was suspended, or an effect is in doubt: nothing lives, a decision
+ *              starts it again.
+ * BACKOFF      it may start again at due_ns.
+ * SEALED       its last attempt EXITED and `layer` is sealed and hashed (or empty).
+ * CHECKING     a checker looks at exactly that layer.
+ * REJECTED     the check failed, or a person refused the commit; `feedback` is the next attempt's
+ *              input.
+ * GATED_COMMIT `approval` is open: a person before the commit.
+ * EXHAUSTED    retries are used up; a person decides.
+ * COMMITTED    final: never executed again; its result is returned byte for byte.
+ * DENIED, FAILED, CANCELLED  final: its dependents are cancelled.
  */
 enum journal_step_state {
 	JOURNAL_STEP_S_DECLARED,
@@ -433,7 +444,7 @@ enum journal_step_state {
  * TIMED_OUT, OOM, KILLED  it was ended; its layer is thrown away.
  * SUSPENDED    ended without charge, so that a long wait holds no process.
  * LOST         keeper or machine died, or an exited one's layer did not survive; nothing of it
- * counts.
+ *              counts.
  */
 enum journal_attempt_state {
 	JOURNAL_ATTEMPT_S_STARTING,
@@ -454,7 +465,8 @@ enum journal_attempt_state {
  *
  * OPEN        waits for votes until decide_by_ns.
  * APPROVED    may be consumed until execute_by_ns, once, by the transition whose digest is
- * `action`. DENIED, EXPIRED, WITHDRAWN, SUPERSEDED  final: the object does not go on by it.
+ *             `action`.
+ * DENIED, EXPIRED, WITHDRAWN, SUPERSEDED  final: the object does not go on by it.
  * CONSUMED    final: in the same batch as what it allowed.
  * LAPSED, REVOKED  final: approved, never carried out.
  */

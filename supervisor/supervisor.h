@@ -15,75 +15,92 @@
  * them.
  *
  * The program: holdfastd [--state DIR] [--embedded] [--ready-fd N]; it reads the settings at start.
- * Once it serves, it writes
- * "ready\n" to N and closes it; when it cannot, it writes the error as one line ("what: why;
- * remedy") and exits with that error's status. The client starts it with posix_spawn in a session
- * of its own, standard input and output on /dev/null, standard error on `log` in the state
- * directory.
+ * Once it serves, it writes "ready\n" to N and closes it; when it cannot, it writes the error as one
+ * line ("what: why; remedy") and exits with that error's status. The client starts it with
+ * posix_spawn in a session of its own, standard input and output on /dev/null, standard error on
+ * `log` in the state directory.
  *
- * GET  /v1/daemon                          {pid, epoch, keeper, program, embedded, idle_in_ms,
- * clients}; keeper 0 = none is connected POST /v1/daemon/stop                     ends when what it
- * must finish is durable; steps go on in the keeper POST /v1/runs create. JSON {name?, agency?,
- * land?, base?, env:{..}, policy?: builtin name, workspace: path text, exec?: {argv, stdin?: true,
- * tty?: {rows, cols, term}, land: bool}, driver?: true, plan_path?, policy_path?,
- * user_policy_path?, project_policy_path?}; fds: workspace plan? policy? user-policy?
- * project-policy? stdin? file0 file1 ... The *_path members say what to call the files in messages
- * and in trust. plan is the plan's text; fileN is the file of the Nth step with stdin: {file: F},
- * in plan order (at most 8). project-policy is .holdfast/policy.yaml of the workspace, or what the
- *                                          plan's policy: names; an inline policy is taken from the
- * plan. 201 {run, name, attached: false, notes, step?} | 200 {.., attached: true}; step: the name
- * of an exec's only one GET  /v1/runs                            roll-up: {runs: [summary...],
- * needs_person: [...], in_doubt: [...], ended: how many are left out}; ?all=1 GET  /v1/runs/R
- * status: {run, name, state, waits, landing, done[], in_flight[], safe_to_retry[], needs_person[],
- * exit}; R = id prefix or name GET  /v1/runs/R/events?from=N&follow=1   one JSON object a line
- * (application/x-ndjson, chunked when following) GET  /v1/runs/R/steps/S                  step with
- * attempts, results, digests; S = name or key GET
- * /v1/runs/R/steps/S/output?stream=out|err&from=N&follow=1   raw bytes (application/octet-stream)
- * GET  /v1/runs/R/steps/S/tty              answers with the pty master descriptor (SCM_RIGHTS with
- * the first byte) POST /v1/runs/R/steps/S/resize           {rows, cols} POST
- * /v1/runs/R/steps/S/signal           {signal} GET  /v1/runs/R/diff?step=S              text/x-diff
- * made by diff(1) in a sandbox; &stat=1 JSON list of net changes, with not_landing {scratch,
- * left_out, paths} POST /v1/runs/R/resume | pause | cancel {kill?: bool} | land | undo | end; fds:
- * workspace? where its path leads elsewhere now POST /v1/runs/R/agency                   {agency:
- * level, from?: the level that was seen} {agency, before}; 409 where from is not the level now POST
- * /v1/runs/R/fork                     {at: step}           201 {run} POST /v1/runs/R/steps outside
- * driver: {name, argv, needs?, stdin?: true, ...}; fds: stdin?   {step, reused} GET  /v1/approvals
- * the queue, ranked GET  /v1/approvals/stats                 how attention is spent: {all, rules: [{rule, class, asked, approved, denied, ...}]}
- * GET  /v1/approvals/A                     {.., card: text, card_digest, state,
- * kind, choices: [...], votes: [...]} POST /v1/approvals/A/vote                {decision:
- * approve|deny, card_digest, choice?, path?, reason?, shown_ms?} or
- * {ballot: hex, signature: armored} (vote.h); fds: file?   409 when stale POST /v1/trust
- * {path, digest}; the path is absolute, resolved by the client
- * GET  /v1/effects/E                       one effect whole: {.., action: {kind, method, host, port,
- * path, query, headers, body, body_size, remote?, updates?, tool?, args?}, response: {status,
- * headers, body, too_long}, digest, key?, secret, claimed, approval, doubt}; E = id prefix
- * GET  /v1/effects/E/body?which=request|response   raw bytes
- * GET  /v1/trust?path=P GET /v1/verify
- * | /v1/fsck | /v1/export?run=R   served while a daemon holds the journal POST /v1/gc
- * {ended_before?: time}
+ * GET  /v1/daemon                 {pid, epoch, keeper, program, embedded, idle_in_ms, clients};
+ *                                 keeper 0 = none is connected
+ * POST /v1/daemon/stop            ends when what it must finish is durable; steps go on in the keeper
+ * POST /v1/runs                   create: {name?, agency?, land?, base?, env: {..}, policy?: name of
+ *                                 a built-in, workspace: path text, exec?: {argv, stdin?: true,
+ *                                 tty?: {rows, cols, term}, land: bool}, driver?: true, plan_path?,
+ *                                 policy_path?, user_policy_path?, project_policy_path?};
+ *                                 fds: workspace plan? policy? user-policy? project-policy? stdin?
+ *                                 file0 file1 ...
+ *                                 The *_path members say what to call the files in messages and in
+ *                                 trust. plan is the plan's text; fileN is the file of the Nth step
+ *                                 with stdin: {file: F}, in plan order (at most 8). project-policy
+ *                                 is .holdfast/policy.yaml of the workspace, or what the plan's
+ *                                 policy: names; an inline policy is taken from the plan.
+ *                                 201 {run, name, attached: false, notes, step?} | 200 {..,
+ *                                 attached: true}; step: the name of an exec's only one
+ * GET  /v1/runs                   roll-up: {runs: [summary...], needs_person: [...], in_doubt: [...],
+ *                                 ended: how many are left out}; ?all=1
+ * GET  /v1/runs/R                 status; R = id prefix or name
+ * GET  /v1/runs/R/events?from=N&follow=1    one JSON object a line (application/x-ndjson, chunked
+ *                                 when following)
+ * GET  /v1/runs/R/steps/S         step with attempts, results, digests; S = name or key
+ * GET  /v1/runs/R/steps/S/output?stream=out|err&from=N&follow=1    raw bytes
+ *                                 (application/octet-stream)
+ * GET  /v1/runs/R/steps/S/tty     answers with the pty master descriptor (SCM_RIGHTS with the first
+ *                                 byte)
+ * POST /v1/runs/R/steps/S/resize  {rows, cols}
+ * POST /v1/runs/R/steps/S/signal  {signal}
+ * GET  /v1/runs/R/diff?step=S     text/x-diff made by diff(1) in a sandbox; &stat=1 JSON list of net
+ *                                 changes, with not_landing {scratch, left_out, paths}
+ * POST /v1/runs/R/resume | pause | cancel {kill?: bool} | land | undo | end
+ *                                 fds: workspace? where its path leads elsewhere now
+ * POST /v1/runs/R/agency          {agency: level, from?: the level that was seen} {agency, before};
+ *                                 409 where from is not the level now
+ * POST /v1/runs/R/fork            {at: step}  201 {run}
+ * POST /v1/runs/R/steps           outside driver: {name, argv, needs?, stdin?: true, ...};
+ *                                 fds: stdin?  {step, reused}
+ * GET  /v1/approvals              the queue, ranked
+ * GET  /v1/approvals/stats        how attention is spent: {all, rules: [{rule, class, asked,
+ *                                 approved, denied, ...}]}
+ * GET  /v1/approvals/A            {.., card: text, card_digest, state, kind, choices: [...],
+ *                                 votes: [...]}
+ * POST /v1/approvals/A/vote       {decision: approve|deny, card_digest, choice?, path?, reason?,
+ *                                 shown_ms?} or {ballot: hex, signature: armored} (vote.h);
+ *                                 fds: file?  409 when stale
+ * GET  /v1/effects/E              one effect whole: {.., action: {kind, method, host, port, path,
+ *                                 query, headers, body, body_size, remote?, updates?, tool?, args?},
+ *                                 response: {status, headers, body, too_long}, digest, key?, secret,
+ *                                 claimed, approval, doubt}; E = id prefix
+ * GET  /v1/effects/E/body?which=request|response    raw bytes
+ * POST /v1/trust                  {path, digest}; the path is absolute, resolved by the client
+ * GET  /v1/trust?path=P
+ * GET  /v1/verify | /v1/fsck | /v1/export?run=R    served while a daemon holds the journal
+ * POST /v1/gc                     {ended_before?: time}
  *
  * Shapes (members that do not apply are absent or null):
  * run summary  {run, name, state, waits: [name], landing, workspace, agency, created, ended, why,
- * exit, steps: {total, done, failed}} status       the summary's members, steps: [{index, name,
- * key, state, attempts, since, why, paths, bytes}] instead, done: [{step, committed, attempts,
- * exit_code, paths, bytes}], in_flight: [{step, attempt, state, since, waiting_on, deadline}],
- * effects: {proposed, done, in_doubt, reads}, effects_done: [effect, the last 1000] (in_flight and
- * safe_to_retry name `effect` and `title` where it is about one),
- *              safe_to_retry: [{item, class, until, rule, event, lsn}], needs_person: [approval
- * summary], notes: [text] (an untrusted project policy and what to type, walls in their weaker
- * form) step         {run, index, name, key, state, why, input, attempts: [{number, id, state,
- * started, ended, exit_code, signal, why, out_size, err_size, cpu_us, memory_peak, wall_us, layer,
- * denied: {what: count}, notes: [text]}], result: {exit_code, signal, out, err, out_size, err_size,
- * manifest, paths, bytes, results: {name: digest}}} event        {lsn, seq, time, type, step,
- * attempt, actor: {kind, uid}, payload: {field: value}}; field names of JOURNAL_FIELDS approval
- * {approval, run, run_name, step, kind, state, title, opened, decide_by, execute_by, card_digest,
- * choices: [name]}; with card: text, votes: [{principal, auth, decision, choice, reason, at}], why
- * in GET /v1/approvals/A
+ *              exit, steps: {total, done, failed}}
+ * status       the summary's members, steps: [{index, name, key, state, attempts, since, why, paths,
+ *              bytes}] instead, done: [{step, committed, attempts, exit_code, paths, bytes}],
+ *              in_flight: [{step, attempt, state, since, waiting_on, deadline}],
+ *              effects: {proposed, done, in_doubt, reads}, effects_done: [effect, the last 1000]
+ *              (in_flight and safe_to_retry name `effect` and `title` where it is about one),
+ *              safe_to_retry: [{item, class, until, rule, event, lsn}],
+ *              needs_person: [approval summary], notes: [text] (an untrusted project policy and what
+ *              to type, walls in their weaker form)
+ * step         {run, index, name, key, state, why, input, attempts: [{number, id, state, started,
+ *              ended, exit_code, signal, why, out_size, err_size, cpu_us, memory_peak, wall_us,
+ *              layer, denied: {what: count}, notes: [text]}], result: {exit_code, signal, out, err,
+ *              out_size, err_size, manifest, paths, bytes, results: {name: digest}}}
+ * event        {lsn, seq, time, type, step, attempt, actor: {kind, uid}, payload: {field: value}};
+ *              field names of JOURNAL_FIELDS
+ * approval     {approval, run, run_name, step, kind, state, title, opened, decide_by, execute_by,
+ *              card_digest, choices: [name]}; in GET /v1/approvals/A also card: text, why,
+ *              votes: [{principal, auth, decision, choice, reason, at}]
  * effect       {effect, run, step, attempt, state, title, class, retry, rule, at, approver, status,
- * proposed, reserved, ended, sent, received, why}; in_doubt of the roll-up lists them
- * An attempt that is not-started says why as "KIND: text", KIND one of exec
- * (the program is missing or cannot be executed), spec, denied, limit, workspace, machine, infra,
- * killed. States are lowercase names with dashes ("gated-commit"), times absent where unknown.
+ *              proposed, reserved, ended, sent, received, why}; in_doubt of the roll-up lists them
+ *
+ * An attempt that is not-started says why as "KIND: text", KIND one of exec (the program is missing
+ * or cannot be executed), spec, denied, limit, workspace, machine, infra, killed. States are
+ * lowercase names with dashes ("gated-commit"), times absent where unknown.
  */
 #include <stdbool.h>
 #include "base/error.h"
