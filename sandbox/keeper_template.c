@@ -206,8 +206,8 @@ static int prepare_mount(struct keeper *k, struct prepared *p, size_t i, struct 
 			err, -EPERM,
 			"sandbox: '%s' can be written by others than its owner: not a system tree",
 			m->source);
-	if (m->kind == SANDBOX_MOUNT_SYSTEM &&
-	    (strcmp(m->target, "/etc") == 0 || plan_etc_below(p->in.spec, m)))
+	if ((m->kind == SANDBOX_MOUNT_SYSTEM && strcmp(m->target, "/etc") == 0) ||
+	    plan_etc_below(p->in.spec, m))
 		seen->mounts_below = mount_below(m->source, link, sizeof(link));
 	return hide(k, p, m->source, seen, m->target, err);
 }

@@ -295,7 +295,7 @@ const char *plan_etc_below(const struct sandbox_spec *s, const struct sandbox_mo
 {
 	const char *name = m->target + strlen("/etc/");
 
-	if (m->kind != SANDBOX_MOUNT_SYSTEM || strncmp(m->target, "/etc/", 5) != 0)
+	if (m->kind > SANDBOX_MOUNT_VIEW || strncmp(m->target, "/etc/", 5) != 0)
 		return NULL;
 	for (size_t i = 0; i < s->etc_file_count; i++)
 		if (strncmp(s->etc_files[i].name, name, strlen(name)) == 0 &&

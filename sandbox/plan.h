@@ -67,7 +67,7 @@ struct plan_step_input {
 };
 MUST_CHECK int plan_step(const struct plan_step_input *in, struct buffer *out, struct error *err);
 
-/* The name below /etc of a system tree over which files of the spec lie; NULL = none does. */
+/* The name below /etc of a read-only tree over which files of the spec lie; NULL = none does. */
 const char *plan_etc_below(const struct sandbox_spec *s, const struct sandbox_mount *m);
 
 /* The mount options of a workspace's overlay, from INIT_STAGING. upper: its folder in `layers`;
