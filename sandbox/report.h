@@ -56,7 +56,7 @@ struct report_hello {
 	uint8_t instance[16]; /* random at the courier's start: request numbers are this one's own
 			       */
 	const uint8_t (
-		*sending)[16]; /* effects whose SEND it has and whose RESULT it has not said */
+		*sending)[16]; /* effects whose SEND it has and whose RESULT has no RELEASE yet */
 	size_t sending_count;
 };
 

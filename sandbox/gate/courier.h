@@ -218,12 +218,15 @@ struct exchange {
 	struct upstream *up;
 	uint64_t body_sent, sent, received;
 	bool head_sent, retried, upgraded;
+	bool was_sent; /* a byte of it went out, now or before: nothing proves that it did not
+			  happen */
 	bool client_ended, server_ended; /* of a tunnel: half closes */
 	struct http1_parser *parser;
 	/* what came back */
 	struct frames_response response;
 	struct buffer response_text; /* response borrows */
 	bool has_response, response_ended, no_body;
+	bool live; /* a stream of events: it goes inside as it comes */
 	int spool; /* memfd of its body; -1 = none */
 	uint64_t spool_len;
 	bool too_long;

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include "base/escape.h"
+#include "base/failpoint.h"
 #include "base/io.h"
 #include "sandbox/gate/courier.h"
 
@@ -305,6 +306,8 @@ void exchange_restart(struct exchange *x)
 void exchange_sent(struct exchange *x)
 {
 	x->state = EXCHANGE_SENDING;
+	x->was_sent = true;
+	(void)failpoint_hit("courier.before_send");
 }
 
 static int propose(struct exchange *x)
@@ -406,7 +409,7 @@ static void answer_send(struct exchange *x, const struct report_answer *a)
 		return;
 	}
 	/* A client that broke before the first byte: nothing is sent for nobody. */
-	if (!x->channel && !x->retried) {
+	if (!x->channel && !x->was_sent) {
 		exchange_failed(x, 502, "cut", "the client was gone before it was sent");
 		return;
 	}
@@ -518,9 +521,13 @@ void exchange_release(struct courier *c, const uint8_t *effect)
 
 /* ---- outcomes ---- */
 
-/* Nothing was sent. */
+/* Nothing was sent; of an effect that is sent again, not this time. */
 void exchange_failed(struct exchange *x, int status, const char *error, const char *why)
 {
+	if (x->effect && x->was_sent) {
+		exchange_broken(x, status, error, why);
+		return;
+	}
 	snprintf(x->why, sizeof(x->why), "%s", why);
 	upstream_close(x->up);
 	x->up = NULL;
@@ -564,7 +571,6 @@ void exchange_broken(struct exchange *x, int status, const char *error, const ch
 		return;
 	}
 	http_forget(x);
-	x->retried = true;
 	x->state = EXCHANGE_ASKED; /* a person or the rule says what is next */
 	say_result(x, REPORT_DOUBT);
 }
@@ -578,6 +584,7 @@ void exchange_finished(struct exchange *x)
 		return;
 	}
 	x->state = EXCHANGE_HELD;
+	(void)failpoint_hit("courier.before_result");
 	say_result(x, REPORT_CONFIRMED);
 }
 

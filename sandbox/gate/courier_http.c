@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <strings.h>
 #include <sys/mman.h>
+#include "base/failpoint.h"
 #include "base/io.h"
 #include "sandbox/gate/courier.h"
 
@@ -250,7 +251,7 @@ static size_t kept_back(const struct exchange *x)
 	size_t keep = held ? 1 : 0;
 
 	if (x->scan && !x->response_ended) {
-		if (x->passed + evbuffer_get_length(x->pending) < COURIER_SCANNED_FIRST)
+		if (!x->live && x->passed + evbuffer_get_length(x->pending) < COURIER_SCANNED_FIRST)
 			return SIZE_MAX;
 		if (scan_hold(x->scan) > keep)
 			keep = scan_hold(x->scan);
@@ -285,6 +286,7 @@ static void done_inside(struct exchange *x)
 {
 	if (channel_waiting(x->channel) > 0)
 		return;
+	(void)failpoint_hit("courier.before_delivered");
 	report_delivered(x->c->report, x->effect_id);
 	exchange_free(x);
 }
@@ -505,6 +507,21 @@ static bool scanned_head(struct exchange *x, const struct http1_message *m)
 	return true;
 }
 
+/* What is read while it is made: it is not collected first. */
+static bool is_live(const struct http1_message *m)
+{
+	static const char *const types[] = {"text/event-stream", "application/x-ndjson",
+					    "application/jsonl", "application/stream+json",
+					    "multipart/"};
+	const struct http1_header *h = http1_header_find(m, "content-type");
+
+	for (size_t i = 0; h && i < ARRAY_SIZE(types); i++)
+		if (h->value.len >= strlen(types[i]) &&
+		    strncasecmp(h->value.data, types[i], strlen(types[i])) == 0)
+			return true;
+	return false;
+}
+
 enum step { STEP_ON, STEP_GONE }; /* GONE: x may be freed */
 
 static enum step take_head(struct exchange *x)
@@ -527,6 +544,7 @@ static enum step take_head(struct exchange *x)
 		return STEP_GONE;
 	}
 	take_headers(x, m);
+	x->live = is_live(m);
 	if (x->response_text.failed) {
 		exchange_broken(x, 502, "busy", "out of memory");
 		return STEP_GONE;

@@ -25,7 +25,7 @@ struct names {
 	int netlink;
 	struct event_base *base;
 	struct evdns_base *dns;
-	bool asking; /* a callback that comes before evdns_getaddrinfo returned */
+	struct buffer said; /* the settings' resolvers */
 };
 
 struct names_query {
@@ -138,8 +138,15 @@ int names_start(struct names *n, struct event_base *base)
 
 int names_resolvers(struct names *n, struct bytes text)
 {
-	int r = fresh_dns(n);
+	int r;
 
+	/* A supervisor that comes back says the same: questions under way go on. */
+	if (n->dns && bytes_equal(buffer_bytes(&n->said), text))
+		return 0;
+	buffer_free(&n->said);
+	r = buffer_append(&n->said, text.data, text.len);
+	if (r == 0)
+		r = fresh_dns(n);
 	if (r < 0)
 		return r;
 	if (text.len == 0) {

@@ -173,8 +173,9 @@ static void say_hello(struct report *r)
 	memcpy(m.hello.instance, r->c->instance, sizeof(m.hello.instance));
 	m.hello.sending = (const uint8_t(*)[16])sending;
 	for (const struct exchange *x = r->c->exchanges; x; x = x->next)
-		if (x->effect && (x->state == EXCHANGE_DIALING || x->state == EXCHANGE_SENDING) &&
-		    m.hello.sending_count < REPORT_SENDING_MAX)
+		if (x->effect && m.hello.sending_count < REPORT_SENDING_MAX &&
+		    (x->state == EXCHANGE_DIALING || x->state == EXCHANGE_SENDING ||
+		     (x->result_said && !x->released)))
 			memcpy(sending[m.hello.sending_count++], x->effect_id, 16);
 	say(r, &m, -1);
 }

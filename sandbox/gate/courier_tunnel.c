@@ -96,6 +96,20 @@ void tunnel_input(struct exchange *x)
 		(void)evbuffer_drain(in, n);
 		return;
 	}
+	if (x->scan) {
+		const uint8_t *piece = evbuffer_pullup(in, (ssize_t)n);
+
+		/* of a WebSocket that a secret opened */
+		if (!piece || scan_feed(x->scan, bytes_of(piece, n)) ||
+		    evbuffer_remove_buffer(in, x->pending, n) < 0) {
+			snprintf(x->why, sizeof(x->why), "withheld: the stream holds the secret");
+			finish(x);
+			return;
+		}
+		in = x->pending;
+		n = evbuffer_get_length(in);
+		n -= scan_hold(x->scan) < n ? scan_hold(x->scan) : n;
+	}
 	channel_send_raw(x->channel, FRAMES_DATA, in, n);
 	if (channel_waiting(x->channel) > COURIER_OUT_HIGH)
 		upstream_read(x->up, false);

@@ -86,16 +86,6 @@ int git_pkt(struct bytes *in, enum git_pkt *ret_kind, struct bytes *ret_data)
 
 /* ---- a push ---- */
 
-static bool is_zero(struct bytes name)
-{
-	const char *s = name.data;
-
-	for (size_t i = 0; i < name.len; i++)
-		if (s[i] != '0')
-			return false;
-	return true;
-}
-
 static bool take_name(struct bytes *line, size_t len, struct bytes *ret)
 {
 	const uint8_t *s = line->data;
@@ -214,15 +204,11 @@ int git_push_parse(struct bytes body, struct git_push *ret)
 	if (r < 0)
 		return r;
 	ret->pack = body;
-	for (size_t i = 0; i < ret->count; i++) {
-		struct action_update *u = &ret->updates[i];
-
+	for (size_t i = 0; i < ret->count; i++)
 		for (size_t j = 0; j < i; j++)
-			if (bytes_equal(ret->updates[j].ref, u->ref))
+			if (bytes_equal(ret->updates[j].ref, ret->updates[i].ref))
 				return -EBADMSG;
-		u->force = !is_zero(u->before) && !is_zero(u->after) &&
-			   !git_pack_reaches(body, u->after, u->before);
-	}
+	git_pack_judge(body, ret->updates, ret->count);
 	return 0;
 }
 

@@ -15,7 +15,8 @@
 enum {
 	GIT_PKT_MAX = 65520, /* bytes of one pkt-line, its length included */
 	GIT_PACK_OBJECTS_MAX = 1 << 20, /* past it nothing is known to be a fast-forward */
-	GIT_PACK_BYTES_MAX = 512 * 1024 * 1024, /* of inflated objects */
+	GIT_PACK_BYTES_MAX = 256 * 1024 * 1024, /* of inflated objects */
+	GIT_COMMITS_BYTES_MAX = 64 * 1024 * 1024, /* of the commits among them */
 	GIT_COMMIT_MAX = 1024 * 1024, /* bytes of one commit */
 };
 
@@ -46,5 +47,6 @@ MUST_CHECK int git_push_parse(struct bytes body, struct git_push *ret);
 /* What git-receive-pack would answer that refuses every ref with `why` (one line). Appends. */
 MUST_CHECK int git_push_refusal(const struct git_push *p, const char *why, struct buffer *out);
 
-/* Whether `before` is reached from `after` by the pack's commits; hex names. */
-bool git_pack_reaches(struct bytes pack, struct bytes after, struct bytes before);
+/* Sets force of each update that neither makes nor removes a ref and whose old name is not reached
+ * from its new one by the pack's commits; clears it of the others. */
+void git_pack_judge(struct bytes pack, struct action_update *updates, size_t count);

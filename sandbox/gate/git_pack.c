@@ -25,7 +25,7 @@ struct pack {
 	struct bytes in;
 	size_t at;
 	size_t hex; /* digits of a name: 40 or 64 */
-	uint64_t inflated;
+	uint64_t inflated, kept; /* bytes: of all objects, of commits */
 	struct commit *commits;
 	size_t count, room;
 };
@@ -137,6 +137,11 @@ static void name_of(const struct pack *p, const char *text, size_t len, char *re
 /* Takes text over. */
 static bool keep_commit(struct pack *p, size_t at, char *text, size_t len)
 {
+	p->kept += len;
+	if (p->kept > GIT_COMMITS_BYTES_MAX) {
+		free(text);
+		return false;
+	}
 	if (p->count == p->room) {
 		size_t room = p->room ? p->room * 2 : 64;
 		struct commit *more = reallocarray(p->commits, room, sizeof(*more));
@@ -270,12 +275,22 @@ static bool read_pack(struct pack *p)
 	return true;
 }
 
+static int compare(const void *a, const void *b)
+{
+	const struct commit *x = a, *y = b;
+
+	return strcmp(x->name, y->name);
+}
+
+/* Sorted by name. */
 static struct commit *find(const struct pack *p, struct bytes name)
 {
-	for (size_t i = 0; i < p->count; i++)
-		if (bytes_equal(bytes_of(p->commits[i].name, p->hex), name))
-			return &p->commits[i];
-	return NULL;
+	struct commit key = {.at = 0};
+
+	if (name.len >= sizeof(key.name) || !p->count)
+		return NULL;
+	memcpy(key.name, name.data, name.len);
+	return bsearch(&key, p->commits, p->count, sizeof(key), compare);
 }
 
 /* The i-th "parent NAME" line of the head. */
@@ -299,6 +314,8 @@ static bool walk(struct pack *p, struct bytes after, struct bytes before)
 
 	if (!todo)
 		return false;
+	for (size_t i = 0; i < p->count; i++)
+		p->commits[i].seen = false;
 	todo[n] = find(p, after);
 	if (!todo[n])
 		return false;
@@ -322,11 +339,34 @@ static bool walk(struct pack *p, struct bytes after, struct bytes before)
 	return false;
 }
 
-bool git_pack_reaches(struct bytes pack, struct bytes after, struct bytes before)
+static bool is_zero(struct bytes name)
 {
-	struct pack p = {.in = pack, .hex = after.len};
-	bool reached = read_pack(&p) && walk(&p, after, before);
+	const char *s = name.data;
 
+	for (size_t i = 0; i < name.len; i++)
+		if (s[i] != '0')
+			return false;
+	return true;
+}
+
+void git_pack_judge(struct bytes pack, struct action_update *updates, size_t count)
+{
+	struct pack p = {.in = pack, .hex = count ? updates[0].after.len : 0};
+	bool readable = false, tried = false;
+
+	for (size_t i = 0; i < count; i++) {
+		struct action_update *u = &updates[i];
+
+		u->force = !is_zero(u->before) && !is_zero(u->after);
+		if (!u->force || u->after.len != p.hex)
+			continue;
+		if (!tried) {
+			tried = true;
+			readable = read_pack(&p);
+			if (p.count)
+				qsort(p.commits, p.count, sizeof(*p.commits), compare);
+		}
+		u->force = !readable || !walk(&p, u->after, u->before);
+	}
 	pack_clear(&p);
-	return reached;
 }

@@ -172,7 +172,55 @@ bool scan_feed(struct scan *s, struct bytes piece)
 	return s->found;
 }
 
+/* ---- what may begin a form ---- */
+
+static bool begins(const struct buffer *form, const uint8_t *s, size_t len, bool fold)
+{
+	if (len >= form->len)
+		return false;
+	for (size_t i = 0; i < len; i++) {
+		uint8_t c = fold && s[i] >= 'A' && s[i] <= 'F' ? s[i] | 0x20 : s[i];
+
+		if (c != form->data[i])
+			return false;
+	}
+	return true;
+}
+
+/* Percent-encoded in any of its bytes; the last escape may be cut. */
+static bool begins_percent(const struct buffer *secret, const uint8_t *s, size_t len)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < len; i++, at++) {
+		uint8_t c = s[i];
+
+		if (at == secret->len)
+			return false;
+		if (c == '%' && i + 2 >= len)
+			return i + 1 == len || digit(s[i + 1]) == secret->data[at] >> 4 ||
+			       secret->data[at] == '%';
+		if (c == '%' && digit(s[i + 1]) >= 0 && digit(s[i + 2]) >= 0) {
+			c = (uint8_t)(digit(s[i + 1]) << 4 | digit(s[i + 2]));
+			i += 2;
+		}
+		if (c != secret->data[at])
+			return false;
+	}
+	return true;
+}
+
 size_t scan_hold(const struct scan *s)
 {
-	return s->longest - 1;
+	for (size_t at = 0; at < s->tail.len; at++) {
+		const uint8_t *from = s->tail.data + at;
+		size_t len = s->tail.len - at;
+
+		for (size_t i = 0; i < s->count; i++)
+			if (begins(&s->forms[i], from, len, i == 1))
+				return len;
+		if (begins_percent(&s->forms[0], from, len))
+			return len;
+	}
+	return 0;
 }

@@ -138,7 +138,8 @@ class Courier:
             os.dup2(keep[0], 3)
             os.dup2(keep[1], 4)
 
-        self.process = subprocess.Popen([COURIER], stderr=self.log, preexec_fn=child, close_fds=False, env={})
+        self.process = subprocess.Popen([COURIER], stderr=self.log, preexec_fn=child, close_fds=False,
+                                        env={"ASAN_OPTIONS": "detect_leaks=0"})  # which would need ptrace
         theirs.close()
         for fd in keep + (lock,):
             os.close(fd)
@@ -730,6 +731,21 @@ def a_secret_goes_out_and_never_in(certs):
         while (f := ch.frame())[0] == BODY:
             got += f[1]
         assert f[0] == ABORT and SECRET[:4] not in got and len(got) >= 1 << 20, (f[0], len(got))
+        # a stream of events goes inside as it comes, but for what may begin the secret
+        def events(r, conn):
+            conn.sendall(b"HTTP/1.1 200 X\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n6\r\ndata:1\r\n")
+            go.wait(10)
+            conn.sendall(b"5\r\n" + SECRET[:5] + b"\r\n")
+            time.sleep(0.1)
+            conn.sendall(b"%x\r\n%s\r\n0\r\n\r\n" % (len(SECRET) - 5, SECRET[5:]))
+
+        go = threading.Event()
+        s.handle = events
+        ch = c.get(url)
+        assert ch.frame()[0] == RESPONSE and ch.frame() == (BODY, b"data:1") and ch.quiet()
+        go.set()
+        assert ch.frame()[0] == ABORT
+        s.handle = echo
         # in an effect's record neither
         chunks[:] = [SECRET]
         ch = c.channel()
@@ -794,7 +810,7 @@ def a_large_download_needs_no_memory():
             got += n
         peak = next(int(line.split()[1]) for line in open(f"/proc/{c.process.pid}/status") if line.startswith("VmHWM"))
         print(f"  1 GiB in {time.time() - start:.1f} s, peak {peak} kB", file=sys.stderr)
-        assert peak < 64 * 1024, peak
+        assert peak < 64 * 1024 or "asan" in COURIER, peak
     s.close()
 
 
