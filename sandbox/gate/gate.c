@@ -111,13 +111,41 @@ void gate_note(struct gate *g, struct attempt *a, enum frames_note_kind kind, co
 
 /* ---- listeners ---- */
 
+/* Who waits to be accepted would wake the loop again at once. */
+static void pause_listener(struct listener *l)
+{
+	const struct timeval later = {.tv_usec = GATE_PAUSE_MS * 1000};
+
+	l->paused = event_del(l->event) == 0;
+	if (!evtimer_pending(l->gate->resume, NULL))
+		(void)evtimer_add(l->gate->resume, &later);
+}
+
+static void on_resume(int fd, short what, void *arg)
+{
+	struct gate *g = arg;
+	struct attempt *a;
+	struct listener *l;
+
+	(void)fd;
+	(void)what;
+	LIST_FOREACH(a, &g->attempts, link)
+	LIST_FOREACH(l, &a->listeners, link)
+	if (l->paused)
+		l->paused = event_add(l->event, NULL) < 0;
+}
+
 static void accept_some(struct listener *l, int fd)
 {
 	for (int i = 0; i < GATE_ACCEPTS_MAX; i++) {
 		int one = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-		if (one < 0)
+		if (one < 0) {
+			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
+			    errno == ENOMEM)
+				pause_listener(l);
 			return;
+		}
 		if (l->where.resolver)
 			gate_dns_accept(l, one);
 		else
@@ -317,11 +345,12 @@ int main(int argc, char **argv)
 	event_set_log_callback(quiet);
 	g.base = event_base_new();
 	g.retry = g.base ? evtimer_new(g.base, on_retry, &g) : NULL;
+	g.resume = g.base ? evtimer_new(g.base, on_resume, &g) : NULL;
 	control =
 		g.base ? event_new(g.base, ISOLATE_CONTROL_FD, EV_READ | EV_PERSIST, on_control, &g)
 		       : NULL;
-	if (!g.retry || !control || evutil_make_socket_nonblocking(ISOLATE_CONTROL_FD) < 0 ||
-	    event_add(control, NULL) < 0)
+	if (!g.retry || !g.resume || !control ||
+	    evutil_make_socket_nonblocking(ISOLATE_CONTROL_FD) < 0 || event_add(control, NULL) < 0)
 		gate_die("no event loop");
 	(void)event_base_dispatch(g.base);
 	gate_die("the event loop ended");

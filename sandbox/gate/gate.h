@@ -34,6 +34,8 @@ enum {
 	GATE_LINGER_BYTES = 1024 * 1024, /* that it may still send meanwhile */
 	GATE_COURIER_MS = 30 * 1000, /* without a courier to hand a connection to */
 	GATE_RETRY_MS = 5, /* until a full trunk is tried again */
+	GATE_PAUSE_MS = 100, /* without accepting where descriptors or memory are used up */
+	GATE_REFUSED_MAX = 64, /* names of one attempt that are noted once */
 	GATE_IN_MAX = 64 * 1024, /* bytes read of a client and not handled yet */
 	GATE_OUT_MAX = 128 * 1024, /* bytes written to either side and not taken yet */
 	GATE_OUT_LOW = 32 * 1024, /* fewer: more is made */
@@ -51,6 +53,9 @@ struct attempt {
 	LIST_ENTRY(attempt) link;
 	uint8_t id[16];
 	uint32_t notes; /* said */
+	uint64_t refused[GATE_REFUSED_MAX]; /* names that were last noted, hashed: each pair of A
+					       and AAAA, each retry would be one more */
+	uint32_t refused_at;
 	LIST_HEAD(, listener) listeners;
 };
 
@@ -60,6 +65,7 @@ struct listener {
 	struct attempt *attempt;
 	struct table_where where;
 	struct event *event; /* owns the descriptor */
+	bool paused;
 };
 
 struct gate {
@@ -69,7 +75,7 @@ struct gate {
 	struct gate_tls *tls;
 	struct gate_limits limits;
 	int trunk; /* -1 = no courier now */
-	struct event *retry;
+	struct event *retry, *resume;
 	uint64_t next_connection;
 	uint32_t connections, connections_max;
 	LIST_HEAD(, attempt) attempts;

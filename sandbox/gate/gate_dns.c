@@ -35,6 +35,20 @@ static void put_address(const struct table_entry *e, int slot, bool v6, uint8_t 
 	}
 }
 
+/* FNV-1a: that two names meet costs one note. */
+static bool is_new(struct attempt *a, const char *name)
+{
+	uint64_t hash = 0xcbf29ce484222325;
+
+	for (const char *s = name; *s; s++)
+		hash = (hash ^ (uint8_t)*s) * 0x100000001b3;
+	for (size_t i = 0; i < GATE_REFUSED_MAX; i++)
+		if (a->refused[i] == hash)
+			return false;
+	a->refused[a->refused_at++ % GATE_REFUSED_MAX] = hash;
+	return true;
+}
+
 static enum dns_rcode look_up(struct gate *g, struct attempt *a, const struct dns_query *q,
 			      uint8_t *address, size_t *ret_len)
 {
@@ -43,8 +57,9 @@ static enum dns_rcode look_up(struct gate *g, struct attempt *a, const struct dn
 
 	*ret_len = 0;
 	if (!e) {
-		gate_note(g, a, FRAMES_NOTE_DNS, q->name, 0,
-			  "no rule of the policy names this host");
+		if (is_new(a, q->name))
+			gate_note(g, a, FRAMES_NOTE_DNS, q->name, 0,
+				  "no rule of the policy names this host");
 		return DNS_NXDOMAIN;
 	}
 	if (q->type != DNS_A && q->type != DNS_AAAA)

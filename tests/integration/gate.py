@@ -599,8 +599,9 @@ def test_dns_answers_the_table_and_nothing_else():
             for name in (b"evil.example", b"example.com", b"x.api.example.com", b"w.example.com", b"a.b.w.example.com", b"",
                          b"2.0.18.198.in-addr.arpa", b"localhost"):
                 assert parts(ask(g, question(name), tcp)) == (3, 0), name
-        g.wait_for(lambda: len(g.courier.notes) >= 16)
+        g.wait_for(lambda: len(g.courier.notes) >= 8)
         assert {"evil.example", "localhost"} <= {n["host"] for n in g.courier.notes}
+        assert len(g.courier.notes) == 8  # however often it was asked
 
 
 def test_dns_gives_a_wildcards_slots_once_and_tells_the_keeper():
@@ -735,6 +736,22 @@ def test_too_many_connections_are_reset_and_the_others_live():
         for s in held:
             s.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_descriptors_that_are_used_up_are_waited_for():
+    with Gate(API, nofile=60) as g:  # few enough to end before the limit of connections
+        g.curl("https://api.example.com/")
+        held = [g.connect("api.example.com", 80) for _ in range(60)]
+        time.sleep(0.5)
+        with open(f"/proc/{g.process.pid}/stat") as f:
+            before = sum(map(int, f.read().split()[13:15]))
+        time.sleep(1)
+        with open(f"/proc/{g.process.pid}/stat") as f:
+            assert sum(map(int, f.read().split()[13:15])) - before < 20  # ticks: it does not spin
+        for s in held[:-1]:
+            s.close()
+        held[-1].sendall(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+        assert held[-1].recv(100).startswith(b"HTTP/1.1 200 ")
 
 
 def test_reports_of_one_attempt_have_an_end():

@@ -4,6 +4,7 @@ ones, and what the courier answers is decided here, by path. Listeners stand on 
 import array
 import fcntl
 import os
+import resource
 import shutil
 import socket
 import struct
@@ -220,8 +221,8 @@ def memfd(data):
 class Gate:
     """with Gate([(host, [(port, mode)])...], limits="HEAD,BODY,IDLE") as g: g.port(host, port), g.courier"""
 
-    def __init__(self, entries, limits=None):
-        self.entries, self.limits, self.courier, self.names = entries, limits, Courier(), []
+    def __init__(self, entries, limits=None, nofile=None):
+        self.entries, self.limits, self.nofile, self.courier, self.names = entries, limits, nofile, Courier(), []
         self.attempt = os.urandom(16)
 
     def __enter__(self):
@@ -264,6 +265,8 @@ class Gate:
         def place():
             os.dup2(high3, 3)
             os.dup2(high4, 4)
+            if self.nofile:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (self.nofile, self.nofile))
 
         args = [GATE] + ([self.limits] if self.limits else [])
         self.process = subprocess.Popen(args, stdin=subprocess.DEVNULL, env={}, close_fds=False, preexec_fn=place)
