@@ -287,6 +287,51 @@ static void final_is_final(void **state)
 	}
 }
 
+/* name of state v, as each of the functions wants its own enum. */
+#define DEFINE_NAME(fn)                          \
+	static const char *call_##fn(unsigned v) \
+	{                                        \
+		return fn(v);                    \
+	}
+DEFINE_NAME(journal_run_state_name)
+DEFINE_NAME(journal_landing_state_name)
+DEFINE_NAME(journal_step_state_name)
+DEFINE_NAME(journal_attempt_state_name)
+DEFINE_NAME(journal_approval_state_name)
+DEFINE_NAME(journal_effect_state_name)
+DEFINE_NAME(journal_class_name)
+DEFINE_NAME(journal_retry_name)
+
+static void every_state_has_a_name_of_its_own_and_nothing_else_has_one(void **state)
+{
+	static const struct {
+		const char *(*name)(unsigned v);
+		unsigned count;
+	} table[] = {
+		{call_journal_run_state_name, JOURNAL_RUN_S_COUNT},
+		{call_journal_landing_state_name, JOURNAL_LANDING_S_COUNT},
+		{call_journal_step_state_name, JOURNAL_STEP_S_COUNT},
+		{call_journal_attempt_state_name, JOURNAL_ATTEMPT_S_COUNT},
+		{call_journal_approval_state_name, JOURNAL_APPROVAL_S_COUNT},
+		{call_journal_effect_state_name, JOURNAL_EFFECT_S_COUNT},
+		{call_journal_class_name, JOURNAL_CLASS_COUNT},
+		{call_journal_retry_name, JOURNAL_RETRY_COUNT},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		for (unsigned v = 0; v < table[i].count; v++) {
+			const char *name = table[i].name(v);
+
+			assert_non_null(name);
+			for (unsigned w = 0; w < v; w++)
+				assert_string_not_equal(name, table[i].name(w));
+		}
+		assert_null(table[i].name(table[i].count));
+		assert_null(table[i].name(UINT32_MAX));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -298,6 +343,7 @@ int main(void)
 		cmocka_unit_test(an_effect_moves_only_as_written),
 		cmocka_unit_test(a_timer_fires_once),
 		cmocka_unit_test(final_is_final),
+		cmocka_unit_test(every_state_has_a_name_of_its_own_and_nothing_else_has_one),
 	};
 	return cmocka_run_group_tests_name("journal/state", tests, NULL, NULL);
 }
