@@ -262,8 +262,15 @@ static bool run_hello(struct conn *c)
 	size_t len = evbuffer_get_length(raw);
 	struct bytes in = bytes_of(len ? evbuffer_pullup(raw, -1) : NULL, len);
 	struct hello h;
-	int r = hello_parse(in, &h);
+	int r;
 
+	if (len == 0)
+		return false;
+	if (!in.data) {
+		conn_reset(c);
+		return true;
+	}
+	r = hello_parse(in, &h);
 	if (r == HELLO_NEED_MORE)
 		return false;
 	if (r == -EPROTO)

@@ -140,6 +140,10 @@ static bool one_message(struct dns_conn *d)
 	if (evbuffer_get_length(in) < len + 2)
 		return false;
 	b = evbuffer_pullup(in, (ssize_t)len + 2);
+	if (!b) {
+		dns_conn_free(d);
+		return false;
+	}
 	answer(d->gate, d->attempt, bytes_of(b + 2, len), &out);
 	evbuffer_drain(in, len + 2);
 	size[0] = (uint8_t)(out.len >> 8);

@@ -93,6 +93,10 @@ static bool begins_well(struct conn *c)
 	if (len > FIRST_BYTES)
 		len = FIRST_BYTES;
 	s = evbuffer_pullup(c->in, (ssize_t)len);
+	if (!s) {
+		conn_reset(c);
+		return false;
+	}
 	if (s[0] < 'A' || s[0] > 'Z') {
 		gate_note(c->gate, c->attempt, FRAMES_NOTE_HTTP, c->name, c->port, "not HTTP");
 		conn_reset(c);
@@ -281,6 +285,8 @@ static bool whole_frame(struct conn *c, struct bytes *ret)
 	if (evbuffer_get_length(in) < c->left)
 		return false;
 	*ret = bytes_of(c->left ? evbuffer_pullup(in, c->left) : NULL, c->left);
+	if (!ret->data)
+		ret->len = 0; /* out of memory: what it says cannot be decoded */
 	return true;
 }
 
