@@ -415,7 +415,8 @@ static int64_t date_ns(const char *s)
 	seconds += s[10] == 'T'
 			   ? number(s + 11, 2) * 3600 + number(s + 14, 2) * 60 + number(s + 17, 2)
 			   : 86400;
-	return seconds * 1000000000;
+	/* Past the year 2262 there are no nanoseconds. */
+	return seconds > INT64_MAX / 1000000000 ? INT64_MAX : seconds * 1000000000;
 }
 
 static const struct policy_standing *standing_at(const struct policy_effective *e, size_t i)

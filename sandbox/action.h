@@ -46,6 +46,11 @@ struct action_arg {
 	struct bytes name, value;
 };
 
+/* Where a step calls tools: POST http://ACTION_TOOLS_HOST/TOOL?name=value&..., without a body. The
+ * courier makes a TOOL of it; no packet goes to a host of that name. */
+#define ACTION_TOOLS_HOST "tools.holdfast.internal"
+enum { ACTION_TOOLS_PORT = 80 };
+
 /* Fields that its kind does not have are empty. Everything is borrowed. */
 struct action {
 	enum action_kind kind;

@@ -10,6 +10,7 @@
 #include "supervisor/effect_decide.h"
 #include "supervisor/effects_code.h"
 #include "supervisor/runs.h"
+#include "supervisor/tools.h"
 
 enum {
 	QUEUE_MAX = 4096, /* messages to a courier that does not read; past it the channel ends */
@@ -423,6 +424,181 @@ static void replay_request(struct channel *c, const struct request *r,
 	said(c, say(c, &m, &body, body >= 0), "a recorded response");
 }
 
+/* ---- tools: carried out here, not by the courier ---- */
+
+static void tool_over(struct daemon *d, const struct journal_id *effect,
+		      enum engine_outcome outcome, const char *why, const struct digest *body)
+{
+	struct engine_result x = {.effect = *effect, .outcome = outcome, .why = why, .status = 200};
+
+	if (body)
+		x.body = *body;
+	daemon_check(d, engine_effect_result(d->engine, daemon_now(), &x), "tool");
+}
+
+static void on_tool(struct daemon *d, void *arg, const struct tools_result *r)
+{
+	struct journal_id *effect = arg;
+	json_t *said;
+	AUTO_FREE char *text = NULL;
+	struct digest body;
+
+	if (r->failed || r->status < 0) {
+		/* It began, and nobody knows how far it came; unless it never did. */
+		tool_over(d, effect,
+			  r->status == TOOLS_NEVER_BEGAN ? ENGINE_REFUSED : ENGINE_IN_DOUBT,
+			  r->failed ? r->failed : "it was ended by a signal", NULL);
+		free(effect);
+		return;
+	}
+	said = json_pack("{s:i, s:o, s:o}", "exit", r->status, "stdout", api_json_text(r->out),
+			 "stderr", api_json_text(r->err));
+	text = said ? json_dumps(said, JSON_COMPACT) : NULL;
+	json_decref(said);
+	if (!text || journal_blob_put(d->journal, bytes_str(text), &body, NULL) < 0)
+		tool_over(d, effect, ENGINE_IN_DOUBT, "its output could not be kept", NULL);
+	else
+		tool_over(d, effect, ENGINE_CONFIRMED, NULL, &body);
+	free(effect);
+}
+
+static int run_tool(struct daemon *d, const struct journal_run *run, const struct journal_effect *f,
+		    struct error *err)
+{
+	AUTO_FREE struct action *a = malloc(sizeof(*a));
+	AUTO_BUFFER canonical = {0};
+	char *args[ACTION_ARGS_MAX + 2] = {NULL}, id[256], key[ENGINE_KEY_SIZE];
+	struct journal_id *effect = malloc(sizeof(*effect));
+	struct tools_program program;
+	size_t n = 0;
+	int r = a && effect ? journal_blob_get(d->journal, &f->canonical, ACTION_BYTES_MAX,
+					       &canonical, err)
+			    : error_nomem(err);
+
+	if (r == 0)
+		r = action_decode(buffer_bytes(&canonical), a);
+	if (r == 0)
+		r = engine_effect_key(run, f, key);
+	for (size_t i = 0; r == 0 && i < a->arg_count; i++)
+		if (asprintf(&args[n++], "--%.*s=%.*s", (int)a->args[i].name.len,
+			     (const char *)a->args[i].name.data, (int)a->args[i].value.len,
+			     (const char *)a->args[i].value.data) < 0)
+			r = -ENOMEM;
+	if (r == 0) {
+		snprintf(id, sizeof(id), "%.*s", (int)a->tool.len, (const char *)a->tool.data);
+		program = (struct tools_program){a->program, a->interpreter};
+		*effect = f->id;
+		r = tools_run(d,
+			      &(struct tools_call){.run = run,
+						   .id = id,
+						   .program = &program,
+						   .args = (const char *const *)args,
+						   .input = bytes_of("", 0),
+						   .done = on_tool,
+						   .drop = free,
+						   .arg = effect},
+			      err);
+	}
+	for (size_t i = 0; i < n; i++)
+		free(args[i]);
+	if (r < 0)
+		free(effect);
+	return r;
+}
+
+static void start_tool(struct daemon *d, struct request *r, const struct journal_run *run,
+		       const struct journal_effect *f)
+{
+	struct journal_id effect = f->id;
+	struct error err = {0};
+
+	r->sent = true;
+	failpoint_hit("effect.before-tool");
+	if (run_tool(d, run, f, &err) < 0)
+		tool_over(d, &effect, ENGINE_REFUSED, err.msg[0] ? err.msg : "it cannot be run",
+			  NULL);
+}
+
+/* Whose tool has an outcome that is on disk gets it as a recorded one. */
+static void answer_tool(struct daemon *d, struct channel *c, const struct journal_id *id)
+{
+	const struct journal_effect *f = journal_state_effect(d->rows, id);
+	struct request *next;
+
+	if (!f || f->action_kind != ACTION_TOOL)
+		return;
+	for (struct request *r = c->requests; r; r = next) {
+		next = r->next;
+		if (!journal_id_equal(&r->effect, id) || !r->sent)
+			continue;
+		replay_request(c, r, f);
+		request_drop(c, r);
+	}
+}
+
+struct probing {
+	struct journal_id effect;
+};
+
+/* The probe's exit says it: 0 done, 1 not done; all else is not known. */
+static void on_probed(struct daemon *d, void *arg, const struct tools_result *r)
+{
+	AUTO_FREE struct probing *p = arg;
+	enum engine_probe said = r->failed	  ? ENGINE_PROBE_UNKNOWN
+				 : r->status == 0 ? ENGINE_PROBE_DONE
+				 : r->status == 1 ? ENGINE_PROBE_NOT_DONE
+						  : ENGINE_PROBE_UNKNOWN;
+
+	daemon_check(d,
+		     engine_effect_probed(d->engine, daemon_now(), &p->effect, said,
+					  r->failed ? r->failed : "its probe said so"),
+		     "probe");
+}
+
+static int start_probe(struct daemon *d, const struct journal_run *run,
+		       const struct journal_effect *f, struct error *err)
+{
+	struct probing *p = malloc(sizeof(*p));
+	char key[ENGINE_KEY_SIZE], arg[ENGINE_KEY_SIZE + 8];
+	const char *args[] = {arg, NULL};
+	AUTO_BUFFER body = {0};
+	int r = p ? engine_effect_key(run, f, key) : error_nomem(err);
+
+	if (r == 0 && !digest_is_zero(&f->body))
+		r = journal_blob_get(d->journal, &f->body, ACTION_BODY_MAX, &body, err);
+	if (r == 0) {
+		*p = (struct probing){f->id};
+		snprintf(arg, sizeof(arg), "--key=%s", key);
+		r = tools_run(d,
+			      &(struct tools_call){.run = run,
+						   .id = f->probe ? f->probe : "",
+						   .args = args,
+						   .input = buffer_bytes(&body),
+						   .done = on_probed,
+						   .drop = free,
+						   .arg = p},
+			      err);
+	}
+	if (r < 0)
+		free(p);
+	return r;
+}
+
+static void probe(struct daemon *d, const struct engine_command *c)
+{
+	const struct journal_effect *f = journal_state_effect(d->rows, &c->effect);
+	const struct journal_run *run = f ? journal_state_run(d->rows, &f->run) : NULL;
+	struct journal_id effect = c->effect;
+	struct error err = {0};
+
+	if (run && start_probe(d, run, f, &err) == 0)
+		return;
+	daemon_check(d,
+		     engine_effect_probed(d->engine, daemon_now(), &effect, ENGINE_PROBE_UNKNOWN,
+					  err.msg[0] ? err.msg : "its probe cannot be run"),
+		     "probe");
+}
+
 static void answer(struct daemon *d, const struct engine_command *cmd)
 {
 	const struct journal_effect *f = journal_state_effect(d->rows, &cmd->effect);
@@ -436,7 +612,10 @@ static void answer(struct daemon *d, const struct engine_command *cmd)
 		return; /* who waited says so again to the next channel */
 	if (cmd->answer == ENGINE_ANSWER_SEND) {
 		r = request_for(c, &f->id);
-		if (r && !r->sent && f->state == JOURNAL_EFFECT_S_RESERVED) {
+		if (r && !r->sent && f->state == JOURNAL_EFFECT_S_RESERVED &&
+		    f->action_kind == ACTION_TOOL) {
+			start_tool(d, r, run, f);
+		} else if (r && !r->sent && f->state == JOURNAL_EFFECT_S_RESERVED) {
 			send_request(c, r, run, f);
 		} else if (!r && f->state == JOURNAL_EFFECT_S_RESERVED) {
 			struct engine_result x = {.effect = f->id,
@@ -480,6 +659,7 @@ static void release(struct daemon *d, const struct engine_command *cmd)
 
 	if (!c)
 		return;
+	answer_tool(d, c, &cmd->effect);
 	for (struct request *r = c->requests; r; r = next) {
 		next = r->next;
 		if (journal_id_equal(&r->effect, &cmd->effect) && r->sent)
@@ -500,10 +680,7 @@ void effects_perform(struct daemon *d, const struct engine_command *c)
 		release(d, c);
 		break;
 	case ENGINE_EFFECT_PROBE:
-		daemon_check(d,
-			     engine_effect_probed(d->engine, daemon_now(), &c->effect,
-						  ENGINE_PROBE_UNKNOWN, NULL),
-			     "probe");
+		probe(d, c);
 		break;
 	case ENGINE_START_ATTEMPT:
 	case ENGINE_KILL_ATTEMPT:
@@ -578,6 +755,7 @@ static int policy_for(struct channel *c, const struct journal_run *run,
 struct proposal {
 	struct action action;
 	struct buffer body; /* what of it rules and identities look into */
+	struct buffer sealed; /* of a tool: the canonical action with the bytes that will run */
 	struct effect_decision decision;
 	char title[EFFECT_DECIDE_TITLE_MAX], at[256], claim[256], standing_at[256];
 	struct engine_standing standing;
@@ -587,6 +765,7 @@ struct proposal {
 static void proposal_free(struct proposal *p)
 {
 	buffer_free(&p->body);
+	buffer_free(&p->sealed);
 	free(p);
 }
 DEFINE_GUARD(struct proposal *, proposal_free)
@@ -712,11 +891,31 @@ static void find_standing(const struct policy_effective *policy, struct proposal
 	}
 }
 
+/* What runs is part of what is approved: only the supervisor can say which bytes those are. */
+static int seal_tool(struct daemon *d, const struct policy_effective *policy, struct proposal *p,
+		     struct error *err)
+{
+	struct tools_program program;
+	char id[256];
+	int r;
+
+	snprintf(id, sizeof(id), "%.*s", (int)p->action.tool.len,
+		 (const char *)p->action.tool.data);
+	r = tools_seal(d, policy, id, &program, err);
+	if (r < 0)
+		return r;
+	p->action.program = program.program;
+	p->action.interpreter = program.interpreter;
+	r = action_encode(&p->action, &p->sealed);
+	return r < 0 ? error_set(err, r, "the call cannot be written down: %s", strerror(-r)) : 0;
+}
+
 static int prepare(struct channel *c, const struct journal_run *run,
 		   const struct journal_step *step, const struct report_propose *m, int body_fd,
 		   struct proposal *p, struct error *err)
 {
 	const struct policy_effective *policy = NULL;
+	struct bytes canonical = m->action;
 	const char *const *ignore;
 	int rc = action_decode(m->action, &p->action);
 
@@ -730,12 +929,18 @@ static int prepare(struct channel *c, const struct journal_run *run,
 	if (rc < 0)
 		return rc;
 	fill(p);
+	if (p->action.kind == ACTION_TOOL && p->x.verdict != ENGINE_DENY) {
+		rc = seal_tool(c->d, policy, p, err);
+		if (rc < 0)
+			return rc;
+		canonical = buffer_bytes(&p->sealed);
+	}
 	if (p->x.verdict == ENGINE_ASK) {
 		find_grant(c->d, run, step->index, policy, p);
 		if (p->decision.policy.standing)
 			find_standing(policy, p);
 	}
-	action_digest(m->action, &p->x.action);
+	action_digest(canonical, &p->x.action);
 	ignore = p->decision.has_rule ? p->decision.rule.ignore : NULL;
 	rc = action_identity(&p->action, buffer_bytes(&p->body), ignore,
 			     p->decision.has_rule ? p->decision.rule.ignore_count : 0,
@@ -746,7 +951,7 @@ static int prepare(struct channel *c, const struct journal_run *run,
 		rc = 0;
 	}
 	if (rc == 0)
-		rc = journal_blob_put(c->d->journal, m->action, &p->x.canonical, err);
+		rc = journal_blob_put(c->d->journal, canonical, &p->x.canonical, err);
 	return rc;
 }
 

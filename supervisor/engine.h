@@ -314,6 +314,9 @@ MUST_CHECK int engine_landing_done(struct engine *e, struct engine_now now,
 
 enum engine_verdict { ENGINE_DENY, ENGINE_ASK, ENGINE_ALLOW };
 
+/* action_kind of a tool (sandbox/action.h): the supervisor itself carries it out. */
+enum { ENGINE_ACTION_TOOL = 4 };
+
 /* A `standing` of the policy that covers the action. */
 struct engine_standing {
 	const char *at, *why; /* file:line:column */

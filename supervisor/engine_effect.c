@@ -313,6 +313,11 @@ static void push_reserved(struct engine *e, struct engine_run *r, const struct j
 
 	if (!known || (c && c->sent))
 		return;
+	/* It ran here, under a supervisor that is gone: no courier can say how far it came. */
+	if (f->action_kind == ENGINE_ACTION_TOOL) {
+		in_doubt(e, r, f, "the supervisor that ran it is gone");
+		return;
+	}
 	/* This courier never heard that it may send: it asks again, or nobody does. */
 	if (c && c->attached) {
 		c->sent = true;

@@ -114,6 +114,7 @@ static void drop(struct daemon *d, struct net *n)
 static int make_table(const struct policy_effective *policy, struct table **ret, struct error *err)
 {
 	AUTO(table_free) struct table *t = table_new();
+	struct policy_tool_info tool;
 	struct policy_reach reach;
 	int r = t ? 0 : -ENOMEM;
 
@@ -127,6 +128,8 @@ static int make_table(const struct policy_effective *policy, struct table **ret,
 				r == -E2BIG ? "too many hosts, ports or wildcards; name fewer"
 					    : strerror(-r));
 	}
+	if (r == 0 && policy_tool_at(policy, 0, &tool))
+		r = table_add(t, ACTION_TOOLS_HOST, ACTION_TOOLS_PORT, TABLE_HTTP);
 	if (r < 0)
 		return error_nomem(err);
 	*ret = take_ptr(t);
@@ -505,12 +508,13 @@ int net_take(struct daemon *d, struct attempt *a, const struct plan_step *step,
 	     struct net_lend *ret, struct error *err)
 {
 	AUTO(policy_effective_free) struct policy_effective *policy = NULL;
+	struct policy_tool_info tool;
 	struct policy_reach reach;
 	struct net *n = find(d, &a->run);
 	int r = step_policy(d, &a->run, step, &policy, err);
 
 	*ret = (struct net_lend){0};
-	if (r < 0 || !policy_net_at(policy, 0, &reach))
+	if (r < 0 || (!policy_net_at(policy, 0, &reach) && !policy_tool_at(policy, 0, &tool)))
 		return r;
 	if (!n) {
 		n = calloc(1, sizeof(*n));

@@ -96,6 +96,7 @@ int cmd_deny(int argc, char **argv);
 int cmd_run_verb(int argc, char **argv); /* pause, cancel, land, undo: argv[0] says which */
 int cmd_fork(int argc, char **argv);
 int cmd_agency(int argc, char **argv);
+int cmd_tool(int argc, char **argv);
 int cmd_trust(int argc, char **argv);
 int cmd_daemon(int argc, char **argv);
 int cmd_policy(int argc, char **argv);

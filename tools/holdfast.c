@@ -33,6 +33,7 @@ static const struct command {
 	{"fork", cmd_fork, "a new run from before a step of another"},
 	{"policy", cmd_policy, "check, explain, test and compare policies"},
 	{"doctor", cmd_doctor, "what this machine can enforce, and how to mend what it cannot"},
+	{"tool", cmd_tool, "inside a step: call a tool that the policy names"},
 	{"trust", cmd_trust, "let a project's own policy file count"},
 	{"verify", cmd_verify, "check every record, chain, anchor and blob of the journal"},
 	{"fsck", cmd_fsck, "fold the journal again and compare it with its rows"},

@@ -206,7 +206,8 @@ struct exchange {
 	uint8_t *body_map; /* of a push, mapped */
 	struct buffer remote;
 	struct git_where git;
-	bool is_git;
+	bool is_git, is_tool;
+	struct buffer tool_text; /* of a tool call, decoded: action borrows */
 	struct buffer canonical;
 	struct policy_decision decision;
 	struct policy_rule rule;

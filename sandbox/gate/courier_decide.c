@@ -246,6 +246,107 @@ static const char *secret_fault(const struct exchange *x)
 	return attempt_secret(x->attempt, x->rule.secret) ? NULL : "the rule's secret has no value";
 }
 
+/* ---- calls of tools ---- */
+
+static int hex_of(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* Of a form that the gate has made canonical: percent escapes are whole, and in capitals. */
+static int put_decoded(struct buffer *out, const char *at, const char *end)
+{
+	for (; at < end; at++) {
+		int hi = *at == '%' && end - at > 2 ? hex_of(at[1]) : -1,
+		    lo = hi >= 0 ? hex_of(at[2]) : -1;
+
+		if (*at == '%' && lo < 0)
+			return -EBADMSG;
+		buffer_append_byte(out, lo >= 0 ? (uint8_t)(hi << 4 | lo) : (uint8_t)*at);
+		at += lo >= 0 ? 2 : 0;
+	}
+	return out->failed;
+}
+
+/* Where the pieces of a call are in tool_text: it may move while it grows. */
+struct piece {
+	size_t at, len;
+};
+
+static int take_piece(struct exchange *x, const char *at, const char *end, struct piece *ret)
+{
+	ret->at = x->tool_text.len;
+	if (put_decoded(&x->tool_text, at, end) < 0)
+		return -EBADMSG;
+	ret->len = x->tool_text.len - ret->at;
+	return 0;
+}
+
+static struct bytes piece(const struct exchange *x, struct piece p)
+{
+	return bytes_of((const char *)x->tool_text.data + p.at, p.len);
+}
+
+static int by_arg_name(const void *a, const void *b)
+{
+	const struct action_arg *p = a, *q = b;
+	size_t n = p->name.len < q->name.len ? p->name.len : q->name.len;
+	int order = n ? memcmp(p->name.data, q->name.data, n) : 0;
+
+	return order ? order : (p->name.len > q->name.len) - (p->name.len < q->name.len);
+}
+
+static int read_call(struct exchange *x)
+{
+	const struct action *q = &x->request.action;
+	const char *path = q->path.data, *at = q->query.data, *end = at + q->query.len;
+	struct piece name, names[ACTION_ARGS_MAX], values[ACTION_ARGS_MAX];
+	size_t n = 0;
+
+	if (!bytes_equal(q->method, bytes_str("POST")) || q->path.len < 2 || x->body_len > 0 ||
+	    take_piece(x, path + 1, path + q->path.len, &name) < 0)
+		return -EBADMSG;
+	while (at && at < end) {
+		const char *stop = memchr(at, '&', (size_t)(end - at)), *equals;
+
+		stop = stop ? stop : end;
+		equals = memchr(at, '=', (size_t)(stop - at));
+		if (!equals || n == ACTION_ARGS_MAX || take_piece(x, at, equals, &names[n]) < 0 ||
+		    take_piece(x, equals + 1, stop, &values[n]) < 0)
+			return -EBADMSG;
+		n++;
+		at = stop + 1;
+	}
+	x->action = (struct action){.kind = ACTION_TOOL, .tool = piece(x, name), .arg_count = n};
+	for (size_t i = 0; i < n; i++)
+		x->action.args[i] = (struct action_arg){piece(x, names[i]), piece(x, values[i])};
+	qsort(x->action.args, n, sizeof(x->action.args[0]), by_arg_name);
+	return 0;
+}
+
+/* Always the supervisor's: it runs it. */
+static int tool(struct exchange *x, const char **ret_why)
+{
+	struct policy_field args[ACTION_ARGS_MAX];
+	struct policy_request r = {.kind = POLICY_TOOL, .fields = args};
+
+	if (read_call(x) < 0) {
+		*ret_why = "a tool is called by POST /NAME?argument=value, without a body";
+		return -EBADMSG;
+	}
+	r.tool = x->action.tool;
+	r.field_count = x->action.arg_count;
+	for (size_t i = 0; i < r.field_count; i++)
+		args[i] = (struct policy_field){x->action.args[i].name, x->action.args[i].value};
+	policy_decide(x->attempt->policy, &r, &x->decision);
+	*ret_why = x->decision.why;
+	if (x->decision.verdict == POLICY_DENY ||
+	    !policy_rule_of(x->attempt->policy, &x->decision, &x->rule))
+		return -EACCES;
+	x->is_tool = x->effect = true;
+	return 0;
+}
+
 int decide(struct exchange *x, const char **ret_why)
 {
 	int r = 0;
@@ -254,6 +355,8 @@ int decide(struct exchange *x, const char **ret_why)
 	if (x->is_tunnel) {
 		tunnel(x);
 		*ret_why = x->decision.why;
+	} else if (bytes_equal(x->request.action.host, bytes_str(ACTION_TOOLS_HOST))) {
+		return tool(x, ret_why);
 	} else {
 		x->action = x->request.action;
 		x->action.body_len = x->action.has_body ? x->body_len : 0;

@@ -64,6 +64,7 @@ void exchange_free(struct exchange *x)
 	digest_ctx_free(x->hash);
 	buffer_free(&x->head);
 	buffer_free(&x->remote);
+	buffer_free(&x->tool_text);
 	buffer_free(&x->canonical);
 	buffer_free(&x->key_header);
 	buffer_free(&x->key);

@@ -1,0 +1,179 @@
+"""Tools through the gate: what a step may call, what a person decides on, and that exactly that runs, once."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from cli import HOLDFAST, Cli
+from supervised import main
+
+BUILD = os.environ["HOLDFAST_BUILD"]
+
+
+class Tools(Cli):
+    """Tools write what they were called with to a folder that only they may write to."""
+
+    def __init__(self):
+        super().__init__()
+        os.chmod(self.root, 0o755)
+        self.log = os.path.join(self.root, "log")
+        os.mkdir(self.log)
+        self.program = os.path.join(self.root, "mail")
+        self.tool("echo \"$@\" >> " + self.log + "/calls; echo sent; echo \"$@\"")
+
+    def tool(self, text):
+        with open(self.program + ".new", "w") as f:
+            f.write("#!/bin/sh\n" + text + "\n")
+        os.chmod(self.program + ".new", 0o755)
+        os.rename(self.program + ".new", self.program)
+
+    def policy(self, tools, more=""):
+        path = os.path.join(self.root, "policy.yaml")
+        with open(path, "w") as f:
+            f.write(f"version: 1\nname: t\nextends: [offline]\nfs:\n  - {{path: {BUILD}, access: rx}}\n"
+                    f"  - {{path: {self.log}, access: rw}}\n{more}tools:\n{tools}")
+        return path
+
+    def mail(self, do="ask", more=""):
+        return f"  - {{id: mail, do: {do}, run: [{self.program}, -v], args: {{to: \"*\", text: \"*\"}}{more}}}\n"
+
+    def start(self, policy, script, name="p"):
+        plan = f"name: {name}\nland: never\nsteps:\n  - {{name: agent, retry: {{max: 1}}, run: [/bin/sh, -c, {json.dumps(script)}]}}\n"
+        return self.json("run", self.plan(plan), "--policy", policy, "--detach")[1]["run"]
+
+    def call(self, *args):
+        return " ".join([HOLDFAST, "tool", "mail", *args])
+
+    def over(self, run, seconds=60):
+        self.until(lambda: self.json("status", run)[1]["state"] in ("succeeded", "failed"), seconds)
+        return self.json("status", run)[1]["state"]
+
+    def asked(self):
+        self.until(self.waiting)
+        return self.json("show", self.waiting()[0]["approval"])[1]
+
+    def show(self, item):
+        return self.json("show", item["approval"])[1]
+
+    def vote(self, word, a, *args):
+        return self.run(word, a["approval"], "--no-input", "--digest", a["card_digest"], *args)
+
+    def calls(self):
+        try:
+            with open(os.path.join(self.log, "calls")) as f:
+                return f.read().splitlines()
+        except FileNotFoundError:
+            return []
+
+    def output(self, run):
+        return self.run("show", run, "agent")[1]
+
+
+def test_a_tool_that_is_allowed_runs_outside_the_step():
+    with Tools() as c:
+        run = c.start(c.policy(c.mail("allow", ", effect: read")), c.call("--to", "a@b", "--text='two words'"))
+        assert c.over(run) == "succeeded", c.output(run)
+        assert c.calls() == ["-v --text=two words --to=a@b"], c.calls()
+        assert "sent" in c.output(run), c.output(run)
+
+
+def test_a_tool_that_asks_waits_and_is_run_once():
+    with Tools() as c:
+        run = c.start(c.policy(c.mail()), c.call("--to", "a@b", "--text", "hi"))
+        a = c.asked()
+        assert a["kind"] == "effect" and "mail" in a["card"] and "a@b" in a["card"], a
+        assert c.calls() == []
+        assert c.vote("approve", a)[0] == 0
+        assert c.over(run) == "succeeded", c.output(run)
+        assert c.calls() == ["-v --text=hi --to=a@b"]
+
+
+def test_a_tool_that_is_denied_says_so_inside():
+    with Tools() as c:
+        run = c.start(c.policy(c.mail()), c.call("--to", "a@b", "--text", "hi") + "; echo status $?")
+        assert c.vote("deny", c.asked(), "--reason", "not today")[0] == 0
+        assert c.over(run) == "succeeded"
+        assert "status 3" in c.output(run) and c.calls() == [], c.output(run)
+
+
+def test_what_the_policy_does_not_name_is_refused_unasked():
+    with Tools() as c:
+        script = (f"{HOLDFAST} tool other --x y; echo status $?; {HOLDFAST} tool mail --to a@b; echo status $?; "
+                  f"{HOLDFAST} tool mail --to a@b --text hi --more x; echo status $?; {HOLDFAST} tool ../mail --to a --text b; echo status $?")
+        run = c.start(c.policy(c.mail()), script)
+        assert c.over(run) == "succeeded"
+        assert c.output(run).count("status 3") + c.output(run).count("status 8") == 4, c.output(run)
+        assert not c.waiting() and c.calls() == []
+
+
+def test_the_program_that_was_approved_runs_whatever_stands_there_by_then():
+    with Tools() as c:
+        run = c.start(c.policy(c.mail()), c.call("--to", "a@b", "--text", "hi"))
+        a = c.asked()
+        c.tool("echo swapped >> " + c.log + "/calls")
+        assert c.vote("approve", a)[0] == 0
+        assert c.over(run) == "succeeded", c.output(run)
+        assert c.calls() == ["-v --text=hi --to=a@b"], c.calls()
+
+
+def test_a_grant_lets_the_same_program_with_its_arguments_only():
+    with Tools() as c:
+        script = "; ".join(c.call("--to", to, "--text", text) for to, text in
+                           (("a@acme.example", "1"), ("b@acme.example", "2"), ("all@press.example", "3"), ("c@acme.example", "4"), ("d@acme.example", "5")))
+        run = c.start(c.policy(c.mail()), script)
+        a = c.asked()
+        code, out, err = c.run("approve", a["approval"], "--no-input", "--digest", a["card_digest"], "--grant", "to=*@press.example")
+        assert code == 2 and "does not cover" in err, (code, err)
+        code, out, err = c.run("approve", a["approval"], "--no-input", "--digest", a["card_digest"], "--grant", "to=*@acme.example", "--uses", "2")
+        assert code == 0 and "would have let 1 of the last 1" in out, (code, out, err)
+        c.until(lambda: c.waiting() and "press" in c.show(c.waiting()[0])["card"])
+        assert len(c.calls()) == 2
+        assert c.vote("deny", c.asked())[0] == 0
+        c.until(lambda: c.waiting() and "d@acme" in c.show(c.waiting()[0])["card"])  # the third use
+        assert [x.split("=")[-1] for x in c.calls()] == ["a@acme.example", "b@acme.example", "c@acme.example"], c.calls()
+        grant = c.json("status", run)[1]["grants"][0]
+        assert grant["uses_left"] == 0 and not grant["holds"], grant
+        assert c.vote("deny", c.asked(), "--rule")[0] == 0
+        c.over(run)
+
+
+def test_a_rule_that_was_denied_asks_nobody_again():
+    with Tools() as c:
+        run = c.start(c.policy(c.mail()), "; ".join(c.call("--to", "a@b", "--text", str(i)) for i in range(3)) + "; echo over")
+        assert c.vote("deny", c.asked(), "--rule")[0] == 0
+        assert c.over(run) == "succeeded"
+        assert not c.waiting() and c.calls() == [] and "over" in c.output(run)
+
+
+def test_standing_of_the_policy_is_used_as_often_as_it_says():
+    with Tools() as c:
+        standing = ("agency: trusted\nstanding:\n  - {rule: mail, match: {to: \"*@acme.example\"}, uses: 2, expires: \"2999-01-01\", why: the team}\n")
+        run = c.start(c.policy(c.mail("allow", ", effect: irreversible"), standing),
+                      "; ".join(c.call("--to", f"{i}@acme.example", "--text", "x") for i in range(3)))
+        a = c.asked()
+        assert "2@acme.example" in a["card"] and len(c.calls()) == 2, (a["card"], c.calls())
+        assert c.vote("deny", a)[0] == 0
+        c.over(run)
+
+
+def test_a_supervisor_that_dies_while_a_tool_runs_does_not_run_it_twice():
+    with Tools() as c:
+        c.tool("echo \"$@\" >> " + c.log + "/calls; sleep 2; echo done")
+        run = c.start(c.policy(c.mail()), c.call("--to", "a@b", "--text", "hi"))
+        assert c.vote("approve", c.asked())[0] == 0
+        c.until(c.calls)
+        os.kill(c.json("status")[1]["daemon"]["pid"], signal.SIGKILL)
+        c.run("resume", run)
+        a = c.asked()
+        assert a["kind"] == "doubt", a
+        assert len(c.calls()) == 1
+        assert c.vote("approve", a, "--as", "done")[0] == 0
+        c.over(run)
+        assert len(c.calls()) == 1, c.calls()
+
+
+if __name__ == "__main__":
+    main(sys.modules[__name__])
