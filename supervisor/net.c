@@ -9,6 +9,7 @@
 #include "base/io.h"
 #include "supervisor/adopt.h"
 #include "supervisor/effects.h"
+#include "supervisor/effects_code.h"
 #include "supervisor/engine_private.h"
 #include "supervisor/net_ca.h"
 #include "supervisor/net_secret.h"
@@ -397,6 +398,68 @@ static void tell_anchors(struct daemon *d, struct telling *t)
 	}
 }
 
+/* What earlier attempts of the run have used of its budget: plain reads are in its events, all else
+ * in its rows. */
+struct spent {
+	uint64_t sent, requests;
+};
+
+static int spend_read(const struct report_read *read, void *arg)
+{
+	struct spent *s = arg;
+
+	if (!read->denied && read->status != 0) {
+		s->requests++;
+		s->sent += read->sent;
+	}
+	return 0;
+}
+
+static int spend_event(const struct journal_record *r, struct bytes encoded, void *arg)
+{
+	(void)encoded;
+	/* one that cannot be read counts as nothing; `verify` finds it */
+	if (r->type == JOURNAL_EFFECT_READS)
+		(void)!effects_code_reads_each(r->p.reads, spend_read, arg);
+	return 0;
+}
+
+static int spent_by(struct daemon *d, const struct journal_id *id, struct spent *ret)
+{
+	const struct journal_run *run = journal_state_run(d->rows, id);
+
+	*ret = (struct spent){0};
+	for (uint32_t i = 0; run && i < run->effect_count; i++) {
+		if (run->effects[i]->reserved_ns == 0)
+			continue;
+		ret->requests++;
+		ret->sent += run->effects[i]->sent;
+	}
+	return journal_each_event(d->journal, id, 0, spend_event, ret);
+}
+
+static uint64_t left_of(uint64_t limit, uint64_t spent)
+{
+	return limit == 0 ? UINT64_MAX : limit > spent ? limit - spent : 0;
+}
+
+static int tell_budget(struct daemon *d, const struct attempt *a, struct telling *t)
+{
+	struct report_attempt *m = &t->m.attempt;
+	struct policy_settings s;
+	struct spent spent = {0};
+	int r = 0;
+
+	policy_settings(t->policy, &s);
+	uint64_t egress = s.limits.value[POLICY_LIMIT_EGRESS];
+	uint64_t requests = s.limits.value[POLICY_LIMIT_REQUESTS];
+	if (egress || requests)
+		r = spent_by(d, &a->run, &spent);
+	m->egress_left = left_of(egress, spent.sent);
+	m->requests_left = left_of(requests, spent.requests);
+	return r;
+}
+
 static int step_policy(struct daemon *d, const struct journal_id *run, const struct plan_step *step,
 		       struct policy_effective **ret, struct error *err)
 {
@@ -413,7 +476,6 @@ static int tell(struct daemon *d, const struct net *n, const struct attempt *a,
 {
 	AUTO(telling_free) struct telling *t = calloc(1, sizeof(*t));
 	AUTO_BUFFER policy = {0};
-	struct policy_settings s;
 
 	if (!t)
 		return error_nomem(err);
@@ -425,15 +487,12 @@ static int tell(struct daemon *d, const struct net *n, const struct attempt *a,
 	if (r < 0)
 		return error_set(err, r, "the step's policy cannot be told: %s", strerror(-r));
 	t->fds[t->fd_count++] = r;
-	policy_settings(t->policy, &s);
 	t->m.type = REPORT_ATTEMPT;
 	memcpy(t->m.attempt.attempt, a->id.b, sizeof(t->m.attempt.attempt));
-	t->m.attempt.egress_left = s.limits.value[POLICY_LIMIT_EGRESS]
-					   ? s.limits.value[POLICY_LIMIT_EGRESS]
-					   : UINT64_MAX;
-	t->m.attempt.requests_left = s.limits.value[POLICY_LIMIT_REQUESTS]
-					     ? s.limits.value[POLICY_LIMIT_REQUESTS]
-					     : UINT64_MAX;
+	r = tell_budget(d, a, t);
+	if (r < 0)
+		return error_set(err, r, "what the run has sent so far cannot be counted: %s",
+				 strerror(-r));
 	tell_secrets(d, n, t);
 	tell_anchors(d, t);
 	r = effects_say(d, &n->run, &t->m, t->fds, t->fd_count);

@@ -434,6 +434,73 @@ def test_a_secret_is_in_the_request_and_not_in_the_sandbox():
         w.bad("curl", "-sSf", "https://api.acme.example/hello")
 
 
+# ---- what a run may use, and what a person is asked
+
+
+def plan_of(w, steps):
+    policy = os.path.join(w.s.workspace, "policy.yaml")
+    shutil.copy(w.policy, policy)
+    return "version: 1\nname: n\nsteps:\n" + "".join(
+        f"  - name: s{i}\n    run: [/bin/sh, -c, {json.dumps(c)}]\n" for i, c in enumerate(steps))
+
+
+def run_plan(w, steps, policy, **more):
+    """Returns the run's id. The policy is the user's own word for it."""
+    with open(os.path.join(w.root, "plan.yaml"), "w") as f:
+        f.write(plan_of(w, steps))
+    r = subprocess.run([HOLDFAST, "--state", w.s.state, "--json", "run", "--detach", "--workspace", w.s.workspace, "--policy",
+                        policy, f.name], capture_output=True, text=True, stdin=subprocess.DEVNULL,
+                       env=w.s.environment({"PATH": "/usr/bin:/bin"}), check=False)
+    assert r.returncode == 0, (r, w.s.logged())
+    return json.loads(r.stdout.splitlines()[0])["run"]
+
+
+def test_a_runs_budget_is_one_over_its_steps():
+    with World() as w:
+        policy = w.write("budget.yaml", w.policy_text.format(root=w.root, ca=w.path("ca.pem"), local=(
+            f"address: [10.77.0.0/24], ca: {w.path('ca.pem')}")).replace("limits: {wall: 2m,", "limits: {wall: 2m, requests: 3,"))
+        get = "curl -sS -o /dev/null -w '%{http_code} ' https://www.acme.example/hello; "
+        # what a courier sends by itself it tells every 100 ms
+        run = run_plan(w, [get * 2 + "sleep 0.5", get * 3], policy)
+        w.s.wait(run)
+        said = w.s.output(run, "s0"), w.s.output(run, "s1")
+        assert said == (b"200 200 ", b"200 429 429 "), (said, w.s.logged())
+
+
+def test_what_needs_a_person_waits_and_is_sent_once():
+    with World() as w:
+        policy = w.write("ask.yaml", w.policy_text.format(root=w.root, ca=w.path("ca.pem"), local=(
+            f"address: [10.77.0.0/24], ca: {w.path('ca.pem')}")).replace(
+            "  - {id: plain,", "  - {id: post, do: ask, http: {host: www.acme.example, method: [POST], path: /post}, "
+            f"address: [10.77.0.0/24], ca: {w.path('ca.pem')}}}\n  - {{id: plain,"))
+        t, out = in_background(w, "curl", "-sS", "-X", "POST", "-d", "hello", "https://www.acme.example/post", policy=policy)
+        end = time.monotonic() + 20
+        while True:
+            items = w.s.get("/v1/approvals").json()["approvals"]
+            if items:
+                break
+            assert time.monotonic() < end and t.is_alive(), (out, w.s.logged())
+            time.sleep(0.1)
+        with open(w.path("access.log")) as f:
+            assert "POST" not in f.read()
+        r = subprocess.run([HOLDFAST, "--state", w.s.state, "approve", items[0]["approval"][:12]], capture_output=True, text=True,
+                           env=w.s.environment(), stdin=subprocess.DEVNULL, check=False)
+        t.join()
+        assert r.returncode == 0 and out[0].stdout == "posted\n", (r, out, w.s.logged())
+        with open(w.path("access.log")) as f:
+            assert f.read().count("POST /post") == 1
+
+
+def test_a_run_that_is_over_leaves_no_process():
+    with World() as w:
+        w.good("curl", "-sS", "https://www.acme.example/hello")
+        end = time.monotonic() + 10
+        while w.pids("holdfast-gate") or w.pids("holdfast-courier"):
+            assert time.monotonic() < end, "they live on"
+            time.sleep(0.1)
+        assert not glob.glob(os.path.join(w.s.state, "v1", "spool", "*.n"))
+
+
 # ---- what dies
 
 
@@ -442,9 +509,9 @@ def loop(n, pause=0.1):
             "https://www.acme.example/hello; i=$((i+1)); sleep %s; done") % (n, pause)
 
 
-def in_background(w, *argv):
+def in_background(w, *argv, **more):
     out = []
-    t = threading.Thread(target=lambda: out.append(w.exec(*argv, timeout=100)))
+    t = threading.Thread(target=lambda: out.append(w.exec(*argv, timeout=100, **more)))
     t.start()
     return t, out
 
