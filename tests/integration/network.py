@@ -356,6 +356,34 @@ def test_git():
         assert w.shell("git clone -q https://git.acme.example/git/other.git").returncode != 0
 
 
+def test_what_a_push_may_change():
+    """New commits on a branch that is covered; no history that is written anew, no branch that is removed."""
+    with World() as w:
+        url = "https://git.acme.example/git/app.git"
+        begin = (f"rm -rf app; git clone -q {url} app && cd app && git config user.name a && git config user.email a@b && "
+                 "git config gc.auto 0 && ")
+        r = w.shell(begin + "git checkout -q -b agent/x && for i in 1 2 3; do echo $i >> file; git commit -qam $i; done && "
+                    "git push -q origin agent/x && for i in 4 5; do echo $i >> file; git commit -qam $i; done && "
+                    "git push -q origin agent/x && git push -q origin agent/x:refs/heads/agent/y && echo pushed", agency="autonomous")
+        assert r.returncode == 0 and r.stdout == "pushed\n", (r, w.s.logged())
+        count = ["git", "-C", w.path("git/app.git"), "rev-list", "--count"]
+        assert w.call(*count, "agent/x").strip() == "6"
+        for change in ("git commit -q --amend -m other && git push -f origin agent/x",
+                       "git reset -q --hard HEAD~2 && git push -f origin agent/x", "git push origin :agent/x",
+                       "git push origin agent/x:refs/tags/v1"):
+            r = w.shell(begin + "git checkout -q agent/x && " + change, agency="autonomous")
+            assert r.returncode != 0 and "remote rejected" in r.stderr and "holdfast: denied" in r.stderr, (change, r, w.s.logged())
+        assert w.call(*count, "agent/x").strip() == "6"
+        # one ref that is denied denies the push, and says so of both
+        r = w.shell(begin + "git checkout -q agent/x && echo 6 >> file && git commit -qam 6 && "
+                    "git push origin agent/x HEAD:refs/heads/main", agency="autonomous")
+        assert r.returncode != 0 and w.call(*count, "agent/x").strip() == "6", (r, w.s.logged())
+        assert r.stderr.count("holdfast: denied") == 2, r.stderr
+        # a fetch that is shallow, and one with nothing to say
+        assert w.good("/bin/sh", "-c", f"git clone -q --depth 1 {url} s && cd s && git fetch -q --unshallow && git fetch && "
+                      "git rev-list --count HEAD").strip() == "1"
+
+
 def test_python_requests():
     with World() as w:
         if subprocess.run(["/usr/bin/python3", "-c", "import requests"], check=False).returncode:
