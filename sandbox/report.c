@@ -87,13 +87,26 @@ static bool secrets_valid(const struct report_attempt *a)
 	return true;
 }
 
+/* As the policy's author wrote it, so in any case. */
+static bool token_valid(struct bytes name)
+{
+	const char *s = name.data;
+	char low[64];
+
+	if (name.len >= sizeof(low))
+		return false;
+	for (size_t i = 0; i < name.len; i++)
+		low[i] = s[i] >= 'A' && s[i] <= 'Z' ? (char)(s[i] | 0x20) : s[i];
+	return action_header_name_valid(bytes_of(low, name.len));
+}
+
 static bool answer_valid(const struct report_answer *a)
 {
 	bool status = a->status >= 100 && a->status <= STATUS_MAX;
 
 	if (!a->request || !short_text(a->rule) || !short_text(a->why) || !short_text(a->hint) ||
 	    !headers_valid(a->headers, a->header_count) ||
-	    (a->key_header.len && !action_header_name_valid(a->key_header)) ||
+	    (a->key_header.len && !token_valid(a->key_header)) ||
 	    !action_header_value_valid(a->key) || (a->key_header.len == 0) != (a->key.len == 0))
 		return false;
 	switch (a->verdict) {

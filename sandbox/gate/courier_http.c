@@ -132,7 +132,7 @@ static int build(struct exchange *x, struct buffer *b)
 
 		if ((secret &&
 		     (names_equal(name, s.header) || names_equal(name, "accept-encoding"))) ||
-		    (x->key_header.len && bytes_equal(name, buffer_bytes(&x->key_header))))
+		    (x->key_header.len && names_equal(name, (const char *)x->key_header.data)))
 			continue;
 		put_line(b, name, a->headers[i].value);
 	}

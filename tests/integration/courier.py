@@ -524,7 +524,7 @@ def an_effect_waits_for_its_records():
         e = os.urandom(16)
         c.say({0: ANSWER, 1: m[1], 2: e, 3: WAITING})
         assert ch.quiet() and not s.seen
-        c.say({0: ANSWER, 1: m[1], 2: e, 3: SEND, 4: "idempotency-key", 5: "ours"})
+        c.say({0: ANSWER, 1: m[1], 2: e, 3: SEND, 4: "Idempotency-Key", 5: "ours"})
         r, fds = c.hear(RESULT)
         assert r[2] == e and r[3] == CONFIRMED and r[4] == 201 and r[5] == [["location", b"/y"]], r
         assert read_fd(fds[0]) == b"0123456789" and r[8] == 10

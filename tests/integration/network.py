@@ -633,15 +633,20 @@ def inside():
     supervised.main(sys.modules[__name__])
 
 
-if __name__ == "__main__":
+def into_namespace():
+    """Runs this program again in a network namespace of its own."""
     missing = [t for t in TOOLS if not shutil.which(t)]
     missing += [n for n in ("holdfast-gate", "holdfast-courier") if not any(
         os.path.exists(os.path.join(supervised.BUILD, "sandbox", f, n)) for f in ("", "gate"))]
     if missing:
         print("skipped: not installed:", *missing)
         sys.exit(77)
-    if os.environ.get("HOLDFAST_TEST_NETNS"):
-        inside()
     space = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--user", "--map-current-user", "--keep-caps", "--net"]
     os.environ["HOLDFAST_TEST_NETNS"] = "1"
     os.execvp(space[0], [*space, sys.executable, *sys.argv])
+
+
+if __name__ == "__main__":
+    if os.environ.get("HOLDFAST_TEST_NETNS"):
+        inside()
+    into_namespace()

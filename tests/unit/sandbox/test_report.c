@@ -163,8 +163,13 @@ static void what_breaks_a_rule_is_no_message(void **state)
 	m.answer.verdict = REPORT_SEND;
 	assert_int_equal(report_encode(&m, &out), -EINVAL);
 	m.answer.status = 0;
-	m.answer.key_header = bytes_str("idempotency-key");
+	m.answer.key_header = bytes_str("Idempotency-Key");
 	assert_int_equal(report_encode(&m, &out), -EINVAL);
+	m.answer.key = bytes_str("k");
+	assert_int_equal(report_encode(&m, &out), 0);
+	m.answer.key_header = bytes_str("Idempotency Key");
+	assert_int_equal(report_encode(&m, &out), -EINVAL);
+	m.answer.key_header = bytes_str("Idempotency-Key");
 	m.answer.key = bytes_str("a\r\nb: c");
 	assert_int_equal(report_encode(&m, &out), -EINVAL);
 	m = one_of(REPORT_PROPOSE);

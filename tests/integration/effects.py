@@ -1,0 +1,213 @@
+"""Effects end to end: a program in a sandbox, gate, courier, supervisor and a service that counts what is delivered to it.
+
+What a person must decide waits, what was decided is sent once, and whoever is killed in the middle, nothing is sent twice
+that must not be.
+"""
+
+import http.server
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import network
+import supervised
+from network import HERE, HOLDFAST, World
+
+POLICY = """
+version: 1
+name: effects
+extends: [offline]
+agency: autonomous
+env: {{keep: [PATH]}}
+net:
+  - {{id: pay, do: ask, http: {{scheme: http, host: pay.acme.example, port: 8080, method: [POST], path: /pay}},
+      effect: irreversible, address: [10.77.0.0/24], card: {{title: Pay, show: {{to: /to}}, amount: /sum}}}}
+  - {{id: never, do: allow, http: {{scheme: http, host: pay.acme.example, port: 8080, method: [POST], path: /never}},
+      address: [10.77.0.0/24]}}
+  - {{id: keyed, do: allow, http: {{scheme: http, host: pay.acme.example, port: 8080, method: [POST], path: /keyed}},
+      retry: {{keyed: {{header: Idempotency-Key, window: 1h}}}}, address: [10.77.0.0/24]}}
+  - {{id: model, do: allow, http: {{scheme: http, host: pay.acme.example, port: 8080, method: [POST], path: /model}},
+      effect: read, replay: yes, address: [10.77.0.0/24]}}
+limits: {{wall: 2m}}
+allow_weaker: [memory, cpu, landlock]
+"""
+URL = "http://pay.acme.example:8080"
+
+
+class Service(http.server.ThreadingHTTPServer):
+    """Remembers every delivery; `hold` keeps the next answers back."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        self.seen, self.hold = [], threading.Event()
+        self.hold.set()
+        service = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                service.seen.append((self.path, self.headers.get("idempotency-key"), body))
+                service.hold.wait(60)
+                answer = b'{"delivery": %d}\n' % len(service.seen)
+                self.send_response(201)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *_):
+                pass
+
+        super().__init__((HERE, 8080), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, *_):
+        pass
+
+
+class Effects(World):
+    def __init__(self):
+        super().__init__(POLICY)
+
+    def build(self):
+        self.service = Service()
+        super().build()
+
+    def __exit__(self, *_):
+        self.service.hold.set()
+        self.service.shutdown()
+        self.service.server_close()
+        super().__exit__()
+
+    def begin(self, script):
+        return subprocess.Popen([HOLDFAST, "--state", self.s.state, "exec", "--policy", self.policy, "--workspace", self.s.workspace, "--",
+                                 "/bin/sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                stdin=subprocess.DEVNULL, env=self.s.environment({"PATH": "/usr/bin:/bin"}), cwd=self.s.workspace)
+
+    def holdfast(self, *argv):
+        return subprocess.run([HOLDFAST, "--state", self.s.state, *argv], capture_output=True, text=True, timeout=60,
+                              stdin=subprocess.DEVNULL, env=self.s.environment({"PATH": "/usr/bin:/bin"}))
+
+    def queue(self):
+        r = self.holdfast("queue", "--json")
+        return json.loads(r.stdout)["approvals"] if r.stdout.strip() else []
+
+    def item(self, seconds=20):
+        end = time.monotonic() + seconds
+        while not (items := self.queue()):
+            assert time.monotonic() < end, self.s.logged()
+            time.sleep(0.1)
+        assert len(items) == 1, items
+        return items[0]
+
+    def vote(self, what, item, *more):
+        r = self.holdfast(what, item["approval"], "--no-input", "--digest", item["card_digest"], *more)
+        assert r.returncode == 0, r
+
+    def delivered(self, n, seconds=20):
+        end = time.monotonic() + seconds
+        while len(self.service.seen) < n:
+            assert time.monotonic() < end, (self.service.seen, self.s.logged())
+            time.sleep(0.05)
+
+    def done(self, p, status=0):
+        out, err = p.communicate(timeout=90)
+        assert p.returncode == status, (p.returncode, out, err, self.s.logged())
+        return out
+
+
+def post(path, body, more=""):
+    return f"curl -sS --max-time 80 {more} -H 'content-type: application/json' -d '{body}' {URL}{path}; "
+
+
+def test_what_is_asked_waits_and_is_sent_once():
+    with Effects() as w:
+        p = w.begin(post("/pay", '{"to":"bob","sum":5}'))
+        item = w.item()
+        assert not w.service.seen
+        card = w.holdfast("show", item["approval"]).stdout
+        assert "Pay" in card and "bob" in card and "pay.acme.example" in card, card
+        w.vote("approve", item)
+        assert w.done(p) == '{"delivery": 1}\n'
+        assert w.service.seen == [("/pay", None, b'{"to":"bob","sum":5}')]
+        assert not w.queue()
+
+
+def test_what_is_denied_is_answered_in_words():
+    with Effects() as w:
+        p = w.begin(post("/pay", '{"to":"eve","sum":5}', "-w '%{http_code}'"))
+        w.vote("deny", w.item(), "--reason", "not eve")
+        out = w.done(p)
+        assert '"error":"denied"' in out and out.endswith("403") and not w.service.seen, out
+
+
+def test_the_supervisor_is_killed_while_a_person_is_asked():
+    with Effects() as w:
+        p = w.begin(post("/pay", '{"to":"bob","sum":5}'))
+        first = w.item()
+        w.s.kill()
+        item = w.item()  # of the supervisor that a command started in its place
+        assert item["approval"] == first["approval"]
+        w.vote("approve", item)
+        w.delivered(1)
+        p.communicate(timeout=90)
+        assert len(w.service.seen) == 1, w.service.seen
+        w.end_embedded()
+
+
+def test_a_courier_that_is_killed_while_it_sends_leaves_a_doubt():
+    with Effects() as w:
+        w.service.hold.clear()
+        p = w.begin(post("/never", "{}", "--retry 5 --retry-all-errors --retry-delay 1"))
+        w.delivered(1)
+        for pid in w.pids("holdfast-courier"):
+            os.kill(pid, signal.SIGKILL)
+        w.service.hold.set()
+        item = w.item()
+        assert len(w.service.seen) == 1
+        w.vote("approve", item, "--as", "done")
+        out = w.done(p)
+        assert '"holdfast":"confirmed"' in out.replace(" ", ""), out
+        assert len(w.service.seen) == 1, w.service.seen
+
+
+def test_what_has_a_key_is_sent_again_with_the_same():
+    with Effects() as w:
+        w.service.hold.clear()
+        p = w.begin(post("/keyed", "{}", "--retry 5 --retry-all-errors --retry-delay 1"))
+        w.delivered(1)
+        for pid in w.pids("holdfast-courier"):
+            os.kill(pid, signal.SIGKILL)
+        w.service.hold.set()
+        assert '{"delivery": 2}' in w.done(p)
+        keys = {k for _, k, _ in w.service.seen}
+        assert len(w.service.seen) == 2 and len(keys) == 1 and None not in keys, w.service.seen
+        assert not w.queue()
+
+
+def test_a_recorded_answer_is_given_to_the_next_attempt():
+    with Effects() as w:
+        p = w.begin(post("/model", "{}") + f"test -e {w.s.workspace}/again && exit 0; sleep 60")
+        w.delivered(1)
+        time.sleep(0.5)
+        w.s.remember_keeper()
+        w.s.kill_keeper()
+        with open(os.path.join(w.s.workspace, "again"), "w"):
+            pass
+        assert '{"delivery": 1}\n' in w.done(p)
+        assert len(w.service.seen) == 1, w.service.seen
+
+
+if __name__ == "__main__":
+    if os.environ.get("HOLDFAST_TEST_NETNS"):
+        subprocess.run("ip link set lo up && ip addr add 10.77.0.1/32 dev lo && ip addr add 10.77.0.53/32 dev lo && "
+                       "echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start", shell=True, check=True)
+        supervised.main(sys.modules[__name__])
+    network.into_namespace()
