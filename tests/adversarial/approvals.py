@@ -3,10 +3,8 @@ action. Real keys, a real supervisor, the command line as people use it. SECURIT
 
 import json
 import os
-import pty
+import pwd
 import re
-import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -28,13 +26,26 @@ class People(Cli):
         os.chmod(self.root, 0o755)
         self.signers = os.path.join(self.root, "signers")
         open(self.signers, "w").close()
+        self.name_the_user()
+
+    def name_the_user(self):
+        """ssh-keygen wants a name for whoever calls it; a uid that has none here is called root in a namespace of its own."""
+        try:
+            pwd.getpwuid(os.geteuid())
+        except KeyError:
+            bin_ = self.file("bin")
+            os.mkdir(bin_)
+            with open(os.path.join(bin_, "ssh-keygen"), "w") as f:
+                f.write('#!/bin/sh\nexec unshare -U -r /usr/bin/ssh-keygen "$@"\n')
+            os.chmod(os.path.join(bin_, "ssh-keygen"), 0o755)
+            self.env["PATH"] = bin_ + ":" + self.env["PATH"]
 
     def file(self, name):
         return os.path.join(self.root, name)
 
     def key(self, name, kind="ed25519", options="", listed=True, principal=None):
         path = self.file("key-" + name)
-        subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", name, "-f", path], check=True)
+        subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", name, "-f", path], check=True, env=self.env)
         if listed:
             self.trust(name, options, principal)
         return path
@@ -78,7 +89,8 @@ class People(Cli):
     def ballot(self, item, key, namespace="holdfast-vote", **changes):
         """A signed vote made by hand, so that each part of it can be wrong."""
         text = ballot_of(item, **changes)
-        done = subprocess.run(["ssh-keygen", "-q", "-Y", "sign", "-f", key, "-n", namespace], input=text, capture_output=True, check=True)
+        done = subprocess.run(["ssh-keygen", "-q", "-Y", "sign", "-f", key, "-n", namespace], input=text, capture_output=True,
+                              check=True, env=self.env)
         return {"ballot": text.hex(), "signature": done.stdout.decode()}
 
 

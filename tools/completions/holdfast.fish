@@ -13,3 +13,8 @@ complete -c holdfast -n '__fish_seen_subcommand_from run' -F
 complete -c holdfast -n '__fish_seen_subcommand_from exec' -l land
 complete -c holdfast -n '__fish_seen_subcommand_from policy' -x -a 'check explain test diff schema'
 complete -c holdfast -n '__fish_seen_subcommand_from approve' -l as -x -a 'mine theirs file= retry fail accept fork'
+complete -c holdfast -n '__fish_seen_subcommand_from queue' -s i -d 'on the terminal'
+complete -c holdfast -n '__fish_seen_subcommand_from queue' -l stats -d 'how attention was spent'
+complete -c holdfast -n '__fish_seen_subcommand_from approve deny' -l sign -r -d 'SSH key that signs the vote'
+complete -c holdfast -n '__fish_seen_subcommand_from approve' -l grant -x -d 'FIELD=MATCH: lets the next ones too'
+complete -c holdfast -n '__fish_seen_subcommand_from deny' -l rule -d 'the whole rule, for the run'
