@@ -163,11 +163,13 @@ static const char *title_of(const json_t *payload)
 
 static void print_read(const json_t *r)
 {
-	const char *why = cli_str(r, "why");
-	printf("    %s%.23s%s  %-6s %s %s:%lld%s", cli_tone(CLI_DIM), cli_str(r, "time"), CLI_RESET,
-	       json_is_true(cli_get(r, "denied")) ? "denied" : "read",
-	       cli_escaped(cli_str(r, "method")), cli_escaped(cli_str(r, "host")),
-	       (long long)cli_int(r, "port"), cli_escaped(cli_str(r, "path")));
+	const char *why = cli_str(r, "why"), *method = cli_str(r, "method");
+	printf("    %s%.23s%s  %-6s %s%s%s", cli_tone(CLI_DIM), cli_str(r, "time"), CLI_RESET,
+	       json_is_true(cli_get(r, "denied")) ? "denied" : "read", cli_escaped(method),
+	       *method ? " " : "", cli_escaped(cli_str(r, "host")));
+	if (cli_int(r, "port") > 0) /* else a name that was only asked for */
+		printf(":%lld", (long long)cli_int(r, "port"));
+	printf("%s", cli_escaped(cli_str(r, "path")));
 	if (cli_int(r, "status") > 0)
 		printf(" -> %lld, %lld bytes in", (long long)cli_int(r, "status"),
 		       (long long)cli_int(r, "received"));

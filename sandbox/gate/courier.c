@@ -251,6 +251,7 @@ void courier_attempt_end(struct courier *c, const uint8_t *id)
 	struct attempt *a = attempt_find(c, id);
 
 	exchange_attempt_ended(c, id);
+	report_flush(c->report);
 	if (a)
 		end_attempt(c, a);
 }

@@ -329,6 +329,8 @@ void report_result(struct report *r, struct exchange *x);
 void report_delivered(struct report *r, const uint8_t *effect);
 void report_cut(struct report *r, uint64_t request);
 /* A plain read, or a denial. */
+/* Says now what waits for more: its step has ended. */
+void report_flush(struct report *r);
 /* What the gate refused by itself. */
 void report_refused(struct report *r, const struct frames_note *n);
 void report_note(struct report *r, const struct exchange *x, bool denied, int status,

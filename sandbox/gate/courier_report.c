@@ -251,11 +251,30 @@ static void say_batch(struct report *r)
 	}
 }
 
+/* The first read after a pause is told at once, so that the last one of a short step is in its record;
+ * those that follow closely wait for each other. */
+static void batch_soon(struct report *r)
+{
+	struct timeval window = {.tv_usec = REPORT_READS_EVERY_MS * 1000};
+
+	if (r->read_count >= REPORT_READS_MAX)
+		say_batch(r);
+	if (r->read_count == 0 || r->fd < 0 || evtimer_pending(r->batch, NULL))
+		return;
+	say_batch(r);
+	(void)evtimer_add(r->batch, &window);
+}
+
 static void on_batch(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
-	say_batch(arg);
+	batch_soon(arg);
+}
+
+void report_flush(struct report *r)
+{
+	say_batch(r);
 }
 
 static struct read *next_read(struct report *r)
@@ -264,16 +283,6 @@ static struct read *next_read(struct report *r)
 
 	memset(d, 0, sizeof(*d));
 	return d;
-}
-
-static void batch_soon(struct report *r)
-{
-	struct timeval soon = {.tv_usec = REPORT_READS_EVERY_MS * 1000};
-
-	if (r->read_count >= REPORT_READS_MAX)
-		say_batch(r);
-	if (r->read_count && !evtimer_pending(r->batch, NULL))
-		(void)evtimer_add(r->batch, &soon);
 }
 
 void report_refused(struct report *r, const struct frames_note *n)

@@ -610,6 +610,18 @@ def test_a_step_without_net_rules_has_no_network():
         assert not w.pids("holdfast-gate") and not w.pids("holdfast-courier")
 
 
+def test_what_was_refused_is_in_the_steps_record():
+    with World() as w:
+        w.good("/bin/sh", "-c", "curl -sS https://nowhere.example/; curl -sS https://www.acme.example/a%2fb; "
+               "curl -sSk --connect-to ::www.acme.example https://other.example/; curl -sS -X POST https://www.acme.example/post; true")
+        run = w.s.get("/v1/runs").json()["runs"][-1]["run"]
+        log = subprocess.run([HOLDFAST, "--state", w.s.state, "log", run], capture_output=True, text=True, check=True,
+                             env=w.s.environment({"PATH": "/usr/bin:/bin"})).stdout
+        for line in ("denied nowhere.example: no rule", "denied www.acme.example:443: the path has %2f",
+                     "denied other.example:443: TLS names another host", "denied POST www.acme.example:443/post -> 403"):
+            assert line in log, log
+
+
 def test_nothing_else_leaves():
     with World() as w:
         capture = Capture()
