@@ -7,12 +7,15 @@ answers for acme.example on 10.77.0.53, and a raw socket sees every packet of th
 
 import contextlib
 import glob
+import http.server
 import json
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -586,6 +589,96 @@ def test_the_keeper_is_killed_and_the_step_runs_again():
         t.join()
         run = w.s.get("/v1/runs").json()["runs"][0]["run"]
         assert w.s.output(run, "sh") == b"hello from acme\n" * 20, (out[0], w.s.logged())
+
+
+class Counter:
+    """A service that counts what it was asked, and takes its time to answer."""
+
+    def __init__(self, w):
+        counts = self.counts = {}
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                counts[body] = counts.get(body, 0) + 1
+                time.sleep(0.15)
+                self.send_response(200)
+                self.send_header("Content-Length", "3")
+                self.end_headers()
+                self.wfile.write(b"ok\n")
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer((HERE, 8443), Handler)
+        self.server.handle_error = lambda *_: None  # a courier that was killed
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(w.path("server.pem"), w.path("server.key"))
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def __enter__(self):
+        return self.counts
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def settled(w, run, seconds=60):
+    """The run's state once it is over or waits for a person."""
+    end = time.monotonic() + seconds
+    while True:
+        r = subprocess.run([HOLDFAST, "--state", w.s.state, "--json", "status", run], capture_output=True, text=True,
+                           stdin=subprocess.DEVNULL, env=w.s.environment(), check=False)
+        s = json.loads(r.stdout) if r.stdout else {}
+        if s.get("state") in ("succeeded", "failed", "cancelled") or s.get("needs_person"):
+            return s
+        assert time.monotonic() < end, (r, w.s.logged())
+        time.sleep(0.2)
+
+
+def test_whatever_dies_nothing_is_sent_twice():
+    rounds, seed = int(os.environ.get("HOLDFAST_ROUNDS", "6")), int(os.environ.get("HOLDFAST_SEED", "1"))
+    draw = random.Random(seed)
+    with World() as w, Counter(w) as counts:
+        policy = w.write("count.yaml", w.policy_text.format(root=w.root, ca=w.path("ca.pem"), local=(
+            f"address: [10.77.0.0/24], ca: {w.path('ca.pem')}")).replace(
+            "  - {id: plain,", "  - {id: count, do: allow, http: {host: www.acme.example, port: 8443, method: [POST]}, "
+            f"address: [10.77.0.0/24], ca: {w.path('ca.pem')}}}\n  - {{id: plain,").replace("agency: assist", "agency: autonomous"))
+        w.s.stop()  # from here on each command has a supervisor of its own, as it is without a service
+        for n in range(rounds):
+            before = set(counts)
+            with open(w.path("plan.yaml"), "w") as f:
+                f.write(plan_of(w, ["".join(f"curl -sS -d {seed}-{n}-{i} https://www.acme.example:8443/count; " for i in range(6))]))
+            r = subprocess.run([HOLDFAST, "--state", w.s.state, "--json", "run", "--detach", "--workspace", w.s.workspace,
+                                "--policy", policy, "--agency", "autonomous", f.name], capture_output=True, text=True, check=False,
+                               stdin=subprocess.DEVNULL, env=w.s.environment({"PATH": "/usr/bin:/bin"}))
+            assert r.returncode == 0, (r, w.s.logged())
+            run = json.loads(r.stdout.splitlines()[0])["run"]
+            who = draw.choice(["holdfast-gate", "holdfast-courier", "keeper", "supervisor"])
+            time.sleep(draw.uniform(0.1, 1.4))
+            d = w.s.get("/v1/daemon").json()
+            w.s.keepers.add(d["keeper"])
+            for pid in {"keeper": [d["keeper"]], "supervisor": [d["pid"]]}.get(who) or w.pids(who):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if who == "supervisor":  # one that only reads starts nothing
+                subprocess.run([HOLDFAST, "--state", w.s.state, "resume", run], capture_output=True, check=False, timeout=60,
+                               env=w.s.environment(), stdin=subprocess.DEVNULL)
+            s = settled(w, run)
+            print(f"     round {n}: {who}: {s['state']}", flush=True)
+            sent = {k: v for k, v in counts.items() if k not in before}
+            assert all(v == 1 for v in sent.values()), (n, who, sent, s, w.s.logged())
+            if s["state"] == "succeeded":
+                assert len(sent) == 6 or who in ("holdfast-gate", "holdfast-courier"), (n, who, sent, s)
+            else:
+                assert s["needs_person"], (n, who, s, w.s.logged())
+                subprocess.run([HOLDFAST, "--state", w.s.state, "cancel", run], capture_output=True, check=False,
+                               env=w.s.environment(), stdin=subprocess.DEVNULL)
+        w.end_embedded()
 
 
 # ---- walls
