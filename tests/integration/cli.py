@@ -734,7 +734,8 @@ def test_wrong_settings_stop_every_command_at_their_place():
         path = settings(c, "limits: {atempts: 3}\n")
         for command in (("status",), (), ("exec", "--", "true"), ("doctor",), ("verify",)):
             code, out, err = c.run(*command)
-            assert code == 2 and f"{path}:2:10: " in err and "'attempts'" in err, (command, code, out, err)
+            # A long path loses its front in an error, never the place.
+            assert code == 2 and f"{path[-60:]}:2:10: " in err and "'attempts'" in err, (command, code, out, err)
         assert c.run("--help")[0] == 0 and c.run("--version")[0] == 0
         settings(c, "", mode=0o666)
         code, _, err = c.run("status")
