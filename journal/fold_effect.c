@@ -164,6 +164,7 @@ static int change(struct journal_state *s, struct journal_run *run, struct journ
 		break;
 	case JOURNAL_EFFECT_RESERVED:
 		e->courier = r->p.courier;
+		e->request = r->p.number;
 		e->reserved_lsn = r->lsn;
 		if (e->reserved_ns == 0)
 			e->reserved_ns = r->wall_ns;

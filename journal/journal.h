@@ -142,7 +142,8 @@ enum journal_type {
 	JOURNAL_GRANT_MADE = 0x81, /* synced; a person's word on the next actions of a rule */
 	JOURNAL_GRANT_USED = 0x82, /* in the batch of the effect that it allows */
 	JOURNAL_GRANT_REVOKED = 0x83, /* synced */
-	JOURNAL_APPROVAL_TOLD = 0x80, /* the command of `notify` ran, or was given up: why says so */
+	JOURNAL_APPROVAL_TOLD =
+		0x80, /* the command of `notify` ran, or was given up: why says so */
 };
 enum {
 	JOURNAL_TYPE_LIMIT = 0x90
@@ -253,6 +254,7 @@ enum {
 	X(91, courier, ID) /* instance that was told to send */                                  \
 	X(92, other, ID) /* effect that undid this one */                                        \
 	X(93, reads, RAW) /* effect-reads */                                                     \
+	X(94, number, UINT) /* the courier's own, of the request that was told to send */        \
 	X(100, proof, DIGEST) /* blob: a signed vote: what was signed, and the signature */      \
 	X(101, signed_ns, INT) /* wall time in a signed vote */                                  \
 	X(102, shown_ms, UINT) /* how long the voter's client showed the card */                 \
@@ -647,6 +649,7 @@ struct journal_effect {
 	struct journal_id approval; /* that it waits for or was allowed by; zero = none */
 	struct journal_id doubt; /* item that asks what became of it */
 	struct journal_id courier, other;
+	uint64_t request; /* the courier's own number of the one that was told to send */
 	char *title, *rule, *at, *header, *probe, *secret, *claim, *why;
 	char *by; /* principal that said what became of it */
 	struct journal_effect *next_by_id; /* of its bucket */

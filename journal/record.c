@@ -186,7 +186,7 @@ static const struct record_type types[JOURNAL_TYPE_LIMIT] = {
 				   OF_EFFECT(false, 0, F(rule) | F(at) | F(approval))},
 	[JOURNAL_EFFECT_WITHDRAWN] = {"EFFECT_WITHDRAWN", OF_EFFECT(false, 0, F(approval))},
 	[JOURNAL_EFFECT_RESERVED] = {"EFFECT_RESERVED",
-				     OF_EFFECT(true, F(courier), F(approval) | F(action))},
+				     OF_EFFECT(true, F(courier) | F(number), F(approval) | F(action))},
 	[JOURNAL_EFFECT_CONFIRMED] = {"EFFECT_CONFIRMED", OF_EFFECT(true, 0, OUTCOME_OF_EFFECT)},
 	[JOURNAL_EFFECT_REFUSED] = {"EFFECT_REFUSED", OF_EFFECT(false, 0, OUTCOME_OF_EFFECT)},
 	[JOURNAL_EFFECT_IN_DOUBT] = {"EFFECT_IN_DOUBT", OF_EFFECT(true, 0, OUTCOME_OF_EFFECT)},

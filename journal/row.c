@@ -163,6 +163,7 @@ static const struct member effect_members[] = {
 	EFFECT(claim, STR),
 	EFFECT(why, STR),
 	EFFECT(by, STR),
+	EFFECT(request, U64),
 };
 
 #define TIMER(name, kind) M(journal_timer, name, kind)

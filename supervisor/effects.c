@@ -347,24 +347,32 @@ static void deny_effect(struct channel *c, const struct request *r, const struct
 		     f->why ? f->why : "it was turned down", hint);
 }
 
-static void send_request(struct channel *c, struct request *r, const struct journal_run *run,
-			 const struct journal_effect *f)
+static int send_request(struct channel *c, struct request *r, const struct journal_run *run,
+			const struct journal_effect *f)
 {
 	struct report_message m = {.type = REPORT_ANSWER,
 				   .answer = {.request = r->number, .verdict = REPORT_SEND}};
+	AUTO_FREE char *header = f->header ? strdup(f->header) : NULL;
 	char key[ENGINE_KEY_SIZE];
+	int rc;
 
 	memcpy(m.answer.effect, f->id.b, sizeof(m.answer.effect));
-	if (f->retry == JOURNAL_RETRY_KEYED && f->header) {
+	if (f->retry == JOURNAL_RETRY_KEYED && header) {
 		if (engine_effect_key(run, f, key) < 0)
 			abort();
-		m.answer.key_header = bytes_str(f->header);
+		for (char *p = header; *p; p++) /* a canonical request's names are */
+			*p = (char)(*p >= 'A' && *p <= 'Z' ? *p + 32 : *p);
+		m.answer.key_header = bytes_str(header);
 		m.answer.key = bytes_str(key);
 	}
 	failpoint_hit("effect.before-send");
 	r->sent = true;
-	said(c, say(c, &m, NULL, 0), "to send");
+	rc = say(c, &m, NULL, 0);
+	said(c, rc, "to send");
 	failpoint_hit("effect.after-send");
+	/* It never left this process; where it may have, the channel ends and the next HELLO says.
+	 */
+	return rc == -EINVAL || rc == -E2BIG || rc == -ENOMEM || rc == -ENOBUFS ? rc : 0;
 }
 
 /* What a person said to be done has no response of its own. */
@@ -430,9 +438,15 @@ static void tool_over(struct daemon *d, const struct journal_id *effect,
 		      enum engine_outcome outcome, const char *why, const struct digest *body)
 {
 	struct engine_result x = {.effect = *effect, .outcome = outcome, .why = why, .status = 200};
+	const struct journal_effect *f = journal_state_effect(d->rows, effect);
+	struct channel *c = f ? channel_of(d, &f->run) : NULL;
 
 	if (body)
 		x.body = *body;
+	/* Without a response its client waits for what follows. */
+	for (struct request *r = c && !body ? c->requests : NULL; r; r = r->next)
+		if (journal_id_equal(&r->effect, effect))
+			r->sent = false;
 	daemon_check(d, engine_effect_result(d->engine, daemon_now(), &x), "tool");
 }
 
@@ -525,7 +539,7 @@ static void answer_tool(struct daemon *d, struct channel *c, const struct journa
 	const struct journal_effect *f = journal_state_effect(d->rows, id);
 	struct request *next;
 
-	if (!f || f->action_kind != ACTION_TOOL)
+	if (!f || f->action_kind != ACTION_TOOL || f->state != JOURNAL_EFFECT_S_CONFIRMED)
 		return;
 	for (struct request *r = c->requests; r; r = next) {
 		next = r->next;
@@ -599,6 +613,48 @@ static void probe(struct daemon *d, const struct engine_command *c)
 		     "probe");
 }
 
+/* One client alone is told; where none can be, nothing was sent. */
+static void tell_to_send(struct channel *c, const struct journal_run *run,
+			 const struct journal_effect *f)
+{
+	struct engine_result x = {.effect = f->id, .outcome = ENGINE_REFUSED};
+	struct request *r = request_of(c, f->request);
+
+	if (r && (r->sent || !journal_id_equal(&r->effect, &f->id)))
+		return;
+	if (r && f->action_kind == ACTION_TOOL) {
+		start_tool(c->d, r, run, f);
+		return;
+	}
+	x.request = f->request;
+	if (r && send_request(c, r, run, f) == 0)
+		return;
+	if (r)
+		r->sent = false;
+	x.why = r ? "the courier could not be told to send it"
+		  : "its client went away before it was sent";
+	daemon_check(c->d, engine_effect_result(c->d->engine, daemon_now(), &x), "effect not sent");
+}
+
+/* Between the decision and its sync the effect may have been asked for again: then another answer
+ * follows, for whoever waits. */
+static bool still_holds(enum engine_answer answer, enum journal_effect_state s)
+{
+	switch (answer) {
+	case ENGINE_ANSWER_SEND:
+		return s == JOURNAL_EFFECT_S_RESERVED;
+	case ENGINE_ANSWER_REPLAY:
+		return s == JOURNAL_EFFECT_S_CONFIRMED || s == JOURNAL_EFFECT_S_COMPENSATED;
+	case ENGINE_ANSWER_DENY:
+		return s == JOURNAL_EFFECT_S_DENIED || s == JOURNAL_EFFECT_S_WITHDRAWN ||
+		       s == JOURNAL_EFFECT_S_ABANDONED || s == JOURNAL_EFFECT_S_REFUSED ||
+		       s == JOURNAL_EFFECT_S_IN_DOUBT;
+	case ENGINE_ANSWER_WAITING:
+		return s == JOURNAL_EFFECT_S_WAITING;
+	}
+	return false;
+}
+
 static void answer(struct daemon *d, const struct engine_command *cmd)
 {
 	const struct journal_effect *f = journal_state_effect(d->rows, &cmd->effect);
@@ -610,21 +666,10 @@ static void answer(struct daemon *d, const struct engine_command *cmd)
 
 	if (!c)
 		return; /* who waited says so again to the next channel */
+	if (!still_holds(cmd->answer, f->state))
+		return;
 	if (cmd->answer == ENGINE_ANSWER_SEND) {
-		r = request_for(c, &f->id);
-		if (r && !r->sent && f->state == JOURNAL_EFFECT_S_RESERVED &&
-		    f->action_kind == ACTION_TOOL) {
-			start_tool(d, r, run, f);
-		} else if (r && !r->sent && f->state == JOURNAL_EFFECT_S_RESERVED) {
-			send_request(c, r, run, f);
-		} else if (!r && f->state == JOURNAL_EFFECT_S_RESERVED) {
-			struct engine_result x = {.effect = f->id,
-						  .outcome = ENGINE_REFUSED,
-						  .why = "its client went away before it was sent"};
-
-			daemon_check(d, engine_effect_result(d->engine, daemon_now(), &x),
-				     "effect not sent");
-		}
+		tell_to_send(c, run, f);
 		return;
 	}
 	for (r = c->requests; r; r = next) {
@@ -975,6 +1020,7 @@ static void on_propose(struct channel *c, const struct report_propose *m, int bo
 		return;
 	memcpy(p->x.attempt.b, m->attempt, sizeof(p->x.attempt.b));
 	p->x.courier = c->instance;
+	p->x.request = m->request;
 	step = step_of(run, &p->x.attempt, &attempt);
 	rc = step ? prepare(c, run, step, m, body_fd, p, &err) : -ESTALE;
 	failpoint_hit("effect.before-proposed");
@@ -1020,6 +1066,7 @@ static void on_result(struct channel *c, const struct report_result *m, int body
 	int rc = 0;
 
 	memcpy(x.effect.b, m->effect, sizeof(x.effect.b));
+	x.request = m->request;
 	x.outcome = m->outcome == REPORT_CONFIRMED ? ENGINE_CONFIRMED
 		    : m->outcome == REPORT_REFUSED ? ENGINE_REFUSED
 						   : ENGINE_IN_DOUBT;
@@ -1050,6 +1097,8 @@ static void on_result(struct channel *c, const struct report_result *m, int body
 			r->sent = false;
 	} else if (!r && request_add(c, m->request, &x.effect) == 0) {
 		request_of(c, m->request)->sent = true; /* said again to a new supervisor */
+	} else if (r) {
+		r->sent = true;
 	}
 	failpoint_hit("effect.before-result");
 	daemon_check(d, engine_effect_result(d->engine, daemon_now(), &x), "effect result");
@@ -1065,9 +1114,10 @@ static void on_cut(struct channel *c, uint64_t number)
 		return; /* what is being sent gets its outcome */
 	effect = r->effect;
 	request_drop(c, r);
-	if (!request_for(c, &effect))
-		daemon_check(c->d, engine_effect_cut(c->d->engine, daemon_now(), &effect),
-			     "client gone");
+	r = request_for(c, &effect);
+	daemon_check(c->d,
+		     engine_effect_cut(c->d->engine, daemon_now(), &effect, r ? r->number : 0),
+		     "client gone");
 }
 
 static void on_hello(struct channel *c, const struct report_hello *m)

@@ -327,6 +327,7 @@ struct engine_standing {
 struct engine_proposal {
 	struct journal_id attempt;
 	struct journal_id courier; /* instance that asks, and would send */
+	uint64_t request; /* its own number of the client's request */
 	uint32_t action_kind; /* enum action_kind */
 	struct digest action, identity;
 	struct digest canonical, body; /* blobs; body zero = none */
@@ -356,6 +357,7 @@ MUST_CHECK int engine_effect_proposed(struct engine *e, struct engine_now now,
 enum engine_outcome { ENGINE_CONFIRMED = 1, ENGINE_REFUSED, ENGINE_IN_DOUBT };
 struct engine_result {
 	struct journal_id effect;
+	uint64_t request; /* that says it: another one's than was told to send is only released */
 	enum engine_outcome outcome;
 	uint32_t status;
 	struct digest response, body; /* blobs; zero = none */
@@ -363,15 +365,17 @@ struct engine_result {
 	uint64_t sent, received;
 	const char *why; /* may be NULL */
 };
-/* Idempotent. RELEASE follows once CONFIRMED is on disk. -ESTALE: it was never reserved. */
+/* Idempotent. RELEASE follows once the outcome is on disk; the courier says it again until then.
+ * -ESTALE: it was never reserved. */
 MUST_CHECK int engine_effect_result(struct engine *e, struct engine_now now,
 				    const struct engine_result *r);
 /* The client has the whole response. */
 MUST_CHECK int engine_effect_delivered(struct engine *e, struct engine_now now,
 				       const struct journal_id *effect);
-/* No client waits for it any more: nothing is reserved for nobody. */
+/* A client of it is gone. next: the request of another that waits; 0 = none does, and nothing is
+ * reserved for nobody. */
 MUST_CHECK int engine_effect_cut(struct engine *e, struct engine_now now,
-				 const struct journal_id *effect);
+				 const struct journal_id *effect, uint64_t next);
 /*
  * Which courier the run has now: what another one reserved, and it does not say that it is sending,
  * is in doubt. courier NULL: none lives, and none that lived can send any more (the caller has the

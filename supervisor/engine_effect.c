@@ -252,6 +252,7 @@ static void reserve(struct engine *e, struct engine_run *r, const struct journal
 	if (a && a->state == JOURNAL_APPROVAL_S_APPROVED)
 		engine_item_consume(e, r, a);
 	JOURNAL_SET(&rec.p, courier, c->courier);
+	JOURNAL_SET(&rec.p, number, c->request);
 	JOURNAL_SET(&rec.p, action, f->action);
 	engine_emit(e, &rec);
 	c->sent = true;
@@ -318,8 +319,8 @@ static void push_reserved(struct engine *e, struct engine_run *r, const struct j
 		in_doubt(e, r, f, "the supervisor that ran it is gone");
 		return;
 	}
-	/* This courier never heard that it may send: it asks again, or nobody does. */
-	if (c && c->attached) {
+	/* This courier never heard that it may send: the same request asks again, or none does. */
+	if (c && c->attached && c->request == f->request) {
 		c->sent = true;
 		command(e, r, f, ENGINE_EFFECT_ANSWER, ENGINE_ANSWER_SEND, true);
 	} else if (!a || a->number != f->attempt || !engine_attempt_lives(a)) {
@@ -369,8 +370,7 @@ static bool nobody_asks_again(const struct engine *e, const struct engine_run *r
 	const struct journal_step *s = row->steps[f->step];
 
 	return journal_run_final(row->state) || row->state == JOURNAL_RUN_S_CANCELLING ||
-	       journal_step_final(s->state) || s->state == JOURNAL_STEP_S_SEALED ||
-	       s->state == JOURNAL_STEP_S_WAITING || s->state == JOURNAL_STEP_S_EXHAUSTED;
+	       journal_step_final(s->state) || s->state == JOURNAL_STEP_S_SEALED;
 }
 
 static void ask_what_became(struct engine *e, struct engine_run *r, const struct journal_effect *f)
@@ -575,8 +575,8 @@ static uint32_t waiting_count(const struct journal_run *row)
 }
 
 /* The policy's word, made stricter by the run's limits. */
-static enum engine_verdict judge(struct engine *e, struct engine_run *r,
-				 uint32_t step, const struct engine_proposal *x, bool waits,
+static enum engine_verdict judge(struct engine *e, struct engine_run *r, uint32_t step,
+				 const struct engine_proposal *x, bool waits,
 				 const struct journal_grant **ret_grant, const char **ret_why)
 {
 	struct engine_rules rules;
@@ -676,8 +676,8 @@ static void attach(struct engine *e, struct engine_run *r, const struct journal_
 	}
 	if (unsent) {
 		/* What a grant allowed and nobody sent is looked at anew: it may be gone. */
-		bool allowed = f->state == JOURNAL_EFFECT_S_ALLOWED &&
-			       engine_id_is_zero(&f->approval);
+		bool allowed =
+			f->state == JOURNAL_EFFECT_S_ALLOWED && engine_id_is_zero(&f->approval);
 		const struct journal_grant *grant;
 		enum engine_verdict verdict = judge(e, r, f->step, x, !allowed, &grant, &why);
 
@@ -772,6 +772,8 @@ int engine_effect_proposed(struct engine *e, struct engine_now now, const struct
 	c->attached = true;
 	c->again = false;
 	c->courier = x->courier;
+	if (!f || f->state != JOURNAL_EFFECT_S_RESERVED || x->request == f->request)
+		c->request = x->request;
 	if (f && f->state != JOURNAL_EFFECT_S_PROPOSED) {
 		attach(e, r, f, x, number);
 	} else {
@@ -838,11 +840,11 @@ int engine_effect_result(struct engine *e, struct engine_now now, const struct e
 	if (rc < 0)
 		return rc;
 	open = f->state == JOURNAL_EFFECT_S_RESERVED || f->state == JOURNAL_EFFECT_S_IN_DOUBT;
-	if (!open && f->state != JOURNAL_EFFECT_S_CONFIRMED &&
-	    f->state != JOURNAL_EFFECT_S_REFUSED && f->state != JOURNAL_EFFECT_S_COMPENSATED &&
-	    f->state != JOURNAL_EFFECT_S_ABANDONED)
+	if (f->reserved_lsn == 0)
 		return -ESTALE;
-	if (!open) { /* said before, and recorded: the courier had no answer */
+	/* Said before, and recorded: the courier had no answer. Or of an earlier request, before it
+	 * was sent by another. */
+	if (!open || (x->request && x->request != f->request)) {
 		command(e, r, f, ENGINE_EFFECT_RELEASE, 0, true);
 		return 0;
 	}
@@ -863,6 +865,7 @@ int engine_effect_result(struct engine *e, struct engine_now now, const struct e
 			c->sent = false;
 		if (f->state == JOURNAL_EFFECT_S_RESERVED)
 			in_doubt(e, r, f, x->why ? x->why : "no whole response came");
+		command(e, r, f, ENGINE_EFFECT_RELEASE, 0, true);
 		break;
 	}
 	return engine_advance(e, r);
@@ -885,7 +888,8 @@ int engine_effect_delivered(struct engine *e, struct engine_now now,
 	return 0;
 }
 
-int engine_effect_cut(struct engine *e, struct engine_now now, const struct journal_id *effect)
+int engine_effect_cut(struct engine *e, struct engine_now now, const struct journal_id *effect,
+		      uint64_t next)
 {
 	const struct journal_effect *f;
 	struct engine_client *c;
@@ -897,6 +901,11 @@ int engine_effect_cut(struct engine *e, struct engine_now now, const struct jour
 	c = client_of(r, effect);
 	if (!c)
 		return 0;
+	if (next) {
+		if (f->state != JOURNAL_EFFECT_S_RESERVED)
+			c->request = next;
+		return 0;
+	}
 	c->attached = false;
 	if (!c->sent && !c->probing && !c->probe_unknown)
 		client_drop(r, effect);

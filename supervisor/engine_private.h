@@ -22,6 +22,7 @@ struct engine_pending_card {
 /* Who waits for an effect: what the rows do not say. */
 struct engine_client {
 	struct journal_id effect, courier;
+	uint64_t request; /* that is told to send */
 	bool attached;
 	bool sent; /* told to send, and its outcome is to come */
 	bool again; /* sent a second time for this client */

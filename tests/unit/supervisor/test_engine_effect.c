@@ -92,6 +92,7 @@ static struct engine_proposal proposal(struct world *w, const char *text,
 {
 	struct engine_proposal p = {.attempt = w->attempt,
 				    .courier = w->courier,
+				    .request = 1,
 				    .action_kind = 1,
 				    .verdict = verdict,
 				    .class = JOURNAL_CLASS_IRREVERSIBLE,
@@ -375,7 +376,7 @@ static void an_approval_that_is_not_used_in_time_lapses_and_asks_again(void **st
 	begin(w, ONE);
 	id = propose(w, "pay 1", ENGINE_ASK);
 	card(w, &id, JOURNAL_KIND_EFFECT);
-	assert_int_equal(engine_effect_cut(w->f.e, fake_now(&w->f), &id), 0);
+	assert_int_equal(engine_effect_cut(w->f.e, fake_now(&w->f), &id, 0), 0);
 	vote(w, JOURNAL_KIND_EFFECT, JOURNAL_DECISION_APPROVE, NULL);
 	assert_effect(w, &id, JOURNAL_EFFECT_S_ALLOWED); /* nobody waits: nothing is sent */
 	tick(w, 601);
@@ -489,7 +490,7 @@ static void an_approval_is_never_used_for_another_action(void **state)
 	id = propose(w, "pay 1", ENGINE_ASK);
 	card(w, &id, JOURNAL_KIND_EFFECT);
 	approval = item(w, JOURNAL_KIND_EFFECT)->id;
-	assert_int_equal(engine_effect_cut(w->f.e, fake_now(&w->f), &id), 0);
+	assert_int_equal(engine_effect_cut(w->f.e, fake_now(&w->f), &id, 0), 0);
 	vote(w, JOURNAL_KIND_EFFECT, JOURNAL_DECISION_APPROVE, NULL);
 	assert_effect(w, &id, JOURNAL_EFFECT_S_ALLOWED);
 	propose(w, "pay 1000", ENGINE_ASK);
@@ -508,7 +509,7 @@ static void what_the_policy_forbids_meanwhile_is_not_done(void **state)
 	id = propose(w, "pay 1", ENGINE_ASK);
 	card(w, &id, JOURNAL_KIND_EFFECT);
 	approval = item(w, JOURNAL_KIND_EFFECT)->id;
-	assert_int_equal(engine_effect_cut(w->f.e, fake_now(&w->f), &id), 0);
+	assert_int_equal(engine_effect_cut(w->f.e, fake_now(&w->f), &id, 0), 0);
 	vote(w, JOURNAL_KIND_EFFECT, JOURNAL_DECISION_APPROVE, NULL);
 	propose(w, "pay 1", ENGINE_DENY);
 	assert_effect(w, &id, JOURNAL_EFFECT_S_DENIED);
@@ -946,7 +947,7 @@ static void who_does_not_wait_is_not_frozen(void **state)
 	begin(w, ONE);
 	id = propose(w, "pay 1", ENGINE_ASK);
 	card(w, &id, JOURNAL_KIND_EFFECT);
-	assert_int_equal(engine_effect_cut(w->f.e, fake_now(&w->f), &id), 0);
+	assert_int_equal(engine_effect_cut(w->f.e, fake_now(&w->f), &id, 0), 0);
 	tick(w, 1000);
 	assert_false(fake_take(&w->f, ENGINE_FREEZE, &c));
 	assert_false(fake_take(&w->f, ENGINE_SUSPEND, &c));
