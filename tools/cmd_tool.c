@@ -104,6 +104,11 @@ static int print_answer(struct buffer *raw, struct error *err)
 		fputs(cli_str(doc, "stdout"), stdout);
 		fputs(cli_str(doc, "stderr"), stderr);
 		exit_status = (int)cli_int(doc, "exit");
+	} else if (status == 200 && doc && *cli_str(doc, "holdfast")) {
+		/* It was in doubt, and somebody knew that it was done: there is no output of it. */
+		fprintf(stderr, "holdfast: tool: done, by the word of %s; its output is not known\n",
+			cli_escaped(cli_str(doc, "by")));
+		exit_status = EXIT_STATUS_OK;
 	} else {
 		error_set_exit(err, -EACCES,
 			       status == 403   ? EXIT_STATUS_DENIED

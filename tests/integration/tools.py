@@ -166,13 +166,15 @@ def test_a_supervisor_that_dies_while_a_tool_runs_does_not_run_it_twice():
         assert c.vote("approve", c.asked())[0] == 0
         c.until(c.calls)
         os.kill(c.json("status")[1]["daemon"]["pid"], signal.SIGKILL)
-        c.run("resume", run)
+        resumed = subprocess.Popen([HOLDFAST, "--state", c.state, "resume", run], env=c.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         a = c.asked()
         assert a["kind"] == "doubt", a
         assert len(c.calls()) == 1
         assert c.vote("approve", a, "--as", "done")[0] == 0
-        c.over(run)
+        assert c.over(run) == "succeeded", c.output(run)
+        assert "by the word of" in c.output(run), c.output(run)
         assert len(c.calls()) == 1, c.calls()
+        resumed.wait(30)
 
 
 if __name__ == "__main__":
