@@ -57,7 +57,7 @@
  * POST /v1/runs/R/fork            {at: step}  201 {run}
  * POST /v1/runs/R/steps           outside driver: {name, argv, needs?, stdin?: true, ...};
  *                                 fds: stdin?  {step, reused}
- * GET  /v1/approvals              the queue, ranked
+ * GET  /v1/approvals              the queue, ranked; ?max=N the first N of `open`
  * GET  /v1/approvals/stats        how attention is spent: {all, rules: [{rule, class, asked,
  *                                 approved, denied, ...}]}
  * GET  /v1/approvals/A            {.., card: text, card_digest, state, kind, choices: [...],

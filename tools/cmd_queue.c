@@ -36,7 +36,7 @@ static void print_equal(const json_t *items, size_t i)
 		putchar('\n');
 }
 
-static void print_items(const json_t *items)
+static void print_items(const json_t *items, size_t open)
 {
 	size_t i;
 	const json_t *a;
@@ -48,6 +48,8 @@ static void print_items(const json_t *items)
 		status_print_approval(a);
 		print_equal(items, i);
 	}
+	if (open > json_array_size(items))
+		printf("  and %zu more: 'holdfast queue --all'\n", open - json_array_size(items));
 	if (json_array_size(items) == 0)
 		puts("nothing waits for you.");
 	else
@@ -108,20 +110,24 @@ static int print_stats(struct client *c)
 int cmd_queue(int argc, char **argv)
 {
 	static const char usage[] =
-		"usage: holdfast queue [-i | --stats] [--json]\n"
+		"usage: holdfast queue [-i | --stats | --all] [--json]\n"
 		"Everything that waits for a person: what cannot be taken back first, then what "
 		"expires first.\n"
-		"-i goes through it on the terminal. --stats: how attention was spent.\n";
-	enum { STATS = CLI_OPT_OWN };
+		"-i goes through it on the terminal. --stats: how attention was spent. --all: more "
+		"than the first "
+		"hundred.\n";
+	enum { STATS = CLI_OPT_OWN, ALL };
 	static const struct option options[] = {CLI_OPTIONS,
 						{"stats", no_argument, NULL, STATS},
+						{"all", no_argument, NULL, ALL},
 						{0}};
-	bool interactive = false, stats = false;
+	bool interactive = false, stats = false, all = false;
 	int opt;
 	while ((opt = getopt_long(argc, argv, "i", options, NULL)) != -1) {
-		int r = opt == 'i' || opt == STATS ? 0 : cli_option(opt, usage);
+		int r = opt == 'i' || opt == STATS || opt == ALL ? 0 : cli_option(opt, usage);
 		interactive |= opt == 'i';
 		stats |= opt == STATS;
+		all |= opt == ALL;
 		if (r)
 			return r > 0 ? EXIT_STATUS_OK : EXIT_STATUS_USAGE;
 	}
@@ -139,14 +145,15 @@ int cmd_queue(int argc, char **argv)
 		return EXIT_STATUS_OK;
 	}
 	int exit_status = EXIT_STATUS_OK;
-	json_t *doc = cli_fetch(c, "/v1/approvals", &exit_status);
+	json_t *doc = cli_fetch(c, cli.json || all ? "/v1/approvals" : "/v1/approvals?max=100",
+				&exit_status);
 	if (!doc)
 		return exit_status;
 	if (cli.json) {
 		cli_print_json(doc);
 		return EXIT_STATUS_OK;
 	}
-	print_items(cli_get(doc, "approvals"));
+	print_items(cli_get(doc, "approvals"), (size_t)cli_int(doc, "open"));
 	json_decref(doc);
 	return EXIT_STATUS_OK;
 }

@@ -14,7 +14,10 @@ static int print_rollup(bool all)
 	if (client_open(cli.state, CLIENT_START_YES, &c, &err) < 0)
 		return cli_fail(&err);
 	int exit_status = EXIT_STATUS_OK;
-	json_t *doc = cli_fetch(c, all ? "/v1/runs?all=1" : "/v1/runs", &exit_status);
+	json_t *doc = cli_fetch(c,
+				cli.json ? (all ? "/v1/runs?all=1" : "/v1/runs")
+					 : (all ? "/v1/runs?all=1&max=100" : "/v1/runs?max=100"),
+				&exit_status);
 	if (!doc)
 		return exit_status;
 	json_t *daemon = cli_fetch(c, "/v1/daemon", &exit_status);
@@ -30,6 +33,9 @@ static int print_rollup(bool all)
 	if (json_array_size(waiting) > 0)
 		puts("waits for you:");
 	json_array_foreach(waiting, i, o) status_print_approval(o);
+	if ((size_t)cli_int(doc, "open") > json_array_size(waiting))
+		printf("  and %zu more: 'holdfast queue --all'\n",
+		       (size_t)cli_int(doc, "open") - json_array_size(waiting));
 	if (json_array_size(doubt) > 0)
 		puts("in doubt:");
 	json_array_foreach(doubt, i, o) show_effect_line(o);

@@ -253,7 +253,7 @@ static int show(struct screen *s)
 
 static int fetch(struct screen *s, struct error *err)
 {
-	struct client_request r = {.method = "GET", .target = "/v1/approvals"};
+	struct client_request r = {.method = "GET", .target = "/v1/approvals?max=500"};
 	json_t *doc = NULL;
 	int e = client_call(s->client, &r, NULL, &doc, NULL, err);
 

@@ -151,16 +151,18 @@ static int each_run(struct call *c, int (*fn)(const struct journal_run *, void *
 	return n < 0 ? n : 0;
 }
 
-static json_t *queue_of(struct daemon *d)
+/* The first of those that wait, and how many do: a card is read for each that is told. */
+static json_t *queue_of(struct daemon *d, uint64_t max, size_t *ret_count)
 {
 	const struct journal_approval **items = NULL;
 	json_t *list = json_array();
 	size_t count = 0;
 
 	if (status_queue(d->rows, &items, &count) == 0)
-		for (size_t i = 0; i < count; i++)
+		for (size_t i = 0; i < count && i < max; i++)
 			json_array_append_new(list, views_approval(d, items[i], false));
 	free(items);
+	*ret_count = count;
 	return list;
 }
 
@@ -201,15 +203,21 @@ static int get_runs(struct call *c)
 	int ended = asked(c, "all") ? 0 : count_ended(c);
 	int r = asked(c, "all") ? each_run(c, add_run, &x)
 				: journal_state_each_run(c->d->rows, add_run, &x);
+	size_t open = 0;
+	uint64_t max;
+	json_t *person;
 
+	if (r == 0)
+		r = number(c, "max", UINT64_MAX, &max);
 	if (r < 0) {
 		json_decref(x.runs);
 		return r;
 	}
+	person = queue_of(c->d, max, &open);
 	return answer(c, 200,
-		      json_pack("{s:i, s:o, s:o, s:o, s:i}", "version", SUPERVISOR_API_VERSION,
-				"runs", x.runs, "needs_person", queue_of(c->d), "in_doubt",
-				doubts_of(c->d), "ended", ended));
+		      json_pack("{s:i, s:o, s:o, s:I, s:o, s:i}", "version", SUPERVISOR_API_VERSION,
+				"runs", x.runs, "needs_person", person, "open", (json_int_t)open,
+				"in_doubt", doubts_of(c->d), "ended", ended));
 }
 
 static int get_run(struct call *c)
@@ -442,9 +450,15 @@ static int post_signal(struct call *c)
 
 static int get_approvals(struct call *c)
 {
-	return answer(c, 200,
-		      json_pack("{s:i, s:o}", "version", SUPERVISOR_API_VERSION, "approvals",
-				queue_of(c->d)));
+	size_t open = 0;
+	uint64_t max;
+	int r = number(c, "max", UINT64_MAX, &max);
+	json_t *list = r < 0 ? NULL : queue_of(c->d, max, &open);
+
+	return r < 0 ? r
+		     : answer(c, 200,
+			      json_pack("{s:i, s:o, s:I}", "version", SUPERVISOR_API_VERSION,
+					"approvals", list, "open", (json_int_t)open));
 }
 
 struct search {
