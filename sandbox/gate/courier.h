@@ -37,6 +37,8 @@ enum {
 	COURIER_IDLE_S = 30, /* of a connection in the pool */
 	COURIER_CONNECT_S = 15, /* one address; and TLS */
 	COURIER_QUIET_S = 600, /* an upstream that says nothing */
+	COURIER_AGAIN_MS = 100, /* before what is in doubt is sent again; doubled each time */
+	COURIER_AGAIN_MAX_MS = 30 * 1000,
 	COURIER_ATTEMPT_S = 30, /* a request waits for the supervisor's word about its attempt */
 	COURIER_SCANNED_FIRST = 1024 * 1024, /* bytes of a response that are scanned for a secret
 						before the first goes inside */
@@ -216,6 +218,8 @@ struct exchange {
 	uint8_t effect_id[16];
 	struct buffer key_header, key;
 	/* what is sent */
+	struct event *again; /* to be sent once more in a while */
+	unsigned tries;
 	struct upstream *up;
 	uint64_t body_sent, sent, received;
 	bool head_sent, retried, upgraded;

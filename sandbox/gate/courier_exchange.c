@@ -54,6 +54,8 @@ void exchange_free(struct exchange *x)
 		}
 	http_forget(x);
 	upstream_close(x->up);
+	if (x->again)
+		event_free(x->again);
 	x->c->spooled -= x->body_len + x->spool_len;
 	close_fd(&x->body);
 	close_fd(&x->spool);
@@ -398,6 +400,30 @@ static void say_result(struct exchange *x, enum report_outcome outcome)
 	report_result(x->c->report, x);
 }
 
+static void on_again(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	start(arg);
+}
+
+/* A server that cannot be reached is not asked as fast as the supervisor can decide. */
+static void start_again(struct exchange *x)
+{
+	int64_t ms = COURIER_AGAIN_MAX_MS;
+	struct timeval wait;
+
+	if (x->tries < 8 && (COURIER_AGAIN_MS << x->tries) < ms)
+		ms = COURIER_AGAIN_MS << x->tries;
+	x->tries++;
+	wait = (struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+	if (!x->again)
+		x->again = evtimer_new(x->c->base, on_again, x);
+	x->state = EXCHANGE_DIALING;
+	if (!x->again || evtimer_add(x->again, &wait) < 0)
+		start(x);
+}
+
 static void answer_send(struct exchange *x, const struct report_answer *a)
 {
 	memcpy(x->effect_id, a->effect, sizeof(x->effect_id));
@@ -415,7 +441,10 @@ static void answer_send(struct exchange *x, const struct report_answer *a)
 		return;
 	}
 	http_forget(x);
-	start(x);
+	if (x->was_sent)
+		start_again(x);
+	else
+		start(x);
 }
 
 static void answer_replay(struct exchange *x, const struct report_answer *a, const int *fds,

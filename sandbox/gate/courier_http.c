@@ -286,13 +286,13 @@ static void done_inside(struct exchange *x)
 {
 	if (channel_waiting(x->channel) > 0)
 		return;
-	(void)failpoint_hit("courier.before_delivered");
 	report_delivered(x->c->report, x->effect_id);
 	exchange_free(x);
 }
 
 void http_release(struct exchange *x)
 {
+	(void)failpoint_hit("courier.before_release");
 	if (x->is_tunnel || x->upgraded) {
 		report_delivered(x->c->report, x->effect_id);
 		exchange_free(x);

@@ -44,7 +44,7 @@ class Service(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self):
-        self.seen, self.hold = [], threading.Event()
+        self.seen, self.hold, self.drop = [], threading.Event(), False
         self.hold.set()
         service = self
 
@@ -55,6 +55,9 @@ class Service(http.server.ThreadingHTTPServer):
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 service.seen.append((self.path, self.headers.get("idempotency-key"), body))
                 service.hold.wait(60)
+                if service.drop:
+                    self.close_connection = True
+                    return
                 answer = b'{"delivery": %d}\n' % len(service.seen)
                 self.send_response(201)
                 self.send_header("Content-Type", "application/json")
@@ -176,6 +179,45 @@ def test_a_courier_that_is_killed_while_it_sends_leaves_a_doubt():
         out = w.done(p)
         assert '"holdfast":"confirmed"' in out.replace(" ", ""), out
         assert len(w.service.seen) == 1, w.service.seen
+
+
+def test_a_courier_that_dies_at_each_named_point():
+    """At most one delivery, and either its answer or a question to a person."""
+    for point, deliveries, doubt in (("before_send", 0, "not-done"), ("before_result", 1, "done"), ("before_release", 1, None)):
+        with Effects() as w:
+            w.s.remember_keeper()
+            w.s.stop()
+            w.s.kill_keeper()  # the next one's helpers get the failpoint
+            w.s.start({"HOLDFAST_FAILPOINT": f"courier.{point}=kill"})
+            p = w.begin(post("/never", "{}", "--retry 9 --retry-all-errors --retry-delay 1"))
+            if doubt == "not-done":
+                w.vote("approve", w.item(), "--as", "not-done")
+                p.kill()
+                p.communicate()
+            elif doubt:
+                w.vote("approve", w.item(), "--as", doubt)
+                assert '"confirmed"' in w.done(p)
+            else:
+                assert '{"delivery": 1}' in w.done(p)
+            assert len(w.service.seen) == deliveries, (point, w.service.seen)
+
+
+def test_a_server_that_is_away_is_asked_again_slowly():
+    with Effects() as w:
+        w.service.hold.clear()
+        p = w.begin(post("/keyed", "{}"))
+        w.delivered(1)
+        w.service.shutdown()
+        w.service.server_close()
+        w.service.drop = True
+        w.service.hold.set()
+        time.sleep(3)
+        run = json.loads(w.holdfast("status", "--json").stdout)["runs"][0]["run"]
+        reserved = sum(e["type"] == "EFFECT_RESERVED" for e in w.s.events(run))
+        assert 2 <= reserved < 12, reserved
+        key, w.service = w.service.seen[0][1], Service()
+        assert '{"delivery": 1}' in w.done(p)
+        assert [k for _, k, _ in w.service.seen] == [key], w.service.seen
 
 
 def test_what_has_a_key_is_sent_again_with_the_same():
