@@ -74,21 +74,12 @@ static void state_origin(struct buffer *out)
 		buffer_append_str(out, "default");
 }
 
-/* What is read and not yet acted on is said to be so. */
-static const char *not_acted_on(enum settings_key k)
-{
-	if (k == SETTINGS_KEY_RESOLVER && cli.settings.resolver_count > 0)
-		return "no step of this version reaches the network, so nothing asks it";
-	return "";
-}
-
 static void print_settings(const struct supervisor_paths *paths)
 {
 	puts("\nsettings");
 	for (int i = 0; i < SETTINGS_KEY_COUNT; i++) {
 		enum settings_key k = (enum settings_key)i;
 		AUTO_BUFFER value = {0}, origin = {0};
-		const char *said = not_acted_on(k);
 
 		if (k == SETTINGS_KEY_STATE) {
 			buffer_append_str(&value, paths->state);
@@ -100,8 +91,6 @@ static void print_settings(const struct supervisor_paths *paths)
 		printf("  %-16s %s  (%s)\n", settings_key_name(k),
 		       cli_escaped((const char *)value.data),
 		       cli_escaped((const char *)origin.data));
-		if (said[0])
-			printf("  %-16s -> %s\n", "", said);
 	}
 }
 
@@ -122,10 +111,9 @@ static json_t *settings_json(const struct supervisor_paths *paths)
 		}
 		/* Paths are bytes: one that is not UTF-8 is shown escaped. */
 		json_array_append_new(list,
-				      json_pack("{s:s, s:s, s:s, s:s}", "key", settings_key_name(k),
+				      json_pack("{s:s, s:s, s:s}", "key", settings_key_name(k),
 						"value", cli_escaped((const char *)value.data),
-						"from", cli_escaped((const char *)origin.data),
-						"note", not_acted_on(k)));
+						"from", cli_escaped((const char *)origin.data)));
 	}
 	return list;
 }

@@ -709,7 +709,7 @@ def test_the_settings_say_where_the_state_is():
         doctor = json.loads(plain("--json", "doctor")[1])
         found = {s["key"]: s for s in doctor["settings"]}
         assert found["state"]["value"] == c.state and found["state"]["from"] == f"{path}:2:8", found["state"]
-        assert found["limits.attempts"] == {"key": "limits.attempts", "value": "64", "from": "default", "note": ""}
+        assert found["limits.attempts"] == {"key": "limits.attempts", "value": "64", "from": "default"}
         assert f"({path}:2:8)" in plain("doctor")[1]
         assert '"--state"' in c.run("--json", "doctor")[1]
         # A daemon that is started by hand, and what only reads the journal, honour it too.
