@@ -586,6 +586,17 @@ static bool segments_valid(struct bytes path)
 	return true;
 }
 
+/* Is the segment that path ends in npm's "@scope"? */
+static bool in_scope(struct bytes path)
+{
+	const char *s = path.data;
+	size_t start = path.len;
+
+	while (start > 0 && s[start - 1] != '/')
+		start--;
+	return path.len > start + 1 && s[start] == '@';
+}
+
 static int decode_path(struct bytes raw, struct buffer *out)
 {
 	const char *s = raw.data;
@@ -600,7 +611,7 @@ static int decode_path(struct bytes raw, struct buffer *out)
 			if (high < 0 || low < 0)
 				return -EINVAL;
 			c = (uint8_t)(16 * high + low);
-			if (c == '/' || c == '%')
+			if ((c == '/' && !in_scope(buffer_bytes(out))) || c == '%')
 				return -EINVAL;
 			i += 2;
 		} else if (c == '?' || c == '#') {

@@ -114,8 +114,10 @@ bool action_header_value_valid(struct bytes value);
 /*
  * The path of a request as it is matched and sent: decoded once (policy_url_path() decodes it to
  * the same bytes), refused where that leaves '/', '%', '\\', a control byte, "//", "." or ".."
- * segments or what is no UTF-8, and encoded again: RFC 3986's pchar as it is, the rest %XX. raw
- * begins with '/' and holds no '?'. Appends. -EINVAL, -E2BIG.
+ * segments or what is no UTF-8, and encoded again: RFC 3986's pchar as it is, the rest %XX. One
+ * '%2f' is read as the slash that it means: npm asks for "/@scope%2fname", and every registry of
+ * its kind takes "/@scope/name", which is what is matched and sent. raw begins with '/' and holds
+ * no '?'. Appends. -EINVAL, -E2BIG.
  */
 MUST_CHECK int action_path(struct bytes raw, struct buffer *out);
 /*

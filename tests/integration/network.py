@@ -73,6 +73,7 @@ http {{
     root {root}/www;
     location = /whoami {{ return 200 "$host $http_authorization\\n"; }}
     location = /left-pad {{ default_type application/json; try_files /left-pad/index.html =404; }}
+    location = /@acme/pad {{ default_type application/json; try_files /@acme/pad/index.html =404; }}
     location = /elsewhere {{ return 302 https://nowhere.example/; }}
     location = /post {{ return 200 "posted\\n"; }}
     location ~ ^/git(/.*)$ {{
@@ -236,6 +237,9 @@ class World:
             "name": "left-pad", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": {
                 "name": "left-pad", "version": "1.0.0",
                 "dist": {"tarball": "https://registry.acme.example/left-pad/-/left-pad-1.0.0.tgz"}}}}))
+        os.makedirs(self.path("www/@acme/pad"))
+        with open(self.path("www/left-pad/index.html")) as f:
+            self.write("www/@acme/pad/index.html", f.read().replace('"name": "left-pad"', '"name": "@acme/pad"'))
         shutil.copy(CLIENT, os.path.join(self.s.workspace, "static_client"))
 
     def repository(self):
@@ -408,6 +412,10 @@ def test_node_and_npm():
         if shutil.which("npm"):
             r = w.shell("npm install --no-audit --no-fund --registry https://registry.acme.example/ left-pad@1.0.0 && "
                         "node -e 'console.log(require(\"left-pad\")())'")
+            assert "padded" in r.stdout, (r, w.s.logged())
+            # Of a scope: npm asks for /@acme%2fpad.
+            r = w.shell("npm install --no-audit --no-fund --registry https://registry.acme.example/ @acme/pad@1.0.0 && "
+                        "node -e 'console.log(require(\"@acme/pad\")())'")
             assert "padded" in r.stdout, (r, w.s.logged())
 
 
