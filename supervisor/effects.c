@@ -944,6 +944,9 @@ static int seal_tool(struct daemon *d, const struct policy_effective *policy, st
 	char id[256];
 	int r;
 
+	if (p->decision.has_rule && p->decision.rule.secret && p->decision.rule.secret[0])
+		return error_set(err, -ENOTSUP,
+				 "its rule says 'secret', which no tool is given by this version");
 	snprintf(id, sizeof(id), "%.*s", (int)p->action.tool.len,
 		 (const char *)p->action.tool.data);
 	r = tools_seal(d, policy, id, &program, err);

@@ -177,5 +177,27 @@ def test_a_supervisor_that_dies_while_a_tool_runs_does_not_run_it_twice():
         resumed.wait(30)
 
 
+def test_a_call_is_text_and_nothing_of_it_is_read_as_more():
+    """Values that look like options, shells, escapes and more arguments reach the tool as the one value that they are."""
+    with Tools() as c:
+        c.tool("for a; do printf '<%s>' \"$a\"; done >> " + c.log + "/calls; echo >> " + c.log + "/calls")
+        odd = ["--to=x", "$(id)", "a b&text=c", "%2e%00", "'; rm -rf /; '", "-", "a=b=c"]
+        run = c.start(c.policy(c.mail("allow", ", effect: read")), "; ".join(c.call("--to", "\"$V\"") .replace("\"$V\"", "'" + v.replace("'", "'\\''") + "'") + " --text t" for v in odd))
+        c.over(run)
+        assert c.calls() == [f"<-v><--text=t><--to={v}>" for v in odd], (c.calls(), c.output(run))
+
+
+def test_a_tool_with_a_secret_is_refused_rather_than_run_without():
+    with Tools() as c:
+        secret = os.path.join(c.root, "secret")
+        with open(secret, "w") as f:
+            f.write("x" * 20)
+        os.chmod(secret, 0o600)
+        more = f"secrets:\n  s: {{from: {{file: {secret}}}, to: [a.example.com], header: X-Key}}\n"
+        run = c.start(c.policy(c.mail("allow", ", effect: read, secret: s"), more), c.call("--to", "a", "--text", "b") + "; echo status $?")
+        c.over(run)
+        assert c.calls() == [] and "status 0" not in c.output(run), c.output(run)
+
+
 if __name__ == "__main__":
     main(sys.modules[__name__])
