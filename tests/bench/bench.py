@@ -13,13 +13,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+import gate
 import journal
 import launch
 import resume
 import step
 
 TOP = Path(__file__).resolve().parents[2]
-PARTS = {"launch": launch.measure, "step": step.measure, "journal": journal.measure, "resume": resume.measure}
+PARTS = {"launch": launch.measure, "step": step.measure, "journal": journal.measure, "resume": resume.measure,
+         "gate": gate.measure}
 ROUNDS = 300
 SMOKE_ROUNDS = 3
 PAUSE_MS = 20

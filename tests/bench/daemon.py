@@ -162,9 +162,9 @@ class Daemon:
             # a killed sandbox lets go of its mounts a moment later; an overlay's work folder has mode 000
             subprocess.run(["chmod", "-R", "u+rwX", str(self.state)], stderr=subprocess.DEVNULL, check=False)
 
-    def create(self, body, workspace, plan=None):
-        """POST /v1/runs. workspace: a folder; plan: its text."""
-        fds = [("workspace", os.open(workspace, os.O_RDONLY | os.O_DIRECTORY))]
+    def create(self, body, workspace, plan=None, fds=()):
+        """POST /v1/runs. workspace: a folder; plan: its text; fds: more, closed here."""
+        fds = [*fds, ("workspace", os.open(workspace, os.O_RDONLY | os.O_DIRECTORY))]
         try:
             if plan is not None:
                 fd = os.memfd_create("plan")
