@@ -205,7 +205,7 @@ def test_a_courier_that_dies_at_each_named_point():
 def test_a_server_that_is_away_is_asked_again_slowly():
     with Effects() as w:
         w.service.hold.clear()
-        p = w.begin(post("/keyed", "{}"))
+        p = w.begin("until " + post("/keyed", "{}", "--fail") + "do sleep 1; done")
         w.delivered(1)
         w.service.shutdown()
         w.service.server_close()
@@ -216,7 +216,8 @@ def test_a_server_that_is_away_is_asked_again_slowly():
         reserved = sum(e["type"] == "EFFECT_RESERVED" for e in w.s.events(run))
         assert 2 <= reserved < 12, reserved
         key, w.service = w.service.seen[0][1], Service()
-        assert '{"delivery": 1}' in w.done(p)
+        out = w.done(p)
+        assert '{"delivery": 1}' in out, (out, w.service.seen, w.holdfast("log", run).stdout)
         assert [k for _, k, _ in w.service.seen] == [key], w.service.seen
 
 
