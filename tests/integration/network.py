@@ -530,6 +530,30 @@ def test_what_needs_a_person_waits_and_is_sent_once():
             assert f.read().count("POST /post") == 1
 
 
+def test_what_waits_long_holds_no_process():
+    with World() as w:
+        local = f"address: [10.77.0.0/24], ca: {w.path('ca.pem')}"
+        policy = w.write("suspend.yaml", w.policy_text.format(root=w.root, ca=w.path("ca.pem"), local=local).replace(
+            "  - {id: plain,", "  - {id: post, do: ask, http: {host: www.acme.example, method: [POST], path: /post}, "
+            + local + "}\n  - {id: plain,") + "approvals: {freeze: 1s, suspend: 2s}\n")
+        run = run_plan(w, ["curl -sS -d hello https://www.acme.example/post"], policy)
+        end = time.monotonic() + 30
+        while w.s.status(run)["state"] != "waiting" or w.pids("holdfast-gate") or w.pids("holdfast-courier"):
+            assert time.monotonic() < end, (w.s.status(run), w.s.logged())
+            time.sleep(0.2)
+        w.s.kill()
+        w.s.kill_keeper()
+        w.s.start()  # as after a reboot
+        item = w.s.get("/v1/approvals").json()["approvals"][0]["approval"]
+        r = subprocess.run([HOLDFAST, "--state", w.s.state, "approve", item[:12]], capture_output=True, text=True,
+                           env=w.s.environment(), stdin=subprocess.DEVNULL, check=False)
+        assert r.returncode == 0, (r, w.s.logged())
+        s = w.s.wait(run)
+        assert w.s.output(run, "s0") == b"posted\n" and s["state"] == "succeeded", (s, w.s.logged())
+        with open(w.path("access.log")) as f:
+            assert f.read().count("POST /post") == 1
+
+
 def test_a_run_that_is_over_leaves_no_process():
     with World() as w:
         w.good("curl", "-sS", "https://www.acme.example/hello")

@@ -156,6 +156,36 @@ static void changes_go_to_the_layer_and_the_next_step_sees_them(void **state)
 	assert_int_equal(fstatat(rig.layers_fd, first, &st, 0), -1);
 }
 
+static void files_of_etc_lie_over_its_folders_that_are_mounted_by_themselves(void **state)
+{
+	static const struct sandbox_etc_file files[] = {
+		{"ssl/certs/run.pem", {"RUN\n", 4}},
+		{"ssl/openssl.cnf", {"OURS\n", 5}},
+		{"resolv.conf", {"nameserver 198.18.0.1\n", 22}},
+	};
+	struct rig_spec s;
+	struct rig_result x;
+
+	(void)state;
+	if (access("/etc/ssl/certs", F_OK) < 0)
+		return; /* a bare system */
+	for (int alone = 0; alone < 2; alone++) {
+		rig_spec(&rig, &s, "/bin/sh", "-c",
+			 "cat /etc/ssl/certs/run.pem /etc/ssl/openssl.cnf /etc/resolv.conf; "
+			 "ls /etc/ssl/certs | wc -l; echo x > /etc/ssl/certs/run.pem",
+			 NULL);
+		for (size_t i = 0; i < s.spec.mount_count; i++)
+			if (alone && strcmp(s.mounts[i].target, "/etc") == 0)
+				s.mounts[i].source = s.mounts[i].target = "/etc/ssl";
+		s.spec.etc_files = files;
+		s.spec.etc_file_count = ARRAY_SIZE(files);
+		rig_run(&rig, &s, &x);
+		assert_memory_equal(x.out, "RUN\nOURS\nnameserver 198.18.0.1\n", 31);
+		assert_true(atoi(x.out + 31) >= 1);
+		assert_int_not_equal(x.exit.status, 0); /* read-only */
+	}
+}
+
 static void wall_time_ends_it(void **state)
 {
 	struct rig_spec s;
@@ -330,6 +360,7 @@ int main(void)
 		CASE(output_past_its_limit_is_counted_not_kept),
 		CASE(what_cannot_start_says_why),
 		CASE(changes_go_to_the_layer_and_the_next_step_sees_them),
+		CASE(files_of_etc_lie_over_its_folders_that_are_mounted_by_themselves),
 		CASE(wall_time_ends_it),
 		CASE(results_come_out_by_the_out_folder),
 		CASE(an_in_folder_is_seen_and_not_written),
