@@ -96,6 +96,9 @@ static bool push_diverged(struct engine *e, struct engine_run *r, uint32_t step)
 		kill_all(e, r);
 		return false;
 	}
+	engine_effect_push(e, r);
+	if (engine_effect_blocks(e, r, JOURNAL_NO_STEP, false))
+		return false; /* what was sent gets its outcome first */
 	snprintf(why, sizeof(why), "step '%.100s' diverged", row->steps[step]->name);
 	if (item)
 		engine_item_consume(e, r, item);

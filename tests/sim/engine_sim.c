@@ -10,7 +10,9 @@
  * named, or that is paused; one active writer a run; one run at a time works in a directory that it
  * may land in; an approval is consumed at most once, in the batch of what it allowed; no layer of a
  * committed step is removed; what is done and who is needed is the same before and after a crash;
- * rows are those of a replay; a run that does not move waits for something it names.
+ * rows are those of a replay; a run that does not move waits for something it names; an effect that
+ * is not safe to repeat happens once at most, and none is sent after its client was told that it is
+ * done.
  */
 #include <errno.h>
 #include <signal.h>
@@ -19,13 +21,29 @@
 #include "base/guard.h"
 #include "tests/unit/supervisor/fake.h"
 
-enum { OPS = 90, DRAIN_OPS = 3000, RUNS_MAX = 3 };
+enum { OPS = 90, DRAIN_OPS = 3000, RUNS_MAX = 3, EFFECTS_MAX = 256 };
 #define SECOND 1000000000ll
 
 DEFINE_GUARD(struct status *, status_free)
 
+/* What the couriers and the other side know of an effect. */
+struct sim_effect {
+	struct journal_id id;
+	unsigned applied;
+	bool confirmed; /* it was recorded so */
+	bool sending; /* told to send, and its outcome is not recorded */
+	uint64_t lsn, request; /* of that reservation */
+	enum engine_outcome outcome;
+};
+
 struct sim {
 	struct fake f;
+	struct sim_effect effects[EFFECTS_MAX];
+	size_t effect_count;
+	uint64_t requests;
+	uint8_t couriers; /* generation */
+	bool courier_lost; /* they died, and nobody was told */
+	size_t hello; /* runs from here on have heard none since the start */
 	uint64_t random;
 	struct journal_id runs[RUNS_MAX * 4];
 	size_t run_count;
@@ -126,7 +144,9 @@ static bool carries_out(enum journal_type t)
 	       t == JOURNAL_LANDING_STARTED || t == JOURNAL_UNDO_STARTED ||
 	       t == JOURNAL_STEP_RUNNABLE || t == JOURNAL_STEP_FAILED ||
 	       t == JOURNAL_LANDING_DROPPED || t == JOURNAL_STEP_REUSED ||
-	       t == JOURNAL_RUN_CREATED || t == JOURNAL_RUN_FAILED;
+	       t == JOURNAL_RUN_CREATED || t == JOURNAL_RUN_FAILED ||
+	       t == JOURNAL_EFFECT_RESERVED || t == JOURNAL_EFFECT_CONFIRMED ||
+	       t == JOURNAL_EFFECT_REFUSED || t == JOURNAL_EFFECT_ABANDONED;
 }
 
 static void check_batch(struct sim *s)
@@ -183,10 +203,12 @@ static int check_item(const struct journal_approval *a, void *arg)
 				    run->landing == JOURNAL_LANDING_S_UNDOING ||
 				    run->landing == JOURNAL_LANDING_S_UNDONE;
 
-	if (a->state == JOURNAL_APPROVAL_S_APPROVED && done && a->kind != JOURNAL_KIND_DIVERGED)
+	if (a->state == JOURNAL_APPROVAL_S_APPROVED && done && a->kind != JOURNAL_KIND_DIVERGED &&
+	    a->kind != JOURNAL_KIND_EFFECT) /* which waits for a client */
 		FAKE_FAIL("an approval (%s) was carried out and not consumed",
 			  journal_approval_kind_name(a->kind));
-	if (a->state == JOURNAL_APPROVAL_S_OPEN && journal_run_final(run->state) && st)
+	if (a->state == JOURNAL_APPROVAL_S_OPEN && journal_run_final(run->state) && st &&
+	    a->kind != JOURNAL_KIND_DOUBT)
 		FAKE_FAIL("an item of a step is open in a run that is over");
 	return 0;
 }
@@ -227,6 +249,23 @@ static int note_fork(const struct journal_run *run, void *arg)
 	return 0;
 }
 
+static void check_effects(struct sim *s)
+{
+	for (size_t i = 0; i < s->effect_count; i++) {
+		struct sim_effect *x = &s->effects[i];
+		const struct journal_effect *e = journal_state_effect(s->f.rows, &x->id);
+
+		if (!e)
+			FAKE_FAIL("an effect that was sent is not known");
+		if (e->state != JOURNAL_EFFECT_S_RESERVED || e->reserved_lsn != x->lsn)
+			x->sending = false;
+		if (e->state == JOURNAL_EFFECT_S_CONFIRMED)
+			x->confirmed = true;
+		else if (x->confirmed && e->state != JOURNAL_EFFECT_S_COMPENSATED)
+			FAKE_FAIL("a confirmed effect is %s", journal_effect_state_name(e->state));
+	}
+}
+
 static void check(struct sim *s)
 {
 	struct fake *f = &s->f;
@@ -245,6 +284,7 @@ static void check(struct sim *s)
 			check_run(s, run, &workers);
 	}
 	journal_state_each_approval(f->rows, check_item, f);
+	check_effects(s);
 	if (workers > 1)
 		FAKE_FAIL("%u runs work in one directory", workers);
 	if (s->inputs % 16 == 0)
@@ -268,8 +308,11 @@ static void check_quiet(struct sim *s)
 {
 	struct fake *f = &s->f;
 
-	if (f->command_count || f->attempt_count)
+	if (f->command_count || f->attempt_count || s->courier_lost || s->hello < s->run_count)
 		return;
+	for (size_t i = 0; i < s->effect_count; i++)
+		if (s->effects[i].sending)
+			return;
 	for (size_t i = 0; i < s->run_count; i++) {
 		const struct journal_run *run = journal_state_run(f->rows, &s->runs[i]);
 
@@ -283,9 +326,20 @@ static void check_quiet(struct sim *s)
 		if (run->state == JOURNAL_RUN_S_CANCELLING &&
 		    run->landing == JOURNAL_LANDING_S_LANDING)
 			continue;
-		if (run->state != JOURNAL_RUN_S_WAITING || run->waits == 0)
+		if (run->state != JOURNAL_RUN_S_WAITING || run->waits == 0) {
+			for (uint32_t k = 0; k < run->open_count; k++)
+				fprintf(stderr,
+					"open: step %u attempt %u %s lsn %llu courier %02x request "
+					"%llu retry %d\n",
+					run->open[k]->step, run->open[k]->attempt,
+					journal_effect_state_name(run->open[k]->state),
+					(unsigned long long)run->open[k]->reserved_lsn,
+					run->open[k]->courier.b[15],
+					(unsigned long long)run->open[k]->request,
+					run->open[k]->retry);
 			FAKE_FAIL("run %02x is %s, and nothing is under way", run->id.b[0],
 				  journal_run_state_name(run->state));
+		}
 	}
 }
 
@@ -511,6 +565,140 @@ static void apply_landing(struct sim *s, const struct fake_command *c)
 					   2, NULL);
 }
 
+/* ---- effects ---- */
+
+static struct journal_id courier_of(const struct sim *s, const struct journal_id *run)
+{
+	struct journal_id id = *run;
+
+	id.b[15] = (uint8_t)(s->couriers + 1);
+	return id;
+}
+
+static bool propose(struct sim *s)
+{
+	static const enum journal_retry retries[] = {JOURNAL_RETRY_NEVER, JOURNAL_RETRY_SAFE,
+						     JOURNAL_RETRY_KEYED, JOURNAL_RETRY_PROBE};
+	struct fake *f = &s->f;
+	const struct fake_attempt *a =
+		f->attempt_count ? &f->attempts[rnd(s, f->attempt_count)] : NULL;
+	uint64_t what = rnd(s, 5);
+	char text[16];
+	struct engine_proposal p = {.verdict = what == 4       ? ENGINE_DENY
+					       : chance(s, 50) ? ENGINE_ASK
+							       : ENGINE_ALLOW,
+				    .class = JOURNAL_CLASS_UNKNOWN,
+				    .retry = retries[what % 4],
+				    .window_ms = 3600000,
+				    .header = "k",
+				    .title = "t",
+				    .request = ++s->requests};
+	struct journal_id id;
+
+	if (!a || !a->live || a->killed || s->hello < s->run_count || s->courier_lost)
+		return false;
+	p.attempt = a->id;
+	p.courier = courier_of(s, &a->run);
+	snprintf(text, sizeof(text), "%u", (unsigned)what);
+	digest_of(bytes_of(text, 1), &p.identity);
+	snprintf(text, sizeof(text), "%u%u", (unsigned)what, (unsigned)rnd(s, 2));
+	p.canonical = fake_blob(f, text);
+	p.action = p.canonical;
+	(void)!engine_effect_proposed(f->e, fake_now(f), &p, &id);
+	return true;
+}
+
+static struct sim_effect *effect_of(struct sim *s, const struct journal_id *id)
+{
+	for (size_t i = 0; i < s->effect_count; i++)
+		if (journal_id_equal(&s->effects[i].id, id))
+			return &s->effects[i];
+	if (s->effect_count == EFFECTS_MAX)
+		return NULL;
+	s->effects[s->effect_count] = (struct sim_effect){.id = *id};
+	return &s->effects[s->effect_count++];
+}
+
+static void send_effect(struct sim *s, const struct engine_command *c)
+{
+	const struct journal_effect *e = journal_state_effect(s->f.rows, &c->effect);
+	struct sim_effect *x = effect_of(s, &c->effect);
+	bool twice = e && (e->retry == JOURNAL_RETRY_SAFE || e->retry == JOURNAL_RETRY_KEYED);
+	struct journal_id courier;
+
+	if (!e || !x || e->state != JOURNAL_EFFECT_S_RESERVED)
+		return;
+	courier = courier_of(s, &e->run);
+	if (s->courier_lost || !journal_id_equal(&courier, &e->courier))
+		return; /* it went to a courier that is dead */
+	if (x->sending && x->lsn == e->reserved_lsn)
+		FAKE_FAIL("a courier is told twice to send one thing");
+	if (x->confirmed)
+		FAKE_FAIL("a confirmed effect is sent again");
+	x->sending = true;
+	x->lsn = e->reserved_lsn;
+	x->request = e->request;
+	x->outcome = s->drain || chance(s, 50) ? ENGINE_CONFIRMED
+		     : chance(s, 60)	       ? ENGINE_IN_DOUBT
+					       : ENGINE_REFUSED;
+	if (x->outcome == ENGINE_CONFIRMED || (x->outcome == ENGINE_IN_DOUBT && chance(s, 50)))
+		x->applied++;
+	if (x->applied > 1 && !twice)
+		FAKE_FAIL("an effect happened twice");
+}
+
+/* A courier says what came of something that it sent. */
+static bool say_result(struct sim *s)
+{
+	for (size_t i = 0; i < s->effect_count; i++) {
+		struct sim_effect *x = &s->effects[i];
+		struct engine_result r = {.effect = x->id,
+					  .request = x->request,
+					  .outcome = x->outcome};
+
+		if (!x->sending)
+			continue;
+		(void)!engine_effect_result(s->f.e, fake_now(&s->f), &r);
+		return true;
+	}
+	return false;
+}
+
+/* After a start: every courier says hello, or is known to be dead. */
+static bool hello(struct sim *s)
+{
+	const struct journal_id *run = &s->runs[s->hello];
+	struct journal_id sending[EFFECTS_MAX], courier;
+	size_t n = 0;
+
+	if (s->hello >= s->run_count)
+		return false;
+	courier = courier_of(s, run);
+	for (size_t i = 0; i < s->effect_count; i++)
+		if (s->effects[i].sending)
+			sending[n++] = s->effects[i].id;
+	(void)!engine_effect_courier(s->f.e, fake_now(&s->f), run,
+				     s->courier_lost ? NULL : &courier, sending, n);
+	if (s->f.dying)
+		return true;
+	s->hello++;
+	if (s->hello == s->run_count && s->courier_lost) {
+		s->courier_lost = false;
+		s->hello = 0;
+	}
+	return true;
+}
+
+static void probe(struct sim *s, const struct engine_command *c)
+{
+	const struct sim_effect *x = effect_of(s, &c->effect);
+	enum engine_probe said = chance(s, 30)	   ? ENGINE_PROBE_UNKNOWN
+				 : x && x->applied ? ENGINE_PROBE_DONE
+						   : ENGINE_PROBE_NOT_DONE;
+
+	(void)!engine_effect_probed(s->f.e, fake_now(&s->f), &c->effect, said, "probe");
+}
+
 static bool perform(struct sim *s)
 {
 	struct fake *f = &s->f;
@@ -543,22 +731,35 @@ static bool perform(struct sim *s)
 	case ENGINE_APPLY_LANDING:
 		apply_landing(s, &c);
 		break;
+	case ENGINE_SUSPEND:
+		a = fake_attempt(f, &c.c.attempt_id);
+		if (a)
+			a->killed = true;
+		break;
+	case ENGINE_EFFECT_ANSWER:
+		if (c.c.answer == ENGINE_ANSWER_SEND)
+			send_effect(s, &c.c);
+		else if (c.c.answer == ENGINE_ANSWER_REPLAY && chance(s, 70))
+			(void)!engine_effect_delivered(f->e, fake_now(f), &c.c.effect);
+		break;
+	case ENGINE_EFFECT_PROBE:
+		probe(s, &c.c);
+		break;
 	case ENGINE_REMOVE_LAYER:
 	case ENGINE_FORGET_ATTEMPT:
-	case ENGINE_EFFECT_ANSWER:
 	case ENGINE_EFFECT_RELEASE:
-	case ENGINE_EFFECT_PROBE:
 	case ENGINE_FREEZE:
 	case ENGINE_THAW:
-	case ENGINE_SUSPEND:
 		break;
 	}
 	return true;
 }
 
-static const char *choice_for(struct sim *s, enum journal_approval_kind kind)
+static const char *choice_for(struct sim *s, const struct journal_approval *a)
 {
-	switch (kind) {
+	const struct sim_effect *x;
+
+	switch (a->kind) {
 	case JOURNAL_KIND_CONFLICT:
 		return s->drain || chance(s, 50) ? "mine" : "theirs"; /* in the end people agree */
 	case JOURNAL_KIND_EXHAUSTED:
@@ -571,7 +772,8 @@ static const char *choice_for(struct sim *s, enum journal_approval_kind kind)
 	case JOURNAL_KIND_EFFECT:
 		break;
 	case JOURNAL_KIND_DOUBT:
-		return chance(s, 50) ? "done" : chance(s, 50) ? "not-done" : "abandon";
+		x = effect_of(s, &a->effect);
+		return chance(s, 20) ? "abandon" : x && x->applied ? "done" : "not-done";
 	}
 	return NULL;
 }
@@ -593,7 +795,7 @@ static bool cast_vote(struct sim *s)
 	v.approval = a->id;
 	v.card = !s->drain && chance(s, 10) ? fake_blob(f, "another") : a->card;
 	v.decision = s->drain || chance(s, 80) ? JOURNAL_DECISION_APPROVE : JOURNAL_DECISION_DENY;
-	v.choice = v.decision == JOURNAL_DECISION_APPROVE ? choice_for(s, a->kind) : NULL;
+	v.choice = v.decision == JOURNAL_DECISION_APPROVE ? choice_for(s, a) : NULL;
 	if (a->kind == JOURNAL_KIND_CONFLICT && chance(s, 50))
 		v.path = bytes_str("x");
 	free(items);
@@ -635,6 +837,12 @@ static void step_once(struct sim *s)
 	struct fake *f = &s->f;
 	uint64_t what = rnd(s, 100);
 
+	if (chance(s, 30) && hello(s))
+		return;
+	if (chance(s, 20) && say_result(s))
+		return;
+	if (!s->drain && chance(s, 12) && propose(s))
+		return;
 	if (s->run_count == 0 || (what < 4 && !s->drain))
 		create_run(s);
 	else if (what < 46 && perform(s))
@@ -662,11 +870,17 @@ static void crash(struct sim *s)
 		answers(s, &before);
 	if (chance(s, 25)) {
 		s->cuts++;
+		s->hello = 0;
+		s->courier_lost = true;
+		s->couriers++;
+		for (size_t i = 0; i < s->effect_count; i++)
+			s->effects[i].sending = false;
 		fake_power_cut(&s->f, rnd(s, 8), chance(s, 70));
 		check(s);
 		return;
 	}
 	s->crashes++;
+	s->hello = 0;
 	fake_restart(&s->f, chance(s, 70));
 	answers(s, &after);
 	/* What recovery itself settles may ask nobody: no card is answered before it ends. */
@@ -722,12 +936,15 @@ static void simulate(uint64_t seed, uint64_t totals[4])
 	s->f.rules = (struct engine_rules){.quorum = chance(s, 80) ? 1 : 2,
 					   .decide_by_ns = chance(s, 50) ? 60 * SECOND : 0,
 					   .execute_by_ns = chance(s, 50) ? 20 * SECOND : 0,
-					   .unattended_deny = chance(s, 10)};
+					   .unattended_deny = chance(s, 10),
+					   .freeze_ns = chance(s, 50) ? 10 * SECOND : 0,
+					   .suspend_ns = chance(s, 50) ? 40 * SECOND : 0};
 	s->f.limits.live_attempts_max = 1 + (uint32_t)rnd(s, 3);
 	fake_restart(&s->f, true);
 	for (i = 0; i < OPS; i++)
 		one_input(s);
 	s->drain = true;
+	s->hello = 0;
 	fake_restart(&s->f, true);
 	for (i = 0; i < DRAIN_OPS && !over(s); i++)
 		one_input(s);
