@@ -22,11 +22,12 @@ struct telling {
 struct notify {
 	struct telling *first, **end;
 	size_t waiting, running;
-	struct event *turn;
+	struct event *turn, *late;
 	int64_t expiring_ns; /* when the next item expires soon; 0 = none is known */
 };
 
 static void on_turn(evutil_socket_t fd, short what, void *arg);
+static void on_late(evutil_socket_t fd, short what, void *arg);
 
 int notify_new(struct daemon *d, struct notify **ret)
 {
@@ -36,7 +37,10 @@ int notify_new(struct daemon *d, struct notify **ret)
 		return -ENOMEM;
 	n->end = &n->first;
 	n->turn = event_new(d->loop, -1, 0, on_turn, d);
-	if (!n->turn) {
+	n->late = event_new(d->loop, -1, 0, on_late, d);
+	if (!n->turn || !n->late) {
+		if (n->turn)
+			event_free(n->turn);
 		free(n);
 		return -ENOMEM;
 	}
@@ -55,6 +59,7 @@ void notify_free(struct notify *n)
 		free(t);
 	}
 	event_free(n->turn);
+	event_free(n->late);
 	free(n);
 }
 
@@ -349,27 +354,48 @@ void notify_record(struct daemon *d, const struct journal_record *r)
 	}
 }
 
+struct looking {
+	struct daemon *d;
+	const struct journal_id *run; /* NULL: all */
+};
+
+/* Of items that nothing is waiting for yet. */
 static int look(const struct journal_approval *a, void *arg)
 {
-	struct daemon *d = arg;
+	const struct looking *l = arg;
 	enum journal_told what =
 		a->state == JOURNAL_APPROVAL_S_OPEN ? JOURNAL_TOLD_OPENED : JOURNAL_TOLD_DECIDED;
 
-	if (!(a->told & what) && !waits(d->notify, &a->id, what))
-		add(d, &a->id, &a->run, what);
+	if (!(a->told & what) && (!l->run || journal_id_equal(l->run, &a->run)))
+		add(l->d, &a->id, &a->run, what);
 	return 0;
+}
+
+/* A run that ended in the instant before the supervisor did; not while clients wait for the start.
+ */
+static void on_late(evutil_socket_t fd, short what, void *arg)
+{
+	struct journal_id ids[NOTIFY_LOOK_BACK];
+	struct daemon *d = arg;
+	int n = journal_list_runs(d->journal, NOTIFY_LOOK_BACK, ids);
+
+	(void)fd;
+	(void)what;
+	for (int i = 0; i < n; i++)
+		if (!journal_state_run(d->rows, &ids[i]) &&
+		    journal_load_run(d->journal, &ids[i], NULL) == 0)
+			(void)!journal_state_each_approval(d->rows, look,
+							   &(struct looking){d, &ids[i]});
 }
 
 void notify_recover(struct daemon *d)
 {
-	struct journal_id ids[NOTIFY_LOOK_BACK];
-	int n = journal_list_runs(d->journal, NOTIFY_LOOK_BACK, ids);
+	struct timeval tv = {.tv_sec = NOTIFY_LATE_MS / 1000,
+			     .tv_usec = NOTIFY_LATE_MS % 1000 * 1000};
 
-	for (int i = 0; i < n; i++)
-		if (!journal_state_run(d->rows, &ids[i]))
-			(void)!journal_load_run(d->journal, &ids[i], NULL);
-	(void)!journal_state_each_approval(d->rows, look, d);
+	(void)!journal_state_each_approval(d->rows, look, &(struct looking){.d = d});
 	notify_tick(d);
+	event_add(d->notify->late, &tv);
 }
 
 static int look_expiring(const struct journal_approval *a, void *arg)

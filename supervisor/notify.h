@@ -18,7 +18,9 @@ enum {
 	NOTIFY_AT_ONCE_MAX = 4,
 	NOTIFY_WAITING_MAX = 100000, /* events that wait for their turn; past it they are told by
 					the next supervisor */
-	NOTIFY_LOOK_BACK = 32, /* ended runs that are looked at at start for what was not told */
+	NOTIFY_LOOK_BACK =
+		8, /* ended runs that are looked at after a start for what was not told */
+	NOTIFY_LATE_MS = 1500, /* so long after it */
 	NOTIFY_EXPIRING_MAX_S = 3600, /* told so long before the end, or for a tenth of the time */
 };
 

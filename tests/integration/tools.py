@@ -148,6 +148,21 @@ def test_a_rule_that_was_denied_asks_nobody_again():
         assert not c.waiting() and c.calls() == [] and "over" in c.output(run)
 
 
+def test_a_grant_that_is_taken_back_asks_again():
+    with Tools() as c:
+        run = c.start(c.policy(c.mail()), f"{c.call('--to', 'a@b', '--text', '1')}; while ! test -e {c.log}/go; do sleep 0.05; done; " + c.call("--to", "a@b", "--text", "2"))
+        a = c.asked()
+        assert c.run("approve", a["approval"], "--no-input", "--digest", a["card_digest"], "--grant", "to=a@b", "--grant", "text=*", "--uses", "5")[0] == 0
+        c.until(c.calls)
+        grant = c.json("status", run)[1]["grants"][0]["grant"]
+        assert c.run("deny", run, "--revoke", grant)[0] == 0
+        assert c.run("deny", run, "--revoke", grant)[0] == 9
+        open(os.path.join(c.log, "go"), "w").close()
+        assert "text = 2" in c.asked()["card"] and len(c.calls()) == 1
+        assert c.vote("deny", c.asked())[0] == 0
+        c.over(run)
+
+
 def test_standing_of_the_policy_is_used_as_often_as_it_says():
     with Tools() as c:
         standing = ("agency: trusted\nstanding:\n  - {rule: mail, match: {to: \"*@acme.example\"}, uses: 2, expires: \"2999-01-01\", why: the team}\n")
