@@ -309,8 +309,8 @@ int io_unix_listen_at(int dirfd, const char *name, int type, int backlog)
 	if (r < 0)
 		return r;
 	fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
-	/* The mode of the socket is that of the file to be bound (unix_bind), so there is no moment
-	 * of another. */
+	/* The kernel gives the file that bind makes the mode of the socket (its unix_bind), so there
+	 * is no moment of another. */
 	if (fd < 0 || fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ||
 	    listen(fd, backlog) < 0)
 		return -errno;

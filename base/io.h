@@ -29,10 +29,9 @@ MUST_CHECK ssize_t io_recv_fds(int sock, void *data, size_t len, int *ret_fds,
 MUST_CHECK int io_open_beneath(int dirfd, const char *path, int flags, mode_t mode);
 /* A sealed memfd (F_SEAL_WRITE|GROW|SHRINK|SEAL) with the content; executable where exec. */
 MUST_CHECK int io_memfd_sealed(const char *name, struct bytes content, bool exec);
-/* Connects to, or binds, a Unix socket called name in the folder dirfd, whatever the length of the folder's path
- * (by /proc/self/fd; unix(7): 107 bytes). type is SOCK_STREAM or SOCK_SEQPACKET. Returns the
- * descriptor,
- * CLOEXEC and blocking. The bound socket has mode 0600; a stale one is the caller's to unlink
- * (-EADDRINUSE). */
+/* Connects to, or binds, a Unix socket called name in the folder dirfd, whatever the length of
+ * the folder's path (by /proc/self/fd; unix(7): 107 bytes). type is SOCK_STREAM or
+ * SOCK_SEQPACKET. Returns the descriptor, CLOEXEC and blocking. The bound socket has mode 0600;
+ * a stale one is the caller's to unlink (-EADDRINUSE). */
 MUST_CHECK int io_unix_connect_at(int dirfd, const char *name, int type);
 MUST_CHECK int io_unix_listen_at(int dirfd, const char *name, int type, int backlog);

@@ -13,7 +13,7 @@ struct journal_audit {
 /* One finding, one line. */
 void journal_audit_problem(struct journal_audit *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-/* Fields whose digest is that of a blob which must be there; journal_audit_may_blob: or may be. */
+/* A field whose digest is that of a blob which must be there; of any other it may be one or not. */
 bool journal_audit_must_blob(unsigned field);
 
 /* fn for every digest among the fields of r: must says whether a blob of it has to exist. */

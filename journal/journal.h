@@ -341,13 +341,11 @@ void journal_record_hash(struct bytes encoded, struct digest *ret); /* domain "h
  * RUNNING     at least one step can move without a person or a clock. paused_from is meaningless.
  * WAITING     nothing moves before one of `waits` (bits of enum journal_wait, never 0) is answered.
  * PAUSED      a person or a crash loop stopped it; paused_from is where RESUMED leads. Live
- *             attempts may end and
- *             are recorded; no attempt may start.
+ *             attempts may end and are recorded; no attempt may start.
  * CANCELLING  no attempt may start, no effect may be reserved; ends as CANCELLED when every attempt
  *             has ended.
  * CANCELLED, SUCCEEDED, FAILED  final: no step, attempt or run record follows but REUSED and
- *                               DIVERGED (a driver
- *             asked again); landing, undoing and their approvals may.
+ *             DIVERGED (a driver asked again); landing, undoing and their approvals may.
  */
 enum journal_run_state {
 	JOURNAL_RUN_S_CREATED,
@@ -504,7 +502,7 @@ enum journal_approval_kind {
  * ALLOWED     may be RESERVED as soon as a client asks for it. `approval` (if any) is APPROVED.
  * DENIED, WITHDRAWN  final: nothing was sent, nothing will be.
  * RESERVED    on disk before the first byte leaves; the courier `courier` was told to send. Its
- * outcome, or IN_DOUBT, follows; nothing else may. Its approval is CONSUMED.
+ *             outcome, or IN_DOUBT, follows; nothing else may. Its approval is CONSUMED.
  * CONFIRMED   the response is known and returned to whoever asks again; never sent again.
  * REFUSED     it did not happen, and that is known. May be PROPOSED again.
  * IN_DOUBT    it may have happened. `retry` says what may be done; the step cannot be committed.

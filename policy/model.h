@@ -469,8 +469,8 @@ enum { POLICY_PATH_MAX = 4096 };
 MUST_CHECK int policy_path_expand(struct policy_arena *a, const char *path,
 				  const struct policy_vars *vars, const char **ret);
 bool policy_path_is_glob(const char *path);
-/* Case folded, NFKC, without ignorable characters and bytes that are no UTF-8, trailing dots and spaces of components.
- * -ENAMETOOLONG, -ENOMEM. */
+/* Case folded, NFKC, without ignorable characters and bytes that are no UTF-8, trailing dots and
+ * spaces of components. -ENAMETOOLONG, -ENOMEM. */
 MUST_CHECK int policy_path_fold(struct policy_arena *a, struct bytes path, const char **ret);
 
 /* Whether an exec rule's path covers a clean path, with the variables that fs was made with. */

@@ -448,12 +448,10 @@ struct policy_decision {
 void policy_decide(const struct policy_effective *e, const struct policy_request *r,
 		   struct policy_decision *ret);
 
-/* After resolution: may the connection that `d` allowed be made to this address (4 or 16 bytes, network order)?
- * POLICY_DENY for loopback, unspecified, private, link-local, CGNAT, multicast, metadata,
- * v4-mapped, NAT64, 6to4 and
- * reserved ranges unless the `address` of the rule that decided covers it. The host's own addresses
- * are the caller's
- * to refuse. */
+/* After resolution: may the connection that `d` allowed be made to this address (4 or 16 bytes,
+ * network order)? POLICY_DENY for loopback, unspecified, private, link-local, CGNAT, multicast,
+ * metadata, v4-mapped, NAT64, 6to4 and reserved ranges unless the `address` of the rule that
+ * decided covers it. The host's own addresses are the caller's to refuse. */
 enum policy_verdict policy_address_decide(const struct policy_effective *e,
 					  const struct policy_decision *d, const uint8_t *address,
 					  size_t len);

@@ -10,12 +10,12 @@
  * has begun to send it ends. At the next attach it says HELLO, then every PROPOSE without ANSWER
  * and every RESULT without RELEASE again: all of it is idempotent by the courier's own instance and
  * request number. A RESERVED effect that the HELLO's `sending` names is not in doubt while this
- * courier lives; one that no living courier names is (SEMANTICS: IN_DOUBT).
+ * courier lives; one that no living courier names is.
  *
- * Order of an effect: PROPOSE -> ANSWER{SEND} (the supervisor has synced RESERVED) -> first byte
- * out
- * -> the response is spooled and streamed but for its last bytes -> RESULT -> RELEASE (CONFIRMED is
- * synced) -> the last bytes go inside -> DELIVERED or CUT.
+ * Order of an effect: PROPOSE
+ * -> ANSWER{SEND} (the supervisor has synced RESERVED) -> first byte out
+ * -> the response is spooled and streamed but for its last bytes -> RESULT
+ * -> RELEASE (CONFIRMED is synced) -> the last bytes go inside -> DELIVERED or CUT.
  */
 #include "base/buffer.h"
 #include "base/error.h"

@@ -1,19 +1,16 @@
 #pragma once
 /*
  * The card of a queue item: the exact bytes that a person is shown and votes on, decidable in ten
- * seconds, made from
- * journaled bytes and never from an agent's words. Pure: the same input gives the same bytes, whose
- * digest is the render
- * digest of the approval. Everything that is not ours goes through base/escape.
+ * seconds, made from journaled bytes and never from an agent's words. Pure: the same input gives
+ * the same bytes, whose digest is the render digest of the approval. Everything that is not ours
+ * goes through base/escape.
  *
  * Nothing of others begins a line: changed lines stand behind "  | ", and which file they are of is
- * taken from the diff's own counts
- * of lines, not from how a line looks. A card that leaves something out says so in a line of ours
- * (CARD_NOT_ALL).
+ * taken from the diff's own counts of lines, not from how a line looks. A card that leaves
+ * something out says so in a line of ours (CARD_NOT_ALL).
  *
  * Shape: the first line is verb and destination; then what it is about; then `approve:` and `deny:`
- * say what each does;
- * last the rule's place, the deadline and 16 hex digits of the action digest.
+ * say what each does; last the rule's place, the deadline and 16 hex digits of the action digest.
  */
 #include "journal/journal.h"
 #include "supervisor/landing_plan.h"

@@ -259,8 +259,8 @@ MUST_CHECK int engine_grant_revoke(struct engine *e, struct engine_now now,
 				   const struct journal_id *run, const struct journal_id *grant,
 				   uint32_t uid, const char *principal, struct error *err);
 
-/* ---- Outcomes of commands and reports of the keeper. A report for an attempt that is not current is refused with
- * -ESTALE (logged by the caller). ---- */
+/* ---- Outcomes of commands and reports of the keeper. A report for an attempt that is not current
+ * is refused with -ESTALE (logged by the caller). ---- */
 
 struct engine_ended {
 	enum journal_attempt_state state; /* EXITED, TIMED_OUT, OOM, KILLED, LOST */

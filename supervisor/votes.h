@@ -16,8 +16,8 @@
 MUST_CHECK int votes_post(struct daemon *d, struct api_request *q, const struct journal_approval *a,
 			  const struct digest *file, struct api_answer *answer, struct error *err);
 
-/* POST /v1/approvals/A/preview {match}: what a grant of that pattern would have let of the run's last
- * VOTES_PREVIEW actions. */
+/* POST /v1/approvals/A/preview {match}: what a grant of that pattern would have let of the run's
+ * last VOTES_PREVIEW actions. */
 enum { VOTES_PREVIEW = 100 };
 MUST_CHECK int votes_preview(struct daemon *d, const struct api_request *q,
 			     const struct journal_approval *a, struct api_answer *answer,

@@ -1,14 +1,13 @@
 #pragma once
 /*
  * Who is at the other end of a control connection. The peer must be the daemon's own uid or root,
- * and live
- * in the daemon's own user and pid namespace: what runs in a sandbox has the workspace owner's uid
- * too. Any doubt
- * refuses: a process that is gone, that this daemon may not look at, a kernel that cannot say.
+ * and live in the daemon's own user and pid namespace: what runs in a sandbox has the workspace
+ * owner's uid too. Any doubt refuses: a process that is gone, that this daemon may not look at, a
+ * kernel that cannot say.
  *
  * SO_PEERPIDFD (Linux 6.5) names the process that connected and no later one of its number. Below
- * 6.5 pidfd_open(2) on
- * SO_PEERCRED's pid, whose namespaces are read while the pidfd says that it lives.
+ * 6.5 pidfd_open(2) on SO_PEERCRED's pid, whose namespaces are read while the pidfd says that it
+ * lives.
  */
 #include <sys/types.h>
 #include "base/error.h"

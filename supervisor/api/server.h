@@ -1,27 +1,23 @@
 #pragma once
 /*
  * HTTP/1.1 over the control socket: connections, limits, descriptors, answers. It knows nothing of
- * runs: a finished request
- * goes to the one handler it was given, and its answer leaves when the records that it depends on
- * are durable.
+ * runs: a finished request goes to the one handler it was given, and its answer leaves when the
+ * records that it depends on are durable.
  *
  * A connection is in one phase at a time:
  *   IDLE       nothing of a request has come. Timer: API_IDLE_MS. Descriptors may come with the
  *              next bytes.
  *   READING    part of a request has come. Timer: API_READ_MS for all of it. Descriptors end the
- *              connection: they travel
- *              with a request's first byte, so one that carries some is sent after the answers
- *              before it were read.
+ *              connection: they travel with a request's first byte, so one that carries some is
+ *              sent after the answers before it were read.
  *   HANDLING   the answer comes later (api_server_answer). No timer: the handler has its own.
  *   ANSWERING  bytes of the answer are held back (not durable yet) or on their way. Timer:
- *              API_WRITE_MS without progress,
- *              while there is something that may be written.
+ *              API_WRITE_MS without progress, while there is something that may be written.
  *   LINGERING  its last answer is out and our side is shut: what it still sends is thrown away.
  *              Timer: API_LINGER_MS.
  * While a request is handled up to API_PIPELINE_BYTES of later ones are taken in; then the socket
- * is not read. A client that
- * does not read its answers costs its own connection: nothing is made for it beyond API_STREAM_HIGH
- * bytes.
+ * is not read. A client that does not read its answers costs its own connection: nothing is made
+ * for it beyond API_STREAM_HIGH bytes.
  *
  * One thread, libevent. Nothing here blocks.
  */

@@ -10,8 +10,8 @@
  * stderr.
  *
  * A server takes part in interleaved rounds (rounds.c): for each empty line on its stdin it does
- * the work once and prints the
- * nanoseconds alone, or one line that says why it could not; it goes when its stdin ends.
+ * the work once and prints the nanoseconds alone, or one line that says why it could not; it goes
+ * when its stdin ends.
  */
 #include <stdint.h>
 #include <time.h>

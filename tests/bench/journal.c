@@ -1,15 +1,15 @@
 /*
  * How fast the journal takes events that must be on disk before anything goes on, beside the same
- * records put into RocksDB by
- * one synced WriteBatch: with no fold, chain, rows, indexes or thread of its own. Turns are taken
- * in each round.
+ * records put into RocksDB by one synced WriteBatch: with no fold, chain, rows, indexes or thread
+ * of its own. Turns are taken in each round.
  *
  *   journal ROUNDS FOLDER        samples: "NAME NANOSECONDS EVENTS" (bench.h)
  *
- * 1: one transition. 7: a whole step from declared to committed in one batch, the most that can be
- * saved. 63: nine of them.
- * grouped: nine steps whose batches are flushed one after the other and awaited together, as when
- * many runs go on at once.
+ * 1        one transition.
+ * 7        a whole step from declared to committed in one batch, the most that can be saved.
+ * 63       nine of them.
+ * grouped  nine steps whose batches are flushed one after the other and awaited together, as when
+ *          many runs go on at once.
  */
 #include <errno.h>
 #include <fcntl.h>

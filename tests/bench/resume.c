@@ -5,11 +5,11 @@
  *   resume make V1 EVENTS settled|live|ended
  *   resume open V1                        prints "NANOSECONDS RSS_BYTES LAST_LSN"
  *
- * settled: the history of a machine in use: runs of 100 steps that are over, and a last one that
- * goes on. live: all of it is one
- * run that goes on, with as many steps as a run may have and with attempts that failed. ended: as
- * settled, and the last one is over
- * too: a supervisor has nothing to go on with.
+ * settled  the history of a machine in use: runs of 100 steps that are over, and a last one that
+ *          goes on.
+ * live     all of it is one run that goes on, with as many steps as a run may have and with
+ *          attempts that failed.
+ * ended    as settled, and the last one is over too: a supervisor has nothing to go on with.
  */
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,8 +1,7 @@
 /*
  * SIGKILL at every named point of landing and undoing, as often as it is passed, and at any other
- * moment; then the redo. It
- * ends as if nothing had happened; or, when a path was edited in between, in a conflict with
- * everything else taken back.
+ * moment; then the redo. It ends as if nothing had happened; or, when a path was edited in between,
+ * in a conflict with everything else taken back.
  */
 #include "tests/integration/landing_ns.h"
 

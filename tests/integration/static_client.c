@@ -1,7 +1,7 @@
 /*
- * A program as it comes out of a compiler that links everything in: no resolver of the C library, no
- * proxy variables, no search list. It asks the first name server of /etc/resolv.conf for an A record
- * over UDP, connects, and prints what a plain GET brings. static_client HOST PORT PATH
+ * A program as it comes out of a compiler that links everything in: no resolver of the C library,
+ * no proxy variables, no search list. It asks the first name server of /etc/resolv.conf for an A
+ * record over UDP, connects, and prints what a plain GET brings. static_client HOST PORT PATH
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
