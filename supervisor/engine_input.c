@@ -61,7 +61,7 @@ static void write_need(struct buffer *b, const char *name, const struct journal_
 	write_digest(b, &s->manifest);
 }
 
-static int by_commit(const void *a, const void *b)
+int engine_input_by_commit(const void *a, const void *b)
 {
 	const struct journal_step *x = *(const struct journal_step *const *)a;
 	const struct journal_step *y = *(const struct journal_step *const *)b;
@@ -85,7 +85,7 @@ size_t engine_stack(const struct journal_run *run, const struct journal_step *be
 		n++;
 	}
 	if (ret)
-		qsort(ret, n, sizeof(*ret), by_commit);
+		qsort(ret, n, sizeof(*ret), engine_input_by_commit);
 	return n;
 }
 

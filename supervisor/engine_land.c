@@ -404,16 +404,6 @@ int engine_land_each_conflict(struct bytes blob, int (*fn)(struct bytes path, vo
 
 /* ---- a person's words ---- */
 
-static int find(struct engine *e, const struct journal_id *run, struct engine_run **ret,
-		struct error *err)
-{
-	*ret = engine_run_get(e, run);
-	if (!*ret)
-		return error_set_exit(err, e->failed ? e->failed : -ENOENT, EXIT_STATUS_USAGE,
-				      "run: not found");
-	return 0;
-}
-
 /* What a run's landing has come to, and what can still be done. */
 static const char *why_not_landed_again(enum journal_landing_state s)
 {
@@ -464,7 +454,7 @@ int engine_run_land(struct engine *e, struct engine_now now, const struct journa
 	int rc;
 
 	engine_enter(e, now);
-	rc = find(e, run, &r, err);
+	rc = engine_run_find(e, run, &r, err);
 	if (rc < 0)
 		return rc;
 	row = engine_run_row(e, r);
@@ -499,7 +489,7 @@ int engine_run_undo(struct engine *e, struct engine_now now, const struct journa
 	int rc;
 
 	engine_enter(e, now);
-	rc = find(e, run, &r, err);
+	rc = engine_run_find(e, run, &r, err);
 	if (rc < 0)
 		return rc;
 	row = engine_run_row(e, r);

@@ -94,10 +94,15 @@ static inline bool engine_id_is_zero(const struct journal_id *id)
 /* ---- engine_run.c: the cache ---- */
 /* The cached run, loading it from its rows. NULL with e->failed when it cannot be. */
 struct engine_run *engine_run_get(struct engine *e, const struct journal_id *id);
+/* The same for a request that names it: -ENOENT or e->failed, and what is said to the client. */
+int engine_run_find(struct engine *e, const struct journal_id *run, struct engine_run **ret,
+		    struct error *err);
 struct engine_run *engine_run_cached(const struct engine *e, const struct journal_id *id);
 void engine_run_forget(struct engine *e, struct engine_run *r);
 void engine_run_free(struct engine_run *r);
 const struct journal_run *engine_run_row(const struct engine *e, const struct engine_run *r);
+const struct journal_step *engine_run_step(const struct engine *e, const struct engine_run *r,
+					   uint32_t step);
 /* What the step of that row runs; loads it if an outside driver declared it. NULL with e->failed.
  */
 const struct plan_step *engine_run_spec(struct engine *e, struct engine_run *r, uint32_t step);
@@ -132,6 +137,8 @@ int engine_input_describe(struct engine *e, struct engine_run *r, const char *ke
 			  const struct plan_step *spec, const struct digest *like,
 			  struct digest *ret);
 int engine_input_spec(struct engine *e, const struct digest *input, struct plan_step **ret);
+/* For qsort over pointers to steps: in the order of their commits. */
+int engine_input_by_commit(const void *a, const void *b);
 /* The blob of a field-by-field difference of two descriptions. */
 int engine_input_difference(struct engine *e, const struct digest *before,
 			    const struct digest *after, struct digest *ret);

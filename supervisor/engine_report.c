@@ -9,12 +9,6 @@
 
 static const struct journal_id no_id;
 
-static const struct journal_step *step_row(const struct engine *e, const struct engine_run *r,
-					   uint32_t step)
-{
-	return engine_run_row(e, r)->steps[step];
-}
-
 /* The current attempt of this id, in an ACTIVE step; -ESTALE: a report for what is over. */
 static int report(struct engine *e, struct engine_now now, const struct journal_id *attempt,
 		  struct engine_run **ret, uint32_t *ret_step)
@@ -31,7 +25,8 @@ int engine_attempt_live(struct engine *e, struct engine_now now, const struct jo
 	struct engine_run *r;
 	uint32_t step;
 	int rc = report(e, now, attempt, &r, &step);
-	const struct journal_attempt *a = rc < 0 ? NULL : engine_last_attempt(step_row(e, r, step));
+	const struct journal_attempt *a =
+		rc < 0 ? NULL : engine_last_attempt(engine_run_step(e, r, step));
 	struct journal_record rec;
 
 	if (!a || !engine_attempt_lives(a))
@@ -64,7 +59,8 @@ int engine_attempt_not_started(struct engine *e, struct engine_now now,
 	struct engine_run *r;
 	uint32_t step;
 	int rc = report(e, now, attempt, &r, &step);
-	const struct journal_attempt *a = rc < 0 ? NULL : engine_last_attempt(step_row(e, r, step));
+	const struct journal_attempt *a =
+		rc < 0 ? NULL : engine_last_attempt(engine_run_step(e, r, step));
 	struct engine_ended x = {.state = JOURNAL_ATTEMPT_S_NOT_STARTED};
 	struct journal_record rec;
 	struct digest failure;
@@ -150,7 +146,8 @@ int engine_attempt_ended(struct engine *e, struct engine_now now, const struct j
 	struct engine_run *r;
 	uint32_t step;
 	int rc = report(e, now, attempt, &r, &step);
-	const struct journal_attempt *a = rc < 0 ? NULL : engine_last_attempt(step_row(e, r, step));
+	const struct journal_attempt *a =
+		rc < 0 ? NULL : engine_last_attempt(engine_run_step(e, r, step));
 	struct journal_record rec;
 	struct digest failure;
 	uint32_t number;
@@ -206,7 +203,7 @@ int engine_sealed(struct engine *e, struct engine_now now, const struct journal_
 	struct engine_run *r;
 	uint32_t step;
 	int rc = report(e, now, attempt, &r, &step);
-	const struct journal_step *s = rc < 0 ? NULL : step_row(e, r, step);
+	const struct journal_step *s = rc < 0 ? NULL : engine_run_step(e, r, step);
 	const struct journal_attempt *a = s ? engine_last_attempt(s) : NULL;
 	struct journal_record rec;
 	char layer[JOURNAL_LAYER_NAME_SIZE];
@@ -242,7 +239,7 @@ static int checked_step(struct engine *e, struct engine_now now, const struct jo
 {
 	int rc = report(e, now, attempt, ret, ret_step);
 
-	if (rc < 0 || step_row(e, *ret, *ret_step)->state != JOURNAL_STEP_S_CHECKING ||
+	if (rc < 0 || engine_run_step(e, *ret, *ret_step)->state != JOURNAL_STEP_S_CHECKING ||
 	    !journal_id_equal(&(*ret)->checking, attempt))
 		return -ESTALE;
 	(*ret)->checking = no_id;

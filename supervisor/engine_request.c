@@ -95,14 +95,6 @@ static const struct journal_step *find_step(const struct journal_run *row, const
 	return NULL;
 }
 
-static int by_commit(const void *a, const void *b)
-{
-	const struct journal_step *x = *(const struct journal_step *const *)a;
-	const struct journal_step *y = *(const struct journal_step *const *)b;
-
-	return (x->committed_lsn > y->committed_lsn) - (x->committed_lsn < y->committed_lsn);
-}
-
 static void emit_attempt(struct engine *e, struct engine_run *r, uint32_t step,
 			 enum journal_type type, const struct journal_attempt *a, const char *why)
 {
@@ -195,7 +187,7 @@ static int take_over_all(struct engine *e, struct engine_run *r, struct engine_r
 		    (at->committed_lsn == 0 || s->committed_lsn < at->committed_lsn))
 			steps[n++] = s;
 	}
-	qsort(steps, n, sizeof(*steps), by_commit);
+	qsort(steps, n, sizeof(*steps), engine_input_by_commit);
 	snprintf(why, sizeof(why), "taken over from run %s", journal_id_text(&row->id, id));
 	engine_emit_run(e, r, JOURNAL_RUN_STARTED, NULL);
 	for (size_t i = 0; rc == 0 && i < n; i++)
@@ -301,16 +293,6 @@ int engine_request_fork(struct engine *e, struct engine_run *r, const char *at,
 
 /* ---- words to a run ---- */
 
-static int find(struct engine *e, const struct journal_id *run, struct engine_run **ret,
-		struct error *err)
-{
-	*ret = engine_run_get(e, run);
-	if (!*ret)
-		return error_set_exit(err, e->failed ? e->failed : -ENOENT, EXIT_STATUS_USAGE,
-				      "run: not found");
-	return 0;
-}
-
 /* A person's record, and what follows from it. */
 static int say(struct engine *e, struct engine_run *r, uint32_t uid, enum journal_type type,
 	       const char *why)
@@ -327,7 +309,7 @@ int engine_run_resume(struct engine *e, struct engine_now now, const struct jour
 	int rc;
 
 	engine_enter(e, now);
-	rc = find(e, run, &r, err);
+	rc = engine_run_find(e, run, &r, err);
 	if (rc < 0)
 		return rc;
 	r->named = true;
@@ -345,7 +327,7 @@ int engine_run_pause(struct engine *e, struct engine_now now, const struct journ
 	int rc;
 
 	engine_enter(e, now);
-	rc = find(e, run, &r, err);
+	rc = engine_run_find(e, run, &r, err);
 	if (rc < 0)
 		return rc;
 	state = engine_run_row(e, r)->state;
@@ -396,7 +378,7 @@ int engine_run_agency(struct engine *e, struct engine_now now, const struct jour
 	int rc;
 
 	engine_enter(e, now);
-	rc = find(e, run, &r, err);
+	rc = engine_run_find(e, run, &r, err);
 	if (rc < 0)
 		return rc;
 	row = engine_run_row(e, r);
@@ -428,7 +410,7 @@ int engine_run_cancel(struct engine *e, struct engine_now now, const struct jour
 	int rc;
 
 	engine_enter(e, now);
-	rc = find(e, run, &r, err);
+	rc = engine_run_find(e, run, &r, err);
 	if (rc < 0)
 		return rc;
 	state = engine_run_row(e, r)->state;
@@ -545,7 +527,7 @@ int engine_step_declare(struct engine *e, struct engine_now now, const struct jo
 	int rc, said;
 
 	engine_enter(e, now);
-	rc = find(e, run, &r, err);
+	rc = engine_run_find(e, run, &r, err);
 	if (rc == 0)
 		rc = check_declare(e, r, spec, err);
 	if (rc < 0)
@@ -575,7 +557,7 @@ int engine_run_end(struct engine *e, struct engine_now now, const struct journal
 	int rc;
 
 	engine_enter(e, now);
-	rc = find(e, run, &r, err);
+	rc = engine_run_find(e, run, &r, err);
 	if (rc < 0)
 		return rc;
 	(void)uid; /* nothing is recorded before the run is over: a driver that died asks again */

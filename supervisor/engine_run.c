@@ -28,6 +28,12 @@ const struct journal_run *engine_run_row(const struct engine *e, const struct en
 	return journal_state_run(e->rows, &r->id);
 }
 
+const struct journal_step *engine_run_step(const struct engine *e, const struct engine_run *r,
+					   uint32_t step)
+{
+	return engine_run_row(e, r)->steps[step];
+}
+
 static size_t place_of(const struct engine *e, const struct journal_id *id)
 {
 	size_t lo = 0, hi = e->run_count;
@@ -162,6 +168,16 @@ struct engine_run *engine_run_get(struct engine *e, const struct journal_id *id)
 	e->runs[at] = r;
 	e->run_count++;
 	return r;
+}
+
+int engine_run_find(struct engine *e, const struct journal_id *run, struct engine_run **ret,
+		    struct error *err)
+{
+	*ret = engine_run_get(e, run);
+	if (!*ret)
+		return error_set_exit(err, e->failed ? e->failed : -ENOENT, EXIT_STATUS_USAGE,
+				      "run: not found");
+	return 0;
 }
 
 const struct plan_step *engine_run_spec(struct engine *e, struct engine_run *r, uint32_t step)

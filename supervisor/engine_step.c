@@ -14,12 +14,6 @@
 #define MS 1000000ll
 static const struct journal_id no_id;
 
-static const struct journal_step *step_row(const struct engine *e, const struct engine_run *r,
-					   uint32_t step)
-{
-	return engine_run_row(e, r)->steps[step];
-}
-
 bool engine_step_writes(const struct journal_step *s)
 {
 	return s->state == JOURNAL_STEP_S_ACTIVE || s->state == JOURNAL_STEP_S_SEALED ||
@@ -56,7 +50,7 @@ void engine_step_arm_deadline(struct engine *e, struct engine_run *r, uint32_t s
 {
 	const struct plan_step *spec = engine_run_spec(e, r, step);
 
-	if (spec && spec->deadline_ms && step_row(e, r, step)->deadline_ns == 0)
+	if (spec && spec->deadline_ms && engine_run_step(e, r, step)->deadline_ns == 0)
 		engine_timer_arm(e, r, step, JOURNAL_TIMER_STEP_DEADLINE,
 				 e->now.wall_ns + (int64_t)spec->deadline_ms * MS, NULL);
 }
@@ -147,7 +141,7 @@ void engine_step_start(struct engine *e, struct engine_run *r, uint32_t step)
 static void command_attempt(struct engine *e, struct engine_run *r, uint32_t step,
 			    enum engine_command_kind kind, bool after_sync)
 {
-	const struct journal_attempt *a = engine_last_attempt(step_row(e, r, step));
+	const struct journal_attempt *a = engine_last_attempt(engine_run_step(e, r, step));
 	struct engine_command c = {.kind = kind,
 				   .after_sync = after_sync,
 				   .run = r->id,
@@ -176,7 +170,7 @@ void engine_step_remove_layer(struct engine *e, struct engine_run *r, uint32_t s
 /* Its end stands in the journal, and nothing of it is kept. */
 void engine_step_throw_away(struct engine *e, struct engine_run *r, uint32_t step)
 {
-	const struct journal_attempt *a = engine_last_attempt(step_row(e, r, step));
+	const struct journal_attempt *a = engine_last_attempt(engine_run_step(e, r, step));
 	char layer[JOURNAL_LAYER_NAME_SIZE];
 
 	memcpy(layer, a->layer, sizeof(layer));
@@ -186,7 +180,7 @@ void engine_step_throw_away(struct engine *e, struct engine_run *r, uint32_t ste
 
 void engine_step_kill(struct engine *e, struct engine_run *r, uint32_t step, bool now)
 {
-	const struct journal_step *s = step_row(e, r, step);
+	const struct journal_step *s = engine_run_step(e, r, step);
 	const struct journal_attempt *a = engine_last_attempt(s);
 	struct engine_command c = {.kind = ENGINE_KILL_ATTEMPT,
 				   .run = r->id,
@@ -204,7 +198,7 @@ void engine_step_kill(struct engine *e, struct engine_run *r, uint32_t step, boo
 
 void engine_step_cancel(struct engine *e, struct engine_run *r, uint32_t step, const char *why)
 {
-	const struct journal_step *s = step_row(e, r, step);
+	const struct journal_step *s = engine_run_step(e, r, step);
 	bool had = engine_last_attempt(s) &&
 		   (s->state == JOURNAL_STEP_S_ACTIVE || engine_step_writes(s));
 
@@ -263,7 +257,7 @@ void engine_step_judge(struct engine *e, struct engine_run *r, uint32_t step,
 		       enum plan_failure kind, const char *why)
 {
 	const struct plan_step *spec = engine_run_spec(e, r, step);
-	const struct journal_step *s = step_row(e, r, step);
+	const struct journal_step *s = engine_run_step(e, r, step);
 	struct journal_record rec = engine_record(r, step, JOURNAL_STEP_BACKOFF);
 	char text[240];
 	int64_t due;
@@ -355,9 +349,10 @@ static void judge_attempt(struct engine *e, struct engine_run *r, uint32_t step)
 	case JOURNAL_ATTEMPT_S_KILLED: /* by a limit or by a person: never tried again by itself */
 		engine_step_throw_away(e, r, step);
 		engine_step_fail(e, r, step,
-				 deadline_passed(e, step_row(e, r, step)) ? "its deadline passed"
-				 : *why					  ? why
-									  : "killed");
+				 deadline_passed(e, engine_run_step(e, r, step))
+					 ? "its deadline passed"
+				 : *why ? why
+					: "killed");
 		break;
 	case JOURNAL_ATTEMPT_S_SUSPENDED:
 		engine_step_throw_away(e, r, step);
@@ -377,7 +372,7 @@ static void judge_attempt(struct engine *e, struct engine_run *r, uint32_t step)
 
 void engine_step_lost(struct engine *e, struct engine_run *r, uint32_t step, const char *why)
 {
-	const struct journal_attempt *a = engine_last_attempt(step_row(e, r, step));
+	const struct journal_attempt *a = engine_last_attempt(engine_run_step(e, r, step));
 	struct journal_record rec = engine_record(r, step, JOURNAL_ATTEMPT_LOST);
 
 	rec.attempt = a->number;
@@ -419,7 +414,7 @@ void engine_step_push_commit(struct engine *e, struct engine_run *r, uint32_t st
 
 static void push_gated_commit(struct engine *e, struct engine_run *r, uint32_t step)
 {
-	const struct journal_step *s = step_row(e, r, step);
+	const struct journal_step *s = engine_run_step(e, r, step);
 	const struct journal_approval *a = engine_item_of(e, &s->approval);
 
 	if (a && a->state == JOURNAL_APPROVAL_S_APPROVED) {
@@ -446,7 +441,7 @@ static void push_sealed(struct engine *e, struct engine_run *r, uint32_t step)
 
 static void push_checking(struct engine *e, struct engine_run *r, uint32_t step)
 {
-	const struct journal_attempt *a = engine_last_attempt(step_row(e, r, step));
+	const struct journal_attempt *a = engine_last_attempt(engine_run_step(e, r, step));
 
 	/* A check is a sandbox too: not in a paused run, nor in one that nobody named. */
 	if (!r->named || engine_run_row(e, r)->state == JOURNAL_RUN_S_PAUSED ||
@@ -458,7 +453,7 @@ static void push_checking(struct engine *e, struct engine_run *r, uint32_t step)
 
 static void push_active(struct engine *e, struct engine_run *r, uint32_t step)
 {
-	const struct journal_step *s = step_row(e, r, step);
+	const struct journal_step *s = engine_run_step(e, r, step);
 	const struct journal_attempt *a = engine_last_attempt(s);
 
 	if (engine_attempt_lives(a)) {
@@ -478,7 +473,7 @@ static void push_active(struct engine *e, struct engine_run *r, uint32_t step)
 
 static void push_rejected(struct engine *e, struct engine_run *r, uint32_t step)
 {
-	const struct journal_step *s = step_row(e, r, step);
+	const struct journal_step *s = engine_run_step(e, r, step);
 	AUTO_FREE char *why = strdup(s->why ? s->why : "a check failed");
 
 	if (!why) {
@@ -491,7 +486,7 @@ static void push_rejected(struct engine *e, struct engine_run *r, uint32_t step)
 
 static void push_exhausted(struct engine *e, struct engine_run *r, uint32_t step)
 {
-	const struct journal_step *s = step_row(e, r, step);
+	const struct journal_step *s = engine_run_step(e, r, step);
 	const struct journal_approval *a = engine_item_of(e, &s->approval);
 
 	if (!a) {
@@ -528,7 +523,7 @@ static void push_declared(struct engine *e, struct engine_run *r, uint32_t step)
 
 void engine_step_push(struct engine *e, struct engine_run *r, uint32_t step)
 {
-	const struct journal_step *s = step_row(e, r, step);
+	const struct journal_step *s = engine_run_step(e, r, step);
 
 	switch (s->state) {
 	case JOURNAL_STEP_S_DECLARED:
