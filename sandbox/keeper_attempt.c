@@ -269,9 +269,12 @@ static int make_limits(struct attempt *a, struct error *err)
 	return r;
 }
 
+/* Where a descriptor of enum init_step_fd stands in struct ends. */
+#define END(fd) (__builtin_ctz(fd))
+
 /* The ends of pipes that go to the sandbox; the others are watched. */
 struct ends {
-	int fds[INIT_STEP_FDS]; /* by bit of enum init_step_fd */
+	int fds[INIT_STEP_FDS]; /* by END; -1 = none */
 	size_t task_count;
 	bool entered_v2;
 };
@@ -290,7 +293,7 @@ static int make_output(struct attempt *a, int which, struct ends *e, struct erro
 		return 0;
 	if (pipe2(pair, O_CLOEXEC) < 0)
 		return error_set(err, -errno, "keeper: no pipe: %s", strerror(errno));
-	e->fds[4 + which] = pair[1];
+	e->fds[END(INIT_FD_STDOUT) + which] = pair[1];
 	int r = fcntl(pair[0], F_SETFL, O_NONBLOCK) < 0 ? -errno : spool_watch(a, which, pair[0]);
 	if (r < 0)
 		close(pair[0]);
@@ -305,10 +308,10 @@ static int make_entries(struct attempt *a, struct ends *e, struct error *err)
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < entries.task_count; i++)
-		e->fds[7 + i] = entries.tasks[i];
+		e->fds[END(INIT_FD_TASKS) + i] = entries.tasks[i];
 	e->task_count = entries.task_count;
 	if (entries.cgroup2 >= 0)
-		e->fds[6] = fcntl(entries.cgroup2, F_DUPFD_CLOEXEC, 3);
+		e->fds[END(INIT_FD_CGROUP)] = fcntl(entries.cgroup2, F_DUPFD_CLOEXEC, 3);
 	return 0;
 }
 
@@ -319,7 +322,7 @@ static int make_ends(struct attempt *a, struct ends *e, struct error *err)
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return error_set(err, -errno, "keeper: no socket: %s", strerror(errno));
-	e->fds[0] = pair[1];
+	e->fds[END(INIT_FD_STATUS)] = pair[1];
 	int r = fcntl(pair[0], F_SETFL, O_NONBLOCK) < 0
 			? -errno
 			: loop_watch(&a->keeper->loop, &a->status, pair[0], EPOLLIN, on_status);
@@ -327,15 +330,16 @@ static int make_ends(struct attempt *a, struct ends *e, struct error *err)
 		close(pair[0]);
 		return error_set(err, r, "keeper: %s", strerror(-r));
 	}
-	e->fds[1] = fcntl(a->lock, F_DUPFD_CLOEXEC, 3);
+	e->fds[END(INIT_FD_LOCK)] = fcntl(a->lock, F_DUPFD_CLOEXEC, 3);
 	if (!s->pty)
-		e->fds[3] = fcntl(s->stdin_fd >= 0 ? s->stdin_fd : a->keeper->null_fd,
-				  F_DUPFD_CLOEXEC, 3);
+		e->fds[END(INIT_FD_STDIN)] =
+			fcntl(s->stdin_fd >= 0 ? s->stdin_fd : a->keeper->null_fd, F_DUPFD_CLOEXEC,
+			      3);
 	r = make_output(a, 0, e, err);
 	if (r == 0)
 		r = make_output(a, 1, e, err);
 	if (r == 0 && !(s->without_walls & SANDBOX_WALL_NETWORK))
-		r = userns_take_netns(a->userns, &e->fds[2], err);
+		r = userns_take_netns(a->userns, &e->fds[END(INIT_FD_NETNS)], err);
 	return r;
 }
 
@@ -346,7 +350,7 @@ static int make_plan(struct attempt *a, const struct prepared *p, const struct e
 	struct keeper *k = a->keeper;
 	struct plan_step_input in = {.in = &p->in,
 				     .filter_notifies = true,
-				     .wait_for_go = e->fds[6] >= 0,
+				     .wait_for_go = e->fds[END(INIT_FD_CGROUP)] >= 0,
 				     .armed = a->armed,
 				     .listeners = net_listeners(a),
 				     .listener_count = a->listener_want,
@@ -425,7 +429,8 @@ static int release_step(struct attempt *a, pid_t pid, int pidfd, const struct en
 	}
 	close_fd(&a->lock);
 	r = limits_attach(a->limits, pid, pidfd, true, e->entered_v2, err);
-	if (r == 0 && e->fds[6] >= 0 && send(a->status.fd, "g", 1, MSG_NOSIGNAL) != 1)
+	if (r == 0 && e->fds[END(INIT_FD_CGROUP)] >= 0 &&
+	    send(a->status.fd, "g", 1, MSG_NOSIGNAL) != 1)
 		r = error_set(err, -ECONNRESET, "keeper: pid 1 went away before it was let go");
 	if (r < 0)
 		kill_pid1(a);
@@ -436,12 +441,11 @@ static int start(struct attempt *a, const char **ret_stage, struct error *err)
 {
 	const struct sandbox_spec *s = &a->spec->spec;
 	AUTO(prepared_free) struct prepared *p = NULL;
-	struct ends e;
+	struct ends e = {0};
 	struct template *t = NULL;
 	pid_t pid = -1;
 	int pidfd = -1;
 
-	e = (struct ends){0};
 	for (int i = 0; i < INIT_STEP_FDS; i++)
 		e.fds[i] = -1;
 	*ret_stage = "user namespace";
