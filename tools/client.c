@@ -36,7 +36,7 @@ static int connect_control(struct client *c)
 	return io_unix_connect_at(c->paths.runtime_fd, SUPERVISOR_CONTROL_SOCKET, SOCK_STREAM);
 }
 
-static int64_t now_ms(void)
+int64_t client_now_ms(void)
 {
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
@@ -46,9 +46,9 @@ static int64_t now_ms(void)
 /* What the daemon said on its ready descriptor: 0 and "ready", or its error line. */
 static int read_ready(int fd, struct buffer *out)
 {
-	int64_t deadline = now_ms() + START_WAIT_MS;
+	int64_t deadline = client_now_ms() + START_WAIT_MS;
 	for (;;) {
-		int64_t left = deadline - now_ms();
+		int64_t left = deadline - client_now_ms();
 		struct pollfd p = {.fd = fd, .events = POLLIN};
 		if (left <= 0)
 			return -ETIMEDOUT;
@@ -141,13 +141,13 @@ static int start_once(struct client *c, struct error *err)
 		if (c->sock >= 0)
 			return 0;
 	}
-	int64_t deadline = now_ms() + JOIN_WAIT_MS;
+	int64_t deadline = client_now_ms() + JOIN_WAIT_MS;
 	do {
 		c->sock = connect_control(c);
 		if (c->sock >= 0)
 			return 0;
 		poll(NULL, 0, START_POLL_MS);
-	} while (now_ms() < deadline);
+	} while (client_now_ms() < deadline);
 	int status = 0;
 	int exit_status = EXIT_STATUS_SANDBOX;
 	bool taken = false;

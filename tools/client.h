@@ -28,6 +28,7 @@ MUST_CHECK int client_open(const char *state, enum client_start start, struct cl
 MUST_CHECK int client_reopen(struct client *c, struct error *err);
 void client_close(struct client *c); /* accepts NULL */
 DEFINE_GUARD(struct client *, client_close)
+int64_t client_now_ms(void); /* CLOCK_MONOTONIC: for how long, never for when */
 
 struct client_fd {
 	const char *name; /* in Holdfast-Fds */

@@ -146,14 +146,6 @@ static int preview(struct client *c, const struct vote *v, const json_t *doc, st
 	return e;
 }
 
-static int64_t mono_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static int cast(struct vote *v)
 {
 	struct error err = {0};
@@ -168,7 +160,7 @@ static int cast(struct vote *v)
 	if (!doc)
 		return exit_status;
 	int r = vote_digest(v, doc, &err);
-	int64_t since = mono_ms();
+	int64_t since = client_now_ms();
 	if (r == 0 && !v->digest && !cli.json)
 		cli_print_text(cli_str(doc, "card"));
 	if (r == 0 && !v->digest && !v->deny && json_is_false(cli_get(doc, "complete")))
@@ -189,7 +181,7 @@ static int cast(struct vote *v)
 			cli_str(doc, "approval"));
 	json_t *answer = NULL;
 	if (interactive && !v->digest)
-		v->shown_ms = (uint64_t)(mono_ms() - since);
+		v->shown_ms = (uint64_t)(client_now_ms() - since);
 	if (r == 0)
 		r = vote_send(c, v, doc, &answer, &err);
 	if (r == 0 && cli.json) {

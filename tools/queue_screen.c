@@ -41,14 +41,6 @@ struct screen {
 	struct buffer out;
 };
 
-static int64_t mono_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 /* ---- the terminal ---- */
 
 static void measure(struct screen *s)
@@ -382,7 +374,7 @@ static bool is_choice(const struct card *k, const char *word)
 /* 1: decided, back to the list. */
 static int decide(struct screen *s, struct card *k)
 {
-	struct vote v = {.shown_ms = (uint64_t)(mono_ms() - k->since_ms)};
+	struct vote v = {.shown_ms = (uint64_t)(client_now_ms() - k->since_ms)};
 	struct error err = {0};
 	json_t *answer = NULL;
 
@@ -491,7 +483,7 @@ static int read_card(struct screen *s, struct error *err)
 	s->message[0] = '\0';
 	escape_card(&k.text, bytes_str(cli_str(k.doc, "card")));
 	e = draw_card(s, &k);
-	k.since_ms = mono_ms();
+	k.since_ms = client_now_ms();
 	dead_time(s);
 	while (e == 0) {
 		int key = read_key(s, QUEUE_SCREEN_REFRESH_MS);
