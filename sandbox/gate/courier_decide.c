@@ -262,8 +262,12 @@ static int put_decoded(struct buffer *out, const char *at, const char *end)
 
 		if (*at == '%' && lo < 0)
 			return -EBADMSG;
-		buffer_append_byte(out, lo >= 0 ? (uint8_t)(hi << 4 | lo) : (uint8_t)*at);
-		at += lo >= 0 ? 2 : 0;
+		if (lo >= 0) {
+			(void)buffer_append_byte(out, (uint8_t)(hi << 4 | lo));
+			at += 2;
+		} else {
+			(void)buffer_append_byte(out, (uint8_t)*at);
+		}
 	}
 	return out->failed;
 }
