@@ -249,6 +249,10 @@ static void reserve(struct engine *e, struct engine_run *r, const struct journal
 	struct engine_client *c = client_of(r, &f->id);
 	struct journal_record rec = record_of(r, f, JOURNAL_EFFECT_RESERVED);
 
+	if (f->state == JOURNAL_EFFECT_S_IN_DOUBT) {
+		engine_item_forget_effect(r, &f->id);
+		engine_item_end(e, r, engine_item_of(e, &f->doubt), "it is sent again");
+	}
 	if (a && a->state == JOURNAL_APPROVAL_S_APPROVED)
 		engine_item_consume(e, r, a);
 	JOURNAL_SET(&rec.p, courier, c->courier);
@@ -378,20 +382,26 @@ static void ask_what_became(struct engine *e, struct engine_run *r, const struct
 	const struct journal_approval *a = engine_item_of(e, &f->doubt);
 	struct digest is;
 
-	if (a && a->state == JOURNAL_APPROVAL_S_APPROVED)
-		settle(e, r, f, a);
-	else if (closed(a))
+	if (closed(a))
 		engine_item_want_effect(e, r, f, JOURNAL_KIND_DOUBT);
-	else if (engine_effect_item_action(e, r, f, JOURNAL_KIND_DOUBT, &is) == 0 &&
+	else if (engine_effect_item_action(e, r, f, JOURNAL_KIND_DOUBT, &is) < 0 ||
 		 !digest_equal(&is, &a->action))
 		engine_item_end(e, r, a, "it was sent again since");
+	else if (a->state == JOURNAL_APPROVAL_S_APPROVED)
+		settle(e, r, f, a);
 }
 
 static void push_doubt(struct engine *e, struct engine_run *r, const struct journal_effect *f)
 {
+	const struct journal_approval *said = engine_item_of(e, &f->doubt);
 	struct engine_client *c = client_of(r, &f->id);
 	int64_t until;
 
+	/* A person's word stands, also while a probe is asked again after a restart. */
+	if (said && said->state == JOURNAL_APPROVAL_S_APPROVED) {
+		ask_what_became(e, r, f);
+		return;
+	}
 	switch (engine_effect_doubt(f, e->now.wall_ns, &until)) {
 	case ENGINE_DOUBT_SEND:
 		if (may_send(e, r, f) && !c->again) {
