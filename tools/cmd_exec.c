@@ -296,11 +296,12 @@ static int run_terminal(struct client *c, const char *run, const char *step, str
 	if (have) {
 		raw = saved;
 		cfmakeraw(&raw);
-		tcsetattr(STDIN_FILENO, TCSAFLUSH, &raw);
+		/* Drained, not flushed: what was typed before the command was ready is for it. */
+		tcsetattr(STDIN_FILENO, TCSADRAIN, &raw);
 	}
 	r = pump_terminal(c, run, step, remote);
 	if (have)
-		tcsetattr(STDIN_FILENO, TCSAFLUSH, &saved);
+		tcsetattr(STDIN_FILENO, TCSADRAIN, &saved);
 	return r;
 }
 
