@@ -377,16 +377,24 @@ static void pool_drop(struct upstream *u)
 void upstream_keep(struct upstream *u)
 {
 	struct timeval idle = {.tv_sec = COURIER_IDLE_S};
+	struct upstream *oldest = NULL;
 	size_t same = 0;
 
-	for (const struct upstream *o = u->c->pool; o; o = o->next)
-		same += o->attempt == u->attempt;
-	if (u->stage != STAGE_OPEN || u->attempt->ended || same >= COURIER_POOL_MAX ||
+	if (u->stage != STAGE_OPEN || u->attempt->ended ||
 	    evbuffer_get_length(bufferevent_get_input(u->bev)) ||
 	    evbuffer_get_length(bufferevent_get_output(u->bev))) {
 		upstream_close(u);
 		return;
 	}
+	for (struct upstream *o = u->c->pool; o; o = o->next)
+		if (o->attempt == u->attempt) {
+			oldest = o;
+			same++;
+		}
+	/* What was not asked for longest gives way: hosts that a step is done with must not keep
+	 * out those that it asks now. */
+	if (same >= COURIER_POOL_MAX)
+		upstream_close(oldest);
 	u->stage = STAGE_IDLE;
 	u->user = NULL;
 	u->arg = NULL;

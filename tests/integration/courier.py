@@ -432,6 +432,7 @@ def policy(*rules, more=""):
 
 
 HERE = "address: [127.0.0.1]"
+POOL_MAX = 16  # COURIER_POOL_MAX
 
 
 # ---- tests ----
@@ -457,6 +458,19 @@ def plain_reads_go_by_themselves():
         assert s.seen[0]["headers"] == {"host": f"a.example.com:{s.port}", "accept": "*/*", "user-agent": "t"}
         assert s.connections == 1, "keep-alive"
     s.close()
+
+
+def a_host_of_before_keeps_no_host_of_now_out_of_the_pool():
+    servers = [Server(plain()) for _ in range(POOL_MAX + 1)]
+    p = policy(*(f"{{id: r{i}, do: allow, http: {{scheme: http, host: a.example.com, port: {s.port}}}, {HERE}}}"
+                 for i, s in enumerate(servers)))
+    with Courier(p) as c:
+        c.attach()
+        for s in [*servers, servers[-1], servers[1]]:
+            assert c.get(f"http://a.example.com:{s.port}/").answer()[0] == 200
+        assert [s.connections for s in servers] == [1] * len(servers), [s.connections for s in servers]
+    for s in servers:
+        s.close()
 
 
 def what_no_rule_covers_is_refused_in_words():
@@ -934,7 +948,8 @@ def bad_answers_of_a_server_are_502():
     s.close()
 
 
-TESTS = [plain_reads_go_by_themselves, what_no_rule_covers_is_refused_in_words, upstream_tls_is_verified, an_effect_waits_for_its_records,
+TESTS = [plain_reads_go_by_themselves, a_host_of_before_keeps_no_host_of_now_out_of_the_pool,
+         what_no_rule_covers_is_refused_in_words, upstream_tls_is_verified, an_effect_waits_for_its_records,
          an_effect_is_denied_or_replayed, a_supervisor_that_comes_back_hears_all_that_is_open,
          a_client_that_breaks_stops_nothing_that_was_sent, half_an_answer_is_in_doubt_and_sent_again_when_told,
          a_secret_goes_out_and_never_in, no_private_and_no_own_address_is_dialled, a_large_download_needs_no_memory,
