@@ -55,6 +55,7 @@
  * POST /v1/runs/R/agency          {agency: level, from?: the level that was seen} {agency, before};
  *                                 409 where from is not the level now
  * POST /v1/runs/R/fork            {at: step}  201 {run}
+ * POST /v1/runs/R/revoke          {grant: id}: it allows nothing from now on
  * POST /v1/runs/R/steps           outside driver: {name, argv, needs?, stdin?: true, ...};
  *                                 fds: stdin?  {step, reused}
  * GET  /v1/approvals              the queue, ranked; ?max=N the first N of `open`
@@ -63,8 +64,11 @@
  * GET  /v1/approvals/A            {.., card: text, card_digest, state, kind, choices: [...],
  *                                 votes: [...]}
  * POST /v1/approvals/A/vote       {decision: approve|deny, card_digest, choice?, path?, reason?,
- *                                 shown_ms?} or {ballot: hex, signature: armored} (vote.h);
+ *                                 shown_ms?, grant?: {match, uses, seconds, scope?: run|step}} or
+ *                                 {ballot: hex, signature: armored} (vote.h);
  *                                 fds: file?  409 when stale
+ * POST /v1/approvals/A/preview    {match}: what a grant of that pattern would have let of the run's
+ *                                 last actions: {matched: [title], looked_at: how many, this: bool}
  * GET  /v1/effects/E              one effect whole: {.., action: {kind, method, host, port, path,
  *                                 query, headers, body, body_size, remote?, updates?, tool?, args?},
  *                                 response: {status, headers, body, too_long}, digest, key?, secret,
