@@ -435,6 +435,7 @@ void adopt_perform(struct daemon *d, const struct engine_command *c)
 		perform_start(d, c);
 		break;
 	case ENGINE_KILL_ATTEMPT:
+	case ENGINE_SUSPEND:
 		perform_kill(d, c);
 		break;
 	case ENGINE_SEAL:
@@ -445,9 +446,6 @@ void adopt_perform(struct daemon *d, const struct engine_command *c)
 		break;
 	case ENGINE_FORGET_ATTEMPT:
 		perform_forget(d, &c->attempt_id);
-		break;
-	case ENGINE_SUSPEND:
-		perform_kill(d, c);
 		break;
 	case ENGINE_FREEZE:
 	case ENGINE_THAW:
@@ -1039,7 +1037,7 @@ int adopt_diff(struct daemon *d, const struct journal_id *run, const char *const
 	int r = need_keeper(d, err);
 
 	if (r == 0)
-		r = attempts_start_tool(d, d->adopt->client, run, argv, dest_fd, dest_name, note,
+		r = attempts_start_diff(d, d->adopt->client, run, argv, dest_fd, dest_name, note,
 					ticket, card, err);
 	if (d->adopt->client)
 		watch(d);

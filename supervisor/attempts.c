@@ -259,7 +259,7 @@ static int confine(struct daemon *d, const struct engine_command *c, const struc
 
 /* SQUASH_WAITS: later, by attempts_squashed(); NET_WAITS: by attempts_again(). */
 static int start(struct daemon *d, struct sandbox_client *client, const struct engine_command *c,
-		 struct attempt *a, bool failed, struct error *err)
+		 struct attempt *a, bool squash_failed, struct error *err)
 {
 	const struct journal_run *run = journal_state_run(d->rows, &c->run);
 	struct squash_stack below = {0};
@@ -274,7 +274,7 @@ static int start(struct daemon *d, struct sandbox_client *client, const struct e
 	if (r == 0)
 		r = runs_base(d, ctx, &base_fd, err);
 	if (r == 0)
-		r = squash_stack(d, &c->run, c->stack, c->stack_count, failed, &below, err);
+		r = squash_stack(d, &c->run, c->stack, c->stack_count, squash_failed, &below, err);
 	if (r == 0 && c->check && c->layer[0]) /* exactly the sealed layer over its stack */
 		below.layers[below.count++] = c->layer;
 	if (r == 0 && !c->check)
@@ -334,13 +334,14 @@ static bool transient(int code)
 	return code == -ENOSPC || code == -ENOMEM || code == -EAGAIN || code == -EBUSY;
 }
 
-static void launch(struct daemon *d, struct sandbox_client *client, struct attempt *a, bool failed)
+static void launch(struct daemon *d, struct sandbox_client *client, struct attempt *a,
+		   bool squash_failed)
 {
 	struct engine_command told = {.attempt_id = a->attempt, .check = a->check};
 	struct sandbox_attempt_id id = a->id;
 	struct error err = {0};
 	char why[ERROR_MSG_MAX + ERROR_WHERE_MAX + 2];
-	int r = a->command ? start(d, client, &a->command->c, a, failed, &err) : -ENOMEM;
+	int r = a->command ? start(d, client, &a->command->c, a, squash_failed, &err) : -ENOMEM;
 
 	a->waits = r > 0;
 	if (r >= 0)
@@ -349,8 +350,7 @@ static void launch(struct daemon *d, struct sandbox_client *client, struct attem
 	attempts_drop(d, a);
 	snprintf(why, sizeof(why), "%s%s%s", err.where, err.where[0] ? ": " : "",
 		 err.msg[0] ? err.msg : strerror(-r));
-	attempts_not_started(d, &told, kind_of(&err), why,
-			     transient(r));
+	attempts_not_started(d, &told, kind_of(&err), why, transient(r));
 }
 
 static void start_index(struct daemon *d, struct sandbox_client *client,
@@ -982,9 +982,9 @@ bool attempts_locked(const struct daemon *d)
 	return journal_state_each_run(d->rows, any_locked, (void *)d) != 0;
 }
 
-/* ---- a tool, for a client or a card ---- */
+/* ---- what is no step: diff(1), jobs ---- */
 
-int attempts_start_tool(struct daemon *d, struct sandbox_client *c, const struct journal_id *run_id,
+int attempts_start_diff(struct daemon *d, struct sandbox_client *c, const struct journal_id *run_id,
 			const char *const *argv, int dest_fd, const char *dest, struct buffer *note,
 			uint64_t ticket, struct cards_work *card, struct error *err)
 {

@@ -103,7 +103,7 @@ void attempts_spool_remove(struct daemon *d, const struct sandbox_attempt_id *id
 
 /* One command outside of steps: argv read-only over a folder of the spool, for adopt_diff. Takes
  * note and card over on success. */
-MUST_CHECK int attempts_start_tool(struct daemon *d, struct sandbox_client *c,
+MUST_CHECK int attempts_start_diff(struct daemon *d, struct sandbox_client *c,
 				   const struct journal_id *run, const char *const *argv,
 				   int dest_fd, const char *dest, struct buffer *note,
 				   uint64_t ticket, struct cards_work *card, struct error *err);

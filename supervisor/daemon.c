@@ -129,8 +129,6 @@ static void perform(struct daemon *d, const struct engine_command *c)
 	case ENGINE_SEAL:
 	case ENGINE_REMOVE_LAYER:
 	case ENGINE_FORGET_ATTEMPT:
-		adopt_perform(d, c);
-		break;
 	case ENGINE_FREEZE:
 	case ENGINE_THAW:
 	case ENGINE_SUSPEND:
