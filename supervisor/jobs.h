@@ -10,7 +10,6 @@
 #include "supervisor/runs.h"
 
 enum {
-	JOBS_FILES_MAX = 16,
 	JOBS_OUTPUT_MAX = 64 * 1024, /* bytes of standard output and error that are read */
 	JOBS_AT_ONCE_MAX = 16,
 };
