@@ -169,6 +169,8 @@ int engine_attempt_ended(struct engine *e, struct engine_now now, const struct j
 	rec = engine_record(r, step, type);
 	rec.attempt = number;
 	fill_outcome(&rec.p, x);
+	if (type == JOURNAL_ATTEMPT_SUSPENDED) /* what the keeper says is that it was told to */
+		JOURNAL_SET(&rec.p, why, bytes_str("suspended: what it asked for waits"));
 	if (type != JOURNAL_ATTEMPT_LOST && type != JOURNAL_ATTEMPT_SUSPENDED &&
 	    (type != JOURNAL_ATTEMPT_EXITED || x->exit_code || x->signal)) {
 		failure_of(x, x->why, &failure);

@@ -909,6 +909,8 @@ static void who_waits_long_is_frozen_then_suspended_and_a_decision_starts_anew(v
 	assert_int_equal(fake_step(&w->f, &w->run, "a")->charged, 0);
 	assert_int_equal(fake_step(&w->f, &w->run, "a")->attempts[0].state,
 			 JOURNAL_ATTEMPT_S_SUSPENDED);
+	assert_string_equal(fake_step(&w->f, &w->run, "a")->why,
+			    "suspended: what it asked for waits");
 	vote(w, JOURNAL_KIND_EFFECT, JOURNAL_DECISION_APPROVE, NULL);
 	assert_effect(w, &id, JOURNAL_EFFECT_S_ALLOWED);
 	start(w);
