@@ -20,8 +20,8 @@ uint64_t adopt_look(struct daemon *d);
 /* At start: takes the keeper over if one is there, and tells the engine what it found
  * (engine_recover). */
 MUST_CHECK int adopt_recover(struct daemon *d, bool start, struct error *err);
-/* One engine_command of the kinds START_ATTEMPT, KILL_ATTEMPT, SEAL, REMOVE_LAYER, FORGET_ATTEMPT.
- */
+/* One engine_command about an attempt or a layer; those about effects, cards and landings are not
+ * the keeper's. */
 void adopt_perform(struct daemon *d, const struct engine_command *c);
 /* Whether this process must stay: something was asked of the keeper whose outcome is not recorded
  * yet. */

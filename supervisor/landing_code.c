@@ -319,6 +319,14 @@ static void read_state(struct cbor_reader *r, struct landing_state *s)
 	check_state(r, s, have);
 }
 
+/* Bits of keys without which an entry means nothing. */
+enum {
+	ACTION_NEEDED = 1 << ACTION_PATH | 1 << ACTION_BEFORE | 1 << ACTION_AFTER,
+	OUT_NEEDED = 1 << OUT_PATH | 1 << OUT_WHY,
+	CONFLICT_NEEDED = 1 << CONFLICT_PATH | 1 << CONFLICT_WHY | 1 << CONFLICT_NOW |
+			  1 << CONFLICT_WANT,
+};
+
 static void read_action(struct cbor_reader *r, struct landing_action *a)
 {
 	struct bytes layer = bytes_of("", 0);
@@ -354,7 +362,7 @@ static void read_action(struct cbor_reader *r, struct landing_action *a)
 	if (layer.len > 0 && layer.len < sizeof(a->layer))
 		memcpy(a->layer, layer.data, layer.len);
 	/* A layer's name becomes a path component. */
-	if ((have & 0x0e) != 0x0e || (a->from == LANDING_FROM_LAYER) != (layer.len > 0) ||
+	if ((have & ACTION_NEEDED) != ACTION_NEEDED || (a->from == LANDING_FROM_LAYER) != (layer.len > 0) ||
 	    (a->after.type == MANIFEST_FILE) != (a->from != LANDING_FROM_NONE) ||
 	    (a->after.type == MANIFEST_FILE && !a->after.has_digest) ||
 	    a->after.type > MANIFEST_SYMLINK || memchr(a->layer, '/', layer.len) ||
@@ -390,7 +398,7 @@ static void read_out(struct cbor_reader *r, struct landing_out *o)
 			break;
 		}
 	}
-	if ((have & 0x06) != 0x06)
+	if ((have & OUT_NEEDED) != OUT_NEEDED)
 		cbor_r_fail(r, -EBADMSG);
 }
 
@@ -430,7 +438,7 @@ static void read_conflict(struct cbor_reader *r, struct landing_conflict *c)
 			break;
 		}
 	}
-	if ((have & 0x1e) != 0x1e)
+	if ((have & CONFLICT_NEEDED) != CONFLICT_NEEDED)
 		cbor_r_fail(r, -EBADMSG);
 }
 
