@@ -113,3 +113,7 @@ MUST_CHECK int cli_go_on(struct client *c, const char *run, struct error *err);
  * or until the step (where one is named) is final; prints progress of long work. EXIT_STATUS_OK, or
  * what to leave with. */
 int cli_follow_run(struct client *c, const char *run, const char *step, bool quiet);
+/* As it, quietly, until the step `until` (NULL: the run); ends also when an attempt of `step` that is
+ * newer than *attempt has begun, which it then is. */
+int cli_follow_attempt(struct client *c, const char *run, const char *until, const char *step,
+		       json_int_t *attempt);

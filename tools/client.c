@@ -502,6 +502,11 @@ int client_stream_open(struct client *c, const char *target, struct client_strea
 	return 0;
 }
 
+bool client_lost(int r)
+{
+	return r == -ECONNRESET || r == -ECONNREFUSED || r == -EPIPE;
+}
+
 int client_stream_fd(const struct client_stream *s)
 {
 	return s->sock;

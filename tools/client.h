@@ -58,6 +58,8 @@ MUST_CHECK int client_stream_open(struct client *c, const char *target, struct c
 int client_stream_fd(const struct client_stream *s); /* poll for POLLIN */
 bool client_stream_pending(
 	const struct client_stream *s); /* something was received already: do not poll for it */
+/* Whether an error says that the supervisor went away under the client: worth reaching the next. */
+bool client_lost(int r);
 /* Reads what is there into out. 1 = more may come, 0 = the body has ended, negative errno. Blocks
  * if nothing is there. */
 MUST_CHECK int client_stream_read(struct client_stream *s, struct buffer *out, struct error *err);

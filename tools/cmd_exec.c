@@ -19,7 +19,13 @@
 #include "tools/status_print.h"
 #include "tools/trust.h"
 
-enum { EXEC_OWN = 125, RECONNECTS_MAX = 100, TTY_WAIT_MS = 20, TTY_WAITS_MAX = 500 };
+enum {
+	EXEC_OWN = 125,
+	RECONNECTS_MAX = 100,
+	RECONNECT_PAUSE_MS = 200,
+	TTY_WAIT_MS = 20,
+	TTY_WAITS_MAX = 500
+};
 
 static const char exec_usage[] =
 	"usage: holdfast exec [--policy FILE|base|offline|coding] [--workspace DIR] [--agency "
@@ -50,8 +56,8 @@ struct pump { /* one of the two streams */
 	struct client_stream *stream;
 };
 
-static int open_output(struct client *c, const char *run, const char *step, struct pump *p,
-		       struct error *err)
+static int open_output(struct client *c, const char *run, const char *step, json_int_t attempt,
+		       struct pump *p, struct error *err)
 {
 	AUTO_BUFFER target = {0};
 	client_stream_close(p->stream);
@@ -60,7 +66,8 @@ static int open_output(struct client *c, const char *run, const char *step, stru
 		return 0;
 	buffer_printf(&target, "/v1/runs/%s/steps/", run);
 	client_encode(&target, step);
-	buffer_printf(&target, "/output?stream=%s&from=%" PRIu64 "&follow=1", p->name, p->written);
+	buffer_printf(&target, "/output?stream=%s&attempt=%lld&from=%" PRIu64 "&follow=1", p->name,
+		      (long long)attempt, p->written);
 	return client_stream_open(c, (const char *)target.data, &p->stream, err);
 }
 
@@ -110,10 +117,11 @@ static void cancel_run(struct client *c, const char *run)
 	json_decref(r.body);
 }
 
-/* Passes the output on as it comes. Ctrl-C and SIGTERM go to the command; a second Ctrl-C ends the
+/* Passes the output of one attempt on as it comes. Ctrl-C and SIGTERM go to the command; a second Ctrl-C ends the
  * run, a second SIGTERM only this program. Where nobody reads the output any more the run is ended,
  * as SIGPIPE would end the command: 128 + 13. */
-static int pump_output(struct client *c, const char *run, const char *step, struct error *err)
+static int pump_output(struct client *c, const char *run, const char *step, json_int_t attempt,
+		       struct error *err)
 {
 	struct pump out = {.name = "out", .to = STDOUT_FILENO},
 		    errs = {.name = "err", .to = STDERR_FILENO};
@@ -126,9 +134,9 @@ static int pump_output(struct client *c, const char *run, const char *step, stru
 	sigdelset(&set, SIGPIPE);
 	AUTO_FD signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	int interrupts = 0, reconnects = 0;
-	int r = open_output(c, run, step, &out, err);
+	int r = open_output(c, run, step, attempt, &out, err);
 	if (r == 0)
-		r = open_output(c, run, step, &errs, err);
+		r = open_output(c, run, step, attempt, &errs, err);
 	while (r == 0 && !(out.ended && errs.ended)) {
 		struct pollfd p[3] = {{.fd = out.stream ? client_stream_fd(out.stream) : -1,
 				       .events = POLLIN},
@@ -143,13 +151,15 @@ static int pump_output(struct client *c, const char *run, const char *step, stru
 			r = pump_one(&out, err);
 		if (r == 0 && errs.stream && (errs_pending || p[1].revents))
 			r = pump_one(&errs, err);
-		if (r == -ECONNRESET && reconnects++ < RECONNECTS_MAX) {
+		while (client_lost(r) && r != -EPIPE && reconnects++ < RECONNECTS_MAX) {
 			/* The supervisor died; the step goes on in the keeper's care. */
+			if (reconnects > 1)
+				poll(NULL, 0, RECONNECT_PAUSE_MS);
 			r = cli_go_on(c, run, err);
 			if (r == 0)
-				r = open_output(c, run, step, &out, err);
+				r = open_output(c, run, step, attempt, &out, err);
 			if (r == 0)
-				r = open_output(c, run, step, &errs, err);
+				r = open_output(c, run, step, attempt, &errs, err);
 		}
 		struct signalfd_siginfo info;
 		if (p[2].revents && read(signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
@@ -266,7 +276,8 @@ static bool step_is_over(struct client *c, const char *run, const char *step)
 
 /* The sandbox's terminal: the keeper pumps the other end, so that this goes on though the
  * supervisor died. */
-static int run_terminal(struct client *c, const char *run, const char *step, struct error *err)
+static int run_terminal(struct client *c, const char *run, const char *step, json_int_t attempt,
+			struct error *err)
 {
 	AUTO_BUFFER target = {0};
 	buffer_printf(&target, "/v1/runs/%s/steps/", run);
@@ -285,7 +296,7 @@ static int run_terminal(struct client *c, const char *run, const char *step, str
 		poll(NULL, 0, TTY_WAIT_MS);
 	}
 	if (r < 0 || remote < 0)
-		return step_is_over(c, run, step) ? pump_output(c, run, step, err)
+		return step_is_over(c, run, step) ? pump_output(c, run, step, attempt, err)
 		       : r < 0			  ? r
 						  : error_set(err, -EPROTO,
 							      "the supervisor sent no terminal; see 'holdfast show "
@@ -419,6 +430,76 @@ static int outcome(struct client *c, const char *run, const char *step_name)
 	return code;
 }
 
+/* Of the last attempt; 1 where there is none yet. */
+static json_int_t newest_attempt(const json_t *step)
+{
+	size_t n = json_array_size(cli_get(step, "attempts"));
+	return n ? cli_int(json_array_get(cli_get(step, "attempts"), n - 1), "number") : 1;
+}
+
+static json_t *fetch_step(struct client *c, const char *run, const char *step, struct error *err)
+{
+	AUTO_BUFFER target = {0};
+	buffer_printf(&target, "/v1/runs/%s/steps/", run);
+	client_encode(&target, step);
+	struct client_request q = {.method = "GET", .target = (const char *)target.data};
+	json_t *doc = NULL;
+	return client_call(c, &q, NULL, &doc, NULL, err) < 0 ? NULL : doc;
+}
+
+/* What follows on the output is another attempt's, from its beginning. */
+static void tell_next_attempt(struct client *c, const char *run, const char *step,
+			      json_int_t attempt)
+{
+	struct error ignored = {0};
+	json_t *doc = fetch_step(c, run, step, &ignored);
+	const json_t *a;
+	const char *state = "over", *why = "";
+	size_t i;
+	json_array_foreach(cli_get(doc, "attempts"), i, a)
+	{
+		if (cli_int(a, "number") >= attempt)
+			break;
+		state = cli_str(a, "state");
+		why = cli_str(a, "why");
+	}
+	bool lost = strcmp(state, "lost") == 0;
+	fprintf(stderr,
+		"holdfast: attempt %lld %s%s%s%s; the step runs again, its output begins anew\n",
+		(long long)attempt - 1, lost ? "was " : "ended: ", cli_escaped(state),
+		*why ? ": " : "", cli_escaped(why));
+	json_decref(doc);
+}
+
+/* Shows what the step writes, attempt after attempt, until it is over: one that was lost with its
+ * keeper runs again. until: as cli_follow_run's step. What to leave with: EXIT_STATUS_OK or else. */
+static int follow_step(struct client *c, const char *run, const char *step, const char *until,
+		       bool tty)
+{
+	struct error err = {0};
+	json_t *doc = fetch_step(c, run, step, &err);
+	if (!doc)
+		return own_failure(&err);
+	json_int_t attempt = newest_attempt(doc), shown = 0;
+	json_decref(doc);
+	while (shown != attempt) {
+		int r = 0;
+		if (shown && !cli.json)
+			tell_next_attempt(c, run, step, attempt);
+		shown = attempt;
+		if (tty)
+			r = run_terminal(c, run, step, attempt, &err);
+		else if (!cli.json)
+			r = pump_output(c, run, step, attempt, &err);
+		if (r < 0)
+			return own_failure(&err);
+		r = cli_follow_attempt(c, run, until, step, &attempt);
+		if (r != EXIT_STATUS_OK)
+			return r;
+	}
+	return EXIT_STATUS_OK;
+}
+
 /* Waits until nothing of the run is under way: ended, or waiting for a person. */
 static int run_command(struct client *c, struct run_request *q)
 {
@@ -440,13 +521,7 @@ static int run_command(struct client *c, struct run_request *q)
 	snprintf(step, sizeof(step), "%s", cli_str(made, "step"));
 	status_print_notes(made, stderr);
 	json_decref(made);
-	if (q->tty)
-		r = run_terminal(c, run, step, &err);
-	else if (!cli.json)
-		r = pump_output(c, run, step, &err);
-	if (r < 0)
-		return own_failure(&err);
-	r = cli_follow_run(c, run, NULL, true);
+	r = follow_step(c, run, step, NULL, q->tty);
 	return r == EXIT_STATUS_OK ? outcome(c, run, step) : EXEC_OWN;
 }
 
@@ -664,11 +739,9 @@ int cmd_step(int argc, char **argv)
 				   "step '%.64s' does not start: the run waits for a person; "
 				   "'holdfast queue' says for what",
 				   step);
-	if (r == 0 && !cli.json)
-		r = pump_output(c, run, step, &err);
 	if (r < 0)
 		return own_failure(&err);
-	r = cli_follow_run(c, run, step, true);
+	r = follow_step(c, run, step, step, false);
 	if (r != EXIT_STATUS_OK)
 		return EXEC_OWN;
 	if (reused && !cli.json)

@@ -1,11 +1,14 @@
 /* holdfast (bare), status, log, show, diff: what was done, what is under way, what waits. */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include "tools/cli.h"
 #include "tools/show_effect.h"
 #include "tools/status_print.h"
+
+enum { LOG_RECONNECTS_MAX = 100, LOG_RECONNECT_PAUSE_MS = 200 };
 
 static int print_rollup(bool all)
 {
@@ -242,22 +245,44 @@ static void print_event(const json_t *e)
 	putchar('\n');
 }
 
-static void print_event_lines(struct buffer *text)
+/* next: the number of the record after those that were printed. */
+static void print_event_lines(struct buffer *text, json_int_t *next)
 {
 	uint8_t *end;
 	while (text->len > 0 && (end = memchr(text->data, '\n', text->len)) != NULL) {
 		size_t len = (size_t)(end - text->data);
-		if (cli.json) {
+		json_t *e = json_loadb((const char *)text->data, len, 0, NULL);
+		if (cli.json)
 			fwrite(text->data, 1, len + 1, stdout);
-		} else {
-			json_t *e = json_loadb((const char *)text->data, len, 0, NULL);
-			if (e)
-				print_event(e);
-			json_decref(e);
-		}
+		else if (e)
+			print_event(e);
+		if (e)
+			*next = cli_int(e, "seq") + 1;
+		json_decref(e);
 		buffer_consume(text, len + 1);
 	}
 	fflush(stdout);
+}
+
+/* One connection's worth of records, from *next on; negative errno where it was lost. */
+static int print_events(struct client *c, const char *run, bool follow, json_int_t *next,
+			struct error *err)
+{
+	AUTO_BUFFER target = {0}, text = {0};
+	char query[64];
+	snprintf(query, sizeof(query), "/events?from=%lld%s", (long long)*next,
+		 follow ? "&follow=1" : "");
+	run_target(&target, run, query);
+	AUTO(client_stream_close) struct client_stream *s = NULL;
+	int r = client_stream_open(c, (const char *)target.data, &s, err);
+	if (r < 0)
+		return r;
+	do {
+		r = client_stream_read(s, &text, err);
+		if (r >= 0)
+			print_event_lines(&text, next);
+	} while (r == 1);
+	return r;
 }
 
 int cmd_log(int argc, char **argv)
@@ -274,18 +299,23 @@ int cmd_log(int argc, char **argv)
 	    0)
 		return exit_status;
 	struct error err = {0};
-	AUTO_BUFFER target = {0};
-	run_target(&target, argv[optind], follow ? "/events?from=1&follow=1" : "/events?from=1");
-	AUTO(client_stream_close) struct client_stream *s = NULL;
-	int r = client_stream_open(c, (const char *)target.data, &s, &err);
+	json_int_t next = 1;
+	int r = print_events(c, argv[optind], follow, &next, &err);
+	/* The next supervisor goes on after the last record that was shown. Whether the run goes on
+	 * is not for a reader to say. */
+	for (int tries = 0; client_lost(r) && tries < LOG_RECONNECTS_MAX; tries++) {
+		err = (struct error){0};
+		if (tries > 0)
+			poll(NULL, 0, LOG_RECONNECT_PAUSE_MS);
+		r = client_reopen(c, &err);
+		if (r == 0)
+			r = print_events(c, argv[optind], follow, &next, &err);
+	}
 	if (r < 0)
-		return cli_fail(&err);
-	AUTO_BUFFER text = {0};
-	do {
-		r = client_stream_read(s, &text, &err);
-		if (r >= 0)
-			print_event_lines(&text);
-	} while (r == 1);
+		error_set_exit(
+			&err, r, EXIT_STATUS_SANDBOX,
+			"lost the supervisor while reading the log: %s; run the command again",
+			strerror(-r));
 	return r < 0 ? cli_fail(&err) : EXIT_STATUS_OK;
 }
 

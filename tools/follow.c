@@ -13,6 +13,8 @@ enum { PROGRESS_MS = 500, RECONNECTS_MAX = 100 };
 struct follow {
 	struct client *c;
 	const char *run, *step;
+	const char *attempt_step; /* whose attempts are looked for; NULL = none */
+	json_int_t attempt, attempt_begun; /* the one that is known; the newest that was seen */
 	bool quiet;
 	bool stop; /* an event says that it ended, or waits: to be asked */
 	int interrupts; /* by Ctrl-C */
@@ -65,6 +67,9 @@ static void on_event(struct follow *f, const json_t *event)
 	    strcmp(cli_str(event, "step"), f->step) == 0)
 		f->stop = true;
 	if (strcmp(type, "ATTEMPT_STARTED") == 0) {
+		if (f->attempt_step && strcmp(cli_str(event, "step"), f->attempt_step) == 0 &&
+		    cli_int(event, "attempt") > f->attempt_begun)
+			f->attempt_begun = cli_int(event, "attempt");
 		snprintf(f->active, sizeof(f->active), "%s", cli_escaped(cli_str(event, "step")));
 		int64_t at = cli_parse_time(cli_str(event, "time"));
 		f->active_since = at > 0 ? at : cli_now_ns();
@@ -166,7 +171,7 @@ static bool settled(struct follow *f)
 static int follow_events(struct follow *f, struct client_stream *events, int signal_fd,
 			 struct error *err)
 {
-	while (!f->stop) {
+	while (!f->stop && f->attempt_begun <= f->attempt) {
 		struct pollfd p[2] = {{.fd = client_stream_fd(events), .events = POLLIN},
 				      {.fd = signal_fd, .events = POLLIN}};
 		bool pending = client_stream_pending(events);
@@ -224,10 +229,12 @@ int cli_go_on(struct client *c, const char *run, struct error *err)
 	return r;
 }
 
-int cli_follow_run(struct client *c, const char *run, const char *step, bool quiet)
+static int follow(struct follow *follower)
 {
 	struct error err = {0};
-	struct follow f = {.c = c, .run = run, .step = step, .quiet = quiet};
+	struct follow f = *follower;
+	struct client *c = f.c;
+	const char *run = f.run;
 	sigset_t set, old;
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
@@ -246,7 +253,7 @@ int cli_follow_run(struct client *c, const char *run, const char *step, bool qui
 		r = client_stream_open(c, (const char *)target.data, &events, &err);
 		if (r == 0)
 			r = follow_events(&f, events, signal_fd, &err);
-		if (f.stop || (r < 0 && r != -ECONNRESET && r != -ECONNREFUSED && r != -EPIPE))
+		if (f.stop || f.attempt_begun > f.attempt || (r < 0 && !client_lost(r)))
 			break;
 		poll(NULL, 0, 200);
 		r = cli_go_on(c, run, &err);
@@ -256,7 +263,8 @@ int cli_follow_run(struct client *c, const char *run, const char *step, bool qui
 	clear_line(&f);
 	buffer_free(&f.text);
 	sigprocmask(SIG_SETMASK, &old, NULL);
-	if (r < 0 && !f.stop) {
+	follower->attempt_begun = f.attempt_begun;
+	if (r < 0 && !f.stop && f.attempt_begun <= f.attempt) {
 		error_set_exit(&err, r, EXIT_STATUS_SANDBOX,
 			       "lost the supervisor while following the run: %s; 'holdfast status "
 			       "%.8s' tells how it stands",
@@ -264,4 +272,25 @@ int cli_follow_run(struct client *c, const char *run, const char *step, bool qui
 		return cli_fail(&err);
 	}
 	return EXIT_STATUS_OK;
+}
+
+int cli_follow_run(struct client *c, const char *run, const char *step, bool quiet)
+{
+	struct follow f = {.c = c, .run = run, .step = step, .quiet = quiet};
+	return follow(&f);
+}
+
+int cli_follow_attempt(struct client *c, const char *run, const char *until, const char *step,
+		       json_int_t *attempt)
+{
+	struct follow f = {.c = c,
+			   .run = run,
+			   .step = until,
+			   .attempt_step = step,
+			   .attempt = *attempt,
+			   .quiet = true};
+	int r = follow(&f);
+	if (f.attempt_begun > *attempt)
+		*attempt = f.attempt_begun;
+	return r;
 }

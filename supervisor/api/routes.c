@@ -385,17 +385,21 @@ static int get_output(struct call *c)
 {
 	const char *which = api_request_query(c->q, "stream");
 	bool err_stream = which && strcmp(which, "err") == 0;
-	uint64_t from;
+	uint64_t from, attempt = 0;
 	int r = number(c, "from", 0, &from);
 
+	if (r == 0)
+		r = number(c, "attempt", 0, &attempt);
+	if (r == 0 && attempt > UINT32_MAX)
+		r = wrong(c, "attempt is its number");
 	if (r == 0 && which && !err_stream && strcmp(which, "out") != 0)
 		r = wrong(c, "stream is out or err");
 	if (r == 0)
 		r = streams_check_output(c->d, c->step, err_stream, &c->err);
 	return r < 0 ? r
 		     : stream(c,
-			      streams_output(c->d, &c->run->id, c->step->index, err_stream, from,
-					     asked(c, "follow")),
+			      streams_output(c->d, &c->run->id, c->step->index, (uint32_t)attempt,
+					     err_stream, from, asked(c, "follow")),
 			      "application/octet-stream");
 }
 

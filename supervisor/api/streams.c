@@ -108,7 +108,7 @@ struct output {
 	struct api_stream base;
 	struct daemon *d;
 	struct journal_id run, attempt;
-	uint32_t step;
+	uint32_t step, number; /* number: of the attempt; 0 = the last one, when it is there */
 	bool err_stream, follow, found, following;
 	int fd; /* spool or blob; owned; -1 = not open */
 	uint64_t at;
@@ -123,6 +123,11 @@ static const struct journal_attempt *attempt_of(const struct output *o,
 
 	*ret_step = s;
 	if (!s || s->attempt_count == 0)
+		return NULL;
+	for (uint32_t i = 0; o->number && i < s->attempt_count; i++)
+		if (s->attempts[i].number == o->number)
+			return &s->attempts[i];
+	if (o->number)
 		return NULL;
 	if (!o->found)
 		return &s->attempts[s->attempt_count - 1];
@@ -250,7 +255,7 @@ static void free_output(struct api_stream *s)
 }
 
 struct api_stream *streams_output(struct daemon *d, const struct journal_id *run, uint32_t step,
-				  bool err_stream, uint64_t from, bool follow)
+				  uint32_t attempt, bool err_stream, uint64_t from, bool follow)
 {
 	struct output *o = calloc(1, sizeof(*o));
 
@@ -260,6 +265,7 @@ struct api_stream *streams_output(struct daemon *d, const struct journal_id *run
 	o->d = d;
 	o->run = *run;
 	o->step = step;
+	o->number = attempt;
 	o->err_stream = err_stream;
 	o->follow = follow;
 	o->fd = -1;

@@ -7,10 +7,10 @@
  * under way. Only durable records. */
 struct api_stream *streams_events(struct daemon *d, const struct journal_id *run, uint64_t from,
 				  bool follow);
-/* Raw bytes of the step's last attempt, from the spool while it is there, else from the blob.
+/* Raw bytes of one attempt of the step (by number; 0: the last), from the spool while it is there, else from the blob.
  * follow: until it has ended; with no attempt yet, until there is one. */
 struct api_stream *streams_output(struct daemon *d, const struct journal_id *run, uint32_t step,
-				  bool err_stream, uint64_t from, bool follow);
+				  uint32_t attempt, bool err_stream, uint64_t from, bool follow);
 /* -EIO with *err: the blob of the last attempt's output is missing, or holds other bytes than were
  * recorded (one above 256 MiB is not read). A stream would only be short. */
 MUST_CHECK int streams_check_output(struct daemon *d, const struct journal_step *step,

@@ -601,6 +601,36 @@ def test_exec_outlives_its_supervisor():
         assert p.returncode == 4 and out == "".join(f"line {i}\n" for i in range(1, 11)), (p.returncode, out, err)
 
 
+def test_exec_and_step_go_on_with_the_next_attempt_when_the_keeper_alone_dies():
+    for words in (["exec", "--"], ["step", "--run", "driven", "sh", "--"]):
+        with Cli() as c:
+            p = subprocess.Popen([HOLDFAST, "--state", c.state, *words, "/bin/sh", "-c", "echo hi; sleep 3; echo bye; exit 5"],
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL, env=c.env,
+                                 cwd=c.tree)
+            assert p.stdout.readline() == "hi\n"
+            os.kill(c.json("status")[1]["daemon"]["keeper"], signal.SIGKILL)
+            out, err = p.communicate(timeout=60)
+            assert p.returncode == 5 and out == "hi\nbye\n", (words, p.returncode, out, err)
+            assert "attempt 1 was lost" in err and "runs again" in err, err
+
+
+def test_a_followed_log_outlives_its_supervisor():
+    with Cli() as c:
+        p = subprocess.Popen([HOLDFAST, "--state", c.state, "exec", "--", "/bin/sh", "-c", "sleep 4"], stdin=subprocess.DEVNULL,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=c.env, cwd=c.tree)
+        c.until(lambda: any(r["state"] == "running" for r in c.json("status", "--all")[1]["runs"]))
+        with open(c.path("log"), "w") as f:
+            log = subprocess.Popen([HOLDFAST, "--state", c.state, "--json", "log", c.latest(), "-f"], stdin=subprocess.DEVNULL,
+                                   stdout=f, stderr=subprocess.PIPE, text=True, env=c.env, cwd=c.tree)
+        c.until(lambda: "ATTEMPT_STARTED" in c.read("log"))
+        os.kill(c.json("status")[1]["daemon"]["pid"], signal.SIGKILL)
+        err = log.communicate(timeout=60)[1]
+        assert log.returncode == 0 and p.wait(30) == 0, err
+        events = [json.loads(line) for line in c.read("log").splitlines()]
+        assert [e["seq"] for e in events] == list(range(1, len(events) + 1)), events
+        assert "ATTEMPT_ADOPTED" in [e["type"] for e in events] and events[-1]["type"] == "RUN_SUCCEEDED", events
+
+
 def test_exec_says_when_what_was_left_is_refused():
     with Cli() as c:
         code, _, err = c.run("exec", "--", "/usr/bin/python3", "-c", "import os\nfor i in range(30):\n os.mkdir('d' * 200)\n os.chdir('d' * 200)")
