@@ -27,7 +27,8 @@ bool asks_before(struct daemon *d, const struct journal_run *run, const struct p
 				   .uid = (uid_t)run->ws_uid,
 				   .stdin_fd = -1,
 				   .state = d->paths.state,
-				   .runtime = d->paths.runtime};
+				   .runtime = d->paths.runtime,
+				   .hidden = (const char *const *)d->own.state};
 	struct runs_context *ctx;
 
 	if (!run->workspace || runs_get(d, &run->id, &ctx, NULL) < 0 ||

@@ -246,6 +246,7 @@ static int confine(struct daemon *d, const struct engine_command *c, const struc
 		.cols = ctx->settings.cols,
 		.state = d->paths.state,
 		.runtime = d->paths.runtime,
+		.hidden = (const char *const *)d->own.state,
 		.attempt = a->id,
 		.approved = asks_answered(d, &c->run, c->step),
 		.net = net->id,
@@ -1016,6 +1017,7 @@ int attempts_start_diff(struct daemon *d, struct sandbox_client *c, const struct
 			.timeout_ms = 60000,
 			.state = d->paths.state,
 			.runtime = d->paths.runtime,
+			.hidden = (const char *const *)d->own.state,
 			.attempt = id,
 		};
 		r = confine_new(&in, &walls, err);

@@ -294,6 +294,12 @@ static int place_workspace(struct confine *c, const struct policy_mount *table, 
 				      "cannot work in %s: it is inside Holdfast's own state; "
 				      "choose another workspace",
 				      in->workspace);
+	for (const char *const *h = in->hidden; h && *h; h++)
+		if (path_within(in->workspace, *h))
+			return error_set_exit(err, -EOPNOTSUPP, EXIT_STATUS_SANDBOX,
+					      "cannot work in %s: %s is a place of Holdfast's own "
+					      "state; choose another workspace",
+					      in->workspace, *h);
 	switch (c->workspace_access) {
 	case POLICY_ACCESS_NONE:
 		w->mode = SANDBOX_WORKSPACE_NONE;
@@ -326,11 +332,23 @@ static int place_workspace(struct confine *c, const struct policy_mount *table, 
 	return 0;
 }
 
+/* Whether the path, or anything in it, is granted. */
+static bool is_granted(const struct policy_mount *table, size_t count, const char *path)
+{
+	if (access_of(table, count, path) != POLICY_ACCESS_NONE)
+		return true;
+	for (size_t i = 0; i < count; i++)
+		if (path_within(table[i].path, path) && table[i].access != POLICY_ACCESS_NONE)
+			return true;
+	return false;
+}
+
 static int place_all(struct confine *c, struct error *err)
 {
 	size_t count;
 	const struct policy_mount *table = policy_fs_table(c->fs, &count);
 	const char *const own_state[] = {c->in->state, c->in->runtime};
+	const char *const *hidden = c->in->hidden;
 	int r = place_workspace(c, table, count, err);
 
 	for (size_t i = 0; r == 0 && i < count; i++) {
@@ -343,6 +361,10 @@ static int place_all(struct confine *c, struct error *err)
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(own_state); i++)
 		if (access_of(table, count, own_state[i]) != POLICY_ACCESS_NONE)
 			r = mask(c, own_state[i], err);
+	for (; r == 0 && hidden && *hidden; hidden++)
+		if (strcmp(*hidden, c->in->state) != 0 && strcmp(*hidden, c->in->runtime) != 0 &&
+		    is_granted(table, count, *hidden))
+			r = mask(c, *hidden, err);
 	return r;
 }
 

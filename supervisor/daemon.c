@@ -567,6 +567,14 @@ static int open_folders(struct daemon *d, struct error *err)
 
 	if (r == 0)
 		r = take_lock(d, err);
+	if (r == 0)
+		r = own_find(&(struct own_from){.state = d->paths.state,
+						.runtime = d->paths.runtime,
+						.home = d->options.home,
+						.xdg_state = d->options.xdg_state,
+						.xdg_config = d->options.xdg_config,
+						.settings = d->settings},
+			     &d->own, err);
 	if (r < 0)
 		return r;
 	d->v1_fd = openat(d->paths.state_fd, "v1", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -832,6 +840,7 @@ void daemon_free(struct daemon *d)
 	close_fd(&d->layers_fd);
 	close_fd(&d->spool_fd);
 	close_fd(&d->v1_fd);
+	own_free(&d->own);
 	supervisor_paths_close(&d->paths);
 	close_fd(&d->lock_fd); /* last: another may start now */
 	free(d);

@@ -14,6 +14,7 @@
 #include "sandbox/sandbox.h"
 #include "supervisor/api/server.h"
 #include "supervisor/engine.h"
+#include "supervisor/own.h"
 #include "supervisor/supervisor.h"
 
 enum {
@@ -49,6 +50,7 @@ struct daemon {
 	const struct settings *settings; /* of options */
 	struct event_base *loop;
 	struct supervisor_paths paths;
+	struct own own;
 	int lock_fd, v1_fd, spool_fd, layers_fd, helpers_fd;
 	struct journal *journal;
 	const struct journal_state *rows; /* of journal, borrowed */

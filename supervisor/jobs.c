@@ -75,6 +75,7 @@ static int walls(struct daemon *d, const struct jobs_spec *spec, const struct st
 		.timeout_ms = spec->timeout_ms,
 		.state = d->paths.state,
 		.runtime = d->paths.runtime,
+		.hidden = (const char *const *)d->own.state,
 		.attempt = *id,
 	};
 	int r;

@@ -2,10 +2,12 @@
 #include "supervisor/landing.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
 #include "base/escape.h"
+#include "base/io.h"
 #include "supervisor/landing_look.h"
 
 struct gather {
@@ -14,6 +16,22 @@ struct gather {
 	const struct manifest *net;
 	struct error *err;
 };
+
+/* By its marker: wherever it is, and whosever. */
+static int note_state(struct gather *g, struct bytes folder)
+{
+	AUTO_BUFFER marker = {0};
+	AUTO_FD fd = -1;
+
+	if (buffer_append(&marker, folder.data, folder.len) < 0 ||
+	    buffer_append_str(&marker, folder.len > 0 ? "/v1/opened" : "v1/opened") < 0 ||
+	    buffer_append_byte(&marker, 0) < 0)
+		return error_nomem(g->err);
+	fd = io_open_beneath(g->workspace_fd, (const char *)marker.data, O_PATH | O_NOFOLLOW, 0);
+	if (fd < 0)
+		return 0;
+	return landing_facts_add_state(g->facts, folder) < 0 ? error_nomem(g->err) : 0;
+}
 
 static bool known_to_run(void *arg, struct bytes path)
 {
@@ -28,7 +46,9 @@ static int gather_stranger(void *arg, struct bytes path, const struct landing_st
 
 	if (landing_facts_stranger_count(g->facts) == LANDING_CONFLICTS_MAX)
 		return 1;
-	return landing_facts_add_stranger(g->facts, path, s) < 0 ? error_nomem(g->err) : 0;
+	if (landing_facts_add_stranger(g->facts, path, s) < 0)
+		return error_nomem(g->err);
+	return s->type == MANIFEST_DIR ? note_state(g, path) : 0;
 }
 
 /* What lies in a folder that is to go, and that the run knows nothing of: a person is asked about
@@ -67,6 +87,11 @@ static int gather_one(void *arg, struct bytes path, bool digest, bool entries)
 	}
 	if (landing_facts_add(g->facts, path, &s) < 0)
 		return error_nomem(g->err);
+	if (s.type == MANIFEST_DIR) {
+		r = note_state(g, path);
+		if (r < 0)
+			return r;
+	}
 	return entries && s.type == MANIFEST_DIR && s.entries > 0 ? gather_strangers(g, path) : 0;
 }
 
@@ -116,6 +141,7 @@ int landing_prepare(const struct landing_request *r, struct landing_prepared *re
 		.layer_count = r->layer_count,
 		.fs = r->fs,
 		.workspace = r->workspace,
+		.own = r->own,
 		.uid = r->uid,
 		.gid = r->gid,
 		.clock = r->clock,
@@ -135,6 +161,8 @@ int landing_prepare(const struct landing_request *r, struct landing_prepared *re
 	in.ws_ino = st.st_ino;
 	n = landing_net(r->layers, r->layer_count, &net, err);
 	g.net = net;
+	if (n == 0)
+		n = note_state(&g, bytes_of("", 0));
 	if (n == 0)
 		n = landing_facts_want(net, gather_one, &g);
 	if (n == 0)

@@ -53,6 +53,7 @@ struct landing_request {
 	const struct landing_layer *layers;
 	size_t layer_count;
 	const struct policy_fs *fs;
+	const char *const *own; /* as in struct landing_inputs */
 	struct landing_clock clock;
 	struct bytes
 		last; /* redo plan that was rolled back (JOURNAL_F_redo of this run), or empty */

@@ -91,6 +91,8 @@ struct landing_facts {
 	size_t count, stranger_count;
 	size_t *slots; /* index + 1 into facts; 0 = free */
 	size_t slot_count; /* a power of two, at most half full */
+	struct bytes *states; /* folders */
+	size_t state_count;
 };
 
 struct landing_facts *landing_facts_new(void)
@@ -115,6 +117,7 @@ void landing_facts_free(struct landing_facts *f)
 	landing_arena_free(f->arena);
 	free(f->facts);
 	free(f->slots);
+	free(f->states);
 	free(f);
 }
 
@@ -208,6 +211,30 @@ bool landing_facts_next_stranger(const struct landing_facts *f, size_t *at, stru
 size_t landing_facts_stranger_count(const struct landing_facts *f)
 {
 	return f->stranger_count;
+}
+
+int landing_facts_add_state(struct landing_facts *f, struct bytes folder)
+{
+	struct bytes kept;
+	int r = landing_arena_keep(f->arena, folder, &kept);
+
+	if (r == 0)
+		r = landing_arena_grow((void **)&f->states, f->state_count, sizeof(*f->states));
+	if (r == 0)
+		f->states[f->state_count++] = kept;
+	return r;
+}
+
+bool landing_facts_in_state(const struct landing_facts *f, struct bytes path)
+{
+	for (size_t i = 0; i < f->state_count; i++) {
+		struct bytes s = f->states[i];
+
+		if (s.len == 0 || (path.len >= s.len && memcmp(path.data, s.data, s.len) == 0 &&
+				   (path.len == s.len || ((const char *)path.data)[s.len] == '/')))
+			return true;
+	}
+	return false;
 }
 
 const struct landing_state *landing_facts_find(struct landing_facts *f, struct bytes path)

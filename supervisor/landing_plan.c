@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/escape.h"
+#include "base/path.h"
 #include "supervisor/landing_arena.h"
 
 bool landing_state_same(const struct landing_state *a, const struct landing_state *b)
@@ -152,6 +153,22 @@ static enum policy_want want_policy(const struct landing_item *it)
 	return POLICY_WANT_LAND;
 }
 
+/* A file or link in the place of a folder above one of our places would lead to another. */
+static bool touches_own(const struct landing_inputs *in, const struct landing_item *it,
+			struct bytes full)
+{
+	bool leads = want_policy(it) == POLICY_WANT_LAND;
+
+	for (const char *const *own = in->own; own && *own; own++) {
+		if (path_is_within(full, *own))
+			return true;
+		if (leads && strlen(*own) > full.len && (*own)[full.len] == '/' &&
+		    memcmp(*own, full.data, full.len) == 0)
+			return true;
+	}
+	return landing_facts_in_state(in->facts, it->path);
+}
+
 /* The strictest of the run's table and those of all steps that touched the path: a step's narrowing
  * holds for what it made, whoever built on that. */
 static int decide(struct landing_items *m, const struct landing_item *it,
@@ -167,6 +184,10 @@ static int decide(struct landing_items *m, const struct landing_item *it,
 	buffer_append_byte(&full, '/');
 	if (buffer_append(&full, it->path.data, it->path.len) < 0)
 		return error_nomem(m->err);
+	if (touches_own(in, it, buffer_bytes(&full))) {
+		snprintf(ret->why, sizeof(ret->why), "a place of Holdfast's own state or settings");
+		return 0;
+	}
 	if (!in->fs)
 		return 0;
 	policy_fs_decide(in->fs, buffer_bytes(&full), want_policy(it), ret);

@@ -88,6 +88,10 @@ MUST_CHECK int landing_facts_add_stranger(struct landing_facts *f, struct bytes 
 /* Every stranger, in the order they were added: start with *at = 0. False: no more. */
 bool landing_facts_next_stranger(const struct landing_facts *f, size_t *at, struct bytes *ret_path);
 size_t landing_facts_stranger_count(const struct landing_facts *f);
+/* The folder, empty for the workspace itself, is a state directory of some Holdfast: nothing lands
+ * in it. */
+MUST_CHECK int landing_facts_add_state(struct landing_facts *f, struct bytes folder);
+bool landing_facts_in_state(const struct landing_facts *f, struct bytes path);
 const struct landing_state *landing_facts_find(struct landing_facts *f,
 					       struct bytes path); /* NULL: not looked at */
 
@@ -224,6 +228,8 @@ struct landing_inputs {
 	size_t layer_count;
 	const struct policy_fs *fs; /* of the run; NULL denies everything */
 	const char *workspace; /* absolute: what ${workspace} stands for in every fs */
+	const char *const *own; /* Holdfast's own places (own.h), NULL-terminated: nothing lands in
+				   them, whatever fs says; NULL = none */
 	uint64_t ws_dev, ws_ino;
 	uint32_t uid, gid;
 	struct landing_clock clock;

@@ -144,7 +144,7 @@ void supervisor_paths_close(struct supervisor_paths *p);
 
 struct daemon_options {
 	const char *state; /* --state, or NULL */
-	const char *home, *xdg_state, *xdg_runtime,
+	const char *home, *xdg_state, *xdg_config, *xdg_runtime,
 		*notify_socket; /* of the environment; may be NULL */
 	char *const *environment; /* the process's: where a policy takes secrets from; NULL = none
 				   */

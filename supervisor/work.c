@@ -380,6 +380,7 @@ static int prepare(struct daemon *d, const struct journal_run *run, const struct
 		   const struct answers *answers, struct planned *ret, struct error *err)
 {
 	struct landing_request q = {.workspace = run->workspace,
+				    .own = (const char *const *)d->own.all,
 				    .uid = (uint32_t)run->ws_uid,
 				    .layers = stack->layers,
 				    .layer_count = stack->count,

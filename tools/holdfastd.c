@@ -93,13 +93,14 @@ int main(int argc, char **argv)
 {
 	struct daemon_options o = {.home = getenv("HOME"),
 				   .xdg_state = getenv("XDG_STATE_HOME"),
+				   .xdg_config = getenv("XDG_CONFIG_HOME"),
 				   .xdg_runtime = getenv("XDG_RUNTIME_DIR"),
 				   .notify_socket = getenv("NOTIFY_SOCKET"),
 				   .environment = environ,
 				   .ready_fd = -1};
 	const struct settings_from from = {.etc = SETTINGS_ETC,
 					   .home = o.home,
-					   .xdg_config = getenv("XDG_CONFIG_HOME"),
+					   .xdg_config = o.xdg_config,
 					   .uid = geteuid()};
 	struct settings settings = {0};
 	AUTO(settings_free) struct settings *held = &settings;

@@ -199,6 +199,39 @@ steps:
         assert c.run("verify")[0] == 0
 
 
+def test_another_state_directory_and_the_users_policy_are_never_landed_into():
+    with Hostile() as c:
+        other, config = ".local/state/holdfast", ".config/holdfast"
+        for name in (other + "/v1/journal", config, "odd/v1", "plain"):
+            os.makedirs(os.path.join(c.home, name))
+        for name in (other + "/v1/opened", other + "/v1/secret", config + "/notes", "odd/v1/opened", "plain/kept"):
+            with open(os.path.join(c.home, name), "w") as f:
+                f.write("as it was\n")
+        tampered = (other + "/evil", other + "/v1/evil", config + "/policy.yaml", "odd/evil", "odd/v1/evil")
+        script = (f"cat {other}/v1/secret; for f in {' '.join(tampered)} plain/new; do echo evil > $f; done; "
+                  f"echo evil >> {config}/notes; rm -rf {other} odd/v1 {config}; echo evil > {config}; true")
+        code, out, err = c.sh(script, "--land", cwd=c.home)
+        assert "as it was" not in out, out
+        assert code in (0, 4), (code, out, err)
+        run = c.latest()
+        if code == 4:
+            assert c.run("approve", c.waiting()[0]["approval"], "--as", "theirs")[0] == 0
+        for name in tampered:
+            assert not os.path.lexists(os.path.join(c.home, name)), name
+        for name in (other + "/v1/opened", other + "/v1/secret", config + "/notes", "odd/v1/opened"):
+            with open(os.path.join(c.home, name)) as f:
+                assert f.read() == "as it was\n", name
+        with open(os.path.join(c.home, "plain/new")) as f:
+            assert f.read() == "evil\n"
+        assert c.run("show", run)[0] in (0, 2)
+    # A link above the place would be another place.
+    with Hostile() as c:
+        code, out, err = c.sh("mkdir -p fake/holdfast; echo 'version: 1' > fake/holdfast/policy.yaml; ln -s fake .config; echo x > x",
+                              "--land", cwd=c.home)
+        assert code == 0 and os.path.exists(os.path.join(c.home, "x")), (code, out, err)
+        assert not os.path.lexists(os.path.join(c.home, ".config")), err
+
+
 # ---- what git and others would execute, and secrets
 
 def test_a_new_git_folder_in_the_place_of_the_old_lands_no_hooks():
