@@ -950,12 +950,17 @@ static void lose(struct daemon *d, struct attempt *a)
 
 void attempts_after_loss(struct daemon *d, const struct sandbox_hello *h)
 {
-	struct attempt *next;
+	struct attempt *a;
 
-	for (struct attempt *a = d->attempts->first; a; a = next) {
-		next = a->next;
-		if (!a->waits && !named(h, &a->id))
-			lose(d, a);
+	for (a = d->attempts->first; a; a = a->next)
+		a->lost = !a->waits && !named(h, &a->id);
+	for (;;) { /* a loss goes to the engine, which may change the list */
+		for (a = d->attempts->first; a && !a->lost; a = a->next)
+			;
+		if (!a)
+			return;
+		a->lost = false;
+		lose(d, a);
 	}
 }
 

@@ -21,6 +21,7 @@ struct attempt {
 	struct journal_id run;
 	uint32_t step;
 	bool live, exited;
+	bool lost; /* attempts_after_loss: to be told of, while the list may change */
 	bool waits, again; /* for a squash or a network: the keeper does not know it yet; and there
 			    * is news of it */
 	bool net; /* it may use its run's network */
