@@ -2,12 +2,14 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pwd.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/cbor.h"
 #include "base/io.h"
+#include "base/path.h"
 #include "base/utf8.h"
 #include "base/yaml.h"
 #include "supervisor/confine.h"
@@ -222,39 +224,6 @@ static int make_driver(struct making *m, struct error *err)
 	return plan_check(p, NULL, err);
 }
 
-/* Standard inputs that stand in the plan or beside it become blobs: the run must not need the
- * client again. */
-static int resolve_stdins(struct making *m, struct error *err)
-{
-	unsigned file = 0;
-	int r = 0;
-
-	for (size_t i = 0; i < m->plan->step_count && r == 0; i++) {
-		struct plan_step *s = &m->plan->steps[i];
-		char name[24];
-
-		if (s->stdin_kind == PLAN_STDIN_FILE) {
-			snprintf(name, sizeof(name), "file%u", file++);
-			r = keep_stdin(m, name, &s->stdin_blob, err);
-			if (r == 0) {
-				free(s->stdin_file);
-				s->stdin_file = NULL;
-				s->stdin_kind = PLAN_STDIN_BLOB;
-			}
-		} else if (s->stdin_text) {
-			r = journal_blob_put(m->d->journal,
-					     bytes_of(s->stdin_text, s->stdin_text_len),
-					     &s->stdin_blob, err);
-			if (r == 0) {
-				free(s->stdin_text);
-				s->stdin_text = NULL;
-				s->stdin_text_len = 0;
-			}
-		}
-	}
-	return r;
-}
-
 static int read_fd(int fd, size_t max, const char *name, struct buffer *out, struct error *err)
 {
 	struct stat st;
@@ -290,7 +259,7 @@ static int make_plan(struct making *m, struct error *err)
 	r = read_fd(fd, YAML_BYTES_MAX, path ? path : "plan", &yaml, err);
 	if (r == 0)
 		r = plan_parse(buffer_bytes(&yaml), path ? path : "plan", &m->plan, err);
-	return r < 0 ? r : resolve_stdins(m, err);
+	return r;
 }
 
 /* ---- policy ---- */
@@ -562,6 +531,119 @@ static int make_env(struct making *m, struct error *err)
 	return r == 0 && !m->settings.notes ? error_nomem(err) : r;
 }
 
+/* ---- standard inputs ---- */
+
+static int path_of(int fd, char ret[PATH_MAX])
+{
+	char link[48];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, ret, PATH_MAX - 1);
+	if (n < 0)
+		return -errno;
+	ret[n] = '\0';
+	return 0;
+}
+
+/* Whether the file lies in the folder of the plan. One that lies in / has no folder of its own. */
+static bool is_beside_plan(const struct making *m, const char *file)
+{
+	char folder[PATH_MAX];
+	char *slash;
+
+	if (path_of(api_request_fd(m->q, "plan"), folder) < 0)
+		return false;
+	slash = strrchr(folder, '/');
+	if (!slash || slash == folder)
+		return false;
+	*slash = '\0';
+	return path_within(file, folder);
+}
+
+/* What the step could read there itself. A home of its own is an empty one inside. */
+static bool is_readable(const struct making *m, const char *file,
+			const struct policy_fs_decision *d)
+{
+	if (d->verdict == POLICY_FS_DENY)
+		return false;
+	return path_within(file, m->path) || d->access == POLICY_ACCESS_R ||
+	       d->access == POLICY_ACCESS_RX || d->access == POLICY_ACCESS_RW;
+}
+
+/*
+ * A plan may come from anywhere, and what it names is opened with the rights of who runs it: a step
+ * is given no file that its policy would not let it read. But what lies beside the plan, outside
+ * the workspace, came with it: that is refused only where a rule masks it. By where the descriptor
+ * really leads, so that neither a link nor "..", nor a rename meanwhile, makes it another's.
+ */
+static int check_stdin(struct making *m, const struct plan_step *s, int fd, struct error *err)
+{
+	AUTO(policy_effective_free) struct policy_effective *e = NULL;
+	AUTO(policy_fs_free) struct policy_fs *fs = NULL;
+	const char *plan = text(m->q, "plan_path");
+	struct policy_fs_decision d;
+	char file[PATH_MAX];
+	bool ours = false, may;
+	int r = path_of(fd, file);
+
+	if (r < 0)
+		return error_set(err, r, "cannot tell the path of step %s's stdin: %s; mount /proc",
+				 s->name, strerror(-r));
+	r = confine_fs(m->effective, s->name, m->path, m->settings.home, &e, &fs, err);
+	if (r < 0)
+		return r;
+	policy_fs_decide(fs, bytes_str(file), POLICY_WANT_READ, &d);
+	for (size_t i = 0; i < m->d->own.state_count; i++)
+		ours |= path_within(file, m->d->own.state[i]);
+	may = is_readable(m, file, &d) || (is_beside_plan(m, file) && !path_within(file, m->path) &&
+					   !(d.access == POLICY_ACCESS_NONE && d.at.line > 0));
+	if (may && !ours)
+		return 0;
+	error_where(err, "%s:%d:%d", plan ? plan : "plan", s->line, s->column);
+	return error_set_exit(err, -EACCES, EXIT_STATUS_DENIED,
+			      "step %s: stdin is %s, which its policy does not let it read%s%s; "
+			      "put the file beside the plan, or grant it 'r'",
+			      s->name, file, d.why[0] ? ": " : "", d.why);
+}
+
+/* Those that stand in the plan or in files become blobs: the run must not need the client again. */
+static int resolve_stdins(struct making *m, struct error *err)
+{
+	unsigned file = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < m->plan->step_count && r == 0; i++) {
+		struct plan_step *s = &m->plan->steps[i];
+		char name[24];
+
+		if (s->stdin_kind == PLAN_STDIN_FILE) {
+			int fd;
+
+			snprintf(name, sizeof(name), "file%u", file++);
+			fd = api_request_fd(m->q, name);
+			r = fd < 0 ? 0 : check_stdin(m, s, fd, err);
+			if (r == 0)
+				r = keep_stdin(m, name, &s->stdin_blob, err);
+			if (r == 0) {
+				free(s->stdin_file);
+				s->stdin_file = NULL;
+				s->stdin_kind = PLAN_STDIN_BLOB;
+			}
+		} else if (s->stdin_text) {
+			r = journal_blob_put(m->d->journal,
+					     bytes_of(s->stdin_text, s->stdin_text_len),
+					     &s->stdin_blob, err);
+			if (r == 0) {
+				free(s->stdin_text);
+				s->stdin_text = NULL;
+				s->stdin_text_len = 0;
+			}
+		}
+	}
+	return r;
+}
+
 /* ---- the run ---- */
 
 static int choose_agency(struct making *m, enum policy_agency *ret, struct error *err)
@@ -694,6 +776,8 @@ static int make(struct making *m, struct journal_id *ret, struct error *err)
 		e = check_steps(m, err);
 	if (e == 0)
 		e = make_env(m, err);
+	if (e == 0)
+		e = resolve_stdins(m, err);
 	if (e == 0)
 		e = keep_signers(m, err);
 	if (e < 0)

@@ -623,6 +623,42 @@ def test_a_strange_tree_ends_its_own_step_and_nothing_else():
 
 # ---- plans from elsewhere
 
+def test_a_plans_standard_input_is_no_way_to_what_its_policy_masks():
+    with Hostile() as c:
+        os.mkdir(os.path.join(c.home, ".ssh"))
+        secret = os.path.join(c.home, ".ssh", "id_rsa")
+        for path, text in ((secret, "secret\n"), (c.path(".env"), "secret\n"), (c.path("seen"), "plain\n")):
+            with open(path, "w") as f:
+                f.write(text)
+        given = os.path.join(c.root, "given")
+        os.mkdir(given)
+        with open(os.path.join(given, "beside"), "w") as f:
+            f.write("plain\n")
+        os.symlink(secret, os.path.join(given, "link"))
+        os.symlink(c.home, os.path.join(given, "folder"))
+
+        def run(name):
+            plan = c.plan(f"steps:\n  - {{name: one, stdin: {{file: \"{name}\"}}, run: \"cat\"}}\n", "given/plan.yaml")
+            with open(plan) as f:
+                text = f.read().replace("workspace: tree", "workspace: ../tree")
+            with open(plan, "w") as f:
+                f.write(text)
+            return c.run("run", plan)
+
+        for name in (secret, "../home/.ssh/id_rsa", "link", "folder/.ssh/id_rsa", "../tree/.env", os.path.join(c.state, "runtime")):
+            if name.endswith("runtime"):
+                assert c.run("exec", "--", "true")[0] == 0
+            before = len(c.json("status", "--all")[1]["runs"])
+            code, out, err = run(name)
+            assert code == 3 and "does not let it read" in err and "plan.yaml:4:" in err, (name, code, out, err)
+            assert len(c.json("status", "--all")[1]["runs"]) == before
+        for name in ("beside", "../tree/seen", "/usr/include/../../etc/ld.so.cache" if os.path.exists("/etc/ld.so.cache") else "beside"):
+            code, out, err = run(name)
+            assert code == 0, (name, code, out, err)
+            if "etc" not in name:
+                assert "plain" in c.run("show", c.latest(), "one")[1]
+
+
 def test_a_plan_grants_nothing_by_itself():
     """Neither the policy that a plan holds or names nor the project's own, before a person has trusted it."""
     evil = "version: 1\nname: evil\nkind: grant\nagency: autonomous\nfs:\n  - {path: /usr, access: rx}\n  - {path: /bin, access: rx}\n  - {path: /lib, access: rx}\n" \
