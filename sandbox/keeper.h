@@ -39,7 +39,8 @@ enum {
 	KEEPER_JOBS_MAX = 1024, /* layer requests at work */
 	KEEPER_COPY = 64 * 1024,
 	KEEPER_ROOT_UID_BASE = 0x7a000000, /* uid 0 inside a root-owned workspace is this plus 16
-					      bits of the state directory outside */
+					      bits of the state directory's inode when it was new,
+					      kept in v1/root-uid */
 };
 
 /* ---- loop ---- */
@@ -386,5 +387,8 @@ void conn_layer_reply(struct conn *c, uint64_t request, const struct sealer_repl
 		      const int *fds, size_t fd_count);
 
 /* ---- keeper_main.c ---- */
+
+/* The paths of the folders that it holds open, as they are now. */
+MUST_CHECK int keeper_look_at_folders(struct keeper *k, struct error *err);
 
 void keeper_look_idle(struct keeper *k);

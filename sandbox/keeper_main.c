@@ -54,6 +54,8 @@ void keeper_look_idle(struct keeper *k)
 			       on_idle);
 }
 
+#define ROOT_UID_FILE "root-uid" /* in v1 */
+
 static int folder_path(int fd, char *buf, size_t size, struct error *err)
 {
 	char name[64];
@@ -133,10 +135,60 @@ static int read_boot_id(struct keeper *k)
 	return f && fgets(k->boot_id, sizeof(k->boot_id), f) ? 0 : -EIO;
 }
 
+int keeper_look_at_folders(struct keeper *k, struct error *err)
+{
+	int r = folder_path(k->layers_fd, k->layers_path, sizeof(k->layers_path), err);
+
+	if (r == 0)
+		r = folder_path(k->spool_fd, k->spool_path, sizeof(k->spool_path), err);
+	if (r == 0)
+		r = folder_path(STATE_FD, k->hidden[0].path, sizeof(k->hidden[0].path), err);
+	if (r == 0)
+		r = folder_path(k->runtime_fd, k->hidden[1].path, sizeof(k->hidden[1].path), err);
+	if (r < 0)
+		return r;
+	/* v1 lies in the state directory, all of which is hidden */
+	char *slash = strrchr(k->hidden[0].path, '/');
+	if (slash && slash != k->hidden[0].path && strcmp(slash, "/v1") == 0)
+		*slash = '\0';
+	return 0;
+}
+
+/* Whose the layers of root's runs are is kept beside them: a restored backup has other inodes, and
+ * must not find its layers under a stranger's uid. */
+static int choose_root_uid(struct keeper *k, uint32_t number, struct error *err)
+{
+	AUTO_BUFFER text = {0};
+	char own[16], *end;
+	int r = io_read_file_at(STATE_FD, ROOT_UID_FILE, sizeof(own), &text);
+
+	k->root_uid = KEEPER_ROOT_UID_BASE + number;
+	if (r == -ENOENT) {
+		int n = snprintf(own, sizeof(own), "%u\n", k->root_uid);
+		r = io_write_file_atomic_at(STATE_FD, ROOT_UID_FILE, bytes_of(own, (size_t)n),
+					    0600);
+		/* On a full disk the next one computes the same again. */
+		return r == 0 || r == -ENOSPC || r == -EDQUOT
+			       ? 0
+			       : error_set(err, r, "keeper: v1/" ROOT_UID_FILE ": %s",
+					   strerror(-r));
+	}
+	if (r == 0)
+		r = buffer_append_byte(&text, '\0');
+	if (r < 0)
+		return error_set(err, r, "keeper: v1/" ROOT_UID_FILE ": %s", strerror(-r));
+	unsigned long uid = strtoul((char *)text.data, &end, 10);
+	if (strcmp(end, "\n") != 0 || uid < KEEPER_ROOT_UID_BASE ||
+	    uid > KEEPER_ROOT_UID_BASE + 0xffff)
+		return error_set(err, -EUCLEAN,
+				 "keeper: v1/" ROOT_UID_FILE " is damaged; write the owner of the "
+				 "folders v1/layers/*/upper of root's runs into it");
+	k->root_uid = (uint32_t)uid;
+	return 0;
+}
+
 static int open_folders(struct keeper *k, struct error *err)
 {
-	struct stat st;
-
 	k->runtime_fd = RUNTIME_FD;
 	k->helpers_fd = HELPERS_FD;
 	for (int fd = RUNTIME_FD; fd <= READY_FD; fd++)
@@ -146,33 +198,21 @@ static int open_folders(struct keeper *k, struct error *err)
 				"keeper: started without descriptor %d; it is started by holdfast",
 				fd);
 	int r = layers_open(STATE_FD, &k->layers_fd, &k->spool_fd, err);
-	if (r == 0)
-		r = folder_path(k->layers_fd, k->layers_path, sizeof(k->layers_path), err);
-	if (r == 0)
-		r = folder_path(k->spool_fd, k->spool_path, sizeof(k->spool_path), err);
-	if (r == 0)
-		r = folder_path(STATE_FD, k->hidden[0].path, sizeof(k->hidden[0].path), err);
-	if (r == 0)
-		r = folder_path(RUNTIME_FD, k->hidden[1].path, sizeof(k->hidden[1].path), err);
-	if (r < 0)
-		return r;
-	if (fstat(STATE_FD, &st) < 0)
-		return error_set(err, -errno, "keeper: the state folder: %s", strerror(errno));
-	k->root_uid = KEEPER_ROOT_UID_BASE + (uint32_t)(st.st_ino & 0xffff);
-	/* v1 lies in the state directory, all of which is hidden */
-	char *slash = strrchr(k->hidden[0].path, '/');
-	if (slash && slash != k->hidden[0].path && strcmp(slash, "/v1") == 0)
-		*slash = '\0';
-	return 0;
+	return r == 0 ? keeper_look_at_folders(k, err) : r;
 }
 
 static int prepare(struct keeper *k, struct error *err)
 {
+	struct stat st;
 	char tag[17];
 
 	int r = open_folders(k, err);
+	if (r == 0 && fstat(STATE_FD, &st) < 0)
+		r = error_set(err, -errno, "keeper: the state folder: %s", strerror(errno));
 	if (r == 0)
 		r = listen_there(k, err);
+	if (r == 0)
+		r = choose_root_uid(k, (uint32_t)(st.st_ino & 0xffff), err);
 	if (r == 0)
 		r = load_helpers(k, err);
 	if (r < 0)
@@ -184,7 +224,7 @@ static int prepare(struct keeper *k, struct error *err)
 		return error_set(err, -ENOSYS,
 				 "keeper: this kernel lacks pidfds, or /dev or /proc is missing");
 	k->privileged = is_initial_root();
-	snprintf(tag, sizeof(tag), "k%x", k->root_uid);
+	snprintf(tag, sizeof(tag), "k%x", KEEPER_ROOT_UID_BASE + (uint32_t)(st.st_ino & 0xffff));
 	r = limits_host_open(tag, &k->limits, err);
 	if (r == 0)
 		r = seccomp_program(SECCOMP_NOTIFY, &k->filters[0], err);

@@ -249,6 +249,10 @@ int template_prepare(struct keeper *k, struct userns *u, const struct sandbox_sp
 {
 	struct stat st;
 
+	/* The state directory may have been moved since. */
+	int moved = keeper_look_at_folders(k, err);
+	if (moved < 0)
+		return moved;
 	AUTO(prepared_free) struct prepared *p = calloc(1, sizeof(*p));
 	if (!p)
 		return error_nomem(err);

@@ -631,6 +631,44 @@ def test_a_followed_log_outlives_its_supervisor():
         assert "ATTEMPT_ADOPTED" in [e["type"] for e in events] and events[-1]["type"] == "RUN_SUCCEEDED", events
 
 
+def half_done(c):
+    plan = c.plan("land: never\nsteps:\n  - {name: one, run: \"mkdir d; echo 1 > d/f; chmod 700 d\"}\n"
+                  "  - {name: two, needs: [one], run: \"echo 2 >> d/f; sleep 2\"}\n"
+                  "  - {name: three, needs: [two], run: \"cat d/f\"}\n")
+    p = subprocess.Popen([HOLDFAST, "--state", c.state, "run", plan], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                         stdin=subprocess.DEVNULL, env=c.env)
+    c.until(lambda: any(s["name"] == "two" and s["state"] == "active" for r in c.json("status", "--all")[1]["runs"]
+                        for s in c.json("status", r["run"])[1]["steps"]))
+    p.kill()
+    p.wait()
+    return c.latest()
+
+
+def test_a_restored_state_directory_goes_on():
+    with Cli() as c:
+        run = half_done(c)
+        daemon = c.json("status")[1]["daemon"]
+        for pid in (daemon["pid"], daemon["keeper"]):
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.3)
+        os.rename(c.state, c.state + ".lost")  # its inodes stay in use: the copy gets others
+        subprocess.run(["cp", "-a", c.state + ".lost", c.state], check=True)
+        code, out, err = c.run("resume", run)
+        assert code == 0, (code, out, err)
+        assert c.run("show", run, "three")[1].count("1\n2\n") == 1
+
+
+def test_a_state_directory_that_was_moved_under_its_keeper_goes_on():
+    with Cli() as c:
+        run = half_done(c)
+        os.kill(c.json("status")[1]["daemon"]["pid"], signal.SIGKILL)
+        os.rename(c.state, c.state + ".moved")
+        c.state += ".moved"
+        code, out, err = c.run("resume", run)
+        assert code == 0, (code, out, err)
+        assert c.run("show", run, "three")[1].count("1\n2\n") == 1
+
+
 def test_exec_says_when_what_was_left_is_refused():
     with Cli() as c:
         code, _, err = c.run("exec", "--", "/usr/bin/python3", "-c", "import os\nfor i in range(30):\n os.mkdir('d' * 200)\n os.chdir('d' * 200)")
