@@ -429,7 +429,8 @@ static void push_live(struct engine *e, struct engine_run *r)
 	if (e->failed)
 		return;
 	if (held_up) {
-		if (row->landing != JOURNAL_LANDING_S_UNLANDED)
+		if (row->landing != JOURNAL_LANDING_S_UNLANDED ||
+		    engine_land(row) == JOURNAL_LAND_NEVER)
 			engine_land_push(e, r); /* what is half done is not left so */
 		return;
 	}

@@ -230,10 +230,28 @@ static void succeed(struct engine *e, struct engine_run *r)
 			engine_emit_run(e, r, JOURNAL_RUN_SUCCEEDED, NULL);
 }
 
+/* The dial was turned down to where nothing lands while a person was asked, or an answer waited for
+ * the workspace: that answer is wanted no more. What waits with a conflict of its own is dropped,
+ * since only an answer leads on from there. */
+static void withhold(struct engine *e, struct engine_run *r)
+{
+	static const char why[] = "at the run's level nothing lands";
+	const struct journal_run *row = engine_run_row(e, r);
+
+	if (journal_run_final(row->state) || engine_land(row) != JOURNAL_LAND_NEVER ||
+	    lands_now(row))
+		return;
+	engine_item_withdraw(e, r, JOURNAL_NO_STEP, why);
+	r->planned = (struct digest){0};
+	if (row->landing == JOURNAL_LANDING_S_CONFLICT)
+		engine_land_drop(e, r, why);
+}
+
 void engine_land_push(struct engine *e, struct engine_run *r)
 {
 	const struct journal_run *row = engine_run_row(e, r);
 
+	withhold(e, r);
 	switch (row->landing) {
 	case JOURNAL_LANDING_S_UNLANDED:
 		if (may_land(e, r))
@@ -322,9 +340,10 @@ int engine_landing_planned(struct engine *e, struct engine_now now, const struct
 	if ((row->landing != JOURNAL_LANDING_S_UNLANDED &&
 	     row->landing != JOURNAL_LANDING_S_CONFLICT) ||
 	    row->state == JOURNAL_RUN_S_CANCELLING || row->state == JOURNAL_RUN_S_PAUSED ||
+	    (row->landing == JOURNAL_LANDING_S_UNLANDED && !may_land(e, r)) ||
 	    (row->landing == JOURNAL_LANDING_S_CONFLICT &&
 	     (!a || a->state != JOURNAL_APPROVAL_S_APPROVED)))
-		return engine_advance(e, r); /* cancelled, paused or lapsed meanwhile */
+		return engine_advance(e, r); /* cancelled, paused, lapsed or withheld meanwhile */
 	if (conflicts && !digest_is_zero(conflicts)) {
 		if (a)
 			engine_item_lapsed(e, r, a, "the directory changed again");

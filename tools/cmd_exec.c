@@ -356,6 +356,11 @@ static void tell_changes(struct client *c, const json_t *status, const json_t *r
 			run);
 	if (landed || dropped)
 		tell_left_out(c, run);
+	else if (paths > 0 && strcmp(cli_str(status, "agency"), "observe") == 0)
+		fprintf(stderr,
+			"holdfast: %lld %s changed, and at the level observe nothing lands: "
+			"'holdfast diff %.8s' shows\n",
+			paths, paths == 1 ? "path" : "paths", run);
 	else if (paths > 0)
 		fprintf(stderr,
 			"holdfast: %lld %s changed, kept aside: 'holdfast diff %.8s' shows, "

@@ -165,13 +165,19 @@ static void print_next(const json_t *status)
 {
 	const char *state = cli_str(status, "state"), *landing = cli_str(status, "landing"),
 		   *run = cli_str(status, "run");
+	bool unlanded = strcmp(landing, "unlanded") == 0,
+	     observed = strcmp(cli_str(status, "agency"), "observe") == 0;
 	if (strcmp(landing, "landed") == 0)
 		printf("  changes are in %s; 'holdfast undo %.8s' takes them back\n",
 		       cli_escaped(cli_str(status, "workspace")), run);
-	else if (strcmp(state, "succeeded") == 0 && strcmp(landing, "unlanded") == 0)
+	else if (strcmp(state, "succeeded") == 0 && unlanded && !observed)
 		printf("  'holdfast diff %.8s' shows what changed, 'holdfast land %.8s' applies "
 		       "it\n",
 		       run, run);
+	else if (strcmp(state, "succeeded") == 0 && unlanded)
+		printf("  at the level observe nothing lands; 'holdfast diff %.8s' shows what "
+		       "changed\n",
+		       run);
 	else if (strcmp(state, "paused") == 0)
 		printf("  'holdfast resume %.8s' goes on\n", run);
 }

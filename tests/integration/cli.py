@@ -880,6 +880,20 @@ def test_a_lowered_dial_takes_the_next_step_its_layer_and_no_policy_is_passed():
         assert c.read("a") is None and c.read("b") is None
 
 
+def test_a_landing_that_waits_is_withdrawn_by_lowering_the_dial():
+    with Cli() as c:
+        plan = c.plan("land: ask\nsteps:\n  - {name: a, run: 'echo a > a'}\n")
+        assert c.run("run", plan, "--name", "low")[0] == 4
+        item = c.waiting()[0]["approval"]
+        assert c.run("agency", "low", "observe")[0] == 0
+        status = c.json("status", "low")[1]
+        assert (status["state"], status["landing"]) == ("succeeded", "unlanded") and c.waiting() == [], status
+        assert c.run("approve", item)[0] not in (0, 4) and c.read("a") is None
+        out = c.run("status", "low")[1]
+        assert c.run("land", "low")[0] == 3 and c.read("a") is None
+        assert "applies it" not in out, out
+
+
 def test_a_program_that_changed_is_another_input():
     with Cli() as c:
         def tool(name, text):

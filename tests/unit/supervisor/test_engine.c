@@ -825,6 +825,51 @@ static void test_the_dial_holds_for_what_starts_and_lands_from_then_on(void **st
 	assert_int_equal(engine_land(fake_run(f, &run)), JOURNAL_LAND_AUTO);
 }
 
+static void test_lowered_to_observe_what_was_asked_lands_no_more(void **state)
+{
+	for (int before = 0; before < 3; before++) {
+		struct fake *f = fake_of(state);
+		struct journal_id run = created(f, ONE "land: ask\n");
+		const struct journal_approval *item = NULL;
+		struct fake_command c;
+		struct journal_id id = {0};
+
+		ran(f, "a");
+		if (before == 0) { /* still being planned */
+			assert_true(fake_take(f, ENGINE_PLAN_LANDING, &c));
+		} else {
+			planned(f, &run);
+		}
+		if (before == 2) {
+			item = asked(f, &run, JOURNAL_KIND_LANDING);
+			id = item->id;
+		}
+		assert_int_equal(dial(f, &run, 0), 0);
+		assert_run(f, &run, JOURNAL_RUN_S_SUCCEEDED);
+		assert_int_equal(fake_run(f, &run)->landing, JOURNAL_LANDING_S_UNLANDED);
+		assert_null(fake_open_item(f, &run, JOURNAL_KIND_LANDING));
+		if (before == 0) {
+			struct digest redo = {{9}};
+
+			(void)!engine_landing_planned(f->e, fake_now(f), &run, &redo, NULL, false,
+						     NULL);
+			fake_flush(f);
+			assert_null(fake_open_item(f, &run, JOURNAL_KIND_LANDING));
+		}
+		if (before == 2) {
+			item = journal_state_approval(f->rows, &id);
+			assert_true(!item || item->state == JOURNAL_APPROVAL_S_WITHDRAWN);
+			assert_true(!item || vote(f, item, APPROVE, NULL) != 0);
+		}
+		assert_false(fake_take(f, ENGINE_APPLY_LANDING, &c));
+		assert_int_equal(fake_run(f, &run)->landing, JOURNAL_LANDING_S_UNLANDED);
+		if (before < 2) { /* of the next round */
+			assert_int_equal(teardown(state), 0);
+			assert_int_equal(setup(state), 0);
+		}
+	}
+}
+
 static void test_the_dial_of_a_run_that_is_over_stays(void **state)
 {
 	struct fake *f = fake_of(state);
@@ -942,6 +987,21 @@ static void test_a_directory_that_changes_again_asks_again(void **state)
 	assert_int_equal(vote(f, item, DENY, NULL), 0);
 	assert_int_equal(fake_run(f, &run)->landing, JOURNAL_LANDING_S_DROPPED);
 	assert_run(f, &run, JOURNAL_RUN_S_SUCCEEDED);
+}
+
+static void test_lowered_to_observe_a_conflict_is_dropped(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run = created(f, ONE);
+
+	ran(f, "a");
+	planned(f, &run);
+	conflicted(f, &run, false, (const char *const[]){"x", NULL});
+	(void)asked(f, &run, JOURNAL_KIND_CONFLICT);
+	assert_int_equal(dial(f, &run, 0), 0);
+	assert_null(fake_open_item(f, &run, JOURNAL_KIND_CONFLICT));
+	assert_run(f, &run, JOURNAL_RUN_S_SUCCEEDED);
+	assert_int_equal(fake_run(f, &run)->landing, JOURNAL_LANDING_S_DROPPED);
 }
 
 static void test_conflicts_met_while_planning_touch_nothing(void **state)
@@ -1671,6 +1731,8 @@ int main(void)
 		T(test_a_denied_landing_is_dropped_and_the_run_succeeds),
 		T(test_observe_has_no_layer_and_lands_nothing),
 		T(test_the_dial_holds_for_what_starts_and_lands_from_then_on),
+		T(test_lowered_to_observe_what_was_asked_lands_no_more),
+		T(test_lowered_to_observe_a_conflict_is_dropped),
 		T(test_the_dial_of_a_run_that_is_over_stays),
 		T(test_nothing_to_land_is_no_conflict),
 		T(test_a_conflict_is_answered_path_by_path),
