@@ -333,7 +333,10 @@ int runs_workspace(struct daemon *d, struct runs_context *c, struct error *err)
 	if (!run)
 		return error_set(err, -ENOENT, "no such run");
 	fd = workspace_reopen(run->workspace, run->ws_dev, run->ws_ino, err);
-	return fd < 0 ? fd : take_workspace(d, c, fd, err);
+	if (fd < 0)
+		return fd;
+	workspace_sweep(fd);
+	return take_workspace(d, c, fd, err);
 }
 
 int runs_base(struct daemon *d, struct runs_context *c, int *ret_fd, struct error *err)

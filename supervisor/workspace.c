@@ -2,8 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <time.h>
@@ -144,12 +147,24 @@ static void remove_probe(int fd, const char *name)
 	unlinkat(fd, name, AT_REMOVEDIR);
 }
 
-/* What a supervisor that was killed in the middle of a probe left. */
-static void remove_stale_probes(int fd)
+/* Whose probe is over: nobody holds it locked, and the thread that its name tells of is gone, or it
+ * is old. A thread of another pid namespace looks gone; its lock does not. */
+static bool is_stale(int fd, const char *name)
+{
+	long id = strtol(name + sizeof(PROBE_PREFIX) - 1, NULL, 10);
+	AUTO_FD dir = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+
+	if (dir < 0 || fstat(dir, &st) < 0 || flock(dir, LOCK_EX | LOCK_NB) < 0)
+		return false;
+	return st.st_ctim.tv_sec + PROBE_STALE_S < time(NULL) ||
+	       (id > 0 && id <= INT_MAX && kill((pid_t)id, 0) < 0 && errno == ESRCH);
+}
+
+void workspace_sweep(int fd)
 {
 	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	AUTO_DIR d = copy < 0 ? NULL : fdopendir(copy);
-	struct stat st;
 
 	if (!d) {
 		if (copy >= 0)
@@ -158,8 +173,7 @@ static void remove_stale_probes(int fd)
 	}
 	for (struct dirent *e; (e = readdir(d));)
 		if (strncmp(e->d_name, PROBE_PREFIX, sizeof(PROBE_PREFIX) - 1) == 0 &&
-		    fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-		    st.st_ctim.tv_sec + PROBE_STALE_S < time(NULL))
+		    is_stale(fd, e->d_name))
 			remove_probe(fd, e->d_name);
 }
 
@@ -169,14 +183,15 @@ int workspace_probe(int fd, struct workspace_abilities *ret, struct error *err)
 	char name[64];
 	int r;
 
-	remove_stale_probes(fd);
+	workspace_sweep(fd);
 	snprintf(name, sizeof(name), PROBE_PREFIX "%d-%lld", (int)gettid(),
 		 (long long)workspace_now_ns());
 	r = mkdirat(fd, name, 0700) < 0 ? -errno : 0;
 	if (r == 0) {
 		AUTO_FD dir = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
-		r = dir < 0 ? -errno : try_renames(dir, &a);
+		/* Held while it lasts; see is_stale. */
+		r = dir < 0 || flock(dir, LOCK_EX | LOCK_NB) < 0 ? -errno : try_renames(dir, &a);
 		remove_probe(fd, name);
 	}
 	if (r < 0)

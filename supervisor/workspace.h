@@ -40,6 +40,9 @@ struct workspace_abilities {
  */
 MUST_CHECK int workspace_probe(int fd, struct workspace_abilities *ret, struct error *err);
 
+/* Removes what a supervisor that was killed in the middle of a probe left in the directory. */
+void workspace_sweep(int fd);
+
 /* CLOCK_REALTIME_COARSE: the clock that file systems stamp with; the run's start. */
 int64_t workspace_now_ns(void);
 

@@ -894,6 +894,19 @@ def test_a_landing_that_waits_is_withdrawn_by_lowering_the_dial():
         assert "applies it" not in out, out
 
 
+def test_what_a_killed_supervisor_probed_is_taken_away_by_the_next():
+    with Cli() as c:
+        plan = c.plan("steps:\n  - {name: a, run: 'echo a > a'}\n")
+        assert c.run("run", plan)[0] == 0
+        for pid in (c.json("status")[1]["daemon"]["pid"],):
+            os.kill(pid, signal.SIGKILL)
+        probe = ".holdfast-land-probe-4194305-1"  # no process has so high an id
+        os.mkdir(c.path(probe))
+        c.write(probe + "/a", "")
+        assert c.run("diff", c.latest())[0] == 0
+        assert not os.path.lexists(c.path(probe))
+
+
 def test_a_program_that_changed_is_another_input():
     with Cli() as c:
         def tool(name, text):

@@ -352,8 +352,10 @@ static void what_the_file_system_can_do(void **state)
 
 	(void)state;
 	landing_ns_open(&n, NULL);
-	/* One that a killed supervisor left, long ago. */
-	layers_ns_base(&n.t, "mkdir .holdfast-land-probe-1-1; touch .holdfast-land-probe-1-1/a");
+	/* One of a process that lives, and one that a killed supervisor left just now: no process
+	 * has so high an id. */
+	layers_ns_base(&n.t, "mkdir .holdfast-land-probe-1-1 .holdfast-land-probe-4194305-1; "
+			     "touch .holdfast-land-probe-1-1/a .holdfast-land-probe-4194305-1/b");
 	if (workspace_open(n.t.base, geteuid(), &w, &err) < 0)
 		fail_msg("%s", err.msg);
 	assert_int_equal(w.uid, n.t.uid);
@@ -361,7 +363,7 @@ static void what_the_file_system_can_do(void **state)
 		fail_msg("%s", err.msg);
 	assert_true(a.exchange && a.noreplace && a.ctime_ok);
 	assert_true(a.granularity_ns >= 1 && a.granularity_ns <= 1000000);
-	landing_ns_expect(&n, "only the young one is left",
+	landing_ns_expect(&n, "only the living one's is left",
 			  "d .holdfast-land-probe-1-1 755\nf .holdfast-land-probe-1-1/a 644 \n");
 	AUTO_FD null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
