@@ -267,11 +267,134 @@ int engine_input_difference(struct engine *e, const struct digest *before,
 	return rc < 0 ? rc : e->ops.blob(e->ops.ctx, buffer_bytes(&out), ret);
 }
 
-static int as_text(struct bytes item, struct buffer *out)
+/* As a shell would have to be given it; what shows it escapes what cannot be printed. */
+static void put_word(struct bytes word, struct buffer *out)
 {
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+				    "_@%+=:,./-";
+	const char *p = word.data;
+	bool quote = word.len == 0;
+
+	for (size_t i = 0; i < word.len; i++)
+		quote |= !memchr(plain, p[i], sizeof(plain) - 1);
+	if (!quote) {
+		buffer_append(out, word.data, word.len);
+		return;
+	}
+	buffer_append_byte(out, '\'');
+	for (size_t i = 0; i < word.len; i++) {
+		if (p[i] == '\'')
+			buffer_append_str(out, "'\\''");
+		else
+			buffer_append_byte(out, (uint8_t)p[i]);
+	}
+	buffer_append_byte(out, '\'');
+}
+
+/* One item. digests: a byte string is one, of which half is enough for people; else it is a word.
+ */
+static void put_item(struct cbor_reader *c, bool digests, bool nested, struct buffer *out)
+{
+	struct bytes b;
+	size_t n;
+
+	switch (cbor_r_peek(c)) {
+	case CBOR_BYTES:
+		b = cbor_r_bytes(c);
+		if (!digests)
+			put_word(b, out);
+		for (size_t i = 0; digests && i < b.len && i < DIGEST_SIZE / 2; i++)
+			buffer_printf(out, "%02x", ((const uint8_t *)b.data)[i]);
+		return;
+	case CBOR_TEXT:
+		put_word(cbor_r_text(c), out);
+		return;
+	case CBOR_ARRAY:
+		n = cbor_r_array(c);
+		if (nested)
+			buffer_append_byte(out, '(');
+		for (size_t i = 0; i < n && !c->error; i++) {
+			if (i > 0)
+				buffer_append_byte(out, ' ');
+			put_item(c, digests, true, out);
+		}
+		if (nested)
+			buffer_append_byte(out, ')');
+		return;
+	case CBOR_NULL:
+		cbor_r_null(c);
+		buffer_append_str(out, "(not found)");
+		return;
+	case CBOR_NONE:
+	case CBOR_UINT:
+	case CBOR_NINT:
+	case CBOR_MAP:
+	case CBOR_BOOL:
+		break;
+	}
+	b = cbor_r_skip(c);
+	if (!c->error && cbor_diagnostic(b, out) < 0)
+		cbor_r_fail(c, -EBADMSG);
+}
+
+static void put_env(struct cbor_reader *c, struct buffer *out)
+{
+	size_t n = cbor_r_array(c);
+
+	for (size_t i = 0; i < n && !c->error && cbor_r_array(c) == 2; i++) {
+		if (i > 0)
+			buffer_append_byte(out, ' ');
+		put_item(c, false, true, out);
+		buffer_append_byte(out, '=');
+		put_item(c, false, true, out);
+	}
+}
+
+static void put_checks(struct cbor_reader *c, struct buffer *out)
+{
+	size_t n = cbor_r_array(c);
+
+	for (size_t i = 0; i < n && !c->error && cbor_r_array(c) == 2; i++) {
+		if (i > 0)
+			buffer_append_str(out, "; ");
+		put_item(c, false, false, out);
+		buffer_printf(out, " (exit %llu)", (unsigned long long)cbor_r_uint(c));
+	}
+}
+
+static void put_retry(struct cbor_reader *c, struct buffer *out)
+{
+	static const char *const labels[] = {"max ", ", backoff ", "..", " ms, on ",
+					     ", same failure "};
+	size_t n = cbor_r_array(c);
+
+	for (size_t i = 0; i < n && i < ARRAY_SIZE(labels) && !c->error; i++)
+		buffer_printf(out, "%s%llu", labels[i], (unsigned long long)cbor_r_uint(c));
+}
+
+/* Of the fields that spec_names and input_names name. */
+static int as_text(const char *field, struct bytes item, struct buffer *out)
+{
+	static const char *const words[] = {"key", "name", "run", "cwd", "protected"};
+	struct cbor_reader c = cbor_reader(item);
+	bool digests = true;
+
 	if (item.len == 0)
 		return buffer_append_str(out, "(not there)");
-	return cbor_diagnostic(item, out);
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		digests &= strcmp(field, words[i]) != 0;
+	if (strcmp(field, "env") == 0) {
+		put_env(&c, out);
+	} else if (strcmp(field, "checks") == 0) {
+		put_checks(&c, out);
+	} else if (strcmp(field, "retry") == 0) {
+		put_retry(&c, out);
+	} else {
+		put_item(&c, digests, false, out);
+		if (strcmp(field, "timeout") == 0 || strcmp(field, "deadline") == 0)
+			buffer_append_str(out, " ms");
+	}
+	return out->failed ? out->failed : cbor_r_end(&c);
 }
 
 int engine_difference(struct bytes object,
@@ -292,9 +415,9 @@ int engine_difference(struct bytes object,
 		name = bytes_dup_str(cbor_r_text(&c));
 		if (!name)
 			return -ENOMEM;
-		rc = as_text(cbor_r_bytes(&c), &before);
+		rc = as_text(name, cbor_r_bytes(&c), &before);
 		if (rc == 0)
-			rc = as_text(cbor_r_bytes(&c), &after);
+			rc = as_text(name, cbor_r_bytes(&c), &after);
 		if (c.error)
 			break;
 		if (rc == 0)

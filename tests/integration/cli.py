@@ -506,6 +506,9 @@ def test_an_outside_driver_repeats_nothing():
         assert c.run(*step, "next", "--", "cat", "n.txt")[:2] == (0, "x\n")
         code, _, err = c.run(*step, "count", "--", "echo", "other")
         assert code == 125 and c.waiting()[0]["kind"] == "diverged", (code, err)
+        card = c.run("show", c.waiting()[0]["approval"])[1]
+        assert "before: /bin/sh -c 'echo x >> n.txt; wc -l < n.txt'\n" in card and "now:    echo other\n" in card, card
+        assert "h'" not in card, card
         code, _, err = c.run(*step, "more", "--", "echo", "more")
         assert code == 125 and "holdfast queue" in err, (code, err)
         assert c.run("approve", c.waiting()[0]["approval"], "--as", "accept")[0] == 0
