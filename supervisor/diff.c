@@ -275,7 +275,52 @@ static bool has_text(enum manifest_type t)
 	return t == MANIFEST_FILE || t == MANIFEST_SYMLINK;
 }
 
-static int lay(struct work *w, const struct manifest_entry *e, enum landing_from from)
+/* What has no line of text to be shown by. A folder is told by what is in it, if that changed too.
+ */
+static void note_bare(struct work *w, const struct manifest_entry *e, bool holds_changes)
+{
+	bool was_folder = e->base.type == MANIFEST_DIR, is_folder = e->type == MANIFEST_DIR;
+
+	if (is_folder && !was_folder && !holds_changes)
+		note(w, e->path, "new folder");
+	if (was_folder && !is_folder && !holds_changes)
+		note(w, e->path, "removed folder");
+	if (e->type == MANIFEST_FILE && e->size == 0 && e->base.type == MANIFEST_ABSENT)
+		note(w, e->path, "new empty file");
+	if (e->base.type == MANIFEST_FILE && e->base.size == 0 && e->type == MANIFEST_WHITEOUT)
+		note(w, e->path, "removed empty file");
+}
+
+/* Whether path, of those that begin as folder does, lies in it; *ret_on: a later one may. */
+static bool lies_in(struct bytes path, struct bytes folder, bool *ret_on)
+{
+	*ret_on = path.len >= folder.len && memcmp(path.data, folder.data, folder.len) == 0;
+	return *ret_on && path.len > folder.len && ((const char *)path.data)[folder.len] == '/';
+}
+
+static bool net_changes_in(const struct manifest *net, size_t at)
+{
+	bool on = true;
+
+	for (size_t i = at + 1; on && i < manifest_count(net); i++)
+		if (lies_in(manifest_at(net, i)->path, manifest_at(net, at)->path, &on) &&
+		    manifest_entry_changes(manifest_at(net, i)))
+			return true;
+	return false;
+}
+
+static bool plan_changes_in(const struct landing_plan *p, size_t at)
+{
+	bool on = true;
+
+	for (size_t i = at + 1; on && i < p->action_count; i++)
+		if (lies_in(p->actions[i].path, p->actions[at].path, &on))
+			return true;
+	return false;
+}
+
+static int lay(struct work *w, const struct manifest_entry *e, enum landing_from from,
+	       bool holds_changes)
 {
 	bool same_content = e->type == e->base.type && e->base.has_digest &&
 			    digest_equal(&e->digest, &e->base.digest);
@@ -287,6 +332,7 @@ static int lay(struct work *w, const struct manifest_entry *e, enum landing_from
 		snprintf(text, sizeof(text), "mode %o -> %o", e->base.mode, e->mode);
 		note(w, e->path, text);
 	}
+	note_bare(w, e, holds_changes);
 	if (!has_text(e->type) && !has_text(e->base.type)) {
 		if (e->type > MANIFEST_WHITEOUT)
 			note(w, e->path, manifest_type_name(e->type));
@@ -325,7 +371,7 @@ static int lay(struct work *w, const struct manifest_entry *e, enum landing_from
 	return r;
 }
 
-static int lay_action(struct work *w, const struct landing_action *a)
+static int lay_action(struct work *w, const struct landing_action *a, bool holds_changes)
 {
 	struct manifest_entry e = {
 		.path = a->path,
@@ -341,7 +387,7 @@ static int lay_action(struct work *w, const struct landing_action *a)
 			 .digest = a->before.digest},
 	};
 
-	return lay(w, &e, a->from);
+	return lay(w, &e, a->from, holds_changes);
 }
 
 static int make_side(int dest, const char *name)
@@ -373,10 +419,11 @@ int diff_prepare(const struct diff_request *q, struct diff_prepared *ret, struct
 		r = diff_net(q->below, q->below_count, q->layers, q->layer_count, &p.net, err);
 	w.below = below;
 	for (size_t i = 0; r == 0 && q->only && i < q->only->action_count; i++)
-		r = lay_action(&w, &q->only->actions[i]);
+		r = lay_action(&w, &q->only->actions[i], plan_changes_in(q->only, i));
 	for (size_t i = 0; r == 0 && !q->only && i < manifest_count(p.net); i++)
 		if (manifest_entry_changes(manifest_at(p.net, i)))
-			r = lay(&w, manifest_at(p.net, i), LANDING_FROM_LAYER);
+			r = lay(&w, manifest_at(p.net, i), LANDING_FROM_LAYER,
+				net_changes_in(p.net, i));
 	if (r == 0 && p.skipped > 0)
 		buffer_printf(&p.note, "%llu changed file%s not shown\n",
 			      (unsigned long long)p.skipped, p.skipped == 1 ? " is" : "s are");

@@ -75,8 +75,8 @@ struct diff_prepared {
 				    different, else trouble */
 	uint64_t skipped; /* paths that are only named: too large, past the limits, or not readable
 			   */
-	struct buffer note; /* what no text diff tells, a line each, escaped: those names, and
-			       changed modes; goes below the text */
+	struct buffer note; /* what no text diff tells, a line each, escaped: those names,
+			       changed modes, empty files and folders; goes below the text */
 	bool empty; /* nothing to compare: do not run it */
 };
 void diff_prepared_free(struct diff_prepared *p); /* accepts a zeroed one */

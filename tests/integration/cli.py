@@ -130,6 +130,21 @@ def test_exec_keeps_changes_aside_until_they_land():
         assert c.read("d.txt") is None
 
 
+def test_diff_names_what_has_no_text():
+    with Cli() as c:
+        os.makedirs(c.path("gone/in"))
+        os.mkdir(c.path("bare"))
+        c.write("gone/in/a", "text\n")
+        c.write("void", "")
+        script = "mkdir nd full; echo x > full/x; : > none; rmdir bare; rm -r gone void"
+        assert c.run("exec", "--", "/bin/sh", "-c", script)[0] == 0
+        for flags in ((), ("--all",)):
+            out = c.run("diff", c.latest(), *flags)[1].splitlines()
+            for line in ("nd: new folder", "bare: removed folder", "none: new empty file", "void: removed empty file", "+x", "-text"):
+                assert line in out, (line, out)
+            assert "full: new folder" not in out, out
+
+
 def test_a_plan_runs_lands_and_tells():
     with Cli() as c:
         plan = c.plan("""name: story
