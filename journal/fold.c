@@ -425,7 +425,15 @@ static void count_ending(struct journal_step *step, struct journal_attempt *a,
 		       (JOURNAL_HAS(&r->p, uncharged) && r->p.uncharged);
 	if (!a->uncharged)
 		step->charged++;
-	step->lost = lost ? step->lost + 1 : 0;
+	/* A command that ended well is not over before its layer is sealed: a sealer that always
+	 * dies loses every attempt of it after its exit. */
+	bool to_seal = r->type == JOURNAL_ATTEMPT_EXITED &&
+		       !(JOURNAL_HAS(&r->p, exit_code) && r->p.exit_code) &&
+		       !(JOURNAL_HAS(&r->p, signal) && r->p.signal);
+	if (lost)
+		step->lost++;
+	else if (!to_seal)
+		step->lost = 0;
 	a->ended_ns = r->wall_ns;
 }
 
