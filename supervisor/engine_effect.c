@@ -407,15 +407,18 @@ static void push_doubt(struct engine *e, struct engine_run *r, const struct jour
 		if (may_send(e, r, f) && !c->again) {
 			c->again = true;
 			reserve(e, r, f);
-		} else if (c && c->attached && c->again) {
-			/* Twice is enough by itself: what follows is the client's to ask for. */
+			break;
+		}
+		/* Twice is enough by itself: what follows is the client's to ask for. */
+		if (c && c->attached && c->again)
 			answer(e, r, f, ENGINE_ANSWER_DENY);
-		} else if (nobody_asks_again(e, r, f) && f->retry == JOURNAL_RETRY_SAFE) {
+		if (!nobody_asks_again(e, r, f))
+			break;
+		if (f->retry == JOURNAL_RETRY_SAFE)
 			emit(e, r, f, JOURNAL_EFFECT_ABANDONED,
 			     "nobody asks for it again, and doing it twice is safe");
-		} else if (nobody_asks_again(e, r, f)) {
+		else
 			ask_what_became(e, r, f);
-		}
 		break;
 	case ENGINE_DOUBT_PROBE:
 		c = client_get(e, r, &f->id);
