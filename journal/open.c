@@ -28,9 +28,6 @@
 
 enum { WAL_FILE_MAX = 512 << 20, WAL_FILES_MAX = 256, FOLDER_MODE = 0700, FILE_MODE = 0600 };
 
-#define REMEDY_RESTORE \
-	"restore the state directory from a backup, or export what is left with `holdfast export`"
-
 /* ---- The lock ---- */
 
 static int take_lock(struct journal *j, struct error *err)
@@ -166,7 +163,7 @@ static int refuse_loss(uint64_t synced, uint64_t found, struct error *err)
 	return error_set(err, -EUCLEAN,
 			 "journal: damaged: records up to %llu were acknowledged, only %llu can be "
 			 "read; nothing was "
-			 "changed; " REMEDY_RESTORE,
+			 "changed; " REMEDY_BACKUP,
 			 (unsigned long long)synced, (unsigned long long)found);
 }
 
@@ -336,7 +333,7 @@ static int open_rocks(struct journal *j, uint8_t *secret, struct error *err)
 		return error_set(err, -EUCLEAN,
 				 "journal: damaged, and without the file `secret` nobody can tell "
 				 "what was acknowledged; nothing "
-				 "was changed; " REMEDY_RESTORE);
+				 "was changed; " REMEDY_BACKUP);
 	if (logs.scan.damaged)
 		return open_damaged(j, path, &logs, err);
 	rc = j->o.read_only ? 0 : list_logs(folder, true, NULL, NULL);
@@ -382,7 +379,7 @@ static int check_format(struct journal *j, struct error *err)
 		return error_set(err, rc, "journal: reading its format: %s", strerror(-rc));
 	if (v.len != sizeof(found))
 		return error_set(err, -EUCLEAN,
-				 "journal: its format is unreadable; " REMEDY_RESTORE);
+				 "journal: its format is unreadable; " REMEDY_BACKUP);
 	memcpy(&found, v.data, sizeof(found));
 	if (be32toh(found) > JOURNAL_FORMAT_VERSION)
 		return error_set(err, -ENOTSUP,
@@ -482,7 +479,7 @@ static int compare_head(struct journal *j, const struct journal_id *run, uint64_
 	return error_set(err, -EUCLEAN,
 			 "journal: the chain of run %.8s ends at record %llu, its head says %llu: "
 			 "records were changed or "
-			 "removed; see `holdfast verify`; " REMEDY_RESTORE,
+			 "removed; see `holdfast verify`; " REMEDY_BACKUP,
 			 journal_id_text(run, text), (unsigned long long)last.seq,
 			 (unsigned long long)(kept.seq ? kept.seq : seq));
 }
@@ -540,7 +537,7 @@ static int load_unanchored(struct journal *j, struct error *err)
 				     &v, err);
 		if (rc < 0 || !journal_store_head_read(buffer_bytes(&v), &h->head))
 			return error_set(err, -EUCLEAN,
-					 "journal: a chain's head is missing; " REMEDY_RESTORE);
+					 "journal: a chain's head is missing; " REMEDY_BACKUP);
 		h->marked = true;
 		j->head_count++;
 	}

@@ -170,6 +170,12 @@ static int make_exec_step(struct making *m, const json_t *exec, struct plan_step
 	int r = 0;
 
 	plan_step_defaults(s);
+	if (json_array_size(json_object_get(exec, "argv")) > PLAN_ARGV_MAX)
+		return error_set_exit(err, -E2BIG, EXIT_STATUS_LIMIT,
+				      "exec: %zu arguments, and a command takes at most %d; pass "
+				      "them by standard input or a file",
+				      json_array_size(json_object_get(exec, "argv")),
+				      PLAN_ARGV_MAX);
 	s->argv = strings(json_object_get(exec, "argv"), PLAN_ARGV_MAX);
 	if (!s->argv)
 		return wrong(err, "exec.argv is not a list of texts");

@@ -86,7 +86,10 @@ static int open_with_args(int argc, char **argv, const char *usage, int min_args
 			return -EINVAL;
 		}
 	}
-	if (argc - optind < min_args || argc - optind > max_args) {
+	bool empty = false; /* it would name the whole list */
+	for (int i = optind; i < argc; i++)
+		empty |= argv[i][0] == '\0';
+	if (empty || argc - optind < min_args || argc - optind > max_args) {
 		*ret_exit = cli_usage(usage);
 		return -EINVAL;
 	}

@@ -285,18 +285,21 @@ static int export(int argc, char **argv)
 	}
 	if (output && strcmp(output, "-") == 0)
 		output = NULL;
+	int rc = open_here((struct journal_options){.read_only = true, .unloaded = true}, &j, &err);
+	if (rc < 0 && rc != -EBUSY)
+		return cli_fail(&err);
+	/* Not before there is something to write: an earlier export may stand there. */
 	AUTO_FD file = output ? open(output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
+	int out = output ? file : STDOUT_FILENO;
 	if (output && file < 0) {
+		journal_close(j);
 		error_set_exit(&err, -errno, EXIT_STATUS_USAGE, "export: %s: %s", output,
 			       strerror(errno));
 		return cli_fail(&err);
 	}
-	int out = output ? file : STDOUT_FILENO;
-	int rc = open_here((struct journal_options){.read_only = true, .unloaded = true}, &j, &err);
 	if (rc == -EBUSY)
 		return export_by_daemon(run, out, &err);
-	if (rc == 0)
-		rc = export_here(j, run, out, &err);
+	rc = export_here(j, run, out, &err);
 	journal_close(j);
 	return rc < 0 ? cli_fail(&err) : EXIT_STATUS_OK;
 }

@@ -1008,6 +1008,9 @@ def test_words_of_the_small_commands():
         os.close(fd)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 2 and b"-o -" in said, said
         assert "not what it takes away" in c.run("policy", "diff", "base", "offline")[1]
+        assert c.run("show", "")[0] == 2 and c.run("log", "")[0] == 2
+        code, _, err = c.run("exec", "--", "echo", *map(str, range(5000)))
+        assert code == 125 and "5001 arguments" in err and "4096" in err, (code, err)
         # What has ended goes out of the roll-up once nobody looks at it any more, and the roll-up says where it is.
         c.until(lambda: time.sleep(1) or "holdfast status --all" in c.run()[1])
 
