@@ -210,6 +210,7 @@ static int landing_event(struct journal_run *run, const struct journal_record *r
 	if (conflict && run->conflict_undo && r->type == JOURNAL_LANDING_DROPPED)
 		next = JOURNAL_LANDING_S_LANDED; /* its undoing was dropped */
 	run->landing = (enum journal_landing_state)next;
+	run->landing_lsn = r->lsn;
 	run->conflict_undo = r->type == JOURNAL_UNDO_CONFLICT;
 	if (JOURNAL_HAS(&r->p, redo))
 		run->redo = r->p.redo;
@@ -241,6 +242,7 @@ static int declare_step(struct journal_state *s, struct journal_run *run,
 	step->index = r->step;
 	step->position = JOURNAL_HAS(p, index) ? (uint32_t)p->index : r->step;
 	step->state = JOURNAL_STEP_S_DECLARED;
+	step->state_lsn = r->lsn;
 	step->input = p->input;
 	step->context = p->context;
 	step->declared_ns = r->wall_ns;
@@ -300,6 +302,7 @@ static int take_step_fields(struct journal_state *s, struct journal_step *step,
 	TAKE(step, r, feedback);
 	if (r->type == JOURNAL_STEP_DIVERGED) {
 		step->diverged = r->p.input;
+		step->diverged_lsn = r->lsn;
 	} else if (r->type == JOURNAL_STEP_REUSED || JOURNAL_HAS(&r->p, input)) {
 		step->diverged = no_digest;
 		if (step->state != JOURNAL_STEP_S_COMMITTED)
@@ -338,6 +341,7 @@ static int set_step(struct journal_step *step, enum journal_step_state next,
 	}
 	step->due_ns = next == JOURNAL_STEP_S_BACKOFF ? r->p.due_ns : 0;
 	step->state = next;
+	step->state_lsn = r->lsn;
 	return set_why(&step->why, r);
 }
 
@@ -435,6 +439,7 @@ static void count_ending(struct journal_step *step, struct journal_attempt *a,
 	else if (!to_seal)
 		step->lost = 0;
 	a->ended_ns = r->wall_ns;
+	step->state_lsn = r->lsn;
 }
 
 static int attempt_event(struct journal_state *s, struct journal_run *run,
@@ -553,6 +558,7 @@ static int open_item(struct journal_state *s, struct journal_run *run,
 	a->object = JOURNAL_HAS(p, conflicts) ? p->conflicts
 		    : JOURNAL_HAS(p, input)   ? p->input
 					      : p->digest;
+	a->opened_lsn = r->lsn;
 	a->opened_ns = r->wall_ns;
 	a->decide_by_ns = p->decide_by_ns;
 	a->execute_by_ns = p->execute_by_ns;

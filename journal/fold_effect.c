@@ -86,6 +86,7 @@ static int propose(struct journal_state *s, struct journal_run *run, const struc
 	e->identity = r->p.identity;
 	e->proposed_ns = r->wall_ns;
 	e->state = JOURNAL_EFFECT_S_PROPOSED;
+	e->state_lsn = r->lsn;
 	rc = take_proposal(e, r);
 	if (rc < 0) {
 		journal_rows_free_effect(e);
@@ -151,6 +152,8 @@ static int change(struct journal_state *s, struct journal_run *run, struct journ
 
 	if (rc < 0)
 		return rc;
+	if (r->type != JOURNAL_EFFECT_ATTACHED && r->type != JOURNAL_EFFECT_DELIVERED)
+		e->state_lsn = r->lsn;
 	switch (r->type) {
 	case JOURNAL_EFFECT_PROPOSED:
 	case JOURNAL_EFFECT_ATTACHED:

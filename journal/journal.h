@@ -625,6 +625,8 @@ struct journal_step {
 	uint64_t layer_paths, layer_bytes;
 	struct digest feedback; /* of the last rejection */
 	uint64_t committed_lsn;
+	uint64_t state_lsn; /* of what brought it where it is: its own record, or its attempt's end */
+	uint64_t diverged_lsn; /* of the record that `diverged` is from */
 	char *why;
 };
 
@@ -644,6 +646,7 @@ struct journal_effect {
 	uint64_t window_ms, status, sent, received;
 	int64_t proposed_ns, reserved_ns, ended_ns; /* 0 = not yet; reserved_ns: the first time */
 	uint64_t reserved_lsn, outcome_lsn; /* the events that prove it; 0 = none */
+	uint64_t state_lsn; /* of the record that brought it into its state */
 	struct journal_id approval; /* that it waits for or was allowed by; zero = none */
 	struct journal_id doubt; /* item that asks what became of it */
 	struct journal_id courier, other;
@@ -691,6 +694,7 @@ struct journal_run {
 	struct journal_id parent;
 	char *fork_at;
 	struct journal_id landing_approval; /* LANDING or CONFLICT item */
+	uint64_t landing_lsn; /* of the record that brought the landing into its state; 0 = none */
 	struct digest redo, landing_result, conflicts;
 	char *why;
 	uint64_t seq; /* of its last record */
@@ -728,6 +732,7 @@ struct journal_approval {
 	struct digest action, card,
 		object; /* object: blob, kind's own (conflicts list, input difference, action) */
 	struct journal_id effect; /* of EFFECT and DOUBT */
+	uint64_t opened_lsn;
 	int64_t opened_ns, decide_by_ns, execute_by_ns;
 	struct journal_vote *votes;
 	uint32_t vote_count;

@@ -69,6 +69,7 @@ static const struct member run_members[] = {
 	RUN(step_count, U32),
 	RUN(effect_count, U32),
 	RUN(reads, U64),
+	RUN(landing_lsn, U64),
 };
 
 #define STEP(name, kind) M(journal_step, name, kind)
@@ -80,7 +81,7 @@ static const struct member step_members[] = {
 	STEP(deadline_ns, I64),	 STEP(due_ns, I64),	 STEP(approval, ID),
 	STEP(layer, LAYER),	 STEP(manifest, DIGEST), STEP(layer_paths, U64),
 	STEP(layer_bytes, U64),	 STEP(feedback, DIGEST), STEP(committed_lsn, U64),
-	STEP(why, STR),
+	STEP(why, STR),		 STEP(state_lsn, U64),	 STEP(diverged_lsn, U64),
 };
 
 #define ATTEMPT(name, kind) M(journal_attempt, name, kind)
@@ -101,7 +102,7 @@ static const struct member approval_members[] = {
 	APPROVAL(action, DIGEST), APPROVAL(card, DIGEST),      APPROVAL(object, DIGEST),
 	APPROVAL(opened_ns, I64), APPROVAL(decide_by_ns, I64), APPROVAL(execute_by_ns, I64),
 	APPROVAL(choice, STR),	  APPROVAL(why, STR),	       APPROVAL(effect, ID),
-	APPROVAL(told, U32),
+	APPROVAL(told, U32),	  APPROVAL(opened_lsn, U64),
 };
 enum { APPROVAL_VOTES = 64 }; /* key of the array of votes */
 
@@ -164,6 +165,7 @@ static const struct member effect_members[] = {
 	EFFECT(why, STR),
 	EFFECT(by, STR),
 	EFFECT(request, U64),
+	EFFECT(state_lsn, U64),
 };
 
 #define TIMER(name, kind) M(journal_timer, name, kind)

@@ -308,7 +308,21 @@ static bool landing_flight(const struct journal_state *rows, const struct journa
 	return false;
 }
 
-/* The last record about the step that says so. */
+static const char *ended_event(const struct journal_attempt *a)
+{
+	static const char *const by_state[JOURNAL_ATTEMPT_S_COUNT] = {
+		[JOURNAL_ATTEMPT_S_NOT_STARTED] = "ATTEMPT_NOT_STARTED",
+		[JOURNAL_ATTEMPT_S_EXITED] = "ATTEMPT_EXITED",
+		[JOURNAL_ATTEMPT_S_TIMED_OUT] = "ATTEMPT_TIMED_OUT",
+		[JOURNAL_ATTEMPT_S_OOM] = "ATTEMPT_OOM",
+		[JOURNAL_ATTEMPT_S_KILLED] = "ATTEMPT_KILLED",
+		[JOURNAL_ATTEMPT_S_SUSPENDED] = "ATTEMPT_SUSPENDED",
+		[JOURNAL_ATTEMPT_S_LOST] = "ATTEMPT_LOST"};
+
+	return by_state[a->state];
+}
+
+/* The record that brought the step where it is: that of its state_lsn. */
 static const char *step_event(const struct journal_step *s, const struct journal_attempt *a)
 {
 	static const char *const by_state[JOURNAL_STEP_S_COUNT] = {
@@ -325,8 +339,8 @@ static const char *step_event(const struct journal_step *s, const struct journal
 		[JOURNAL_STEP_S_EXHAUSTED] = "STEP_EXHAUSTED",
 		[JOURNAL_STEP_S_COMMITTED] = "STEP_COMMITTED"};
 
-	if (s->state == JOURNAL_STEP_S_ACTIVE && a && a->state == JOURNAL_ATTEMPT_S_EXITED)
-		return "ATTEMPT_EXITED";
+	if (s->state == JOURNAL_STEP_S_ACTIVE && a && ended_event(a))
+		return ended_event(a);
 	return by_state[s->state];
 }
 
@@ -400,7 +414,7 @@ static struct status_open effect_open(const struct journal_run *run, const struc
 		o.event = x->state == JOURNAL_EFFECT_S_WAITING	 ? "EFFECT_WAITING"
 			  : x->state == JOURNAL_EFFECT_S_ALLOWED ? "EFFECT_ALLOWED"
 								 : "EFFECT_PROPOSED";
-		o.lsn = 0;
+		o.lsn = x->state_lsn;
 		o.rule = "nothing of it was sent: it is reserved on disk first";
 		return o;
 	}
@@ -459,8 +473,18 @@ static void add_effects(const struct journal_state *rows, struct status *s)
 static struct status_open step_open(const struct journal_step *s)
 {
 	const struct journal_attempt *a = last_attempt(s);
-	struct status_open o = {.step = s, .event = step_event(s, a), .attempt = a ? a->number : 0};
+	struct status_open o = {.step = s,
+				.event = step_event(s, a),
+				.lsn = s->state_lsn,
+				.attempt = a ? a->number : 0};
 
+	if (!digest_is_zero(&s->diverged)) {
+		o.class = STATUS_HUMAN_ONLY;
+		o.rule = "it was declared again with another input: a person decides";
+		o.event = "STEP_DIVERGED";
+		o.lsn = s->diverged_lsn;
+		return o;
+	}
 	switch (s->state) {
 	case JOURNAL_STEP_S_GATED:
 	case JOURNAL_STEP_S_GATED_COMMIT:
@@ -468,11 +492,6 @@ static struct status_open step_open(const struct journal_step *s)
 	case JOURNAL_STEP_S_WAITING:
 		o.class = STATUS_HUMAN_ONLY;
 		o.rule = "a person decides whether it goes on";
-		break;
-	case JOURNAL_STEP_S_COMMITTED:
-		o.class = STATUS_HUMAN_ONLY;
-		o.rule = "it was declared again with another input: a person decides";
-		o.event = "STEP_DIVERGED";
 		break;
 	case JOURNAL_STEP_S_SEALED:
 	case JOURNAL_STEP_S_CHECKING:
@@ -484,6 +503,7 @@ static struct status_open step_open(const struct journal_step *s)
 	case JOURNAL_STEP_S_ACTIVE:
 	case JOURNAL_STEP_S_BACKOFF:
 	case JOURNAL_STEP_S_REJECTED:
+	case JOURNAL_STEP_S_COMMITTED: /* those that are final are open only while diverged */
 	case JOURNAL_STEP_S_DENIED:
 	case JOURNAL_STEP_S_FAILED:
 	case JOURNAL_STEP_S_CANCELLED:
@@ -497,9 +517,11 @@ static struct status_open step_open(const struct journal_step *s)
 	return o;
 }
 
-static struct status_open landing_open(const struct journal_run *run)
+static struct status_open landing_open(const struct journal_state *rows,
+				       const struct journal_run *run)
 {
-	struct status_open o = {.class = STATUS_SAFE};
+	const struct journal_approval *item = item_of(rows, &run->landing_approval);
+	struct status_open o = {.class = STATUS_SAFE, .lsn = run->landing_lsn};
 
 	switch (run->landing) {
 	case JOURNAL_LANDING_S_LANDING:
@@ -519,6 +541,7 @@ static struct status_open landing_open(const struct journal_run *run)
 		o.class = STATUS_HUMAN_ONLY;
 		o.rule = "a person decides whether it lands";
 		o.event = "APPROVAL_OPENED";
+		o.lsn = item ? item->opened_lsn : 0;
 		break;
 	case JOURNAL_LANDING_S_LANDED:
 	case JOURNAL_LANDING_S_DROPPED:
@@ -560,7 +583,7 @@ int status_of(const struct journal_state *rows, const struct journal_run *run, s
 	add_effects(rows, s);
 	if (landing_flight(rows, run, &f)) {
 		s->in_flight[s->in_flight_count++] = f;
-		s->open[s->open_count++] = landing_open(run);
+		s->open[s->open_count++] = landing_open(rows, run);
 	}
 	if (s->done_count)
 		qsort(s->done, s->done_count, sizeof(*s->done), by_commit);

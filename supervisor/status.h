@@ -33,7 +33,7 @@ struct status_flight {
 struct status_open {
 	const struct journal_step *step; /* NULL: the landing */
 	const struct journal_effect *effect; /* of that step; NULL: the step itself */
-	uint64_t lsn; /* of the event; 0 = not known */
+	uint64_t lsn; /* of that event */
 	enum status_retry class;
 	int64_t until_ns; /* SAFE_SAME_KEY; 0 = always */
 	const char *rule; /* static text: the rule that says so */

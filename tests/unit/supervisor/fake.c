@@ -302,6 +302,33 @@ static struct journal_state *replay(struct fake *f)
 	return rows;
 }
 
+void fake_check_status(struct fake *f, const struct journal_run *run)
+{
+	struct status *s = NULL;
+
+	if (status_of(f->rows, run, &s) < 0)
+		FAKE_FAIL("no status");
+	for (size_t i = 0; i < s->open_count; i++) {
+		const struct status_open *o = &s->open[i];
+
+		if (o->lsn == 0 || o->lsn > f->log_count)
+			FAKE_FAIL("%s is proved by no record: lsn %llu", o->event,
+				  (unsigned long long)o->lsn);
+		if (strcmp(journal_type_name(f->log[o->lsn - 1].type), o->event) != 0 ||
+		    !journal_id_equal(&f->log[o->lsn - 1].run, &run->id) ||
+		    f->log[o->lsn - 1].step != (o->step ? o->step->index : JOURNAL_NO_STEP))
+			FAKE_FAIL("lsn %llu is %s and no %s of it", (unsigned long long)o->lsn,
+				  journal_type_name(f->log[o->lsn - 1].type), o->event);
+	}
+	status_free(s);
+}
+
+static int check_status(const struct journal_run *run, void *arg)
+{
+	fake_check_status(arg, run);
+	return 0;
+}
+
 void fake_check_replay(struct fake *f)
 {
 	struct journal_state *again = replay(f);
@@ -311,6 +338,7 @@ void fake_check_replay(struct fake *f)
 	    !bytes_equal(buffer_bytes(&a), buffer_bytes(&b)))
 		FAKE_FAIL("live rows and replayed rows differ");
 	journal_state_free(again);
+	journal_state_each_run(f->rows, check_status, f);
 }
 
 static void perform_at_once(struct fake *f)

@@ -102,8 +102,11 @@ const struct journal_step *fake_step(struct fake *f, const struct journal_id *ru
 				     const char *name);
 /* How many records of this type were kept for the run. */
 size_t fake_count(const struct fake *f, const struct journal_id *run, enum journal_type type);
-/* The canonical rows, and those of a replay of all kept records: equal, or it fails the test. */
+/* The canonical rows, and those of a replay of all kept records: equal, or it fails the test; and
+ * fake_check_status() of all runs. */
 void fake_check_replay(struct fake *f);
+/* Each open item of its status names a record that is there, of the type and step that it says. */
+void fake_check_status(struct fake *f, const struct journal_run *run);
 const struct journal_approval *fake_open_item(struct fake *f, const struct journal_id *run,
 					      enum journal_approval_kind kind);
 /* A conflicts blob as landing writes it, with these paths (NULL-terminated). */

@@ -86,6 +86,7 @@ static struct status *status(struct fake *f, const struct journal_id *run)
 
 	assert_int_equal(status_of(f->rows, fake_run(f, run), &s), 0);
 	assert_int_equal(s->in_flight_count, s->open_count);
+	fake_check_status(f, fake_run(f, run));
 	return s;
 }
 
