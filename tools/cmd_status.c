@@ -322,23 +322,31 @@ int cmd_log(int argc, char **argv)
 	return r < 0 ? cli_fail(&err) : EXIT_STATUS_OK;
 }
 
+/* Of one that did not start, lives or was lost, nothing was measured. */
+static void print_usage(const json_t *attempt)
+{
+	char took[32];
+	if (cli_int(attempt, "wall_us") == 0)
+		return;
+	cli_duration(took, sizeof(took), cli_int(attempt, "wall_us") * 1000);
+	printf("  %s, %.1f MiB peak, %lld bytes out", took,
+	       (double)cli_int(attempt, "memory_peak") / 1048576,
+	       (long long)cli_int(attempt, "out_size"));
+}
+
 static void print_attempts(const json_t *step)
 {
 	size_t i;
 	const json_t *a;
 	json_array_foreach(cli_get(step, "attempts"), i, a)
 	{
-		char took[32];
-		cli_duration(took, sizeof(took), cli_int(a, "wall_us") * 1000);
 		printf("  attempt %lld  %s", (long long)cli_int(a, "number"),
 		       cli_escaped(cli_str(a, "state")));
-		if (cli_get(a, "exit_code"))
+		if (json_is_integer(cli_get(a, "exit_code")))
 			printf("  exit %lld", (long long)cli_int(a, "exit_code"));
 		if (cli_int(a, "signal") > 0)
 			printf("  signal %lld", (long long)cli_int(a, "signal"));
-		printf("  %s, %.1f MiB peak, %lld bytes out", took,
-		       (double)cli_int(a, "memory_peak") / 1048576,
-		       (long long)cli_int(a, "out_size"));
+		print_usage(a);
 		if (*cli_str(a, "why"))
 			printf("  %s", cli_escaped(cli_str(a, "why")));
 		putchar('\n');

@@ -309,16 +309,18 @@ json_t *views_status(struct daemon *d, const struct journal_run *run)
 /* ---- steps ---- */
 
 /* As a shell would say it: 127 for a program that is not there, 126 for one that cannot be
- * executed. */
-static json_int_t exit_code_of(const struct journal_attempt *a)
+ * executed. null where it did not exit: it was killed, lost, or lives. */
+static json_t *exit_code_of(const struct journal_attempt *a)
 {
 	static const char exec[] =
 		"exec: "; /* attempts.c: what SANDBOX_NOT_STARTED_EXEC is called */
 
+	if (a->state == JOURNAL_ATTEMPT_S_EXITED && a->signal == 0)
+		return json_integer((json_int_t)a->exit_code);
 	if (a->state != JOURNAL_ATTEMPT_S_NOT_STARTED || !a->why ||
 	    strncmp(a->why, exec, strlen(exec)) != 0)
-		return (json_int_t)a->exit_code;
-	return strstr(a->why, strerror(ENOENT)) ? 127 : 126;
+		return json_null();
+	return json_integer(strstr(a->why, strerror(ENOENT)) ? 127 : 126);
 }
 
 /* What limits.output, or a full disk, has cut off. */
@@ -341,7 +343,7 @@ static json_t *attempt_of(struct daemon *d, const struct journal_attempt *a)
 {
 	json_t *notes = json_array();
 	json_t *o =
-		json_pack("{s:i, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:I, s:I}", "number",
+		json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:I, s:I}", "number",
 			  (int)a->number, "id", views_id(&a->id), "state",
 			  state_of(journal_attempt_state_name(a->state)), "started",
 			  views_time(a->started_ns), "ended", views_time(a->ended_ns), "exit_code",
@@ -431,8 +433,8 @@ json_t *views_step(struct daemon *d, const struct journal_run *run, const struct
 		      "input", views_digest(&step->input), "attempts", attempts);
 	if (a && a->ended_ns)
 		json_object_set_new(o, "result",
-				    json_pack("{s:I, s:I, s:o, s:o, s:I, s:I, s:o, s:I, s:I, s:o}",
-					      "exit_code", (json_int_t)a->exit_code, "signal",
+				    json_pack("{s:o, s:I, s:o, s:o, s:I, s:I, s:o, s:I, s:I, s:o}",
+					      "exit_code", exit_code_of(a), "signal",
 					      (json_int_t)a->signal, "out", views_digest(&a->out),
 					      "err", views_digest(&a->err), "out_size",
 					      (json_int_t)a->out_size, "err_size",

@@ -62,7 +62,7 @@ steps:
 def test_exit_status_signal_and_missing_program():
     with Supervised() as s:
         s.start()
-        for argv, code, signal, why in ((["/bin/sh", "-c", "exit 7"], 7, 0, ""), (["/bin/sh", "-c", "kill -9 $$"], 0, 9, ""),
+        for argv, code, signal, why in ((["/bin/sh", "-c", "exit 7"], 7, 0, ""), (["/bin/sh", "-c", "kill -9 $$"], None, 9, ""),
                                         (["/bin/no-such-program"], 127, 0, "exec: ")):
             run = s.begin(argv)
             done = s.wait(run)
