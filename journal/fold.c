@@ -333,6 +333,10 @@ static int set_step(struct journal_step *step, enum journal_step_state next,
 {
 	if (next == JOURNAL_STEP_S_COMMITTED)
 		step->committed_lsn = r->lsn;
+	if (step->state == JOURNAL_STEP_S_CHECKING && next == JOURNAL_STEP_S_CHECKING)
+		step->lost++; /* the checker */
+	else if (step->state == JOURNAL_STEP_S_CHECKING || next == JOURNAL_STEP_S_SEALED)
+		step->lost = 0;
 	bool layer_gone = next == JOURNAL_STEP_S_RUNNABLE || next == JOURNAL_STEP_S_BACKOFF;
 	if (layer_gone) {
 		memset(step->layer, 0, sizeof(step->layer));

@@ -615,7 +615,7 @@ struct journal_step {
 	uint32_t attempt_count;
 	uint32_t charged; /* ended attempts that count toward retry.max: not LOST, SUSPENDED or
 			     `uncharged` ones */
-	uint32_t lost; /* LOST attempts in a row, own cap */
+	uint32_t lost; /* LOST attempts in a row, or checkers of a sealed one; own cap */
 	uint32_t same_failure;
 	struct digest failure;
 	int64_t declared_ns, deadline_ns, due_ns; /* deadline 0 = none; due_ns of BACKOFF */

@@ -169,6 +169,8 @@ void engine_step_deny(struct engine *e, struct engine_run *r, uint32_t step, con
 /* Past the checks: a person, or the commit. */
 void engine_step_push_commit(struct engine *e, struct engine_run *r, uint32_t step);
 void engine_step_lost(struct engine *e, struct engine_run *r, uint32_t step, const char *why);
+/* Attempts or checkers of it were lost as often in a row as engine_limits allows: PAUSED. */
+void engine_step_pause_if_lost(struct engine *e, struct engine_run *r, uint32_t step);
 bool engine_step_writes(
 	const struct journal_step *s); /* ACTIVE..CHECKING: it holds the run's one writer's place */
 

@@ -258,6 +258,7 @@ int engine_check_lost(struct engine *e, struct engine_now now, const struct jour
 	if (rc < 0)
 		return rc;
 	engine_emit_step(e, r, step, JOURNAL_STEP_CHECKING, "the checker was lost");
+	engine_step_pause_if_lost(e, r, step);
 	return engine_advance(e, r);
 }
 

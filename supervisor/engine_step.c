@@ -294,18 +294,55 @@ static const char *exit_text(const struct journal_attempt *a, char *buf, size_t 
 	return buf;
 }
 
-static void pause_if_lost_too_often(struct engine *e, struct engine_run *r, uint32_t step)
+static bool lost_too_often(const struct engine *e, const struct journal_step *s)
+{
+	return s->lost >= e->limits.lost_max;
+}
+
+void engine_step_pause_if_lost(struct engine *e, struct engine_run *r, uint32_t step)
 {
 	const struct journal_run *row = engine_run_row(e, r);
-	char why[120];
+	char why[240];
 
-	if (row->steps[step]->lost < e->limits.lost_max ||
+	if (!lost_too_often(e, row->steps[step]) ||
 	    (row->state != JOURNAL_RUN_S_RUNNING && row->state != JOURNAL_RUN_S_WAITING))
 		return;
 	snprintf(why, sizeof(why),
-		 "%u attempts in a row were lost; look at the machine, then resume",
-		 row->steps[step]->lost);
+		 "%u attempts in a row were lost (%.120s); look at the machine, then resume",
+		 row->steps[step]->lost,
+		 row->steps[step]->why ? row->steps[step]->why : "no reason is known");
 	engine_emit_run(e, r, JOURNAL_RUN_PAUSED, why);
+}
+
+/*
+ * Once is an accident of the keeper or of the machine, and it goes on at once. What is lost again is
+ * spaced as failures are, since it may be the step that kills them; the last one before the pause is
+ * left RUNNABLE, for the person who resumes.
+ */
+static void after_loss(struct engine *e, struct engine_run *r, uint32_t step, const char *why)
+{
+	const struct plan_step *spec = engine_run_spec(e, r, step);
+	const struct journal_step *s = engine_run_step(e, r, step);
+	struct journal_record rec = engine_record(r, step, JOURNAL_STEP_BACKOFF);
+	char text[240];
+	int64_t due;
+
+	if (!spec)
+		return;
+	snprintf(text, sizeof(text), "lost: %.220s", *why ? why : "no reason is known");
+	/* An effect that a person must speak of first holds the step. */
+	if (engine_effect_waits(e, r, step, false)) {
+		engine_emit_step(e, r, step, JOURNAL_STEP_WAITING, text);
+	} else if (s->lost <= 1 || lost_too_often(e, s)) {
+		engine_emit_step(e, r, step, JOURNAL_STEP_RUNNABLE, text);
+	} else {
+		due = e->now.wall_ns + backoff_ns(&spec->retry, s->key, s->lost - 1);
+		JOURNAL_SET(&rec.p, due_ns, due);
+		JOURNAL_SET(&rec.p, why, bytes_str(text));
+		engine_emit(e, &rec);
+		engine_timer_arm(e, r, step, JOURNAL_TIMER_BACKOFF, due, NULL);
+	}
+	engine_step_pause_if_lost(e, r, step);
 }
 
 /* An ACTIVE step whose last attempt has ended, and which is not being sealed. */
@@ -360,12 +397,7 @@ static void judge_attempt(struct engine *e, struct engine_run *r, uint32_t step)
 		break;
 	case JOURNAL_ATTEMPT_S_LOST:
 		engine_step_throw_away(e, r, step);
-		/* An effect that a person must speak of first holds the step. */
-		engine_emit_step(e, r, step,
-				 engine_effect_waits(e, r, step, false) ? JOURNAL_STEP_WAITING
-									: JOURNAL_STEP_RUNNABLE,
-				 *why ? why : NULL);
-		pause_if_lost_too_often(e, r, step);
+		after_loss(e, r, step, why);
 		break;
 	}
 }

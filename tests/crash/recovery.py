@@ -5,6 +5,7 @@ How often a step really ran is counted outside of the transaction: each executio
 the policy grants `rw`.
 """
 
+import datetime
 import json
 import os
 import socket
@@ -15,7 +16,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "integration"))
 
-from supervised import Supervised, main  # noqa: E402
+from supervised import BUILD, Supervised, main  # noqa: E402
 
 
 class Counted(Supervised):
@@ -35,12 +36,13 @@ fs:
         os.lseek(fd, 0, os.SEEK_SET)
         return fd
 
-    def begin_plan(self, steps):
+    def begin_plan(self, steps, retry=None):
         text = "version: 1\nland: never\nsteps:\n"
         for name, command, needs in steps:
             script = f"echo $$ >> {self.counters}/{name}; {command}"
             text += f"  - {{name: {name}, run: {json.dumps(script)}"
             text += f", needs: [{', '.join(needs)}]" if needs else ""
+            text += f", retry: {retry}" if retry else ""
             text += "}\n"
         folder = os.open(self.workspace, os.O_RDONLY)
         plan, policy = os.memfd_create("plan"), self.policy()
@@ -54,6 +56,11 @@ fs:
                 os.close(fd)
         assert a.status == 201, a
         return a.json()["run"]
+
+    def holdfast(self, *args):
+        """What a command prints about this state directory."""
+        command = [os.path.join(BUILD, "tools", "holdfast"), "--state", self.state, "--plain", *args]
+        return subprocess.run(command, env=self.environment(), stdout=subprocess.PIPE, text=True, timeout=60, check=False).stdout
 
     def times(self, name):
         try:
@@ -157,6 +164,36 @@ def test_keeper_alone_dies():
         s.check_journal()
 
 
+def test_a_lost_attempt_says_so_and_has_no_exit():
+    with Counted() as s:
+        s.embedded = True  # so that nothing follows it before it was looked at
+        s.start()
+        run = s.begin_plan([("work", "sleep 30", [])])
+        s.wait_live(run)
+        s.wait_times("work", 1)
+        s.kill()
+        s.kill_keeper()
+        s.start()
+        step = s.step(run, "work")
+        a = step["attempts"][0]
+        assert (a["state"], a["exit_code"], a["wall_us"]) == ("lost", None, 0) and a["why"], a
+        assert step["result"]["exit_code"] is None, step
+        shown = s.holdfast("show", run, "work").splitlines()[1]
+        assert "lost" in shown and a["why"] in shown and "exit" not in shown and "0ms" not in shown, shown
+        lost = next(e for e in s.events(run) if e["type"] == "ATTEMPT_LOST")
+        assert "exit_code" not in lost["payload"] and lost["payload"]["why"] == a["why"], lost
+        line = next(x for x in s.holdfast("log", run).splitlines() if "ATTEMPT_LOST" in x)
+        assert a["why"] in line and "exit" not in line, line
+        status = s.holdfast("status", run)
+        assert f"lost: {a['why']}" in status, status
+        # what proves that it may run again is a record of this step, and is named rightly
+        again = s.status(run)["safe_to_retry"][0]
+        proof = next(e for e in s.events(run) if e["lsn"] == again["lsn"])
+        assert (again["item"], again["class"]) == ("work", "SAFE"), again
+        assert (proof["type"], proof["step"]) == (again["event"], "work"), (proof, again)
+        s.check_journal()
+
+
 def in_the_place_of_the_keeper(s):
     """A socket that a keeper's death leaves the supervisor to connect to; what accepts there and closes is a keeper that
     dies in its hello."""
@@ -246,6 +283,40 @@ def test_nothing_is_left_behind():
         assert len(layers) <= 2, layers  # what the living keeper made ahead, and nothing of the dead one's
         spool = os.listdir(os.path.join(s.state, "v1", "spool"))
         assert spool == [], spool
+
+
+def test_a_sealer_that_always_dies_pauses_the_run_after_growing_pauses():
+    if not failpoints():
+        print("     (built without failpoints)")
+        return
+    with Counted() as s:
+        s.start({"HOLDFAST_FAILPOINT": "sealer.walked=kill"})
+        run = s.begin_plan([("work", "echo x > made", []), ("next", "cat made", ["work"])], "{backoff: 100ms..400ms}")
+        paused = s.wait(run, ["paused"])
+        assert "10 attempts in a row were lost" in paused["why"] and "sealer" in paused["why"], paused
+        assert s.attempts(run, "work") == ["lost"] * 10 and s.times("work") == 10
+        events = s.events(run)
+        waits = [e for e in events if e["type"] == "STEP_BACKOFF"]
+        assert len(waits) == 8, waits  # the first loss is an accident, and after the last nothing follows by itself
+        begun = [moment(e) for e in events if e["type"] == "ATTEMPT_STARTED"]
+        for k, gap in enumerate(b - a for a, b in zip(begun[1:], begun[2:])):
+            assert gap >= 0.75 * min(0.1 * 2 ** k, 0.4), (k, gap)
+        s.check_journal()
+        s.stop()
+        s.kill_keeper()
+        s.start()
+        assert s.status(run)["state"] == "paused", "a restart is no person"
+        assert s.post(f"/v1/runs/{run}/resume").status == 200
+        assert s.wait(run)["state"] == "succeeded", s.status(run)
+        assert s.output(run, "next") == b"x\n" and s.times("work") == 11
+        time.sleep(3)
+        layers = [n for n in os.listdir(os.path.join(s.state, "v1", "layers")) if n[0] != "+"]
+        assert len(layers) == 1, layers
+        s.check_journal()
+
+
+def moment(event):
+    return datetime.datetime.fromisoformat(event["time"].replace("Z", "+00:00")).timestamp()
 
 
 FAILPOINTS = [

@@ -388,6 +388,84 @@ static void test_lost_attempts_are_not_charged_but_have_a_cap(void **state)
 	assert_run(f, &run, JOURNAL_RUN_S_SUCCEEDED);
 }
 
+static void test_what_is_lost_again_is_spaced_as_failures_are(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run = created(f, ONE NEVER), a;
+	struct error err = {0};
+	struct fake_command c;
+	int64_t due, first = 0;
+
+	failed(f, "a", JOURNAL_ATTEMPT_S_LOST, 0); /* an accident: at once */
+	for (int64_t s = 1; s <= 4; s *= 2) {
+		failed(f, "a", JOURNAL_ATTEMPT_S_LOST, 0);
+		assert_step(f, &run, "a", JOURNAL_STEP_S_BACKOFF);
+		assert_int_equal(fake_run(f, &run)->waits, JOURNAL_WAIT_TIMER);
+		due = fake_step(f, &run, "a")->due_ns - f->wall_ns;
+		assert_true(due > s * SECOND / 2 && due <= s * SECOND);
+		first = first ? first : due;
+		nothing_starts(f);
+		pass(f, s * SECOND);
+	}
+	/* A layer that no sealer can seal: the attempts exit well, and are lost after that. */
+	for (int i = 5; i <= 10; i++) {
+		a = started(f, "a");
+		ended(f, &a, JOURNAL_ATTEMPT_S_EXITED, 0);
+		assert_true(fake_take(f, ENGINE_SEAL, &c));
+		assert_int_equal(engine_sealed(f->e, fake_now(f), &a, -EIO, "the sealer died", NULL,
+					       0, 0),
+				 0);
+		fake_flush(f);
+		assert_int_equal(fake_step(f, &run, "a")->lost, i);
+		if (i < 10)
+			assert_step(f, &run, "a", JOURNAL_STEP_S_BACKOFF);
+		pass(f, 60 * SECOND);
+	}
+	assert_run(f, &run, JOURNAL_RUN_S_PAUSED);
+	assert_step(f, &run, "a", JOURNAL_STEP_S_RUNNABLE);
+	assert_non_null(strstr(fake_run(f, &run)->why, "the sealer died"));
+	assert_int_equal(fake_step(f, &run, "a")->charged, 0);
+	assert_int_equal(engine_run_resume(f->e, fake_now(f), &run, 1000, &err), 0);
+	fake_flush(f);
+	ran(f, "a"); /* at once: a person said so */
+	assert_run(f, &run, JOURNAL_RUN_S_SUCCEEDED);
+	assert_int_equal(fake_step(f, &run, "a")->lost, 0);
+
+	run = created(f, ONE NEVER); /* jitter by the key alone: the same again */
+	failed(f, "a", JOURNAL_ATTEMPT_S_LOST, 0);
+	failed(f, "a", JOURNAL_ATTEMPT_S_LOST, 0);
+	assert_int_equal(fake_step(f, &run, "a")->due_ns - f->wall_ns, first);
+}
+
+static void test_a_checker_that_is_always_lost_pauses_the_run(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run = created(f, "version: 1\nland: never\nsteps:\n  - {name: a, run: x, "
+					   "contract: {checks: [{run: t}]}}\n"),
+			  a;
+	struct error err = {0};
+	struct fake_command c;
+
+	a = started(f, "a");
+	ended(f, &a, JOURNAL_ATTEMPT_S_EXITED, 0);
+	sealed(f);
+	for (int i = 1; i <= 10; i++) {
+		assert_run(f, &run, JOURNAL_RUN_S_RUNNING);
+		assert_true(fake_take(f, ENGINE_START_ATTEMPT, &c) && c.c.check);
+		assert_int_equal(engine_check_lost(f->e, fake_now(f), &a), 0);
+		fake_flush(f);
+	}
+	assert_run(f, &run, JOURNAL_RUN_S_PAUSED);
+	nothing_starts(f);
+	assert_int_equal(engine_run_resume(f->e, fake_now(f), &run, 1000, &err), 0);
+	fake_flush(f);
+	assert_true(fake_take(f, ENGINE_START_ATTEMPT, &c) && c.c.check);
+	assert_int_equal(engine_checked(f->e, fake_now(f), &a, true, NULL, NULL), 0);
+	fake_flush(f);
+	assert_run(f, &run, JOURNAL_RUN_S_SUCCEEDED);
+	assert_int_equal(fake_step(f, &run, "a")->lost, 0);
+}
+
 static void test_infra_is_tried_again_and_exec_is_not(void **state)
 {
 	struct fake *f = fake_of(state);
@@ -1704,6 +1782,8 @@ int main(void)
 		T(test_retries_back_off_and_then_ask),
 		T(test_equal_failures_stop_early),
 		T(test_lost_attempts_are_not_charged_but_have_a_cap),
+		T(test_what_is_lost_again_is_spaced_as_failures_are),
+		T(test_a_checker_that_is_always_lost_pauses_the_run),
 		T(test_infra_is_tried_again_and_exec_is_not),
 		T(test_a_program_that_the_policy_refuses_is_denied_and_not_tried_again),
 		T(test_a_deadline_ends_a_step_whatever_it_does),
