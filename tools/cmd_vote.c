@@ -305,7 +305,7 @@ static int parse_and_cast(int argc, char **argv, bool deny)
 						{"yes", no_argument, NULL, YES},
 						{0}};
 	struct vote v = {.deny = deny};
-	json_t *match = json_object();
+	json_auto_t *match = json_object();
 	const char *scope = "run", *taken_back = NULL;
 	uint64_t expires_ms = 3600 * 1000;
 	long uses = 10;
@@ -349,7 +349,6 @@ static int parse_and_cast(int argc, char **argv, bool deny)
 		v.grant =
 			json_pack("{s:O, s:I, s:I, s:s}", "match", match, "uses", (json_int_t)uses,
 				  "seconds", (json_int_t)(expires_ms / 1000), "scope", scope);
-	json_decref(match);
 	if (wrong || uses < 1 || optind + 1 != argc || (deny && v.choice) || (v.signer && !v.sign))
 		return cli_usage(usage);
 	if (taken_back)
