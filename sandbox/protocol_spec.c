@@ -40,9 +40,11 @@ static bool is_name(const char *s)
 	       strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == n;
 }
 
-/* Below these everything is the keeper's own. */
+/* Below these everything is the keeper's own, but for what the supervisor binds as programs. */
 static bool is_reserved(const char *target)
 {
+	if (strncmp(target, SANDBOX_BIN "/", sizeof(SANDBOX_BIN)) == 0)
+		return strchr(target + sizeof(SANDBOX_BIN), '/') != NULL;
 	return strcmp(target, "/") == 0 || path_within(target, "/proc") ||
 	       path_within(target, "/dev") || path_within(target, "/run/holdfast") ||
 	       strcmp(target, "/run") == 0;

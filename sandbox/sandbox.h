@@ -79,6 +79,9 @@ struct sandbox_mount {
 			* always skipped: landing decides again */
 };
 
+/* Mounts of programs may stand in this folder of /run/holdfast: all else there is the keeper's. */
+#define SANDBOX_BIN "/run/holdfast/bin"
+
 enum sandbox_workspace_mode {
 	SANDBOX_WORKSPACE_NONE = 0,
 	SANDBOX_WORKSPACE_STAGED = 1, /* overlay: base, layers, a fresh upper */

@@ -253,6 +253,7 @@ static int confine(struct daemon *d, const struct engine_command *c, const struc
 		.etc = net->etc,
 		.etc_count = net->etc_count,
 		.net_env = (const char *const *)net->env,
+		.helpers = c->check ? NULL : d->options.helpers,
 	};
 
 	return confine_new(&in, ret, err);

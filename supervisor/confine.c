@@ -390,6 +390,26 @@ static int no_room(const struct confine *c, struct error *err)
 			      STRINGS_MAX);
 }
 
+/* The step calls tools: it finds the client before any other program of that name. */
+static bool calls_tools(const struct confine *c)
+{
+	struct policy_tool_info t;
+
+	return c->in->helpers && policy_tool_at(c->policy, 0, &t);
+}
+
+static int place_tool_client(struct confine *c, struct error *err)
+{
+	char *source;
+
+	if (!calls_tools(c))
+		return 0;
+	source = own_printf(c, "%s/holdfast-tool", c->in->helpers);
+	return source ? add_mount(c, SANDBOX_MOUNT_SYSTEM, source, CONFINE_TOOL_CLIENT, true, false,
+				  err)
+		      : error_nomem(err);
+}
+
 /* A hole would end the list. */
 static int put_env(struct confine *c, const char *entry, size_t *at, struct error *err)
 {
@@ -405,6 +425,28 @@ static bool is_set(const char *const *env, const char *entry)
 		if (strncmp(*env, entry, name) == 0)
 			return true;
 	return false;
+}
+
+static int put_path(struct confine *c, size_t *at, struct error *err)
+{
+	const char *now = find_env(c->env, "PATH");
+	char *path;
+
+	if (!calls_tools(c)) {
+		if (!now)
+			c->env[(*at)++] = "PATH=" CONFINE_DEFAULT_PATH;
+		return 0;
+	}
+	path = own_printf(c, "PATH=" SANDBOX_BIN ":%s", now ? now : CONFINE_DEFAULT_PATH);
+	if (!path)
+		return no_room(c, err);
+	for (size_t i = 0; i < *at; i++)
+		if (strncmp(c->env[i], "PATH=", 5) == 0) {
+			c->env[i] = path;
+			return 0;
+		}
+	c->env[(*at)++] = path;
+	return 0;
 }
 
 static int make_env(struct confine *c, struct error *err)
@@ -461,8 +503,9 @@ static int make_env(struct confine *c, struct error *err)
 	if (r < 0)
 		return r;
 	n = at;
-	if (!find_env(c->env, "PATH"))
-		c->env[n++] = "PATH=" CONFINE_DEFAULT_PATH;
+	r = put_path(c, &n, err);
+	if (r < 0)
+		return r;
 	if (in->home && !find_env(c->env, "HOME"))
 		c->env[n++] = own_printf(c, "HOME=%s", in->home);
 	if (n > 0 && !c->env[n - 1])
@@ -700,6 +743,8 @@ int confine_new(const struct confine_input *in, struct confine **ret, struct err
 		       err);
 	if (r == 0)
 		r = place_all(c, err);
+	if (r == 0)
+		r = place_tool_client(c, err);
 	if (r < 0)
 		return r;
 	s->home = has_own_home(c) ? in->home : NULL;

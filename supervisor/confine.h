@@ -13,6 +13,9 @@
 #include "policy/policy.h"
 #include "sandbox/sandbox.h"
 
+/* What `holdfast tool` is inside: holdfast-tool of the helpers, first in PATH. */
+#define CONFINE_TOOL_CLIENT SANDBOX_BIN "/holdfast"
+
 /* PATH of a step whose environment has none. */
 #define CONFINE_DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
@@ -45,6 +48,7 @@ struct confine_input {
 	const struct sandbox_etc_file *etc;
 	size_t etc_count;
 	const char *const *net_env; /* NULL = none; they stand before all others */
+	const char *helpers; /* folder with holdfast-tool; NULL = the step calls no tools */
 };
 
 /* Opaque, owned: the spec. What the input points to is borrowed by it, and must outlive it. */

@@ -33,7 +33,7 @@ class Tools(Cli):
     def policy(self, tools, more=""):
         path = os.path.join(self.root, "policy.yaml")
         with open(path, "w") as f:
-            f.write(f"version: 1\nname: t\nextends: [offline]\nfs:\n  - {{path: {BUILD}, access: rx}}\n"
+            f.write(f"version: 1\nname: t\nextends: [offline]\nfs:\n"
                     f"  - {{path: {self.log}, access: rw}}\n{more}tools:\n{tools}")
         return path
 
@@ -45,7 +45,7 @@ class Tools(Cli):
         return self.json("run", self.plan(plan), "--policy", policy, "--detach")[1]["run"]
 
     def call(self, *args):
-        return " ".join([HOLDFAST, "tool", "mail", *args])
+        return " ".join(["holdfast", "tool", "mail", *args])
 
     def over(self, run, seconds=60):
         self.until(lambda: self.json("status", run)[1]["state"] in ("succeeded", "failed"), seconds)
@@ -80,6 +80,23 @@ def test_a_tool_that_is_allowed_runs_outside_the_step():
         assert "sent" in c.output(run), c.output(run)
 
 
+def test_the_client_inside_is_one_file_that_needs_nothing_of_the_host():
+    with Tools() as c:
+        script = ("command -v holdfast; ls /run/holdfast/bin; ls -l /run/holdfast/bin/holdfast; echo x 2>&- >>/run/holdfast/bin/holdfast || echo kept; "
+                  "rm /run/holdfast/bin/holdfast 2>/dev/null || echo stays; holdfast exec -- true; echo status $?; holdfast tool; echo status $?")
+        run = c.start(c.policy(c.mail("allow", ", effect: read")), script)
+        assert c.over(run) == "succeeded", c.output(run)
+        out = c.output(run)
+        assert "/run/holdfast/bin/holdfast\nholdfast\n" in out and "kept" in out and "stays" in out, out
+        assert out.count("status 2") == 2 and "Holdfast's other commands are outside" in out, out
+        header = subprocess.run(["readelf", "-ld", os.path.join(BUILD, "sandbox", "holdfast-tool")], capture_output=True, text=True, check=True).stdout
+        assert "INTERP" not in header and "NEEDED" not in header, header
+        # a host's own holdfast inside is the same, and a step whose policy has no tools has none
+        run = c.start(c.policy(c.mail("allow", ", effect: read"), f"  - {{path: {BUILD}, access: rx}}\n"), f"{HOLDFAST} tool mail --to a@b --text t", "q")
+        assert c.over(run) == "succeeded" and "sent" in c.output(run), c.output(run)
+        assert c.run("exec", "--", "/bin/sh", "-c", "command -v holdfast; test -e /run/holdfast/bin")[0] != 0
+
+
 def test_a_tool_that_asks_waits_and_is_run_once():
     with Tools() as c:
         run = c.start(c.policy(c.mail()), c.call("--to", "a@b", "--text", "hi"))
@@ -101,8 +118,8 @@ def test_a_tool_that_is_denied_says_so_inside():
 
 def test_what_the_policy_does_not_name_is_refused_unasked():
     with Tools() as c:
-        script = (f"{HOLDFAST} tool other --x y; echo status $?; {HOLDFAST} tool mail --to a@b; echo status $?; "
-                  f"{HOLDFAST} tool mail --to a@b --text hi --more x; echo status $?; {HOLDFAST} tool ../mail --to a --text b; echo status $?")
+        script = ("holdfast tool other --x y; echo status $?; holdfast tool mail --to a@b; echo status $?; "
+                  "holdfast tool mail --to a@b --text hi --more x; echo status $?; holdfast tool ../mail --to a --text b; echo status $?")
         run = c.start(c.policy(c.mail()), script)
         assert c.over(run) == "succeeded"
         assert c.output(run).count("status 3") + c.output(run).count("status 8") == 4, c.output(run)
