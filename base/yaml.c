@@ -44,6 +44,14 @@ static int fail_at(struct error *err, const char *file, int line, int column, in
 	va_start(args, fmt);
 	error_vset(err, code, fmt, args);
 	va_end(args);
+	yaml_where(err, file, line, column);
+	return code;
+}
+
+void yaml_where(struct error *err, const char *file, int line, int column)
+{
+	if (!err)
+		return;
 	err->exit_status = EXIT_STATUS_USAGE;
 	/* The end of a long path says more than its start, and the place must not be cut off. */
 	if (strlen(file) > ERROR_WHERE_MAX - 32)
@@ -51,7 +59,13 @@ static int fail_at(struct error *err, const char *file, int line, int column, in
 			    column);
 	else
 		error_where(err, "%s:%d:%d", file, line, column);
-	return code;
+}
+
+int yaml_too_large(struct error *err, const char *file)
+{
+	return fail_at(err, file, 1, 1, -E2BIG,
+		       "error[E0006]: the file is larger than %d KiB; keep data out of it",
+		       YAML_BYTES_MAX / 1024);
 }
 
 int yaml_error(struct error *err, const char *file, const struct yaml_node *n, int code,
@@ -99,9 +113,7 @@ static int check_text(struct bytes text, const char *file, struct error *err)
 	int column = 1;
 
 	if (text.len > YAML_BYTES_MAX)
-		return fail_at(err, file, 1, 1, -E2BIG,
-			       "error[E0006]: the file is larger than %d KiB; keep data out of it",
-			       YAML_BYTES_MAX / 1024);
+		return yaml_too_large(err, file);
 	for (size_t at = 0; at < text.len;) {
 		size_t start = at;
 		int32_t cp = utf8_next(text, &at);
@@ -484,6 +496,36 @@ int yaml_parse_lenient(struct bytes text, const char *file, struct yaml_doc **re
 	return parse(text, file, true, ret, err);
 }
 
+bool yaml_is_null(const struct yaml_node *n)
+{
+	return n->kind == YAML_SCALAR && !n->quoted &&
+	       (n->text.len == 0 || bytes_equal(n->text, bytes_str("~")) ||
+		bytes_equal(n->text, bytes_str("null")));
+}
+
+int yaml_known_keys(const struct yaml_node *map, const char *const *known, size_t count,
+		    const char *what, const char *file, struct error *err)
+{
+	for (size_t i = 0; i < map->count; i++) {
+		const struct yaml_node *key = map->pairs[i].key;
+		const char *near;
+		size_t k = 0;
+
+		while (k < count && !bytes_equal(key->text, bytes_str(known[k])))
+			k++;
+		if (k < count)
+			continue;
+		near = yaml_nearest(key->text, known, count);
+		if (near)
+			return yaml_error(err, file, key, -EINVAL,
+					  "%s: unknown key '%s'; did you mean '%s'?", what,
+					  show(key->text).text, near);
+		return yaml_error(err, file, key, -EINVAL, "%s: unknown key '%s'; remove it", what,
+				  show(key->text).text);
+	}
+	return 0;
+}
+
 struct yaml_node *yaml_get(struct yaml_node *map, const char *key)
 {
 	if (!map || map->kind != YAML_MAPPING)
@@ -493,9 +535,6 @@ struct yaml_node *yaml_get(struct yaml_node *map, const char *key)
 
 		if (!bytes_equal(p->key->text, bytes_str(key)))
 			continue;
-		if (!p->taken)
-			map->used++;
-		p->taken = true;
 		return p->value;
 	}
 	return NULL;

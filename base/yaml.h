@@ -26,13 +26,11 @@ struct yaml_node {
 	size_t count; /* items of a sequence, pairs of a mapping */
 	struct yaml_node **items; /* sequence */
 	struct yaml_pair *pairs; /* mapping, in document order */
-	size_t used; /* for readers: how many keys were taken (yaml_get marks them) */
 };
 
 struct yaml_pair {
 	struct yaml_node *key;
 	struct yaml_node *value;
-	bool taken; /* set by yaml_get: what is left over is an unknown key */
 	const struct yaml_node
 		*first; /* yaml_parse_lenient: the same key stood here before; else NULL */
 };
@@ -54,8 +52,20 @@ MUST_CHECK int yaml_parse_lenient(struct bytes text, const char *file, struct ya
 				  struct error *err);
 void yaml_doc_free(struct yaml_doc *d); /* accepts NULL */
 struct yaml_node *yaml_root(const struct yaml_doc *d);
-/* The value under key, or NULL (also where map is no mapping); marks the pair as taken. */
+/* The value under key, or NULL (also where map is no mapping). */
 struct yaml_node *yaml_get(struct yaml_node *map, const char *key);
+/* A plain scalar that stands for nothing: empty, ~ or null. */
+bool yaml_is_null(const struct yaml_node *n);
+/* Where the mapping holds a key that is none of known: fills err at that key ("what: unknown key
+ * 'x'; did you mean 'y'?"), returns -EINVAL. To be asked before what a mapping must hold: the key
+ * that is missing may be there, misspelt. */
+MUST_CHECK int yaml_known_keys(const struct yaml_node *map, const char *const *known, size_t count,
+			       const char *what, const char *file, struct error *err);
+/* Sets err->where to the place, and the exit to USAGE; a long path is cut at its start. */
+void yaml_where(struct error *err, const char *file, int line, int column);
+/* For readers that stop at YAML_BYTES_MAX: the error that yaml_parse gives for such a text. Returns
+ * -E2BIG. */
+int yaml_too_large(struct error *err, const char *file);
 /* Fills err at the node's place and returns code. */
 int yaml_error(struct error *err, const char *file, const struct yaml_node *n, int code,
 	       const char *fmt, ...) PRINTF_LIKE(5, 6);

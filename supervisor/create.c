@@ -230,7 +230,7 @@ static int make_driver(struct making *m, struct error *err)
 	return plan_check(p, NULL, err);
 }
 
-static int read_fd(int fd, size_t max, const char *name, struct buffer *out, struct error *err)
+static int read_fd(int fd, const char *name, struct buffer *out, struct error *err)
 {
 	struct stat st;
 	int r;
@@ -238,11 +238,10 @@ static int read_fd(int fd, size_t max, const char *name, struct buffer *out, str
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
 				      "cannot read %s: it is not a regular file; name one", name);
-	out->max = max + 1;
-	r = io_read_all(fd, max, out);
+	out->max = YAML_BYTES_MAX + 1;
+	r = io_read_all(fd, YAML_BYTES_MAX, out);
 	if (r == -E2BIG)
-		return error_set_exit(err, r, EXIT_STATUS_USAGE,
-				      "cannot read %s: it is larger than %zu bytes", name, max);
+		return yaml_too_large(err, name);
 	return r < 0 ? error_set_exit(err, r, EXIT_STATUS_USAGE, "cannot read %s: %s", name,
 				      strerror(-r))
 		     : 0;
@@ -262,7 +261,7 @@ static int make_plan(struct making *m, struct error *err)
 		return make_exec(m, exec, err);
 	if (fd < 0)
 		return make_driver(m, err);
-	r = read_fd(fd, YAML_BYTES_MAX, path ? path : "plan", &yaml, err);
+	r = read_fd(fd, path ? path : "plan", &yaml, err);
 	if (r == 0)
 		r = plan_parse(buffer_bytes(&yaml), path ? path : "plan", &m->plan, err);
 	return r;
@@ -304,7 +303,7 @@ static int add_fd(struct making *m, enum policy_layer layer, const char *fd_name
 
 	if (fd < 0)
 		return 0;
-	r = read_fd(fd, POLICY_BYTES_MAX, path ? path : fd_name, &yaml, err);
+	r = read_fd(fd, path ? path : fd_name, &yaml, err);
 	return r < 0 ? r : add_text(m, layer, buffer_bytes(&yaml), path ? path : fd_name, err);
 }
 
@@ -352,7 +351,7 @@ static int add_org(struct making *m, struct error *err)
 				path);
 			continue;
 		}
-		r = read_fd(fd, POLICY_BYTES_MAX, path, &yaml, err);
+		r = read_fd(fd, path, &yaml, err);
 		if (r == 0)
 			r = add_text(m, POLICY_LAYER_ORG, buffer_bytes(&yaml), path, err);
 	}
@@ -404,7 +403,7 @@ static int make_policy(struct making *m, enum policy_agency agency, struct error
 	if (r == 0)
 		r = add_fd(m, POLICY_LAYER_USER, "user-policy", "user_policy_path", err);
 	if (r == 0 && project >= 0) {
-		r = read_fd(project, POLICY_BYTES_MAX, path ? path : "project policy", &yaml, err);
+		r = read_fd(project, path ? path : "project policy", &yaml, err);
 		if (r == 0)
 			r = add_project(m, buffer_bytes(&yaml), path ? path : "project policy",
 					err);

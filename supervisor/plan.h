@@ -41,6 +41,10 @@ enum plan_failure {
 	PLAN_ON_ALL = 31,
 };
 
+struct plan_place { /* in the plan's text, for messages; line 0 = nowhere. Not in the canonical form */
+	int line, column;
+};
+
 struct plan_check {
 	char **argv; /* NULL-terminated */
 	uint32_t expect_exit;
@@ -59,6 +63,7 @@ struct plan_step {
 	enum plan_stdin_kind stdin_kind;
 	char *stdin_step;
 	char *stdin_file; /* relative to the plan; read by the client, a blob before RUN_CREATED */
+	struct plan_place stdin_at; /* of stdin_file */
 	struct digest stdin_blob;
 	char *stdin_text; /* owned; parser only: becomes stdin_blob. Not NULL: kind is
 			     PLAN_STDIN_BLOB */
@@ -87,8 +92,9 @@ struct plan {
 	char *policy_text; /* inline policy, re-emitted as YAML on the lines it stood on; NULL if
 			      absent */
 	size_t policy_text_len;
-	int policy_line; /* of the inline policy; not in the canonical form */
+	struct plan_place policy_at; /* of policy_path or the inline policy */
 	char *workspace; /* relative to the plan; NULL = its folder */
+	struct plan_place workspace_at;
 	int base; /* enum journal_base, -1 = not said */
 	int land; /* enum journal_land; default auto */
 	int agency; /* 0 observe .. 4 autonomous, -1 = not said */

@@ -3,6 +3,7 @@
  * key is known, every value typed, and every mistake has the place of the very thing that is wrong.
  */
 #include "supervisor/plan.h"
+#include "supervisor/plan_inline.h"
 #include <errno.h>
 #include <stdlib.h>
 #include "base/utf8.h"
@@ -35,6 +36,13 @@ static const char *const agency_words[] = {"observe", "draft", "assist", "truste
 static const char *const on_words[] = {"infra", "timeout", "exit", "oom", "check"};
 
 #define WRONG(p, node, ...) yaml_error((p)->err, (p)->file, (node), -EINVAL, __VA_ARGS__)
+/* What must be a mapping of these keys. */
+#define WANT_KEYS(p, node, keys, what) want_keys((p), (node), (keys), ARRAY_SIZE(keys), (what))
+
+static struct plan_place place_of(const struct yaml_node *n)
+{
+	return (struct plan_place){n->line, n->column};
+}
 
 static int nomem(const struct parse *p)
 {
@@ -43,17 +51,18 @@ static int nomem(const struct parse *p)
 
 /* ---- values ---- */
 
-static bool is_null(const struct yaml_node *n)
-{
-	return n->kind == YAML_SCALAR && !n->quoted &&
-	       (n->text.len == 0 || bytes_equal(n->text, bytes_str("~")) ||
-		bytes_equal(n->text, bytes_str("null")));
-}
-
 static int want_mapping(const struct parse *p, const struct yaml_node *n, const char *what)
 {
 	return n->kind == YAML_MAPPING ? 0
 				       : WRONG(p, n, "%s: must be a mapping (key: value)", what);
+}
+
+static int want_keys(const struct parse *p, const struct yaml_node *n, const char *const *keys,
+		     size_t count, const char *what)
+{
+	int r = want_mapping(p, n, what);
+
+	return r < 0 ? r : yaml_known_keys(n, keys, count, what, p->file, p->err);
 }
 
 static int want_sequence(const struct parse *p, const struct yaml_node *n, const char *what,
@@ -81,7 +90,7 @@ static int want_text(const struct parse *p, const struct yaml_node *n, const cha
 static int want_filled(const struct parse *p, const struct yaml_node *n, const char *what,
 		       char **ret)
 {
-	if (is_null(n) || (n->kind == YAML_SCALAR && n->text.len == 0))
+	if (yaml_is_null(n) || (n->kind == YAML_SCALAR && n->text.len == 0))
 		return WRONG(p, n, "%s: is empty", what);
 	return want_text(p, n, what, ret);
 }
@@ -159,24 +168,6 @@ static int want_duration(const struct parse *p, const struct yaml_node *n, struc
 	if (ms == 0)
 		return WRONG(p, n, "%s: must be longer than nothing", what);
 	*ret_ms = ms;
-	return 0;
-}
-
-static int unknown_keys(const struct parse *p, const struct yaml_node *map, const char *what,
-			const char *const *known, size_t count)
-{
-	for (size_t i = 0; i < map->count; i++) {
-		const struct yaml_node *key = map->pairs[i].key;
-		const char *near;
-
-		if (map->pairs[i].taken)
-			continue;
-		near = yaml_nearest(key->text, known, count);
-		if (near)
-			return WRONG(p, key, "%s: unknown key '%.64s'; did you mean '%s'?", what,
-				     (const char *)key->text.data, near);
-		return WRONG(p, key, "%s: unknown key '%.64s'", what, (const char *)key->text.data);
-	}
 	return 0;
 }
 
@@ -275,16 +266,13 @@ static int add_need(const struct parse *p, struct plan_step *s, const char *name
 static int parse_stdin(const struct parse *p, struct yaml_node *n, struct plan_step *s)
 {
 	struct yaml_node *from, *file, *text;
-	int r = want_mapping(p, n, "stdin");
+	int r = WANT_KEYS(p, n, stdin_keys, "stdin");
 
 	if (r < 0)
 		return r;
 	from = yaml_get(n, "from");
 	file = yaml_get(n, "file");
 	text = yaml_get(n, "text");
-	r = unknown_keys(p, n, "stdin", stdin_keys, ARRAY_SIZE(stdin_keys));
-	if (r < 0)
-		return r;
 	if (!!from + !!file + !!text != 1)
 		return WRONG(p, n, "stdin: say one of from, file and text");
 	if (from) {
@@ -296,6 +284,7 @@ static int parse_stdin(const struct parse *p, struct yaml_node *n, struct plan_s
 	}
 	if (file) {
 		s->stdin_kind = PLAN_STDIN_FILE;
+		s->stdin_at = place_of(file);
 		r = want_filled(p, file, "stdin: file", &s->stdin_file);
 		if (r == 0 && file->text.len > PLAN_PATH_MAX)
 			return WRONG(p, file, "stdin: file: longer than 4095 bytes");
@@ -373,7 +362,7 @@ static int parse_retry(const struct parse *p, struct yaml_node *n, struct plan_r
 {
 	struct yaml_node *v;
 	uint64_t number;
-	int r = want_mapping(p, n, "retry"), word;
+	int r = WANT_KEYS(p, n, retry_keys, "retry"), word;
 
 	if (r < 0)
 		return r;
@@ -408,41 +397,36 @@ static int parse_retry(const struct parse *p, struct yaml_node *n, struct plan_r
 			if (r == 0)
 				t->on |= 1u << word;
 		}
-		if (r < 0)
-			return r;
 	}
-	return unknown_keys(p, n, "retry", retry_keys, ARRAY_SIZE(retry_keys));
+	return r;
 }
 
 static int parse_check(const struct parse *p, struct yaml_node *n, struct plan_check *c)
 {
 	struct yaml_node *run, *expect, *code;
 	uint64_t number = 0;
-	int r = want_mapping(p, n, "check");
+	int r = WANT_KEYS(p, n, check_keys, "check");
 
 	if (r < 0)
 		return r;
 	run = yaml_get(n, "run");
 	if (!run)
-		return WRONG(p, n, "check: has no run");
+		return WRONG(p, n, "check: has no run; say which command decides");
 	r = parse_argv(p, run, "check: run", &c->argv);
 	if (r < 0)
 		return r;
 	expect = yaml_get(n, "expect");
 	if (expect) {
-		r = want_mapping(p, expect, "check: expect");
+		r = WANT_KEYS(p, expect, expect_keys, "check: expect");
 		if (r < 0)
 			return r;
 		code = yaml_get(expect, "exit");
 		r = code ? want_number(p, code, "check: expect: exit", 0, 255, &number) : 0;
 		if (r < 0)
 			return r;
-		r = unknown_keys(p, expect, "check: expect", expect_keys, ARRAY_SIZE(expect_keys));
-		if (r < 0)
-			return r;
 	}
 	c->expect_exit = (uint32_t)number;
-	return unknown_keys(p, n, "check", check_keys, ARRAY_SIZE(check_keys));
+	return 0;
 }
 
 static int parse_protected(const struct parse *p, const struct yaml_node *n, struct plan_step *s)
@@ -467,7 +451,7 @@ static int parse_protected(const struct parse *p, const struct yaml_node *n, str
 static int parse_contract(const struct parse *p, struct yaml_node *n, struct plan_step *s)
 {
 	struct yaml_node *v;
-	int r = want_mapping(p, n, "contract");
+	int r = WANT_KEYS(p, n, contract_keys, "contract");
 
 	if (r < 0)
 		return r;
@@ -487,10 +471,7 @@ static int parse_contract(const struct parse *p, struct yaml_node *n, struct pla
 			return r;
 	}
 	v = yaml_get(n, "protected");
-	r = v ? parse_protected(p, v, s) : 0;
-	if (r < 0)
-		return r;
-	return unknown_keys(p, n, "contract", contract_keys, ARRAY_SIZE(contract_keys));
+	return v ? parse_protected(p, v, s) : 0;
 }
 
 static int parse_cwd(const struct parse *p, const struct yaml_node *n, struct plan_step *s)
@@ -512,14 +493,14 @@ static int parse_cwd(const struct parse *p, const struct yaml_node *n, struct pl
 static int parse_step(const struct parse *p, struct yaml_node *n, struct plan_step *s)
 {
 	struct yaml_node *v, *name;
-	int r = want_mapping(p, n, "step"), word = 0;
+	int r = WANT_KEYS(p, n, step_keys, "step"), word = 0;
 
 	if (r < 0)
 		return r;
 	plan_step_defaults(s);
 	name = yaml_get(n, "name");
 	if (!name)
-		return WRONG(p, n, "step: has no name");
+		return WRONG(p, n, "step: has no name; give it one, by which others need it");
 	s->line = name->line;
 	s->column = name->column;
 	r = want_name(p, name, "name", &s->name);
@@ -529,7 +510,7 @@ static int parse_step(const struct parse *p, struct yaml_node *n, struct plan_st
 		return r;
 	v = yaml_get(n, "run");
 	if (!v)
-		return WRONG(p, n, "step '%s': has no run", s->name);
+		return WRONG(p, n, "step '%s': has no run; say which command it is", s->name);
 	r = parse_argv(p, v, "run", &s->argv);
 	if (r == 0 && (v = yaml_get(n, "stdin")))
 		r = parse_stdin(p, v, s);
@@ -548,163 +529,21 @@ static int parse_step(const struct parse *p, struct yaml_node *n, struct plan_st
 	s->gate = (enum plan_gate)word;
 	if (r == 0 && (v = yaml_get(n, "contract")))
 		r = parse_contract(p, v, s);
-	if (r == 0)
-		r = unknown_keys(p, n, "step", step_keys, ARRAY_SIZE(step_keys));
 	return r;
 }
 
 /* ---- the whole ---- */
 
-/* The inline policy goes through the policy's own parser later, as it stands in the plan, so that
- * the policy's messages point into it. */
-
-/* Where a line and a column in characters begin. */
-static size_t offset_of(struct bytes text, int line, int column)
-{
-	const char *c = text.data;
-	size_t at = 0;
-
-	for (; at < text.len && line > 1; at++)
-		line -= c[at] == '\n' ||
-			(c[at] == '\r' && !(at + 1 < text.len && c[at + 1] == '\n'));
-	for (; at < text.len && column > 1; column--)
-		do
-			at++;
-		while (at < text.len && (c[at] & 0xc0) == 0x80);
-	return at;
-}
-
-static bool same_tree(const struct yaml_node *a, const struct yaml_node *b)
-{
-	if (a->kind != b->kind || a->line != b->line || a->column != b->column ||
-	    a->quoted != b->quoted || a->count != b->count || !bytes_equal(a->text, b->text))
-		return false;
-	for (size_t i = 0; i < a->count; i++) {
-		if (a->kind == YAML_SEQUENCE && !same_tree(a->items[i], b->items[i]))
-			return false;
-		if (a->kind == YAML_MAPPING && (!same_tree(a->pairs[i].key, b->pairs[i].key) ||
-						!same_tree(a->pairs[i].value, b->pairs[i].value)))
-			return false;
-	}
-	return true;
-}
-
-/* The plan's own lines from n to the plan's next key, behind as many empty ones as stand before it.
- * False where these are not the same policy: in a plan that is one flow mapping. */
-static bool cut_out(const struct parse *p, const struct yaml_node *n, struct buffer *out)
-{
-	AUTO(yaml_doc_free) struct yaml_doc *doc = NULL;
-	size_t from = offset_of(p->text, n->line, n->column), to = p->text.len;
-	int next = 0; /* the line of the plan's next key */
-
-	for (size_t i = 0; i < p->root->count && next == 0; i++)
-		if (p->root->pairs[i].key->line > n->line)
-			next = p->root->pairs[i].key->line;
-	if (next > 0)
-		to = offset_of(p->text, next, 1);
-	for (int i = 1; i < n->line; i++)
-		buffer_append_byte(out, '\n');
-	for (int i = 1; i < n->column; i++)
-		buffer_append_byte(out, ' ');
-	buffer_append(out, (const char *)p->text.data + from, to - from);
-	return !out->failed && yaml_parse(buffer_bytes(out), p->file, &doc, NULL) == 0 &&
-	       same_tree(yaml_root(doc), n);
-}
-
-/* Else it is written again as YAML that means the same, each token on the line it came from. */
-struct emit {
-	struct buffer *out;
-	int line, column;
-};
-
-static void emit_raw(struct emit *e, const char *text, size_t len)
-{
-	buffer_append(e->out, text, len);
-	e->column += (int)len;
-}
-
-static void emit_at(struct emit *e, const struct yaml_node *n)
-{
-	for (; e->line < n->line; e->line++) {
-		buffer_append_byte(e->out, '\n');
-		e->column = 1;
-	}
-	while (e->column < n->column)
-		emit_raw(e, " ", 1);
-}
-
-static void emit_scalar(struct emit *e, const struct yaml_node *n, bool key)
-{
-	const char *c = n->text.data;
-
-	emit_at(e, n);
-	if (!key && is_null(n)) {
-		emit_raw(e, "null", 4);
-		return;
-	}
-	emit_raw(e, "\"", 1);
-	for (size_t i = 0; i < n->text.len; i++) {
-		if (c[i] == '\n')
-			emit_raw(e, "\\n", 2);
-		else if (c[i] == '\t')
-			emit_raw(e, "\\t", 2);
-		else if (c[i] == '\r')
-			emit_raw(e, "\\r", 2);
-		else if (c[i] == '"' || c[i] == '\\')
-			emit_raw(e, (char[]){'\\', c[i]}, 2);
-		else
-			emit_raw(e, &c[i], 1);
-	}
-	emit_raw(e, "\"", 1);
-}
-
-static void emit_node(struct emit *e, const struct yaml_node *n)
-{
-	switch (n->kind) {
-	case YAML_SCALAR:
-		emit_scalar(e, n, false);
-		break;
-	case YAML_SEQUENCE:
-		emit_at(e, n);
-		emit_raw(e, "[", 1);
-		for (size_t i = 0; i < n->count; i++) {
-			if (i)
-				emit_raw(e, ",", 1);
-			emit_node(e, n->items[i]);
-		}
-		emit_raw(e, "]", 1);
-		break;
-	case YAML_MAPPING:
-		emit_at(e, n);
-		emit_raw(e, "{", 1);
-		for (size_t i = 0; i < n->count; i++) {
-			if (i)
-				emit_raw(e, ",", 1);
-			emit_scalar(e, n->pairs[i].key, true);
-			emit_raw(e, ": ", 2);
-			emit_node(e, n->pairs[i].value);
-		}
-		emit_raw(e, "}", 1);
-		break;
-	}
-}
-
 static int parse_policy(const struct parse *p, const struct yaml_node *n, struct plan *plan)
 {
 	AUTO_BUFFER out = {0};
-	struct emit e = {.out = &out, .line = 1, .column = 1};
 
+	plan->policy_at = place_of(n);
 	if (n->kind == YAML_SCALAR)
 		return want_filled(p, n, "policy", &plan->policy_path);
 	if (n->kind != YAML_MAPPING)
 		return WRONG(p, n, "policy: must be a file's path or a policy written here");
-	plan->policy_line = n->line;
-	if (!cut_out(p, n, &out)) {
-		out.len = 0;
-		emit_node(&e, n);
-		buffer_append_byte(&out, '\n');
-	}
-	if (out.failed)
+	if (plan_inline_policy(p->text, p->file, p->root, n, &out) < 0)
 		return nomem(p);
 	plan->policy_text = buffer_take(&out, &plan->policy_text_len);
 	return 0;
@@ -727,6 +566,8 @@ static int parse_head(const struct parse *p, struct yaml_node *root, struct plan
 		r = want_filled(p, v, "workspace", &plan->workspace);
 	if (r == 0 && v && v->text.len > PLAN_PATH_MAX)
 		return WRONG(p, v, "workspace: longer than 4095 bytes");
+	if (v)
+		plan->workspace_at = place_of(v);
 	if (r == 0 && (v = yaml_get(root, "base")))
 		r = want_word(p, v, "base", base_words, ARRAY_SIZE(base_words), &plan->base);
 	if (r == 0 && (v = yaml_get(root, "land")))
@@ -784,12 +625,12 @@ static int parse_steps(const struct parse *p, struct yaml_node *root, struct pla
 	int r, checked;
 
 	if (!steps)
-		return WRONG(p, root, "plan: has no steps");
+		return WRONG(p, root, "plan: has no steps; write `steps:` and a list of them");
 	r = want_sequence(p, steps, "steps", PLAN_STEPS_MAX);
 	if (r < 0)
 		return r;
 	if (steps->count == 0)
-		return WRONG(p, steps, "steps: there is none");
+		return WRONG(p, steps, "steps: there is none; a plan has at least one");
 	plan->steps = calloc(steps->count, sizeof(*plan->steps));
 	if (!plan->steps)
 		return nomem(p);
@@ -799,9 +640,6 @@ static int parse_steps(const struct parse *p, struct yaml_node *root, struct pla
 		if (r < 0)
 			return r;
 	}
-	r = unknown_keys(p, root, "plan", plan_keys, ARRAY_SIZE(plan_keys));
-	if (r < 0)
-		return r;
 	/* Names must be indexed before needs can be looked up; but a need that is wrong has the
 	 * better place. */
 	checked = plan_check(plan, p->file, &later);
@@ -829,7 +667,7 @@ int plan_parse(struct bytes yaml, const char *file, struct plan **ret, struct er
 		return nomem(&p);
 	plan->base = plan->agency = -1;
 	p.root = root = yaml_root(doc);
-	r = want_mapping(&p, root, "plan");
+	r = WANT_KEYS(&p, root, plan_keys, "plan");
 	if (r == 0)
 		r = parse_head(&p, root, plan);
 	if (r == 0)

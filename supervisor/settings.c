@@ -35,6 +35,8 @@ struct parse {
 };
 
 #define WRONG(p, node, ...) yaml_error((p)->err, (p)->file, (node), -EINVAL, __VA_ARGS__)
+#define KNOWN(p, map, keys, what) \
+	yaml_known_keys((map), (keys), ARRAY_SIZE(keys), (what), (p)->file, (p)->err)
 
 static void free_strings(char **list)
 {
@@ -82,24 +84,6 @@ static bool is_filled(const struct yaml_node *n)
 {
 	return n->kind == YAML_SCALAR && n->text.len > 0 &&
 	       !memchr(n->text.data, '\0', n->text.len);
-}
-
-static int unknown_keys(const struct parse *p, const struct yaml_node *map, const char *what,
-			const char *const *known, size_t count)
-{
-	for (size_t i = 0; i < map->count; i++) {
-		const struct yaml_node *key = map->pairs[i].key;
-		const char *near;
-
-		if (map->pairs[i].taken)
-			continue;
-		near = yaml_nearest(key->text, known, count);
-		if (near)
-			return WRONG(p, key, "%s: unknown key '%.64s'; did you mean '%s'?", what,
-				     (const char *)key->text.data, near);
-		return WRONG(p, key, "%s: unknown key '%.64s'", what, (const char *)key->text.data);
-	}
-	return 0;
 }
 
 static int want_number(const struct parse *p, const struct yaml_node *n, const char *what,
@@ -251,9 +235,9 @@ static int take_notify(const struct parse *p, struct yaml_node *n)
 
 	if (n->kind != YAML_MAPPING)
 		return WRONG(p, n, "notify: must be a mapping with run and on");
+	r = KNOWN(p, n, notify_keys, "notify");
 	run = yaml_get(n, "run");
 	on = yaml_get(n, "on");
-	r = unknown_keys(p, n, "notify", notify_keys, ARRAY_SIZE(notify_keys));
 	if (r == 0 && !run)
 		r = WRONG(p, n, "notify: has no run");
 	if (r == 0 && on)
@@ -326,17 +310,18 @@ static int take_limit(const struct parse *p, enum settings_key k, const struct y
 
 static int take_limits(const struct parse *p, struct yaml_node *n)
 {
-	int r = 0;
+	int r;
 
 	if (n->kind != YAML_MAPPING)
 		return WRONG(p, n, "limits: must be a mapping (key: value)");
+	r = KNOWN(p, n, limit_keys, "limits");
 	for (int k = SETTINGS_KEY_ATTEMPTS; r == 0 && k < SETTINGS_KEY_COUNT; k++) {
 		struct yaml_node *value = yaml_get(n, strchr(names[k], '.') + 1);
 
 		if (value)
 			r = take_limit(p, (enum settings_key)k, value);
 	}
-	return r < 0 ? r : unknown_keys(p, n, "limits", limit_keys, ARRAY_SIZE(limit_keys));
+	return r;
 }
 
 int settings_parse(struct bytes yaml, const char *file, struct settings *s, struct error *err)
@@ -352,9 +337,11 @@ int settings_parse(struct bytes yaml, const char *file, struct settings *s, stru
 	root = yaml_root(doc);
 	if (root->kind != YAML_MAPPING)
 		return WRONG(&p, root, "the settings: must be a mapping (key: value)");
+	r = KNOWN(&p, root, file_keys, "the settings");
 	n = yaml_get(root, "version");
-	r = n ? want_number(&p, n, "version", 1, 1, &version)
-	      : WRONG(&p, root, "the settings have no version; write version: 1");
+	if (r == 0)
+		r = n ? want_number(&p, n, "version", 1, 1, &version)
+		      : WRONG(&p, root, "the settings have no version; write version: 1");
 	if (r == 0 && (n = yaml_get(root, "state")))
 		r = take_state(&p, n);
 	if (r == 0 && (n = yaml_get(root, "resolver")))
@@ -365,7 +352,7 @@ int settings_parse(struct bytes yaml, const char *file, struct settings *s, stru
 		r = take_retention(&p, n);
 	if (r == 0 && (n = yaml_get(root, "limits")))
 		r = take_limits(&p, n);
-	return r < 0 ? r : unknown_keys(&p, root, "the settings", file_keys, ARRAY_SIZE(file_keys));
+	return r;
 }
 
 /* ---- for people ---- */

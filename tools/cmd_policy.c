@@ -10,6 +10,7 @@
 #include "base/guard.h"
 #include "base/escape.h"
 #include "base/io.h"
+#include "base/yaml.h"
 #include "policy/policy.h"
 #include "tools/cli.h"
 
@@ -86,12 +87,15 @@ static int load(const char *name, struct policy **ret)
 	fd = strcmp(name, "-") == 0 ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
 				    : open(name, O_RDONLY | O_CLOEXEC);
 	code = fd < 0 ? -errno : io_read_all(fd, POLICY_BYTES_MAX, &text);
-	if (code < 0) {
-		error_set_exit(&err, code, EXIT_STATUS_USAGE, "%.150s: %s", name,
-			       code == -E2BIG ? "larger than 1 MiB; no policy is"
-					      : strerror(-code));
+	if (code == -E2BIG)
+		yaml_too_large(&err, name);
+	else if (code < 0)
+		error_set_exit(&err, code, EXIT_STATUS_USAGE,
+			       "cannot read %.120s: %s; name a policy file that you may read, - "
+			       "for standard input, or base, offline or coding",
+			       name, strerror(-code));
+	if (code < 0)
 		return fail(&err);
-	}
 	code = policy_parse(buffer_bytes(&text), name, NULL, ret);
 	return code < 0 ? (error_nomem(&err), fail(&err)) : 0;
 }

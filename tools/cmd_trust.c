@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include "base/digest.h"
 #include "base/io.h"
+#include "base/yaml.h"
 #include "policy/policy.h"
 #include "tools/cli.h"
 #include "tools/trust.h"
@@ -25,11 +26,13 @@ static int read_policy_file(const char *path, char real[PATH_MAX], struct policy
 		return error_set(err, -errno, "cannot resolve %s: %s; name it by another path",
 				 path, strerror(errno));
 	AUTO_BUFFER text = {.max = POLICY_BYTES_MAX + 1};
-	int r = io_read_all(fd, POLICY_BYTES_MAX + 1, &text);
+	int r = io_read_all(fd, POLICY_BYTES_MAX, &text);
+	if (r == -E2BIG)
+		return yaml_too_large(err, path);
 	if (r < 0)
 		return error_set_exit(err, r, EXIT_STATUS_USAGE,
-				      "cannot read %s: %s; a policy holds at most %d bytes", path,
-				      strerror(-r), POLICY_BYTES_MAX);
+				      "cannot read %s: %s; name a policy file that you may read",
+				      path, strerror(-r));
 	policy_trust_digest(buffer_bytes(&text), ret_digest);
 	r = policy_parse(buffer_bytes(&text), path, NULL, ret);
 	if (r < 0)

@@ -126,6 +126,15 @@ static bool is_builtin(const char *policy)
 	return false;
 }
 
+/* Forwards r; an error's place is the line of the plan that names the file. */
+static int named_in_plan(int r, const struct run_request *q, struct plan_place at,
+			 struct error *err)
+{
+	if (r < 0)
+		yaml_where(err, q->plan_path, at.line, at.column);
+	return r;
+}
+
 /* --policy, the user's own file, and the project's. */
 static int add_policies(struct opened *o, const struct run_request *q, int workspace_fd,
 			int plan_dir, const struct plan *plan, struct error *err)
@@ -150,32 +159,37 @@ static int add_policies(struct opened *o, const struct run_request *q, int works
 	}
 	if (plan && plan->policy_path && is_builtin(plan->policy_path))
 		return q->policy ? 0 : set_text(o->call.body, "policy", plan->policy_path, err);
-	if (plan && plan->policy_path)
-		return add_file(o, plan_dir, plan->policy_path, "project-policy",
-				"project_policy_path", false, err);
+	if (plan && plan->policy_path) {
+		r = add_file(o, plan_dir, plan->policy_path, "project-policy",
+			     "project_policy_path", false, err);
+		return named_in_plan(r, q, plan->policy_at, err);
+	}
 	if (plan && plan->policy_text)
 		return 0;
 	return add_file(o, workspace_fd, ".holdfast/policy.yaml", "project-policy",
 			"project_policy_path", true, err);
 }
 
-static int add_stdin_files(struct opened *o, int plan_dir, const struct plan *plan,
-			   struct error *err)
+static int add_stdin_files(struct opened *o, const struct run_request *q, int plan_dir,
+			   const struct plan *plan, struct error *err)
 {
 	size_t count = 0;
 	for (size_t i = 0; i < plan->step_count; i++) {
 		if (plan->steps[i].stdin_kind != PLAN_STDIN_FILE)
 			continue;
 		if (count == SUPERVISOR_STDIN_FILES_MAX)
-			return error_set_exit(err, -E2BIG, EXIT_STATUS_USAGE,
-					      "more than %d steps read standard input from a file; "
-					      "put the files in the workspace",
-					      SUPERVISOR_STDIN_FILES_MAX);
+			return named_in_plan(
+				error_set_exit(
+					err, -E2BIG, EXIT_STATUS_USAGE,
+					"more than %d steps read standard input from a file; "
+					"put the files in the workspace",
+					SUPERVISOR_STDIN_FILES_MAX),
+				q, plan->steps[i].stdin_at, err);
 		snprintf(o->file_names[count], sizeof(o->file_names[count]), "file%zu", count);
 		int r = add_file(o, plan_dir, plan->steps[i].stdin_file, o->file_names[count], NULL,
 				 false, err);
 		if (r < 0)
-			return r;
+			return named_in_plan(r, q, plan->steps[i].stdin_at, err);
 		count++;
 	}
 	return 0;
@@ -195,12 +209,9 @@ static int add_plan(struct opened *o, const char *path, struct plan **ret, int *
 	if (r < 0)
 		return r;
 	AUTO_BUFFER text = {.max = YAML_BYTES_MAX + 1};
-	r = io_read_all(o->call.fds[o->call.fd_count - 1].fd, YAML_BYTES_MAX + 1, &text);
+	r = io_read_all(o->call.fds[o->call.fd_count - 1].fd, YAML_BYTES_MAX, &text);
 	if (r == -E2BIG)
-		return error_set_exit(
-			err, r, EXIT_STATUS_USAGE,
-			"%s is larger than %d bytes; a plan names files, it does not hold them",
-			path, YAML_BYTES_MAX);
+		return yaml_too_large(err, path);
 	if (r < 0)
 		return error_set_exit(err, r, EXIT_STATUS_USAGE,
 				      "cannot read %s: %s; name a plan that you may read", path,
@@ -236,6 +247,8 @@ static int add_workspace(struct opened *o, const struct run_request *q, int plan
 			fd = error_set_exit(err, -errno, EXIT_STATUS_USAGE,
 					    "cannot open the workspace %s: %s; say --workspace DIR",
 					    rel, strerror(errno));
+		if (plan && plan->workspace)
+			fd = named_in_plan(fd, q, plan->workspace_at, err);
 	}
 	if (fd < 0)
 		return fd;
@@ -305,7 +318,7 @@ int run_request_send(struct client *c, const struct run_request *q, json_t **ret
 	if (r == 0)
 		r = add_policies(&o, q, o.call.fds[o.call.fd_count - 1].fd, plan_dir, plan, err);
 	if (r == 0 && plan)
-		r = add_stdin_files(&o, plan_dir, plan, err);
+		r = add_stdin_files(&o, q, plan_dir, plan, err);
 	if (r == 0)
 		r = add_environment(o.call.body, err);
 	if (r == 0 && q->argv)

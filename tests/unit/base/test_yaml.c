@@ -300,19 +300,25 @@ static void many_keys_are_compared_in_reasonable_time(void **state)
 	assert_string_equal(err.msg, "error[E0003]: key 'k77' given twice (first at 78:1)");
 }
 
-static void a_reader_sees_which_keys_it_took(void **state)
+static void a_key_is_known_or_said_with_the_nearest_that_is(void **state)
 {
+	static const char *const known[] = {"a", "b", "host"};
 	AUTO(yaml_doc_free) struct yaml_doc *d = NULL;
 	struct yaml_node *root;
+	struct error err = {0};
 
 	(void)state;
 	assert_int_equal(yaml_parse(bytes_str("a: 1\nb: 2\nhots: 3\n"), "f", &d, NULL), 0);
 	root = yaml_root(d);
 	assert_true(bytes_equal(yaml_get(root, "b")->text, bytes_str("2")));
 	assert_true(bytes_equal(yaml_get(root, "b")->text, bytes_str("2")));
-	assert_int_equal(root->used, 1);
-	assert_true(root->pairs[1].taken);
-	assert_false(root->pairs[2].taken);
+	assert_int_equal(yaml_known_keys(root, known, 3, "it", "f", &err), -EINVAL);
+	assert_string_equal(err.where, "f:3:1");
+	assert_string_equal(err.msg, "it: unknown key 'hots'; did you mean 'host'?");
+	err = (struct error){0};
+	assert_int_equal(yaml_known_keys(root, known, 2, "it", "f", &err), -EINVAL);
+	assert_string_equal(err.msg, "it: unknown key 'hots'; remove it");
+	assert_int_equal(err.exit_status, EXIT_STATUS_USAGE);
 	assert_null(yaml_get(root, "c"));
 	assert_null(yaml_get(root, ""));
 	assert_null(yaml_get(yaml_get(root, "a"), "x"));
@@ -424,7 +430,7 @@ int main(void)
 		cmocka_unit_test(count_is_limited_at_its_edge),
 		cmocka_unit_test(a_text_is_limited_at_its_edge),
 		cmocka_unit_test(many_keys_are_compared_in_reasonable_time),
-		cmocka_unit_test(a_reader_sees_which_keys_it_took),
+		cmocka_unit_test(a_key_is_known_or_said_with_the_nearest_that_is),
 		cmocka_unit_test(a_lenient_reader_sees_each_key_given_twice),
 		cmocka_unit_test(an_error_of_a_reader_stands_at_its_node),
 		cmocka_unit_test(a_quoted_key_is_cut_and_escaped_in_messages),

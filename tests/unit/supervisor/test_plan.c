@@ -72,6 +72,12 @@ static const struct {
 	{HEAD "  - a\n", "p.yaml:3:5", "must be a mapping"},
 	{HEAD "  - {run: [a]}\n", "p.yaml:3:5", "no name"},
 	{HEAD "  - {name: a}\n", "p.yaml:3:5", "has no run"},
+	/* a key that is missing because it is misspelt */
+	{HEAD "  - {name: a, rum: b}\n", "p.yaml:3:15", "unknown key 'rum'; did you mean 'run'?"},
+	{HEAD "  - {nmae: a, run: b}\n", "p.yaml:3:6", "did you mean 'name'?"},
+	{"verison: 1\nsteps: []\n", "p.yaml:1:1", "did you mean 'version'?"},
+	{"version: 1\nstep: []\n", "p.yaml:2:1", "did you mean 'steps'?"},
+	{STEP "    contract: {checks: [{rum: x}]}\n", "p.yaml:5:26", "did you mean 'run'?"},
 	{HEAD "  - {name: 'a#1', run: b}\n", "p.yaml:3:12", "cannot be a name"},
 	{HEAD "  - {name: .., run: b}\n", "p.yaml:3:12", "cannot be a name"},
 	{HEAD "  - {name: a, run: b}\n  - {name: b, run: b}\n  - {name: a, run: b}\n",
@@ -283,7 +289,7 @@ static void test_an_inline_policy_keeps_its_lines_and_its_meaning(void **state)
 	struct yaml_node *root, *item;
 	(void)state;
 
-	assert_int_equal(p->policy_line, 3);
+	assert_int_equal(p->policy_at.line, 3);
 	assert_string_equal(p->policy_text, "\n\n  version: 1\n"
 					    "  name: ~\n"
 					    "  fs:\n"

@@ -25,6 +25,8 @@ static const struct {
 	{"version: 2\n", "c.yaml:1:10", "from 1 to 1"},
 	{HEAD "sate: /x\n", "c.yaml:2:1", "did you mean 'state'?"},
 	{HEAD "zzz: 1\n", "c.yaml:2:1", "unknown key 'zzz'"},
+	{"verison: 1\n", "c.yaml:1:1", "did you mean 'version'?"},
+	{HEAD "notify: {rum: [a]}\n", "c.yaml:2:10", "did you mean 'run'?"},
 	{HEAD "state: x/y\n", "c.yaml:2:8", "no absolute path"},
 	{HEAD "state: /\n", "c.yaml:2:8", "no absolute path"},
 	{HEAD "state: /a/../b\n", "c.yaml:2:8", "no absolute path"},
