@@ -337,6 +337,29 @@ int supervisor_paths_open_state(const char *state_option, const char *home, cons
 	return 0;
 }
 
+int supervisor_paths_there(const char *state_option, const char *home, const char *xdg_state,
+			   char path[PATH_MAX], struct error *err)
+{
+	struct error found = {0};
+	AUTO_FD state = -1;
+	int r = choose_state(state_option, home, xdg_state, path, err);
+
+	if (r < 0)
+		return r;
+	state = open_state(state_option, home, xdg_state, false, path, &found);
+	if (state >= 0 && faccessat(state, "v1", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return 0;
+	if (state >= 0 ? errno == ENOENT : state == -ENOENT)
+		return error_set_exit(
+			err, -ENODATA, EXIT_STATUS_USAGE,
+			"there is nothing in %s: nothing was run there yet; 'holdfast "
+			"run' or 'exec' begins, --state DIR looks elsewhere",
+			path);
+	if (err && err->code == 0)
+		*err = found;
+	return state >= 0 ? 0 : state; /* what is odd about v1 is said by who opens it */
+}
+
 int supervisor_paths_record(const struct supervisor_paths *p, struct error *err)
 {
 	char self[IDENTITY_SIZE];

@@ -135,6 +135,10 @@ MUST_CHECK int supervisor_paths_open(const char *state_option, const char *home,
 MUST_CHECK int supervisor_paths_open_state(const char *state_option, const char *home,
 					   const char *xdg_state, struct supervisor_paths *ret,
 					   struct error *err);
+/* Whether something was ever run there: 0, or -ENODATA (exit USAGE) where there is no state
+ * directory or nothing of ours in it. Makes nothing. path: where it is or would be, 4096 bytes. */
+MUST_CHECK int supervisor_paths_there(const char *state_option, const char *home,
+				      const char *xdg_state, char path[4096], struct error *err);
 /* Writes the runtime folder down in the state directory, so that a client with another
  * XDG_RUNTIME_DIR finds the same one. By the supervisor that holds the lock. */
 MUST_CHECK int supervisor_paths_record(const struct supervisor_paths *p, struct error *err);

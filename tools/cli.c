@@ -12,6 +12,86 @@
 
 struct cli cli;
 
+static void set_json(void)
+{
+	cli.json = true;
+	cli.color = cli.progress = false;
+}
+
+void cli_json_ahead(int argc, char **argv, int from)
+{
+	for (int i = from; i < argc && strcmp(argv[i], "--") != 0; i++)
+		if (strcmp(argv[i], "--json") == 0)
+			set_json();
+}
+
+static const struct option *option_of(const struct option *longs, int value)
+{
+	while (longs->name && longs->val != value)
+		longs++;
+	return longs->name ? longs : NULL;
+}
+
+/* given: as typed, "--nmae=x" or the like. */
+static void say_unknown(const char *given, const struct option *longs)
+{
+	enum { NAMES_MAX = 32 };
+	const char *names[NAMES_MAX], *near;
+	size_t len = strcspn(given, "="), count = 0, prefixed = 0;
+	struct error err = {0};
+
+	for (; longs->name && count < NAMES_MAX; longs++) {
+		names[count++] = longs->name;
+		prefixed += len > 2 && strncmp(longs->name, given + 2, len - 2) == 0;
+	}
+	near = len > 2 ? yaml_nearest(bytes_of(given + 2, len - 2), names, count) : NULL;
+	error_set_exit(&err, -EINVAL, EXIT_STATUS_USAGE,
+		       "%s%s'%.60s' is %s; %s%s%s'holdfast%s%s --help' lists the options",
+		       cli.command ? cli.command : "", cli.command ? ": " : "", given,
+		       prefixed > 1 ? "short for more than one option" : "no option",
+		       near ? "did you mean '--" : "", near ? near : "", near ? "'? " : "",
+		       cli.command ? " " : "", cli.command ? cli.command : "");
+	cli_fail(&err);
+}
+
+int cli_getopt(int argc, char **argv, const char *shorts, const struct option *longs)
+{
+	char with_colon[16];
+	struct error err = {0};
+	const char *what = cli.command ? cli.command : "options";
+	bool plus = shorts[0] == '+';
+	int at = optind, opt;
+
+	snprintf(with_colon, sizeof(with_colon), "%s:%s", plus ? "+" : "", shorts + plus);
+	opterr = 0;
+	opt = getopt_long(argc, argv, with_colon, longs, NULL);
+	const struct option *empty = opt > 0 ? option_of(longs, opt) : NULL;
+	if (empty && (!empty->has_arg || !optarg || *optarg))
+		empty = NULL;
+	if (opt != '?' && opt != ':' && !empty)
+		return opt;
+	cli_json_ahead(argc, argv, at > 0 ? at : 1);
+	const struct option *known = optopt ? option_of(longs, optopt) : NULL;
+	char letter[] = {'-', (char)optopt, 0};
+	/* An empty one is a variable that was not set: obeyed, it would mean the default. */
+	if (empty)
+		error_set_exit(&err, -EINVAL, EXIT_STATUS_USAGE,
+			       "%s: the value of --%s is empty; give one, or leave the option out",
+			       what, empty->name);
+	if (opt == ':')
+		error_set_exit(&err, -EINVAL, EXIT_STATUS_USAGE, "%s: %s%s needs a value; give one",
+			       what, known ? "--" : "", known ? known->name : letter);
+	else if (known)
+		error_set_exit(&err, -EINVAL, EXIT_STATUS_USAGE,
+			       "%s: --%s takes no value; leave out what follows the '='", what,
+			       known->name);
+	if (err.code)
+		cli_fail(&err);
+	else
+		say_unknown(optopt ? letter : argv[optind - 1], longs);
+	return '?';
+}
+
 int cli_option(int opt, const char *usage)
 {
 	switch (opt) {
@@ -19,9 +99,7 @@ int cli_option(int opt, const char *usage)
 		cli.state = optarg;
 		return 0;
 	case CLI_OPT_JSON:
-		cli.json = true;
-		opterr = 0; /* what is wrong is said once, as JSON */
-		cli.color = cli.progress = false;
+		set_json();
 		return 0;
 	case CLI_OPT_PLAIN:
 		cli.plain = true;
@@ -34,7 +112,6 @@ int cli_option(int opt, const char *usage)
 		fputs(usage, stdout);
 		return 1;
 	default:
-		cli_usage(usage);
 		return -EINVAL;
 	}
 }
@@ -61,15 +138,51 @@ int cli_fail(const struct error *err)
 	return status;
 }
 
-int cli_usage(const char *usage)
+int cli_usage(const char *usage, const char *why, ...)
 {
 	struct error err = {0};
-	if (!cli.json) {
+	char said[ERROR_MSG_MAX];
+	va_list args;
+
+	va_start(args, why);
+	vsnprintf(said, sizeof(said), why, args);
+	va_end(args);
+	error_set_exit(&err, -EINVAL, EXIT_STATUS_USAGE, "%s%s%s", cli.command ? cli.command : "",
+		       cli.command ? ": " : "", said);
+	cli_fail(&err);
+	if (!cli.json)
 		fputs(usage, stderr);
-		return EXIT_STATUS_USAGE;
+	return EXIT_STATUS_USAGE;
+}
+
+/* The n-th word of names, the last where there are fewer. */
+static void word_of(const char *names, int n, char *ret, size_t size)
+{
+	const char *next;
+
+	for (; n > 0 && (next = strchr(names, ' ')); n--)
+		names = next + 1;
+	snprintf(ret, size, "%.*s", (int)strcspn(names, " "), names);
+}
+
+int cli_words(int argc, char **argv, int min, int max, const char *names, const char *usage)
+{
+	int n = argc - optind;
+	char name[32];
+
+	for (int i = 0; i < n && i < max; i++) {
+		word_of(names, i, name, sizeof(name));
+		if (argv[optind + i][0] == '\0')
+			return cli_usage(usage, "%s is empty; name one", name);
 	}
-	error_set_exit(&err, -EINVAL, EXIT_STATUS_USAGE, "%.*s", (int)strcspn(usage, "\n"), usage);
-	return cli_fail(&err);
+	if (n < min) {
+		word_of(names, n, name, sizeof(name));
+		return cli_usage(usage, "no %s is named; name one", name);
+	}
+	if (n > max)
+		return cli_usage(usage, "'%.60s' is one word too many; leave it out",
+				 argv[optind + max]);
+	return EXIT_STATUS_OK;
 }
 
 void cli_print_json(json_t *doc)
@@ -204,6 +317,11 @@ bool cli_confirm(const char *verb)
 	line[n] = 0;
 	line[strcspn(line, "\r\n")] = 0;
 	return strcmp(line, verb) == 0;
+}
+
+bool cli_state_is_option(void)
+{
+	return cli.state && cli.state != cli.settings_state;
 }
 
 json_t *cli_fetch(struct client *c, const char *target, int *ret_exit)

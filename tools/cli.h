@@ -12,6 +12,7 @@
 
 struct cli {
 	const char *state; /* --state, or what the settings name, or NULL */
+	const char *command; /* the subcommand's name, for messages; NULL before it is known */
 	bool json, plain, no_input;
 	bool color; /* standard output is a terminal, no NO_COLOR, no --plain */
 	bool progress; /* standard error is a terminal, not --json, not --plain */
@@ -38,15 +39,23 @@ enum {
 		"help", no_argument, NULL, CLI_OPT_HELP            \
 	}
 
-/* Takes one of CLI_OPTIONS: 0 taken, 1 = --help was asked for (print usage, exit 0), -EINVAL =
- * unknown (already said). */
+/* getopt_long(3), with what is wrong said by cli_fail and not by it: '?' then. */
+int cli_getopt(int argc, char **argv, const char *shorts, const struct option *longs);
+/* Takes one of CLI_OPTIONS: 0 taken, 1 = --help was asked for (usage is printed, exit 0), -EINVAL =
+ * cli_getopt has said what is wrong. */
 int cli_option(int opt, const char *usage);
+/* How many words are left at optind, from min to max, none of them empty: 0, or EXIT_STATUS_USAGE
+ * (said). names: what each is, as the usage has them: "RUN STEP". */
+int cli_words(int argc, char **argv, int min, int max, const char *names, const char *usage);
+/* Whether --json stands among what was not looked at yet, for an error that ends the looking. */
+void cli_json_ahead(int argc, char **argv, int from);
 
 /* Prints `holdfast: msg` on stderr, or with --json the error as one object on stdout, and returns
  * the exit status that the error carries. */
 int cli_fail(const struct error *err);
-int cli_usage(const char *usage); /* prints it to stderr, with --json as an error; returns
-				     EXIT_STATUS_USAGE */
+/* The command line is wrong: why, as an error, then the usage on stderr (not with --json). Returns
+ * EXIT_STATUS_USAGE. */
+int cli_usage(const char *usage, const char *why, ...) PRINTF_LIKE(2, 3);
 void cli_print_json(json_t *doc); /* one document and a newline; takes the reference */
 void cli_print_text(const char *untrusted); /* escaped, to stdout */
 void cli_escape_text(struct buffer *out,
@@ -78,6 +87,8 @@ json_t *cli_get(const json_t *o, const char *key);
  */
 bool cli_confirm(const char *verb);
 
+/* Whether --state names the state directory: a wrong one is the caller's mistake then. */
+bool cli_state_is_option(void);
 /* GET target and return the document, or print the error and return NULL with *ret_exit. */
 json_t *cli_fetch(struct client *c, const char *target, int *ret_exit);
 

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -191,8 +192,14 @@ int client_open(const char *state, enum client_start start, struct client **ret,
 	c->sock = -1;
 	c->start = start;
 	c->paths.state_fd = c->paths.runtime_fd = -1;
-	int r = supervisor_paths_open(state, getenv("HOME"), getenv("XDG_STATE_HOME"),
-				      getenv("XDG_RUNTIME_DIR"), true, &c->paths, err);
+	char path[PATH_MAX];
+	const char *home = getenv("HOME"), *xdg_state = getenv("XDG_STATE_HOME");
+	int r = start == CLIENT_START_MAKE
+			? 0
+			: supervisor_paths_there(state, home, xdg_state, path, err);
+	if (r == 0)
+		r = supervisor_paths_open(state, home, xdg_state, getenv("XDG_RUNTIME_DIR"), true,
+					  &c->paths, err);
 	if (r < 0)
 		return r;
 	c->sock = connect_control(c);

@@ -17,8 +17,10 @@ enum { CLIENT_FDS_MAX = 16, CLIENT_ANSWER_MAX = 64 * 1024 * 1024 };
 struct client; /* opaque, owned */
 
 enum client_start {
-	CLIENT_START_NO, /* fail with EXIT_STATUS_USAGE where no daemon runs and no state exists */
-	CLIENT_START_YES, /* posix_spawn an embedded supervisor */
+	CLIENT_START_NO, /* fail with EXIT_STATUS_USAGE where no supervisor serves */
+	CLIENT_START_THERE, /* start an embedded one; -ENODATA, exit USAGE, where there is no state
+			       directory: nothing was run yet, and reading makes none */
+	CLIENT_START_MAKE, /* start an embedded one, and make the state directory for it */
 };
 
 /* state: --state or NULL. Errors carry the exit status to leave with. */

@@ -102,7 +102,7 @@ int cmd_agency(int argc, char **argv)
 	bool yes = false;
 	int opt, r;
 
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+	while ((opt = cli_getopt(argc, argv, "", options)) != -1) {
 		if (opt == YES) {
 			yes = true;
 			continue;
@@ -111,12 +111,13 @@ int cmd_agency(int argc, char **argv)
 		if (r)
 			return r > 0 ? EXIT_STATUS_OK : EXIT_STATUS_USAGE;
 	}
-	if (argc - optind < 1 || argc - optind > 2)
-		return cli_usage(usage);
+	exit_status = cli_words(argc, argv, 1, 2, "RUN LEVEL", usage);
+	if (exit_status)
+		return exit_status;
 	const char *level = argv[optind + 1];
 	if (level && level_of(level) < 0)
 		return wrong_level(level);
-	if (client_open(cli.state, CLIENT_START_YES, &c, &err) < 0)
+	if (client_open(cli.state, CLIENT_START_THERE, &c, &err) < 0)
 		return cli_fail(&err);
 	buffer_append_str(&target, "/v1/runs/");
 	client_encode(&target, argv[optind]);

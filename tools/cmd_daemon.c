@@ -14,13 +14,14 @@ int cmd_daemon(int argc, char **argv)
 				    "continues every run at start.\n";
 	static const struct option options[] = {CLI_OPTIONS, {0}};
 	int opt;
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+	while ((opt = cli_getopt(argc, argv, "", options)) != -1) {
 		int r = cli_option(opt, usage);
 		if (r)
 			return r > 0 ? EXIT_STATUS_OK : EXIT_STATUS_USAGE;
 	}
-	if (optind != argc)
-		return cli_usage(usage);
+	int wrong = cli_words(argc, argv, 0, 0, "", usage);
+	if (wrong)
+		return wrong;
 	struct error err = {0};
 	char program[PATH_MAX];
 	if (helpers_find("holdfastd", program, sizeof(program), &err) < 0)

@@ -178,6 +178,32 @@ static void print_json(const struct doctor_report *r, const struct supervisor_pa
 	cli_print_json(doc);
 }
 
+/* What the tests need and a first look must not leave behind: the folders that were made for them,
+ * none of which holds anything. path: the state directory; kept: how much of it was there. */
+static void remove_made(const struct supervisor_paths *p, size_t kept)
+{
+	static const char *const folders[] = {"v1/journal", "v1/blobs", "v1/layers", "v1/spool",
+					      "v1"};
+	char path[sizeof(p->state)];
+
+	for (size_t i = 0; i < ARRAY_SIZE(folders); i++)
+		unlinkat(p->state_fd, folders[i], AT_REMOVEDIR);
+	rmdir(p->runtime);
+	for (strcpy(path, p->state); strlen(path) > kept; *strrchr(path, '/') = '\0')
+		if (rmdir(path) < 0)
+			return;
+}
+
+/* Length of the part of the path that is there. */
+static size_t part_there(const char *path)
+{
+	AUTO_FREE char *part = strdup(path);
+
+	while (part && *part && access(part, F_OK) < 0 && strrchr(part, '/'))
+		*strrchr(part, '/') = '\0';
+	return part ? strlen(part) : strlen(path);
+}
+
 int cmd_doctor(int argc, char **argv)
 {
 	static const struct option options[] = {CLI_OPTIONS, {0}};
@@ -186,15 +212,23 @@ int cmd_doctor(int argc, char **argv)
 	struct error err = {0};
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "+", options, NULL)) != -1) {
+	while ((opt = cli_getopt(argc, argv, "+", options)) != -1) {
 		int r = cli_option(opt, usage);
 		if (r != 0)
 			return r > 0 ? EXIT_STATUS_OK : EXIT_STATUS_USAGE;
 	}
-	if (optind < argc)
-		return cli_usage(usage);
-	if (supervisor_paths_open(cli.state, getenv("HOME"), getenv("XDG_STATE_HOME"),
-				  getenv("XDG_RUNTIME_DIR"), true, &paths, &err) < 0)
+	int wrong = cli_words(argc, argv, 0, 0, "", usage);
+	if (wrong)
+		return wrong;
+	char path[sizeof(paths.state)];
+	const char *home = getenv("HOME"), *xdg_state = getenv("XDG_STATE_HOME");
+	int there = supervisor_paths_there(cli.state, home, xdg_state, path, &err);
+	size_t kept = there == -ENODATA ? part_there(path) : 0;
+	if (there < 0 && there != -ENODATA)
+		return cli_fail(&err);
+	err = (struct error){0};
+	if (supervisor_paths_open(cli.state, home, xdg_state, getenv("XDG_RUNTIME_DIR"), true,
+				  &paths, &err) < 0)
 		return cli_fail(&err);
 	int v1 = open_v1(paths.state_fd, &err);
 	int r = v1;
@@ -205,10 +239,13 @@ int cmd_doctor(int argc, char **argv)
 		r = doctor_run(&o, &report, &err);
 		if (r == 0)
 			add_programs(&report);
-		if (r == 0)
+		if (r == 0 &&
+		    there == 0) /* else the supervisor looks for itself, at its first start */
 			r = doctor_store(v1, &report, &err);
 		close(v1);
 	}
+	if (there == -ENODATA)
+		remove_made(&paths, kept);
 	if (r == 0 && cli.json)
 		print_json(&report, &paths);
 	else if (r == 0)

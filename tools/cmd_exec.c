@@ -506,8 +506,10 @@ static int follow_step(struct client *c, const char *run, const char *step, cons
 }
 
 /* Waits until nothing of the run is under way: ended, or waiting for a person. */
-static int run_command(struct client *c, struct run_request *q)
+static int run_command(struct run_request *q)
 {
+	AUTO(run_request_close) struct run_files *files = NULL;
+	AUTO(client_close) struct client *c = NULL;
 	struct error err = {0};
 	char run[64], step[256];
 	json_t *made = NULL;
@@ -517,9 +519,13 @@ static int run_command(struct client *c, struct run_request *q)
 			"-t wants a terminal on standard input; leave -t out, or run it from one");
 		return own_failure(&err);
 	}
-	int r = trust_offer(c, q, &err);
+	int r = run_request_open(q, &files, &err);
 	if (r == 0)
-		r = run_request_send(c, q, &made, &err);
+		r = client_open(cli.state, CLIENT_START_MAKE, &c, &err);
+	if (r == 0)
+		r = trust_offer(c, q, &err);
+	if (r == 0)
+		r = run_request_send(c, files, &made, &err);
 	if (r < 0)
 		return own_failure(&err);
 	snprintf(run, sizeof(run), "%s", cli_str(made, "run"));
@@ -542,7 +548,7 @@ int cmd_exec(int argc, char **argv)
 						{0}};
 	struct run_request q = {0};
 	int opt;
-	while ((opt = getopt_long(argc, argv, "+it", options, NULL)) != -1) {
+	while ((opt = cli_getopt(argc, argv, "+it", options)) != -1) {
 		if (opt == 'i')
 			q.send_stdin = true;
 		else if (opt == 't')
@@ -563,16 +569,12 @@ int cmd_exec(int argc, char **argv)
 				return r > 0 ? EXIT_STATUS_OK : EXEC_OWN;
 		}
 	}
-	if (optind >= argc) {
-		cli_usage(exec_usage);
+	if (optind >= argc || !argv[optind][0]) {
+		cli_usage(exec_usage, "no command is named; say it after --");
 		return EXEC_OWN;
 	}
 	q.argv = argv + optind;
-	struct error err = {0};
-	AUTO(client_close) struct client *c = NULL;
-	if (client_open(cli.state, CLIENT_START_YES, &c, &err) < 0)
-		return own_failure(&err);
-	return run_command(c, &q);
+	return run_command(&q);
 }
 
 /* ---- step: an outside driver declares steps one by one
@@ -588,13 +590,18 @@ static const char step_usage[] = "usage: holdfast step --run NAME [--workspace D
 				 "printed. --end ends the run: it succeeds and its changes land as "
 				 "a plan's would. Exit: as 'holdfast exec'.\n";
 
-static int make_driver_run(struct client *c, struct run_request *q, char *ret_run, size_t size,
+static int make_driver_run(struct client **ret, struct run_request *q, char *ret_run, size_t size,
 			   struct error *err)
 {
+	AUTO(run_request_close) struct run_files *files = NULL;
 	json_t *made = NULL;
-	int r = trust_offer(c, q, err);
+	int r = run_request_open(q, &files, err);
 	if (r == 0)
-		r = run_request_send(c, q, &made, err);
+		r = client_open(cli.state, CLIENT_START_MAKE, ret, err);
+	if (r == 0)
+		r = trust_offer(*ret, q, err);
+	if (r == 0)
+		r = run_request_send(*ret, files, &made, err);
 	if (r < 0)
 		return r;
 	snprintf(ret_run, size, "%s", cli_str(made, "run"));
@@ -619,21 +626,16 @@ static json_t *step_body(const char *name, char **argv, const char *needs, bool 
 static int declare_step(struct client *c, const char *run, json_t *body, bool with_stdin,
 			bool *ret_reused, struct error *err)
 {
-	AUTO_BUFFER target = {0}, in = {.max = 256 * 1024 * 1024};
+	AUTO_BUFFER target = {0};
 	buffer_printf(&target, "/v1/runs/%s/steps", run);
 	struct client_request r = {.method = "POST",
 				   .target = (const char *)target.data,
 				   .body = body};
 	AUTO_FD file = -1;
 	if (with_stdin) {
-		int e = io_read_all(STDIN_FILENO, in.max, &in);
-		if (e == 0)
-			e = file = io_memfd_sealed("stdin", buffer_bytes(&in), false);
+		int e = run_request_stdin(&file, err);
 		if (e < 0)
-			return error_set_exit(
-				err, e, EXIT_STATUS_USAGE,
-				"cannot read standard input: %s; it may hold 256 MiB at most",
-				strerror(-e));
+			return e;
 		r.fds[r.fd_count++] = (struct client_fd){.name = "stdin", .fd = file};
 	}
 	json_t *answer = NULL;
@@ -697,7 +699,7 @@ int cmd_step(int argc, char **argv)
 	const char *needs = NULL;
 	bool end = false;
 	int opt;
-	while ((opt = getopt_long(argc, argv, "+i", options, NULL)) != -1) {
+	while ((opt = cli_getopt(argc, argv, "+i", options)) != -1) {
 		if (opt == 'i')
 			q.send_stdin = true;
 		else if (opt == RUN)
@@ -720,13 +722,20 @@ int cmd_step(int argc, char **argv)
 	int at = optind + 1;
 	if (at < argc && strcmp(argv[at], "--") == 0)
 		at++;
-	if (!q.name || (end ? optind != argc : at >= argc)) {
-		cli_usage(step_usage);
+	const char *missing = !q.name || !*q.name ? "no run is named; say --run NAME"
+			      : end && optind != argc
+				      ? "--end takes no step; leave out what follows it"
+			      : !end && (optind >= argc || !argv[optind][0])
+				      ? "no STEP is named; name it before the --"
+			      : !end && at >= argc ? "no command is named; say it after --"
+						   : NULL;
+	if (missing) {
+		cli_usage(step_usage, "%s", missing);
 		return EXEC_OWN;
 	}
 	struct error err = {0};
 	AUTO(client_close) struct client *c = NULL;
-	if (client_open(cli.state, CLIENT_START_YES, &c, &err) < 0)
+	if (end && client_open(cli.state, CLIENT_START_THERE, &c, &err) < 0)
 		return own_failure(&err);
 	if (end)
 		return end_driver_run(c, q.name);
@@ -734,7 +743,7 @@ int cmd_step(int argc, char **argv)
 	bool with_stdin = q.send_stdin, reused = false;
 	q.send_stdin = false;
 	char run[64];
-	int r = make_driver_run(c, &q, run, sizeof(run), &err);
+	int r = make_driver_run(&c, &q, run, sizeof(run), &err);
 	json_t *body = step_body(step, argv + at, needs, with_stdin);
 	if (r == 0)
 		r = declare_step(c, run, body, with_stdin, &reused, &err);

@@ -168,7 +168,7 @@ static int run_check(int argc, char **argv)
 	size_t errors = 0, warnings = 0;
 
 	if (argc < 1)
-		return cli_usage(usage);
+		return cli_usage(usage, "check: no FILE is named; name one");
 	for (int i = 0; i < argc; i++) {
 		AUTO(policy_free) struct policy *p = NULL;
 		int status = load(argv[i], &p);
@@ -283,7 +283,8 @@ static int run_explain(int argc, char **argv, const struct options *o)
 	int status, code;
 
 	if (argc < 1)
-		return cli_usage(usage);
+		return cli_usage(usage, "explain: no FILE is named; name one, or base, offline or "
+					"coding");
 	if (argc == 1 && is_code(argv[0]))
 		return explain_code(argv[0]);
 	places_fill(&at, o->workspace);
@@ -312,8 +313,10 @@ static int run_test(int argc, char **argv, const struct options *o)
 	__attribute__((cleanup(places_free))) struct places at = {0};
 	size_t all = 0, all_failed = 0;
 
-	if (argc < 1 || (cli.json && argc > 1))
-		return cli_usage(usage);
+	if (argc < 1)
+		return cli_usage(usage, "test: no FILE is named; name one");
+	if (cli.json && argc > 1)
+		return cli_usage(usage, "test: with --json one FILE at a time");
 	places_fill(&at, o->workspace);
 	for (int i = 0; i < argc; i++) {
 		AUTO(policy_free) struct policy *p = NULL;
@@ -353,7 +356,7 @@ static int run_diff(int argc, char **argv, const struct options *o)
 	int status, code;
 
 	if (argc != 2)
-		return cli_usage(usage);
+		return cli_usage(usage, "diff: it takes two policies, not %d", argc);
 	places_fill(&at, o->workspace);
 	status = load_sound(argv[0], &a);
 	if (!status)
@@ -409,7 +412,7 @@ int cmd_policy(int argc, char **argv)
 	int opt;
 
 	optind = 0; /* glibc: begin anew, with options anywhere; main stops at the first word */
-	while ((opt = getopt_long(argc, argv, "hv", options, NULL)) != -1) {
+	while ((opt = cli_getopt(argc, argv, "hv", options)) != -1) {
 		int taken;
 
 		switch (opt) {
@@ -419,11 +422,17 @@ int cmd_policy(int argc, char **argv)
 		case OPT_AGENCY:
 			o.agency = policy_agency_from(optarg);
 			if (o.agency == POLICY_AGENCY_UNSET)
-				return cli_usage(usage);
+				return cli_usage(usage,
+						 "no agency '%.40s'; it is one of observe, draft, "
+						 "assist, trusted, autonomous",
+						 optarg);
 			continue;
 		case OPT_LAYER:
 			if (parse_layer(optarg, &o.layer) < 0)
-				return cli_usage(usage);
+				return cli_usage(
+					usage,
+					"no layer '%.40s'; it is one of org, user, project, run",
+					optarg);
 			o.has_layer = true;
 			continue;
 		case OPT_WORKSPACE:
@@ -441,7 +450,7 @@ int cmd_policy(int argc, char **argv)
 			return EXIT_STATUS_OK;
 	}
 	if (optind >= argc)
-		return cli_usage(usage);
+		return cli_usage(usage, "say which: check, explain, test, diff or schema");
 	verb = argv[optind++];
 	argc -= optind;
 	argv += optind;
@@ -455,5 +464,10 @@ int cmd_policy(int argc, char **argv)
 		return run_diff(argc, argv, &o);
 	if (strcmp(verb, "schema") == 0 && argc == 0)
 		return run_schema();
-	return cli_usage(usage);
+	if (strcmp(verb, "schema") == 0)
+		return cli_usage(usage, "schema: it takes no words; leave '%.60s' out", argv[0]);
+	static const char *const verbs[] = {"check", "explain", "test", "diff", "schema"};
+	const char *near = cli_nearest(verb, verbs, ARRAY_SIZE(verbs));
+	return cli_usage(usage, "'%.40s' is none of check, explain, test, diff and schema%s%s%s",
+			 verb, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }

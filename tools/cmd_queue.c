@@ -1,4 +1,5 @@
 /* holdfast queue: what waits for a person. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -123,7 +124,7 @@ int cmd_queue(int argc, char **argv)
 						{0}};
 	bool interactive = false, stats = false, all = false;
 	int opt;
-	while ((opt = getopt_long(argc, argv, "i", options, NULL)) != -1) {
+	while ((opt = cli_getopt(argc, argv, "i", options)) != -1) {
 		int r = opt == 'i' || opt == STATS || opt == ALL ? 0 : cli_option(opt, usage);
 		interactive |= opt == 'i';
 		stats |= opt == STATS;
@@ -131,11 +132,25 @@ int cmd_queue(int argc, char **argv)
 		if (r)
 			return r > 0 ? EXIT_STATUS_OK : EXIT_STATUS_USAGE;
 	}
-	if (optind != argc || (interactive && (stats || cli.json || cli.no_input)))
-		return cli_usage(usage);
+	int wrong = cli_words(argc, argv, 0, 0, "", usage);
+	if (wrong)
+		return wrong;
+	if (interactive && (stats || cli.json || cli.no_input))
+		return cli_usage(usage,
+				 "-i is for a terminal: it goes with none of --stats, --json "
+				 "and --no-input");
 	struct error err = {0};
 	AUTO(client_close) struct client *c = NULL;
-	if (client_open(cli.state, CLIENT_START_YES, &c, &err) < 0)
+	int r = client_open(cli.state, CLIENT_START_THERE, &c, &err);
+	if (r == -ENODATA && !cli_state_is_option() && !stats && !interactive) {
+		if (cli.json)
+			cli_print_json(json_pack("{s:i, s:[], s:i}", "version",
+						 SUPERVISOR_API_VERSION, "approvals", "open", 0));
+		else
+			print_items(NULL, 0);
+		return EXIT_STATUS_OK;
+	}
+	if (r < 0)
 		return cli_fail(&err);
 	if (stats)
 		return print_stats(c);

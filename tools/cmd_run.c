@@ -48,7 +48,7 @@ int cmd_run(int argc, char **argv)
 	struct run_request q = {0};
 	bool detach = false;
 	int opt;
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+	while ((opt = cli_getopt(argc, argv, "", options)) != -1) {
 		if (opt == NAME)
 			q.name = optarg;
 		else if (opt == WORKSPACE)
@@ -65,18 +65,22 @@ int cmd_run(int argc, char **argv)
 				return r > 0 ? EXIT_STATUS_OK : EXIT_STATUS_USAGE;
 		}
 	}
-	if (optind + 1 != argc)
-		return cli_usage(run_usage);
+	int wrong = cli_words(argc, argv, 1, 1, "PLAN", run_usage);
+	if (wrong)
+		return wrong;
 	q.plan_path = argv[optind];
 
 	struct error err = {0};
 	AUTO(client_close) struct client *c = NULL;
 	json_t *made = NULL;
-	int r = client_open(cli.state, CLIENT_START_YES, &c, &err);
+	AUTO(run_request_close) struct run_files *files = NULL;
+	int r = run_request_open(&q, &files, &err);
+	if (r == 0)
+		r = client_open(cli.state, CLIENT_START_MAKE, &c, &err);
 	if (r == 0)
 		r = trust_offer(c, &q, &err);
 	if (r == 0)
-		r = run_request_send(c, &q, &made, &err);
+		r = run_request_send(c, files, &made, &err);
 	if (r < 0)
 		return cli_fail(&err);
 	char run[64];
@@ -109,17 +113,16 @@ static int open_run(int argc, char **argv, const char *usage, enum client_start 
 {
 	static const struct option options[] = {CLI_OPTIONS, {0}};
 	int opt;
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+	while ((opt = cli_getopt(argc, argv, "", options)) != -1) {
 		int r = cli_option(opt, usage);
 		if (r) {
 			*ret_exit = r > 0 ? EXIT_STATUS_OK : EXIT_STATUS_USAGE;
 			return -EINVAL;
 		}
 	}
-	if (optind + 1 != argc) {
-		*ret_exit = cli_usage(usage);
+	*ret_exit = cli_words(argc, argv, 1, 1, "RUN", usage);
+	if (*ret_exit)
 		return -EINVAL;
-	}
 	struct error err = {0};
 	if (client_open(cli.state, start, ret_c, &err) < 0) {
 		*ret_exit = cli_fail(&err);
@@ -152,7 +155,7 @@ int cmd_resume(int argc, char **argv)
 	AUTO(client_close) struct client *c = NULL;
 	char run[64];
 	int exit_status = EXIT_STATUS_OK;
-	if (open_run(argc, argv, resume_usage, CLIENT_START_YES, &c, run, sizeof(run),
+	if (open_run(argc, argv, resume_usage, CLIENT_START_THERE, &c, run, sizeof(run),
 		     &exit_status) < 0)
 		return exit_status;
 	struct error err = {0};
@@ -190,7 +193,7 @@ int cmd_run_verb(int argc, char **argv)
 	AUTO(client_close) struct client *c = NULL;
 	char run[64];
 	int exit_status = EXIT_STATUS_OK;
-	if (open_run(argc, argv, verbs[at].usage, CLIENT_START_YES, &c, run, sizeof(run),
+	if (open_run(argc, argv, verbs[at].usage, CLIENT_START_THERE, &c, run, sizeof(run),
 		     &exit_status) < 0)
 		return exit_status;
 	struct error err = {0};
@@ -216,7 +219,7 @@ int cmd_fork(int argc, char **argv)
 						{0}};
 	const char *at = NULL;
 	int opt;
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+	while ((opt = cli_getopt(argc, argv, "", options)) != -1) {
 		if (opt == AT) {
 			at = optarg;
 			continue;
@@ -225,11 +228,14 @@ int cmd_fork(int argc, char **argv)
 		if (r)
 			return r > 0 ? EXIT_STATUS_OK : EXIT_STATUS_USAGE;
 	}
-	if (optind + 1 != argc || !at)
-		return cli_usage(fork_usage);
+	int wrong = cli_words(argc, argv, 1, 1, "RUN", fork_usage);
+	if (wrong)
+		return wrong;
+	if (!at || !*at)
+		return cli_usage(fork_usage, "no step is named; say --at STEP");
 	struct error err = {0};
 	AUTO(client_close) struct client *c = NULL;
-	if (client_open(cli.state, CLIENT_START_YES, &c, &err) < 0)
+	if (client_open(cli.state, CLIENT_START_THERE, &c, &err) < 0)
 		return cli_fail(&err);
 	AUTO_BUFFER target = {0};
 	buffer_append_str(&target, "/v1/runs/");

@@ -14,7 +14,19 @@ static int print_rollup(bool all)
 {
 	struct error err = {0};
 	AUTO(client_close) struct client *c = NULL;
-	if (client_open(cli.state, CLIENT_START_YES, &c, &err) < 0)
+	int r = client_open(cli.state, CLIENT_START_THERE, &c, &err);
+	if (r == -ENODATA && !cli_state_is_option()) {
+		if (cli.json)
+			cli_print_json(json_pack("{s:i, s:[], s:[], s:i, s:[], s:i, s:n}",
+						 "version", SUPERVISOR_API_VERSION, "runs",
+						 "needs_person", "open", 0, "in_doubt", "ended", 0,
+						 "daemon"));
+		else
+			puts("nothing was run here yet. 'holdfast exec -- CMD' or 'holdfast run "
+			     "PLAN' starts something.");
+		return EXIT_STATUS_OK;
+	}
+	if (r < 0)
 		return cli_fail(&err);
 	int exit_status = EXIT_STATUS_OK;
 	json_t *doc = cli_fetch(c,
@@ -68,14 +80,14 @@ int cmd_rollup(int argc, char **argv)
 	return print_rollup(false);
 }
 
-/* Options, at most max_args words after them; opens the client. -EINVAL with *ret_exit where the
- * command line ends it. */
-static int open_with_args(int argc, char **argv, const char *usage, int min_args, int max_args,
-			  const struct option *options, void (*own)(int opt, void *arg), void *arg,
-			  struct client **ret, int *ret_exit)
+/* Options, at most max_args words after them. -EINVAL with *ret_exit where the command line ends
+ * it. */
+static int take_args(int argc, char **argv, const char *usage, int min_args, int max_args,
+		     const struct option *options, void (*own)(int opt, void *arg), void *arg,
+		     int *ret_exit)
 {
 	int opt;
-	while ((opt = getopt_long(argc, argv, "f", options, NULL)) != -1) {
+	while ((opt = cli_getopt(argc, argv, "f", options)) != -1) {
 		if (opt == 'f' || opt >= CLI_OPT_OWN) {
 			own(opt, arg);
 			continue;
@@ -86,15 +98,21 @@ static int open_with_args(int argc, char **argv, const char *usage, int min_args
 			return -EINVAL;
 		}
 	}
-	bool empty = false; /* it would name the whole list */
-	for (int i = optind; i < argc; i++)
-		empty |= argv[i][0] == '\0';
-	if (empty || argc - optind < min_args || argc - optind > max_args) {
-		*ret_exit = cli_usage(usage);
-		return -EINVAL;
-	}
+	*ret_exit = cli_words(argc, argv, min_args, max_args, "RUN STEP", usage);
+	return *ret_exit ? -EINVAL : 0;
+}
+
+/* As it, and opens the client. */
+static int open_with_args(int argc, char **argv, const char *usage, int min_args, int max_args,
+			  const struct option *options, void (*own)(int opt, void *arg), void *arg,
+			  struct client **ret, int *ret_exit)
+{
 	struct error err = {0};
-	if (client_open(cli.state, CLIENT_START_YES, ret, &err) < 0) {
+	int r = take_args(argc, argv, usage, min_args, max_args, options, own, arg, ret_exit);
+
+	if (r < 0)
+		return r;
+	if (client_open(cli.state, CLIENT_START_THERE, ret, &err) < 0) {
 		*ret_exit = cli_fail(&err);
 		return -EIO;
 	}
@@ -125,11 +143,17 @@ int cmd_status(int argc, char **argv)
 						{0}};
 	bool all = false;
 	AUTO(client_close) struct client *c = NULL;
+	struct error err = {0};
 	int exit_status = EXIT_STATUS_OK;
-	if (open_with_args(argc, argv, usage, 0, 1, options, flag_own, &all, &c, &exit_status) < 0)
+	if (take_args(argc, argv, usage, 0, 1, options, flag_own, &all, &exit_status) < 0)
 		return exit_status;
 	if (optind == argc)
 		return print_rollup(all);
+	if (all)
+		return cli_usage(usage, "--all is for all runs; leave out '%.40s' or --all",
+				 argv[optind]);
+	if (client_open(cli.state, CLIENT_START_THERE, &c, &err) < 0)
+		return cli_fail(&err);
 	AUTO_BUFFER target = {0};
 	run_target(&target, argv[optind], "");
 	json_t *doc = cli_fetch(c, (const char *)target.data, &exit_status);

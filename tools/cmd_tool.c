@@ -17,8 +17,15 @@ int cmd_tool(int argc, char **argv)
 	char *args[256] = {(char *)"holdfast"};
 	struct error err = {0};
 
-	if (argc < 2 || argv[1][0] == '-' || argc >= (int)ARRAY_SIZE(args) - 1)
-		return cli_usage(usage);
+	if (argc == 2 && strcmp(argv[1], "--help") == 0) {
+		fputs(usage, stdout);
+		return EXIT_STATUS_OK;
+	}
+	if (argc < 2 || argv[1][0] == '-' || !argv[1][0])
+		return cli_usage(usage, "no tool is named; say which one first");
+	if (argc >= (int)ARRAY_SIZE(args) - 1)
+		return cli_usage(usage, "more than %zu arguments; give fewer",
+				 ARRAY_SIZE(args) - 3);
 	memcpy(args + 1, argv, (size_t)argc * sizeof(*argv));
 	execv(TOOL_CLIENT, args);
 	error_set_exit(

@@ -122,7 +122,7 @@ int cmd_trust(int argc, char **argv)
 						{0}};
 	bool yes = false;
 	int opt;
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+	while ((opt = cli_getopt(argc, argv, "", options)) != -1) {
 		if (opt == CLI_OPT_OWN) {
 			yes = true;
 			continue;
@@ -131,8 +131,9 @@ int cmd_trust(int argc, char **argv)
 		if (r)
 			return r > 0 ? EXIT_STATUS_OK : EXIT_STATUS_USAGE;
 	}
-	if (argc - optind > 1)
-		return cli_usage(usage);
+	int wrong = cli_words(argc, argv, 0, 1, "FOLDER", usage);
+	if (wrong)
+		return wrong;
 	const char *named = optind < argc ? argv[optind] : ".";
 	char path[PATH_MAX], real[PATH_MAX];
 	if ((size_t)snprintf(path, sizeof(path), "%s/.holdfast/policy.yaml", named) >=
@@ -155,7 +156,7 @@ int cmd_trust(int argc, char **argv)
 	char hex[DIGEST_HEX_SIZE] = "", have[DIGEST_HEX_SIZE];
 	int r = read_policy_file(path, real, &p, &digest, &err);
 	if (r == 0)
-		r = client_open(cli.state, CLIENT_START_YES, &c, &err);
+		r = client_open(cli.state, CLIENT_START_MAKE, &c, &err);
 	if (r == 0)
 		r = pinned(c, real, hex, &err);
 	if (r < 0)

@@ -150,7 +150,7 @@ static int cast(struct vote *v)
 {
 	struct error err = {0};
 	AUTO(client_close) struct client *c = NULL;
-	if (client_open(cli.state, CLIENT_START_YES, &c, &err) < 0)
+	if (client_open(cli.state, CLIENT_START_THERE, &c, &err) < 0)
 		return cli_fail(&err);
 	AUTO_BUFFER target = {0};
 	buffer_append_str(&target, "/v1/approvals/");
@@ -257,7 +257,7 @@ static int take_back(const char *run, const char *grant)
 	AUTO_BUFFER target = {0};
 	json_t *body = json_pack("{s:s}", "grant", grant), *answer = NULL;
 	struct client_request r = {.method = "POST", .body = body};
-	int e = client_open(cli.state, CLIENT_START_YES, &c, &err);
+	int e = client_open(cli.state, CLIENT_START_THERE, &c, &err);
 
 	buffer_append_str(&target, "/v1/runs/");
 	client_encode(&target, run);
@@ -266,10 +266,75 @@ static int take_back(const char *run, const char *grant)
 	if (e == 0)
 		e = client_call(c, &r, NULL, &answer, NULL, &err);
 	json_decref(body);
-	json_decref(answer);
-	if (e == 0)
+	if (e == 0 && cli.json)
+		cli_print_json(json_incref(answer));
+	else if (e == 0)
 		puts("taken back");
+	json_decref(answer);
 	return e < 0 ? cli_fail(&err) : EXIT_STATUS_OK;
+}
+
+/* What the command line says of a vote. */
+struct said {
+	struct vote v;
+	json_t *match; /* of --grant; owned */
+	const char *bad_grant; /* the --grant that is none */
+	const char *uses, *expires, *scope, *revoke;
+};
+
+static void said_free(struct said *s)
+{
+	json_decref(s->match);
+	json_decref(s->v.grant);
+}
+
+/* What of it does not go together, and what to do; NULL: nothing. */
+static const char *contradiction(const struct said *s)
+{
+	const struct vote *v = &s->v;
+	bool granted = json_object_size(s->match) > 0;
+
+	if (v->deny && v->choice)
+		return "deny takes no --as: one deny decides; leave it out";
+	if (v->deny && granted)
+		return "--grant goes with 'holdfast approve'; leave it out";
+	if (!v->deny && (v->whole_rule || s->revoke))
+		return "--rule and --revoke go with 'holdfast deny'; leave them out";
+	if (s->revoke && (v->whole_rule || v->digest || v->reason || v->sign))
+		return "--revoke takes a grant back and votes on nothing; leave the rest out";
+	if (!granted && (s->uses || s->expires || s->scope))
+		return "--uses, --expires and --scope say how far a --grant goes; give one";
+	if (v->signer && !v->sign)
+		return "--signer says whose --sign KEY it is; give --sign KEY too";
+	if (v->path && !v->choice)
+		return "--path is for one path of a conflict; say --as mine, theirs or file=F too";
+	return NULL;
+}
+
+/* --uses and --expires, and what the grant is as the supervisor takes it. */
+static int make_grant(struct said *s, const char *usage)
+{
+	uint64_t expires_ms = 3600 * 1000;
+	json_int_t uses = 10;
+	char *end;
+
+	if (s->uses) {
+		errno = 0;
+		uses = strtoll(s->uses, &end, 10);
+		if (errno || end == s->uses || *end || uses < 1)
+			return cli_usage(usage,
+					 "--uses '%.40s' is no number from 1 up; say how "
+					 "often, such as 10",
+					 s->uses);
+	}
+	if (s->expires && policy_duration_parse(bytes_str(s->expires), &expires_ms) < 0)
+		return cli_usage(usage, "--expires '%.40s' is no duration; write 1h, 30m or 2d",
+				 s->expires);
+	if (json_object_size(s->match) > 0)
+		s->v.grant = json_pack("{s:O, s:I, s:I, s:s}", "match", s->match, "uses", uses,
+				       "seconds", (json_int_t)(expires_ms / 1000), "scope",
+				       s->scope ? s->scope : "run");
+	return EXIT_STATUS_OK;
 }
 
 static int parse_and_cast(int argc, char **argv, bool deny)
@@ -304,63 +369,66 @@ static int parse_and_cast(int argc, char **argv, bool deny)
 						{"revoke", required_argument, NULL, REVOKE},
 						{"yes", no_argument, NULL, YES},
 						{0}};
-	struct vote v = {.deny = deny};
-	json_auto_t *match = json_object();
-	const char *scope = "run", *taken_back = NULL;
-	uint64_t expires_ms = 3600 * 1000;
-	long uses = 10;
-	bool wrong = false;
+	__attribute__((cleanup(said_free))) struct said s = {.v.deny = deny,
+							     .match = json_object()};
 	const char *usage = deny ? deny_usage : approve_usage;
 	int opt;
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+	while ((opt = cli_getopt(argc, argv, "", options)) != -1) {
 		if (opt == AS)
-			v.choice = optarg;
+			s.v.choice = optarg;
 		else if (opt == PATH)
-			v.path = optarg;
+			s.v.path = optarg;
 		else if (opt == DIGEST)
-			v.digest = optarg;
+			s.v.digest = optarg;
 		else if (opt == REASON)
-			v.reason = optarg;
+			s.v.reason = optarg;
 		else if (opt == SIGN)
-			v.sign = optarg;
+			s.v.sign = optarg;
 		else if (opt == SIGNER)
-			v.signer = optarg;
+			s.v.signer = optarg;
 		else if (opt == GRANT)
-			wrong |= deny || add_match(match, optarg) < 0;
+			s.bad_grant = add_match(s.match, optarg) < 0 ? optarg : s.bad_grant;
 		else if (opt == USES)
-			uses = strtol(optarg, NULL, 10);
+			s.uses = optarg;
 		else if (opt == EXPIRES)
-			wrong |= policy_duration_parse(bytes_str(optarg), &expires_ms) < 0;
+			s.expires = optarg;
 		else if (opt == SCOPE)
-			scope = optarg;
+			s.scope = optarg;
 		else if (opt == RULE)
-			v.whole_rule = deny;
+			s.v.whole_rule = true;
 		else if (opt == REVOKE)
-			taken_back = deny ? optarg : NULL;
+			s.revoke = optarg;
 		else if (opt == YES)
-			v.yes = true;
+			s.v.yes = true;
 		else {
 			int r = cli_option(opt, usage);
 			if (r)
 				return r > 0 ? EXIT_STATUS_OK : EXIT_STATUS_USAGE;
 		}
 	}
-	if (json_object_size(match) > 0)
-		v.grant =
-			json_pack("{s:O, s:I, s:I, s:s}", "match", match, "uses", (json_int_t)uses,
-				  "seconds", (json_int_t)(expires_ms / 1000), "scope", scope);
-	if (wrong || uses < 1 || optind + 1 != argc || (deny && v.choice) || (v.signer && !v.sign))
-		return cli_usage(usage);
-	if (taken_back)
-		return take_back(argv[optind], taken_back);
-	v.id = argv[optind];
-	if (v.choice && strncmp(v.choice, "file=", 5) == 0) {
-		v.file = v.choice + 5;
-		v.choice = "file";
+	int wrong = cli_words(argc, argv, 1, 1, s.revoke ? "RUN" : "ID", usage);
+	if (wrong)
+		return wrong;
+	if (s.bad_grant)
+		return cli_usage(
+			usage,
+			"--grant '%.60s' is no FIELD=GLOB, FIELD<=N, FIELD>=N or FIELD=A|B, "
+			"or names a field again",
+			s.bad_grant);
+	const char *contradicts = contradiction(&s);
+	if (contradicts)
+		return cli_usage(usage, "%s", contradicts);
+	wrong = make_grant(&s, usage);
+	if (wrong)
+		return wrong;
+	if (s.revoke)
+		return take_back(argv[optind], s.revoke);
+	s.v.id = argv[optind];
+	if (s.v.choice && strncmp(s.v.choice, "file=", 5) == 0) {
+		s.v.file = s.v.choice + 5;
+		s.v.choice = "file";
 	}
-	int exit_status = cast(&v);
-	json_decref(v.grant);
-	return exit_status;
+	return cast(&s.v);
 }
 
 int cmd_approve(int argc, char **argv)

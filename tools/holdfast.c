@@ -75,22 +75,19 @@ static int unknown_command(const char *name)
 
 /* Everything but help reads them: a command that went on without what they say could use another
  * state directory. */
-static int load_settings(void)
+static int load_settings(struct error *err)
 {
 	const struct settings_from from = {.etc = SETTINGS_ETC,
 					   .home = getenv("HOME"),
 					   .xdg_config = getenv("XDG_CONFIG_HOME"),
 					   .uid = geteuid()};
-	struct error err = {0};
-	int r = settings_load(&from, &cli.settings, &err);
+	int r = settings_load(&from, &cli.settings, err);
 	if (r == 0 && !cli.state)
 		r = settings_state(&cli.settings, &from, getenv("XDG_STATE_HOME"),
-				   &cli.settings_state, &err);
-	if (r < 0)
-		return cli_fail(&err);
-	if (!cli.state)
+				   &cli.settings_state, err);
+	if (r == 0 && !cli.state)
 		cli.state = cli.settings_state;
-	return EXIT_STATUS_OK;
+	return r;
 }
 
 int main(int argc, char **argv)
@@ -104,7 +101,7 @@ int main(int argc, char **argv)
 						{"version", no_argument, NULL, CLI_OPT_OWN},
 						{0}};
 	int opt;
-	while ((opt = getopt_long(argc, argv, "+h", options, NULL)) != -1) {
+	while ((opt = cli_getopt(argc, argv, "+h", options)) != -1) {
 		if (opt == 'h' || opt == CLI_OPT_HELP) {
 			print_help(stdout);
 			return EXIT_STATUS_OK;
@@ -121,17 +118,23 @@ int main(int argc, char **argv)
 		print_help(stdout);
 		return EXIT_STATUS_OK;
 	}
-	int status = load_settings();
-	if (status)
-		return status;
+	struct error err = {0};
+	if (load_settings(&err) < 0) {
+		/* What follows a command's own words is that command's; --json may stand among
+		 * them. */
+		cli_json_ahead(argc, argv, optind);
+		return cli_fail(&err);
+	}
 	if (!name)
 		return cmd_rollup(argc - optind, argv + optind);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
 		if (strcmp(commands[i].name, name) == 0) {
 			int at = optind;
 			optind = 0; /* glibc: start over for the subcommand's own options */
+			cli.command = commands[i].name;
 			return commands[i].run(argc - at, argv + at);
 		}
 	}
+	cli_json_ahead(argc, argv, optind);
 	return unknown_command(name);
 }

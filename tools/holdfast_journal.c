@@ -56,8 +56,11 @@ static int64_t mono_ns(void)
 static int open_here(struct journal_options how, struct journal **ret, struct error *err)
 {
 	struct supervisor_paths paths;
-	int rc = supervisor_paths_open_state(cli.state, getenv("HOME"), getenv("XDG_STATE_HOME"),
-					     &paths, err);
+	int rc = supervisor_paths_there(cli.state, getenv("HOME"), getenv("XDG_STATE_HOME"),
+					paths.state, err);
+	if (rc == 0)
+		rc = supervisor_paths_open_state(cli.state, getenv("HOME"),
+						 getenv("XDG_STATE_HOME"), &paths, err);
 	if (rc < 0)
 		return rc;
 	AUTO_FD dir = openat(paths.state_fd, "v1", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -129,7 +132,7 @@ static int own_options(int argc, char **argv, const char *shorts, const struct o
 {
 	int opt;
 	optind = 0; /* glibc: begin anew, with options anywhere; main stops at the first word */
-	while ((opt = getopt_long(argc, argv, shorts, options, NULL)) != -1) {
+	while ((opt = cli_getopt(argc, argv, shorts, options)) != -1) {
 		if (opt == 'h')
 			opt = CLI_OPT_HELP;
 		if (opt == 'o')
@@ -169,7 +172,7 @@ static int verify(int argc, char **argv)
 	if (own_options(argc, argv, "h", options, usage_verify, NULL, NULL, &status))
 		return status;
 	if (optind != argc)
-		return cli_usage(usage_verify);
+		return cli_words(argc, argv, 0, 0, "", usage_verify);
 	int rc = open_here((struct journal_options){.read_only = true, .unloaded = true}, &j, &err);
 	if (rc == -EBUSY)
 		return audit_by_daemon("verify", &err, "whole");
@@ -205,7 +208,7 @@ static int fsck(int argc, char **argv)
 	if (own_options(argc, argv, "h", options, usage_fsck, take_repair, &repair, &status))
 		return status;
 	if (optind != argc)
-		return cli_usage(usage_fsck);
+		return cli_words(argc, argv, 0, 0, "", usage_fsck);
 	int rc = open_here((struct journal_options){.read_only = !repair, .unloaded = true}, &j,
 			   &err);
 	if (rc == -EBUSY && !repair)
@@ -275,8 +278,9 @@ static int export(int argc, char **argv)
 			&status))
 		return status;
 	const char *run = optind < argc ? argv[optind] : NULL;
-	if (optind + 1 < argc)
-		return cli_usage(usage_export);
+	status = cli_words(argc, argv, 0, 1, "RUN", usage_export);
+	if (status)
+		return status;
 	if (!output && isatty(STDOUT_FILENO)) {
 		error_set_exit(&err, -EINVAL, EXIT_STATUS_USAGE,
 			       "export: this is binary and standard output a terminal; give "
@@ -378,7 +382,7 @@ static int gc(int argc, char **argv)
 	if (own_options(argc, argv, "h", options, usage_gc, take_age, (void *)&age_text, &status))
 		return status;
 	if (optind != argc)
-		return cli_usage(usage_gc);
+		return cli_words(argc, argv, 0, 0, "", usage_gc);
 	int64_t age = age_text ? parse_age(age_text) : 0;
 	if (age < 0) {
 		error_set_exit(&err, -EINVAL, EXIT_STATUS_USAGE,
@@ -406,11 +410,13 @@ int main(int argc, char **argv)
 	int opt;
 	failpoint_init(getenv("HOLDFAST_FAILPOINT"));
 	cli.color = isatty(STDOUT_FILENO) && !(getenv("NO_COLOR") && *getenv("NO_COLOR"));
-	while ((opt = getopt_long(argc, argv, "+", options, NULL)) != -1)
+	while ((opt = cli_getopt(argc, argv, "+", options)) != -1)
 		if (cli_option(opt, usage_verify) != 0)
 			return EXIT_STATUS_USAGE;
 	for (size_t i = 0; optind < argc && i < ARRAY_SIZE(commands); i++)
-		if (strcmp(argv[optind], commands[i].name) == 0)
+		if (strcmp(argv[optind], commands[i].name) == 0) {
+			cli.command = commands[i].name;
 			return commands[i].run(argc - optind, argv + optind);
-	return cli_usage("usage: holdfast verify | fsck | export | gc\n");
+		}
+	return cli_usage("usage: holdfast verify | fsck | export | gc\n", "no command is named");
 }

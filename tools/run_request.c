@@ -21,6 +21,11 @@ struct opened { /* descriptors of one request; closed together */
 	char file_names[SUPERVISOR_STDIN_FILES_MAX][8];
 };
 
+struct run_files {
+	const struct run_request *q; /* borrowed */
+	struct opened opened;
+};
+
 static void opened_free(struct opened *o)
 {
 	for (size_t i = 0; i < o->call.fd_count; i++)
@@ -39,6 +44,30 @@ static int add_fd(struct opened *o, const char *name, int fd, struct error *err)
 	}
 	o->owned[o->call.fd_count] = fd;
 	o->call.fds[o->call.fd_count++] = (struct client_fd){.name = name, .fd = fd};
+	return 0;
+}
+
+int run_request_stdin(int *ret_fd, struct error *err)
+{
+	AUTO_BUFFER in = {.max = STDIN_BYTES_MAX + 1};
+	int r = io_read_all(STDIN_FILENO, STDIN_BYTES_MAX, &in);
+
+	if (r == -E2BIG || r == -ENOBUFS)
+		return error_set_exit(err, r, EXIT_STATUS_LIMIT,
+				      "standard input is longer than %d MiB, which is the limit: "
+				      "nothing was started; put it in a file of the workspace and "
+				      "let the command read that",
+				      STDIN_BYTES_MAX / (1024 * 1024));
+	if (r < 0)
+		return error_set_exit(err, r, EXIT_STATUS_USAGE,
+				      "cannot read standard input: %s; leave -i out, or give it "
+				      "one that can be read",
+				      strerror(-r));
+	r = io_memfd_sealed("stdin", buffer_bytes(&in), false);
+	if (r < 0)
+		return error_set(err, r, "cannot keep standard input: %s; free some memory",
+				 strerror(-r));
+	*ret_fd = r;
 	return 0;
 }
 
@@ -264,6 +293,16 @@ static int add_workspace(struct opened *o, const struct run_request *q, int plan
 	return add_fd(o, "workspace", fd, err);
 }
 
+static int add_stdin(struct opened *o, json_t *exec, struct error *err)
+{
+	int fd = -1, r = run_request_stdin(&fd, err);
+
+	if (r < 0)
+		return r;
+	json_object_set_new(exec, "stdin", json_true());
+	return add_fd(o, "stdin", fd, err);
+}
+
 static int add_exec(struct opened *o, const struct run_request *q, struct error *err)
 {
 	json_t *argv = json_array();
@@ -282,54 +321,64 @@ static int add_exec(struct opened *o, const struct run_request *q, struct error 
 		json_object_set_new(exec, "tty",
 				    json_pack("{s:i, s:i, s:s}", "rows", q->rows, "cols", q->cols,
 					      "term", term ? term : "xterm"));
-	} else if (q->send_stdin) {
-		AUTO_BUFFER in = {.max = STDIN_BYTES_MAX};
-		int r = io_read_all(STDIN_FILENO, STDIN_BYTES_MAX, &in);
-		if (r < 0)
-			return error_set_exit(
-				err, r, EXIT_STATUS_USAGE,
-				"cannot read standard input: %s; it may hold %d bytes at most",
-				strerror(-r), STDIN_BYTES_MAX);
-		int fd = io_memfd_sealed("stdin", buffer_bytes(&in), false);
-		if (fd < 0)
-			return error_set(err, fd,
-					 "cannot keep standard input: %s; free some memory",
-					 strerror(-fd));
-		json_object_set_new(exec, "stdin", json_true());
-		r = add_fd(o, "stdin", fd, err);
-		if (r < 0)
-			return r;
 	}
-	json_object_set_new(o->call.body, "exec", exec);
-	return 0;
+	return json_object_set_new(o->call.body, "exec", exec) < 0 ? error_nomem(err) : 0;
 }
 
-int run_request_send(struct client *c, const struct run_request *q, json_t **ret, struct error *err)
+int run_request_open(const struct run_request *q, struct run_files **ret, struct error *err)
 {
-	__attribute__((cleanup(opened_free))) struct opened o = {
-		.call = {.method = "POST", .target = "/v1/runs", .body = json_object()}};
+	AUTO(run_request_close) struct run_files *f = calloc(1, sizeof(*f));
 	__attribute__((cleanup(plan_guard))) struct plan *plan = NULL;
 	AUTO_FD plan_dir = -1;
 	int r = 0;
+	if (!f)
+		return error_nomem(err);
+	struct opened *o = &f->opened;
+	f->q = q;
+	o->call = (struct client_request){.method = "POST",
+					  .target = "/v1/runs",
+					  .body = json_object()};
 	if (q->plan_path)
-		r = add_plan(&o, q->plan_path, &plan, &plan_dir, err);
+		r = add_plan(o, q->plan_path, &plan, &plan_dir, err);
 	if (r == 0)
-		r = add_workspace(&o, q, plan_dir, plan, err);
+		r = add_workspace(o, q, plan_dir, plan, err);
 	if (r == 0)
-		r = add_policies(&o, q, o.call.fds[o.call.fd_count - 1].fd, plan_dir, plan, err);
+		r = add_policies(o, q, o->call.fds[o->call.fd_count - 1].fd, plan_dir, plan, err);
 	if (r == 0 && plan)
-		r = add_stdin_files(&o, q, plan_dir, plan, err);
+		r = add_stdin_files(o, q, plan_dir, plan, err);
 	if (r == 0)
-		r = add_environment(o.call.body, err);
+		r = add_environment(o->call.body, err);
 	if (r == 0 && q->argv)
-		r = add_exec(&o, q, err);
+		r = add_exec(o, q, err);
 	if (r == 0 && q->name)
-		r = set_text(o.call.body, "name", q->name, err);
+		r = set_text(o->call.body, "name", q->name, err);
 	if (r == 0 && q->agency)
-		r = set_text(o.call.body, "agency", q->agency, err);
+		r = set_text(o->call.body, "agency", q->agency, err);
 	if (r < 0)
 		return r;
 	if (q->outside_driver)
-		json_object_set_new(o.call.body, "driver", json_true());
-	return client_call(c, &o.call, NULL, ret, NULL, err);
+		json_object_set_new(o->call.body, "driver", json_true());
+	*ret = take_ptr(f);
+	return 0;
+}
+
+void run_request_close(struct run_files *f)
+{
+	if (!f)
+		return;
+	opened_free(&f->opened);
+	free(f);
+}
+
+int run_request_send(struct client *c, struct run_files *f, json_t **ret, struct error *err)
+{
+	json_t *exec = json_object_get(f->opened.call.body, "exec");
+
+	if (exec && f->q->send_stdin && !f->q->tty) {
+		int r = add_stdin(&f->opened, exec, err);
+
+		if (r < 0)
+			return r;
+	}
+	return client_call(c, &f->opened.call, NULL, ret, NULL, err);
 }

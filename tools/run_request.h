@@ -18,6 +18,19 @@ struct run_request {
 	unsigned rows, cols;
 };
 
-/* Creates or attaches to the run. *ret: the answer (owned). */
-MUST_CHECK int run_request_send(struct client *c, const struct run_request *q, json_t **ret,
+/* Standard input, read whole, as a sealed memory file (owned by the caller). Past 256 MiB:
+ * -E2BIG, exit LIMIT. */
+MUST_CHECK int run_request_stdin(int *ret_fd, struct error *err);
+
+struct run_files; /* opaque, owned: all that the request names, opened and read */
+
+/* Opens what the request names and reads the plan: what is wrong with it is found before there is a
+ * supervisor. q is borrowed until run_request_close. */
+MUST_CHECK int run_request_open(const struct run_request *q, struct run_files **ret,
+				struct error *err);
+void run_request_close(struct run_files *f); /* accepts NULL */
+DEFINE_GUARD(struct run_files *, run_request_close)
+/* Creates or attaches to the run, once. *ret: the answer (owned). Where send_stdin is said, standard
+ * input is read to its end first. */
+MUST_CHECK int run_request_send(struct client *c, struct run_files *f, json_t **ret,
 				struct error *err);

@@ -1160,6 +1160,102 @@ def test_the_end_of_input_ends_a_command_and_hangs_it_not_up():
             assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, said
 
 
+def test_what_a_plan_names_and_is_not_there_is_said_at_the_line_that_names_it():
+    with Cli() as c:
+        big = os.path.join(c.root, "big.yaml")
+        with open(big, "w") as f:
+            f.write("#" * (1024 * 1024 + 1))
+        step = "steps:\n  - {name: a, run: x%s}\n"
+        calls = [
+            (("run", big), 2, f"{big}:1:1: error[E0006]: the file is larger than 1024 KiB"),
+            (("exec", "--policy", big, "--", "true"), 125, f"{big}:1:1: error[E0006]"),
+            (("policy", "check", big), 2, f"{big}:1:1: error[E0006]"),
+            (("trust", big), 2, f"{big}:1:1: error[E0006]"),
+            (("run", c.plan("policy: big.yaml\n" + step % "", "a.yaml")), 2, f"{big}:1:1: error[E0006]"),
+            (("run", c.plan("policy: nofile\n" + step % "", "b.yaml")), 2, "b.yaml:3:9: cannot open nofile: No such file"),
+            (("run", c.plan(step % ", stdin: {file: nofile}", "c.yaml")), 2, "c.yaml:4:37: cannot open nofile"),
+            (("run", c.plan(step.replace("run", "rum") % "", "e.yaml")), 2, "e.yaml:4:15: step: unknown key 'rum'; did you mean 'run'?"),
+            (("run", c.root), 2, "is not a regular file"),
+        ]
+        with open(os.path.join(c.root, "f.yaml"), "w") as f:
+            f.write("version: 1\nworkspace: gone\n" + step % "")
+        calls.append((("run", os.path.join(c.root, "f.yaml")), 2, "f.yaml:2:12: cannot open the workspace gone"))
+        for command, status, says in calls:
+            code, out, err = c.run(*command)
+            assert code == status and says in err and out == "", (command, code, out, err)
+        assert not os.path.exists(c.state), "something was started for what is wrong"
+
+
+def test_reading_makes_no_state_directory():
+    with Cli() as c:
+        state = os.path.join(c.root, "no", "such")
+        for command in ("status", "queue", "log a", "show a", "diff a", "resume a", "pause a", "cancel a", "land a", "undo a",
+                        "fork a --at b", "approve a", "deny a", "agency a", "verify", "fsck", "export -o -", "gc", "doctor",
+                        "step --run a --end"):
+            code, out, err = c.run("--state", state, *command.split())
+            if command != "doctor":
+                assert code == (125 if command[:4] == "step" else 2) and "nothing was run there yet" in err, (command, code, err)
+            assert not os.path.exists(os.path.dirname(state)), command
+        # Where no --state names it, nothing is there yet: that is an answer, not a mistake.
+        env = {**c.env, "XDG_STATE_HOME": os.path.join(c.root, "no")}
+        if os.geteuid() != 0:
+            for words, says in ((["status"], "nothing was run here yet"), ([], "nothing was run here yet"), (["queue"], "nothing waits")):
+                r = subprocess.run([HOLDFAST, *words], env=env, capture_output=True, text=True, check=True)
+                assert says in r.stdout and not os.path.exists(env["XDG_STATE_HOME"]), r
+            r = subprocess.run([HOLDFAST, "--json", "status"], env=env, capture_output=True, text=True, check=True)
+            assert json.loads(r.stdout)["runs"] == [] and json.loads(r.stdout)["daemon"] is None
+        # A folder that is somebody else's business stays as it is.
+        other = os.path.join(c.root, "other")
+        os.mkdir(other, 0o700)
+        assert c.run("--state", other, "status")[0] == 2 and os.listdir(other) == []
+
+
+COMMANDS = """run exec resume step status log show diff land undo queue approve deny pause cancel agency fork policy doctor trust
+verify fsck export gc daemon""".split()
+
+
+def test_a_wrong_option_is_said_once_by_every_command():
+    with Cli() as c:
+        for command in COMMANDS:
+            status = 125 if command in ("exec", "step") else 2
+            for words in ([command, "--no-such-option"], ["--json", command, "--no-such-option"], [command, "--no-such-option", "--json"]):
+                code, out, err = c.run(*words)
+                said = json.loads(out)["error"]["what"] if "--json" in words else err
+                assert code == status and (err == "" or "--json" not in words), (words, code, out, err)
+                assert f"{command}: '--no-such-option' is no option; " in said and f"'holdfast {command} --help'" in said, (words, said)
+            assert c.run(command, "--help")[0] == 0 and c.run(command, "--help")[1].startswith("usage: holdfast "), command
+            code, _, err = c.run(command, "--jsno")
+            assert code == status and "did you mean '--json'?" in err, (command, err)
+            code, _, err = c.run(command, "--json=3")
+            assert code == status or not err, (command, err)
+        wrong = {
+            "run --name": "--name needs a value", "run --name= p": "--name is empty", "run": "no PLAN is named", "log": "no RUN is named",
+            "run a b": "'b' is one word too many", "fork a": "say --at STEP", "status a --all": "--all is for all runs",
+            "approve a --grant x": "--grant 'x' is no FIELD=GLOB", "approve a --uses 3": "a --grant goes", "approve a --rule": "go with 'holdfast deny'",
+            "approve a --grant m=x --uses 3x": "--uses '3x' is no number", "deny a --as mine": "deny takes no --as",
+            "approve a --signer x": "give --sign KEY too", "policy chek": "did you mean 'check'?", "policy diff a": "it takes two policies",
+            "queue -i --stats": "goes with none of", "tool": "no tool is named", "export -o": "-o needs a value",
+            "agency a trustd": "did you mean trusted",
+        }
+        for words, says in wrong.items():
+            code, out, err = c.run(*words.split())
+            assert code == 2 and says in err and out == "", (words, code, out, err)
+            code, out, err = c.run("--json", *words.split())
+            assert code == 2 and says in json.loads(out)["error"]["what"] and err == "", (words, code, out, err)
+        code, _, err = c.run("--state", "", "status")
+        assert code == 2 and "--state is empty" in err, err
+        assert not os.path.exists(c.state)
+
+
+def test_standard_input_past_its_limit_says_the_limit():
+    with Cli() as c:
+        for words in (("exec", "-i", "--", "wc"), ("step", "--run", "r", "-i", "s", "--", "wc")):
+            p = subprocess.run(f"head -c 268435457 /dev/zero | {HOLDFAST} --state {c.state} {' '.join(words)}", shell=True, env=c.env,
+                               cwd=c.tree, capture_output=True, text=True, check=False)
+            assert p.returncode == 125 and "longer than 256 MiB, which is the limit" in p.stderr and "put it in a file" in p.stderr, p
+            assert "Argument list" not in p.stderr, p
+
+
 if __name__ == "__main__":
     failed = 0
     wanted = sys.argv[1:]

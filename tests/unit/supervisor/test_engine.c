@@ -930,7 +930,7 @@ static void test_lowered_to_observe_what_was_asked_lands_no_more(void **state)
 			struct digest redo = {{9}};
 
 			(void)!engine_landing_planned(f->e, fake_now(f), &run, &redo, NULL, false,
-						     NULL);
+						      NULL);
 			fake_flush(f);
 			assert_null(fake_open_item(f, &run, JOURNAL_KIND_LANDING));
 		}
