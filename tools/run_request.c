@@ -133,6 +133,24 @@ static int add_file(struct opened *o, int dirfd, const char *path, const char *n
 	return add_fd(o, name, fd, err);
 }
 
+/* The text of a file that is passed on, which is left at its beginning. -E2BIG (not said) past
+ * YAML_BYTES_MAX. */
+static int read_again(int fd, const char *path, struct buffer *text, struct error *err)
+{
+	int r = io_read_all(fd, YAML_BYTES_MAX, text);
+
+	if (r == -E2BIG)
+		return r;
+	if (r < 0)
+		return error_set_exit(err, r, EXIT_STATUS_USAGE,
+				      "cannot read %s: %s; name a file that you may read", path,
+				      strerror(-r));
+	if (lseek(fd, 0, SEEK_SET) < 0)
+		return error_set(err, -errno, "cannot rewind %s: %s; name a regular file", path,
+				 strerror(errno));
+	return 0;
+}
+
 static int add_environment(json_t *body, struct error *err)
 {
 	json_t *env = json_object();
@@ -164,6 +182,33 @@ static int named_in_plan(int r, const struct run_request *q, struct plan_place a
 	return r;
 }
 
+/* A policy that is wrong is refused by the supervisor, too; here before there is one. */
+static int check_policy_text(struct bytes text, const char *file, struct error *err)
+{
+	AUTO(policy_free) struct policy *p = NULL;
+
+	if (policy_parse(text, file, NULL, &p) < 0)
+		return error_nomem(err);
+	return policy_check(p, err);
+}
+
+/* As add_file, for a policy. */
+static int add_policy_file(struct opened *o, int dirfd, const char *path, const char *name,
+			   const char *key, bool optional, struct error *err)
+{
+	AUTO_BUFFER text = {.max = YAML_BYTES_MAX + 1};
+	size_t before = o->call.fd_count;
+	int r = add_file(o, dirfd, path, name, key, optional, err);
+
+	if (r < 0 || o->call.fd_count == before)
+		return r;
+	r = read_again(o->owned[before], path, &text, err);
+	const char *real = json_string_value(json_object_get(o->call.body, key));
+	if (r == -E2BIG)
+		return yaml_too_large(err, real);
+	return r < 0 ? r : check_policy_text(buffer_bytes(&text), real, err);
+}
+
 /* --policy, the user's own file, and the project's. */
 static int add_policies(struct opened *o, const struct run_request *q, int workspace_fd,
 			int plan_dir, const struct plan *plan, struct error *err)
@@ -172,7 +217,7 @@ static int add_policies(struct opened *o, const struct run_request *q, int works
 	if (q->policy && is_builtin(q->policy))
 		r = set_text(o->call.body, "policy", q->policy, err);
 	else if (q->policy)
-		r = add_file(o, AT_FDCWD, q->policy, "policy", "policy_path", false, err);
+		r = add_policy_file(o, AT_FDCWD, q->policy, "policy", "policy_path", false, err);
 	if (r < 0)
 		return r;
 	char user[PATH_MAX];
@@ -182,21 +227,25 @@ static int add_policies(struct opened *o, const struct run_request *q, int works
 			: snprintf(user, sizeof(user), "%s/.config/holdfast/policy.yaml",
 				   home ? home : "");
 	if (n < (int)sizeof(user) && (home || config)) {
-		r = add_file(o, AT_FDCWD, user, "user-policy", "user_policy_path", true, err);
+		r = add_policy_file(o, AT_FDCWD, user, "user-policy", "user_policy_path", true,
+				    err);
 		if (r < 0)
 			return r;
 	}
 	if (plan && plan->policy_path && is_builtin(plan->policy_path))
 		return q->policy ? 0 : set_text(o->call.body, "policy", plan->policy_path, err);
 	if (plan && plan->policy_path) {
-		r = add_file(o, plan_dir, plan->policy_path, "project-policy",
-			     "project_policy_path", false, err);
+		r = add_policy_file(o, plan_dir, plan->policy_path, "project-policy",
+				    "project_policy_path", false, err);
 		return named_in_plan(r, q, plan->policy_at, err);
 	}
 	if (plan && plan->policy_text)
-		return 0;
-	return add_file(o, workspace_fd, ".holdfast/policy.yaml", "project-policy",
-			"project_policy_path", true, err);
+		return check_policy_text(bytes_of(plan->policy_text, plan->policy_text_len),
+					 json_string_value(
+						 json_object_get(o->call.body, "plan_path")),
+					 err);
+	return add_policy_file(o, workspace_fd, ".holdfast/policy.yaml", "project-policy",
+			       "project_policy_path", true, err);
 }
 
 static int add_stdin_files(struct opened *o, const struct run_request *q, int plan_dir,
@@ -238,16 +287,11 @@ static int add_plan(struct opened *o, const char *path, struct plan **ret, int *
 	if (r < 0)
 		return r;
 	AUTO_BUFFER text = {.max = YAML_BYTES_MAX + 1};
-	r = io_read_all(o->call.fds[o->call.fd_count - 1].fd, YAML_BYTES_MAX, &text);
+	r = read_again(o->call.fds[o->call.fd_count - 1].fd, path, &text, err);
 	if (r == -E2BIG)
 		return yaml_too_large(err, path);
 	if (r < 0)
-		return error_set_exit(err, r, EXIT_STATUS_USAGE,
-				      "cannot read %s: %s; name a plan that you may read", path,
-				      strerror(-r));
-	if (lseek(o->call.fds[o->call.fd_count - 1].fd, 0, SEEK_SET) < 0)
-		return error_set(err, -errno, "cannot rewind %s: %s; name a regular file", path,
-				 strerror(errno));
+		return r;
 	r = plan_parse(buffer_bytes(&text), path, ret, err);
 	if (r < 0)
 		return r;
