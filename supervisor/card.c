@@ -153,13 +153,16 @@ static void put_state(struct card *c, const struct landing_state *s)
 
 	switch (s->type) {
 	case MANIFEST_ABSENT:
-		buffer_append_str(c->out, "nothing");
+		buffer_append_str(c->out,
+				  s->unseen ? "not known: it cannot be looked at" : "nothing");
 		break;
 	case MANIFEST_FILE:
 		buffer_printf(c->out, "file of %llu byte%s, mode %o", (unsigned long long)s->size,
 			      s->size == 1 ? "" : "s", s->mode);
 		if (s->has_digest)
 			buffer_printf(c->out, ", %.8s", digest_hex(&s->digest, hex));
+		else
+			buffer_append_str(c->out, ", not read");
 		break;
 	case MANIFEST_DIR:
 		buffer_append_str(c->out, "folder");

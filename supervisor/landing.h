@@ -108,7 +108,7 @@ MUST_CHECK int landing_apply(const struct landing_application *a, struct landing
 			     struct error *err);
 
 /* The state of one path (NUL-terminated) below workspace_fd, symlinks never followed. digest: hash
- * a file. A missing path, also by a missing or replaced folder above it, is ABSENT. *ret_target,
- * malloc'ed, is what ret->target borrows from; may be NULL. */
+ * a file. A missing path, also by a missing or replaced folder above it, is ABSENT; one below a
+ * folder that may not be passed is ABSENT and unseen. *ret_target, malloc'ed, is what ret->target borrows from; may be NULL. */
 MUST_CHECK int landing_look(int workspace_fd, const char *path, bool digest, bool entries,
 			    struct landing_state *ret, char **ret_target, struct error *err);

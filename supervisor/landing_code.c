@@ -19,6 +19,7 @@ enum state_key {
 	STATE_GID = 7,
 	STATE_CTIME = 8,
 	STATE_INO = 9,
+	STATE_UNSEEN = 10,
 };
 enum action_key {
 	ACTION_PATH = 1,
@@ -110,6 +111,7 @@ static void write_state(struct buffer *b, struct cbor_map_mark *top, uint64_t ke
 	put_uint(b, &m, STATE_GID, s->gid);
 	put_int(b, &m, STATE_CTIME, s->ctime_ns);
 	put_uint(b, &m, STATE_INO, s->ino);
+	put_true(b, &m, STATE_UNSEEN, s->unseen);
 	cbor_w_map_end(b, &m);
 }
 
@@ -259,7 +261,7 @@ static void check_state(struct cbor_reader *r, const struct landing_state *s, un
 	else if (s->type == MANIFEST_SYMLINK)
 		may |= 1u << STATE_TARGET;
 	else if (s->type == MANIFEST_ABSENT || s->type == MANIFEST_WHITEOUT)
-		may = 0;
+		may = 1u << STATE_UNSEEN;
 	else
 		may |= 1u << STATE_MODE;
 	if ((have & ~may) || s->type == MANIFEST_WHITEOUT ||
@@ -311,6 +313,10 @@ static void read_state(struct cbor_reader *r, struct landing_state *s)
 		case STATE_INO:
 			s->ino = take_uint(r, UINT64_MAX);
 			break;
+		case STATE_UNSEEN:
+			take_true(r);
+			s->unseen = true;
+			break;
 		default:
 			cbor_r_fail(r, -EBADMSG);
 			break;
@@ -323,8 +329,8 @@ static void read_state(struct cbor_reader *r, struct landing_state *s)
 enum {
 	ACTION_NEEDED = 1 << ACTION_PATH | 1 << ACTION_BEFORE | 1 << ACTION_AFTER,
 	OUT_NEEDED = 1 << OUT_PATH | 1 << OUT_WHY,
-	CONFLICT_NEEDED = 1 << CONFLICT_PATH | 1 << CONFLICT_WHY | 1 << CONFLICT_NOW |
-			  1 << CONFLICT_WANT,
+	CONFLICT_NEEDED =
+		1 << CONFLICT_PATH | 1 << CONFLICT_WHY | 1 << CONFLICT_NOW | 1 << CONFLICT_WANT,
 };
 
 static void read_action(struct cbor_reader *r, struct landing_action *a)
@@ -362,7 +368,8 @@ static void read_action(struct cbor_reader *r, struct landing_action *a)
 	if (layer.len > 0 && layer.len < sizeof(a->layer))
 		memcpy(a->layer, layer.data, layer.len);
 	/* A layer's name becomes a path component. */
-	if ((have & ACTION_NEEDED) != ACTION_NEEDED || (a->from == LANDING_FROM_LAYER) != (layer.len > 0) ||
+	if ((have & ACTION_NEEDED) != ACTION_NEEDED ||
+	    (a->from == LANDING_FROM_LAYER) != (layer.len > 0) ||
 	    (a->after.type == MANIFEST_FILE) != (a->from != LANDING_FROM_NONE) ||
 	    (a->after.type == MANIFEST_FILE && !a->after.has_digest) ||
 	    a->after.type > MANIFEST_SYMLINK || memchr(a->layer, '/', layer.len) ||
@@ -651,7 +658,7 @@ const char *landing_conflict_why_text(enum landing_conflict_why w)
 	case LANDING_CONFLICT_CONTENT:
 		return "not what the run saw";
 	case LANDING_CONFLICT_MOVED:
-		return "a folder above it was moved here";
+		return "a folder above it was moved here, or given another mode or owner";
 	case LANDING_CONFLICT_FOLDER:
 		return "a folder above it is gone";
 	case LANDING_CONFLICT_CLOCK:

@@ -244,6 +244,10 @@ int landing_look(int workspace_fd, const char *path, bool digest, bool entries,
 	r = dir < 0 ? dir
 		    : landing_look_at(dir, slash ? slash + 1 : path, digest, entries, ret,
 				      ret_target);
+	if (r == -EACCES) {
+		*ret = (struct landing_state){.target = bytes_of("", 0), .unseen = true};
+		return 0;
+	}
 	if (r < 0)
 		error_set(err, r, "landing: the workspace cannot be looked at: %s", strerror(-r));
 	return r;

@@ -236,7 +236,7 @@ static int find_place(struct landing_work *w, size_t i, struct bytes *ret_path,
 
 		if (r < 0 || (p[at] == '/' && !above))
 			return r < 0 ? r : error_nomem(w->err);
-		if (!above || ret->type == MANIFEST_DIR)
+		if (!above || ret->type == MANIFEST_DIR || ret->unseen)
 			continue;
 		*ret_path = bytes_of(p, at);
 		return 0;
@@ -289,6 +289,39 @@ int landing_path_fail(struct landing_work *w, size_t i, int code, const char *wh
 	return code;
 }
 
+/* What is to be done about it, where that is not said by the error itself. */
+static const char *remedy(int code)
+{
+	switch (code) {
+	case -EACCES:
+	case -EPERM:
+		return "; make it writable before theirs, or answer mine";
+	case -EROFS:
+		return "; mount it writable before theirs, or answer mine";
+	case -ENOSPC:
+	case -EDQUOT:
+		return "; free some space before theirs, or answer mine";
+	default:
+		return "";
+	}
+}
+
+/* A conflict with what stands there, since that is what its answer is bound to. */
+static int note_refused(struct landing_work *w, size_t i, int code, const char *what)
+{
+	AUTO_FREE char *target = NULL;
+	AUTO_FREE char *path = bytes_dup_str(w->plan->actions[i].path);
+	struct landing_state now;
+	struct error unused = {0};
+
+	if (!path)
+		return error_nomem(w->err);
+	if (landing_look(w->ws, path, true, false, &now, &target, &unused) < 0)
+		now = (struct landing_state){.target = bytes_of("", 0), .unseen = true};
+	return landing_path_conflict(w, i, LANDING_CONFLICT_REFUSED, &now, "%s: %s%s", what,
+				     strerror(-code), remedy(code));
+}
+
 int landing_path_refused(struct landing_work *w, size_t i, int code, const char *what)
 {
 	switch (code) {
@@ -309,8 +342,7 @@ int landing_path_refused(struct landing_work *w, size_t i, int code, const char 
 	case -EFBIG:
 	case -EMLINK:
 	case -ESTALE:
-		return landing_path_conflict(w, i, LANDING_CONFLICT_REFUSED, NULL, "%s: %s", what,
-					     strerror(-code));
+		return note_refused(w, i, code, what);
 	case -EINVAL:
 	case -EOPNOTSUPP:
 	case -ENOSYS:

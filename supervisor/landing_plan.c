@@ -14,7 +14,7 @@
 
 bool landing_state_same(const struct landing_state *a, const struct landing_state *b)
 {
-	if (a->type != b->type)
+	if (a->type != b->type || a->unseen || b->unseen)
 		return false;
 	switch (a->type) {
 	case MANIFEST_FILE:
@@ -525,7 +525,10 @@ static unsigned find_conflict(struct landing_items *m, const struct landing_item
 		if (clock->suspect)
 			return LANDING_CONFLICT_CLOCK;
 		/* A folder's ctime moves with every name in it: for its mode alone, the mode is
-		 * what is compared. */
+		 * what is compared; but one that the sealer found changed may have had another
+		 * when the run began, and then the difference is not of the run's making. */
+		if (mode_only && seen->ctime_ns >= start_of(clock))
+			return LANDING_CONFLICT_CHANGED;
 		if (!mode_only && now->ctime_ns >= start_of(clock) && !written_again(m, seen, now))
 			return LANDING_CONFLICT_CHANGED;
 	}
@@ -653,6 +656,11 @@ static int find_conflicts(struct landing_items *m)
 			it->verdict = LANDING_ITEM_NOTHING;
 			continue;
 		}
+		if (it->now->unseen) {
+			r = landing_items_conflict(m, it, LANDING_CONFLICT_REFUSED,
+						   LANDING_UNSEEN_TEXT);
+			continue;
+		}
 		place = it->place ? NULL : place_above(m, it);
 		if (place) {
 			r = follow_place(m, it, place);
@@ -663,11 +671,12 @@ static int find_conflicts(struct landing_items *m)
 			why = LANDING_CONFLICT_EDITED; /* unless it is as it was shown */
 		if (it->place)
 			describe_place(m, it, text, sizeof(text));
+		else if (it->now->type == MANIFEST_FILE && !it->now->has_digest)
+			snprintf(text, sizeof(text), "%s", LANDING_UNREADABLE_TEXT);
 		if (why && !choose(m, it, why))
 			r = landing_items_conflict(m, it, why, text);
 		else if (it->now->type == MANIFEST_FILE && !it->now->has_digest)
-			r = landing_items_conflict(m, it, LANDING_CONFLICT_REFUSED,
-						   LANDING_UNREADABLE_TEXT);
+			r = landing_items_conflict(m, it, LANDING_CONFLICT_REFUSED, text);
 	}
 	return r;
 }

@@ -11,13 +11,15 @@
  *            with the bytes that it had when the run began (landing_plan.c, written_again)
  *   GONE, APPEARED  what the sealer saw in the base is gone, or the reverse
  *   CONTENT  its type, permission bits or hash is not what the sealer saw
- *   MOVED    a folder above it was moved here: its ctime is not older than the start while its
- *            mtime is
+ *   MOVED    a folder above it was moved here, or was given another mode or owner, which looks the
+ *            same: its ctime is not older than the start while its mtime is
  *   FOLDER   a folder above it is gone
  *   PLACE    the path is a folder that the run has changes in, and a file or a link stands there
  *   CLOCK    the clock went back, so ctime tells nothing
  *   NOT_EMPTY  a folder to be removed holds more than can be asked about one by one; else each name
  *            in it that the run knows nothing of has APPEARED
+ *   REFUSED  a folder above it may not be passed, or the file not be read, so that what would be
+ *            displaced is not known
  *
  * Paths that stand already as the run wants them are neither.
  *
@@ -66,6 +68,8 @@ struct landing_state {
 	bool plain; /* found FILE, looked at with its digest: one name, no extended attributes */
 	uint64_t entries; /* DIR: names in it, our own hidden ones aside; only where it is to be
 			     removed */
+	bool unseen; /* ABSENT: a folder above it may not be passed, so what stands there is not
+			known. The same as nothing, not even as itself */
 };
 
 /* Same type, and for a file same bits and content, for a link same target, for a folder same bits.
@@ -173,8 +177,12 @@ enum landing_conflict_why {
 };
 
 /* Of a conflict: its line more. */
-#define LANDING_STRANGER_TEXT	"it lies in a folder that is to go; theirs removes it"
-#define LANDING_UNREADABLE_TEXT "it cannot be read, or is too large to be kept for undo"
+#define LANDING_STRANGER_TEXT "it lies in a folder that is to go; theirs removes it"
+#define LANDING_UNREADABLE_TEXT                                                                  \
+	"it may not be read, or is past 1 GiB, so it cannot be kept for undo: make it readable " \
+	"before theirs, or answer mine"
+#define LANDING_UNSEEN_TEXT \
+	"a folder above it may not be passed: make it accessible before theirs, or answer mine"
 
 struct landing_conflict {
 	struct bytes path;

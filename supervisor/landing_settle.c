@@ -12,6 +12,7 @@ static bool is_untouched(const struct landing_state *before, const struct landin
 	       before->size == now->size;
 }
 
+/* -EACCES without an error: its folder may not be passed. */
 static int look_name(struct landing_work *w, int dir, const char *name,
 		     const struct landing_state *before, struct landing_state *now, char **target)
 {
@@ -24,10 +25,10 @@ static int look_name(struct landing_work *w, int dir, const char *name,
 	}
 	if (r == 0 && now->type == MANIFEST_FILE)
 		r = landing_look_at(dir, name, true, false, now, target);
-	if (r < 0)
+	if (r < 0 && r != -EACCES)
 		return error_set(w->err, r, "landing: the workspace cannot be looked at: %s",
 				 strerror(-r));
-	return 0;
+	return r;
 }
 
 /*
@@ -161,7 +162,7 @@ int landing_settle_path(struct landing_work *w, size_t i)
 		return landing_path_refused(w, i, dir, "its folder");
 	r = look_name(w, dir, name, &a->before, &now, &target);
 	if (r < 0)
-		return r;
+		return r == -EACCES ? landing_path_refused(w, i, r, "cannot be looked at") : r;
 	landing_path_hidden(w, i, hidden);
 	snprintf(part, sizeof(part), "%sw", hidden);
 	r = landing_path_remove(dir, part); /* a file or a folder, as what it was to become */

@@ -57,7 +57,8 @@ struct landing_work {
 	struct landing_dir dirs[LANDING_DIRS_MAX];
 	uint64_t clock; /* of dirs[].used */
 	struct landing_plan *met; /* conflicts met: arena and array */
-	struct digest kept; /* what landing_path_aside kept last: for the conflict that is noted next */
+	struct digest
+		kept; /* what landing_path_aside kept last: for the conflict that is noted next */
 	struct error *err;
 };
 

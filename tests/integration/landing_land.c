@@ -113,10 +113,14 @@ static const struct land_case {
 	 .outcome = "plan:d/f: a folder above it is gone\nd/n: a folder above it is gone\n"},
 	{"another folder moved in its place", "mkdir d e; echo a > d/f; echo a > e/f",
 	 "echo n > d/n", .after_seal = "mv d d.old; mv e d",
-	 .outcome = "plan:d/n: a folder above it was moved here\n"},
+	 .outcome = "plan:d/n: a folder above it was moved here, or given another mode or owner\n"},
 	{"a folder replaced by a link out of the workspace", "mkdir d; echo a > d/f",
 	 "echo n > d/n", .after_seal = "mv d e; ln -s /tmp d",
 	 .outcome = "plan:d: the folder is not there any more\n"},
+	{"the user's mode of a folder, set before sealing", "mkdir d; echo a > d/f", "echo n > d/n",
+	 .before_seal = "chmod 711 d",
+	 .outcome = "plan:d: changed since the run began\n"
+		    "d/n: a folder above it was moved here, or given another mode or owner\n"},
 	{"the user's mode of a folder", "mkdir d", "chmod 700 d", .after_seal = "chmod 711 d",
 	 .outcome = "plan:d: not what the run saw\n"},
 
@@ -207,6 +211,90 @@ static void run_case(const struct land_case *c)
 	landing_ns_close(&n);
 }
 
+static const struct landing_conflict *only_conflict(const struct landing_plan *p)
+{
+	assert_int_equal(p->conflict_count, 1);
+	return &p->conflicts[0];
+}
+
+static bool says(const struct landing_conflict *c, const char *text)
+{
+	return memmem(c->text.data, c->text.len, text, strlen(text)) != NULL;
+}
+
+/* An answer is bound to what was shown, so what may not be changed is shown as it is: with it the
+ * answer holds once the change may be made. Root may do all of it. */
+static void what_may_not_be_written_is_shown_as_it_is(void **state)
+{
+	static const struct landing_choice theirs = {.path = {.data = "", .len = 0},
+						     .kind = LANDING_CHOICE_THEIRS};
+	AUTO(landing_plan_free) struct landing_plan *met = NULL;
+	struct landing_outcome o = {0};
+	struct error err = {0};
+	struct landing_ns n;
+	int r;
+
+	(void)state;
+	landing_ns_open(&n, NULL);
+	landing_ns_begin(&n, "mkdir d; echo a > d/f");
+	landing_ns_step(&n, "echo x > d/f", NULL);
+	landing_ns_prepare(&n, (struct bytes){0}, (struct bytes){0}, NULL, 0);
+	landing_ns_user(&n, "chmod 555 d");
+	r = landing_ns_apply(&n, false, false, &o);
+	landing_ns_user(&n, "chmod 755 d; touch d/t; rm d/t");
+	if (geteuid() == 0) {
+		assert_int_equal(r, LANDING_APPLIED);
+	} else {
+		assert_int_equal(r, LANDING_CONFLICT);
+		assert_int_equal(landing_conflicts_decode(buffer_bytes(&o.conflicts), &met, &err),
+				 0);
+		assert_int_equal(only_conflict(met)->why, LANDING_CONFLICT_REFUSED);
+		assert_int_equal(only_conflict(met)->now.type, MANIFEST_FILE);
+		assert_true(only_conflict(met)->now.has_digest);
+		assert_true(says(only_conflict(met), "make it writable"));
+		landing_ns_expect(&n, "refused", "d d 755\nf d/f 644 a\\n\n");
+		landing_ns_prepare(&n, buffer_bytes(&o.conflicts), (struct bytes){0}, &theirs, 1);
+		assert_int_equal(n.prepared.conflicts.len, 0);
+		landing_outcome_free(&o);
+		assert_int_equal(landing_ns_apply(&n, false, false, &o), LANDING_APPLIED);
+	}
+	landing_ns_expect(&n, "landed", "d d 755\nf d/f 644 x\\n\n");
+	landing_outcome_free(&o);
+	landing_ns_close(&n);
+}
+
+/* Below a folder that may not be passed nothing is said to be gone, or to be nothing: neither when
+ * planning nor when landing. */
+static void what_may_not_be_looked_at_is_not_called_nothing(void **state)
+{
+	AUTO(landing_plan_free) struct landing_plan *met = NULL;
+	struct landing_outcome o = {0};
+	struct error err = {0};
+	struct landing_ns n;
+
+	(void)state;
+	if (geteuid() == 0)
+		return; /* root may look at all of it */
+	landing_ns_open(&n, NULL);
+	landing_ns_begin(&n, "mkdir -p d/e; echo a > d/e/f");
+	landing_ns_step(&n, "echo x > d/e/f", NULL);
+	landing_ns_prepare(&n, (struct bytes){0}, (struct bytes){0}, NULL, 0);
+	landing_ns_user(&n, "chmod 600 d/e");
+	assert_int_equal(landing_ns_apply(&n, false, false, &o), LANDING_CONFLICT);
+	assert_int_equal(landing_conflicts_decode(buffer_bytes(&o.conflicts), &met, &err), 0);
+	assert_int_equal(only_conflict(met)->why, LANDING_CONFLICT_REFUSED);
+	assert_true(only_conflict(met)->now.unseen);
+	landing_ns_user(&n, "chmod 755 d/e; chmod 0 d");
+	landing_ns_prepare(&n, (struct bytes){0}, (struct bytes){0}, NULL, 0);
+	assert_int_equal(only_conflict(n.prepared.plan)->why, LANDING_CONFLICT_REFUSED);
+	assert_true(only_conflict(n.prepared.plan)->now.unseen);
+	assert_true(says(only_conflict(n.prepared.plan), "make it accessible"));
+	landing_ns_user(&n, "chmod 755 d");
+	landing_ns_expect(&n, "refused", "d d 755\nd d/e 755\nf d/e/f 644 a\\n\n");
+	landing_outcome_free(&o);
+	landing_ns_close(&n);
+}
+
 static void what_lands_and_what_conflicts(void **state)
 {
 	const char *only = getenv("LANDING_CASE");
@@ -221,6 +309,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_lands_and_what_conflicts),
+		cmocka_unit_test(what_may_not_be_written_is_shown_as_it_is),
+		cmocka_unit_test(what_may_not_be_looked_at_is_not_called_nothing),
 	};
 
 	return cmocka_run_group_tests_name("landing", tests, NULL, NULL);

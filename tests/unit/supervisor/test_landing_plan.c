@@ -12,7 +12,8 @@ enum { START = 1000, OLD = 5, NEW = START };
  *   TYPE  f, s and a letter (file or symlink of that content), d folder, w whiteout, i implied
  * whiteout, p FIFO, u setuid file, m folder of mode 0700 BASE  what the sealer saw: - nothing, d, f
  * and a letter, s and a letter Facts, separated by "; ":   TYPE PATH
- * [new|moved|again|full|chmod|unread] of what is in the directory; what is not named is not there.
+ * [new|moved|again|full|chmod|unread] of what is in the directory (x: not to be looked at); what is
+ * not named is not there. Base D is a folder with a ctime that is not older than the start.
  * A ctime is old but with `new` (not older than the start); a folder that was `moved` has an old
  * mtime with it; one that is `full` holds a name more than the run knows.
  */
@@ -26,6 +27,9 @@ static struct manifest_seen seen(const char *text)
 	struct manifest_seen s = {.ctime_ns = OLD, .ino = 7, .mode = 0644, .size = 1};
 
 	switch (text[0]) {
+	case 'D':
+		s.ctime_ns = NEW;
+		/* fall through */
 	case 'd':
 		s.type = MANIFEST_DIR;
 		s.mode = 0755;
@@ -135,6 +139,9 @@ static void add_fact(struct landing_facts *f, char *text)
 		break;
 	case 'p':
 		s.type = MANIFEST_FIFO;
+		break;
+	case 'x':
+		s = (struct landing_state){.target = bytes_of("", 0), .unseen = true};
 		break;
 	case 's':
 		s.type = MANIFEST_SYMLINK;
@@ -294,11 +301,15 @@ static const struct plan_case {
 	{"in whose place something stands, but where nothing is to be done",
 	 "d d d; w d/f fa; d e d; fx b -", "fx d new; fx e new", "A b\n"},
 	{"the folder was moved here", "d d d; fx d/n -; fx d/f fa", "d d moved; fa d/f",
-	 "! d/f a folder above it was moved here\n! d/n a folder above it was moved here\n"},
+	 "! d/f a folder above it was moved here, or given another mode or owner\n! d/n a folder "
+	 "above it was moved here, or given another mode or owner\n"},
 	{"a folder above it far up was moved here", "d a d; d a/b d; fx a/b/n -",
-	 "d a moved; d a/b", "! a/b/n a folder above it was moved here\n"},
+	 "d a moved; d a/b",
+	 "! a/b/n a folder above it was moved here, or given another mode or owner\n"},
 	{"the user works in the folder", "d d d; fx d/n -", "d d new", "A d/n\n"},
 	{"a folder's mode, while names in it changed", "m d d", "d d new", "M d\n"},
+	{"a folder's mode, while the sealer found the folder changed: it may be the user's",
+	 "m d D", "d d new", "! d changed since the run began\n"},
 	{"a folder's mode, changed by both", "m d d", "d d chmod", "! d not what the run saw\n"},
 	{"a deleted folder that holds more", "w d d; i d/f fa", "d d full; fa d/f",
 	 "D d/f\n! d holds files that the run knows nothing of\n"},
@@ -306,6 +317,11 @@ static const struct plan_case {
 	 "D d/f\n! d changed since the run began\n"},
 	{"a file that cannot be read", "fx a fa", "fa a unread",
 	 "! a the system refused the change\n"},
+	{"below a folder that may not be passed: neither gone nor nothing",
+	 "d d d; d d/e d; fx d/f fa; fx d/g -; w d/h fb; fx d/e/k fa; fx b -",
+	 "d d; x d/e; x d/f; x d/g; x d/h; x d/e/k",
+	 "A b\n! d/e/k the system refused the change\n! d/f the system refused the change\n"
+	 "! d/g the system refused the change\n! d/h the system refused the change\n"},
 
 	{"refused by the policy", "d ro d; fx ro/a fa; fx b -", "d ro; fa ro/a",
 	 "A b\n- ro/a policy\n"},
@@ -735,6 +751,26 @@ static void written_and_read_again(void **state)
 	rig_close(&r);
 }
 
+static void what_cannot_be_looked_at_is_told_from_nothing(void **state)
+{
+	struct landing_conflict c = {.path = bytes_str("a"),
+				     .why = LANDING_CONFLICT_REFUSED,
+				     .now = {.target = bytes_of("", 0), .unseen = true},
+				     .want = {.target = bytes_of("", 0)},
+				     .text = bytes_of("", 0)};
+	AUTO(landing_plan_free) struct landing_plan *q = NULL;
+	AUTO_BUFFER b = {0};
+	struct error err = {0};
+
+	(void)state;
+	assert_false(landing_state_same(&c.now, &c.now));
+	assert_false(landing_state_same(&c.now, &c.want));
+	assert_int_equal(landing_conflicts_encode(&c, 1, false, &b), 0);
+	assert_int_equal(landing_conflicts_decode(buffer_bytes(&b), &q, &err), 0);
+	assert_true(q->conflicts[0].now.unseen);
+	assert_false(q->conflicts[0].want.unseen);
+}
+
 static void conflicts_and_results(void **state)
 {
 	struct landing_plan *p;
@@ -830,6 +866,7 @@ int main(void)
 		cmocka_unit_test(what_only_looks_written_again_conflicts),
 		cmocka_unit_test(a_rolled_back_path_is_no_conflict),
 		cmocka_unit_test(clocks),
+		cmocka_unit_test(what_cannot_be_looked_at_is_told_from_nothing),
 		cmocka_unit_test(with_a_suspect_clock_all_that_exists_conflicts),
 		cmocka_unit_test(a_coarse_ctime_is_compared_coarsely),
 		cmocka_unit_test(no_policy_no_landing),
