@@ -339,6 +339,14 @@ int runs_workspace(struct daemon *d, struct runs_context *c, struct error *err)
 	return take_workspace(d, c, fd, err);
 }
 
+int runs_landing_place(struct daemon *d, struct runs_context *c, struct error *err)
+{
+	const struct journal_run *run = journal_state_run(d->rows, &c->id);
+	int r = runs_workspace(d, c, err);
+
+	return r < 0 ? r : workspace_stands(c->workspace_fd, run->workspace, err);
+}
+
 int runs_base(struct daemon *d, struct runs_context *c, int *ret_fd, struct error *err)
 {
 	const struct journal_run *run = journal_state_run(d->rows, &c->id);

@@ -38,6 +38,8 @@ MUST_CHECK int runs_get(struct daemon *d, const struct journal_id *id, struct ru
 /* Opens the workspace where it is not open: by the path of the record, believed only where it is
  * still that directory. */
 MUST_CHECK int runs_workspace(struct daemon *d, struct runs_context *c, struct error *err);
+/* The same, for landing and undoing: -ESTALE where the run's path leads to it no more. */
+MUST_CHECK int runs_landing_place(struct daemon *d, struct runs_context *c, struct error *err);
 /* The base that steps see, borrowed: the workspace, or the pinned copy of it. Opens both where they
  * are not open. */
 MUST_CHECK int runs_base(struct daemon *d, struct runs_context *c, int *ret_fd, struct error *err);

@@ -394,7 +394,7 @@ static int prepare(struct daemon *d, const struct journal_run *run, const struct
 	int r = runs_get(d, &run->id, &ctx, err);
 
 	if (r == 0)
-		r = runs_workspace(d, ctx, err);
+		r = runs_landing_place(d, ctx, err);
 	if (r < 0)
 		return r;
 	q.workspace_fd = ctx->workspace_fd;
@@ -531,7 +531,7 @@ static void apply_landing(struct daemon *d, const struct engine_command *c)
 
 	work_source(d, &source);
 	if (r == 0)
-		r = runs_workspace(d, ctx, &err);
+		r = runs_landing_place(d, ctx, &err);
 	if (r == 0)
 		r = journal_blob_get(d->journal, &c->object, LANDING_BYTES_MAX, &redo, &err);
 	if (r == 0 && failpoint_hit("work.apply") < 0)

@@ -89,6 +89,31 @@ int workspace_reopen(const char *path, uint64_t dev, uint64_t ino, struct error 
 	return take_fd(&fd);
 }
 
+int workspace_stands(int fd, const char *path, struct error *err)
+{
+	char link[64], now[PATH_MAX] = "";
+	struct stat held, there;
+	ssize_t n;
+
+	if (fstat(fd, &held) < 0)
+		return error_set(err, -errno, "workspace %s: cannot be looked at: %s", path,
+				 strerror(errno));
+	if (stat(path, &there) == 0 && there.st_dev == held.st_dev && there.st_ino == held.st_ino)
+		return 0;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, now, sizeof(now) - 1);
+	now[n > 0 ? n : 0] = '\0';
+	if (held.st_nlink == 0 || n <= 0)
+		return error_set_exit(err, -ESTALE, EXIT_STATUS_CONFLICT,
+				      "workspace %s: the directory that the run began in was "
+				      "removed; 'holdfast diff' has the run's changes",
+				      path);
+	return error_set_exit(err, -ESTALE, EXIT_STATUS_CONFLICT,
+			      "workspace %s: was moved since the run began, to %s, of which its "
+			      "policy says nothing; move it back and try again",
+			      path, now);
+}
+
 /* ---- abilities, by doing ---- */
 
 static int64_t coarsest(int64_t granularity, int64_t ns)

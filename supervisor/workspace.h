@@ -27,6 +27,10 @@ MUST_CHECK int workspace_open(int fd, uid_t uid, struct workspace *ret, struct e
  */
 MUST_CHECK int workspace_reopen(const char *path, uint64_t dev, uint64_t ino, struct error *err);
 
+/* Whether fd, held since, is still what path leads to: a policy speaks of paths, so a directory that
+ * was moved is another place. -ESTALE (exit status CONFLICT) with where it is now and the remedy. */
+MUST_CHECK int workspace_stands(int fd, const char *path, struct error *err);
+
 struct workspace_abilities {
 	bool exchange, noreplace; /* renameat2(2) flags */
 	int64_t granularity_ns; /* of ctime: 1 unless it is coarser */

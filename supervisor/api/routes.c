@@ -274,14 +274,25 @@ static int post_pause(struct call *c)
 	return verb(c, engine_run_pause);
 }
 
+/* Said before anything is recorded: what was begun and can go neither on nor back says less. */
+static int verb_on_place(struct call *c, verb_fn *fn)
+{
+	struct runs_context *ctx;
+	int r = runs_get(c->d, &c->run->id, &ctx, &c->err);
+
+	if (r == 0 && api_request_fd(c->q, "workspace") < 0)
+		r = runs_landing_place(c->d, ctx, &c->err);
+	return r < 0 ? r : verb(c, fn);
+}
+
 static int post_land(struct call *c)
 {
-	return verb(c, engine_run_land);
+	return verb_on_place(c, engine_run_land);
 }
 
 static int post_undo(struct call *c)
 {
-	return verb(c, engine_run_undo);
+	return verb_on_place(c, engine_run_undo);
 }
 
 static int post_end(struct call *c)

@@ -125,6 +125,44 @@ def test_edit_meanwhile_is_a_conflict_and_nothing_is_lost():
             assert done["landing"] == "landed" and read(s, "a") == expected and read(s, "b") == "other\n", done
 
 
+def until(s, run, what, seconds=20):
+    end = time.monotonic() + seconds
+    while not what(s.status(run)):
+        assert time.monotonic() < end, s.status(run)
+        time.sleep(0.05)
+
+
+def test_workspace_that_was_moved_is_landed_in_when_it_is_back():
+    with Supervised() as s:
+        s.start()
+        moved = s.workspace + "-moved"
+        write(s, "f", "old\n")
+        run = s.begin(plan="version: 1\nsteps:\n  - {name: edit, run: 'echo new > f; sleep 1'}\n")
+        s.wait_live(run)
+        os.rename(s.workspace, moved)
+        until(s, run, lambda now: now["state"] == "paused")
+        why = s.status(run)["why"]
+        assert s.workspace in why and moved in why and "move it back" in why, why
+        assert s.post(f"/v1/runs/{run}/land").status == 409
+        os.mkdir(s.workspace)  # another directory at the path is not the run's
+        s.post(f"/v1/runs/{run}/resume")
+        time.sleep(0.3)
+        until(s, run, lambda now: now["state"] == "paused")
+        with open(os.path.join(moved, "f")) as f:
+            assert f.read() == "old\n" and os.listdir(s.workspace) == []
+        os.rmdir(s.workspace)
+        os.rename(moved, s.workspace)
+        s.post(f"/v1/runs/{run}/resume")
+        assert s.wait(run)["landing"] == "landed" and read(s, "f") == "new\n"
+        os.rename(s.workspace, moved)
+        refused = s.post(f"/v1/runs/{run}/undo")
+        assert refused.status == 409 and moved in refused.json()["error"]["why"] and s.status(run)["landing"] == "landed", refused
+        os.rename(moved, s.workspace)
+        assert s.post(f"/v1/runs/{run}/undo").status == 200
+        until(s, run, lambda now: now["landing"] == "undone")
+        assert read(s, "f") == "old\n"
+
+
 def test_gate_asks_before_the_step_and_deny_ends_it():
     plan = "version: 1\nland: never\nsteps:\n  - {name: go, gate: ask, run: 'echo went'}\n"
     for decision, state in (("approve", "succeeded"), ("deny", "failed")):
