@@ -12,6 +12,7 @@
 #include "base/hex.h"
 #include "tools/cli.h"
 #include "tools/sign.h"
+#include "tools/status_print.h"
 
 /* The full digest that a vote names: what the person gave as --digest must be a prefix of the
  * card's, else the card is another. */
@@ -107,6 +108,8 @@ const char *vote_outcome(const struct vote *v, const json_t *answer)
 {
 	const char *state = cli_str(answer, "state");
 
+	if (strcmp(state, "open") == 0 && cli_int(answer, "unanswered") > 0)
+		return "recorded; the paths without an answer still wait for one";
 	/* Consumed: what was approved has begun already. Open: more must agree. */
 	return strcmp(state, "consumed") == 0 ? "approved"
 	       : strcmp(state, "open") == 0   ? "recorded; it still waits for others"
@@ -161,8 +164,10 @@ static int cast(struct vote *v)
 		return exit_status;
 	int r = vote_digest(v, doc, &err);
 	int64_t since = client_now_ms();
-	if (r == 0 && !v->digest && !cli.json)
+	if (r == 0 && !v->digest && !cli.json) {
 		cli_print_text(cli_str(doc, "card"));
+		status_print_answers(doc, "");
+	}
 	if (r == 0 && !v->digest && !v->deny && json_is_false(cli_get(doc, "complete")))
 		r = error_set_exit(
 			&err, -EPERM, EXIT_STATUS_WAITING,

@@ -96,6 +96,23 @@ void status_print_approval(const json_t *a)
 	if (*left)
 		printf("; unanswered in %s, %s", left, without_answer(cli_str(a, "kind")));
 	printf(")%s\n", CLI_RESET);
+	status_print_answers(a, "            ");
+}
+
+void status_print_answers(const json_t *a, const char *indent)
+{
+	size_t i;
+	const json_t *one;
+	json_array_foreach(cli_get(a, "answers"), i, one)
+	{
+		printf("%sanswered  %s: ", indent, cli_escaped(cli_str(one, "choice")));
+		puts(json_is_null(cli_get(one, "path")) ? "every other path"
+							: cli_escaped(cli_str(one, "path")));
+	}
+	if (i > 0 && cli_int(a, "unanswered") > 0)
+		printf("%s%lld path%s to be answered still\n", indent,
+		       (long long)cli_int(a, "unanswered"),
+		       cli_int(a, "unanswered") == 1 ? "" : "s");
 }
 
 /* A conflict is what it waits for already. */

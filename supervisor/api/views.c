@@ -10,6 +10,7 @@
 #include "base/cbor.h"
 #include "base/escape.h"
 #include "base/utf8.h"
+#include "supervisor/landing_plan.h"
 #include "supervisor/results.h"
 #include "supervisor/runs.h"
 #include "supervisor/status.h"
@@ -478,6 +479,59 @@ static json_t *votes_of(const struct journal_approval *a)
 	return list;
 }
 
+/* The last word about a path; one for the whole item has none. */
+static bool is_last_answer(const struct journal_approval *a, uint32_t i)
+{
+	if (a->votes[i].decision != JOURNAL_DECISION_APPROVE || !a->votes[i].choice)
+		return false;
+	for (uint32_t k = i + 1; k < a->vote_count; k++)
+		if (a->votes[k].decision == JOURNAL_DECISION_APPROVE && a->votes[k].choice &&
+		    bytes_equal(a->votes[k].path, a->votes[i].path))
+			return false;
+	return true;
+}
+
+static bool is_answered(const struct journal_approval *a, struct bytes path)
+{
+	for (uint32_t i = 0; i < a->vote_count; i++)
+		if (is_last_answer(a, i) &&
+		    (a->votes[i].path.len == 0 || bytes_equal(a->votes[i].path, path)))
+			return true;
+	return false;
+}
+
+static json_t *unanswered_of(struct daemon *d, const struct journal_approval *a)
+{
+	AUTO(landing_plan_free) struct landing_plan *list = NULL;
+	AUTO_BUFFER blob = {.max = LANDING_BYTES_MAX};
+	json_int_t n = 0;
+
+	if (journal_blob_get(d->journal, &a->object, LANDING_BYTES_MAX, &blob, NULL) < 0 ||
+	    landing_conflicts_decode(buffer_bytes(&blob), &list, NULL) < 0)
+		return json_null();
+	for (size_t i = 0; i < list->conflict_count; i++)
+		n += !is_answered(a, list->conflicts[i].path);
+	return json_integer(n);
+}
+
+/* A conflict is answered path by path, and the card, whose digest is voted on, stays what it was. */
+static void add_answers(struct daemon *d, const struct journal_approval *a, bool count, json_t *o)
+{
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < a->vote_count; i++)
+		if (is_last_answer(a, i))
+			json_array_append_new(list,
+					      json_pack("{s:o, s:o}", "path",
+							a->votes[i].path.len > 0
+								? api_json_text(a->votes[i].path)
+								: json_null(),
+							"choice", text_of(a->votes[i].choice)));
+	json_object_set_new(o, "answers", list);
+	if (count)
+		json_object_set_new(o, "unanswered", unanswered_of(d, a));
+}
+
 /* What an effect's item is about; `object` is the same for equal actions. */
 static void add_effect(struct daemon *d, const struct journal_approval *a, json_t *o)
 {
@@ -527,6 +581,8 @@ json_t *views_approval(struct daemon *d, const struct journal_approval *a, bool 
 		      "execute_by", views_time(a->execute_by_ns), "card_digest",
 		      views_digest(&a->card), "choices", choices);
 	add_effect(d, a, o);
+	if (a->kind == JOURNAL_KIND_CONFLICT)
+		add_answers(d, a, with_card, o);
 	if (with_card)
 		add_rules(d, a, o);
 	json_object_set_new(o, "complete", json_boolean(card_is_complete(buffer_bytes(&card))));

@@ -423,6 +423,31 @@ def test_every_answer_is_carried_out_and_taken_back():
                 assert tree_of(work) == before, (rule, "not as before it landed", tree_of(work), before)
 
 
+def test_a_conflict_answered_in_part_says_so():
+    with Cli() as c:
+        c.write("b.txt", "one\n")
+        plan = c.plan("steps:\n  - {name: e, run: 'echo run > a.txt; echo run > b.txt; echo run > c.txt; sleep 1'}\n")
+        c.run("run", plan, "--detach")
+        c.until(lambda: c.json("status", c.latest())[1]["steps"][0]["state"] == "active")
+        time.sleep(0.2)
+        for name in ("a.txt", "b.txt", "c.txt"):
+            c.write(name, "person\n")
+        c.until(lambda: any(a["kind"] == "conflict" for a in c.waiting()))
+        item = c.waiting()[0]["approval"]
+        code, out, _ = c.run("approve", item, "--as", "mine", "--path", "a.txt")
+        assert code == 0 and "the paths without an answer still wait for one" in out, out
+        c.run("approve", item, "--as", "mine", "--path", "b.txt")
+        c.run("approve", item, "--as", "theirs", "--path", "b.txt")
+        show = c.run("show", item)[1]
+        assert "answered  mine: a.txt\n" in show and "answered  theirs: b.txt\n" in show and "mine: b.txt" not in show, show
+        assert "1 path to be answered still" in show, show
+        status = c.run("status", c.latest())[1]
+        assert "answered  mine: a.txt\n" in status and "answered  theirs: b.txt\n" in status, status
+        c.run("approve", item, "--as", "mine", "--path", "c.txt")
+        c.until(lambda: c.json("status", c.latest())[1]["landing"] == "landed")
+        assert [c.read(n) for n in ("a.txt", "b.txt", "c.txt")] == ["person\n", "run\n", "person\n"]
+
+
 def test_a_conflict_that_grows_asks_only_for_what_is_new():
     for choice, expect in (("mine", "person\n"), ("theirs", "agent\n")):
         with Cli() as c:
