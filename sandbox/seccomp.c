@@ -164,7 +164,6 @@ static const char *const processes[] = {
 	"kill",
 	"pidfd_open",
 	"pidfd_send_signal",
-	"prlimit64",
 	"restart_syscall",
 	"rseq",
 	"sched_get_priority_max",
@@ -404,6 +403,7 @@ static const struct {
 	{"personality", SECCOMP_CHECK_PERSONALITY, 0},
 	{"prctl", SECCOMP_CHECK_PRCTL, 0},
 	{"seccomp", SECCOMP_CHECK_SECCOMP, 0},
+	{"prlimit64", SECCOMP_CHECK_PRLIMIT, 0},
 	{"chmod", SECCOMP_CHECK_MODE1, SECCOMP_DENY_SETID},
 	{"fchmod", SECCOMP_CHECK_MODE1, SECCOMP_DENY_SETID},
 	{"creat", SECCOMP_CHECK_MODE1, SECCOMP_DENY_SETID},
@@ -531,6 +531,7 @@ static void emit_check(struct program *p, enum seccomp_action action)
 		LOAD(p, ARG(1));
 		ret_if_equal(p, TIOCSTI, ERRNO(EPERM));
 		ret_if_equal(p, TIOCLINUX, ERRNO(EPERM));
+		ret_if_equal(p, TIOCSETD, ERRNO(EPERM)); /* drivers that nobody asked for */
 		break;
 	case SECCOMP_CHECK_SOCKET:
 		emit_socket(p);
@@ -554,6 +555,12 @@ static void emit_check(struct program *p, enum seccomp_action action)
 	case SECCOMP_CHECK_SECCOMP:
 		LOAD(p, ARG(1));
 		ret_if_any_bit(p, SECCOMP_FILTER_FLAG_NEW_LISTENER, ERRNO(EPERM));
+		break;
+	case SECCOMP_CHECK_PRLIMIT:
+		/* The reaper is of the command's own user, and a CPU limit that is over would kill
+		 * it: the step would be lost, and tried again, instead of ended. */
+		LOAD(p, ARG(0));
+		ret_if_equal(p, 1, ERRNO(EPERM));
 		break;
 	case SECCOMP_CHECK_MODE1:
 	case SECCOMP_CHECK_MODE2:
