@@ -267,6 +267,30 @@ static int op_mask(int root, int target)
 		       INIT_OP_RDONLY | INIT_OP_NOEXEC);
 }
 
+/*
+ * An overlay makes its own folders with mode 000 (fs/overlayfs/super.c, ovl_create_volatile_dirty),
+ * and then cp and rm of the state directory fail for the user whose it is. It writes there by the
+ * capabilities of who mounted it, so that the mode is nothing to it. The folder itself is for its
+ * owner alone.
+ */
+static void open_work(const char *options)
+{
+	static const char *const made[] = {"work", "work/incompat", "work/incompat/volatile",
+					   "work/incompat/volatile/dirty"};
+	static const char key[] = ",workdir=";
+	const char *at = strstr(options, key);
+	char path[SANDBOX_PATH_MAX + 1];
+
+	for (size_t i = 0; at && i < ARRAY_SIZE(made); i++) {
+		const char *work = at + sizeof(key) - 1;
+		int n = snprintf(path, sizeof(path), "%.*s/%s", (int)strcspn(work, ","), work,
+				 made[i]);
+
+		if (n > 0 && (size_t)n < sizeof(path)) /* another kernel may make less */
+			(void)!fchmodat(AT_FDCWD, path, 0700, 0);
+	}
+}
+
 static int op_overlay(int root, int target, const struct init_op *op)
 {
 	const char *point = op->flags & INIT_OP_ARMED ? INIT_STAGED_ARMED : INIT_STAGED_POINT;
@@ -279,6 +303,8 @@ static int op_overlay(int root, int target, const struct init_op *op)
 		err = -errno;
 	else
 		err = sys_move_mount(AT_FDCWD, point, target, "", MOVE_MOUNT_T_EMPTY_PATH);
+	if (err == 0 && !(op->flags & INIT_OP_ARMED))
+		open_work(str(op->source));
 	if (fchdir(root) < 0 && err == 0)
 		err = -errno;
 	return err;
@@ -610,6 +636,7 @@ static int arm(const struct init_arm *a)
 	    mount("overlay", INIT_STAGED_ARMED, "overlay", MS_NOSUID | MS_NODEV, a->options) < 0)
 		return -errno;
 	armed = true;
+	open_work(a->options);
 	return 0;
 }
 
