@@ -637,6 +637,14 @@ static void exited(struct attempt *a, const struct init_report *r)
 	arm_let_go(a->keeper);
 }
 
+/* A target is relative to the new root. */
+static bool is_workspace(const struct attempt *a, const char *target)
+{
+	const char *own = a->spec->spec.workspace.target;
+
+	return own && own[0] == '/' && strcmp(own + 1, target) == 0;
+}
+
 static void failed(struct attempt *a, const struct init_report *r)
 {
 	struct error err = {0};
@@ -653,10 +661,28 @@ static void failed(struct attempt *a, const struct init_report *r)
 		object = a->spec->spec.cwd;
 		break;
 	case INIT_STAGE_MOUNTS:
+		if (!is_workspace(a, object))
+			why = SANDBOX_NOT_STARTED_SPEC;
+		else if (a->spec->spec.workspace.layer_count > 0)
+			why = SANDBOX_NOT_STARTED_LAYERS;
+		break;
 	case INIT_STAGE_LISTENERS:
 		why = SANDBOX_NOT_STARTED_SPEC;
 		break;
-	default:
+	case INIT_STAGE_NONE:
+	case INIT_STAGE_USERNS:
+	case INIT_STAGE_SOURCES:
+	case INIT_STAGE_ROOT:
+	case INIT_STAGE_SKELETON:
+	case INIT_STAGE_CLONE:
+	case INIT_STAGE_NETWORK:
+	case INIT_STAGE_TERMINAL:
+	case INIT_STAGE_GO:
+	case INIT_STAGE_LIMITS:
+	case INIT_STAGE_LANDLOCK:
+	case INIT_STAGE_CAPABILITIES:
+	case INIT_STAGE_DESCRIPTORS:
+	case INIT_STAGE_SECCOMP:
 		break;
 	}
 	if (r->error == -ENOMEM || r->error == -EAGAIN || r->error == -ENOSPC)

@@ -234,6 +234,8 @@ enum sandbox_not_started_why {
 	SANDBOX_NOT_STARTED_INFRA =
 		4, /* resources: out of memory, processes, disk; trying again may help */
 	SANDBOX_NOT_STARTED_KILLED = 5, /* sandbox_client_kill came first */
+	SANDBOX_NOT_STARTED_LAYERS = 6, /* the workspace on its layers cannot be mounted: no fault
+					   of the step */
 };
 
 struct sandbox_usage {

@@ -12,6 +12,7 @@
 #include "supervisor/attempts.h"
 #include "supervisor/diffs.h"
 #include "supervisor/engine_private.h"
+#include "supervisor/intact.h"
 #include "supervisor/net.h"
 #include "supervisor/protect.h"
 #include "supervisor/runs.h"
@@ -523,6 +524,7 @@ static int check_protected(struct daemon *d, const struct request *q, struct err
 static void on_sealed(struct daemon *d, const struct request *q, const struct sealer_reply *reply)
 {
 	char name[JOURNAL_LAYER_NAME_SIZE + 4];
+	struct runs_context *ctx;
 	struct digest manifest;
 	struct error err = {0};
 	uint64_t size;
@@ -553,6 +555,8 @@ static void on_sealed(struct daemon *d, const struct request *q, const struct se
 	}
 	if (failpoint_hit("adopt.sealed") < 0)
 		return;
+	if (runs_get(d, &q->run, &ctx, NULL) == 0)
+		intact_note(ctx, q->layer);
 	daemon_check(d,
 		     engine_sealed(d->engine, daemon_now(), &q->attempt, 0, NULL, &manifest,
 				   reply->entries, reply->bytes),

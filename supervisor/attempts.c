@@ -12,6 +12,7 @@
 #include "supervisor/asks.h"
 #include "supervisor/confine.h"
 #include "supervisor/engine_private.h"
+#include "supervisor/intact.h"
 #include "supervisor/net.h"
 #include "supervisor/results.h"
 #include "supervisor/squash.h"
@@ -276,6 +277,10 @@ static int start(struct daemon *d, struct sandbox_client *client, const struct e
 	if (r == 0)
 		r = runs_base(d, ctx, &base_fd, err);
 	if (r == 0)
+		r = intact_stack(d, ctx, c->stack, c->stack_count, err);
+	if (r == 0 && c->check && c->layer[0])
+		r = intact_stack(d, ctx, &c->layer, 1, err);
+	if (r == 0)
 		r = squash_stack(d, &c->run, c->stack, c->stack_count, squash_failed, &below, err);
 	if (r == 0 && c->check && c->layer[0]) /* exactly the sealed layer over its stack */
 		below.layers[below.count++] = c->layer;
@@ -299,6 +304,8 @@ static int start(struct daemon *d, struct sandbox_client *client, const struct e
 
 static const char *kind_of(const struct error *err)
 {
+	if (err->code == -EUCLEAN)
+		return ENGINE_HELD_LAYERS;
 	switch (err->exit_status) {
 	case EXIT_STATUS_DENIED:
 		return "denied";
@@ -319,7 +326,11 @@ void attempts_not_started(struct daemon *d, const struct engine_command *cmd, co
 	char text[ERROR_MSG_MAX + ERROR_WHERE_MAX + 32];
 
 	snprintf(text, sizeof(text), "%s: %s", kind, why);
-	if (cmd->check)
+	if (strcmp(kind, ENGINE_HELD_LAYERS) == 0)
+		daemon_check(d,
+			     engine_attempt_held(d->engine, daemon_now(), &cmd->attempt_id, text),
+			     "held up");
+	else if (cmd->check)
 		daemon_check(d,
 			     engine_checked(d->engine, daemon_now(), &cmd->attempt_id, false, text,
 					    NULL),
@@ -811,14 +822,28 @@ static void settle_tool(struct daemon *d, struct attempt *a, const char *not_sta
 	attempts_drop(d, a);
 }
 
+static const char *kind_of_keeper(enum sandbox_not_started_why why)
+{
+	switch (why) {
+	case SANDBOX_NOT_STARTED_EXEC:
+		return "exec";
+	case SANDBOX_NOT_STARTED_SPEC:
+		return "spec";
+	case SANDBOX_NOT_STARTED_MACHINE:
+		return "machine";
+	case SANDBOX_NOT_STARTED_INFRA:
+		return "infra";
+	case SANDBOX_NOT_STARTED_KILLED:
+		return "killed";
+	case SANDBOX_NOT_STARTED_LAYERS:
+		return ENGINE_HELD_LAYERS;
+	}
+	return "machine"; /* a word that a newer keeper has */
+}
+
 void attempts_on_not_started(struct daemon *d, struct attempt *a,
 			     const struct sandbox_not_started *n)
 {
-	static const char *const kinds[] = {
-		[SANDBOX_NOT_STARTED_EXEC] = "exec",	   [SANDBOX_NOT_STARTED_SPEC] = "spec",
-		[SANDBOX_NOT_STARTED_MACHINE] = "machine", [SANDBOX_NOT_STARTED_INFRA] = "infra",
-		[SANDBOX_NOT_STARTED_KILLED] = "killed",
-	};
 	struct engine_command c = {.attempt_id = a->attempt, .check = a->check};
 	struct sandbox_attempt_id id = a->id;
 	bool told = ours(a) && !a->tool;
@@ -833,7 +858,7 @@ void attempts_on_not_started(struct daemon *d, struct attempt *a,
 		adopt_forget(d, &id);
 	attempts_drop(d, a);
 	if (told)
-		attempts_not_started(d, &c, kinds[n->why], text,
+		attempts_not_started(d, &c, kind_of_keeper(n->why), text,
 				     n->why == SANDBOX_NOT_STARTED_INFRA);
 }
 

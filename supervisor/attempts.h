@@ -61,8 +61,8 @@ void attempts_drop(struct daemon *d, struct attempt *a);
 void attempts_start(struct daemon *d, struct sandbox_client *c, const struct engine_command *cmd);
 void attempts_check_next(struct daemon *d, struct sandbox_client *client,
 			 const struct engine_command *cmd, uint32_t index);
-/* kind: "exec", "spec", "machine", "infra", "denied", "killed": the word before the colon of the
- * recorded reason. */
+/* kind: "exec", "spec", "machine", "infra", "denied", "killed", ENGINE_HELD_LAYERS: the word before
+ * the colon of the recorded reason. */
 void attempts_not_started(struct daemon *d, const struct engine_command *cmd, const char *kind,
 			  const char *why, bool infra);
 

@@ -272,6 +272,12 @@ struct engine_ended {
 };
 MUST_CHECK int engine_attempt_live(struct engine *e, struct engine_now now,
 				   const struct journal_id *attempt);
+/* The attempt, or the check of a sealed one, cannot begin before a person has put something right
+ * that is no fault of the step: nothing is charged, and the run is PAUSED, for this reason. why
+ * begins with ENGINE_HELD_LAYERS and a colon; status_exit() tells by that. */
+#define ENGINE_HELD_LAYERS "layers"
+MUST_CHECK int engine_attempt_held(struct engine *e, struct engine_now now,
+				   const struct journal_id *attempt, const char *why);
 /* why begins with its kind (attempts_not_started); "denied: ": the policy refuses the program, and
  * so the step is DENIED. */
 MUST_CHECK int engine_attempt_not_started(struct engine *e, struct engine_now now,

@@ -84,6 +84,39 @@ int engine_attempt_not_started(struct engine *e, struct engine_now now,
 	return engine_advance(e, r);
 }
 
+int engine_attempt_held(struct engine *e, struct engine_now now, const struct journal_id *attempt,
+			const char *why)
+{
+	struct engine_run *r;
+	uint32_t step;
+	int rc = report(e, now, attempt, &r, &step);
+	const struct journal_run *row = rc < 0 ? NULL : engine_run_row(e, r);
+	const struct journal_attempt *a = row ? engine_last_attempt(row->steps[step]) : NULL;
+	bool check = row && row->steps[step]->state == JOURNAL_STEP_S_CHECKING &&
+		     journal_id_equal(&r->checking, attempt);
+	struct journal_record rec;
+
+	if (!check && (!a || a->state != JOURNAL_ATTEMPT_S_STARTING))
+		return -ESTALE;
+	if (check) {
+		r->checking = no_id;
+	} else {
+		rec = engine_record(r, step, JOURNAL_ATTEMPT_NOT_STARTED);
+		rec.attempt = a->number;
+		JOURNAL_SET(&rec.p, uncharged, true);
+		JOURNAL_SET(&rec.p, why, bytes_str(why));
+		engine_emit(e, &rec);
+	}
+	engine_act_as(e, JOURNAL_ACTOR_SUPERVISOR, 0);
+	if (!check && row->state != JOURNAL_RUN_S_CANCELLING) {
+		engine_step_throw_away(e, r, step);
+		engine_emit_step(e, r, step, JOURNAL_STEP_RUNNABLE, why);
+	}
+	if (row->state == JOURNAL_RUN_S_RUNNING || row->state == JOURNAL_RUN_S_WAITING)
+		engine_emit_run(e, r, JOURNAL_RUN_PAUSED, why);
+	return engine_advance(e, r);
+}
+
 static enum journal_type ended_type(enum journal_attempt_state s)
 {
 	switch (s) {

@@ -23,6 +23,7 @@ int runs_new(struct runs **ret)
 static void context_free(struct runs_context *c)
 {
 	plan_free(c->plan);
+	free(c->intact);
 	policy_effective_free(c->policy);
 	runs_settings_free(&c->settings);
 	close_fd(&c->workspace_fd);

@@ -27,6 +27,8 @@ struct runs_context {
 	int workspace_fd; /* the user's directory: where the run lands; -1 = not open yet */
 	int pin_fd; /* the pinned copy, for a run that has one; -1 = not open yet */
 	gid_t gid; /* of the workspace */
+	char (*intact)[JOURNAL_LAYER_NAME_SIZE]; /* layers that intact.c has no doubt about */
+	size_t intact_count;
 	struct digest applied; /* the redo plan that this process applied last; zero = none */
 };
 

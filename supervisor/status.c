@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/guard.h"
+#include "supervisor/engine.h"
 
 DEFINE_GUARD(struct status *, status_free)
 
@@ -689,6 +690,14 @@ static int exit_of_dropped(const struct journal_state *rows, const struct journa
 		       : EXIT_STATUS_OK;
 }
 
+/* Paused because no step of it can stand on its layers (engine_attempt_held). */
+static bool is_held(const struct journal_run *run)
+{
+	static const char held[] = ENGINE_HELD_LAYERS ": ";
+
+	return run->why && strncmp(run->why, held, strlen(held)) == 0;
+}
+
 int status_exit(const struct journal_state *rows, const struct journal_run *run)
 {
 	unsigned person = JOURNAL_WAIT_APPROVAL | JOURNAL_WAIT_EXHAUSTED | JOURNAL_WAIT_DIVERGED;
@@ -705,7 +714,7 @@ int status_exit(const struct journal_state *rows, const struct journal_run *run)
 		       : run->waits & person	       ? EXIT_STATUS_WAITING
 						       : EXIT_STATUS_OK;
 	case JOURNAL_RUN_S_PAUSED:
-		return EXIT_STATUS_WAITING;
+		return is_held(run) ? EXIT_STATUS_SANDBOX : EXIT_STATUS_WAITING;
 	case JOURNAL_RUN_S_CANCELLING:
 	case JOURNAL_RUN_S_CANCELLED:
 		return EXIT_STATUS_STEP_FAILED;

@@ -70,8 +70,8 @@ const char *status_approver(const struct journal_state *rows, const struct journ
  * The exit status that `run`, `status RUN` and `resume` lead to (enum exit_status, holdfast(1)), of
  * the run as it stands: 0 it succeeded, or it moves by itself (running, backoff, lease) · 1 a step
  * failed, or it was cancelled · 3 a person or a rule denied · 4 it waits for a person, or is paused
- * · 5 in doubt · 6 a contract was not met · 7 a limit · 8 the sandbox could not be made · 9 a
- * conflict waits.
+ * · 5 in doubt · 6 a contract was not met · 7 a limit · 8 the sandbox could not be made, or it is
+ * paused since its layers are not what was sealed · 9 a conflict waits.
  */
 int status_exit(const struct journal_state *rows, const struct journal_run *run);
 

@@ -103,7 +103,7 @@
  *              proposed, reserved, ended, sent, received, why}; in_doubt of the roll-up lists them
  *
  * An attempt that is not-started says why as "KIND: text", KIND one of exec (the program is missing
- * or cannot be executed), spec, denied, limit, workspace, machine, infra, killed. States are
+ * or cannot be executed), spec, denied, limit, workspace, machine, infra, killed, layers. States are
  * lowercase names with dashes ("gated-commit"), times absent where unknown.
  */
 #include <stdbool.h>

@@ -16,7 +16,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "integration"))
 
-from supervised import BUILD, Supervised, main  # noqa: E402
+from supervised import Supervised, main  # noqa: E402
 
 
 class Counted(Supervised):
@@ -56,11 +56,6 @@ fs:
                 os.close(fd)
         assert a.status == 201, a
         return a.json()["run"]
-
-    def holdfast(self, *args):
-        """What a command prints about this state directory."""
-        command = [os.path.join(BUILD, "tools", "holdfast"), "--state", self.state, "--plain", *args]
-        return subprocess.run(command, env=self.environment(), stdout=subprocess.PIPE, text=True, timeout=60, check=False).stdout
 
     def times(self, name):
         try:
@@ -178,13 +173,13 @@ def test_a_lost_attempt_says_so_and_has_no_exit():
         a = step["attempts"][0]
         assert (a["state"], a["exit_code"], a["wall_us"]) == ("lost", None, 0) and a["why"], a
         assert step["result"]["exit_code"] is None, step
-        shown = s.holdfast("show", run, "work").splitlines()[1]
+        shown = s.holdfast("show", run, "work").stdout.splitlines()[1]
         assert "lost" in shown and a["why"] in shown and "exit" not in shown and "0ms" not in shown, shown
         lost = next(e for e in s.events(run) if e["type"] == "ATTEMPT_LOST")
         assert "exit_code" not in lost["payload"] and lost["payload"]["why"] == a["why"], lost
-        line = next(x for x in s.holdfast("log", run).splitlines() if "ATTEMPT_LOST" in x)
+        line = next(x for x in s.holdfast("log", run).stdout.splitlines() if "ATTEMPT_LOST" in x)
         assert a["why"] in line and "exit" not in line, line
-        status = s.holdfast("status", run)
+        status = s.holdfast("status", run).stdout
         assert f"lost: {a['why']}" in status, status
         # what proves that it may run again is a record of this step, and is named rightly
         again = s.status(run)["safe_to_retry"][0]

@@ -134,5 +134,81 @@ def test_old_copy_is_put_back_behind_a_keeper_that_knows_more():
         check_journal(s)
 
 
+def lose(layer):
+    subprocess.run(["rm", "-rf", layer], check=True)
+
+
+def lose_upper(layer):
+    subprocess.run(["rm", "-rf", os.path.join(layer, "u")], check=True)
+
+
+def lose_a_file(layer):
+    os.unlink(os.path.join(layer, "u", "d", "f"))
+
+
+def cut_a_file(layer):
+    os.truncate(os.path.join(layer, "u", "d", "f"), 1)
+
+
+def exchange_a_file(layer):
+    path = os.path.join(layer, "u", "g")
+    os.unlink(path)
+    os.mkdir(path, 0o600)
+
+
+def lose_manifest(layer):
+    os.unlink(os.path.join(layer, "m"))
+
+
+def cut_manifest(layer):
+    os.truncate(os.path.join(layer, "m"), 20)
+
+
+def lose_mark(layer):
+    os.removexattr(os.path.join(layer, "u", "d"), "user.overlay.opaque")
+
+
+HARM = [(lose, "one", "is gone"), (lose_upper, "one", "is gone"), (lose_a_file, "one", "has lost its d/f"),
+        (cut_a_file, "one", "has another d/f"), (exchange_a_file, "one", "has another g"),
+        (lose_manifest, "two", "has no manifest"), (cut_manifest, "two", "has another manifest"),
+        (lose_mark, "two", "has another d than was sealed")]
+HARMED = """version: 1
+land: never
+steps:
+  - {name: one, run: "mkdir d; echo 1 > d/f; echo 1 > g"}
+  - {name: two, needs: [one], run: "rm -r d; mkdir d; echo 2 > d/h; rm g"}
+  - {name: three, needs: [two], gate: ask, run: "ls d g; true", contract: {checks: [{run: [ls, d/h]}]}}
+"""
+
+
+def test_layer_that_is_gone_or_damaged_holds_its_run_up_until_it_is_put_back():
+    for harm, step, said in HARM:
+        with Supervised() as s:
+            s.start()
+            run = s.begin(plan=HARMED)
+            item = s.wait(run, ("waiting",))["needs_person"][0]
+            layer = os.path.join(s.state, "v1", "layers", s.step(run, step)["attempts"][0]["layer"])
+            s.stop()
+            s.kill_keeper()
+            time.sleep(0.2)
+            copy("cp", layer, layer + "saved-elsewhere")
+            harm(layer)
+            s.start()
+            p = s.holdfast("approve", item["approval"])
+            assert p.returncode == 0, p.stderr
+            held = s.wait(run, ("paused", "succeeded", "failed"))
+            assert (held["state"], held["exit"]) == ("paused", 8), (harm.__name__, held)
+            assert f"step '{step}' {said}" in held["why"] and "holdfast resume" in held["why"], held["why"]
+            assert s.holdfast("resume", run).returncode == 8, "it is not put right yet"
+            attempts = s.step(run, "three")["attempts"]
+            assert [a["state"] for a in attempts] == ["not-started"] * 2 and all(a["uncharged"] for a in attempts), attempts
+            subprocess.run(["rm", "-rf", layer], check=True)
+            os.rename(layer + "saved-elsewhere", layer)
+            p = s.holdfast("resume", run)
+            assert p.returncode == 0 and s.status(run)["state"] == "succeeded", (p.stderr, s.status(run))
+            assert s.output(run, "three") == b"d:\nh\n", s.output(run, "three")
+            check_journal(s)
+
+
 if __name__ == "__main__":
     main(sys.modules[__name__])

@@ -154,6 +154,13 @@ static void changes_go_to_the_layer_and_the_next_step_sees_them(void **state)
 	rig_layer(&rig, &q);
 	assert_int_equal(rig.layer.result, 0);
 	assert_int_equal(fstatat(rig.layers_fd, first, &st, 0), -1);
+	/* What it stood on is gone: no fault of the step's. */
+	rig_spec(&rig, &s, "true", NULL);
+	s.spec.workspace.layers = layers;
+	s.spec.workspace.layer_count = 1;
+	rig_run(&rig, &s, &x);
+	assert_false(x.started);
+	assert_int_equal(x.why_not.why, SANDBOX_NOT_STARTED_LAYERS);
 }
 
 static void files_of_etc_lie_over_its_folders_that_are_mounted_by_themselves(void **state)

@@ -204,6 +204,12 @@ class Supervised:
         finally:
             c.close()
 
+    def holdfast(self, *args):
+        """A command on this state directory, as a script runs it."""
+        command = [os.path.join(BUILD, "tools", "holdfast"), "--state", self.state, "--plain", *args]
+        return subprocess.run(command, env=self.environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=60, check=False)
+
     def stop(self):
         if self.process and self.process.poll() is None:
             self.remember_keeper()

@@ -466,6 +466,49 @@ static void test_a_checker_that_is_always_lost_pauses_the_run(void **state)
 	assert_int_equal(fake_step(f, &run, "a")->lost, 0);
 }
 
+/* The step's own attempt, then the check of its sealed layer. */
+static void test_layers_that_are_gone_pause_the_run_and_charge_nothing(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run = created(f, "version: 1\nland: never\nsteps:\n  - {name: a, run: x, "
+					   "contract: {checks: [{run: t}]}}\n"),
+			  a;
+	const char *why = ENGINE_HELD_LAYERS ": it is gone";
+	struct error err = {0};
+	struct fake_command c;
+
+	for (int round = 0; round < 2; round++) {
+		bool check = round == 1;
+
+		assert_true(fake_take(f, ENGINE_START_ATTEMPT, &c) && c.c.check == check);
+		a = c.c.attempt_id;
+		assert_int_equal(engine_attempt_held(f->e, fake_now(f), &a, why), 0);
+		fake_flush(f);
+		assert_run(f, &run, JOURNAL_RUN_S_PAUSED);
+		assert_step(f, &run, "a",
+			    check ? JOURNAL_STEP_S_CHECKING : JOURNAL_STEP_S_RUNNABLE);
+		assert_string_equal(fake_run(f, &run)->why, why);
+		assert_int_equal(status_exit(f->rows, fake_run(f, &run)), EXIT_STATUS_SANDBOX);
+		assert_int_equal(engine_attempt_held(f->e, fake_now(f), &a, why), -ESTALE);
+		nothing_starts(f);
+		fake_restart(f, true);
+		nothing_starts(f);
+		assert_int_equal(engine_run_resume(f->e, fake_now(f), &run, 1000, &err), 0);
+		fake_flush(f);
+		if (check)
+			break;
+		a = started(f, "a");
+		assert_int_equal(fake_step(f, &run, "a")->charged, 0);
+		ended(f, &a, JOURNAL_ATTEMPT_S_EXITED, 0);
+		sealed(f);
+	}
+	assert_true(fake_take(f, ENGINE_START_ATTEMPT, &c) && c.c.check);
+	assert_int_equal(engine_checked(f->e, fake_now(f), &a, true, NULL, NULL), 0);
+	fake_flush(f);
+	assert_run(f, &run, JOURNAL_RUN_S_SUCCEEDED);
+	assert_int_equal(fake_step(f, &run, "a")->charged, 1);
+}
+
 static void test_infra_is_tried_again_and_exec_is_not(void **state)
 {
 	struct fake *f = fake_of(state);
@@ -1784,6 +1827,7 @@ int main(void)
 		T(test_lost_attempts_are_not_charged_but_have_a_cap),
 		T(test_what_is_lost_again_is_spaced_as_failures_are),
 		T(test_a_checker_that_is_always_lost_pauses_the_run),
+		T(test_layers_that_are_gone_pause_the_run_and_charge_nothing),
 		T(test_infra_is_tried_again_and_exec_is_not),
 		T(test_a_program_that_the_policy_refuses_is_denied_and_not_tried_again),
 		T(test_a_deadline_ends_a_step_whatever_it_does),

@@ -1,0 +1,167 @@
+#include "supervisor/intact.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+
+#include "base/digest.h"
+#include "base/escape.h"
+#include "base/io.h"
+
+static bool noted(const struct runs_context *ctx, const char *layer)
+{
+	for (size_t i = ctx->intact_count; i-- > 0;)
+		if (strcmp(ctx->intact[i], layer) == 0)
+			return true;
+	return false;
+}
+
+void intact_note(struct runs_context *ctx, const char *layer)
+{
+	void *grown;
+
+	if (noted(ctx, layer))
+		return;
+	grown = reallocarray(ctx->intact, ctx->intact_count + 1, sizeof(*ctx->intact));
+	if (!grown)
+		return; /* it is compared again */
+	ctx->intact = grown;
+	snprintf(ctx->intact[ctx->intact_count++], sizeof(*ctx->intact), "%s", layer);
+}
+
+static const struct journal_step *step_of(const struct journal_run *run, const char *layer)
+{
+	for (uint32_t i = 0; i < run->step_count; i++)
+		if (strcmp(run->steps[i]->layer, layer) == 0)
+			return run->steps[i];
+	return NULL;
+}
+
+static int damaged(const struct journal_run *run, const char *layer, const char *what,
+		   struct error *err)
+{
+	const struct journal_step *s = step_of(run, layer);
+	AUTO_FREE char *name = escape_dup(bytes_str(s && s->name ? s->name : "?"), ESCAPE_LINE);
+
+	return error_set_exit(err, -EUCLEAN, EXIT_STATUS_SANDBOX,
+			      "layer %s of step '%.40s' %.80s; put v1/layers/%s of the state "
+			      "directory back from a copy, then 'holdfast resume'",
+			      layer, name ? name : "", what, layer);
+}
+
+static bool is_opaque(int upper, const char *path)
+{
+	AUTO_FD fd = openat(upper, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	char value = '\0';
+
+	if (fd < 0)
+		return errno == EACCES; /* the step took its own right away */
+	return fgetxattr(fd, "user.overlay.opaque", &value, 1) == 1 && value == 'y';
+}
+
+static bool same_kind(const struct manifest_entry *e, const struct stat *st)
+{
+	if (e->type == MANIFEST_WHITEOUT)
+		return S_ISCHR(st->st_mode) && st->st_rdev == makedev(0, 0);
+	if ((st->st_mode & 07777) != e->mode && e->type != MANIFEST_SYMLINK)
+		return false;
+	switch (e->type) {
+	case MANIFEST_FILE:
+		return S_ISREG(st->st_mode) && (uint64_t)st->st_size == e->size;
+	case MANIFEST_DIR:
+		return S_ISDIR(st->st_mode);
+	case MANIFEST_SYMLINK:
+		return S_ISLNK(st->st_mode) && (uint64_t)st->st_size == e->target.len;
+	case MANIFEST_FIFO:
+		return S_ISFIFO(st->st_mode);
+	case MANIFEST_SOCKET: /* copies leave them out, and nothing can be in one */
+	case MANIFEST_CHAR:
+	case MANIFEST_BLOCK:
+	case MANIFEST_ABSENT:
+	case MANIFEST_WHITEOUT:
+		return true;
+	}
+	return true;
+}
+
+/* NULL, or what is wrong with it; shown: room for that. */
+static const char *compare_entry(int upper, const struct manifest_entry *e, char *shown,
+				 size_t size)
+{
+	AUTO_FREE char *path = bytes_dup_str(e->path);
+	AUTO_FREE char *name = escape_dup(e->path, ESCAPE_LINE);
+	struct stat st;
+
+	if (e->implied || !path || !name)
+		return NULL;
+	if (fstatat(upper, path, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+		if (errno == EACCES || (errno == ENOENT && e->type == MANIFEST_SOCKET))
+			return NULL;
+		snprintf(shown, size, "has lost its %.60s", name);
+		return shown;
+	}
+	if (same_kind(e, &st) && (!e->opaque || is_opaque(upper, path)))
+		return NULL;
+	snprintf(shown, size, "has another %.60s than was sealed", name);
+	return shown;
+}
+
+static int compare(struct daemon *d, const struct journal_run *run, const char *layer, int upper,
+		   struct error *err)
+{
+	const struct journal_step *s = step_of(run, layer);
+	AUTO(manifest_free) struct manifest *m = NULL;
+	AUTO_BUFFER bytes = {.max = MANIFEST_BYTES_MAX};
+	AUTO_FD folder = io_open_beneath(d->layers_fd, layer, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+	struct error why = {0};
+	struct digest digest;
+	char shown[96];
+	int r = folder < 0 ? folder
+			   : io_read_file_at(folder, LAYERS_MANIFEST, MANIFEST_BYTES_MAX, &bytes);
+
+	if (r == -ENOMEM)
+		return error_nomem(err);
+	if (r < 0)
+		return damaged(run, layer, "has no manifest that can be read", err);
+	digest_of(buffer_bytes(&bytes), &digest);
+	if (s && !digest_equal(&digest, &s->manifest))
+		return damaged(run, layer, "has another manifest than was sealed", err);
+	r = manifest_decode(buffer_bytes(&bytes), &m, &why);
+	if (r < 0)
+		return damaged(run, layer, "has a manifest that cannot be read", err);
+	for (size_t i = 0; i < manifest_count(m); i++) {
+		const char *what = compare_entry(upper, manifest_at(m, i), shown, sizeof(shown));
+
+		if (what)
+			return damaged(run, layer, what, err);
+	}
+	return 0;
+}
+
+int intact_stack(struct daemon *d, struct runs_context *ctx,
+		 const char (*stack)[JOURNAL_LAYER_NAME_SIZE], size_t count, struct error *err)
+{
+	const struct journal_run *run = journal_state_run(d->rows, &ctx->id);
+
+	for (size_t i = 0; i < count; i++) {
+		char path[JOURNAL_LAYER_NAME_SIZE + sizeof(LAYERS_UPPER) + 1];
+		AUTO_FD upper = -1;
+		int r = 0;
+
+		snprintf(path, sizeof(path), "%s/" LAYERS_UPPER, stack[i]);
+		upper = io_open_beneath(d->layers_fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+		if (upper == -ENOENT)
+			return damaged(run, stack[i], "is gone", err);
+		if (upper < 0)
+			return damaged(run, stack[i], "is no folder that can be opened", err);
+		if (!noted(ctx, stack[i]))
+			r = compare(d, run, stack[i], upper, err);
+		if (r < 0)
+			return r;
+		intact_note(ctx, stack[i]);
+	}
+	return 0;
+}
