@@ -812,7 +812,14 @@ static int make(struct making *m, struct journal_id *ret, struct error *err)
 	if (runs_get(m->d, ret, &ctx, NULL) == 0 && ctx->workspace_fd < 0)
 		(void)!runs_give_workspace(m->d, ctx, m->workspace_fd, NULL);
 	m->d->need_sync = true;
-	return journal_id_equal(ret, &r.id) ? 0 : 1;
+	if (journal_id_equal(ret, &r.id))
+		return 0;
+	/* Who starts it again wants it to go on; a driver's every step says the name, and is not that
+	 * word. */
+	e = m->plan->outside_driver
+		    ? 0
+		    : engine_run_resume(m->d->engine, daemon_now(), ret, m->q->uid, err);
+	return e < 0 ? e : 1;
 }
 
 /* The reserve is for the outcomes of what runs already. */

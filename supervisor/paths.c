@@ -352,8 +352,8 @@ int supervisor_paths_there(const char *state_option, const char *home, const cha
 	if (state >= 0 ? errno == ENOENT : state == -ENOENT)
 		return error_set_exit(
 			err, -ENODATA, EXIT_STATUS_USAGE,
-			"there is nothing in %s: nothing was run there yet; 'holdfast "
-			"run' or 'exec' begins, --state DIR looks elsewhere",
+			"nothing runs and nothing waits: there is no state directory %s; 'holdfast "
+			"run' or 'exec' makes it, --state names another",
 			path);
 	if (err && err->code == 0)
 		*err = found;

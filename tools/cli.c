@@ -319,11 +319,6 @@ bool cli_confirm(const char *verb)
 	return strcmp(line, verb) == 0;
 }
 
-bool cli_state_is_option(void)
-{
-	return cli.state && cli.state != cli.settings_state;
-}
-
 json_t *cli_fetch(struct client *c, const char *target, int *ret_exit)
 {
 	struct error err = {0};

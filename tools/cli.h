@@ -87,8 +87,6 @@ json_t *cli_get(const json_t *o, const char *key);
  */
 bool cli_confirm(const char *verb);
 
-/* Whether --state names the state directory: a wrong one is the caller's mistake then. */
-bool cli_state_is_option(void);
 /* GET target and return the document, or print the error and return NULL with *ret_exit. */
 json_t *cli_fetch(struct client *c, const char *target, int *ret_exit);
 
@@ -124,6 +122,10 @@ MUST_CHECK int cli_go_on(struct client *c, const char *run, struct error *err);
  * or until the step (where one is named) is final; prints progress of long work. EXIT_STATUS_OK, or
  * what to leave with. */
 int cli_follow_run(struct client *c, const char *run, const char *step, bool quiet);
+/* Ctrl-C while the run is followed. The first (before: how many there were): no further step starts,
+ * what runs goes on; how it goes on is said. The second kills it. False: there is nothing more to
+ * wait for. */
+bool cli_interrupt(struct client *c, const char *run, int before);
 /* As it, quietly, until the step `until` (NULL: the run); ends also when an attempt of `step` that is
  * newer than *attempt has begun, which it then is. */
 int cli_follow_attempt(struct client *c, const char *run, const char *until, const char *step,

@@ -117,8 +117,8 @@ static void cancel_run(struct client *c, const char *run)
 	json_decref(r.body);
 }
 
-/* Passes the output of one attempt on as it comes. Ctrl-C and SIGTERM go to the command; a second Ctrl-C ends the
- * run, a second SIGTERM only this program. Where nobody reads the output any more the run is ended,
+/* Passes the output of one attempt on as it comes. Ctrl-C is for the run, as everywhere (cli_interrupt);
+ * SIGTERM goes to the command, a second one ends only this program. Where nobody reads the output any more the run is ended,
  * as SIGPIPE would end the command: 128 + 13. */
 static int pump_output(struct client *c, const char *run, const char *step, json_int_t attempt,
 		       struct error *err)
@@ -133,11 +133,12 @@ static int pump_output(struct client *c, const char *run, const char *step, json
 	sigprocmask(SIG_BLOCK, &set, &old);
 	sigdelset(&set, SIGPIPE);
 	AUTO_FD signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	int interrupts = 0, reconnects = 0;
+	int interrupts = 0, terminations = 0, reconnects = 0;
+	bool runs = true;
 	int r = open_output(c, run, step, attempt, &out, err);
 	if (r == 0)
 		r = open_output(c, run, step, attempt, &errs, err);
-	while (r == 0 && !(out.ended && errs.ended)) {
+	while (r == 0 && runs && !(out.ended && errs.ended)) {
 		struct pollfd p[3] = {{.fd = out.stream ? client_stream_fd(out.stream) : -1,
 				       .events = POLLIN},
 				      {.fd = errs.stream ? client_stream_fd(errs.stream) : -1,
@@ -163,10 +164,10 @@ static int pump_output(struct client *c, const char *run, const char *step, json
 		}
 		struct signalfd_siginfo info;
 		if (p[2].revents && read(signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-			if (interrupts++ == 0)
-				signal_step(c, run, step, (int)info.ssi_signo);
-			else if (info.ssi_signo == SIGINT)
-				cancel_run(c, run);
+			if (info.ssi_signo == SIGINT)
+				runs = cli_interrupt(c, run, interrupts++);
+			else if (terminations++ == 0)
+				signal_step(c, run, step, SIGTERM);
 			else
 				exit(128 + SIGTERM);
 		}
@@ -388,6 +389,7 @@ static int outcome(struct client *c, const char *run, const char *step_name)
 				     : NULL;
 	const char *state = cli_str(last, "state"),
 		   *why = *cli_str(last, "why") ? cli_str(last, "why") : cli_str(step, "why");
+	bool paused = strcmp(cli_str(status, "state"), "paused") == 0;
 	int code;
 	/* The command went well and Holdfast refused what it left: a layer past a limit, a
 	 * protected path. */
@@ -413,7 +415,7 @@ static int outcome(struct client *c, const char *run, const char *step_name)
 		if (refused)
 			fprintf(stderr, "holdfast: %s: %s\n", cli_escaped(cli_str(step, "state")),
 				cli_escaped(cli_str(step, "why")));
-		else if (strcmp(state, "exited") != 0)
+		else if (strcmp(state, "exited") != 0 && (*state || !paused))
 			fprintf(stderr, "holdfast: %s: %s\n",
 				*state ? cli_escaped(state) : cli_escaped(cli_str(step, "state")),
 				cli_escaped(why));
@@ -428,7 +430,13 @@ static int outcome(struct client *c, const char *run, const char *step_name)
 		json_array_foreach(cli_get(status, "needs_person"), i, a)
 			fprintf(stderr, "holdfast: waits for you: %s: 'holdfast approve %.8s'\n",
 				cli_escaped(cli_str(a, "title")), cli_str(a, "approval"));
-		tell_changes(c, status, cli_get(step, "result"), run);
+		if (paused)
+			fprintf(stderr,
+				"holdfast: run %.8s is paused, nothing landed: 'holdfast resume "
+				"%.8s' goes on with it\n",
+				run, run);
+		else
+			tell_changes(c, status, cli_get(step, "result"), run);
 	}
 	json_decref(step);
 	json_decref(status);

@@ -142,12 +142,12 @@ int cmd_queue(int argc, char **argv)
 	struct error err = {0};
 	AUTO(client_close) struct client *c = NULL;
 	int r = client_open(cli.state, CLIENT_START_THERE, &c, &err);
-	if (r == -ENODATA && !cli_state_is_option() && !stats && !interactive) {
+	if (r == -ENODATA && !stats && !interactive) {
 		if (cli.json)
 			cli_print_json(json_pack("{s:i, s:[], s:i}", "version",
 						 SUPERVISOR_API_VERSION, "approvals", "open", 0));
 		else
-			print_items(NULL, 0);
+			puts(cli_escaped(err.msg));
 		return EXIT_STATUS_OK;
 	}
 	if (r < 0)

@@ -15,15 +15,14 @@ static int print_rollup(bool all)
 	struct error err = {0};
 	AUTO(client_close) struct client *c = NULL;
 	int r = client_open(cli.state, CLIENT_START_THERE, &c, &err);
-	if (r == -ENODATA && !cli_state_is_option()) {
+	if (r == -ENODATA) { /* err says where: that is the answer here */
 		if (cli.json)
 			cli_print_json(json_pack("{s:i, s:[], s:[], s:i, s:[], s:i, s:n}",
 						 "version", SUPERVISOR_API_VERSION, "runs",
 						 "needs_person", "open", 0, "in_doubt", "ended", 0,
 						 "daemon"));
 		else
-			puts("nothing was run here yet. 'holdfast exec -- CMD' or 'holdfast run "
-			     "PLAN' starts something.");
+			puts(cli_escaped(err.msg));
 		return EXIT_STATUS_OK;
 	}
 	if (r < 0)

@@ -17,6 +17,7 @@ struct follow {
 	json_int_t attempt, attempt_begun; /* the one that is known; the newest that was seen */
 	bool quiet;
 	bool stop; /* an event says that it ended, or waits: to be asked */
+	bool paused; /* no further step starts: what still runs is waited for */
 	int interrupts; /* by Ctrl-C */
 	char active[128]; /* name of the step that runs, escaped; "" = none */
 	int64_t active_since; /* ns */
@@ -63,9 +64,11 @@ static void on_event(struct follow *f, const json_t *event)
 {
 	const char *type = cli_str(event, "type");
 	const json_t *payload = cli_get(event, "payload");
-	if (f->step && strncmp(type, "STEP_", 5) == 0 &&
-	    strcmp(cli_str(event, "step"), f->step) == 0)
+	if (strncmp(type, "STEP_", 5) == 0 &&
+	    (f->paused || (f->step && strcmp(cli_str(event, "step"), f->step) == 0)))
 		f->stop = true;
+	if (strcmp(type, "RUN_PAUSED") == 0 || strcmp(type, "RUN_RESUMED") == 0)
+		f->paused = strcmp(type, "RUN_PAUSED") == 0;
 	if (strcmp(type, "ATTEMPT_STARTED") == 0) {
 		if (f->attempt_step && strcmp(cli_str(event, "step"), f->attempt_step) == 0 &&
 		    cli_int(event, "attempt") > f->attempt_begun)
@@ -107,38 +110,76 @@ static int take_lines(struct follow *f)
 	return 0;
 }
 
-static void post_run(struct follow *f, const char *verb, json_t *body, const char *said)
+static json_t *fetch_run(struct client *c, const char *run)
 {
 	struct error err = {0};
 	AUTO_BUFFER target = {0};
-	buffer_printf(&target, "/v1/runs/%s/%s", f->run, verb);
+	buffer_printf(&target, "/v1/runs/%s", run);
+	struct client_request r = {.method = "GET", .target = (const char *)target.data};
+	json_t *status = NULL;
+	return client_call(c, &r, NULL, &status, NULL, &err) < 0 ? NULL : status;
+}
+
+/* Whether a step is under way that goes on though the run is paused; one that waits for a person
+ * does not. */
+static bool step_runs(const json_t *status)
+{
+	static const char *const states[] = {"active", "sealed", "checking"};
+	size_t i;
+	const json_t *s;
+	json_array_foreach(cli_get(status, "steps"), i, s)
+	{
+		for (size_t k = 0; k < ARRAY_SIZE(states); k++)
+			if (strcmp(cli_str(s, "state"), states[k]) == 0)
+				return json_array_size(cli_get(status, "needs_person")) == 0;
+	}
+	return false;
+}
+
+static int post_run(struct client *c, const char *run, const char *verb, json_t *body)
+{
+	struct error err = {0};
+	AUTO_BUFFER target = {0};
+	buffer_printf(&target, "/v1/runs/%s/%s", run, verb);
 	struct client_request r = {.method = "POST",
 				   .target = (const char *)target.data,
 				   .body = body};
-	int e = client_call(f->c, &r, NULL, NULL, NULL, &err);
+	int e = client_call(c, &r, NULL, NULL, NULL, &err);
 	json_decref(body);
-	clear_line(f);
 	if (e < 0)
 		cli_fail(&err);
-	else
-		fprintf(stderr, "holdfast: run %.8s %s\n", f->run, said);
+	return e;
+}
+
+bool cli_interrupt(struct client *c, const char *run, int before)
+{
+	if (before > 0) {
+		if (post_run(c, run, "cancel", json_pack("{s:b}", "kill", 1)) == 0)
+			fprintf(stderr,
+				"holdfast: run %.8s is cancelled: what ran is killed; 'holdfast "
+				"status %.8s' tells how it stands\n",
+				run, run);
+		return true;
+	}
+	if (post_run(c, run, "pause", json_object()) < 0)
+		return true;
+	json_t *status = fetch_run(c, run);
+	bool runs = step_runs(status);
+	json_decref(status);
+	fprintf(stderr,
+		"holdfast: run %.8s is paused: no further step starts%s; 'holdfast resume %.8s' "
+		"goes on%s\n",
+		run, runs ? ", what runs goes on to its end" : "", run,
+		runs ? "; Ctrl-C again kills it" : "");
+	return runs;
 }
 
 /* Once: no further step starts, and the one that runs is waited for. Twice: it is killed, and the
  * run cancelled. */
 static void on_interrupt(struct follow *f)
 {
-	if (f->interrupts++ == 0) {
-		post_run(f, "pause", json_object(),
-			 f->active[0]
-				 ? "is paused: no further step starts, the one that runs is waited "
-				   "for; Ctrl-C again kills it"
-				 : "is paused: no further step starts; 'holdfast resume' goes on");
-		f->stop = !f->active[0];
-		return;
-	}
-	post_run(f, "cancel", json_pack("{s:b}", "kill", 1), "is cancelled");
-	f->stop = true;
+	clear_line(f);
+	f->stop = !cli_interrupt(f->c, f->run, f->interrupts++) || f->interrupts > 1;
 }
 
 /* Events are replayed from the first, so that one which would end the following may be an old one:
@@ -146,13 +187,9 @@ static void on_interrupt(struct follow *f)
 static bool settled(struct follow *f)
 {
 	static const char *const final[] = {"succeeded", "failed",    "cancelled",
-					    "paused",	 "committed", "denied"};
-	struct error err = {0};
-	AUTO_BUFFER target = {0};
-	buffer_printf(&target, "/v1/runs/%s", f->run);
-	struct client_request r = {.method = "GET", .target = (const char *)target.data};
-	json_t *status = NULL;
-	if (client_call(f->c, &r, NULL, &status, NULL, &err) < 0)
+					    "committed", "denied"};
+	json_t *status = fetch_run(f->c, f->run);
+	if (!status)
 		return false;
 	const char *state = cli_str(status, "state"), *step_state = "";
 	size_t i;
@@ -160,8 +197,9 @@ static bool settled(struct follow *f)
 	json_array_foreach(cli_get(status, "steps"), i,
 			   s) if (f->step && strcmp(cli_str(s, "name"), f->step) == 0) step_state =
 		cli_str(s, "state");
-	bool over = strcmp(state, "waiting") == 0 &&
-		    json_array_size(cli_get(status, "needs_person")) > 0;
+	bool over = (strcmp(state, "waiting") == 0 &&
+		     json_array_size(cli_get(status, "needs_person")) > 0) ||
+		    (strcmp(state, "paused") == 0 && !step_runs(status));
 	for (i = 0; i < ARRAY_SIZE(final); i++)
 		over = over || strcmp(final[i], state) == 0 || strcmp(final[i], step_state) == 0;
 	json_decref(status);
@@ -188,11 +226,7 @@ static int follow_events(struct follow *f, struct client_stream *events, int sig
 			if (r < 0)
 				return r;
 			take_lines(f);
-			/* After Ctrl-C the run is paused: what is waited for is the end of the step
-			 * that runs. */
-			if (f->interrupts == 1)
-				f->stop = !f->active[0];
-			else if (f->stop)
+			if (f->stop)
 				f->stop = settled(f);
 			if (r == 0)
 				break;

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -423,6 +424,13 @@ int run_request_send(struct client *c, struct run_files *f, json_t **ret, struct
 
 		if (r < 0)
 			return r;
+	}
+	if (!f->q->tty) {
+		sigset_t set;
+
+		sigemptyset(&set);
+		sigaddset(&set, SIGINT);
+		sigprocmask(SIG_BLOCK, &set, NULL);
 	}
 	return client_call(c, &f->opened.call, NULL, ret, NULL, err);
 }

@@ -31,6 +31,7 @@ MUST_CHECK int run_request_open(const struct run_request *q, struct run_files **
 void run_request_close(struct run_files *f); /* accepts NULL */
 DEFINE_GUARD(struct run_files *, run_request_close)
 /* Creates or attaches to the run, once. *ret: the answer (owned). Where send_stdin is said, standard
- * input is read to its end first. */
+ * input is read to its end first. SIGINT is blocked from here on, but for tty: who follows the run
+ * reads it, and none is lost between. */
 MUST_CHECK int run_request_send(struct client *c, struct run_files *f, json_t **ret,
 				struct error *err);

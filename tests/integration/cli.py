@@ -745,6 +745,57 @@ def test_interrupts():
             status = c.json("status", run)[1]
             assert "paused" in err and ("cancelled" in err) == (times == 2), err
             assert [d["step"] for d in status["done"]] == (["one"] if times == 1 else []), (status, out, err)
+            assert f"'holdfast resume {run[:8]}' goes on" in err, err
+
+
+def test_ctrl_c_on_exec_pauses_says_how_to_go_on_and_kills_the_second_time():
+    for more in ((), ("--json",)):
+        for times, state, status in ((1, "paused", 7), (2, "cancelled", 125)):
+            with Cli() as c:
+                p = subprocess.Popen([HOLDFAST, "--state", c.state, *more, "exec", "--land", "--", "/bin/sh", "-c",
+                                      "echo begun; echo new > n.txt; sleep 3; echo over; exit 7"],
+                                     stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL, env=c.env, cwd=c.tree)
+                c.until(lambda: os.path.exists(c.state) and any(r["state"] == "running" for r in c.json("status", "--all")[1]["runs"]))
+                c.until(lambda: c.json("status", c.latest())[1]["in_flight"])
+                time.sleep(0.5)
+                for _ in range(times):
+                    p.send_signal(signal.SIGINT)
+                    time.sleep(0.5)
+                out, err = p.communicate(timeout=30)
+                run = c.latest()
+                c.until(lambda: c.json("status", run)[1]["state"] == state)
+                assert p.returncode == status, (p.returncode, out, err)
+                assert f"run {run[:8]} is paused: no further step starts, what runs goes on to its end; 'holdfast resume {run[:8]}' goes on; Ctrl-C again kills it" in err, err
+                assert ("is cancelled: what ran is killed" in err) == (times == 2), err
+                if not more:
+                    assert ("begun" in out) and ("over" in out) == (times == 1), out
+                assert c.read("n.txt") is None, "a paused run landed"
+                if times == 1:
+                    assert c.run("resume", run)[0] == 1, "its step failed"
+
+
+def test_a_run_that_ctrl_c_paused_goes_on_when_it_is_started_again_by_its_name():
+    with Cli() as c:
+        plan = c.plan("steps:\n  - {name: one, run: \"sleep 2\"}\n  - {name: two, needs: [one], run: \"echo did > did.txt\"}\n")
+        words = [HOLDFAST, "--state", c.state, "run", plan, "--name", "again"]
+        p = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL, env=c.env)
+        c.until(lambda: os.path.exists(c.state) and any(r["state"] == "running" for r in c.json("status", "--all")[1]["runs"]))
+        c.until(lambda: c.json("status", "again")[1]["in_flight"])
+        p.send_signal(signal.SIGINT)
+        out, err = p.communicate(timeout=30)
+        assert c.json("status", "again")[1]["state"] == "paused" and c.read("did.txt") is None, (out, err)
+        code, out, err = c.run("run", plan, "--name", "again")
+        assert code == 0 and c.read("did.txt") == "did\n", (code, out, err)
+        assert len(c.json("status", "--all")[1]["runs"]) == 1
+        # A driver's next step is not the word of the person who paused it.
+        assert c.run("step", "--run", "drv", "a", "--", "true")[0] == 0
+        assert c.run("pause", "drv")[0] == 0
+        p = subprocess.Popen([HOLDFAST, "--state", c.state, "step", "--run", "drv", "b", "--", "true"], stdout=subprocess.DEVNULL,
+                             stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL, env=c.env, cwd=c.tree)
+        time.sleep(1)
+        assert c.json("status", "drv")[1]["state"] == "paused"
+        p.kill()
+        p.communicate()
 
 
 def test_bad_plans_start_nothing():
@@ -777,7 +828,7 @@ def test_usage_and_words():
         assert code == 2 and err.count(":") >= 2 and ";" in err, (code, err)
         code, out, _ = c.run("--json", "status", "0000")
         assert code == 2 and json.loads(out)["error"]["exit"] == 2
-        assert "nothing waits" in c.run()[1]
+        assert "nothing waits" in c.run()[1] and "nothing waits" in c.run("queue")[1]
 
 
 def test_the_journal_can_be_checked_and_carried_away():
@@ -1219,20 +1270,14 @@ def test_reading_makes_no_state_directory():
                         "step --run a --end"):
             code, out, err = c.run("--state", state, *command.split())
             if command != "doctor":
-                assert code == (125 if command[:4] == "step" else 2) and "nothing was run there yet" in err, (command, code, err)
+                status = 125 if command[:4] == "step" else 0 if command in ("status", "queue") else 2
+                assert code == status and f"there is no state directory {state}" in out + err, (command, code, out, err)
             assert not os.path.exists(os.path.dirname(state)), command
-        # Where no --state names it, nothing is there yet: that is an answer, not a mistake.
-        env = {**c.env, "XDG_STATE_HOME": os.path.join(c.root, "no")}
-        if os.geteuid() != 0:
-            for words, says in ((["status"], "nothing was run here yet"), ([], "nothing was run here yet"), (["queue"], "nothing waits")):
-                r = subprocess.run([HOLDFAST, *words], env=env, capture_output=True, text=True, check=True)
-                assert says in r.stdout and not os.path.exists(env["XDG_STATE_HOME"]), r
-            r = subprocess.run([HOLDFAST, "--json", "status"], env=env, capture_output=True, text=True, check=True)
-            assert json.loads(r.stdout)["runs"] == [] and json.loads(r.stdout)["daemon"] is None
+        assert c.json("status")[1]["runs"] == [] and c.json()[1]["daemon"] is None and c.waiting() == []
         # A folder that is somebody else's business stays as it is.
         other = os.path.join(c.root, "other")
         os.mkdir(other, 0o700)
-        assert c.run("--state", other, "status")[0] == 2 and os.listdir(other) == []
+        assert c.run("--state", other, "status")[0] == 0 and os.listdir(other) == []
 
 
 COMMANDS = """run exec resume step status log show diff land undo queue approve deny pause cancel agency fork policy doctor trust
