@@ -40,6 +40,10 @@ static inline void guard_dir(DIR **d)
 	*d = NULL;
 }
 
+/* A large local that is filled before it is read: not set to zero first, whatever the compiler is told
+ * to do with all others. */
+#define UNINITIALIZED __attribute__((uninitialized))
+
 #define AUTO_FD	  __attribute__((cleanup(guard_close))) int
 #define AUTO_FREE __attribute__((cleanup(guard_free)))
 #define AUTO_FILE __attribute__((cleanup(guard_file))) FILE *

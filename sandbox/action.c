@@ -122,6 +122,19 @@ bool action_header_is_known(struct bytes name)
 	return false;
 }
 
+void action_clear(struct action *a)
+{
+	memset(a, 0, offsetof(struct action, headers));
+}
+
+void action_copy(struct action *to, const struct action *from)
+{
+	memcpy(to, from, offsetof(struct action, headers));
+	memcpy(to->headers, from->headers, from->header_count * sizeof(from->headers[0]));
+	memcpy(to->args, from->args, from->arg_count * sizeof(from->args[0]));
+	memcpy(to->updates, from->updates, from->update_count * sizeof(from->updates[0]));
+}
+
 /* ---- the rules of the fields ---- */
 
 static bool all_of(struct bytes b, const char *set)
@@ -536,17 +549,19 @@ int action_decode(struct bytes b, struct action *ret)
 	struct cbor_reader r = cbor_reader(b);
 	AUTO_BUFFER again = {0};
 	struct cbor_map_iter m;
-	struct action a;
+	struct action a UNINITIALIZED;
 	uint64_t key;
 	int code;
 
 	if (b.len > ACTION_BYTES_MAX)
 		return -E2BIG;
-	memset(&a, 0, sizeof(a));
+	action_clear(&a);
 	cbor_r_map(&r, &m);
 	while (cbor_r_key(&r, &m, &key))
 		r_field(&r, key, &a);
 	code = cbor_r_end(&r);
+	if (code == 0 && buffer_reserve(&again, b.len) < 0)
+		code = -ENOMEM;
 	if (code == 0)
 		code = action_encode(&a, &again);
 	if (code < 0)
@@ -554,7 +569,7 @@ int action_decode(struct bytes b, struct action *ret)
 	/* A key with the value that its absence says would be a second form of the same action. */
 	if (!bytes_equal(buffer_bytes(&again), b))
 		return -EBADMSG;
-	*ret = a;
+	action_copy(ret, &a);
 	return 0;
 }
 

@@ -51,7 +51,8 @@ struct action_arg {
 #define ACTION_TOOLS_HOST "tools.holdfast.internal"
 enum { ACTION_TOOLS_PORT = 80 };
 
-/* Fields that its kind does not have are empty. Everything is borrowed. */
+/* Fields that its kind does not have are empty. Everything is borrowed. It is large for the sake of
+ * pushes: of the arrays at its end only so much is set, and copied, as is counted. */
 struct action {
 	enum action_kind kind;
 	struct bytes method; /* HTTP, GIT: uppercase */
@@ -60,8 +61,6 @@ struct action {
 	uint16_t port; /* never 0 but for TOOL */
 	struct bytes path; /* decoded once and encoded again: the form that was matched */
 	struct bytes query; /* without '?' */
-	struct action_header headers[ACTION_HEADERS_MAX]; /* of the known list; ascending, each name
-							     once */
 	size_t header_count;
 	bool websocket; /* an upgrade that, once allowed, is an opaque stream */
 	bool has_body;
@@ -70,15 +69,20 @@ struct action {
 	/* GIT */
 	bool push;
 	struct bytes remote; /* https://host/path, without /info/refs and the service */
-	struct action_update
-		updates[ACTION_UPDATES_MAX]; /* of a push; none: it asks for the refs */
 	size_t update_count;
 	/* TOOL */
 	struct bytes tool; /* id of its rule */
-	struct action_arg args[ACTION_ARGS_MAX]; /* ascending by name, each once */
 	size_t arg_count;
 	struct digest program, interpreter; /* of the bytes that will run; zero = none */
+	/* so many as is counted */
+	struct action_header headers[ACTION_HEADERS_MAX]; /* of the known list; ascending, each name
+							     once */
+	struct action_arg args[ACTION_ARGS_MAX]; /* ascending by name, each once */
+	struct action_update
+		updates[ACTION_UPDATES_MAX]; /* of a push; none: it asks for the refs */
 };
+void action_clear(struct action *a);
+void action_copy(struct action *to, const struct action *from); /* not onto itself */
 
 /* Appends the canonical bytes. -EINVAL where a field breaks a rule above, -E2BIG past ACTION_*. */
 MUST_CHECK int action_encode(const struct action *a, struct buffer *out);

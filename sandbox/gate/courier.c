@@ -8,6 +8,7 @@
  */
 #include "sandbox/gate/courier.h"
 #include <fcntl.h>
+#include <malloc.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
@@ -426,6 +427,9 @@ int main(void)
 	int r;
 
 	failpoint_init(getenv("HOLDFAST_FAILPOINT"));
+	/* Buffers of a large body come and go: not as mappings whose pages are made anew each time. */
+	(void)mallopt(M_MMAP_THRESHOLD, STREAM_MALLOC_KEPT);
+	(void)mallopt(M_TRIM_THRESHOLD, STREAM_MALLOC_KEPT);
 	signal(SIGPIPE, SIG_IGN);
 	event_set_mem_functions(wiping_malloc, wiping_realloc, wiping_free);
 	r = prepare(&c, &err);

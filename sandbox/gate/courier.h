@@ -10,7 +10,6 @@
  * upstream ends its exchange.
  */
 #include <event2/buffer.h>
-#include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <netinet/in.h>
 #include <openssl/ssl.h>
@@ -22,6 +21,7 @@
 #include "sandbox/gate/frames.h"
 #include "sandbox/gate/git.h"
 #include "sandbox/gate/scan.h"
+#include "sandbox/gate/stream.h"
 #include "sandbox/report.h"
 
 enum {
@@ -195,15 +195,13 @@ struct exchange {
 	int64_t started_us, wall_ns, waits_until_us;
 
 	/* what was asked */
-	struct buffer head; /* the frame's bytes: request borrows */
-	struct frames_request request;
+	struct buffer head; /* the frame's bytes */
 	bool is_tunnel;
 	struct frames_tunnel tunnel;
 	int body; /* memfd; -1 = none */
 	uint64_t body_len;
 	struct digest_ctx *hash;
 	/* what it is */
-	struct action action; /* as proposed; borrows from head and from below */
 	struct git_push *push;
 	uint8_t *body_map; /* of a push, mapped */
 	struct buffer remote;
@@ -247,6 +245,9 @@ struct exchange {
 	/* replay */
 	int replay; /* memfd */
 	uint64_t replay_at, replay_len;
+	/* large, and set only as far as is counted */
+	struct frames_request request; /* what was asked; borrows from head */
+	struct action action; /* as proposed; borrows from head and from above */
 };
 
 struct exchange *exchange_new(struct channel *ch);
@@ -306,7 +307,7 @@ void tunnel_closed(struct exchange *x, bool clean);
 struct channel {
 	struct courier *c;
 	struct channel *next;
-	struct bufferevent *bev;
+	struct stream *stream;
 	uint8_t attempt[16];
 	uint64_t connection;
 	struct exchange *x;

@@ -33,8 +33,8 @@ void channel_close(struct channel *ch)
 	ch->dead = true;
 	ch->x = NULL;
 	unlink_channel(ch);
-	bufferevent_free(ch->bev);
-	ch->bev = NULL;
+	stream_free(ch->stream);
+	ch->stream = NULL;
 	if (x) {
 		x->channel = NULL;
 		exchange_client_gone(x);
@@ -66,7 +66,7 @@ void channel_send(struct channel *ch, enum frames_type type, struct bytes body)
 
 	if (ch->dead)
 		return;
-	out = bufferevent_get_output(ch->bev);
+	out = stream_out(ch->stream);
 	frames_header_encode(type, (uint32_t)body.len, head);
 	(void)evbuffer_add(out, head, sizeof(head));
 	(void)evbuffer_add(out, body.data, body.len);
@@ -78,7 +78,7 @@ void channel_send_raw(struct channel *ch, enum frames_type type, struct evbuffer
 
 	while (len > 0 && !ch->dead) {
 		size_t n = len < FRAMES_RAW_MAX ? len : FRAMES_RAW_MAX;
-		struct evbuffer *out = bufferevent_get_output(ch->bev);
+		struct evbuffer *out = stream_out(ch->stream);
 
 		frames_header_encode(type, (uint32_t)n, head);
 		(void)evbuffer_add(out, head, sizeof(head));
@@ -100,7 +100,7 @@ void channel_refuse(struct channel *ch, int status, struct bytes json)
 
 size_t channel_waiting(const struct channel *ch)
 {
-	return ch->dead ? 0 : evbuffer_get_length(bufferevent_get_output(ch->bev));
+	return ch->dead ? 0 : evbuffer_get_length(stream_out(ch->stream));
 }
 
 void channel_stop(struct channel *ch, bool stop)
@@ -108,19 +108,17 @@ void channel_stop(struct channel *ch, bool stop)
 	if (ch->dead || ch->stopped == stop)
 		return;
 	ch->stopped = stop;
-	(void)(stop ? bufferevent_disable(ch->bev, EV_READ) : bufferevent_enable(ch->bev, EV_READ));
-	if (!stop)
-		bufferevent_trigger(ch->bev, EV_READ,
-				    BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+	stream_read(ch->stream, !stop);
+	if (!stop && evbuffer_get_length(stream_in(ch->stream)))
+		stream_wake(ch->stream);
 }
 
 void channel_done(struct channel *ch)
 {
 	ch->x = NULL;
 	channel_stop(ch, false);
-	if (!ch->dead) /* what came meanwhile */
-		bufferevent_trigger(ch->bev, EV_READ,
-				    BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+	if (!ch->dead && evbuffer_get_length(stream_in(ch->stream)))
+		stream_wake(ch->stream); /* what came meanwhile */
 }
 
 /* ---- in ---- */
@@ -191,7 +189,7 @@ static bool must_wait(const struct channel *ch, enum frames_type type)
 static void take_frames(struct channel *ch)
 {
 	while (!ch->dead && !ch->stopped) {
-		struct evbuffer *in = bufferevent_get_input(ch->bev);
+		struct evbuffer *in = stream_in(ch->stream);
 		uint8_t head[FRAMES_HEADER];
 		struct frames_header h;
 		struct bytes body;
@@ -220,30 +218,28 @@ static void take_frames(struct channel *ch)
 	}
 }
 
-static void on_read(struct bufferevent *bev, void *arg)
+static void on_input(void *arg)
 {
-	(void)bev;
 	take_frames(arg);
 }
 
-static void on_write(struct bufferevent *bev, void *arg)
+static void on_drained(void *arg)
 {
 	struct channel *ch = arg;
 
-	(void)bev;
 	if (ch->x)
 		exchange_client_drained(ch->x);
 }
 
-static void on_event(struct bufferevent *bev, short what, void *arg)
+static void on_ended(void *arg, enum stream_end how)
 {
-	(void)bev;
-	(void)what;
+	(void)how;
 	channel_close(arg);
 }
 
 int channel_open(struct courier *c, const struct frames_open *o, int fd)
 {
+	static const struct stream_user user = {NULL, on_input, on_drained, on_ended};
 	struct channel *ch;
 
 	if (c->channel_count >= COURIER_CHANNELS_MAX)
@@ -255,16 +251,12 @@ int channel_open(struct courier *c, const struct frames_open *o, int fd)
 	ch->connection = o->connection;
 	memcpy(ch->attempt, o->attempt, sizeof(ch->attempt));
 	(void)evutil_make_socket_nonblocking(fd);
-	ch->bev = bufferevent_socket_new(c->base, fd,
-					 BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
-	if (!ch->bev) {
+	ch->stream = stream_new(c->base, fd, FRAMES_HEADER + FRAMES_CBOR_MAX + 1, COURIER_OUT_LOW,
+				&user, ch);
+	if (!ch->stream) {
 		free(ch);
 		return -ENOMEM;
 	}
-	bufferevent_setcb(ch->bev, on_read, on_write, on_event, ch);
-	bufferevent_setwatermark(ch->bev, EV_WRITE, COURIER_OUT_LOW, 0);
-	bufferevent_setwatermark(ch->bev, EV_READ, 0, FRAMES_HEADER + FRAMES_CBOR_MAX + 1);
-	(void)bufferevent_enable(ch->bev, EV_READ | EV_WRITE);
 	ch->next = c->channels;
 	c->channels = ch;
 	c->channel_count++;

@@ -362,7 +362,7 @@ int decide(struct exchange *x, const char **ret_why)
 	} else if (bytes_equal(x->request.action.host, bytes_str(ACTION_TOOLS_HOST))) {
 		return tool(x, ret_why);
 	} else {
-		x->action = x->request.action;
+		action_copy(&x->action, &x->request.action);
 		x->action.body_len = x->action.has_body ? x->body_len : 0;
 		x->is_git = git_recognise(&x->action, &x->git);
 		r = x->is_git ? git(x, ret_why) : http(x, ret_why);

@@ -24,11 +24,15 @@ static void consider(struct exchange *x);
 struct exchange *exchange_new(struct channel *ch)
 {
 	struct courier *c = ch->c;
-	struct exchange *x =
-		c->exchange_count < COURIER_EXCHANGES_MAX ? calloc(1, sizeof(*x)) : NULL;
+	struct exchange *x = c->exchange_count < COURIER_EXCHANGES_MAX ? malloc(sizeof(*x)) : NULL;
 
 	if (!x)
 		return NULL;
+	memset(x, 0, offsetof(struct exchange, request));
+	action_clear(&x->action);
+	action_clear(&x->request.action);
+	x->request.has_length = false;
+	x->request.dropped_count = 0;
 	x->c = c;
 	x->channel = ch;
 	x->body = x->spool = x->replay = -1;
@@ -187,7 +191,7 @@ void exchange_request(struct exchange *x)
 		return;
 	}
 	/* For what is said of it before it is decided. */
-	x->action = *a;
+	action_copy(&x->action, a);
 	if (!a->has_body) {
 		proceed(x);
 		return;

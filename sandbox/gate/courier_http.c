@@ -14,7 +14,11 @@
 #include "base/io.h"
 #include "sandbox/gate/courier.h"
 
-enum { PIECE = 64 * 1024, WS_KEY_BYTES = 16 };
+enum {
+	PIECE = 64 * 1024,
+	WS_KEY_BYTES = 16,
+	HEAD_USUAL = 1024, /* bytes: most heads need no more */
+};
 
 static const char withheld_json[] =
 	"{\"error\":\"withheld\",\"why\":\"the response holds the secret that was sent with the "
@@ -157,7 +161,7 @@ static void pump_body(struct exchange *x)
 	struct evbuffer *out = upstream_output(x->up);
 
 	while (x->body_sent < x->body_len && evbuffer_get_length(out) < COURIER_OUT_HIGH) {
-		uint8_t piece[PIECE];
+		uint8_t piece[PIECE] UNINITIALIZED;
 		uint64_t left = x->body_len - x->body_sent;
 		size_t n = left < sizeof(piece) ? (size_t)left : sizeof(piece);
 
@@ -174,8 +178,10 @@ static void pump_body(struct exchange *x)
 int http_start(struct exchange *x)
 {
 	struct buffer head = {.max = COURIER_HEAD_MAX};
-	int r = build(x, &head);
+	int r = buffer_reserve(&head, HEAD_USUAL);
 
+	if (r == 0)
+		r = build(x, &head);
 	x->parser = http1_parser_new(HTTP1_RESPONSE, UINT64_MAX);
 	x->pending = evbuffer_new();
 	if (x->rule.secret[0]) {
@@ -238,7 +244,7 @@ static void send_head(struct exchange *x)
 	x->head_sent = true;
 	if (!x->channel)
 		return;
-	if (frames_response_encode(&x->response, &out) < 0)
+	if (buffer_reserve(&out, HEAD_USUAL) < 0 || frames_response_encode(&x->response, &out) < 0)
 		channel_close(x->channel);
 	else
 		channel_send(x->channel, FRAMES_RESPONSE, buffer_bytes(&out));
@@ -349,7 +355,7 @@ void http_replay(struct exchange *x)
 	}
 	while (b && x->channel && x->replay_at < x->replay_len &&
 	       channel_waiting(x->channel) < COURIER_OUT_HIGH) {
-		uint8_t piece[PIECE];
+		uint8_t piece[PIECE] UNINITIALIZED;
 		uint64_t left = x->replay_len - x->replay_at;
 		size_t n = left < sizeof(piece) ? (size_t)left : sizeof(piece);
 
@@ -411,19 +417,6 @@ static void withhold(struct exchange *x)
 	exchange_finished(x);
 }
 
-static bool lower_name(struct exchange *x, struct bytes name, struct bytes *ret)
-{
-	size_t at = x->response_text.len;
-
-	for (size_t i = 0; i < name.len; i++) {
-		uint8_t c = ((const uint8_t *)name.data)[i];
-
-		(void)buffer_append_byte(&x->response_text, c >= 'A' && c <= 'Z' ? c | 0x20 : c);
-	}
-	*ret = bytes_of((void *)at, name.len); /* an offset until all is there */
-	return true;
-}
-
 /* Whether Connection names it: then it concerns this connection only. */
 static bool is_hop(const struct http1_message *m, struct bytes name)
 {
@@ -449,6 +442,7 @@ static void take_headers(struct exchange *x, const struct http1_message *m)
 	char name[128];
 
 	buffer_free(&x->response_text);
+	(void)buffer_reserve(&x->response_text, HEAD_USUAL);
 	for (size_t i = 0; i < m->header_count && r->header_count < ACTION_HEADERS_MAX; i++) {
 		const struct http1_header *h = &m->headers[i];
 		struct action_header *to = &r->headers[r->header_count];
@@ -464,7 +458,9 @@ static void take_headers(struct exchange *x, const struct http1_message *m)
 		if (is_hop(m, low) || !action_header_name_valid(low) ||
 		    !action_header_value_valid(h->value))
 			continue;
-		(void)lower_name(x, low, &to->name);
+		/* Offsets until all is there: the text may move. */
+		to->name = bytes_of((void *)x->response_text.len, low.len);
+		(void)buffer_append(&x->response_text, low.data, low.len);
 		to->value = bytes_of((void *)x->response_text.len, h->value.len);
 		(void)buffer_append(&x->response_text, h->value.data, h->value.len);
 		r->header_count++;

@@ -226,7 +226,7 @@ static void copy_text(char *to, size_t size, struct bytes from)
 
 static void say_batch(struct report *r)
 {
-	struct report_read items[REPORT_READS_MAX];
+	struct report_read items[REPORT_READS_MAX] UNINITIALIZED;
 	struct report_message m = {.type = REPORT_READS, .reads.items = items};
 
 	while (r->read_count && r->fd >= 0) {

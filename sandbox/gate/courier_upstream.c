@@ -8,7 +8,6 @@
  * leave it open whether the request was seen.
  */
 #include <arpa/inet.h>
-#include <event2/bufferevent_ssl.h>
 #include <event2/dns.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
@@ -17,10 +16,12 @@
 #include <sys/socket.h>
 #include "sandbox/gate/courier.h"
 
+enum { READ_AHEAD = 64 * 1024 }; /* bytes of TLS */
+
 enum stage {
 	STAGE_NAME, /* waits for addresses */
 	STAGE_CONNECT, /* `event` on the socket `fd` */
-	STAGE_TLS, /* `bev` shakes hands */
+	STAGE_TLS, /* `stream` shakes hands */
 	STAGE_OPEN, /* its user's */
 	STAGE_IDLE, /* in the pool */
 };
@@ -42,8 +43,9 @@ struct upstream {
 	struct names_address addresses[COURIER_ADDRESSES_MAX], address;
 	size_t count, at;
 	int fd;
-	struct event *event; /* connecting; and what is told later */
-	struct bufferevent *bev;
+	struct event *event; /* connecting */
+	struct event *telling; /* later in this turn */
+	struct stream *stream;
 	SSL_CTX *ctx;
 	int fail_status;
 	char why[640];
@@ -63,6 +65,11 @@ SSL_CTX *upstream_tls_new(void)
 		return NULL;
 	SSL_CTX_set_verify(t, SSL_VERIFY_PEER, NULL);
 	SSL_CTX_set_options(t, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+	SSL_CTX_set_mode(t, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+				    SSL_MODE_RELEASE_BUFFERS);
+	/* Several records in one read, and the head of a record with its body. */
+	SSL_CTX_set_read_ahead(t, 1);
+	SSL_CTX_set_default_read_buffer_len(t, READ_AHEAD);
 	if (SSL_CTX_set_min_proto_version(t, TLS1_2_VERSION) != 1 ||
 	    SSL_CTX_set_alpn_protos(t, alpn, sizeof(alpn) - 1) != 0) {
 		SSL_CTX_free(t);
@@ -96,9 +103,9 @@ static SSL *tls_session(struct upstream *u)
 
 static void tls_reason(struct upstream *u)
 {
-	SSL *s = bufferevent_openssl_get_ssl(u->bev);
+	SSL *s = stream_ssl(u->stream);
 	long verify = s ? SSL_get_verify_result(s) : X509_V_OK;
-	unsigned long e = bufferevent_get_openssl_error(u->bev);
+	unsigned long e = stream_tls_error(u->stream);
 	const char *reason = e ? ERR_reason_error_string(e) : NULL;
 
 	u->error = "tls";
@@ -128,13 +135,10 @@ static void on_told(evutil_socket_t fd, short what, void *arg)
 
 static void tell(struct upstream *u)
 {
-	struct timeval now = {0};
-
-	if (u->event)
-		event_free(u->event);
-	u->event = evtimer_new(u->c->base, on_told, u);
-	if (u->event)
-		(void)evtimer_add(u->event, &now);
+	if (!u->telling)
+		u->telling = evtimer_new(u->c->base, on_told, u);
+	if (u->telling)
+		event_active(u->telling, EV_TIMEOUT, 0);
 }
 
 static void fail(struct upstream *u, int status, const char *error, const char *why)
@@ -146,23 +150,22 @@ static void fail(struct upstream *u, int status, const char *error, const char *
 	tell(u);
 }
 
-/* ---- its bufferevent ---- */
+/* ---- its stream ---- */
 
-static void on_input(struct bufferevent *bev, void *arg)
+static void on_input(void *arg)
 {
 	struct upstream *u = arg;
 
 	if (u->stage == STAGE_IDLE)
 		upstream_close(u); /* it spoke without being asked */
 	else if (u->ready_told)
-		u->user->input(u->arg, bufferevent_get_input(bev));
+		u->user->input(u->arg, stream_in(u->stream));
 }
 
-static void on_drained(struct bufferevent *bev, void *arg)
+static void on_drained(void *arg)
 {
 	struct upstream *u = arg;
 
-	(void)bev;
 	if (u->stage == STAGE_OPEN && u->ready_told)
 		u->user->drained(u->arg);
 }
@@ -174,22 +177,25 @@ static void open_now(struct upstream *u)
 	tell(u);
 }
 
-static void on_event(struct bufferevent *bev, short what, void *arg)
+static void on_ready(void *arg)
 {
 	struct upstream *u = arg;
-	const char *why = what & BEV_EVENT_TIMEOUT ? "it says nothing any more"
-			  : what & BEV_EVENT_ERROR ? "the connection broke"
-						   : "it closed the connection";
 
-	if (what & BEV_EVENT_CONNECTED) {
-		bufferevent_set_timeouts(bev, NULL, NULL);
-		open_now(u);
-		return;
-	}
+	stream_timeout(u->stream, 0);
+	open_now(u);
+}
+
+static void on_ended(void *arg, enum stream_end how)
+{
+	struct upstream *u = arg;
+	const char *why = how == STREAM_QUIET	 ? "it says nothing any more"
+			  : how == STREAM_BROKEN ? "the connection broke"
+						 : "it closed the connection";
+
 	if (u->stage == STAGE_IDLE) {
 		upstream_close(u);
 	} else if (u->stage == STAGE_TLS) {
-		if (what & BEV_EVENT_TIMEOUT)
+		if (how == STREAM_QUIET)
 			fail(u, 504, "timeout", "no TLS in time");
 		else
 			tls_reason(u), fail(u, 502, u->error, u->why);
@@ -197,41 +203,33 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 		u->stage = STAGE_TLS; /* open, and gone before it was told */
 		fail(u, 502, "unreachable", why);
 	} else {
-		u->user->closed(u->arg, (what & BEV_EVENT_EOF) != 0, why);
+		u->user->closed(u->arg, how == STREAM_CLOSED, why);
 	}
 }
 
 static void take_socket(struct upstream *u)
 {
+	static const struct stream_user user = {on_ready, on_input, on_drained, on_ended};
 	SSL *s = u->tls ? tls_session(u) : NULL;
-	struct timeval limit = {.tv_sec = COURIER_CONNECT_S};
 
 	if (u->tls && !s) {
 		fail(u, 502, "tls", "the rule's trust anchors are not here");
 		return;
 	}
-	u->bev = u->tls ? bufferevent_openssl_socket_new(u->c->base, u->fd, s,
-							 BUFFEREVENT_SSL_CONNECTING,
-							 BEV_OPT_CLOSE_ON_FREE |
-								 BEV_OPT_DEFER_CALLBACKS)
-			: bufferevent_socket_new(u->c->base, u->fd,
-						 BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
-	if (!u->bev) {
+	u->stream = stream_new(u->c->base, u->fd, COURIER_OUT_HIGH, COURIER_OUT_LOW, &user, u);
+	if (!u->stream) {
 		SSL_free(s);
 		fail(u, 502, "unreachable", "out of memory");
 		return;
 	}
 	u->fd = -1;
-	bufferevent_setcb(u->bev, on_input, on_drained, on_event, u);
-	bufferevent_setwatermark(u->bev, EV_WRITE, COURIER_OUT_LOW, 0);
-	bufferevent_setwatermark(u->bev, EV_READ, 0, COURIER_OUT_HIGH);
 	if (u->tls) {
 		u->stage = STAGE_TLS;
-		bufferevent_set_timeouts(u->bev, &limit, &limit);
+		stream_timeout(u->stream, COURIER_CONNECT_S);
+		stream_tls(u->stream, s);
 	} else {
 		open_now(u);
 	}
-	(void)bufferevent_enable(u->bev, EV_READ | EV_WRITE);
 }
 
 /* ---- dialling ---- */
@@ -376,13 +374,12 @@ static void pool_drop(struct upstream *u)
 
 void upstream_keep(struct upstream *u)
 {
-	struct timeval idle = {.tv_sec = COURIER_IDLE_S};
 	struct upstream *oldest = NULL;
 	size_t same = 0;
 
 	if (u->stage != STAGE_OPEN || u->attempt->ended ||
-	    evbuffer_get_length(bufferevent_get_input(u->bev)) ||
-	    evbuffer_get_length(bufferevent_get_output(u->bev))) {
+	    evbuffer_get_length(stream_in(u->stream)) ||
+	    evbuffer_get_length(stream_out(u->stream))) {
 		upstream_close(u);
 		return;
 	}
@@ -400,8 +397,8 @@ void upstream_keep(struct upstream *u)
 	u->arg = NULL;
 	u->next = u->c->pool;
 	u->c->pool = u;
-	bufferevent_set_timeouts(u->bev, &idle, NULL);
-	(void)bufferevent_enable(u->bev, EV_READ);
+	stream_timeout(u->stream, COURIER_IDLE_S);
+	stream_read(u->stream, true);
 }
 
 void upstream_close_attempt(struct courier *c, const struct attempt *a)
@@ -451,7 +448,7 @@ int upstream_open(struct courier *c, const struct upstream_want *w,
 		u->ready_told = false;
 		u->user = user;
 		u->arg = arg;
-		bufferevent_set_timeouts(u->bev, NULL, NULL);
+		stream_timeout(u->stream, 0);
 		tell(u);
 		*ret = u;
 		return 0;
@@ -476,30 +473,28 @@ bool upstream_reused(const struct upstream *u)
 
 struct evbuffer *upstream_output(struct upstream *u)
 {
-	return bufferevent_get_output(u->bev);
+	return stream_out(u->stream);
 }
 
 struct evbuffer *upstream_input(struct upstream *u)
 {
-	return bufferevent_get_input(u->bev);
+	return stream_in(u->stream);
 }
 
 void upstream_read(struct upstream *u, bool on)
 {
-	(void)(on ? bufferevent_enable(u->bev, EV_READ) : bufferevent_disable(u->bev, EV_READ));
+	stream_read(u->stream, on);
 }
 
 void upstream_shutdown(struct upstream *u)
 {
 	if (!u->tls)
-		(void)shutdown(bufferevent_getfd(u->bev), SHUT_WR);
+		(void)shutdown(stream_fd(u->stream), SHUT_WR);
 }
 
 void upstream_quiet(struct upstream *u, int seconds)
 {
-	struct timeval limit = {.tv_sec = seconds};
-
-	bufferevent_set_timeouts(u->bev, seconds ? &limit : NULL, seconds ? &limit : NULL);
+	stream_timeout(u->stream, (unsigned)seconds);
 }
 
 void upstream_close(struct upstream *u)
@@ -511,8 +506,9 @@ void upstream_close(struct upstream *u)
 	names_cancel(u->query);
 	if (u->event)
 		event_free(u->event);
-	if (u->bev)
-		bufferevent_free(u->bev);
+	if (u->telling)
+		event_free(u->telling);
+	stream_free(u->stream);
 	close_fd(&u->fd);
 	attempt_unref(u->attempt);
 	free(u->rule);

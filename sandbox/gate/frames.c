@@ -258,12 +258,13 @@ int frames_request_decode(struct bytes b, struct frames_request *ret)
 {
 	struct cbor_reader r = cbor_reader(b);
 	struct bytes action = {0};
-	struct frames_request q;
+	struct frames_request q UNINITIALIZED;
 	struct cbor_map_iter m;
 	uint64_t key;
 	int code;
 
-	memset(&q, 0, sizeof(q));
+	q.has_length = false;
+	q.dropped_count = 0;
 	cbor_r_map(&r, &m);
 	while (cbor_r_key(&r, &m, &key)) {
 		if (key == REQUEST_ACTION)
@@ -282,7 +283,10 @@ int frames_request_decode(struct bytes b, struct frames_request *ret)
 		code = -EINVAL;
 	if (code < 0)
 		return code;
-	*ret = q;
+	action_copy(&ret->action, &q.action);
+	ret->has_length = q.has_length;
+	ret->dropped_count = q.dropped_count;
+	memcpy(ret->dropped, q.dropped, q.dropped_count * sizeof(q.dropped[0]));
 	return 0;
 }
 

@@ -74,8 +74,9 @@ struct frames_request {
 	struct action action; /* HTTP; body digest zero: the courier makes it from what it spools */
 	bool has_length; /* of its body: body_len; else chunked, and body_len is 0. A body that was
 			    announced as empty is none */
-	struct bytes dropped[FRAMES_DROPPED_MAX]; /* header names that were not passed on */
 	size_t dropped_count;
+	struct bytes dropped[FRAMES_DROPPED_MAX]; /* header names that were not passed on; so many
+						     are set as are counted */
 };
 
 struct frames_tunnel {

@@ -2,6 +2,7 @@
 #include "sandbox/gate/gate.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -335,6 +336,9 @@ int main(int argc, char **argv)
 	struct event *control;
 
 	(void)signal(SIGPIPE, SIG_IGN);
+	/* Buffers of a large body come and go: not as mappings whose pages are made anew each time. */
+	(void)mallopt(M_MMAP_THRESHOLD, STREAM_MALLOC_KEPT);
+	(void)mallopt(M_TRIM_THRESHOLD, STREAM_MALLOC_KEPT);
 	read_limits(argc > 1 ? argv[1] : NULL, &g.limits);
 	g.connections_max = most_connections();
 	if (isolate(ISOLATE_GATE, NULL, 0, &err) < 0)

@@ -13,7 +13,6 @@
  * buffer has room, so a body of any size passes in constant memory.
  */
 #include <event2/buffer.h>
-#include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <sys/queue.h>
 #include "base/guard.h"
@@ -21,6 +20,7 @@
 #include "sandbox/gate/control.h"
 #include "sandbox/gate/frames.h"
 #include "sandbox/gate/request.h"
+#include "sandbox/gate/stream.h"
 #include "sandbox/gate/table.h"
 
 enum {
@@ -109,12 +109,11 @@ void gate_dns_accept(struct listener *l, int fd); /* takes fd over */
 void gate_dns_attempt_end(struct gate *g, const struct attempt *a);
 
 /* ---- gate_tls.c ---- */
-typedef struct ssl_st SSL; /* OpenSSL's own name */
 /* pem: certificate, then its key. */
 MUST_CHECK int gate_tls_new(struct bytes pem, struct gate_tls **ret, struct error *err);
 void gate_tls_free(struct gate_tls *t); /* accepts NULL */
-/* A server's session for name over the two raw buffers of a bufferevent, which outlive it. */
-MUST_CHECK int gate_tls_session(struct gate_tls *t, const char *name, struct bufferevent *raw,
+/* A server's session for name over the two raw buffers of a stream, which outlive it. */
+MUST_CHECK int gate_tls_session(struct gate_tls *t, const char *name, struct stream *raw,
 				SSL **ret);
 enum gate_tls_result {
 	GATE_TLS_DONE = 0, /* as far as it goes now */
@@ -125,8 +124,7 @@ enum gate_tls_result {
  * raw output). */
 MUST_CHECK int gate_tls_handshake(SSL *s, struct error *err);
 MUST_CHECK int gate_tls_read(SSL *s, struct evbuffer *in, size_t max, struct error *err);
-MUST_CHECK int gate_tls_write(SSL *s, struct evbuffer *out, struct bufferevent *raw,
-			      struct error *err);
+MUST_CHECK int gate_tls_write(SSL *s, struct evbuffer *out, struct stream *raw, struct error *err);
 void gate_tls_shutdown(SSL *s);
 void gate_tls_session_free(SSL *s); /* accepts NULL */
 /* RFC 6455 section 4.2.2; ret holds 29 bytes. */
@@ -176,7 +174,7 @@ struct conn {
 	enum table_mode mode;
 	enum conn_state state;
 	/* the client's side */
-	struct bufferevent *client;
+	struct stream *client;
 	SSL *ssl;
 	struct evbuffer *in, *out; /* plain; the client's own buffers where there is no TLS */
 	bool client_ended; /* it sends no more */
@@ -186,7 +184,7 @@ struct conn {
 	enum conn_clock clock;
 	bool body_moved; /* since the clock was set */
 	/* the courier's side */
-	struct bufferevent *channel; /* NULL = none */
+	struct stream *channel; /* NULL = none */
 	int handed; /* its other end, until the courier has it; -1 */
 	bool channel_ended;
 	struct frames_header frame; /* being read; left bytes of it to come */

@@ -23,8 +23,7 @@ struct bytes conn_peek(struct evbuffer *b)
 
 bool conn_channel_full(const struct conn *c)
 {
-	return c->channel &&
-	       evbuffer_get_length(bufferevent_get_output(c->channel)) >= GATE_OUT_MAX;
+	return c->channel && evbuffer_get_length(stream_out(c->channel)) >= GATE_OUT_MAX;
 }
 
 bool conn_client_full(const struct conn *c)
@@ -38,7 +37,7 @@ void conn_reset(struct conn *c)
 {
 	const struct linger now = {.l_onoff = 1};
 
-	(void)setsockopt(bufferevent_getfd(c->client), SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	(void)setsockopt(stream_fd(c->client), SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 	c->state = CONN_DEAD;
 }
 
@@ -54,14 +53,14 @@ static void conn_free(struct conn *c)
 	c->gate->connections--;
 	conn_channel_close(c);
 	gate_tls_session_free(c->ssl);
-	if (c->in && c->in != bufferevent_get_input(c->client))
+	if (c->in && c->in != stream_in(c->client))
 		evbuffer_free(c->in);
-	if (c->out && c->out != bufferevent_get_output(c->client))
+	if (c->out && c->out != stream_out(c->client))
 		evbuffer_free(c->out);
 	if (c->timer)
 		event_free(c->timer);
 	http1_parser_free(c->parser);
-	bufferevent_free(c->client);
+	stream_free(c->client);
 	free(c);
 }
 
@@ -70,35 +69,38 @@ static void refuse_tls(struct conn *c, enum hello_alert alert, const char *host,
 	uint8_t record[HELLO_ALERT_SIZE];
 
 	hello_alert(alert, record);
-	(void)bufferevent_write(c->client, record, sizeof(record));
+	(void)evbuffer_add(stream_out(c->client), record, sizeof(record));
 	gate_note(c->gate, c->attempt, FRAMES_NOTE_TLS, host, c->port, why);
 	conn_linger(c);
 }
 
 /* ---- the courier's side ---- */
 
-static void on_any(struct bufferevent *b, void *arg)
+static void on_any(void *arg)
 {
-	(void)b;
 	run(arg);
 }
 
-static void on_channel_event(struct bufferevent *b, short what, void *arg)
+/* What was written is taken: is there anything that waited for it? */
+static void on_drained(void *arg)
+{
+	const struct conn *c = arg;
+
+	if (c->state == CONN_HTTP && c->request != CONN_REQUEST_BODY &&
+	    evbuffer_get_length(c->in) == 0 && evbuffer_get_length(stream_in(c->client)) == 0 &&
+	    (!c->ssl || evbuffer_get_length(c->out) == 0) &&
+	    (!c->channel || evbuffer_get_length(stream_in(c->channel)) == 0))
+		return;
+	run(arg);
+}
+
+static void on_channel_ended(void *arg, enum stream_end how)
 {
 	struct conn *c = arg;
 
-	(void)b;
-	if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR))
-		c->channel_ended = true;
+	(void)how;
+	c->channel_ended = true;
 	run(c);
-}
-
-static void set_sizes(struct bufferevent *b, size_t in_max)
-{
-	bufferevent_setwatermark(b, EV_READ, 0, in_max);
-	bufferevent_setwatermark(b, EV_WRITE, GATE_OUT_LOW, 0);
-	(void)bufferevent_set_max_single_read(b, GATE_IN_MAX);
-	(void)bufferevent_set_max_single_write(b, GATE_IN_MAX);
 }
 
 /* Hands the other end of a channel on; 1: not now. */
@@ -132,13 +134,15 @@ static void retry_soon(struct gate *g)
 
 int conn_channel_open(struct conn *c)
 {
+	static const struct stream_user user = {NULL, on_any, on_drained, on_channel_ended};
 	int pair[2];
 
 	if (c->channel)
 		return 0;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
-	c->channel = bufferevent_socket_new(c->gate->base, pair[0], BEV_OPT_CLOSE_ON_FREE);
+	c->channel =
+		stream_new(c->gate->base, pair[0], GATE_CHANNEL_IN_MAX, GATE_OUT_LOW, &user, c);
 	if (!c->channel) {
 		close(pair[0]);
 		close(pair[1]);
@@ -146,9 +150,6 @@ int conn_channel_open(struct conn *c)
 	}
 	c->handed = pair[1];
 	c->channel_ended = c->in_frame = false;
-	bufferevent_setcb(c->channel, on_any, on_any, on_channel_event, c);
-	set_sizes(c->channel, GATE_CHANNEL_IN_MAX);
-	bufferevent_enable(c->channel, EV_READ | EV_WRITE);
 	if (hand_over(c) > 0)
 		retry_soon(c->gate);
 	return 0;
@@ -157,7 +158,7 @@ int conn_channel_open(struct conn *c)
 void conn_channel_close(struct conn *c)
 {
 	if (c->channel)
-		bufferevent_free(c->channel);
+		stream_free(c->channel);
 	c->channel = NULL;
 	c->channel_ended = c->in_frame = false;
 	close_fd(&c->handed);
@@ -178,11 +179,12 @@ void conn_trunk_changed(struct gate *g)
 
 void conn_frame(struct conn *c, enum frames_type type, struct bytes body)
 {
+	struct evbuffer *out = stream_out(c->channel);
 	uint8_t head[FRAMES_HEADER];
 
 	frames_header_encode(type, (uint32_t)body.len, head);
-	if (bufferevent_write(c->channel, head, sizeof(head)) < 0 ||
-	    (body.len && bufferevent_write(c->channel, body.data, body.len) < 0))
+	if (evbuffer_add(out, head, sizeof(head)) < 0 ||
+	    (body.len && evbuffer_add(out, body.data, body.len) < 0))
 		c->channel_ended = true;
 }
 
@@ -196,7 +198,7 @@ static void channel_broke(struct conn *c, const char *why)
 
 bool conn_frame_begin(struct conn *c)
 {
-	struct evbuffer *in = bufferevent_get_input(c->channel);
+	struct evbuffer *in = stream_in(c->channel);
 	uint8_t head[FRAMES_HEADER];
 
 	if (c->in_frame)
@@ -258,7 +260,7 @@ static bool not_tls(struct conn *c, struct bytes in)
 
 static bool run_hello(struct conn *c)
 {
-	struct evbuffer *raw = bufferevent_get_input(c->client);
+	struct evbuffer *raw = stream_in(c->client);
 	size_t len = evbuffer_get_length(raw);
 	struct bytes in = bytes_of(len ? evbuffer_pullup(raw, -1) : NULL, len);
 	struct hello h;
@@ -355,8 +357,8 @@ static void shut_client(struct conn *c)
 	c->shut = true;
 	if (c->ssl)
 		gate_tls_shutdown(c->ssl);
-	if (evbuffer_get_length(bufferevent_get_output(c->client)) == 0)
-		(void)shutdown(bufferevent_getfd(c->client), SHUT_WR);
+	if (evbuffer_get_length(stream_out(c->client)) == 0)
+		(void)shutdown(stream_fd(c->client), SHUT_WR);
 }
 
 static bool tunnel_out(struct conn *c)
@@ -384,7 +386,7 @@ static bool tunnel_out(struct conn *c)
 /* One frame of a tunnel, or what is there of it; false: nothing can be done now. */
 static bool tunnel_frame(struct conn *c)
 {
-	struct evbuffer *in = bufferevent_get_input(c->channel);
+	struct evbuffer *in = stream_in(c->channel);
 	size_t there;
 
 	if (!conn_frame_begin(c))
@@ -436,10 +438,9 @@ static bool run_tunnel(struct conn *c)
 		return true;
 	if (c->got_end && evbuffer_get_length(c->out) == 0)
 		shut_client(c);
-	if (c->got_end && c->sent_end &&
-	    evbuffer_get_length(bufferevent_get_output(c->channel)) == 0)
+	if (c->got_end && c->sent_end && evbuffer_get_length(stream_out(c->channel)) == 0)
 		conn_linger(c);
-	else if (c->channel_ended && evbuffer_get_length(bufferevent_get_input(c->channel)) == 0)
+	else if (c->channel_ended && evbuffer_get_length(stream_in(c->channel)) == 0)
 		conn_reset(c);
 	return moved || c->state != CONN_TUNNEL;
 }
@@ -448,19 +449,19 @@ static bool run_tunnel(struct conn *c)
 
 static bool run_linger(struct conn *c)
 {
-	struct evbuffer *raw = bufferevent_get_input(c->client);
+	struct evbuffer *raw = stream_in(c->client);
 	size_t n = evbuffer_get_length(raw);
 
 	evbuffer_drain(raw, n);
 	c->lingered += n;
 	if ((c->out && evbuffer_get_length(c->out) > 0) ||
-	    evbuffer_get_length(bufferevent_get_output(c->client)) > 0)
+	    evbuffer_get_length(stream_out(c->client)) > 0)
 		return false;
 	if (!c->shut) {
 		shut_client(c);
 		return true; /* a close_notify may have to go out */
 	}
-	(void)shutdown(bufferevent_getfd(c->client), SHUT_WR);
+	(void)shutdown(stream_fd(c->client), SHUT_WR);
 	if (c->client_ended || c->lingered > GATE_LINGER_BYTES)
 		c->state = CONN_DEAD;
 	return c->state == CONN_DEAD;
@@ -600,15 +601,13 @@ static void run(struct conn *c)
 		set_clock(c);
 }
 
-static void on_client_event(struct bufferevent *b, short what, void *arg)
+static void on_client_ended(void *arg, enum stream_end how)
 {
 	struct conn *c = arg;
 
-	(void)b;
-	if (what & BEV_EVENT_ERROR)
+	if (how != STREAM_CLOSED)
 		c->state = CONN_DEAD;
-	if (what & BEV_EVENT_EOF)
-		c->client_ended = true;
+	c->client_ended = true;
 	run(c);
 }
 
@@ -638,6 +637,7 @@ static void refuse_socket(int fd)
 
 void conn_accept(struct listener *l, int fd)
 {
+	static const struct stream_user user = {NULL, on_any, on_drained, on_client_ended};
 	struct gate *g = l->gate;
 	const struct table_entry *e = &g->table->entries[l->where.entry];
 	const char *name = gate_names_of(g->names, l->where.entry, l->where.slot);
@@ -650,7 +650,7 @@ void conn_accept(struct listener *l, int fd)
 	else if (name) /* else nobody resolved to this address */
 		c = calloc(1, sizeof(*c));
 	if (c)
-		c->client = bufferevent_socket_new(g->base, fd, BEV_OPT_CLOSE_ON_FREE);
+		c->client = stream_new(g->base, fd, GATE_IN_MAX, GATE_OUT_LOW, &user, c);
 	if (!c || !c->client) {
 		free(c);
 		refuse_socket(fd);
@@ -666,14 +666,12 @@ void conn_accept(struct listener *l, int fd)
 	c->handed = -1;
 	LIST_INSERT_HEAD(&g->conns, c, link);
 	g->connections++;
-	set_sizes(c->client, GATE_IN_MAX);
 	if (c->mode != TABLE_TLS) {
-		c->in = bufferevent_get_input(c->client);
-		c->out = bufferevent_get_output(c->client);
+		c->in = stream_in(c->client);
+		c->out = stream_out(c->client);
 	}
 	c->timer = evtimer_new(g->base, on_timer, c);
-	bufferevent_setcb(c->client, on_any, on_any, on_client_event, c);
-	if (!c->timer || !begin(c) || bufferevent_enable(c->client, EV_READ | EV_WRITE) < 0)
+	if (!c->timer || !begin(c))
 		conn_reset(c);
 	run(c);
 }

@@ -3,6 +3,7 @@
  * not exist, and nothing is asked of anybody else.
  */
 #include <errno.h>
+#include <event2/bufferevent.h>
 #include <sys/socket.h>
 #include "sandbox/gate/dns.h"
 #include "sandbox/gate/gate.h"

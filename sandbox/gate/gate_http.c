@@ -8,7 +8,10 @@
 #include <stdio.h>
 #include "sandbox/gate/gate.h"
 
-enum { FIRST_BYTES = 24 }; /* to tell HTTP/2's preface */
+enum {
+	FIRST_BYTES = 24, /* to tell HTTP/2's preface */
+	HEAD_USUAL = 1024, /* bytes of a request's frame: most need no more */
+};
 
 /* ---- what goes to the client ---- */
 
@@ -61,8 +64,8 @@ void conn_http_refuse(struct conn *c, int status, const char *error, const char 
 
 	gate_note(c->gate, c->attempt, FRAMES_NOTE_HTTP, c->name, c->port, why);
 	if (!c->out) { /* in the clear, where TLS was awaited */
-		c->in = bufferevent_get_input(c->client);
-		c->out = bufferevent_get_output(c->client);
+		c->in = stream_in(c->client);
+		c->out = stream_out(c->client);
 	}
 	c->keep = false;
 	if (request_refusal(error, why, NULL, &json) < 0) {
@@ -116,7 +119,7 @@ static void begin_request(struct conn *c)
 	const struct request_target target = {bytes_str(c->name), c->port, c->mode == TABLE_TLS};
 	const struct http1_message *m = http1_message(c->parser);
 	AUTO_BUFFER body = {0};
-	struct request q = {0};
+	struct request q UNINITIALIZED;
 	struct error err = {0};
 	int r = request_make(m, &target, &q, &err);
 
@@ -128,6 +131,8 @@ static void begin_request(struct conn *c)
 	if (r > 0) {
 		conn_http_refuse(c, r, r == 421 ? "misdirected" : "bad_request", err.msg);
 	} else {
+		if (r == 0)
+			r = buffer_reserve(&body, HEAD_USUAL);
 		if (r == 0)
 			r = frames_request_encode(&q.frames, &body);
 		if (r == 0)
@@ -280,7 +285,7 @@ static void begin_answer(struct conn *c, const struct frames_response *p)
 /* A frame that is read whole; false: not there yet. */
 static bool whole_frame(struct conn *c, struct bytes *ret)
 {
-	struct evbuffer *in = bufferevent_get_input(c->channel);
+	struct evbuffer *in = stream_in(c->channel);
 
 	if (evbuffer_get_length(in) < c->left)
 		return false;
@@ -294,7 +299,7 @@ static void frame_done(struct conn *c)
 {
 	if (!c->channel)
 		return;
-	evbuffer_drain(bufferevent_get_input(c->channel), c->left);
+	evbuffer_drain(stream_in(c->channel), c->left);
 	c->in_frame = false;
 }
 
@@ -338,7 +343,7 @@ static bool on_refusal(struct conn *c)
 
 static bool on_body(struct conn *c)
 {
-	struct evbuffer *in = bufferevent_get_input(c->channel);
+	struct evbuffer *in = stream_in(c->channel);
 	size_t there = evbuffer_get_length(in);
 	char size[24];
 
@@ -441,8 +446,7 @@ static bool next_exchange(struct conn *c)
 /* Neither side will say more: is there somebody left to wait for? */
 static bool run_ends(struct conn *c)
 {
-	if (c->channel && c->channel_ended &&
-	    evbuffer_get_length(bufferevent_get_input(c->channel)) == 0) {
+	if (c->channel && c->channel_ended && evbuffer_get_length(stream_in(c->channel)) == 0) {
 		if (c->response == CONN_RESPONSE_NONE) {
 			conn_channel_close(c);
 			return true;

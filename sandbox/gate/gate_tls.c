@@ -1,7 +1,7 @@
 /*
  * TLS toward the sandbox: leaf certificates of the run's authority, and sessions over the buffers
- * of a bufferevent. Not libevent's own TLS bufferevents: those read the socket themselves, and here
- * the client hello is looked at, and may be passed through, before anything answers it.
+ * of a stream. Not the stream's own TLS: that reads the socket by itself, and here the client hello
+ * is looked at, and may be passed through, before anything answers it.
  */
 #include <errno.h>
 #include <openssl/bio.h>
@@ -51,20 +51,20 @@ static int tls_error(struct error *err, int code, const char *what)
 
 static int bio_write(BIO *b, const char *data, int len)
 {
-	struct bufferevent *raw = BIO_get_data(b);
+	struct stream *raw = BIO_get_data(b);
 
 	BIO_clear_retry_flags(b);
-	return bufferevent_write(raw, data, (size_t)len) < 0 ? -1 : len;
+	return evbuffer_add(stream_out(raw), data, (size_t)len) < 0 ? -1 : len;
 }
 
 static int bio_read(BIO *b, char *data, int len)
 {
-	struct bufferevent *raw = BIO_get_data(b);
-	size_t n = bufferevent_read(raw, data, (size_t)len);
+	struct stream *raw = BIO_get_data(b);
+	int n = evbuffer_remove(stream_in(raw), data, (size_t)len);
 
 	BIO_clear_retry_flags(b);
 	if (n > 0)
-		return (int)n;
+		return n;
 	BIO_set_retry_read(b);
 	return -1;
 }
@@ -189,7 +189,7 @@ static int on_server_name(SSL *s, int *alert, void *arg)
 static bool make_context(struct gate_tls *t)
 {
 	t->context = SSL_CTX_new(TLS_server_method());
-	t->method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "bufferevent");
+	t->method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "stream");
 	if (!t->context || !t->method || !BIO_meth_set_write(t->method, bio_write) ||
 	    !BIO_meth_set_read(t->method, bio_read) || !BIO_meth_set_ctrl(t->method, bio_ctrl) ||
 	    !SSL_CTX_set_min_proto_version(t->context, TLS1_2_VERSION))
@@ -250,7 +250,7 @@ void gate_tls_free(struct gate_tls *t)
 
 /* ---- sessions ---- */
 
-int gate_tls_session(struct gate_tls *t, const char *name, struct bufferevent *raw, SSL **ret)
+int gate_tls_session(struct gate_tls *t, const char *name, struct stream *raw, SSL **ret)
 {
 	X509 *leaf = leaf_of(t, name);
 	SSL *s = leaf ? SSL_new(t->context) : NULL;
@@ -296,7 +296,8 @@ int gate_tls_read(SSL *s, struct evbuffer *in, size_t max, struct error *err)
 	int result = GATE_TLS_DONE;
 
 	while (evbuffer_get_length(in) < max) {
-		uint8_t data[RECORD]; /* not kept in the buffer: an idle connection has none */
+		/* not kept in the buffer: an idle connection has none */
+		uint8_t data[RECORD] UNINITIALIZED;
 		int r, why;
 
 		ERR_clear_error();
@@ -316,12 +317,12 @@ int gate_tls_read(SSL *s, struct evbuffer *in, size_t max, struct error *err)
 	return result;
 }
 
-int gate_tls_write(SSL *s, struct evbuffer *out, struct bufferevent *raw, struct error *err)
+int gate_tls_write(SSL *s, struct evbuffer *out, struct stream *raw, struct error *err)
 {
 	int result = GATE_TLS_DONE;
 
 	while (evbuffer_get_length(out) > 0 &&
-	       evbuffer_get_length(bufferevent_get_output(raw)) < GATE_OUT_MAX) {
+	       evbuffer_get_length(stream_out(raw)) < GATE_OUT_MAX) {
 		size_t len = evbuffer_get_length(out);
 		uint8_t *data;
 		int r;

@@ -346,7 +346,11 @@ int request_make(const struct http1_message *m, const struct request_target *t, 
 	struct action *a = &ret->frames.action;
 	int r;
 
-	memset(ret, 0, sizeof(*ret));
+	action_clear(a);
+	ret->frames.dropped_count = 0;
+	ret->text = ret->path = (struct buffer){0};
+	ret->expects = false;
+	memset(ret->websocket_key, 0, sizeof(ret->websocket_key));
 	a->kind = ACTION_HTTP;
 	a->method = m->method;
 	a->scheme = bytes_str(t->tls ? "https" : "http");
