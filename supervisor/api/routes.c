@@ -494,20 +494,30 @@ static int match_approval(const struct journal_approval *a, void *arg)
 	return 0;
 }
 
+/* Of a run in memory, whatever those of ended runs are called; else of an ended one. */
 static int find_approval(struct call *c, const struct journal_approval **ret)
 {
 	struct search s = {.prefix = c->q->segments[2]};
+	struct journal_id id, run;
+	int r;
 
 	(void)!journal_state_each_approval(c->d->rows, match_approval, &s);
-	if (s.count == 1) {
-		*ret = s.found;
-		return 0;
-	}
 	if (s.count > 1)
 		return error_set_exit(&c->err, -ENOTUNIQ, EXIT_STATUS_USAGE,
 				      "%s names several items; give more digits", s.prefix);
-	return error_set_exit(&c->err, -ENOENT, EXIT_STATUS_USAGE,
-			      "no item %s in the queue; see 'holdfast queue'", s.prefix);
+	if (s.count == 0) {
+		r = journal_find_approval(c->d->journal, s.prefix, &id, &run, &c->err);
+		if (r == 0 && !journal_state_run(c->d->rows, &run))
+			r = journal_load_run(c->d->journal, &run, &c->err);
+		if (r < 0)
+			return r;
+		s.found = journal_state_approval(c->d->rows, &id);
+	}
+	if (!s.found)
+		return error_set_exit(&c->err, -ENOENT, EXIT_STATUS_USAGE,
+				      "no item %s in the queue; see 'holdfast queue'", s.prefix);
+	*ret = s.found;
+	return 0;
 }
 
 static int load_run(const struct journal_run *run, void *arg)

@@ -71,6 +71,23 @@ def test_exit_status_signal_and_missing_program():
             assert (a["exit_code"], a["signal"]) == (code, signal) and (a["why"] or "").startswith(why), a
 
 
+def test_item_of_a_run_that_has_ended_is_shown_after_a_restart():
+    with Supervised() as s:
+        s.start()
+        run = s.begin(plan="version: 1\nland: never\nsteps:\n  - {name: one, gate: ask, run: 'true'}\n")
+        item = s.wait(run, ("waiting",))["needs_person"][0]["approval"]
+        assert s.holdfast("approve", item).returncode == 0
+        assert s.wait(run)["state"] == "succeeded"
+        before = s.get(f"/v1/approvals/{item}").json()
+        s.kill()
+        s.start()
+        for name in (item, item[:8]):
+            assert s.get(f"/v1/approvals/{name}").json() == before, name
+            p = s.holdfast("show", name)
+            assert p.returncode == 0 and "state consumed" in p.stdout, p
+        assert s.get("/v1/approvals/" + "0" * 32).status == 404
+
+
 def test_stdin_reaches_the_command():
     with Supervised() as s:
         s.start()
