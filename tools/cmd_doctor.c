@@ -11,9 +11,10 @@
 #include "tools/helpers.h"
 
 static const char usage[] =
-	"usage: holdfast doctor [--json] [--state DIR]\n\n"
+	"usage: holdfast doctor [--cached] [--json] [--state DIR]\n\n"
 	"Tests by doing what this machine can enforce, and says the exact remedy for what it "
 	"cannot.\n"
+	"--cached: tells what the last test found, if the machine is up since, and tests nothing.\n"
 	"Exit status 0: steps can run (some limits may be weaker); 8: something is missing.\n";
 
 static int open_v1(int state_fd, struct error *err)
@@ -204,15 +205,54 @@ static size_t part_there(const char *path)
 	return part ? strlen(part) : strlen(path);
 }
 
+/* What an earlier one kept, if the machine was not started again since. */
+static int load_cached(const struct supervisor_paths *paths, struct doctor_report *ret,
+		       struct error *err)
+{
+	AUTO_FD v1 = openat(paths->state_fd, "v1", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct error why = {0};
+	int r = v1 < 0 ? -errno : doctor_load(v1, ret, &why);
+
+	return r < 0 ? error_set_exit(err, r, EXIT_STATUS_SANDBOX,
+				      "nothing is kept since this machine was started (%s); run "
+				      "'holdfast doctor' without --cached",
+				      why.msg[0] ? why.msg : strerror(-r))
+		     : 0;
+}
+
+/* kept: a state directory is there, so that the answer can be kept in it. */
+static int examine(const struct supervisor_paths *paths, bool kept, struct doctor_report *ret,
+		   struct error *err)
+{
+	AUTO_FD v1 = open_v1(paths->state_fd, err);
+	const struct doctor_options o = {.v1_fd = v1,
+					 .runtime_fd = paths->runtime_fd,
+					 .apparmor = apparmor_profile()};
+	int r = v1 < 0 ? v1 : doctor_run(&o, ret, err);
+
+	if (r == 0)
+		add_programs(ret);
+	if (r == 0 && kept) /* else the supervisor looks for itself, at its first start */
+		r = doctor_store(v1, ret, err);
+	return r;
+}
+
 int cmd_doctor(int argc, char **argv)
 {
-	static const struct option options[] = {CLI_OPTIONS, {0}};
+	static const struct option options[] = {CLI_OPTIONS,
+						{"cached", no_argument, NULL, CLI_OPT_OWN},
+						{0}};
+	bool cached = false;
 	struct supervisor_paths paths;
 	struct doctor_report report;
 	struct error err = {0};
 	int opt;
 
 	while ((opt = cli_getopt(argc, argv, "+", options)) != -1) {
+		if (opt == CLI_OPT_OWN) {
+			cached = true;
+			continue;
+		}
 		int r = cli_option(opt, usage);
 		if (r != 0)
 			return r > 0 ? EXIT_STATUS_OK : EXIT_STATUS_USAGE;
@@ -230,20 +270,8 @@ int cmd_doctor(int argc, char **argv)
 	if (supervisor_paths_open(cli.state, home, xdg_state, getenv("XDG_RUNTIME_DIR"), true,
 				  &paths, &err) < 0)
 		return cli_fail(&err);
-	int v1 = open_v1(paths.state_fd, &err);
-	int r = v1;
-	if (v1 >= 0) {
-		const struct doctor_options o = {.v1_fd = v1,
-						 .runtime_fd = paths.runtime_fd,
-						 .apparmor = apparmor_profile()};
-		r = doctor_run(&o, &report, &err);
-		if (r == 0)
-			add_programs(&report);
-		if (r == 0 &&
-		    there == 0) /* else the supervisor looks for itself, at its first start */
-			r = doctor_store(v1, &report, &err);
-		close(v1);
-	}
+	int r = cached ? load_cached(&paths, &report, &err)
+		       : examine(&paths, there == 0, &report, &err);
 	if (there == -ENODATA)
 		remove_made(&paths, kept);
 	if (r == 0 && cli.json)

@@ -579,7 +579,11 @@ def test_limits_in_their_weaker_form_are_said():
         code, out, err = c.run("exec", "--", "echo", "x")
         assert (code, out) == (0, "x\n"), err
         run = c.latest()
-        sampled = "memory sampled" in c.run("doctor")[1]
+        code, _, err2 = c.run("doctor", "--cached")
+        assert code == 8 and "nothing is kept" in err2, err2
+        found = c.run("doctor")
+        assert c.run("doctor", "--cached") == found, "what was kept is another answer"
+        sampled = "memory sampled" in found[1]
         said = [n for n in c.json("status", run)[1]["notes"] if "sampled, not enforced" in n]
         shown = [line for line in err.splitlines() if "sampled, not enforced" in line]
         assert (len(said), len(shown)) == ((1, 1) if sampled else (0, 0)), (sampled, said, err)
