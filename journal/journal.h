@@ -945,8 +945,3 @@ MUST_CHECK int journal_export(struct journal *j, const struct journal_id *run_or
  * that it has not named in a record yet. */
 MUST_CHECK int journal_gc(struct journal *j, int64_t ended_before_ns, struct journal_report *ret,
 			  struct error *err);
-/* Every layer that a kept run needs (its stack, its steps', its last attempts'; some more than
- * once): what else lies in the layers' folder may go. fn returns 0 or a negative errno, which is
- * returned. */
-MUST_CHECK int journal_each_layer(struct journal *j, int (*fn)(const char *name, void *arg),
-				  void *arg);

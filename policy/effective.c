@@ -277,11 +277,6 @@ const struct policy_findings *policy_effective_notes(const struct policy_effecti
 	return &e->notes;
 }
 
-const char *policy_effective_step_name(const struct policy_effective *e)
-{
-	return e->step;
-}
-
 /* ---- what of a file counts in its layer ---- */
 
 bool policy_stratum_grants(const struct policy_stratum *s)

@@ -40,11 +40,6 @@ const struct policy_findings *policy_findings(const struct policy *p)
 	return &p->findings;
 }
 
-const char *policy_name(const struct policy *p)
-{
-	return p->body.title ? p->body.title : "";
-}
-
 int policy_check(const struct policy *p, struct error *err)
 {
 	for (size_t i = 0; i < p->findings.count; i++) {

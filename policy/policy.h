@@ -82,7 +82,6 @@ MUST_CHECK int policy_parse(struct bytes text, const char *file, const struct po
 void policy_free(struct policy *p); /* accepts NULL */
 DEFINE_GUARD(struct policy *, policy_free)
 const struct policy_findings *policy_findings(const struct policy *p);
-const char *policy_name(const struct policy *p); /* "" if it has none */
 /* Fills *err with the first error's place and text and returns -EINVAL; 0 if the policy has none.
  */
 MUST_CHECK int policy_check(const struct policy *p, struct error *err);
@@ -195,7 +194,6 @@ MUST_CHECK int policy_effective_dial(const struct policy_effective *run, enum po
 				     struct policy_effective **ret, struct error *err);
 /* Whether any layer has an exec rule that asks a person. */
 bool policy_asks_exec(const struct policy_effective *e);
-const char *policy_effective_step_name(const struct policy_effective *e); /* NULL = the run's */
 
 /* Canonical CBOR (base/holdfast.cddl, policy-effective). Appends; round trips byte for byte. */
 MUST_CHECK int policy_effective_encode(const struct policy_effective *e, struct buffer *out);
@@ -558,15 +556,13 @@ struct policy_tool_info {
 	enum policy_verdict verdict;
 	const char *const *run; /* tokens */
 	size_t run_count;
-	size_t arg_count; /* policy_tool_arg */
+	size_t arg_count;
 	uint64_t limits[POLICY_LIMIT_COUNT]; /* 0 = unsaid */
 	const char *secret; /* name, or "" */
 	const char *why; /* "" = unsaid */
-	const void *args; /* internal */
 };
 /* Tools of all layers that grant and do not deny them. */
 bool policy_tool_at(const struct policy_effective *e, size_t i, struct policy_tool_info *ret);
-const char *policy_tool_arg(const struct policy_tool_info *t, size_t i);
 
 struct policy_standing_info {
 	const char *rule;

@@ -371,7 +371,6 @@ bool policy_tool_at(const struct policy_effective *e, size_t i, struct policy_to
 				.verdict = (enum policy_verdict)(g->verdict - 1),
 				.run = t[j].run.v,
 				.run_count = t[j].run.n,
-				.args = t[j].args.v,
 				.arg_count = t[j].args.n,
 				.secret = g->secret ? g->secret : "",
 				.why = g->why ? g->why : "",
@@ -383,13 +382,6 @@ bool policy_tool_at(const struct policy_effective *e, size_t i, struct policy_to
 		}
 	}
 	return false;
-}
-
-const char *policy_tool_arg(const struct policy_tool_info *t, size_t i)
-{
-	const struct policy_match *m = t->args;
-
-	return i < t->arg_count ? m[i].item.name : NULL;
 }
 
 static int64_t number(const char *s, size_t digits)

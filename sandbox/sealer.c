@@ -321,10 +321,3 @@ int sealer_reply_decode(struct bytes b, struct sealer_reply *ret, struct error *
 	return 0;
 }
 
-int sealer_reply_error(const struct sealer_reply *r, struct error *err)
-{
-	if (r->result == 0)
-		return 0;
-	return error_set_exit(err, r->result, r->exit_status, "%.*s", (int)r->message.len,
-			      r->message.len ? (const char *)r->message.data : "");
-}

@@ -78,8 +78,6 @@ MUST_CHECK int sealer_request_encode(const struct sealer_request *q, struct buff
 MUST_CHECK int sealer_request_decode(struct bytes b, struct sealer_request *ret, struct error *err);
 MUST_CHECK int sealer_reply_encode(const struct sealer_reply *r, struct buffer *out);
 MUST_CHECK int sealer_reply_decode(struct bytes b, struct sealer_reply *ret, struct error *err);
-/* A reply's failure as an error of this side. */
-int sealer_reply_error(const struct sealer_reply *r, struct error *err);
 
 /*
  * For the child that becomes the sealer: already in the user namespace (its credentials are uid and

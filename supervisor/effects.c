@@ -235,11 +235,6 @@ int effects_say(struct daemon *d, const struct journal_id *run, const struct rep
 	return c ? say(c, m, fds, fd_count) : -ENOTCONN;
 }
 
-bool effects_attached(const struct daemon *d, const struct journal_id *run)
-{
-	return channel_of(d, run) != NULL;
-}
-
 /* ---- requests ---- */
 
 static struct request *request_of(const struct channel *c, uint64_t number)

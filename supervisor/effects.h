@@ -24,7 +24,6 @@ void effects_hook(struct daemon *d, const struct effects_hooks *hooks); /* copie
 /* Takes fd over: the supervisor's end of a report channel of this run. An older one is closed. */
 MUST_CHECK int effects_attach(struct daemon *d, const struct journal_id *run, int fd,
 			      struct error *err);
-bool effects_attached(const struct daemon *d, const struct journal_id *run);
 /* SETTINGS, ATTEMPT, ATTEMPT_END. fds are borrowed. -ENOTCONN. */
 MUST_CHECK int effects_say(struct daemon *d, const struct journal_id *run,
 			   const struct report_message *m, const int *fds, size_t fd_count);

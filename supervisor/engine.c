@@ -132,14 +132,6 @@ bool engine_find_attempt(struct engine *e, const struct journal_id *attempt,
 	return false;
 }
 
-bool engine_attempt_known(struct engine *e, const struct journal_id *attempt)
-{
-	struct engine_run *r;
-	uint32_t step;
-
-	return engine_find_attempt(e, attempt, &r, &step);
-}
-
 /* ---- time ---- */
 
 struct due {

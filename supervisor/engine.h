@@ -431,9 +431,6 @@ struct engine_found { /* what the keeper said of one attempt, at start */
 MUST_CHECK int engine_recover(struct engine *e, struct engine_now now, const uint8_t boot_id[16],
 			      const struct engine_found *found, size_t count, bool start,
 			      struct error *err);
-/* Whether this is the last attempt of a step that is not over. A keeper's attempt that is not known
- * here is killed and forgotten by the caller: its record was never written. */
-bool engine_attempt_known(struct engine *e, const struct journal_id *attempt);
 /* True while something is under way that this process must stay for (live attempt, sealing,
  * landing, armed timer). */
 bool engine_busy(const struct engine *e);

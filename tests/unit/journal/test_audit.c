@@ -539,23 +539,6 @@ static void gc_keeps_what_a_blob_of_any_size_names(void **state)
 	}
 }
 
-static int note_layer(const char *name, void *arg)
-{
-	buffer_printf(arg, "%s ", name);
-	return 0;
-}
-
-static void layers_of_kept_runs_are_listed(void **state)
-{
-	(void)state;
-	struct journal *j = open_memory(10);
-	AUTO_BUFFER names = {0};
-	story_run(j, 0x21, true);
-	assert_int_equal(journal_each_layer(j, note_layer, &names), 0);
-	assert_string_equal((char *)names.data, "lay1 ");
-	journal_close(j);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -570,7 +553,6 @@ int main(void)
 		cmocka_unit_test(gc_keeps_what_is_named_and_the_heads_of_what_it_drops),
 		cmocka_unit_test(gc_that_fails_leaves_every_run),
 		cmocka_unit_test(gc_keeps_what_a_blob_of_any_size_names),
-		cmocka_unit_test(layers_of_kept_runs_are_listed),
 	};
 	return cmocka_run_group_tests_name("journal/audit", tests, NULL, NULL);
 }

@@ -218,8 +218,6 @@ static void secrets_tools_and_grants_are_listed(void **state)
 	assert_string_equal(t.id, "undo-pay");
 	assert_string_equal(t.run[1], "now");
 	assert_int_equal(t.arg_count, 2);
-	assert_string_equal(policy_tool_arg(&t, 1), "sum");
-	assert_null(policy_tool_arg(&t, 2));
 	assert_int_equal(t.limits[POLICY_LIMIT_WALL], 2000);
 	assert_true(policy_standing_at(e, 0, &st));
 	assert_string_equal(st.rule, "pay");

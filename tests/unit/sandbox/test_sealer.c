@@ -63,7 +63,6 @@ static void replies_say_done_or_why_not(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct sealer_reply back;
-		struct error err = {0};
 		AUTO_BUFFER out = {0};
 		char file[64];
 
@@ -74,8 +73,8 @@ static void replies_say_done_or_why_not(void **state)
 		assert_int_equal(back.id, rows[i].id);
 		assert_int_equal(back.entries, rows[i].entries);
 		assert_true(digest_equal(&back.digest, &rows[i].digest));
-		assert_int_equal(sealer_reply_error(&back, &err), rows[i].result);
-		assert_int_equal(err.exit_status, rows[i].exit_status);
+		assert_int_equal(back.result, rows[i].result);
+		assert_int_equal(back.exit_status, rows[i].exit_status);
 		assert_true(bytes_equal(back.message, rows[i].message));
 	}
 }

@@ -365,6 +365,16 @@ static void perform_at_once(struct fake *f)
 	f->command_count = n;
 }
 
+/* Of a step that is not over; else its record was never written, or something came after it. */
+static bool is_last_attempt(struct fake *f, const struct fake_attempt *a)
+{
+	const struct journal_run *run = journal_state_run(f->rows, &a->run);
+	const struct journal_step *s = run && a->step < run->step_count ? run->steps[a->step] : NULL;
+
+	return s && s->attempt_count > 0 && !journal_step_final(s->state) &&
+	       journal_id_equal(&s->attempts[s->attempt_count - 1].id, &a->id);
+}
+
 static void start_again(struct fake *f, bool start)
 {
 	struct engine_found found[FAKE_ATTEMPTS_MAX];
@@ -388,7 +398,7 @@ static void start_again(struct fake *f, bool start)
 	for (size_t i = f->attempt_count; i-- > 0;) {
 		struct fake_attempt *a = &f->attempts[i];
 
-		if (!engine_attempt_known(f->e, &a->id)) {
+		if (!is_last_attempt(f, a)) {
 			fake_attempt_drop(f, a);
 		} else if (a->ended) {
 			int rc = engine_attempt_ended(f->e, fake_now(f), &a->id, &a->end);
