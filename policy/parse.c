@@ -557,8 +557,9 @@ static void read_struct(struct policy_parser *c, const struct policy_table *t,
 	}
 	if (!expect_kind(c, n, YAML_MAPPING, t->name))
 		return;
-	for (size_t i = 0; i < t->count; i++)
-		names[i] = t->keys[i].name;
+	for (size_t i = 0; i < t->count;
+	     i++) /* what stands for a plain word is no key: "" is near none */
+		names[i] = t->scalar == &t->keys[i] ? "" : t->keys[i].name;
 	for (size_t p = 0; p < n->count; p++) {
 		struct bytes word = n->pairs[p].key->text;
 		char hint[100];

@@ -250,6 +250,11 @@ struct sandbox_denied_call {
 	uint32_t count;
 };
 
+enum { SANDBOX_CALL_NAME_SIZE = 64 };
+/* "mount" into buf, which is returned; "" for a number that libseccomp of this machine does not
+ * know. */
+const char *sandbox_call_name(int32_t number, char *buf, size_t size);
+
 struct sandbox_exit {
 	enum sandbox_exit_why why;
 	int status; /* exit status, or -1 */

@@ -92,7 +92,7 @@
  *              to type, walls in their weaker form)
  * step         {run, index, name, key, state, why, input, attempts: [{number, id, state, started,
  *              ended, exit_code, signal, why, out_size, err_size, cpu_us, memory_peak, wall_us,
- *              layer, denied: {what: count}, notes: [text]}], result: {exit_code, signal, out, err,
+ *              layer, denied: [{syscall, name, count}], notes: [text]}], result: {exit_code, signal, out, err,
  *              out_size, err_size, manifest, paths, bytes, results: {name: digest}}}
  * event        {lsn, seq, time, type, step, attempt, actor: {kind, uid}, payload: {field: value}};
  *              field names of JOURNAL_FIELDS

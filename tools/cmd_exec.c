@@ -419,14 +419,11 @@ static int outcome(struct client *c, const char *run, const char *step_name)
 			fprintf(stderr, "holdfast: %s: %s\n",
 				*state ? cli_escaped(state) : cli_escaped(cli_str(step, "state")),
 				cli_escaped(why));
-		const char *what;
-		json_t *n;
-		json_object_foreach(cli_get(last, "denied"), what, n)
-			fprintf(stderr, "holdfast: refused inside: %s (%lld times)\n",
-				cli_escaped(what), (long long)json_integer_value(n));
-		status_print_notes(last, stderr);
 		size_t i;
 		const json_t *a;
+		json_array_foreach(cli_get(last, "denied"), i, a)
+			fprintf(stderr, "holdfast: refused inside: %s\n", status_refusal(a));
+		status_print_notes(last, stderr);
 		json_array_foreach(cli_get(status, "needs_person"), i, a)
 			fprintf(stderr, "holdfast: waits for you: %s: 'holdfast approve %.8s'\n",
 				cli_escaped(cli_str(a, "title")), cli_str(a, "approval"));

@@ -236,6 +236,14 @@ static void print_effect(const json_t *p)
 		printf(": %s", cli_escaped(cli_str(p, "why")));
 }
 
+static void print_refusals(const json_t *list)
+{
+	size_t i;
+	const json_t *call;
+
+	json_array_foreach(list, i, call) printf("%s%s", i ? "; " : "", status_refusal(call));
+}
+
 static void print_event(const json_t *e)
 {
 	static const char *const levels[] = {"observe", "draft", "assist", "trusted", "autonomous"};
@@ -262,8 +270,10 @@ static void print_event(const json_t *e)
 	json_object_foreach(cli_get(e, "payload"), key, v)
 	{
 		printf(" %s%s=%s", cli_tone(CLI_DIM), cli_escaped(key), CLI_RESET);
-		if (strcmp(key, "agency") == 0 && json_integer_value(v) >= 0 &&
-		    json_integer_value(v) < (json_int_t)ARRAY_SIZE(levels))
+		if (strcmp(key, "denied") == 0)
+			print_refusals(v);
+		else if (strcmp(key, "agency") == 0 && json_integer_value(v) >= 0 &&
+			 json_integer_value(v) < (json_int_t)ARRAY_SIZE(levels))
 			fputs(levels[json_integer_value(v)], stdout);
 		else
 			print_value(v);
@@ -373,13 +383,11 @@ static void print_attempts(const json_t *step)
 		if (*cli_str(a, "why"))
 			printf("  %s", cli_escaped(cli_str(a, "why")));
 		putchar('\n');
-		const char *what;
-		json_t *n;
-		json_object_foreach(cli_get(a, "denied"), what, n)
-			printf("    refused: %s, %lld times\n", cli_escaped(what),
-			       (long long)json_integer_value(n));
 		size_t k;
 		json_t *note;
+		const json_t *call;
+		json_array_foreach(cli_get(a, "denied"), k, call)
+			printf("    refused: %s\n", status_refusal(call));
 		json_array_foreach(cli_get(a, "notes"), k, note)
 			printf("    note: %s\n",
 			       cli_escaped(json_string_value(note) ? json_string_value(note) : ""));

@@ -358,3 +358,19 @@ int status_wait_landed(struct client *c, const char *run, const char *verb)
 				  : EXIT_STATUS_WAITING;
 	}
 }
+
+const char *status_refusal(const json_t *call)
+{
+	const char *name = cli_str(call, "name");
+	long long count = (long long)cli_int(call, "count");
+	char text[128];
+
+	if (json_is_integer(cli_get(call, "syscall")))
+		snprintf(text, sizeof(text), "%.64s (system call %lld), %lld time%s",
+			 *name ? name : "unknown", (long long)cli_int(call, "syscall"), count,
+			 count == 1 ? "" : "s");
+	else
+		snprintf(text, sizeof(text), "other system calls, %lld time%s", count,
+			 count == 1 ? "" : "s");
+	return cli_escaped(text);
+}

@@ -11,6 +11,8 @@ void status_print_notes(const json_t *doc, FILE *to);
 void status_print_summary(const json_t *summary); /* one line of the roll-up */
 void status_print_approval(const json_t *approval); /* one line of the queue */
 void status_print_answers(const json_t *approval, const char *indent); /* to a conflict, so far */
+/* "mount (system call 165), 3 times": of an attempt's denied; as long as cli_escaped. */
+const char *status_refusal(const json_t *call);
 /* GET the run's status and print it brief (or --json); returns its exit status. */
 int status_tell(struct client *c, const char *run);
 /* Waits until a landing or undoing has an outcome, prints it; 0 landed or undone, 4 waits for a

@@ -15,7 +15,7 @@
 #include "supervisor/runs.h"
 #include "supervisor/status.h"
 
-enum { CARD_MAX = 64 * 1024, RESULTS_LIST_MAX = 16 * 1024 * 1024, SYSCALL_NAME_MAX = 32 };
+enum { CARD_MAX = 64 * 1024, RESULTS_LIST_MAX = 16 * 1024 * 1024 };
 
 /* ---- small values ---- */
 
@@ -391,29 +391,41 @@ struct denials {
 	json_t *attempts;
 };
 
+static json_t *denied_of(struct bytes denied)
+{
+	json_t *list = json_array();
+	struct cbor_reader c = cbor_reader(denied);
+	struct cbor_map_iter m;
+	uint64_t key;
+
+	cbor_r_map(&c, &m);
+	while (cbor_r_key(&c, &m, &key)) {
+		json_int_t count = (json_int_t)cbor_r_uint(&c);
+		char name[SANDBOX_CALL_NAME_SIZE];
+
+		if (key == UINT32_MAX) /* past what is counted one by one */
+			json_array_append_new(list, json_pack("{s:n, s:s, s:I}", "syscall", "name",
+							      "others", "count", count));
+		else
+			json_array_append_new(list, json_pack("{s:I, s:s, s:I}", "syscall",
+							      (json_int_t)key, "name",
+							      sandbox_call_name((int32_t)key, name,
+										sizeof(name)),
+							      "count", count));
+	}
+	return list;
+}
+
 static int add_denied(const struct journal_record *r, struct bytes encoded, void *arg)
 {
 	const struct denials *x = arg;
-	struct cbor_reader c;
-	struct cbor_map_iter m;
-	uint64_t key;
-	json_t *o;
 
 	(void)encoded;
 	if (r->step != x->step || !JOURNAL_HAS(&r->p, denied) || r->attempt == 0 ||
 	    r->attempt > json_array_size(x->attempts))
 		return 0;
-	o = json_object();
-	c = cbor_reader(r->p.denied);
-	cbor_r_map(&c, &m);
-	while (cbor_r_key(&c, &m, &key)) {
-		char name[SYSCALL_NAME_MAX];
-
-		snprintf(name, sizeof(name), key == UINT32_MAX ? "others" : "syscall %u",
-			 (unsigned)key);
-		json_object_set_new(o, name, json_integer((json_int_t)cbor_r_uint(&c)));
-	}
-	json_object_set_new(json_array_get(x->attempts, r->attempt - 1), "denied", o);
+	json_object_set_new(json_array_get(x->attempts, r->attempt - 1), "denied",
+			    denied_of(r->p.denied));
 	return 0;
 }
 
@@ -622,6 +634,8 @@ static json_t *payload_of(const struct journal_record *r)
 		json_object_set_new(o, #field, VIEW_##kind(r->p.field));
 	JOURNAL_FIELDS(X)
 #undef X
+	if (JOURNAL_HAS(&r->p, denied))
+		json_object_set_new(o, "denied", denied_of(r->p.denied));
 	if (JOURNAL_HAS(&r->p, reads))
 		json_object_set_new(o, "reads", effect_view_reads(r->p.reads));
 	return o;

@@ -1321,6 +1321,20 @@ def test_a_wrong_option_is_said_once_by_every_command():
         assert not os.path.exists(c.state)
 
 
+def test_a_refused_system_call_is_told_by_its_name_and_number():
+    with Cli() as c:
+        number = {"x86_64": 165, "aarch64": 40, "riscv64": 40}[os.uname().machine]
+        code, _, err = c.run("exec", "--", "/bin/sh", "-c", "mount -t tmpfs none /tmp; true")
+        assert code == 0, err
+        run, said = c.latest(), f"mount (system call {number}), 1 time"
+        assert f"holdfast: refused inside: {said}\n" in err, err
+        assert f"refused: {said}" in c.run("show", run, "sh")[1] and f"denied={said}" in c.run("log", run)[1]
+        denied = [{"syscall": number, "name": "mount", "count": 1}]
+        assert c.json("show", run, "sh")[1]["attempts"][0]["denied"] == denied
+        events = [json.loads(x) for x in c.run("--json", "log", run)[1].splitlines()]
+        assert [e["payload"]["denied"] for e in events if e["type"] == "ATTEMPT_EXITED"] == [denied]
+
+
 def test_standard_input_past_its_limit_says_the_limit():
     with Cli() as c:
         for words in (("exec", "-i", "--", "wc"), ("step", "--run", "r", "-i", "s", "--", "wc")):
