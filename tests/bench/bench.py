@@ -18,10 +18,11 @@ import journal
 import launch
 import resume
 import step
+import waiting
 
 TOP = Path(__file__).resolve().parents[2]
 PARTS = {"launch": launch.measure, "step": step.measure, "journal": journal.measure, "resume": resume.measure,
-         "gate": gate.measure}
+         "gate": gate.measure, "queue": waiting.measure}
 ROUNDS = 300
 SMOKE_ROUNDS = 3
 PAUSE_MS = 20

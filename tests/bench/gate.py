@@ -2,11 +2,13 @@
 and squid (ssl-bump) as its proxies. All of it on the loopback of a network namespace of its own, one nginx for everybody."""
 import json
 import os
+import queue
 import random
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from figures import Row, Table
 
 HERE, NAMES = "10.77.0.1", "10.77.0.53"
 HOST = "www.acme.example"
-SQUID_PORT, MITM_PORT = 3128, 8080
+SQUID_PORT, MITM_PORT, EFFECTS_PORT = 3128, 8080, 8081
 CONNECTIONS = 16
 SMALL, LARGE_MIB = 1024, 64
 IDLE, SMOKE_IDLE = 1000, 20
@@ -31,6 +33,12 @@ fs:
 net:
   - {{id: tls, do: allow, http: {{host: www.acme.example, method: [GET]}}, effect: read, address: [10.77.0.0/24], ca: {folder}/ca.pem}}
   - {{id: plain, do: allow, http: {{scheme: http, host: www.acme.example, method: [GET]}}, effect: read, address: [10.77.0.0/24]}}
+  - {{id: other, do: allow, http: {{scheme: http, host: www.acme.example, port: 8081, method: [GET]}}, effect: read,
+     address: [10.77.0.0/24]}}
+  - {{id: effect, do: allow, http: {{scheme: http, host: www.acme.example, port: 8081, method: [PUT]}}, effect: reversible,
+     undo: {{text: nothing}}, address: [10.77.0.0/24]}}
+  - {{id: asked, do: ask, http: {{scheme: http, host: www.acme.example, port: 8081, method: [POST]}}, effect: irreversible,
+     address: [10.77.0.0/24]}}
 limits: {{wall: 1h}}
 """
 NGINX = """
@@ -205,6 +213,88 @@ def idle(ways, count):
     return lines
 
 
+class Effects(threading.Thread):
+    """A server that says when a request came."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.listener = socket.create_server((HERE, EFFECTS_PORT))
+        self.came = queue.SimpleQueue()
+        self.start()
+
+    def run(self):
+        while True:
+            threading.Thread(target=self.serve, args=self.listener.accept()[:1], daemon=True).start()
+
+    def serve(self, c):
+        c.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        head = b""
+        while data := c.recv(65536):
+            if not head:
+                self.came.put(time.monotonic_ns())
+            head += data
+            if b"\r\n\r\n" in head:
+                c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                head = b""
+
+
+def sync_us(folder, n):
+    """The middle one of so many syncs of a page that was added to a file."""
+    took = []
+    with open(folder / "syncs", "ab", buffering=0) as f:
+        for _ in range(n):
+            f.write(os.urandom(4096))
+            start = time.monotonic_ns()
+            os.fdatasync(f.fileno())
+            took.append(time.monotonic_ns() - start)
+    return sorted(took)[n // 2] / 1000
+
+
+def ask_and_approve(inside, words, connection, server, row):
+    """From the vote's first byte to the request's at the server."""
+    said = threading.Thread(target=lambda: row.__setattr__("answer", inside(words)))
+    said.start()
+    end = time.monotonic() + READY_S
+    while not (items := connection.call("GET", "/v1/approvals?max=1")["approvals"]):
+        if time.monotonic() > end:
+            raise Refused("an effect that is asked about does not wait")
+        time.sleep(0.002)
+    time.sleep(0.02)  # whoever made the card is done
+    while not server.came.empty():
+        server.came.get()
+    start = time.monotonic_ns()
+    connection.call("POST", f"/v1/approvals/{items[0]['approval']}/vote",
+                    {"decision": "approve", "card_digest": items[0]["card_digest"]})
+    row.add(server.came.get(timeout=READY_S) - start)
+    said.join()
+
+
+def measure_effects(inside, connection, folder, rounds, smoke):
+    server = Effects()
+    n = 16 if smoke else 400
+    read, effect = Row("read", "allowed, reported in batches", must=True, base=True), Row("effect", "RESERVED and CONFIRMED", must=True)
+    vote = Row("vote to release", "approve sent, to the first byte at the server", must=True)
+    table = Table("gate, effects: one at a time", max(1, rounds // 30), [read, effect, vote])
+
+    def words(method, count):
+        return [HOST, "-", str(EFFECTS_PORT), "plain", f"{method}:/x", "1", str(count), "keep"]
+
+    for row, method in ((read, "GET"), (effect, "PUT")):
+        inside(words(method, 1))
+        line = inside(words(method, n)).strip()
+        if line.startswith("failed"):
+            row.left_out = line
+            continue
+        for ns in line.split()[3:]:
+            row.add(int(ns))
+    for _ in range(3 if smoke else 30):
+        ask_and_approve(inside, words("POST", 1), connection, server, vote)
+    if read.samples and effect.samples:
+        more = (effect.summary()["median"] - read.summary()["median"]) / 1000
+        table.lines.append(f"an effect costs {more:,.0f} us more than a read; a sync here takes {sync_us(folder, n):,.0f} us")
+    return table
+
+
 class World:
     def __init__(self, build, folder):
         self.build, self.folder, self.processes = Path(build), Path(folder), []
@@ -327,7 +417,8 @@ def measure_in(world, rounds, smoke):
         ways = [Way("direct", "nothing between", Direct(str(world.folder / "load")), HERE, must=True),
                 Way("holdfast", "gate and courier", inside, "-", pids=helpers, must=True), world.mitmproxy(), world.squid()]
         try:
-            return measure_ways(ways, rounds, smoke)
+            return [*measure_ways(ways, rounds, smoke),
+                    measure_effects(inside, daemon.connection, world.folder, rounds, smoke)]
         finally:
             daemon.connection.call("POST", f"/v1/runs/{run}/cancel", {})
 

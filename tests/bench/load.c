@@ -3,7 +3,7 @@
  * connection a thread, HTTP/1.1 over plain TCP or TLS, by way of a proxy where one is named. It
  * looks at no certificate: what that costs is the same for all and nobody's to compare.
  *
- *   load HOST ADDRESS|- PORT tls|plain PATH CONNECTIONS REQUESTS keep|close|hold [PROXY PORT]
+ *   load HOST ADDRESS|- PORT tls|plain [METHOD:]PATH CONNECTIONS REQUESTS keep|close|hold [PROXY PORT]
  *
  * ADDRESS - is HOST resolved; a proxy is asked for HOST, or for ADDRESS where it is one. keep: each thread's requests go over one connection; close: each over one
  * of its own. Prints one line: nanoseconds from the first connect to the last byte, requests, bytes
@@ -25,7 +25,7 @@
 enum { THREADS_MAX = 64, HOLD_MAX = 4000, LATENCIES_MAX = 10000, HEAD_MAX = 8192 };
 
 static struct {
-	const char *host, *ask, *port, *path, *proxy_port;
+	const char *host, *ask, *port, *method, *path;
 	struct addrinfo *to;
 	SSL_CTX *tls; /* NULL: plain */
 	bool proxy, keep, one; /* one: a single connection, each request of which is timed */
@@ -92,10 +92,12 @@ static bool request(struct connection *c, long long *bytes)
 	long long length = 0;
 	size_t body = 0;
 	bool absolute = load.proxy && !load.tls;
+	bool usual = strcmp(load.port, load.tls ? "443" : "80") == 0;
 
-	snprintf(text, sizeof(text), "GET %s%s%s HTTP/1.1\r\nHost: %s\r\n%s\r\n",
+	snprintf(text, sizeof(text), "%s %s%s%s HTTP/1.1\r\nHost: %s%s%s\r\n%s%s\r\n", load.method,
 		 absolute ? "http://" : "", absolute ? load.ask : "", load.path, load.host,
-		 load.keep ? "" : "Connection: close\r\n");
+		 usual ? "" : ":", usual ? "" : load.port, load.keep ? "" : "Connection: close\r\n",
+		 strcmp(load.method, "GET") == 0 ? "" : "Content-Length: 0\r\n");
 	if (!put(c, text) || !head(c, buf, &length, &body))
 		return false;
 	*bytes += length;
@@ -227,7 +229,10 @@ int main(int argc, char **argv)
 	load.host = argv[1];
 	load.ask = strcmp(argv[2], "-") == 0 ? argv[1] : argv[2];
 	load.port = argv[3];
-	load.path = argv[5];
+	load.path = strchr(argv[5], '/');
+	load.method = argv[5] == load.path ? "GET" : strtok(argv[5], ":");
+	if (!load.path)
+		return 2;
 	load.keep = strcmp(argv[8], "close") != 0;
 	load.proxy = argc == 11;
 	if (connections < 1 || connections > (holds ? HOLD_MAX : THREADS_MAX))
