@@ -20,7 +20,8 @@
  * posix_spawn in a session of its own, standard input and output on /dev/null, standard error on
  * `log` in the state directory.
  *
- * GET  /v1/daemon                 {pid, epoch, keeper, program, embedded, idle_in_ms, clients};
+ * GET  /v1/daemon                 {pid, epoch, keeper, program, embedded, idle_in_ms, clients,
+ *                                 settings: [{key, value, from}] as it read them at its start};
  *                                 keeper 0 = none is connected
  * POST /v1/daemon/stop            ends when what it must finish is durable; steps go on in the keeper
  * POST /v1/runs                   create: {name?, agency?, land?, base?, env: {..}, policy?: name of

@@ -75,7 +75,40 @@ static void state_origin(struct buffer *out)
 		buffer_append_str(out, "default");
 }
 
-static void print_settings(const struct supervisor_paths *paths)
+/* What the supervisor that serves this state directory says of itself; NULL where none does. */
+static json_t *ask_supervisor(void)
+{
+	AUTO(client_close) struct client *c = NULL;
+	struct client_request q = {.method = "GET", .target = "/v1/daemon"};
+	struct error ignored = {0};
+	json_t *doc = NULL;
+
+	if (client_open(cli.state, CLIENT_START_NO, &c, &ignored) < 0 ||
+	    client_call(c, &q, NULL, &doc, NULL, &ignored) < 0)
+		return NULL;
+	return doc;
+}
+
+/* What it goes by for that key, where a file says otherwise by now; else NULL. The state directory
+ * is where it was found. */
+static const json_t *still_in_force(const json_t *daemon, enum settings_key k,
+				    const struct buffer *value)
+{
+	size_t i;
+	const json_t *o;
+
+	json_array_foreach(cli_get(daemon, "settings"), i, o)
+	{
+		if (strcmp(cli_str(o, "key"), settings_key_name(k)) == 0)
+			return k != SETTINGS_KEY_STATE && strcmp(cli_str(o, "value"),
+								 (const char *)value->data) != 0
+				       ? o
+				       : NULL;
+	}
+	return NULL;
+}
+
+static void print_settings(const struct supervisor_paths *paths, const json_t *daemon)
 {
 	puts("\nsettings");
 	for (int i = 0; i < SETTINGS_KEY_COUNT; i++) {
@@ -92,10 +125,18 @@ static void print_settings(const struct supervisor_paths *paths)
 		printf("  %-16s %s  (%s)\n", settings_key_name(k),
 		       cli_escaped((const char *)value.data),
 		       cli_escaped((const char *)origin.data));
+		const json_t *old = still_in_force(daemon, k, &value);
+		if (old)
+			printf("  %-16s -> supervisor %lld read the files when it started, and "
+			       "goes "
+			       "by %s (%s) until another one starts\n",
+			       "", (long long)cli_int(daemon, "pid"),
+			       cli_escaped(cli_str(old, "value")),
+			       cli_escaped(cli_str(old, "from")));
 	}
 }
 
-static json_t *settings_json(const struct supervisor_paths *paths)
+static json_t *settings_json(const struct supervisor_paths *paths, const json_t *daemon)
 {
 	json_t *list = json_array();
 
@@ -111,15 +152,19 @@ static json_t *settings_json(const struct supervisor_paths *paths)
 			continue;
 		}
 		/* Paths are bytes: one that is not UTF-8 is shown escaped. */
-		json_array_append_new(list,
-				      json_pack("{s:s, s:s, s:s}", "key", settings_key_name(k),
-						"value", cli_escaped((const char *)value.data),
-						"from", cli_escaped((const char *)origin.data)));
+		json_t *row = json_pack("{s:s, s:s, s:s}", "key", settings_key_name(k), "value",
+					cli_escaped((const char *)value.data), "from",
+					cli_escaped((const char *)origin.data));
+		const json_t *old = still_in_force(daemon, k, &value);
+		if (old)
+			json_object_set_new(row, "still_in_force", json_deep_copy(old));
+		json_array_append_new(list, row);
 	}
 	return list;
 }
 
-static void print_text(const struct doctor_report *r, const struct supervisor_paths *paths)
+static void print_text(const struct doctor_report *r, const struct supervisor_paths *paths,
+		       const json_t *daemon)
 {
 	static const enum cli_tone tones[] = {
 		[DOCTOR_OK] = CLI_GOOD,
@@ -138,7 +183,7 @@ static void print_text(const struct doctor_report *r, const struct supervisor_pa
 	}
 	printf("\nstate    %s\nruntime  %s\n", cli_escaped(paths->state),
 	       cli_escaped(paths->runtime));
-	print_settings(paths);
+	print_settings(paths, daemon);
 	if (verdict == DOCTOR_MISSING)
 		printf("%sNo step can run here until what is missing is mended.%s\n",
 		       cli_tone(CLI_BAD), CLI_RESET);
@@ -150,7 +195,8 @@ static void print_text(const struct doctor_report *r, const struct supervisor_pa
 		printf("%sEverything is enforced here.%s\n", cli_tone(CLI_GOOD), CLI_RESET);
 }
 
-static void print_json(const struct doctor_report *r, const struct supervisor_paths *paths)
+static void print_json(const struct doctor_report *r, const struct supervisor_paths *paths,
+		       const json_t *daemon)
 {
 	const struct doctor_machine *m = &r->machine;
 	json_t *findings = json_array();
@@ -175,7 +221,7 @@ static void print_json(const struct doctor_report *r, const struct supervisor_pa
 	/* Paths are bytes: one that is not UTF-8 is left out. */
 	json_object_set_new(doc, "state", json_string(paths->state));
 	json_object_set_new(doc, "runtime", json_string(paths->runtime));
-	json_object_set_new(doc, "settings", settings_json(paths));
+	json_object_set_new(doc, "settings", settings_json(paths, daemon));
 	cli_print_json(doc);
 }
 
@@ -274,10 +320,12 @@ int cmd_doctor(int argc, char **argv)
 		       : examine(&paths, there == 0, &report, &err);
 	if (there == -ENODATA)
 		remove_made(&paths, kept);
+	json_t *daemon = r == 0 && there == 0 ? ask_supervisor() : NULL;
 	if (r == 0 && cli.json)
-		print_json(&report, &paths);
+		print_json(&report, &paths, daemon);
 	else if (r == 0)
-		print_text(&report, &paths);
+		print_text(&report, &paths, daemon);
+	json_decref(daemon);
 	supervisor_paths_close(&paths);
 	if (r < 0)
 		return cli_fail(&err);

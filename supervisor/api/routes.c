@@ -75,17 +75,37 @@ static int number(struct call *c, const char *key, uint64_t otherwise, uint64_t 
 
 /* ---- daemon ---- */
 
+/* As this supervisor read them: files that were changed since count for the next one. */
+static json_t *settings_in_force(const struct settings *s)
+{
+	json_t *list = json_array();
+
+	for (int i = 0; list && i < SETTINGS_KEY_COUNT; i++) {
+		enum settings_key k = (enum settings_key)i;
+		AUTO_BUFFER value = {0}, from = {0};
+
+		if (settings_value(s, k, &value) == 0 && settings_origin(s, k, &from) == 0)
+			json_array_append_new(list,
+					      json_pack("{s:s, s:o, s:o}", "key",
+							settings_key_name(k), "value",
+							api_json_text(buffer_bytes(&value)), "from",
+							api_json_text(buffer_bytes(&from))));
+	}
+	return list;
+}
+
 static int get_daemon(struct call *c)
 {
 	struct daemon *d = c->d;
 
 	return answer(c, 200,
-		      json_pack("{s:i, s:i, s:I, s:i, s:s, s:b, s:I, s:i}", "version",
+		      json_pack("{s:i, s:i, s:I, s:i, s:s, s:b, s:I, s:i, s:o}", "version",
 				SUPERVISOR_API_VERSION, "pid", (int)getpid(), "epoch",
 				(json_int_t)d->epoch, "keeper", (int)adopt_keeper_pid(d), "program",
 				HOLDFAST_VERSION, "embedded", d->options.embedded, "idle_in_ms",
 				(json_int_t)daemon_idle_in_ms(d), "clients",
-				(int)api_server_connections(d->api)));
+				(int)api_server_connections(d->api), "settings",
+				settings_in_force(d->settings)));
 }
 
 static int post_stop(struct call *c)

@@ -893,7 +893,21 @@ def test_the_settings_say_where_the_state_is():
         if os.geteuid() != 0:  # root's default looks at no XDG_STATE_HOME
             other = os.path.join(c.root, "xdg")
             assert "$XDG_STATE_HOME" in plain("--json", "doctor", XDG_STATE_HOME=other)[1]
-            assert os.path.isdir(os.path.join(other, "holdfast"))
+            assert not os.path.exists(other), "doctor left a folder where nothing was run"
+
+
+def test_doctor_says_what_a_running_supervisor_still_goes_by():
+    with Cli() as c:
+        settings(c, "limits: {attempts: 7, idle: 60s}\n")
+        assert c.run("exec", "--", "true")[0] == 0
+        assert "still" not in json.dumps(c.json("doctor")[1]["settings"]) and "goes by" not in c.run("doctor")[1]
+        path = settings(c, "limits: {idle: 60s}\n")
+        rows = {s["key"]: s for s in c.json("doctor")[1]["settings"]}
+        assert rows["limits.attempts"]["value"] == "64" and rows["limits.attempts"]["from"] == "default", rows
+        assert rows["limits.attempts"]["still_in_force"] == {"key": "limits.attempts", "value": "7", "from": f"{path}:2:20"}, rows
+        assert [k for k, s in rows.items() if "still_in_force" in s] == ["limits.attempts"], rows
+        pid = c.json("status")[1]["daemon"]["pid"]
+        assert f"supervisor {pid} read the files when it started, and goes by 7 ({path}:2:20)" in c.run("doctor")[1]
 
 
 def test_wrong_settings_stop_every_command_at_their_place():
