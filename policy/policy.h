@@ -194,6 +194,9 @@ MUST_CHECK int policy_effective_dial(const struct policy_effective *run, enum po
 				     struct policy_effective **ret, struct error *err);
 /* Whether any layer has an exec rule that asks a person. */
 bool policy_asks_exec(const struct policy_effective *e);
+/* The file of the i-th layer as the caller called it, "builtin:NAME" included; NULL past the end. */
+const char *policy_effective_file(const struct policy_effective *e, size_t i,
+				  enum policy_layer *ret_layer);
 
 /* Canonical CBOR (base/holdfast.cddl, policy-effective). Appends; round trips byte for byte. */
 MUST_CHECK int policy_effective_encode(const struct policy_effective *e, struct buffer *out);
@@ -531,6 +534,8 @@ struct policy_reach {
 	char host_buf[256]; /* where host may point to */
 };
 bool policy_net_at(const struct policy_effective *e, size_t i, struct policy_reach *ret);
+/* Whether some rule that is no deny names the host, in any form. */
+bool policy_net_names(const struct policy_effective *e, const char *host);
 /* The files that rules name under `ca`; NULL past the end; one may come twice. */
 const char *policy_ca_at(const struct policy_effective *e, size_t i);
 
@@ -627,6 +632,52 @@ MUST_CHECK int policy_diff(const struct policy *a, const struct policy *b,
 MUST_CHECK int policy_test(const struct policy *p, const struct policy_vars *vars,
 			   enum policy_format format, bool verbose, struct buffer *out,
 			   size_t *ret_run, size_t *ret_failed);
+
+/* ---- drafting ---- */
+
+enum policy_wanted_kind {
+	POLICY_WANTED_NAME, /* a host that no rule names: nothing but that is known */
+	POLICY_WANTED_HTTP,
+	POLICY_WANTED_GIT,
+	POLICY_WANTED_TCP,
+	POLICY_WANTED_TOOL,
+};
+
+/* Requests of one kind that a command made, as far as they are known; NULL and "" = unknown. The
+ * bytes are an agent's. */
+struct policy_wanted {
+	enum policy_wanted_kind kind;
+	const char *scheme, *host, *method, *path; /* path: as it is sent, percent-encoded */
+	uint16_t port; /* 0 = the scheme's */
+	bool cut; /* path is not whole */
+	bool websocket;
+	const char *remote, *ref; /* GIT */
+	bool push, force, remove;
+	const char *tool; /* TOOL */
+	bool allowed; /* by the policy that was given */
+	const char *rule, *secret; /* that allowed it */
+	const char *why; /* else */
+	uint64_t count;
+};
+
+struct policy_draft_words {
+	const char *extends; /* a built-in */
+	const char *const *head, *const *tail; /* comments, NULL-terminated; NULL = none */
+};
+
+struct policy_draft_result {
+	size_t rules; /* drafted */
+	size_t names; /* of them: for hosts of which only the name is known */
+	size_t left_out;
+};
+
+/* A policy file that lets the command do what it wanted: GET, HEAD and git fetch as `do: allow,
+ * effect: read`, all else as `do: ask`, with exact hosts, paths and refs, and how often each was
+ * wanted. Never an irreversible rule, a wildcard, a secret, an address, a tool: what would need one
+ * is left out with the reason. It parses without an error. Appends; -ENOMEM. */
+MUST_CHECK int policy_draft(const struct policy_wanted *wanted, size_t count,
+			    const struct policy_draft_words *words, struct buffer *out,
+			    struct policy_draft_result *ret);
 
 /* JSON Schema (2020-12), generated from the parser's own table: policy/policy.schema.json is this
  * text. */

@@ -270,6 +270,28 @@ bool policy_net_at(const struct policy_effective *e, size_t i, struct policy_rea
 	return false;
 }
 
+bool policy_net_names(const struct policy_effective *e, const char *host)
+{
+	struct policy_reach reach;
+	char normal[POLICY_HOST_MAX];
+
+	if (policy_host_normal(bytes_str(host), normal) < 0)
+		return false;
+	for (size_t i = 0; policy_net_at(e, i, &reach); i++)
+		if (policy_host_match(reach.host, normal))
+			return true;
+	return false;
+}
+
+const char *policy_effective_file(const struct policy_effective *e, size_t i,
+				  enum policy_layer *ret_layer)
+{
+	if (i >= e->count)
+		return NULL;
+	*ret_layer = (enum policy_layer)(e->layers[i].layer - 1);
+	return e->layers[i].item.at.file;
+}
+
 const char *policy_ca_at(const struct policy_effective *e, size_t i)
 {
 	for (size_t l = 0; l < e->count; l++) {

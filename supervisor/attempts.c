@@ -15,6 +15,7 @@
 #include "supervisor/intact.h"
 #include "supervisor/net.h"
 #include "supervisor/results.h"
+#include "supervisor/runs.h"
 #include "supervisor/squash.h"
 
 struct attempts {
@@ -33,6 +34,10 @@ static void attempt_free(struct attempt *a)
 {
 	if (a->kill_timer)
 		event_free(a->kill_timer);
+	if (a->late) {
+		event_free(a->late);
+		close_fd(&a->late_fd);
+	}
 	daemon_command_free(a->command);
 	buffer_free(&a->note);
 	cards_free(a->card);
@@ -871,6 +876,38 @@ void attempts_on_exited(struct daemon *d, struct attempt *a, const struct sandbo
 		event_del(a->kill_timer);
 }
 
+static void on_late(evutil_socket_t fd, short what, void *arg)
+{
+	struct attempt *a = arg;
+	struct daemon *d = a->owner;
+	AUTO_FD out = take_fd(&a->late_fd); /* a is gone behind settle_attempt */
+
+	(void)fd;
+	(void)what;
+	settle_attempt(d, a, out);
+	daemon_settle(d);
+}
+
+/* What was refused last is on its way still, in a batch: a run that is there to learn it is not over
+ * before it came. */
+static bool settle_late(struct daemon *d, struct attempt *a, int out_fd)
+{
+	struct timeval batch = {.tv_usec = ATTEMPTS_LEARN_MS * 1000};
+	struct runs_context *ctx;
+
+	if (a->late)
+		return true;
+	if (!a->net || runs_get(d, &a->run, &ctx, NULL) < 0 || !ctx->settings.learn)
+		return false;
+	a->owner = d;
+	a->late = event_new(d->loop, -1, 0, on_late, a);
+	if (!a->late)
+		return false;
+	a->late_fd = out_fd < 0 ? -1 : fcntl(out_fd, F_DUPFD_CLOEXEC, 3);
+	event_add(a->late, &batch);
+	return true;
+}
+
 void attempts_on_gone(struct daemon *d, struct attempt *a, int out_fd)
 {
 	if (!a->exited) /* its EXITED was not heard by this connection; the keeper tells both again
@@ -883,7 +920,7 @@ void attempts_on_gone(struct daemon *d, struct attempt *a, int out_fd)
 	else if (!ours(a)) {
 		adopt_forget(d, &a->id);
 		attempts_drop(d, a);
-	} else
+	} else if (!settle_late(d, a, out_fd))
 		settle_attempt(d, a, out_fd);
 }
 

@@ -10,6 +10,7 @@
 
 enum {
 	ATTEMPTS_TERM_MS = 5000,
+	ATTEMPTS_LEARN_MS = 300, /* longer than REPORT_READS_EVERY_MS */
 	ATTEMPTS_FEEDBACK_MAX = 16 * 1024, /* bytes of a failed check's output that the next attempt
 					      gets, of each stream */
 };
@@ -29,6 +30,9 @@ struct attempt {
 						   none */
 	struct daemon *owner; /* borrowed, for the timer */
 	struct event *kill_timer; /* KILL after TERM; NULL = it was not asked to end */
+	struct event
+		*late; /* ended, and what its courier still has to tell is waited for; or NULL */
+	int late_fd; /* owned: its results folder; -1 = none */
 	struct sandbox_exit exit;
 	int followers;
 	uint64_t pty_ticket; /* of a client that asked for the terminal before it started; 0 = none

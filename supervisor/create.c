@@ -185,7 +185,8 @@ static int make_exec_step(struct making *m, const json_t *exec, struct plan_step
 	s->retry.max = 1;
 	s->retry.on = 0;
 	m->exec = true;
-	m->exec_lands = json_is_true(json_object_get(exec, "land"));
+	m->settings.learn = json_is_true(json_object_get(exec, "learn"));
+	m->exec_lands = !m->settings.learn && json_is_true(json_object_get(exec, "land"));
 	if (json_is_true(json_object_get(exec, "stdin"))) {
 		s->stdin_kind = PLAN_STDIN_BLOB;
 		r = keep_stdin(m, "stdin", &s->stdin_blob, err);
@@ -402,7 +403,8 @@ static int make_policy(struct making *m, enum policy_agency agency, struct error
 
 	if (r == 0)
 		r = add_fd(m, POLICY_LAYER_USER, "user-policy", "user_policy_path", err);
-	if (r == 0 && project >= 0) {
+	/* A plan that holds one has no other: a client cannot tell it from a file. */
+	if (r == 0 && project >= 0 && !m->plan->policy_text) {
 		r = read_fd(project, path ? path : "project policy", &yaml, err);
 		if (r == 0)
 			r = add_project(m, buffer_bytes(&yaml), path ? path : "project policy",
@@ -901,6 +903,30 @@ int create_fork(struct daemon *d, struct api_request *q, const struct journal_ru
 	r.fork_at = at;
 	d->need_sync = true;
 	return create(d, &r, base_fd, ret, err);
+}
+
+int create_policy(struct daemon *d, struct api_request *q, const struct plan *plan,
+		  struct policy_effective **ret, struct error *err)
+{
+	struct making *m = calloc(1, sizeof(*m));
+	enum policy_agency agency;
+	int r;
+
+	if (!m)
+		return error_nomem(err);
+	m->d = d;
+	m->q = q;
+	m->workspace_fd = -1;
+	m->plan = (struct plan *)plan; /* read only */
+	r = choose_agency(m, &agency, err);
+	if (r == 0)
+		r = make_policy(m, agency, err);
+	if (r == 0)
+		*ret = take_ptr(m->effective);
+	m->plan = NULL;
+	making_free(m);
+	free(m);
+	return r;
 }
 
 int create_step(struct daemon *d, struct api_request *q, struct plan_step **ret, struct error *err)

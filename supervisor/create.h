@@ -16,6 +16,10 @@ MUST_CHECK int create_run(struct daemon *d, struct api_request *q, struct journa
 MUST_CHECK int create_fork(struct daemon *d, struct api_request *q,
 			   const struct journal_run *parent, const char *at, struct journal_id *ret,
 			   struct error *err);
+/* What a run like this one would be created with now: the organisation's layers, those that came
+ * with the request, the plan's own policy. Owned. */
+MUST_CHECK int create_policy(struct daemon *d, struct api_request *q, const struct plan *plan,
+			     struct policy_effective **ret, struct error *err);
 /* A step from an outside driver's JSON; owned. */
 MUST_CHECK int create_step(struct daemon *d, struct api_request *q, struct plan_step **ret,
 			   struct error *err);

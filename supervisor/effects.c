@@ -953,6 +953,21 @@ static int seal_tool(struct daemon *d, const struct policy_effective *policy, st
 	return r < 0 ? error_set(err, r, "the call cannot be written down: %s", strerror(-r)) : 0;
 }
 
+/* Where it is learnt what a command wants nobody waits to be asked. */
+static int deny_learning(struct channel *c, const struct journal_run *run, struct proposal *p,
+			 struct error *err)
+{
+	struct runs_context *ctx;
+	int rc = runs_get(c->d, &run->id, &ctx, err);
+
+	if (rc < 0 || !ctx->settings.learn || p->x.verdict != ENGINE_ASK)
+		return rc;
+	p->x.verdict = ENGINE_DENY;
+	p->x.why = "its rule asks a person, and nobody is asked while it is learnt what a command "
+		   "wants";
+	return 0;
+}
+
 static int prepare(struct channel *c, const struct journal_run *run,
 		   const struct journal_step *step, const struct report_propose *m, int body_fd,
 		   struct proposal *p, struct error *err)
@@ -972,6 +987,9 @@ static int prepare(struct channel *c, const struct journal_run *run,
 	if (rc < 0)
 		return rc;
 	fill(p);
+	rc = deny_learning(c, run, p, err);
+	if (rc < 0)
+		return rc;
 	if (p->action.kind == ACTION_TOOL && p->x.verdict != ENGINE_DENY) {
 		rc = seal_tool(c->d, policy, p, err);
 		if (rc < 0)

@@ -563,17 +563,27 @@ static void on_closed(struct daemon *d, const struct journal_id *run)
 
 /* ---- attempts ---- */
 
+/* Where it is learnt what a command wants, names are asked for, and refused, one by one. */
+static bool needs_net(struct daemon *d, const struct attempt *a,
+		      const struct policy_effective *policy)
+{
+	struct policy_tool_info tool;
+	struct policy_reach reach;
+	struct runs_context *ctx;
+
+	return policy_net_at(policy, 0, &reach) || policy_tool_at(policy, 0, &tool) ||
+	       (runs_get(d, &a->run, &ctx, NULL) == 0 && ctx->settings.learn);
+}
+
 int net_take(struct daemon *d, struct attempt *a, const struct plan_step *step,
 	     struct net_lend *ret, struct error *err)
 {
 	AUTO(policy_effective_free) struct policy_effective *policy = NULL;
-	struct policy_tool_info tool;
-	struct policy_reach reach;
 	struct net *n = find(d, &a->run);
 	int r = step_policy(d, &a->run, step, &policy, err);
 
 	*ret = (struct net_lend){0};
-	if (r < 0 || (!policy_net_at(policy, 0, &reach) && !policy_tool_at(policy, 0, &tool)))
+	if (r < 0 || !needs_net(d, a, policy))
 		return r;
 	if (!n) {
 		n = calloc(1, sizeof(*n));

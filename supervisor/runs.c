@@ -105,6 +105,10 @@ int runs_settings_encode(const struct runs_settings *s, struct buffer *out)
 		cbor_w_key(out, &m, 5);
 		cbor_w_bytes(out, bytes_str(s->signers));
 	}
+	if (s->learn) {
+		cbor_w_key(out, &m, 6);
+		cbor_w_bool(out, true);
+	}
 	cbor_w_map_end(out, &m);
 	return out->failed;
 }
@@ -158,6 +162,9 @@ static int runs_settings_decode(struct bytes b, struct runs_settings *ret)
 			break;
 		case 5:
 			s.signers = bytes_dup_str(cbor_r_bytes(&r));
+			break;
+		case 6:
+			s.learn = cbor_r_bool(&r);
 			break;
 		default:
 			cbor_r_skip(&r);

@@ -8,13 +8,14 @@
 
 /* The blob that RUN_CREATED names as `environ`: what the client brought along and no later client
  * can bring again. Canonical CBOR: {1: [NAME=value as bytes, sorted], 2: home, 3: [rows, cols], 4:
- * [note], 5: signers}. */
+ * [note], 5: signers, 6: learn}. */
 struct runs_settings {
 	char **env; /* NULL-terminated */
 	char *home; /* clean absolute path; NULL = none */
 	bool tty;
 	uint16_t rows, cols;
 	char **notes; /* NULL-terminated, never NULL */
+	bool learn; /* only what it wants is of interest: no person is asked, nothing lands */
 	char *signers; /* text of the policy's allowed-signers file as it was; NULL = none */
 };
 

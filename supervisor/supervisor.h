@@ -26,10 +26,13 @@
  * POST /v1/daemon/stop            ends when what it must finish is durable; steps go on in the keeper
  * POST /v1/runs                   create: {name?, agency?, land?, base?, env: {..}, policy?: name of
  *                                 a built-in, workspace: path text, exec?: {argv, stdin?: true,
- *                                 tty?: {rows, cols, term}, land: bool}, driver?: true, plan_path?,
+ *                                 tty?: {rows, cols, term}, land: bool, learn?: bool},
+ *                                 driver?: true, plan_path?,
  *                                 policy_path?, user_policy_path?, project_policy_path?};
  *                                 fds: workspace plan? policy? user-policy? project-policy? stdin?
  *                                 file0 file1 ...
+ *                                 learn: nothing asks a person (it is denied), nothing lands, and
+ *                                 names are refused one by one where the policy names none
  *                                 The *_path members say what to call the files in messages and in
  *                                 trust. plan is the plan's text; fileN is the file of the Nth step
  *                                 with stdin: {file: F}, in plan order (at most 8). project-policy
@@ -56,6 +59,11 @@
  * POST /v1/runs/R/agency          {agency: level, from?: the level that was seen} {agency, before};
  *                                 409 where from is not the level now
  * POST /v1/runs/R/fork            {at: step}  201 {run}
+ * GET  /v1/runs/R/wants           what its steps asked for outside, allowed or not, counted (wants.h)
+ * POST /v1/runs/R/replay          {agency?, policy?, .._policy_path?: as when a run is created};
+ *                                 fds: policy? user-policy? project-policy?  What these would
+ *                                 have said of what the run did: {decided, left_out, differences:
+ *                                 [{what, step, title, effect?, count, before, after}], more}
  * POST /v1/runs/R/revoke          {grant: id}: it allows nothing from now on
  * POST /v1/runs/R/steps           outside driver: {name, argv, needs?, stdin?: true, ...};
  *                                 fds: stdin?  {step, reused}
@@ -89,7 +97,7 @@
  *              effects: {proposed, done, in_doubt, reads}, effects_done: [effect, the last 1000]
  *              (in_flight and safe_to_retry name `effect` and `title` where it is about one),
  *              safe_to_retry: [{item, class, until, rule, event, lsn}],
- *              needs_person: [approval summary], notes: [text] (an untrusted project policy and what
+ *              needs_person: [approval summary], policies: [{layer, file}], notes: [text] (an untrusted project policy and what
  *              to type, walls in their weaker form)
  * step         {run, index, name, key, state, why, input, attempts: [{number, id, state, started,
  *              ended, exit_code, signal, why, out_size, err_size, cpu_us, memory_peak, wall_us,

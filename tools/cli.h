@@ -126,6 +126,9 @@ int cli_follow_run(struct client *c, const char *run, const char *step, bool qui
  * what runs goes on; how it goes on is said. The second kills it. False: there is nothing more to
  * wait for. */
 bool cli_interrupt(struct client *c, const char *run, int before);
+/* Shows what the run's only step writes until it is over, as `exec` does. EXIT_STATUS_OK, or what to
+ * leave with (said already). */
+int cmd_exec_follow(struct client *c, const char *run, const char *step);
 /* As it, quietly, until the step `until` (NULL: the run); ends also when an attempt of `step` that is
  * newer than *attempt has begun, which it then is. */
 int cli_follow_attempt(struct client *c, const char *run, const char *until, const char *step,

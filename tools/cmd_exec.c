@@ -510,6 +510,11 @@ static int follow_step(struct client *c, const char *run, const char *step, cons
 	return EXIT_STATUS_OK;
 }
 
+int cmd_exec_follow(struct client *c, const char *run, const char *step)
+{
+	return follow_step(c, run, step, NULL, false);
+}
+
 /* Waits until nothing of the run is under way: ended, or waiting for a person. */
 static int run_command(struct run_request *q)
 {

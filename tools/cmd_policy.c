@@ -1,5 +1,5 @@
 /* holdfast policy: check, explain, test, diff, schema. All of it is the pure room and files; no
- * daemon is asked. */
+ * daemon is asked, but for `test --replay` (policy_replay.c) and `learn` (policy_learn.c). */
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
@@ -13,12 +13,17 @@
 #include "base/yaml.h"
 #include "policy/policy.h"
 #include "tools/cli.h"
+#include "tools/policy_run.h"
 
 static const char usage[] = "usage: holdfast policy check FILE...\n"
 			    "       holdfast policy explain FILE|NAME [--step STEP] [--agency "
 			    "LEVEL] [--layer LAYER] [KIND REQUEST...]\n"
 			    "       holdfast policy explain CODE\n"
 			    "       holdfast policy test FILE|NAME... [--verbose]\n"
+			    "       holdfast policy test --replay RUN [FILE|NAME] [--agency "
+			    "LEVEL]\n"
+			    "       holdfast policy learn [--workspace DIR] [--policy FILE|NAME] "
+			    "[--output FILE] -- CMD [ARG ...]\n"
 			    "       holdfast policy diff A B\n"
 			    "       holdfast policy schema\n"
 			    "NAME is base, offline or coding; LAYER org, user, project or run; "
@@ -33,6 +38,8 @@ struct options {
 	bool has_layer;
 	bool verbose;
 	const char *workspace;
+	const char *replay; /* a run */
+	const char *agency_word;
 };
 
 /* What the variables stand for, held as long as it is used. */
@@ -398,7 +405,14 @@ static int parse_layer(const char *word, enum policy_layer *ret)
 
 int cmd_policy(int argc, char **argv)
 {
-	enum { OPT_STEP = CLI_OPT_OWN, OPT_AGENCY, OPT_LAYER, OPT_WORKSPACE, OPT_VERBOSE };
+	enum {
+		OPT_STEP = CLI_OPT_OWN,
+		OPT_AGENCY,
+		OPT_LAYER,
+		OPT_WORKSPACE,
+		OPT_VERBOSE,
+		OPT_REPLAY
+	};
 	static const struct option options[] = {CLI_OPTIONS,
 						{"step", required_argument, NULL, OPT_STEP},
 						{"agency", required_argument, NULL, OPT_AGENCY},
@@ -406,11 +420,14 @@ int cmd_policy(int argc, char **argv)
 						{"workspace", required_argument, NULL,
 						 OPT_WORKSPACE},
 						{"verbose", no_argument, NULL, OPT_VERBOSE},
+						{"replay", required_argument, NULL, OPT_REPLAY},
 						{0}};
 	struct options o = {0};
 	const char *verb;
 	int opt;
 
+	if (argc > 1 && strcmp(argv[1], "learn") == 0)
+		return policy_run_learn(argc - 1, argv + 1);
 	optind = 0; /* glibc: begin anew, with options anywhere; main stops at the first word */
 	while ((opt = cli_getopt(argc, argv, "hv", options)) != -1) {
 		int taken;
@@ -421,6 +438,7 @@ int cmd_policy(int argc, char **argv)
 			continue;
 		case OPT_AGENCY:
 			o.agency = policy_agency_from(optarg);
+			o.agency_word = optarg;
 			if (o.agency == POLICY_AGENCY_UNSET)
 				return cli_usage(usage,
 						 "no agency '%.40s'; it is one of observe, draft, "
@@ -438,6 +456,9 @@ int cmd_policy(int argc, char **argv)
 		case OPT_WORKSPACE:
 			o.workspace = optarg;
 			continue;
+		case OPT_REPLAY:
+			o.replay = optarg;
+			continue;
 		case 'v':
 		case OPT_VERBOSE:
 			o.verbose = true;
@@ -450,7 +471,7 @@ int cmd_policy(int argc, char **argv)
 			return EXIT_STATUS_OK;
 	}
 	if (optind >= argc)
-		return cli_usage(usage, "say which: check, explain, test, diff or schema");
+		return cli_usage(usage, "say which: check, explain, test, learn, diff or schema");
 	verb = argv[optind++];
 	argc -= optind;
 	argv += optind;
@@ -458,6 +479,9 @@ int cmd_policy(int argc, char **argv)
 		return run_check(argc, argv);
 	if (strcmp(verb, "explain") == 0)
 		return run_explain(argc, argv, &o);
+	if (strcmp(verb, "test") == 0 && o.replay)
+		return argc > 1 ? cli_usage(usage, "test: --replay takes one policy, not %d", argc)
+				: policy_run_replay(o.replay, argc ? argv[0] : NULL, o.agency_word);
 	if (strcmp(verb, "test") == 0)
 		return run_test(argc, argv, &o);
 	if (strcmp(verb, "diff") == 0)
@@ -466,8 +490,9 @@ int cmd_policy(int argc, char **argv)
 		return run_schema();
 	if (strcmp(verb, "schema") == 0)
 		return cli_usage(usage, "schema: it takes no words; leave '%.60s' out", argv[0]);
-	static const char *const verbs[] = {"check", "explain", "test", "diff", "schema"};
+	static const char *const verbs[] = {"check", "explain", "test", "learn", "diff", "schema"};
 	const char *near = cli_nearest(verb, verbs, ARRAY_SIZE(verbs));
-	return cli_usage(usage, "'%.40s' is none of check, explain, test, diff and schema%s%s%s",
+	return cli_usage(usage,
+			 "'%.40s' is none of check, explain, test, learn, diff and schema%s%s%s",
 			 verb, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }

@@ -31,7 +31,7 @@ static const struct command {
 	{"cancel", cmd_run_verb, "end a run"},
 	{"agency", cmd_agency, "how far a run may go without a person: read or turn the dial"},
 	{"fork", cmd_fork, "a new run from before a step of another"},
-	{"policy", cmd_policy, "check, explain, test and compare policies"},
+	{"policy", cmd_policy, "check, explain, test, learn and compare policies"},
 	{"doctor", cmd_doctor, "what this machine can enforce, and how to mend what it cannot"},
 	{"tool", cmd_tool, "inside a step: call a tool that the policy names"},
 	{"trust", cmd_trust, "let a project's own policy file count"},

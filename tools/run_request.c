@@ -233,6 +233,12 @@ static int add_policies(struct opened *o, const struct run_request *q, int works
 		if (r < 0)
 			return r;
 	}
+	if (q->project) {
+		r = set_text(o->call.body, "plan_path", q->project, err);
+		return r < 0 ? r
+			     : add_file(o, AT_FDCWD, q->project, "project-policy",
+					"project_policy_path", false, err);
+	}
 	if (plan && plan->policy_path && is_builtin(plan->policy_path))
 		return q->policy ? 0 : set_text(o->call.body, "policy", plan->policy_path, err);
 	if (plan && plan->policy_path) {
@@ -358,7 +364,8 @@ static int add_exec(struct opened *o, const struct run_request *q, struct error 
 				err, -EILSEQ, EXIT_STATUS_USAGE,
 				"an argument of the command is not UTF-8; put it in a script");
 		}
-	json_t *exec = json_pack("{s:o, s:b}", "argv", argv, "land", q->land);
+	json_t *exec =
+		json_pack("{s:o, s:b, s:b}", "argv", argv, "land", q->land, "learn", q->learn);
 	if (!exec)
 		return error_nomem(err);
 	if (q->tty) {
@@ -433,4 +440,24 @@ int run_request_send(struct client *c, struct run_files *f, json_t **ret, struct
 		sigprocmask(SIG_BLOCK, &set, NULL);
 	}
 	return client_call(c, &f->opened.call, NULL, ret, NULL, err);
+}
+
+int run_request_replay(struct client *c, const struct run_request *q, const char *run, json_t **ret,
+		       struct error *err)
+{
+	AUTO_BUFFER target = {0};
+	__attribute__((cleanup(opened_free))) struct opened o = {
+		.call = {.method = "POST", .body = json_object()}};
+	int r;
+	buffer_append_str(&target, "/v1/runs/");
+	client_encode(&target, run);
+	r = buffer_append_str(&target, "/replay");
+	o.call.target = (const char *)target.data;
+	if (r == 0)
+		r = add_workspace(&o, q, -1, NULL, err);
+	if (r == 0)
+		r = add_policies(&o, q, o.call.fds[o.call.fd_count - 1].fd, -1, NULL, err);
+	if (r == 0 && q->agency)
+		r = set_text(o.call.body, "agency", q->agency, err);
+	return r < 0 ? r : client_call(c, &o.call, NULL, ret, NULL, err);
 }

@@ -11,13 +11,20 @@ struct run_request {
 	char **argv; /* exec: NULL-terminated */
 	bool outside_driver;
 	const char *name, *workspace, *policy, *agency; /* options as typed, or NULL */
+	const char *project; /* replay: the project's policy, or the plan that holds it; NULL: of the
+				workspace */
 	bool land; /* exec --land */
+	bool learn; /* policy learn */
 	bool send_stdin; /* exec -i: standard input is read whole and becomes an input of the step
 			  */
 	bool tty; /* exec -it */
 	unsigned rows, cols;
 };
 
+/* What the policies that q would create a run with say of what `run` did (POST /v1/runs/R/replay).
+ * q: workspace, policy, agency. *ret: the answer (owned). */
+MUST_CHECK int run_request_replay(struct client *c, const struct run_request *q, const char *run,
+				  json_t **ret, struct error *err);
 /* Standard input, read whole, as a sealed memory file (owned by the caller). Past 256 MiB:
  * -E2BIG, exit LIMIT. */
 MUST_CHECK int run_request_stdin(int *ret_fd, struct error *err);

@@ -12,10 +12,12 @@
 #include "supervisor/api/views.h"
 #include "supervisor/create.h"
 #include "supervisor/diffs.h"
+#include "supervisor/replay.h"
 #include "supervisor/runs.h"
 #include "supervisor/stats.h"
 #include "supervisor/status.h"
 #include "supervisor/votes.h"
+#include "supervisor/wants.h"
 
 enum { RUNS_SHOWN_MAX = 10000, PROBLEMS_MAX = 200 };
 
@@ -307,6 +309,13 @@ static int verb_on_place(struct call *c, verb_fn *fn)
 
 static int post_land(struct call *c)
 {
+	struct runs_context *ctx;
+
+	if (runs_get(c->d, &c->run->id, &ctx, NULL) == 0 && ctx->settings.learn)
+		return error_set_exit(
+			&c->err, -EPERM, EXIT_STATUS_USAGE,
+			"land: it is a run of 'holdfast policy learn', which never lands; "
+			"run the command with 'holdfast exec'");
 	return verb_on_place(c, engine_run_land);
 }
 
@@ -635,6 +644,37 @@ static int parse_id(struct call *c, const char *hex, struct journal_id *ret)
 								 : wrong(c, "an id is 32 digits");
 }
 
+static int post_replay(struct call *c)
+{
+	AUTO(policy_effective_free) struct policy_effective *now = NULL;
+	struct runs_context *ctx;
+	json_t *o = NULL;
+	int r = runs_get(c->d, &c->run->id, &ctx, &c->err);
+
+	c->a->volatile_ = true;
+	if (r == 0)
+		r = create_policy(c->d, c->q, ctx->plan, &now, &c->err);
+	if (r == 0)
+		r = replay_run(c->d, c->run, now, &o, &c->err);
+	if (r < 0)
+		return r;
+	json_object_set_new(o, "version", json_integer(SUPERVISOR_API_VERSION));
+	json_object_set_new(o, "run", views_id(&c->run->id));
+	return answer(c, 200, o);
+}
+
+static int get_wants(struct call *c)
+{
+	json_t *o = NULL;
+	int r = wants_run(c->d, c->run, &o, &c->err);
+
+	if (r < 0)
+		return r;
+	json_object_set_new(o, "version", json_integer(SUPERVISOR_API_VERSION));
+	json_object_set_new(o, "run", views_id(&c->run->id));
+	return answer(c, 200, o);
+}
+
 static int post_revoke(struct call *c)
 {
 	struct journal_id run = c->run->id, grant;
@@ -857,6 +897,8 @@ static const struct route {
 	{true, "v1/runs/*/agency", WANTS_RUN, post_agency},
 	{true, "v1/runs/*/fork", WANTS_RUN, post_fork},
 	{true, "v1/runs/*/revoke", WANTS_RUN, post_revoke},
+	{false, "v1/runs/*/wants", WANTS_RUN, get_wants},
+	{true, "v1/runs/*/replay", WANTS_RUN, post_replay},
 	{true, "v1/runs/*/steps", WANTS_RUN, post_steps},
 	{false, "v1/runs/*/steps/*", WANTS_RUN | WANTS_STEP, get_step},
 	{false, "v1/runs/*/steps/*/output", WANTS_RUN | WANTS_STEP, get_output},

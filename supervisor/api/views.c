@@ -218,6 +218,23 @@ static uint64_t weaker_of(const struct journal_run *run)
 	return bits;
 }
 
+/* Which files its policy was made of: a client opens them again where it asks what they say now. */
+static json_t *policies_of(struct daemon *d, const struct journal_run *run)
+{
+	json_t *list = json_array();
+	enum policy_layer layer;
+	struct runs_context *c;
+	const char *file;
+
+	if (runs_get(d, &run->id, &c, NULL) < 0)
+		return list;
+	for (size_t i = 0; (file = policy_effective_file(c->policy, i, &layer)); i++)
+		json_array_append_new(list,
+				      json_pack("{s:s, s:o}", "layer", policy_layer_name(layer),
+						"file", api_json_text(bytes_str(file))));
+	return list;
+}
+
 void views_notes(struct daemon *d, const struct journal_run *run, json_t *o)
 {
 	json_t *notes = json_array();
@@ -302,8 +319,10 @@ json_t *views_status(struct daemon *d, const struct journal_run *run)
 	json_object_set_new(o, "safe_to_retry", open);
 	json_object_set_new(o, "needs_person", person);
 	json_object_set_new(o, "grants", grants_of(run));
-	if (o)
+	if (o) {
 		views_notes(d, run, o);
+		json_object_set_new(o, "policies", policies_of(d, run));
+	}
 	return o;
 }
 

@@ -764,10 +764,10 @@ def test_nothing_else_leaves():
         assert all(n.endswith("acme.example") and not n.startswith("a.b.") for n in capture.names), capture.names
 
 
-def inside():
+def inside(module=None):
     subprocess.run("ip link set lo up && ip addr add 10.77.0.1/32 dev lo && ip addr add 10.77.0.53/32 dev lo && "
                    "echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start", shell=True, check=True)
-    supervised.main(sys.modules[__name__])
+    supervised.main(module or sys.modules[__name__])
 
 
 def into_namespace():

@@ -23,7 +23,7 @@ _holdfast()
 	case $cmd in
 	run) COMPREPLY=($(compgen -W "--name --workspace --policy --agency --detach" -f -- "$cur")) ;;
 	exec) COMPREPLY=($(compgen -W "--policy --workspace --agency --name --land" -c -- "$cur")) ;;
-	policy) COMPREPLY=($(compgen -W "check explain test diff schema" -f -- "$cur")) ;;
+	policy) COMPREPLY=($(compgen -W "check explain test learn diff schema --replay --policy --output" -f -- "$cur")) ;;
 	queue) COMPREPLY=($(compgen -W "-i --stats" -- "$cur")) ;;
 	approve | deny) COMPREPLY=($(compgen -W "$(holdfast queue --json 2>/dev/null | grep -o '"approval":"[0-9a-f]\{8\}' | cut -d'"' -f4) --as --path --digest --reason --sign --signer --grant --uses --expires --scope --rule --revoke --yes" -- "$cur")) ;;
 	resume | status | log | show | diff | land | undo | pause | cancel | fork | agency)
