@@ -4,6 +4,7 @@ import json
 import os
 import queue
 import random
+import select
 import shutil
 import socket
 import subprocess
@@ -114,14 +115,18 @@ class Inside:
             os.mkfifo(folder / name)
             os.chmod(folder / name, 0o666)
         self.fds = [os.open(folder / n, os.O_RDWR) for n in ("cmd", "out")]  # neither end of a pipe is ever the last
-        self.out = os.fdopen(self.fds[1], "r")
 
     def argv(self):
         return ["/bin/sh", "-c", 'while read -r line; do "$0"/load $line; done <"$0"/cmd >"$0"/out', str(self.folder)]
 
     def __call__(self, words):
         os.write(self.fds[0], (" ".join(words) + "\n").encode())
-        return self.out.readline()
+        line, until = b"", time.monotonic() + ANSWER_S
+        while not line.endswith(b"\n"):
+            if not select.select([self.fds[1]], [], [], max(0, until - time.monotonic()))[0]:
+                return f"failed: no answer in {ANSWER_S} s"
+            line += os.read(self.fds[1], 65536)
+        return line.decode()
 
     def release(self):
         os.write(self.fds[0], b"\n")
