@@ -28,7 +28,7 @@ bool asks_before(struct daemon *d, const struct journal_run *run, const struct p
 				   .stdin_fd = -1,
 				   .state = d->paths.state,
 				   .runtime = d->paths.runtime,
-				   .hidden = (const char *const *)d->own.state};
+				   .hidden = (const char *const *)d->own->state};
 	struct runs_context *ctx;
 
 	if (!run->workspace || runs_get(d, &run->id, &ctx, NULL) < 0 ||

@@ -252,7 +252,8 @@ static int confine(struct daemon *d, const struct engine_command *c, const struc
 		.cols = ctx->settings.cols,
 		.state = d->paths.state,
 		.runtime = d->paths.runtime,
-		.hidden = (const char *const *)d->own.state,
+		.hidden = (const char *const *)d->own->state,
+		.kept = (const char *const *)d->own->all,
 		.attempt = a->id,
 		.approved = asks_answered(d, &c->run, c->step),
 		.net = net->id,
@@ -285,6 +286,8 @@ static int start(struct daemon *d, struct sandbox_client *client, const struct e
 		r = intact_stack(d, ctx, c->stack, c->stack_count, err);
 	if (r == 0 && c->check && c->layer[0])
 		r = intact_stack(d, ctx, &c->layer, 1, err);
+	if (r == 0)
+		r = own_refresh(&d->own_from, &d->own, err);
 	if (r == 0)
 		r = squash_stack(d, &c->run, c->stack, c->stack_count, squash_failed, &below, err);
 	if (r == 0 && c->check && c->layer[0]) /* exactly the sealed layer over its stack */
@@ -1085,7 +1088,8 @@ int attempts_start_diff(struct daemon *d, struct sandbox_client *c, const struct
 			.timeout_ms = 60000,
 			.state = d->paths.state,
 			.runtime = d->paths.runtime,
-			.hidden = (const char *const *)d->own.state,
+			.hidden = (const char *const *)d->own->state,
+			.kept = (const char *const *)d->own->all,
 			.attempt = id,
 		};
 		r = confine_new(&in, &walls, err);

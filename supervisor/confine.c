@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <fnmatch.h>
+#include <limits.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -125,9 +127,40 @@ static int mask(struct confine *c, const char *path, struct error *err)
 
 /* ---- entries of the table ---- */
 
+/* A place of Holdfast's own that is in this folder or around it, by its name or by where it really
+ * is; or NULL. Whether it is there now says nothing: a step that may write could make it, and what
+ * stands there is believed by whoever comes next. */
+static const char *kept_at(const struct confine *c, const char *path)
+{
+	const char *const places[] = {c->in->state, c->in->runtime};
+	char real[PATH_MAX];
+
+	if (!realpath(path, real))
+		snprintf(real, sizeof(real), "%s", path);
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++)
+		if (path_within(places[i], path) || path_within(places[i], real) ||
+		    path_within(real, places[i]))
+			return places[i];
+	for (const char *const *k = c->in->kept; k && *k; k++)
+		if (path_within(*k, path) || path_within(*k, real) || path_within(real, *k))
+			return *k;
+	return NULL;
+}
+
+static const char *rw_refused(struct confine *c, const char *kept)
+{
+	const char *why = own_printf(c,
+				     "Holdfast's own state, policies or settings have their place "
+				     "in it (%s); grant a smaller folder, or move --state",
+				     kept);
+
+	return why ? why : "Holdfast's own folders have their place in it";
+}
+
 static int place_in_workspace(struct confine *c, const struct policy_mount *m, const char *path,
 			      struct error *err)
 {
+	const char *kept;
 	char *target;
 
 	switch (m->access) {
@@ -150,6 +183,8 @@ static int place_in_workspace(struct confine *c, const struct policy_mount *m, c
 					   "workspace 'stage' and its other parts 'rx'");
 		return 0;
 	case POLICY_ACCESS_RW:
+		if ((kept = kept_at(c, path)))
+			return unsupported(err, m, rw_refused(c, kept));
 		target = own_printf(c, "%s", path);
 		return target ? add_mount(c, SANDBOX_MOUNT_RW, target, target, true, false, err)
 			      : error_nomem(err);
@@ -162,6 +197,7 @@ static int place_outside(struct confine *c, const struct policy_mount *m, const 
 {
 	const struct confine_input *in = c->in;
 	struct stat st = {0};
+	const char *kept;
 	char *target;
 
 	if (m->access == POLICY_ACCESS_NONE)
@@ -190,10 +226,8 @@ static int place_outside(struct confine *c, const struct policy_mount *m, const 
 			err, m,
 			"only the workspace has layers; move it into the workspace, or grant 'rw'");
 	case POLICY_ACCESS_RW:
-		if (path_within(in->state, path) || path_within(in->runtime, path))
-			return unsupported(err, m,
-					   "Holdfast's own state lies in it; grant a smaller "
-					   "folder or move --state");
+		if ((kept = kept_at(c, path)))
+			return unsupported(err, m, rw_refused(c, kept));
 		return add_mount(c, SANDBOX_MOUNT_RW, target, target, true, optional, err);
 	case POLICY_ACCESS_NONE:
 		break;
@@ -286,6 +320,7 @@ static int place_workspace(struct confine *c, const struct policy_mount *table, 
 {
 	const struct confine_input *in = c->in;
 	struct sandbox_workspace *w = &c->spec.workspace;
+	const char *kept;
 
 	c->workspace_access = access_of(table, count, in->workspace);
 	*w = (struct sandbox_workspace){.target = in->workspace, .base_fd = -1};
@@ -305,12 +340,10 @@ static int place_workspace(struct confine *c, const struct policy_mount *table, 
 		w->mode = SANDBOX_WORKSPACE_NONE;
 		return 0;
 	case POLICY_ACCESS_RW:
-		if (path_within(in->state, in->workspace) ||
-		    path_within(in->runtime, in->workspace))
+		if ((kept = kept_at(c, in->workspace)))
 			return error_set_exit(err, -EOPNOTSUPP, EXIT_STATUS_SANDBOX,
-					      "cannot grant 'rw' on %s: Holdfast's own state lies "
-					      "in it; move --state",
-					      in->workspace);
+					      "cannot grant 'rw' on %s: %s", in->workspace,
+					      rw_refused(c, kept));
 		w->mode = SANDBOX_WORKSPACE_NONE;
 		return add_mount(c, SANDBOX_MOUNT_RW, in->workspace, in->workspace, true, false,
 				 err);

@@ -41,6 +41,8 @@ struct confine_input {
 	const char *state, *runtime; /* masked */
 	const char *const *hidden; /* masked too: every place in which a state directory is looked
 				      for (own.h), NULL-terminated; NULL = none */
+	const char *const *kept; /* all places of Holdfast's own (own.h), NULL-terminated: none of
+				  * them is in what is granted rw; NULL = none */
 	bool approved; /* a person let the step start: an exec rule that asks has its answer */
 	struct sandbox_attempt_id attempt;
 	/* Of the run's network, where the step may use it (net.h); borrowed. */

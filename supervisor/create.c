@@ -601,8 +601,8 @@ static int check_stdin(struct making *m, const struct plan_step *s, int fd, stru
 	if (r < 0)
 		return r;
 	policy_fs_decide(fs, bytes_str(file), POLICY_WANT_READ, &d);
-	for (size_t i = 0; i < m->d->own.state_count; i++)
-		ours |= path_within(file, m->d->own.state[i]);
+	for (size_t i = 0; i < m->d->own->state_count; i++)
+		ours |= path_within(file, m->d->own->state[i]);
 	may = is_readable(m, file, &d) || (is_beside_plan(m, file) && !path_within(file, m->path) &&
 					   !(d.access == POLICY_ACCESS_NONE && d.at.line > 0));
 	if (may && !ours)

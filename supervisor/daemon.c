@@ -560,6 +560,24 @@ static int read_boot_id(uint8_t ret[16])
 	return n == 32 ? 0 : -EBADMSG;
 }
 
+static int find_own(struct daemon *d, struct error *err)
+{
+	d->own_from = (struct own_from){.state = d->paths.state,
+					.runtime = d->paths.runtime,
+					.home = d->options.home,
+					.xdg_state = d->options.xdg_state,
+					.xdg_config = d->options.xdg_config,
+					.settings = d->settings};
+	int r = own_note(&d->own_from);
+
+	if (r < 0)
+		daemon_log(d,
+			   "cannot note %s for your other supervisors: %s; a step of theirs can "
+			   "read it where a policy grants what it is in",
+			   d->paths.state, strerror(-r));
+	return own_find(&d->own_from, &d->own, err);
+}
+
 static int open_folders(struct daemon *d, struct error *err)
 {
 	int r = supervisor_paths_open(d->options.state, d->options.home, d->options.xdg_state,
@@ -568,13 +586,7 @@ static int open_folders(struct daemon *d, struct error *err)
 	if (r == 0)
 		r = take_lock(d, err);
 	if (r == 0)
-		r = own_find(&(struct own_from){.state = d->paths.state,
-						.runtime = d->paths.runtime,
-						.home = d->options.home,
-						.xdg_state = d->options.xdg_state,
-						.xdg_config = d->options.xdg_config,
-						.settings = d->settings},
-			     &d->own, err);
+		r = find_own(d, err);
 	if (r < 0)
 		return r;
 	d->v1_fd = openat(d->paths.state_fd, "v1", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -840,7 +852,7 @@ void daemon_free(struct daemon *d)
 	close_fd(&d->layers_fd);
 	close_fd(&d->spool_fd);
 	close_fd(&d->v1_fd);
-	own_free(&d->own);
+	own_free(d->own);
 	supervisor_paths_close(&d->paths);
 	close_fd(&d->lock_fd); /* last: another may start now */
 	free(d);

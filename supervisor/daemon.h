@@ -50,7 +50,8 @@ struct daemon {
 	const struct settings *settings; /* of options */
 	struct event_base *loop;
 	struct supervisor_paths paths;
-	struct own own;
+	struct own *own;
+	struct own_from own_from;
 	int lock_fd, v1_fd, spool_fd, layers_fd, helpers_fd;
 	struct journal *journal;
 	const struct journal_state *rows; /* of journal, borrowed */

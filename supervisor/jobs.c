@@ -75,7 +75,8 @@ static int walls(struct daemon *d, const struct jobs_spec *spec, const struct st
 		.timeout_ms = spec->timeout_ms,
 		.state = d->paths.state,
 		.runtime = d->paths.runtime,
-		.hidden = (const char *const *)d->own.state,
+		.hidden = (const char *const *)d->own->state,
+		.kept = (const char *const *)d->own->all,
 		.attempt = *id,
 	};
 	int r;
@@ -117,6 +118,8 @@ int jobs_start(struct daemon *d, const struct jobs_spec *spec, struct error *err
 	if (!job)
 		return error_nomem(err);
 	r = lay(d, folder, spec, &st, err);
+	if (r == 0)
+		r = own_refresh(&d->own_from, &d->own, err);
 	if (r == 0)
 		r = walls(d, spec, &st, folder, &id, &c, err);
 	if (r == 0)

@@ -380,7 +380,6 @@ static int prepare(struct daemon *d, const struct journal_run *run, const struct
 		   const struct answers *answers, struct planned *ret, struct error *err)
 {
 	struct landing_request q = {.workspace = run->workspace,
-				    .own = (const char *const *)d->own.all,
 				    .uid = (uint32_t)run->ws_uid,
 				    .layers = stack->layers,
 				    .layer_count = stack->count,
@@ -395,8 +394,11 @@ static int prepare(struct daemon *d, const struct journal_run *run, const struct
 
 	if (r == 0)
 		r = runs_landing_place(d, ctx, err);
+	if (r == 0)
+		r = own_refresh(&d->own_from, &d->own, err);
 	if (r < 0)
 		return r;
+	q.own = (const char *const *)d->own->all;
 	q.workspace_fd = ctx->workspace_fd;
 	q.gid = ctx->gid;
 	r = run_table(d, run, &fs, err);

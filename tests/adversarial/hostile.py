@@ -232,6 +232,51 @@ def test_another_state_directory_and_the_users_policy_are_never_landed_into():
         assert not os.path.lexists(os.path.join(c.home, ".config")), err
 
 
+def test_a_state_directory_anywhere_is_masked_for_every_supervisor_of_its_user():
+    with Hostile() as c:
+        spy_on = os.path.join(c.home, "odd", "place")
+        p = c.policy("  - {path: \"${home}\", access: r}\n  - {path: \"${home}/plain\", access: rw}\n")
+        os.makedirs(os.path.join(c.home, "plain"))
+        os.makedirs(os.path.dirname(spy_on))
+        look = f"echo ran; ls -A {spy_on} {spy_on}/v1 2>/dev/null; cat {spy_on}/runtime 2>/dev/null; mv {spy_on} {spy_on}2 2>/dev/null && echo MOVED; true"
+        assert c.sh(look, "--policy", p)[1] == "ran\n"  # a supervisor that is there before the other state is
+        r = subprocess.run([HOLDFAST, "--state", spy_on, "exec", "--", "true"], cwd=c.tree, env=c.env, stdin=subprocess.DEVNULL,
+                           capture_output=True, text=True, check=False)
+        assert r.returncode == 0, r
+        assert os.path.isdir(os.path.join(spy_on, "v1"))
+        code, out, err = c.sh(look, "--policy", p)
+        assert (code, out) == (0, "ran\n"), (code, out, err)
+        p2 = c.policy("  - {path: \"${home}/odd\", access: rw}\n")
+        code, out, err = c.sh(look, "--policy", p2)
+        assert code == 125 and "ran" not in out and "Holdfast's own" in err, (code, out, err)
+        known = os.path.join(c.home, ".local/state/holdfast/known")
+        assert len(os.listdir(known)) == 2, os.listdir(known)
+        subprocess.run(["chmod", "-R", "u+rwX", spy_on], check=True)
+        shutil.rmtree(spy_on)
+        assert c.sh("true", "--policy", p2)[0] == 0  # and forgotten with it
+        with open(os.path.join(known, "x"), "w") as f:
+            f.write("no path\n")
+        assert c.sh("true", "--policy", p2)[0] == 0
+
+
+def test_no_rw_around_policies_settings_and_other_states():
+    with Hostile() as c:
+        os.makedirs(os.path.join(c.home, ".config", "holdfast"))
+        os.makedirs(os.path.join(c.home, ".config", "other"))
+        os.symlink(os.path.join(c.home, ".config"), os.path.join(c.root, "way"))
+        plant = "mkdir -p $HOME/.config/holdfast $HOME/.local/state/holdfast; echo 'version: 1' > $HOME/.config/holdfast/policy.yaml; true"
+        for path in ("${home}", "${home}/.config", "${home}/.config/holdfast", "${home}/.local/state", "/etc", os.path.join(c.root, "way")):
+            p = c.policy(f"  - {{path: \"{path}\", access: rw}}\n")
+            code, out, err = c.sh(plant, "--policy", p)
+            assert code == 125 and "Holdfast's own" in err, (path, code, out, err)
+        p = c.policy("  - {path: \"${workspace}\", access: rw}\n")
+        assert c.sh(plant, "--policy", p, cwd=c.home)[0] == 125
+        assert os.listdir(os.path.join(c.home, ".config", "holdfast")) == []
+        p = c.policy("  - {path: \"${home}/.config/other\", access: rw}\n")
+        code, out, err = c.sh("echo x > $HOME/.config/other/x", "--policy", p)
+        assert code == 0 and os.path.exists(os.path.join(c.home, ".config", "other", "x")), (code, out, err)
+
+
 # ---- what git and others would execute, and secrets
 
 def test_a_new_git_folder_in_the_place_of_the_old_lands_no_hooks():
@@ -648,10 +693,10 @@ def test_a_plans_standard_input_is_no_way_to_what_its_policy_masks():
         for name in (secret, "../home/.ssh/id_rsa", "link", "folder/.ssh/id_rsa", "../tree/.env", os.path.join(c.state, "runtime")):
             if name.endswith("runtime"):
                 assert c.run("exec", "--", "true")[0] == 0
-            before = len(c.json("status", "--all")[1]["runs"])
+            before = len(c.json("status", "--all")[1].get("runs", []))
             code, out, err = run(name)
             assert code == 3 and "does not let it read" in err and "plan.yaml:4:" in err, (name, code, out, err)
-            assert len(c.json("status", "--all")[1]["runs"]) == before
+            assert len(c.json("status", "--all")[1].get("runs", [])) == before
         for name in ("beside", "../tree/seen", "/usr/include/../../etc/ld.so.cache" if os.path.exists("/etc/ld.so.cache") else "beside"):
             code, out, err = run(name)
             assert code == 0, (name, code, out, err)
@@ -679,7 +724,7 @@ def test_a_plan_grants_nothing_by_itself():
                 c.write(".holdfast/policy.yaml", evil)
             plan = c.plan(said + "land: auto\nsteps:\n  - {name: a, run: \"cat " + c.home + "/secret; echo x > " + c.home + "/planted; mkdir -p .git/hooks; echo x > .git/hooks/x\"}\n")
             code, out, err = c.run("run", plan)
-            shown = c.run("show", c.latest(), "a")[1] if c.json("status", "--all")[1]["runs"] else ""
+            shown = c.run("show", c.latest(), "a")[1] if c.json("status", "--all")[1].get("runs", []) else ""
             assert "secret\n" not in shown and not os.path.exists(os.path.join(c.home, "planted")), (how, code, out, err, shown)
             assert not c.exists(".git/hooks/x"), how
 
