@@ -2,7 +2,7 @@
 /*
  * The seam to the keeper: commands of the engine become requests, and what the keeper reports
  * becomes inputs of the engine. It owns the connection, and finds again what lives after a crash of
- * either side.
+ * either side. Requests about layers are sealing.c's.
  *
  * An attempt goes: START -> STARTED -> EXITED -> GONE. Only at GONE are its output, results and
  * layer final; then its spool becomes blobs and the engine is told. A check is an attempt of its
@@ -13,7 +13,30 @@
 #include "supervisor/daemon.h"
 #include "supervisor/jobs.h"
 
-MUST_CHECK int adopt_new(struct daemon *d, struct adopt **ret, struct error *err);
+/* For net.c: what is asked about a run's network. */
+enum adopt_net_what { ADOPT_NET_OPEN, ADOPT_NET_ATTACH, ADOPT_NET_CLOSE };
+
+/* Something that was asked of the keeper and is not answered yet. */
+struct adopt_request {
+	struct adopt_request *next;
+	uint64_t number; /* the connection's */
+	const struct adopt_kind *kind; /* static */
+	enum adopt_net_what net;
+	struct journal_id run, attempt;
+	char layer[JOURNAL_LAYER_NAME_SIZE];
+	uint64_t ticket; /* of the client that waits; 0 = none */
+};
+
+/* Who is told of its end; one of the two is called, once. e is a REPLY or a LAYER. */
+struct adopt_kind {
+	void (*answered)(struct daemon *d, struct adopt_request *q, const struct sandbox_event *e);
+	void (*lost)(struct daemon *d, struct adopt_request *q); /* the keeper went away first; NULL
+								    = that is told otherwise */
+};
+/* Copies like, whose number is the connection's. */
+void adopt_await(struct daemon *d, const struct adopt_request *like);
+
+MUST_CHECK int adopt_new(struct adopt **ret); /* 0 or -ENOMEM */
 void adopt_free(struct adopt *a); /* accepts NULL */
 /* The epoch of a keeper that is there, without taking it over; 0 = there is none. */
 uint64_t adopt_look(struct daemon *d);
@@ -53,12 +76,8 @@ MUST_CHECK int adopt_diff(struct daemon *d, const struct journal_id *run, const 
 MUST_CHECK int adopt_job(struct daemon *d, const struct sandbox_spec *spec, const char *dest,
 			 struct jobs_job *job, struct error *err);
 
-/* Looks for layers that the journal does not know (any more), and has them removed. */
-void adopt_collect(struct daemon *d);
-
 /* For net.c: one request about a run's network; the answer goes to net_answered(), and to nobody
  * where the keeper is lost first. n: of OPEN, borrowed. CLOSE with no keeper there is done. */
-enum adopt_net_what { ADOPT_NET_OPEN, ADOPT_NET_ATTACH, ADOPT_NET_CLOSE };
 MUST_CHECK int adopt_net(struct daemon *d, enum adopt_net_what what, const struct journal_id *run,
 			 const struct sandbox_net *n, struct error *err);
 
@@ -67,9 +86,4 @@ void adopt_kill_now(struct daemon *d, const struct sandbox_attempt_id *id);
 void adopt_forget(struct daemon *d, const struct sandbox_attempt_id *id); /* with its spool */
 /* The keeper's connection, made where there is none; NULL = it cannot be had. */
 struct sandbox_client *adopt_client(struct daemon *d, struct error *err);
-/* For squash.c: q is a SQUASH; squash_done() is called when it is answered, with -ECONNRESET when
- * the keeper is lost first. */
-MUST_CHECK int adopt_squash(struct daemon *d, const struct journal_id *run,
-			    const struct sealer_request *q, struct error *err);
-void adopt_remove_layer(struct daemon *d, const char *layer);
 void adopt_check_next(struct daemon *d, const struct engine_command *cmd, uint32_t index);

@@ -20,6 +20,7 @@
 #include "supervisor/asks.h"
 #include "supervisor/attempts.h"
 #include "supervisor/effects.h"
+#include "supervisor/garbage.h"
 #include "supervisor/net.h"
 #include "supervisor/notify.h"
 #include "supervisor/pins.h"
@@ -392,7 +393,7 @@ int daemon_collect(struct daemon *d, int64_t ended_before_ns, struct journal_rep
 	if (r == 0)
 		r = journal_gc(d->journal, ended_before_ns, ret, err);
 	if (r == 0)
-		adopt_collect(d);
+		garbage_collect(d);
 	return r;
 }
 
@@ -753,9 +754,8 @@ int daemon_open(const struct daemon_options *o, struct daemon **ret, struct erro
 	if (!d->loop)
 		return error_nomem(err);
 	r = open_folders(d, err);
-	if (r == 0)
-		r = adopt_new(d, &d->adopt, err);
-	if (r == 0 && (attempts_new(&d->attempts) < 0 || runs_new(&d->runs) < 0 ||
+	if (r == 0 && (adopt_new(&d->adopt) < 0 || garbage_new(d, &d->garbage) < 0 ||
+		       attempts_new(&d->attempts) < 0 || runs_new(&d->runs) < 0 ||
 		       squash_new(&d->squash) < 0 || programs_new(&d->programs) < 0 ||
 		       effects_new(&d->effects) < 0 || net_new(d, &d->nets) < 0 ||
 		       notify_new(d, &d->notify) < 0))
@@ -831,6 +831,7 @@ void daemon_free(struct daemon *d)
 		if (d->signals[i])
 			event_free(d->signals[i]);
 	adopt_free(d->adopt);
+	garbage_free(d->garbage);
 	notify_free(d->notify);
 	net_free(d->nets);
 	attempts_free(d->attempts);

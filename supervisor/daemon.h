@@ -37,6 +37,7 @@ struct daemon_command { /* a copy of an engine_command that waits for its turn *
 };
 
 struct adopt; /* adopt.h */
+struct garbage; /* garbage.h */
 struct nets; /* net.h */
 struct attempts; /* attempts.h */
 struct notify; /* notify.h */
@@ -58,6 +59,7 @@ struct daemon {
 	struct engine *engine;
 	struct api_server *api;
 	struct adopt *adopt;
+	struct garbage *garbage;
 	struct nets *nets;
 	struct attempts *attempts;
 	struct runs *runs;

@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <string.h>
 
-#include "supervisor/adopt.h"
+#include "supervisor/sealing.h"
 #include "supervisor/attempts.h"
 
 struct squashed {
@@ -109,7 +109,7 @@ static int ask(struct daemon *d, const struct journal_id *run, const struct squa
 	if (r == 0) {
 		memcpy(s->covers, stack, covered * sizeof(*stack));
 		memcpy(q.into, s->name, sizeof(q.into));
-		r = adopt_squash(d, run, &q, err);
+		r = sealing_squash(d, run, &q, err);
 	}
 	if (r < 0) {
 		if (s)
@@ -169,7 +169,7 @@ void squash_done(struct daemon *d, const char *into, int result)
 		while (*at != q)
 			at = &(*at)->next;
 		*at = q->next;
-		adopt_remove_layer(d, q->name);
+		sealing_remove(d, q->name);
 		squashed_free(q);
 	} else {
 		q->ready = true;
@@ -199,7 +199,7 @@ void squash_collect(struct daemon *d)
 
 		if ((q->superseded || is_over(d, &q->run)) && !attempts_use(d, q->name)) {
 			*at = q->next;
-			adopt_remove_layer(d, q->name);
+			sealing_remove(d, q->name);
 			squashed_free(q);
 		} else {
 			at = &q->next;
