@@ -661,7 +661,7 @@ static int choose_agency(struct making *m, enum policy_agency *ret, struct error
 	if (asked && *ret == POLICY_AGENCY_UNSET)
 		return error_set_exit(
 			err, -EINVAL, EXIT_STATUS_USAGE,
-			"no agency '%s': it is one of observe, draft, assist, trusted, autonomous",
+			"no agency '%s'; it is one of observe, draft, assist, trusted, autonomous",
 			asked);
 	return 0;
 }
@@ -729,7 +729,8 @@ static int check_name(struct making *m, const char *name, struct error *err)
 	if (utf8_check_name(bytes_str(name)) < 0)
 		return error_set_exit(
 			err, -EINVAL, EXIT_STATUS_USAGE,
-			"bad name: 1 to 128 bytes without control characters, '/' and '#'");
+			"bad name: 1 to 128 bytes without control characters, '/' and '#'; choose "
+			"another --name");
 	if (journal_find_run(m->d->journal, name, &other, NULL) < 0)
 		return 0;
 	if (!journal_state_run(m->d->rows, &other) &&

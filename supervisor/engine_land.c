@@ -492,7 +492,8 @@ int engine_run_land(struct engine *e, struct engine_now now, const struct journa
 				      why_not_landed_again(row->landing));
 	if (engine_stack(row, NULL, NULL) == 0)
 		return error_set_exit(err, -ENODATA, EXIT_STATUS_CONFLICT,
-				      "land: no committed step changed a file");
+				      "land: no committed step changed a file; there is nothing to "
+				      "land");
 	r->named = true;
 	r->stuck = false;
 	r->land_wanted = row->landing == JOURNAL_LANDING_S_UNLANDED;

@@ -215,9 +215,10 @@ static int check_request(struct engine *e, const struct engine_run_request *q,
 		return error_set_exit(err, -ENOENT, EXIT_STATUS_USAGE,
 				      "fork: the run is not found");
 	if (!q->fork_at || !find_step(row, q->fork_at))
-		return error_set_exit(err, -ENOENT, EXIT_STATUS_USAGE,
-				      "fork: the run has no step '%.100s'",
-				      q->fork_at ? q->fork_at : "");
+		return error_set_exit(
+			err, -ENOENT, EXIT_STATUS_USAGE,
+			"fork: the run has no step '%.100s'; holdfast status lists them",
+			q->fork_at ? q->fork_at : "");
 	return 0;
 }
 
@@ -416,7 +417,7 @@ int engine_run_cancel(struct engine *e, struct engine_now now, const struct jour
 	state = engine_run_row(e, r)->state;
 	if (journal_run_final(state))
 		return error_set_exit(err, -EALREADY, EXIT_STATUS_CONFLICT,
-				      "cancel: the run is over (%s)",
+				      "cancel: the run is over (%s); there is nothing left to end",
 				      journal_run_state_name(state));
 	r->kill_now = kill;
 	r->stuck = false;
@@ -444,9 +445,11 @@ static int check_declare(struct engine *e, struct engine_run *r, const struct pl
 		const struct journal_step *s = find_step(row, *n);
 
 		if (!s || s->state != JOURNAL_STEP_S_COMMITTED)
-			return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
-					      "step '%s': needs '%s', which is not committed",
-					      spec->name, *n);
+			return error_set_exit(
+				err, -EINVAL, EXIT_STATUS_USAGE,
+				"step '%s': needs '%s', which is not committed; declare "
+				"it first, and wait for it",
+				spec->name, *n);
 	}
 	return 0;
 }
@@ -574,7 +577,7 @@ int engine_run_end(struct engine *e, struct engine_now now, const struct journal
 					      journal_step_state_name(row->steps[i]->state));
 	if (row->step_count == 0)
 		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
-				      "end: the run has no step; cancel it");
+				      "end: the run has no step; declare one, or cancel the run");
 	r->named = r->ending = true;
 	return engine_advance(e, r);
 }

@@ -14,6 +14,7 @@
 #include <termios.h>
 #include <unistd.h>
 #include "base/io.h"
+#include "base/utf8.h"
 #include "tools/cli.h"
 #include "tools/run_request.h"
 #include "tools/status_print.h"
@@ -620,17 +621,28 @@ static int make_driver_run(struct client **ret, struct run_request *q, char *ret
 	return 0;
 }
 
-static json_t *step_body(const char *name, char **argv, const char *needs, bool with_stdin)
+/* NULL: a word is not UTF-8, which JSON cannot carry (said). */
+static json_t *step_body(const char *name, char **argv, const char *needs, bool with_stdin,
+			 struct error *err)
 {
 	json_t *args = json_array(), *needed = json_array();
-	for (char **a = argv; *a; a++)
-		json_array_append_new(args, json_string(*a));
+	const char *wrong = utf8_valid(bytes_str(name)) ? NULL : "the STEP";
+	for (char **a = argv; *a && !wrong; a++)
+		if (json_array_append_new(args, json_string(*a)) < 0)
+			wrong = "an argument of the command";
 	AUTO_FREE char *copy = strdup(needs ? needs : "");
 	char *save = NULL;
-	for (char *n = strtok_r(copy, ",", &save); n; n = strtok_r(NULL, ",", &save))
-		json_array_append_new(needed, json_string(n));
-	return json_pack("{s:s, s:o, s:o, s:b}", "name", name, "argv", args, "needs", needed,
-			 "stdin", with_stdin);
+	for (char *n = strtok_r(copy, ",", &save); n && !wrong; n = strtok_r(NULL, ",", &save))
+		if (json_array_append_new(needed, json_string(n)) < 0)
+			wrong = "--needs";
+	if (!wrong)
+		return json_pack("{s:s, s:o, s:o, s:b}", "name", name, "argv", args, "needs",
+				 needed, "stdin", with_stdin);
+	json_decref(args);
+	json_decref(needed);
+	error_set_exit(err, -EILSEQ, EXIT_STATUS_USAGE,
+		       "%s is not UTF-8; say it in UTF-8, or put it in a script", wrong);
+	return NULL;
 }
 
 static int declare_step(struct client *c, const char *run, json_t *body, bool with_stdin,
@@ -746,15 +758,17 @@ int cmd_step(int argc, char **argv)
 	struct error err = {0};
 	AUTO(client_close) struct client *c = NULL;
 	if (end && client_open(cli.state, CLIENT_START_THERE, &c, &err) < 0)
-		return own_failure(&err);
+		return cli_fail(&err); /* it ends a run, and wraps no command */
 	if (end)
 		return end_driver_run(c, q.name);
 	const char *step = argv[optind];
 	bool with_stdin = q.send_stdin, reused = false;
 	q.send_stdin = false;
 	char run[64];
+	json_t *body = step_body(step, argv + at, needs, with_stdin, &err);
+	if (!body)
+		return own_failure(&err);
 	int r = make_driver_run(&c, &q, run, sizeof(run), &err);
-	json_t *body = step_body(step, argv + at, needs, with_stdin);
 	if (r == 0)
 		r = declare_step(c, run, body, with_stdin, &reused, &err);
 	json_decref(body);

@@ -452,6 +452,11 @@ static int show_step(struct client *c, const char *run, const char *step)
 	return exit_status == EXIT_STATUS_OK ? second : exit_status;
 }
 
+static int not_an_effect(const char *usage, const char *body)
+{
+	return cli_usage(usage, "--%s is of an effect; leave it out, or name an effect", body);
+}
+
 enum { SHOW_REQUEST = CLI_OPT_OWN, SHOW_RESPONSE };
 
 static void show_own(int opt, void *arg)
@@ -476,6 +481,8 @@ int cmd_show(int argc, char **argv)
 	int exit_status = EXIT_STATUS_OK;
 	if (open_with_args(argc, argv, usage, 1, 2, options, show_own, &body, &c, &exit_status) < 0)
 		return exit_status;
+	if (argc - optind == 2 && body)
+		return not_an_effect(usage, body);
 	if (argc - optind == 2)
 		return show_step(c, argv[optind], argv[optind + 1]);
 	struct error err = {0};
@@ -493,13 +500,18 @@ int cmd_show(int argc, char **argv)
 		doc = cli_fetch(c, (const char *)target.data, &exit_status);
 		if (!doc)
 			return exit_status;
-		if (cli.json)
-			cli_print_json(doc);
+		if (body)
+			exit_status = not_an_effect(usage, body);
+		else if (cli.json)
+			cli_print_json(json_incref(doc));
 		else
 			status_print_whole(doc);
-		if (!cli.json)
-			json_decref(doc);
-		return EXIT_STATUS_OK;
+		json_decref(doc);
+		return exit_status;
+	}
+	if (body) {
+		json_decref(doc);
+		return not_an_effect(usage, body);
 	}
 	if (cli.json) {
 		cli_print_json(doc);

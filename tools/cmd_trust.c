@@ -112,6 +112,18 @@ int trust_offer(struct client *c, const struct run_request *q, struct error *err
 		       : 0;
 }
 
+static int tell(const char *real, const char *hex, bool already)
+{
+	if (cli.json)
+		cli_print_json(json_pack("{s:i, s:s, s:s, s:b}", "version", SUPERVISOR_API_VERSION,
+					 "path", cli_escaped(real), "digest", hex, "already",
+					 already));
+	else
+		printf("%s is trusted%s (%.16s)\n", cli_escaped(real), already ? " already" : "",
+		       hex);
+	return EXIT_STATUS_OK;
+}
+
 int cmd_trust(int argc, char **argv)
 {
 	static const char usage[] = "usage: holdfast trust [FOLDER|FILE] [--yes]\n"
@@ -161,10 +173,8 @@ int cmd_trust(int argc, char **argv)
 		r = pinned(c, real, hex, &err);
 	if (r < 0)
 		return cli_fail(&err);
-	if (strcmp(hex, digest_hex(&digest, have)) == 0) {
-		printf("%s is trusted already (%.16s)\n", cli_escaped(real), have);
-		return EXIT_STATUS_OK;
-	}
+	if (strcmp(hex, digest_hex(&digest, have)) == 0)
+		return tell(real, have, true);
 	print_summary(p, real, *hex != 0);
 	if (!yes && (cli.no_input || !isatty(STDIN_FILENO) || !yes_on_terminal("Trust it?"))) {
 		error_set_exit(&err, -ECANCELED, EXIT_STATUS_DENIED,
@@ -176,6 +186,5 @@ int cmd_trust(int argc, char **argv)
 	r = pin(c, real, &digest, &err);
 	if (r < 0)
 		return cli_fail(&err);
-	printf("%s is trusted (%.16s)\n", cli_escaped(real), have);
-	return EXIT_STATUS_OK;
+	return tell(real, have, false);
 }

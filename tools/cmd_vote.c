@@ -420,6 +420,11 @@ static int parse_and_cast(int argc, char **argv, bool deny)
 			"--grant '%.60s' is no FIELD=GLOB, FIELD<=N, FIELD>=N or FIELD=A|B, "
 			"or names a field again",
 			s.bad_grant);
+	if (s.revoke && (strlen(s.revoke) != 32 || strspn(s.revoke, "0123456789abcdef") != 32))
+		return cli_usage(usage,
+				 "--revoke '%.40s' is no grant's id, which has 32 hex digits; "
+				 "'holdfast log RUN' has them",
+				 s.revoke);
 	const char *contradicts = contradiction(&s);
 	if (contradicts)
 		return cli_usage(usage, "%s", contradicts);

@@ -15,6 +15,7 @@
 #include "journal/journal.h"
 #include "tools/cli.h"
 
+enum { GOING_TRIES = 30, GOING_PAUSE_NS = 100 * 1000 * 1000 };
 enum { OPT_REPAIR = CLI_OPT_OWN, OPT_OUTPUT, OPT_OLDER_THAN };
 
 static const char usage_verify[] = "usage: holdfast verify [--json]\n\n"
@@ -52,8 +53,8 @@ static int64_t mono_ns(void)
 	return clock_ns(CLOCK_BOOTTIME);
 }
 
-/* -EBUSY: a daemon has it. how: read_only or unloaded are taken from it. */
-static int open_here(struct journal_options how, struct journal **ret, struct error *err)
+/* -EBUSY: somebody has it. how: read_only or unloaded are taken from it. */
+static int open_once(struct journal_options how, struct journal **ret, struct error *err)
 {
 	struct supervisor_paths paths;
 	int rc = supervisor_paths_there(cli.state, getenv("HOME"), getenv("XDG_STATE_HOME"),
@@ -84,6 +85,26 @@ static struct client *open_daemon(void)
 	struct client *c = NULL;
 	struct error err = {0};
 	return client_open(cli.state, CLIENT_START_NO, &c, &err) == 0 ? c : NULL;
+}
+
+/* -EBUSY: a daemon has it, and answers; or one that is just going does not let go of it. */
+static int open_here(struct journal_options how, struct journal **ret, struct error *err)
+{
+	struct error last = {0};
+	int rc = open_once(how, ret, &last);
+
+	for (int i = 0; rc == -EBUSY && i < GOING_TRIES; i++) {
+		AUTO(client_close) struct client *c = open_daemon();
+
+		if (c)
+			break;
+		nanosleep(&(struct timespec){.tv_nsec = GOING_PAUSE_NS}, NULL);
+		last = (struct error){0};
+		rc = open_once(how, ret, &last);
+	}
+	if (rc < 0)
+		*err = last;
+	return rc;
 }
 
 /* ---- Findings ---- */
@@ -232,8 +253,24 @@ static int take_output(int opt, void *arg)
 	return opt == OPT_OUTPUT ? 0 : -EINVAL;
 }
 
-static int export_by_daemon(const char *run, int out, struct error *busy)
+/* Not before there is something to write: an earlier export may stand there. *ret: owned, or
+ * standard output's own where output is NULL. */
+static int open_output(const char *output, int *ret, struct error *err)
 {
+	*ret = output ? open(output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)
+		      : fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+	if (*ret < 0)
+		return error_set_exit(
+			err, -errno, EXIT_STATUS_USAGE,
+			"export: cannot write %s: %s; name a file in a folder that you "
+			"may write to",
+			output ? output : "standard output", strerror(errno));
+	return 0;
+}
+
+static int export_by_daemon(const char *run, const char *output, struct error *busy)
+{
+	AUTO_FD out = -1;
 	AUTO(client_close) struct client *c = open_daemon();
 	AUTO(client_stream_close) struct client_stream *s = NULL;
 	AUTO_BUFFER target = {0};
@@ -246,7 +283,8 @@ static int export_by_daemon(const char *run, int out, struct error *busy)
 		buffer_append_str(&target, "?run=");
 		client_encode(&target, run);
 	}
-	if (target.failed || client_stream_open(c, (const char *)target.data, &s, &err) < 0)
+	if (target.failed || client_stream_open(c, (const char *)target.data, &s, &err) < 0 ||
+	    open_output(output, &out, &err) < 0)
 		return cli_fail(&err);
 	do {
 		AUTO_BUFFER piece = {0};
@@ -258,10 +296,14 @@ static int export_by_daemon(const char *run, int out, struct error *busy)
 	return rc < 0 ? cli_fail(&err) : EXIT_STATUS_OK;
 }
 
-static int export_here(struct journal *j, const char *name, int out, struct error *err)
+static int export_here(struct journal *j, const char *name, const char *output, struct error *err)
 {
+	AUTO_FD out = -1;
 	struct journal_id run;
 	int rc = name ? journal_find_run(j, name, &run, err) : 0;
+
+	if (rc == 0)
+		rc = open_output(output, &out, err);
 	return rc < 0 ? rc : journal_export(j, name ? &run : NULL, out, err);
 }
 
@@ -292,18 +334,9 @@ static int export(int argc, char **argv)
 	int rc = open_here((struct journal_options){.read_only = true, .unloaded = true}, &j, &err);
 	if (rc < 0 && rc != -EBUSY)
 		return cli_fail(&err);
-	/* Not before there is something to write: an earlier export may stand there. */
-	AUTO_FD file = output ? open(output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
-	int out = output ? file : STDOUT_FILENO;
-	if (output && file < 0) {
-		journal_close(j);
-		error_set_exit(&err, -errno, EXIT_STATUS_USAGE, "export: %s: %s", output,
-			       strerror(errno));
-		return cli_fail(&err);
-	}
 	if (rc == -EBUSY)
-		return export_by_daemon(run, out, &err);
-	rc = export_here(j, run, out, &err);
+		return export_by_daemon(run, output, &err);
+	rc = export_here(j, run, output, &err);
 	journal_close(j);
 	return rc < 0 ? cli_fail(&err) : EXIT_STATUS_OK;
 }

@@ -98,8 +98,8 @@ static int real_path(int fd, char *buf, size_t size)
 static int set_text(json_t *body, const char *key, const char *text, struct error *err)
 {
 	if (json_object_set_new(body, key, json_string(text)) < 0)
-		return error_set_exit(err, -EILSEQ, EXIT_STATUS_USAGE, "%s is not UTF-8; rename it",
-				      key);
+		return error_set_exit(err, -EILSEQ, EXIT_STATUS_USAGE,
+				      "%s is not UTF-8; choose another", key);
 	return 0;
 }
 
@@ -166,6 +166,18 @@ static int add_environment(json_t *body, struct error *err)
 	return json_object_set_new(body, "env", env) < 0 ? error_nomem(err) : 0;
 }
 
+static const char *near_builtin(const char *policy)
+{
+	const char *names[8];
+	size_t n = 0;
+
+	while (n < ARRAY_SIZE(names) && policy_builtin_name(n)) {
+		names[n] = policy_builtin_name(n);
+		n++;
+	}
+	return yaml_nearest(bytes_str(policy), names, n);
+}
+
 static bool is_builtin(const char *policy)
 {
 	for (size_t i = 0; policy_builtin_name(i); i++)
@@ -217,6 +229,11 @@ static int add_policies(struct opened *o, const struct run_request *q, int works
 	int r = 0;
 	if (q->policy && is_builtin(q->policy))
 		r = set_text(o->call.body, "policy", q->policy, err);
+	else if (q->policy && access(q->policy, F_OK) < 0 && near_builtin(q->policy))
+		r = error_set_exit(err, -ENOENT, EXIT_STATUS_USAGE,
+				   "no policy '%.80s': there is no such file; did you mean the "
+				   "built-in '%s'?",
+				   q->policy, near_builtin(q->policy));
 	else if (q->policy)
 		r = add_policy_file(o, AT_FDCWD, q->policy, "policy", "policy_path", false, err);
 	if (r < 0)
@@ -290,6 +307,10 @@ static void plan_guard(struct plan **p)
 static int add_plan(struct opened *o, const char *path, struct plan **ret, int *ret_dir,
 		    struct error *err)
 {
+	if (strcmp(path, "-") == 0)
+		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
+				      "a plan is not read from standard input: what it names is "
+				      "relative to the folder it is in; save it there and name it");
 	int r = add_file(o, AT_FDCWD, path, "plan", "plan_path", false, err);
 	if (r < 0)
 		return r;

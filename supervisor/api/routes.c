@@ -351,7 +351,7 @@ static int post_agency(struct call *c)
 
 	if (level == POLICY_AGENCY_UNSET)
 		return error_set_exit(&c->err, -EINVAL, EXIT_STATUS_USAGE,
-				      "no agency '%.40s': it is one of observe, draft, assist, "
+				      "no agency '%.40s'; it is one of observe, draft, assist, "
 				      "trusted, autonomous",
 				      asked ? asked : "");
 	if (from && strcmp(from, now) != 0)

@@ -567,7 +567,9 @@ def test_a_projects_policy_is_trusted_by_digest():
         code, out, err = c.run("run", c.plan("land: never\nsteps:\n  - {name: a, run: [\"true\"]}\n"))
         assert code == 0 and (out + err).count("is not trusted") == 1, (out, err)
         assert c.run("trust")[0] == 3
-        assert c.run("trust", "--yes")[0] == 0
+        code, doc = c.json("trust", "--yes")
+        assert code == 0 and doc["path"] == c.path(".holdfast/policy.yaml") and doc["already"] is False, doc
+        assert c.json("trust")[1]["already"] is True
         assert c.run("exec", "--", "/bin/sh", "-c", "echo $COLOUR")[:2] == (0, "blue\n")
         c.write(".holdfast/policy.yaml", "version: 1\nname: project\nextends: [offline]\nenv: {set: {COLOUR: red}}\n")
         assert c.run("exec", "--", "/bin/sh", "-c", "echo $COLOUR")[:2] == (0, "\n")
@@ -1288,7 +1290,7 @@ def test_reading_makes_no_state_directory():
                         "step --run a --end"):
             code, out, err = c.run("--state", state, *command.split())
             if command != "doctor":
-                status = 125 if command[:4] == "step" else 0 if command in ("status", "queue") else 2
+                status = 0 if command in ("status", "queue") else 2
                 assert code == status and f"there is no state directory {state}" in out + err, (command, code, out, err)
             assert not os.path.exists(os.path.dirname(state)), command
         assert c.json("status")[1]["runs"] == [] and c.json()[1]["daemon"] is None and c.waiting() == []
@@ -1333,6 +1335,51 @@ def test_a_wrong_option_is_said_once_by_every_command():
         code, _, err = c.run("--state", "", "status")
         assert code == 2 and "--state is empty" in err, err
         assert not os.path.exists(c.state)
+
+
+def test_what_a_hostile_hand_types_is_said_and_nothing_is_begun():
+    with Cli() as c:
+        plan = c.plan("land: never\nsteps:\n  - {name: a, run: 'true'}\n")
+        assert c.run("run", plan, "--name", "one")[0] == 0
+        kept = os.path.join(c.root, "kept")
+        with open(kept, "w") as f:
+            f.write("an earlier export")
+        bad = b"\xff"
+        calls = [
+            (("run", "-"), 2, "not read from standard input"), (("run", "."), 2, "not a regular file"),
+            (("run", "/dev/null"), 2, "not a regular file"), (("run", plan, "--name", "one"), 2, "choose another --name"),
+            (("run", plan, "--agency", "asist"), 2, "one of observe, draft"), (("run", plan, "--name", "a/b"), 2, "choose another --name"),
+            (("exec", "--policy", "ofline", "--", "true"), 125, "did you mean the built-in 'offline'?"),
+            (("exec", "--policy", c.root, "--", "true"), 125, "not a regular file"),
+            (("exec", "--workspace", plan, "--", "true"), 125, "Not a directory"),
+            (("exec", "--", "echo", bad), 125, "argument of the command is not UTF-8"),
+            (("exec", "--name", bad, "--", "true"), 125, "not UTF-8"), (("step", "--run", bad, "s", "--", "true"), 125, "not UTF-8"),
+            (("step", "--run", "r", bad, "--", "true"), 125, "the STEP is not UTF-8"),
+            (("step", "--run", "r", "s", "--", "echo", bad), 125, "an argument of the command is not UTF-8"),
+            (("step", "--run", "r", "--needs", bad, "s", "--", "true"), 125, "--needs is not UTF-8"),
+            (("step", "--run", "nope", "--end"), 2, "there is none"), (("status", bad), 2, "there is none"),
+            (("show", "one", "a", "--request"), 2, "--request is of an effect"), (("show", "one", "--response"), 2, "--response is of an effect"),
+            (("show", "one", "nope"), 2, "no step nope"), (("fork", "one", "--at", "nope"), 2, "lists them"),
+            (("deny", "one", "--revoke", "x"), 2, "no grant's id"), (("cancel", "one"), 9, "nothing left to end"),
+            (("land", "one"), 9, "nothing to land"), (("export", "nope", "-o", kept), 2, "there is none"),
+            (("export", "one", "-o", c.root), 2, "Is a directory"), (("--state", plan, "status"), 2, "not a folder"),
+            (("--state", "/", "status"), 2, "cannot be a state directory"), (("policy", "check", c.root), 2, "Is a directory"),
+        ]
+        for words, status, says in calls:
+            code, out, err = c.run(*words)
+            assert code == status and says in err and out == "" and ";" in err, (words, code, out, err)
+        assert open(kept).read() == "an earlier export"
+        assert [r["name"] for r in c.json("status", "--all")[1]["runs"]] == ["one"], "something was begun"
+
+
+def test_a_short_id_that_two_runs_have_is_said():
+    with Cli() as c:
+        for _ in range(20):  # 16 first digits
+            assert c.run("exec", "--", "true")[0] == 0
+        ids = [r["run"] for r in c.json("status", "--all")[1]["runs"]]
+        first = next(i[0] for i in ids if sum(k[0] == i[0] for k in ids) > 1)
+        code, _, err = c.run("status", first)
+        assert code == 2 and "more" in err and ";" in err, err
 
 
 def test_a_refused_system_call_is_told_by_its_name_and_number():
