@@ -553,6 +553,8 @@ struct policy_secret_info {
 bool policy_secret_at(const struct policy_effective *e, size_t i, struct policy_secret_info *ret);
 bool policy_secret_find(const struct policy_effective *e, struct bytes name,
 			struct policy_secret_info *ret);
+/* Whether a net rule that is no deny, and that the step keeps, puts it into a request. */
+bool policy_secret_named(const struct policy_effective *e, const char *name);
 bool policy_secret_to(const struct policy_secret_info *s, struct bytes host);
 
 struct policy_tool_info {

@@ -362,6 +362,36 @@ bool policy_secret_find(const struct policy_effective *e, struct bytes name,
 	return false;
 }
 
+/* What `use` leaves of a layer's own rules; that others narrow further is theirs to decide. */
+static bool is_kept(const struct policy_effective *e, const struct policy_stratum *s,
+		    const char *id)
+{
+	const struct policy_step *steps = s->body->steps.v;
+
+	for (size_t i = 0; i < s->body->steps.n; i++) {
+		bool kept = !steps[i].use.set || !policy_step_applies(e, &steps[i]);
+
+		for (size_t j = 0; !kept && j < steps[i].use.n; j++)
+			kept = strcmp(steps[i].use.v[j], id) == 0;
+		if (!kept)
+			return false;
+	}
+	return true;
+}
+
+bool policy_secret_named(const struct policy_effective *e, const char *name)
+{
+	for (size_t l = 0; l < e->count; l++) {
+		const struct policy_net *n = e->layers[l].body->net.v;
+
+		for (size_t j = 0; j < e->layers[l].body->net.n; j++)
+			if (n[j].rule.secret && strcmp(n[j].rule.secret, name) == 0 &&
+			    !is_deny(&n[j].rule) && is_kept(e, &e->layers[l], n[j].rule.id))
+				return true;
+	}
+	return false;
+}
+
 bool policy_secret_to(const struct policy_secret_info *s, struct bytes host)
 {
 	char normal[POLICY_HOST_MAX];

@@ -343,6 +343,9 @@ static void tell_secrets(struct daemon *d, const struct net *n, struct telling *
 		struct error err = {0};
 		size_t at = a->secret_count;
 
+		/* What no request of the attempt can need is not read, and no courier holds it. */
+		if (!policy_secret_named(t->policy, s.name))
+			continue;
 		if (at == REPORT_SECRETS_MAX) {
 			daemon_log(d, "secret '%s' and those after it are not given: at most %d",
 				   s.name, REPORT_SECRETS_MAX);

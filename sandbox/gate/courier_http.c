@@ -489,12 +489,12 @@ static bool accept_is_right(const struct exchange *x, const struct http1_message
 
 static bool scanned_head(struct exchange *x, const struct http1_message *m)
 {
-	const struct http1_header *coding = http1_header_find(m, "content-encoding");
-
 	if (!x->scan)
 		return true;
-	if (coding && !names_equal(coding->value, "identity"))
-		return false;
+	for (size_t i = 0; i < m->header_count; i++)
+		if (names_equal(m->headers[i].name, "content-encoding") &&
+		    !names_equal(m->headers[i].value, "identity"))
+			return false;
 	for (size_t i = 0; i < m->header_count; i++)
 		if (scan_feed(x->scan, m->headers[i].name) || scan_feed(x->scan, bytes_str(": ")) ||
 		    scan_feed(x->scan, m->headers[i].value) ||

@@ -79,8 +79,9 @@ struct scan *scan_new(struct bytes secret)
 		add_base64(s, secret, skip, "+/");
 		add_base64(s, secret, skip, "-_");
 	}
-	/* every byte may come as %XX */
-	s->longest = 3 * secret.len > s->longest ? 3 * secret.len : s->longest;
+	/* every byte may come as \u00XX, and each of a form's as an escaped slash */
+	s->longest *= 2;
+	s->longest = 6 * secret.len > s->longest ? 6 * secret.len : s->longest;
 	for (size_t i = 0; i < s->count; i++)
 		if (s->forms[i].failed) {
 			scan_free(s);
@@ -126,16 +127,72 @@ static size_t decode_percent(uint8_t *s, size_t len)
 	return to;
 }
 
-static bool look(struct scan *s, struct buffer *text)
+/* One step of JSON's escapes (RFC 8259 section 7), at a backslash: its bytes in UTF-8, 1 to 3. Returns
+ * how many it stands for, 0 where it is none; *ret_used of the text, 0 where it is cut off. */
+static size_t json_escape(const uint8_t *s, size_t len, uint8_t *out, size_t *ret_used)
+{
+	static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+	const char *at = len > 1 && s[1] ? strchr(from, s[1]) : NULL;
+	unsigned v = 0;
+
+	*ret_used = 2;
+	if (at) {
+		out[0] = (uint8_t)to[at - from];
+		return 1;
+	}
+	if (len > 1 && s[1] != 'u')
+		return 0;
+	for (size_t i = 2; i < 6; i++) {
+		if (i >= len) {
+			*ret_used = 0;
+			return 0;
+		}
+		if (digit(s[i]) < 0)
+			return 0;
+		v = v << 4 | (unsigned)digit(s[i]);
+	}
+	*ret_used = 6;
+	if (v < 0x80) {
+		out[0] = (uint8_t)v;
+		return 1;
+	}
+	out[0] = (uint8_t)(v < 0x800 ? 0xc0 | v >> 6 : 0xe0 | v >> 12);
+	out[1] = (uint8_t)(0x80 | (v < 0x800 ? v & 63 : v >> 6 & 63));
+	out[2] = (uint8_t)(0x80 | (v & 63));
+	return v < 0x800 ? 2 : 3;
+}
+
+/* In place; returns the new length. */
+static size_t decode_json(uint8_t *s, size_t len)
+{
+	size_t to = 0, used;
+	uint8_t bytes[3];
+
+	for (size_t i = 0; i < len;) {
+		size_t n = s[i] == '\\' ? json_escape(s + i, len - i, bytes, &used) : 0;
+
+		if (n == 0) {
+			s[to++] = s[i++];
+			continue;
+		}
+		memcpy(s + to, bytes, n);
+		to += n;
+		i += used;
+	}
+	return to;
+}
+
+/* Consumes text. */
+static bool look_plain(struct scan *s, uint8_t *text, size_t len)
 {
 	for (size_t i = 0; i < s->count; i++)
-		if (holds(buffer_bytes(text), &s->forms[i]))
+		if (holds(bytes_of(text, len), &s->forms[i]))
 			return true;
-	if (memchr(text->data, '%', text->len)) {
+	if (memchr(text, '%', len)) {
 		AUTO_BUFFER plain = {0};
 		bool found;
 
-		if (buffer_append(&plain, text->data, text->len) < 0)
+		if (buffer_append(&plain, text, len) < 0)
 			return true;
 		plain.len = decode_percent(plain.data, plain.len);
 		found = holds(buffer_bytes(&plain), &s->forms[0]);
@@ -143,10 +200,27 @@ static bool look(struct scan *s, struct buffer *text)
 		if (found)
 			return true;
 	}
-	for (size_t i = 0; i < text->len; i++)
-		if (text->data[i] >= 'A' && text->data[i] <= 'F')
-			text->data[i] |= 0x20;
-	return s->count > 1 && holds(buffer_bytes(text), &s->forms[1]);
+	for (size_t i = 0; i < len; i++)
+		if (text[i] >= 'A' && text[i] <= 'F')
+			text[i] |= 0x20;
+	return s->count > 1 && holds(bytes_of(text, len), &s->forms[1]);
+}
+
+static bool look(struct scan *s, struct buffer *text)
+{
+	struct buffer plain = {0};
+	bool found;
+
+	if (memchr(text->data, '\\', text->len)) {
+		if (buffer_append(&plain, text->data, text->len) < 0)
+			return true;
+		plain.len = decode_json(plain.data, plain.len);
+		found = look_plain(s, plain.data, plain.len);
+		buffer_wipe(&plain);
+		if (found)
+			return true;
+	}
+	return look_plain(s, text->data, text->len);
 }
 
 bool scan_feed(struct scan *s, struct bytes piece)
@@ -210,8 +284,39 @@ static bool begins_percent(const struct buffer *secret, const uint8_t *s, size_t
 	return true;
 }
 
+/* With any of its bytes as JSON escapes; the last escape may be cut. */
+static bool begins_json(const struct buffer *form, const uint8_t *s, size_t len)
+{
+	size_t at = 0, used;
+	uint8_t bytes[3];
+
+	for (size_t i = 0; i < len; i += used) {
+		size_t n = 1;
+
+		if (at == form->len)
+			return false;
+		used = 1;
+		bytes[0] = s[i];
+		if (s[i] == '\\') {
+			n = json_escape(s + i, len - i, bytes, &used);
+			if (n == 0 && used == 0)
+				return true;
+			if (n == 0) {
+				n = used = 1;
+				bytes[0] = s[i];
+			}
+		}
+		if (n > form->len - at || memcmp(form->data + at, bytes, n) != 0)
+			return false;
+		at += n;
+	}
+	return true;
+}
+
 size_t scan_hold(const struct scan *s)
 {
+	bool escaped = s->tail.len && memchr(s->tail.data, '\\', s->tail.len);
+
 	for (size_t at = 0; at < s->tail.len; at++) {
 		const uint8_t *from = s->tail.data + at;
 		size_t len = s->tail.len - at;
@@ -221,6 +326,9 @@ size_t scan_hold(const struct scan *s)
 				return len;
 		if (begins_percent(&s->forms[0], from, len))
 			return len;
+		for (size_t i = 0; escaped && i < s->count; i++)
+			if (begins_json(&s->forms[i], from, len))
+				return len;
 	}
 	return 0;
 }

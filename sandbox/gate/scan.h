@@ -1,8 +1,9 @@
 #pragma once
 /*
  * Looks for a secret in a stream, across the borders of its pieces: as it is, percent-encoded (any
- * of its bytes), in hex of either case, in base64 of either alphabet at any alignment. Pure but for
- * the heap; what it keeps is wiped.
+ * of its bytes), in hex of either case, in base64 of either alphabet at any alignment; and each of
+ * these in a JSON string, with any of its bytes escaped (`\u0041`, `\/`). Pure but for the heap;
+ * what it keeps is wiped.
  *
  * An encoded form of fewer than SCAN_FORM_MIN bytes is not looked for: it would be found
  * everywhere.

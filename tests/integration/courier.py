@@ -722,7 +722,8 @@ def a_secret_goes_out_and_never_in(certs):
     b64 = base64.b64encode
     forms = [SECRET, SECRET.hex().encode(), SECRET.hex().upper().encode(), b"%" + b"%".join(b"%02X" % x for x in SECRET), b64(SECRET),
              b64(b"a" + SECRET), b64(b"ab" + SECRET + b"c"), base64.urlsafe_b64encode(b"x" + SECRET), b64(b"me:" + SECRET),
-             SECRET.replace(b"/", b"%2f").replace(b"+", b"%2B")]
+             SECRET.replace(b"/", b"%2f").replace(b"+", b"%2B"), b"".join(b"\\u%04x" % x for x in SECRET),
+             SECRET.replace(b"/", b"\\/"), b64(SECRET).replace(b"=", b"\\u003D")]
     with Courier(p, secrets=[("tok", SECRET)], ca=certs.ca) as c:
         c.attach()
         chunks[:] = [b"nothing here"]
@@ -774,6 +775,8 @@ def a_secret_goes_out_and_never_in(certs):
         s.handle = lambda r, conn: conn.sendall(reply(b"", headers=["X-Echo: " + SECRET.decode()]))
         assert c.get(url).answer()[0] == 502
         s.handle = lambda r, conn: conn.sendall(reply(b"zzzz", headers=["Content-Encoding: gzip"]))
+        assert c.get(url).answer()[0] == 502
+        s.handle = lambda r, conn: conn.sendall(reply(b"zzzz", headers=["Content-Encoding: identity", "Content-Encoding: gzip"]))
         assert c.get(url).answer()[0] == 502
         assert SECRET not in c.log_text().encode() and str(c.reads).find("s3cr3t") < 0
     s.close()

@@ -500,6 +500,43 @@ def test_passthrough_hands_the_hello_on_untouched():
         g.wait_for(lambda: len(g.courier.notes) == 4)
 
 
+def with_extension(data, more):
+    """A client hello of one record, with one extension more."""
+    b = bytearray(data[5:])
+    at = 4 + 34
+    at += 1 + b[at]
+    at += 2 + int.from_bytes(b[at:at + 2], "big")
+    at += 1 + b[at]
+    b[at:at + 2] = (int.from_bytes(b[at:at + 2], "big") + len(more)).to_bytes(2, "big")
+    b[at + 2:at + 2] = more
+    b[1:4] = (len(b) - 4).to_bytes(3, "big")
+    return bytes(data[:3]) + len(b).to_bytes(2, "big") + bytes(b)
+
+
+def test_an_encrypted_hello_is_ignored_where_tls_ends_and_its_outer_name_counts():
+    ech = b"\xfe\x0d\0\x0a\0\0\1\0\1\0\0\0\0\0"
+    with Gate(API) as g:
+        for name, answer in (("api.example.com", 0x16), ("public.example.net", 0x15)):
+            out = ssl.MemoryBIO()
+            ctx = context(g)
+            ctx.check_hostname = False
+            client = ctx.wrap_bio(ssl.MemoryBIO(), out, server_hostname=name)
+            try:
+                client.do_handshake()
+            except ssl.SSLWantReadError:
+                pass
+            s = g.connect("api.example.com", 443)
+            s.sendall(with_extension(out.read(), ech))
+            got = s.recv(5)
+            assert got[0] == answer, (name, got)
+            if answer == 0x15:
+                assert s.recv(2) == b"\x02\x70"
+            s.close()
+        g.wait_for(lambda: len(g.courier.notes) >= 1)
+        assert [(n["kind"], n["host"]) for n in g.courier.notes] == [(NOTE_TLS, "public.example.net")], g.courier.notes
+        assert g.courier.requests == []
+
+
 # ---- tunnels ----
 
 

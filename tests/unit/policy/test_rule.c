@@ -207,6 +207,8 @@ static void secrets_tools_and_grants_are_listed(void **state)
 	assert_false(policy_secret_at(e, 1, &s));
 	assert_true(policy_secret_find(e, bytes_str("token"), &s));
 	assert_false(policy_secret_find(e, bytes_str("tok"), &s));
+	assert_true(policy_secret_named(e, "token"));
+	assert_false(policy_secret_named(e, "tok"));
 	assert_string_equal(s.file, "/etc/t");
 	assert_string_equal(s.header, "Authorization");
 	assert_string_equal(s.format, "Bearer {}");
@@ -233,6 +235,34 @@ static void secrets_tools_and_grants_are_listed(void **state)
 	assert_false(policy_standing_covers(e, 2, &q, &d));
 }
 
+static void a_secret_that_no_rule_of_the_step_names_is_not_needed(void **state)
+{
+	static const char text[] =
+		"version: 1\n"
+		"net:\n"
+		"  - {id: a, do: allow, http: {host: a.example.com}, secret: used}\n"
+		"  - {id: b, do: deny, http: {host: b.example.com}, secret: denied}\n"
+		"  - {id: c, do: ask, http: {host: c.example.com}, secret: other}\n"
+		"secrets:\n"
+		"  used: {from: {env: A}, to: [a.example.com], header: X, format: \"{}\"}\n"
+		"  denied: {from: {env: B}, to: [b.example.com], header: X, format: \"{}\"}\n"
+		"  other: {from: {env: C}, to: [c.example.com], header: X, format: \"{}\"}\n"
+		"  idle: {from: {env: D}, to: [d.example.com], header: X, format: \"{}\"}\n"
+		"steps:\n"
+		"  s: {use: [a]}\n";
+	const struct layer_text l[] = {{POLICY_LAYER_RUN, text}, {0}};
+	AUTO(policy_effective_free) struct policy_effective *run = combine(l), *step = NULL;
+
+	(void)state;
+	assert_int_equal(policy_effective_step(run, "s", POLICY_AGENCY_UNSET, &step, NULL), 0);
+	assert_true(policy_secret_named(run, "used"));
+	assert_true(policy_secret_named(run, "other"));
+	assert_false(policy_secret_named(run, "denied"));
+	assert_false(policy_secret_named(run, "idle"));
+	assert_true(policy_secret_named(step, "used"));
+	assert_false(policy_secret_named(step, "other"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -241,6 +271,7 @@ int main(void)
 		cmocka_unit_test(every_name_that_can_be_reached_is_listed),
 		cmocka_unit_test(a_push_is_possible_where_some_ref_is),
 		cmocka_unit_test(secrets_tools_and_grants_are_listed),
+		cmocka_unit_test(a_secret_that_no_rule_of_the_step_names_is_not_needed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

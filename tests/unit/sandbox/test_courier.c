@@ -278,9 +278,25 @@ static void a_secret_is_found_in_each_form_across_any_border(void **state)
 		"YWh1bnRlcjIvKz12YWx1ZWI", /* a + secret + b */
 		"YWFodW50ZXIyLys9dmFsdWU", /* aa + secret */
 		"YWFodW50ZXIyLys9dmFsdWViYg",
+		"\"hunter2\\/+=value\"", /* as JSON may have it */
+		"h\\u0075nter2\\u002f\\u002B=value",
+		"\\u0068\\u0075\\u006e\\u0074\\u0065\\u0072\\u0032\\u002F\\u002b\\u003d\\u0076\\u00"
+		"61\\u006c\\u0075\\u0065",
+		"aHVudGVyMi8rPXZhbHVl\\n",
+		"YWFodW50ZXIyLys9dmFsdWU\\u003d",
+		"YWFodW50ZXIyLy\\u0073" /* base64 with one of its digits escaped */
+		"9dmFsdWU",
+		"hunter2\\u00252F+=value", /* percent-encoded in a JSON string */
 	};
-	static const char *const no[] = {"", "hunter2/+=valu", "hunter2", "HUNTER2/+=VALUE",
-					 "aHVudGVyMg=="};
+	static const char *const no[] = {"",
+					 "hunter2/+=valu",
+					 "hunter2",
+					 "HUNTER2/+=VALUE",
+					 "aHVudGVyMg==",
+					 "hunter2\\\\/+=value",
+					 "h\\u0055nter2/+=value",
+					 "\\u006",
+					 "\\"};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(yes); i++)
@@ -302,9 +318,11 @@ static void what_may_begin_a_form_is_held(void **state)
 	static const struct {
 		const char *text;
 		size_t hold;
-	} rows[] = {{"xhu", 2},	    {"x%", 1},	    {"x%6", 2},
-		    {"x%68%7", 5},  {"x%41", 0},    {"x6875", 4},
-		    {"x68756E", 6}, {"xaHVudG", 6}, {"hunter2/+=valu", 14},
+	} rows[] = {{"x\\", 1},	    {"x\\u0068\\u", 8},	 {"x\\u0041", 0},
+		    {"\\\"h", 1},   {"hunter2\\/+", 10}, {"\\n", 0},
+		    {"xhu", 2},	    {"x%", 1},		 {"x%6", 2},
+		    {"x%68%7", 5},  {"x%41", 0},	 {"x6875", 4},
+		    {"x68756E", 6}, {"xaHVudG", 6},	 {"hunter2/+=valu", 14},
 		    {"%7", 0},	    {"hhhu", 2}};
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		AUTO(scan_free) struct scan *t = scan_new(bytes_str(secret));
