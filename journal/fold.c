@@ -7,6 +7,7 @@
  */
 #include "journal/fold.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include "base/cbor.h"
@@ -924,6 +925,15 @@ static int chain_check(const struct journal_state *s, const struct journal_run *
 	return 0;
 }
 
+/* All but the daemon's own, and the one that makes a run. */
+static bool needs_run(enum journal_type type)
+{
+	return type != JOURNAL_EPOCH_BEGUN && type != JOURNAL_ANCHOR &&
+	       type != JOURNAL_TRUST_PINNED && type != JOURNAL_LEASE_HELD &&
+	       type != JOURNAL_LEASE_FREED && type != JOURNAL_RUNS_DROPPED &&
+	       type != JOURNAL_RUN_CREATED;
+}
+
 static int apply(struct journal_state *s, struct journal_run *run, const struct journal_record *r,
 		 struct error *err)
 {
@@ -1055,8 +1065,10 @@ int journal_fold(struct journal_state *s, const struct journal_record *r, const 
 	bool daemon = journal_id_equal(&r->run, &no_id);
 	struct journal_run *run = daemon ? NULL : journal_rows_run(s, &r->run);
 	int rc = chain_check(s, run, r, err);
-	if (rc == 0)
-		rc = apply(s, run, r, err);
+	if (rc < 0)
+		return rc;
+	assert((run != NULL) == needs_run(r->type));
+	rc = apply(s, run, r, err);
 	if (rc < 0)
 		return rc;
 	s->last_lsn = r->lsn;

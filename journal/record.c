@@ -185,8 +185,8 @@ static const struct record_type types[JOURNAL_TYPE_LIMIT] = {
 	[JOURNAL_EFFECT_DENIED] = {"EFFECT_DENIED",
 				   OF_EFFECT(false, 0, F(rule) | F(at) | F(approval))},
 	[JOURNAL_EFFECT_WITHDRAWN] = {"EFFECT_WITHDRAWN", OF_EFFECT(false, 0, F(approval))},
-	[JOURNAL_EFFECT_RESERVED] = {"EFFECT_RESERVED",
-				     OF_EFFECT(true, F(courier) | F(number), F(approval) | F(action))},
+	[JOURNAL_EFFECT_RESERVED] = {"EFFECT_RESERVED", OF_EFFECT(true, F(courier) | F(number),
+								  F(approval) | F(action))},
 	[JOURNAL_EFFECT_CONFIRMED] = {"EFFECT_CONFIRMED", OF_EFFECT(true, 0, OUTCOME_OF_EFFECT)},
 	[JOURNAL_EFFECT_REFUSED] = {"EFFECT_REFUSED", OF_EFFECT(false, 0, OUTCOME_OF_EFFECT)},
 	[JOURNAL_EFFECT_IN_DOUBT] = {"EFFECT_IN_DOUBT", OF_EFFECT(true, 0, OUTCOME_OF_EFFECT)},
@@ -315,7 +315,8 @@ static void write_field(struct buffer *b, const struct journal_record_field *f, 
 
 static void write_payload(struct buffer *b, const struct journal_payload *p)
 {
-	size_t pairs = (size_t)(__builtin_popcountll(p->has[0]) + __builtin_popcountll(p->has[1]));
+	size_t pairs =
+		(size_t)__builtin_popcountll(p->has[0]) + (size_t)__builtin_popcountll(p->has[1]);
 	cbor_w_map(b, pairs);
 	for (unsigned num = 1; num < JOURNAL_FIELD_LIMIT; num++) {
 		if (!((p->has[num / 64] >> (num % 64)) & 1))

@@ -533,9 +533,8 @@ static void ask_layers(struct asked *a, struct policy_decision *d)
 		has_class |= f.has_effect;
 		if (f.rule && f.rule->secret && !d->secret[0])
 			d->secret = f.rule->secret;
-		if (f.verdict > d->verdict)
-			explain_layer(d, s, &f);
-		else if (d->verdict == POLICY_ALLOW && f.verdict == POLICY_ALLOW && !f.silent)
+		if (f.verdict > d->verdict ||
+		    (d->verdict == POLICY_ALLOW && f.verdict == POLICY_ALLOW && !f.silent))
 			explain_layer(d, s, &f);
 		if (f.narrowed > d->verdict)
 			explain_step(d, s, &f);

@@ -35,7 +35,7 @@ int policy_grant_parse(const char *rule, struct bytes match, struct policy **ret
 		r = policy_parse(buffer_bytes(&text), "grant", NULL, &p);
 	if (r == 0)
 		r = policy_check(p, err);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	if (p->body.standing.n != 1 ||
 	    ((const struct policy_standing *)p->body.standing.v)->match.n == 0)

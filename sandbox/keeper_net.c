@@ -334,7 +334,7 @@ static int helper_spawn(struct net_helper *h)
 		r = proc_spawn(gate ? k->gate_fd : k->courier_fd,
 			       gate ? "holdfast-gate" : "holdfast-courier", NULL, theirs,
 			       h->net->lock, &pid);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	AUTO_FD pidfd = sys_pidfd_open(pid);
 	if (pidfd < 0)

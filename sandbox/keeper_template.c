@@ -233,11 +233,11 @@ static int prepare_workspace(struct keeper *k, struct prepared *p, struct error 
 	int r = fd_path(w->base_fd, p->base_path, sizeof(p->base_path));
 	if (r == 0 && (fstat(w->base_fd, &st) < 0 || stat(p->base_path, &again) < 0))
 		r = -errno;
-	if (r == 0 && (st.st_dev != again.st_dev || st.st_ino != again.st_ino))
+	else if (r == 0 && (st.st_dev != again.st_dev || st.st_ino != again.st_ino))
 		r = -ESTALE;
-	if (r == 0 && !S_ISDIR(st.st_mode))
+	else if (r == 0 && !S_ISDIR(st.st_mode))
 		r = -ENOTDIR;
-	if (r < 0)
+	if (r != 0)
 		return error_set(err, r, "sandbox: the workspace's folder: %s", strerror(-r));
 	look_stat(&st, &p->in.base);
 	p->in.base_path = p->base_path;

@@ -103,8 +103,7 @@ static int fold(const struct rows *below, const struct manifest *layer, size_t i
 			out.row[out.count++] = kept;
 		}
 	}
-	*ret = out;
-	out = (struct rows){0};
+	*ret = (struct rows){take_ptr(out.row), out.count};
 	return 0;
 }
 

@@ -128,7 +128,7 @@ static int see_base(struct walk *w, int dir, const char *name, struct manifest_s
 	ret->ino = before.st_ino;
 	if (ret->type == MANIFEST_SYMLINK) {
 		char target[MANIFEST_TARGET_MAX + 1];
-		struct bytes t;
+		struct bytes t = bytes_of("", 0);
 
 		if (read_target(dir, name, target, &t) == 0) {
 			digest_of(t, &ret->digest);

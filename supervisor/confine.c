@@ -644,9 +644,10 @@ static void set_limits(struct confine *c)
 	};
 	struct sandbox_limits *l = &c->spec.limits;
 	struct policy_settings s;
-	const uint64_t *v = s.limits.value;
+	const uint64_t *v;
 
 	policy_settings(c->policy, &s);
+	v = s.limits.value;
 	l->wall_ms = v[POLICY_LIMIT_WALL];
 	if (c->in->timeout_ms && (!l->wall_ms || c->in->timeout_ms < l->wall_ms))
 		l->wall_ms = c->in->timeout_ms;

@@ -527,11 +527,15 @@ static int make_env(struct making *m, struct error *err)
 
 		for (n = 0; env_now[n]; n++)
 			;
-		env_now = realloc(env_now, (n + 2) * sizeof(*env_now));
-		if (!env_now || asprintf(&env_now[n], "TERM=%s", term) < 0)
+		env_now = reallocarray(env_now, n + 2, sizeof(*env_now));
+		if (!env_now)
 			return error_nomem(err);
+		m->settings.env = env_now; /* what was there is gone, whatever comes next */
 		env_now[n + 1] = NULL;
-		m->settings.env = env_now;
+		if (asprintf(&env_now[n], "TERM=%s", term) < 0) {
+			env_now[n] = NULL;
+			return error_nomem(err);
+		}
 	}
 	if (r == 0 && !m->settings.notes)
 		m->settings.notes = calloc(1, sizeof(char *));

@@ -1,4 +1,5 @@
 /* What changed, without looking at any content. Pure. */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -26,6 +27,7 @@ static int add(struct manifest *out, const struct manifest_entry *below,
 {
 	struct manifest_entry e = {.type = MANIFEST_WHITEOUT};
 
+	assert(below || above);
 	if (above) {
 		e = *above;
 		e.link = bytes_of("", 0); /* the file that it names may not be among the changes */

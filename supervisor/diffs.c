@@ -146,6 +146,7 @@ static int start(struct daemon *d, const struct journal_run *run, struct diff_re
 	q->source = &source;
 	q->dest_fd = dest;
 	r = diff_prepare(q, &p, err);
+	q->source = NULL; /* it ends here */
 	if (r == 0) {
 		*ret_skipped = p.skipped;
 		*note = p.note;

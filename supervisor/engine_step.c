@@ -103,8 +103,11 @@ static void command_start(struct engine *e, struct engine_run *r, uint32_t step,
 				   .attempt_id = a->id,
 				   .spec = spec,
 				   .check = check};
-	int rc = spec ? stack_names(row, &names, &c.stack_count) : e->failed;
+	int rc;
 
+	if (!spec)
+		return; /* e->failed says why */
+	rc = stack_names(row, &names, &c.stack_count);
 	if (rc == 0 && !check && !digest_is_zero(&s->feedback))
 		rc = e->ops.blob_read(e->ops.ctx, &s->feedback, &feedback);
 	if (rc < 0) {
@@ -363,7 +366,7 @@ static void judge_attempt(struct engine *e, struct engine_run *r, uint32_t step)
 	case JOURNAL_ATTEMPT_S_LIVE:
 	case JOURNAL_ATTEMPT_S_FROZEN:
 	case JOURNAL_ATTEMPT_S_COUNT:
-		assert(!"a living attempt is not judged");
+		assert(false && "a living attempt is not judged");
 		break;
 	case JOURNAL_ATTEMPT_S_EXITED:
 		engine_step_throw_away(e, r, step);

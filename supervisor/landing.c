@@ -172,7 +172,7 @@ int landing_prepare(const struct landing_request *r, struct landing_prepared *re
 					     &p.conflicts);
 	else if (n == 0)
 		n = landing_plan_encode(p.plan, &p.redo);
-	if (n < 0) {
+	if (n != 0) {
 		landing_prepared_free(&p);
 		return error_set(err, n, "landing: the plan could not be made: %s", strerror(-n));
 	}

@@ -44,11 +44,6 @@ static struct plan_place place_of(const struct yaml_node *n)
 	return (struct plan_place){n->line, n->column};
 }
 
-static int nomem(const struct parse *p)
-{
-	return error_nomem(p->err);
-}
-
 /* ---- values ---- */
 
 static int want_mapping(const struct parse *p, const struct yaml_node *n, const char *what)
@@ -84,7 +79,7 @@ static int want_text(const struct parse *p, const struct yaml_node *n, const cha
 		return WRONG(p, n, "%s: holds a NUL byte", what);
 	free(*ret);
 	*ret = bytes_dup_str(n->text);
-	return *ret ? 0 : nomem(p);
+	return *ret ? 0 : error_nomem(p->err);
 }
 
 static int want_filled(const struct parse *p, const struct yaml_node *n, const char *what,
@@ -182,7 +177,7 @@ static int strings(const struct parse *p, const struct yaml_node *n, const char 
 		return r;
 	*ret = calloc(n->count + 1, sizeof(**ret));
 	if (!*ret)
-		return nomem(p);
+		return error_nomem(p->err);
 	for (size_t i = 0; i < n->count && r == 0; i++)
 		r = want_text(p, n->items[i], what, &(*ret)[i]);
 	return r;
@@ -196,7 +191,7 @@ static int parse_argv(const struct parse *p, const struct yaml_node *n, const ch
 	if (n->kind == YAML_SCALAR) {
 		*ret = calloc(4, sizeof(**ret));
 		if (!*ret)
-			return nomem(p);
+			return error_nomem(p->err);
 		r = want_filled(p, n, what, &(*ret)[0]);
 		if (r < 0)
 			return r;
@@ -207,11 +202,11 @@ static int parse_argv(const struct parse *p, const struct yaml_node *n, const ch
 			free((*ret)[0] ? (*ret)[0] : (*ret)[1]);
 			(*ret)[0] = (*ret)[2];
 			(*ret)[1] = (*ret)[2] = NULL;
-			return nomem(p);
+			return error_nomem(p->err);
 		}
 	} else {
 		r = strings(p, n, what, PLAN_ARGV_MAX, ret);
-		if (r < 0)
+		if (r != 0)
 			return r;
 		if (n->count == 0 || (*ret)[0][0] == '\0')
 			return WRONG(p, n, "%s: is empty", what);
@@ -230,7 +225,7 @@ static int parse_needs(const struct parse *p, const struct yaml_node *n, struct 
 		return r;
 	s->needs = calloc(n->count + 1, sizeof(*s->needs));
 	if (!s->needs)
-		return nomem(p);
+		return error_nomem(p->err);
 	for (size_t i = 0; i < n->count; i++) {
 		r = want_name(p, n->items[i], "needs", &s->needs[i]);
 		if (r < 0)
@@ -256,11 +251,11 @@ static int add_need(const struct parse *p, struct plan_step *s, const char *name
 			return 0;
 	v = reallocarray(s->needs, n + 2, sizeof(*v));
 	if (!v)
-		return nomem(p);
+		return error_nomem(p->err);
 	s->needs = v;
 	v[n] = strdup(name);
 	v[n + 1] = NULL;
-	return v[n] ? 0 : nomem(p);
+	return v[n] ? 0 : error_nomem(p->err);
 }
 
 static int parse_stdin(const struct parse *p, struct yaml_node *n, struct plan_step *s)
@@ -310,7 +305,7 @@ static int parse_env(const struct parse *p, const struct yaml_node *n, struct pl
 		return WRONG(p, n, "env: more than %d variables", PLAN_ENV_MAX);
 	s->env = calloc(n->count + 1, sizeof(*s->env));
 	if (!s->env)
-		return nomem(p);
+		return error_nomem(p->err);
 	for (size_t i = 0; i < n->count; i++) {
 		const struct yaml_node *key = n->pairs[i].key, *value = n->pairs[i].value;
 		const char *c = key->text.data;
@@ -462,7 +457,7 @@ static int parse_contract(const struct parse *p, struct yaml_node *n, struct pla
 			return r;
 		s->checks = calloc(v->count + 1, sizeof(*s->checks));
 		if (!s->checks)
-			return nomem(p);
+			return error_nomem(p->err);
 		for (size_t i = 0; r == 0 && i < v->count; i++) {
 			s->check_count = i + 1;
 			r = parse_check(p, v->items[i], &s->checks[i]);
@@ -477,10 +472,11 @@ static int parse_contract(const struct parse *p, struct yaml_node *n, struct pla
 static int parse_cwd(const struct parse *p, const struct yaml_node *n, struct plan_step *s)
 {
 	int r = want_filled(p, n, "cwd", &s->cwd);
-	const char *c = s->cwd;
+	const char *c;
 
 	if (r < 0)
 		return r;
+	c = s->cwd;
 	for (const char *at = c; at; at = strchr(at, '/') ? strchr(at, '/') + 1 : NULL)
 		if (strncmp(at, "..", 2) == 0 && (at[2] == '/' || at[2] == '\0'))
 			c = "/";
@@ -544,7 +540,7 @@ static int parse_policy(const struct parse *p, const struct yaml_node *n, struct
 	if (n->kind != YAML_MAPPING)
 		return WRONG(p, n, "policy: must be a file's path or a policy written here");
 	if (plan_inline_policy(p->text, p->file, p->root, n, &out) < 0)
-		return nomem(p);
+		return error_nomem(p->err);
 	plan->policy_text = buffer_take(&out, &plan->policy_text_len);
 	return 0;
 }
@@ -590,7 +586,7 @@ static int check_need(const struct parse *p, const struct plan *plan, const stru
 		return 0;
 	names = calloc(plan->step_count, sizeof(*names));
 	if (!names)
-		return nomem(p);
+		return error_nomem(p->err);
 	for (size_t i = 0; i < plan->step_count; i++)
 		names[i] = plan->steps[i].name;
 	near = yaml_nearest(need->text, names, plan->step_count);
@@ -633,7 +629,7 @@ static int parse_steps(const struct parse *p, struct yaml_node *root, struct pla
 		return WRONG(p, steps, "steps: there is none; a plan has at least one");
 	plan->steps = calloc(steps->count, sizeof(*plan->steps));
 	if (!plan->steps)
-		return nomem(p);
+		return error_nomem(p->err);
 	for (size_t i = 0; i < steps->count; i++) {
 		plan->step_count = i + 1;
 		r = parse_step(p, steps->items[i], &plan->steps[i]);
@@ -664,7 +660,7 @@ int plan_parse(struct bytes yaml, const char *file, struct plan **ret, struct er
 		return r;
 	plan = calloc(1, sizeof(*plan));
 	if (!plan)
-		return nomem(&p);
+		return error_nomem(p.err);
 	plan->base = plan->agency = -1;
 	p.root = root = yaml_root(doc);
 	r = WANT_KEYS(&p, root, plan_keys, "plan");

@@ -1,5 +1,6 @@
 /* The three questions, from rows alone. */
 #include "supervisor/status.h"
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -235,6 +236,7 @@ static bool step_flight(const struct journal_state *rows, const struct journal_s
 		wait_on_item(rows, &s->approval, JOURNAL_WAIT_APPROVAL, f);
 		return true;
 	case JOURNAL_STEP_S_ACTIVE:
+		assert(a);
 		f->what = attempt_what(a);
 		f->attempt = a;
 		f->since_ns = a->ended_ns ? a->ended_ns : a->started_ns;

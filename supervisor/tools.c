@@ -248,7 +248,7 @@ int tools_run(struct daemon *d, const struct tools_call *c, struct error *err)
 	}
 	if (r == 0)
 		r = journal_blob_get(d->journal, &want->program, TOOLS_PROGRAM_MAX, &program, err);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	fd = io_memfd_sealed("program", buffer_bytes(&program), false);
 	in = io_memfd_sealed("input", c->input, false);

@@ -111,13 +111,17 @@ static int vote(struct daemon *d, struct engine_vote *v, struct error *err)
 {
 	const struct journal_approval *a = journal_state_approval(d->rows, &v->approval);
 	__attribute__((cleanup(groups_free))) struct groups groups = {0};
+	int r;
 
 	if (a && wants_groups(d, a))
 		groups_of(v->uid, &groups);
 	v->groups = (const char *const *)groups.names;
 	v->group_count = groups.count;
 	d->need_sync = true;
-	return engine_vote(d->engine, daemon_now(), v, err);
+	r = engine_vote(d->engine, daemon_now(), v, err);
+	v->groups = NULL; /* they end here */
+	v->group_count = 0;
+	return r;
 }
 
 /* ---- the signers ---- */
@@ -428,7 +432,7 @@ int votes_preview(struct daemon *d, const struct api_request *q, const struct jo
 
 	if (r == 0)
 		r = runs_get(d, &a->run, &ctx, err);
-	if (r < 0) {
+	if (r != 0) {
 		json_decref(let);
 		return r;
 	}

@@ -250,7 +250,7 @@ static int gather(struct daemon *d, const struct journal_approval *a, struct gat
 	r = journal_blob_get(d->journal, &a->object, LANDING_BYTES_MAX, &blob, err);
 	if (r == 0)
 		r = landing_conflicts_decode(buffer_bytes(&blob), &list, err);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	if (g->list_count > 0 && list->undo != g->lists[0]->undo)
 		return 0; /* answers to a landing are none to its undoing */
@@ -451,7 +451,7 @@ static int reverse(struct daemon *d, const struct journal_run *run, const struct
 		r = landing_plan_reverse(plan, shown ? shown->conflicts : NULL,
 					 shown ? shown->conflict_count : 0, answers->choices,
 					 answers->count, &ret->plan, err);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	ret->redo.max = LANDING_BYTES_MAX;
 	ret->nothing = ret->plan->action_count == 0;

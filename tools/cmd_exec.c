@@ -398,13 +398,11 @@ static int outcome(struct client *c, const char *run, const char *step_name)
 		       cli_int(last, "signal") == 0 &&
 		       (strcmp(cli_str(step, "state"), "failed") == 0 ||
 			strcmp(cli_str(step, "state"), "denied") == 0);
-	if (refused)
-		code = EXEC_OWN;
-	else if (strcmp(state, "exited") == 0 && cli_int(last, "signal") > 0)
+	bool exited = strcmp(state, "exited") == 0;
+	if (!refused && exited && cli_int(last, "signal") > 0)
 		code = 128 + (int)cli_int(last, "signal");
-	else if (strcmp(state, "exited") == 0)
-		code = (int)cli_int(last, "exit_code");
-	else if (strcmp(state, "not-started") == 0 && cli_int(last, "exit_code") >= 126)
+	else if (!refused && (exited || (strcmp(state, "not-started") == 0 &&
+					 cli_int(last, "exit_code") >= 126)))
 		code = (int)cli_int(last, "exit_code");
 	else
 		code = EXEC_OWN;

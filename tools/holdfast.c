@@ -92,9 +92,11 @@ static int load_settings(struct error *err)
 
 int main(int argc, char **argv)
 {
+	const char *no_color = getenv("NO_COLOR"); /* no-color.org: set, and not empty */
+
 	signal(SIGPIPE, SIG_DFL);
 	failpoint_init(getenv("HOLDFAST_FAILPOINT"));
-	cli.color = isatty(STDOUT_FILENO) && !(getenv("NO_COLOR") && *getenv("NO_COLOR"));
+	cli.color = isatty(STDOUT_FILENO) && !(no_color && *no_color);
 	cli.progress = isatty(STDERR_FILENO);
 
 	static const struct option options[] = {CLI_OPTIONS,

@@ -440,9 +440,10 @@ int main(int argc, char **argv)
 		const char *name;
 		int (*run)(int argc, char **argv);
 	} commands[] = {{"verify", verify}, {"fsck", fsck}, {"export", export}, {"gc", gc}};
+	const char *no_color = getenv("NO_COLOR"); /* no-color.org: set, and not empty */
 	int opt;
 	failpoint_init(getenv("HOLDFAST_FAILPOINT"));
-	cli.color = isatty(STDOUT_FILENO) && !(getenv("NO_COLOR") && *getenv("NO_COLOR"));
+	cli.color = isatty(STDOUT_FILENO) && !(no_color && *no_color);
 	while ((opt = cli_getopt(argc, argv, "+", options)) != -1)
 		if (cli_option(opt, usage_verify) != 0)
 			return EXIT_STATUS_USAGE;

@@ -23,7 +23,7 @@ static json_t *state_of(enum journal_effect_state s)
 	char out[32];
 	size_t i;
 
-	for (i = 0; name[i] && i < sizeof(out) - 1; i++)
+	for (i = 0; i < sizeof(out) - 1 && name[i]; i++)
 		out[i] = name[i] == '_' ? '-' : (char)(name[i] + 32);
 	out[i] = '\0';
 	return json_string(out);

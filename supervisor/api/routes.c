@@ -231,7 +231,7 @@ static int get_runs(struct call *c)
 
 	if (r == 0)
 		r = number(c, "max", UINT64_MAX, &max);
-	if (r < 0) {
+	if (r != 0) {
 		json_decref(x.runs);
 		return r;
 	}
@@ -409,7 +409,7 @@ static int post_steps(struct call *c)
 		r = engine_step_declare(c->d->engine, daemon_now(), &id, c->q->uid, spec, &step,
 					&reused, &c->err);
 	c->d->need_sync = true;
-	if (r < 0)
+	if (r != 0)
 		return r;
 	return answer(c, reused ? 200 : 201,
 		      json_pack("{s:i, s:s, s:i, s:b}", "version", SUPERVISOR_API_VERSION, "step",
@@ -576,7 +576,7 @@ static int get_stats(struct call *c)
 
 	if (r == 0)
 		r = stats_of(c->d->rows, &s);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	rules = json_array();
 	for (size_t i = 0; i < s->rule_count; i++)
