@@ -322,7 +322,7 @@ static const char *kind_of(const struct error *err)
 {
 	if (err->code == -EUCLEAN)
 		return ENGINE_HELD_LAYERS;
-	switch (err->exit_status) {
+	switch ((enum exit_status)err->exit_status) {
 	case EXIT_STATUS_DENIED:
 		return "denied";
 	case EXIT_STATUS_SANDBOX:
@@ -331,9 +331,15 @@ static const char *kind_of(const struct error *err)
 		return "limit";
 	case EXIT_STATUS_CONFLICT:
 		return "workspace";
-	default:
-		return "spec";
+	case EXIT_STATUS_OK:
+	case EXIT_STATUS_STEP_FAILED:
+	case EXIT_STATUS_USAGE:
+	case EXIT_STATUS_WAITING:
+	case EXIT_STATUS_IN_DOUBT:
+	case EXIT_STATUS_CONTRACT:
+		break;
 	}
+	return "spec";
 }
 
 void attempts_not_started(struct daemon *d, const struct engine_command *cmd, const char *kind,
