@@ -388,6 +388,10 @@ int daemon_collect(struct daemon *d, int64_t ended_before_ns, struct journal_rep
 {
 	int r;
 
+	if (!engine_forget_plans(d->engine))
+		return error_set_exit(err, -EBUSY, EXIT_STATUS_CONFLICT,
+				      "gc: a landing is about to be shown to a person, and no "
+				      "record names its plan yet; try again in a moment");
 	/* What is looked at must be all that there is. */
 	journal_flush(d->journal, true);
 	r = journal_wait_durable(d->journal, journal_last_lsn(d->journal));

@@ -211,6 +211,19 @@ def test_a_landing_holds_up_nobody_else():
             assert {n: read(s, n) for n in os.listdir(first)} == {f"f{i}": f"old {i}\n" for i in range(10)}
 
 
+def test_gc_leaves_a_landing_that_waits_for_its_workspace():
+    with Supervised() as s:
+        s.start()
+        write(s, "f", "old\n")
+        first = s.begin(plan="version: 1\nsteps:\n  - {name: hold, run: 'sleep 4; echo a > a'}\n")
+        s.wait_live(first)
+        second = s.begin(plan="version: 1\nbase: pinned\nsteps:\n  - {name: edit, run: 'echo new > f'}\n")
+        until(s, second, lambda now: now["steps"][0]["state"] == "committed" and now["state"] == "waiting")
+        assert "lease" in s.status(second)["waits"] and s.post("/v1/gc", {}).status == 200
+        assert s.wait(first)["landing"] == "landed"
+        assert s.wait(second, seconds=15)["landing"] == "landed" and read(s, "f") == "new\n", s.status(second)
+
+
 def test_a_supervisor_that_is_told_to_stop_records_the_landing_under_way():
     with Supervised() as s:
         s.start({"HOLDFAST_FAILPOINT": "landing.before_exchange=delay:3000"})
