@@ -244,6 +244,57 @@ static int prepare_workspace(struct keeper *k, struct prepared *p, struct error 
 	return is_pin(k, p->base_path) ? 0 : hide(k, p, p->base_path, &p->in.base, w->target, err);
 }
 
+/* A source below what a step may write, or may have landed in, is where its name says: a link on the
+ * way to it could be a step's own. Compared is what was looked at, by where it really is, so that
+ * nothing that is exchanged meanwhile counts. */
+static int stays_below(const char *source, const struct plan_seen *seen, const char *above,
+		       const char *above_real, struct error *err)
+{
+	char real[PATH_MAX], expected[2 * PATH_MAX];
+
+	if (strcmp(source, above) == 0 || !path_within(source, above))
+		return 0;
+	const char *rest = source + (strcmp(above, "/") == 0 ? 0 : strlen(above));
+	snprintf(expected, sizeof(expected), "%s%s", strcmp(above_real, "/") == 0 ? "" : above_real,
+		 rest);
+	int r = real_path(source, seen, real, sizeof(real));
+	if (r == 0 && strcmp(real, expected) != 0)
+		r = -ELOOP;
+	return r < 0 ? error_set(err, r,
+				 "sandbox: '%s' is reached by a link below '%s', where steps may "
+				 "write: it is not followed; grant the folder that it leads to",
+				 source, above)
+		     : 0;
+}
+
+static int prepare_places(struct prepared *p, struct error *err)
+{
+	const struct sandbox_spec *s = p->in.spec;
+	const char *target = s->workspace.target;
+	char workspace[PATH_MAX], real[PATH_MAX];
+	/* A pinned base is a copy: what is granted below the workspace is not. */
+	bool at_target = s->workspace.mode != SANDBOX_WORKSPACE_NONE && realpath(target, workspace);
+	int r = 0;
+
+	for (size_t i = 0; i < s->mount_count && r == 0; i++) {
+		const char *source = s->mounts[i].source;
+		if (!source || p->seen[i].type == PLAN_MISSING)
+			continue;
+		if (at_target)
+			r = stays_below(source, &p->seen[i], target, workspace, err);
+		for (size_t k = 0; k < s->mount_count && r == 0; k++) {
+			const char *above = s->mounts[k].source;
+			if (s->mounts[k].kind != SANDBOX_MOUNT_RW || k == i ||
+			    p->seen[k].type != PLAN_DIR || !path_within(source, above))
+				continue;
+			r = real_path(above, &p->seen[k], real, sizeof(real));
+			r = r < 0 ? error_set(err, r, "sandbox: '%s': %s", above, strerror(-r))
+				  : stays_below(source, &p->seen[i], above, real, err);
+		}
+	}
+	return r;
+}
+
 int template_prepare(struct keeper *k, struct userns *u, const struct sandbox_spec *s,
 		     struct prepared **ret, struct error *err)
 {
@@ -275,6 +326,10 @@ int template_prepare(struct keeper *k, struct userns *u, const struct sandbox_sp
 			return r;
 	}
 	int r = prepare_workspace(k, p, err);
+	if (r == 0)
+		r = prepare_places(p, err);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < ARRAY_SIZE(plan_devices) && r == 0; i++)
 		r = look(plan_devices[i], &p->in.devices[i], &st);
 	if (r == 0)

@@ -439,6 +439,21 @@ def test_a_link_put_into_a_folder_granted_rw_widens_no_other_grant():
         assert "secret" not in out and code == 125, (code, out, err)  # its mount point is a link now: refused, not followed
 
 
+def test_a_link_that_landed_widens_no_grant_below_the_workspace():
+    with Hostile() as c:
+        private = os.path.join(c.root, "private", "out")
+        os.makedirs(private)
+        p = c.policy("  - {path: \"${workspace}\", access: stage}\n  - {path: \"${workspace}/build/out\", access: rw}\n")
+        c.mkdirs("build/out")
+        assert c.sh("echo x > build/out/x", "--policy", p)[0] == 0 and c.exists("build/out/x")
+        plain = c.policy("  - {path: \"${workspace}\", access: stage}\n")
+        assert c.sh(f"rm -rf build; ln -s {os.path.dirname(private)} build", "--policy", plain, "--land")[0] == 0
+        assert os.path.islink(c.path("build"))
+        p = c.policy("  - {path: \"${workspace}\", access: stage}\n  - {path: \"${workspace}/build/out\", access: rw}\n")
+        code, out, err = c.sh("echo evil > build/out/x; echo ran", "--policy", p)
+        assert code == 125 and "link" in err and os.listdir(private) == [], (code, out, err)
+
+
 def test_what_is_narrower_below_rw_can_be_moved_away():
     """Weak on purpose, as SECURITY.md says: rw is outside the transaction, and nothing is decided again."""
     with Hostile() as c:
@@ -765,9 +780,9 @@ def test_any_program_of_the_same_user_outside_can_vote():
         c.until(lambda: c.read("x") == "x\n")
 
 
-def main():
+def main(names):
     failed, wanted = 0, sys.argv[1:]
-    tests = [(n, f) for n, f in list(globals().items()) if n.startswith("test_") and (not wanted or n in wanted)]
+    tests = [(n, f) for n, f in list(names.items()) if n.startswith("test_") and (not wanted or n in wanted)]
     for name, test in tests:
         try:
             test()
@@ -782,4 +797,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(globals())

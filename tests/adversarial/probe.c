@@ -425,6 +425,97 @@ static void probe_host_process(const char *pid)
 	must_fail("see a process of the host", open(path, O_RDONLY), ENOENT);
 }
 
+/* Hides from the clock, and from whoever looks for children: two forks away, deaf, in sessions of
+ * their own. */
+static void probe_dodge(const char *word)
+{
+	for (int sig = 1; sig < 65; sig++)
+		signal(sig, SIG_IGN);
+	for (int i = 0; i < 3; i++) {
+		if (fork() == 0) {
+			setsid();
+			prctl(PR_SET_PDEATHSIG, 0);
+			if (fork() > 0)
+				_exit(0);
+			if (i == 0) {
+				signal(SIGSTOP, SIG_DFL);
+				raise(SIGSTOP);
+			}
+			execl("/usr/bin/sleep", word, "1000", NULL);
+			_exit(1);
+		}
+	}
+	(void)!write(1, "away\n", 5);
+	for (;;)
+		pause();
+}
+
+static long own_listener(void)
+{
+	struct sock_filter allow[] = {{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW}};
+	struct sock_fprog p = {1, allow};
+
+	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &p);
+}
+
+/* Far past what is reported; whether anybody still listens, the answer is an error. */
+static void probe_flood(const char *arg)
+{
+	static const long calls[] = {SYS_mount,	 SYS_ptrace,	     SYS_bpf,  SYS_keyctl,
+				     SYS_setns,	 SYS_userfaultfd,    SYS_acct, SYS_swapon,
+				     SYS_reboot, SYS_io_uring_setup, SYS_kcmp, SYS_perf_event_open};
+
+	(void)arg;
+	for (int i = 0; i < 20000 && !failures; i++)
+		must_fail("a denied call", syscall(calls[i % 12], 0, 0, 0, 0, 0, 0), 0);
+	must_fail("a listener of our own after the last report", own_listener(), EPERM);
+	must_fail("a mount after the last report", mount("tmpfs", "/tmp", "tmpfs", 0, NULL), 0);
+}
+
+/* Until somebody ends us: what is let through leaves a file. */
+static void probe_haunt(const char *arg)
+{
+	(void)arg;
+	(void)!open("began", O_CREAT | O_WRONLY, 0600);
+	for (;;) {
+		if (own_listener() >= 0)
+			(void)!open("reached-listener", O_CREAT | O_WRONLY, 0600);
+		if (mount("tmpfs", "/tmp", "tmpfs", 0, NULL) == 0)
+			(void)!open("reached-mount", O_CREAT | O_WRONLY, 0600);
+		if (unshare(CLONE_NEWUSER) == 0)
+			(void)!open("reached-unshare", O_CREAT | O_WRONLY, 0600);
+	}
+}
+
+/* As many as it may have, always new ones. */
+static void probe_bomb_on(const char *arg)
+{
+	(void)arg;
+	signal(SIGCHLD, SIG_IGN);
+	for (;;) {
+		if (fork() == 0) {
+			for (int i = 0; i < 1000; i++)
+				(void)getppid();
+			_exit(0);
+		}
+	}
+}
+
+/* Some MiB, a little at a time, and then round and round. */
+static void probe_hog(const char *mib)
+{
+	size_t max = (size_t)atoi(mib);
+	char **piece = calloc(max, sizeof(*piece));
+
+	for (size_t i = 0; piece; i++) {
+		if (!piece[i % max])
+			piece[i % max] = malloc(1 << 20);
+		if (piece[i % max])
+			memset(piece[i % max], (int)i | 1, 1 << 20);
+		usleep(2000);
+	}
+}
+
 static const struct {
 	const char *name;
 	void (*fn)(const char *arg);
@@ -450,6 +541,11 @@ static const struct {
 	{"fork-bomb", probe_fork_bomb},
 	{"setid-bits", probe_setid_bits},
 	{"host-process", probe_host_process},
+	{"dodge", probe_dodge},
+	{"flood", probe_flood},
+	{"haunt", probe_haunt},
+	{"bomb-on", probe_bomb_on},
+	{"hog", probe_hog},
 };
 
 int main(int argc, char **argv)
