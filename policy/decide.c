@@ -193,7 +193,7 @@ static enum covering exec_covers(const struct policy_exec_rule *x, const struct 
 	const struct policy_request *r = a->r;
 	const struct policy_match *m = x->argv.v;
 
-	if (!policy_fs_exec_covers(r->fs, x->path, r->path))
+	if (!policy_fs_exec_covers(r->fs, x->path, r->path, x->verdict - 1 != POLICY_ALLOW))
 		return COVERS_NO;
 	if (x->argv.n > r->argc)
 		return COVERS_NO;

@@ -74,10 +74,11 @@ static int encode(const struct policy_effective *e, bool places, struct buffer *
 
 	for (size_t i = 0; places && i < e->count; i++)
 		policy_canon_files(&scratch, &k, e->layers[i].body);
-	if (!scratch.failed)
+	bool nomem = scratch.failed;
+	if (!nomem)
 		write_effective(out, &k, e);
 	policy_arena_free(&scratch);
-	return scratch.failed ? -ENOMEM : out->failed;
+	return nomem ? -ENOMEM : out->failed;
 }
 
 int policy_effective_encode(const struct policy_effective *e, struct buffer *out)
@@ -245,7 +246,7 @@ int policy_effective_decode(struct bytes canonical, struct policy_effective **re
 	code = cbor_r_end(&r);
 	if (code == 0 && findings.errors)
 		code = -EBADMSG;
-	if (code == 0 && e->arena.failed)
+	if (e->arena.failed) /* what seemed malformed was not kept */
 		code = -ENOMEM;
 	/* One form only: what is not written back to the same bytes was not written by this
 	 * program. */

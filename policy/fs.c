@@ -672,12 +672,14 @@ void policy_fs_decide(const struct policy_fs *fs, struct bytes path, enum policy
 	*ret = d;
 }
 
-bool policy_fs_exec_covers(const struct policy_fs *fs, const char *rule_path, struct bytes path)
+bool policy_fs_exec_covers(const struct policy_fs *fs, const char *rule_path, struct bytes path,
+			   bool in_doubt)
 {
 	struct policy_arena scratch = {0};
 	const char *top;
-	bool hit = policy_path_expand(&scratch, rule_path, &fs->vars, &top) == 0 &&
-		   covers(top, policy_path_is_glob(rule_path), path);
+	int r = policy_path_expand(&scratch, rule_path, &fs->vars, &top);
+	bool hit = r == -ENOMEM ? in_doubt
+				: r == 0 && covers(top, policy_path_is_glob(rule_path), path);
 
 	policy_arena_free(&scratch);
 	return hit;

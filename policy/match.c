@@ -246,16 +246,16 @@ static bool segments_valid(struct bytes path)
 	return true;
 }
 
-int policy_url_path(struct bytes raw, struct buffer *out)
+/* buf holds URL_PATH_MAX; needs no memory, so that a check can say what is wrong and nothing else. */
+static int url_path(struct bytes raw, char *buf, size_t *ret_len)
 {
 	const char *s = raw.data;
-	size_t from = out->len;
-	struct bytes made;
+	size_t n = 0;
 
 	if (raw.len > URL_PATH_MAX)
 		return -EINVAL;
 	if (raw.len == 0)
-		return buffer_append_byte(out, '/');
+		buf[n++] = '/';
 	for (size_t i = 0; i < raw.len; i++) {
 		uint8_t c = (uint8_t)s[i];
 
@@ -274,11 +274,27 @@ int policy_url_path(struct bytes raw, struct buffer *out)
 		}
 		if (c < 0x20 || c == 0x7f || c == '\\')
 			return -EINVAL;
-		if (buffer_append_byte(out, c) < 0)
-			return -ENOMEM;
+		buf[n++] = (char)c;
 	}
-	made = bytes_of(out->data + from, out->len - from);
-	return segments_valid(made) && utf8_valid(made) ? 0 : -EINVAL;
+	*ret_len = n;
+	return segments_valid(bytes_of(buf, n)) && utf8_valid(bytes_of(buf, n)) ? 0 : -EINVAL;
+}
+
+int policy_url_path(struct bytes raw, struct buffer *out)
+{
+	char path[URL_PATH_MAX];
+	size_t len;
+	int r = url_path(raw, path, &len);
+
+	return r < 0 ? r : buffer_append(out, path, len);
+}
+
+bool policy_url_path_valid(const char *text)
+{
+	char path[URL_PATH_MAX];
+	size_t len;
+
+	return url_path(bytes_str(text), path, &len) == 0;
 }
 
 bool policy_url_match(const char *pattern, struct bytes path)
@@ -306,10 +322,9 @@ int policy_remote_normal(struct bytes remote, char *buf)
 {
 	static const char scheme[] = "https://";
 	const char *s = remote.data;
-	char host[POLICY_HOST_MAX];
-	AUTO_BUFFER path = {0};
+	char host[POLICY_HOST_MAX], path[URL_PATH_MAX];
 	size_t start = sizeof(scheme) - 1;
-	size_t slash;
+	size_t slash, len;
 
 	if (remote.len <= start || remote.len >= POLICY_REMOTE_MAX - POLICY_HOST_MAX ||
 	    memcmp(s, scheme, start) != 0)
@@ -324,10 +339,10 @@ int policy_remote_normal(struct bytes remote, char *buf)
 	if (remote.len > slash + 4 && memcmp(s + remote.len - 4, ".git", 4) == 0)
 		remote.len -= 4;
 	if (remote.len <= slash + 1 ||
-	    policy_url_path(bytes_of(s + slash, remote.len - slash), &path) < 0 ||
-	    path.data[path.len - 1] == '/')
+	    url_path(bytes_of(s + slash, remote.len - slash), path, &len) < 0 ||
+	    path[len - 1] == '/')
 		return -EINVAL;
-	snprintf(buf, POLICY_REMOTE_MAX, "%s%s%s", scheme, host, (const char *)path.data);
+	snprintf(buf, POLICY_REMOTE_MAX, "%s%s%.*s", scheme, host, (int)len, path);
 	return 0;
 }
 

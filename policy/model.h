@@ -439,6 +439,7 @@ bool policy_host_is_address(
 bool policy_host_is_local(const char *host); /* localhost, .local, .internal, single labels, ... */
 /* The path as it is matched and sent: decoded once. -EINVAL for what is refused. Appends. */
 MUST_CHECK int policy_url_path(struct bytes raw, struct buffer *out);
+bool policy_url_path_valid(const char *text);
 bool policy_url_match(const char *pattern, struct bytes path);
 /* https://host/path without a trailing '/' or ".git": buf holds POLICY_REMOTE_MAX. */
 enum { POLICY_REMOTE_MAX = 1024 };
@@ -473,8 +474,10 @@ bool policy_path_is_glob(const char *path);
  * spaces of components. -ENAMETOOLONG, -ENOMEM. */
 MUST_CHECK int policy_path_fold(struct policy_arena *a, struct bytes path, const char **ret);
 
-/* Whether an exec rule's path covers a clean path, with the variables that fs was made with. */
-bool policy_fs_exec_covers(const struct policy_fs *fs, const char *rule_path, struct bytes path);
+/* Whether an exec rule's path covers a clean path, with the variables that fs was made with;
+ * in_doubt is the answer where there is no memory to say. */
+bool policy_fs_exec_covers(const struct policy_fs *fs, const char *rule_path, struct bytes path,
+			   bool in_doubt);
 
 /* ---- effective
  * ---------------------------------------------------------------------------------------------------------

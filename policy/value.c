@@ -421,7 +421,6 @@ int policy_value_method(const char *text, char *msg)
 
 int policy_value_url_path(const char *text, char *msg)
 {
-	AUTO_BUFFER normal = {0};
 	const char *deep;
 
 	if (text[0] != '/')
@@ -429,7 +428,7 @@ int policy_value_url_path(const char *text, char *msg)
 	if (strpbrk(text, "%?#"))
 		return refuse(msg, CODE_URL_PATH,
 			      "is written decoded and without query: no '%', '?' or '#'");
-	if (policy_url_path(bytes_str(text), &normal) < 0)
+	if (!policy_url_path_valid(text))
 		return refuse(msg, CODE_URL_PATH,
 			      "has '.', '..', '//', '\\' or a control character");
 	deep = strstr(text, "**");
