@@ -467,6 +467,22 @@ static void synthetic_etc(struct builder *b, const struct plan_input *in, const 
 	}
 }
 
+/* An overlay refuses a layer that lies below another (ELOOP; fs/overlayfs/super.c, ovl_check_layer), as
+ * a run's layers do where its workspace holds the state directory: $HOME, say. Seen through an
+ * overlay of its own the workspace is another file system, and they are not below it. */
+static void template_base(struct builder *b, const struct plan_input *in)
+{
+	static const char under[] = INIT_STAGING "/" INIT_STAGED_BASE "r";
+	bool around = path_within(in->layers_path, in->base_path);
+
+	put_tree(b, in->base_path, &in->base,
+		 (uint16_t)(INIT_OP_RDONLY | (in->idmap ? INIT_OP_IDMAP : 0)),
+		 around ? under : INIT_STAGING "/" INIT_STAGED_BASE);
+	if (around)
+		put_overlay(b, "lowerdir=" INIT_STAGED_BASE "r:" INIT_STAGED_EMPTY ",userxattr",
+			    INIT_STAGING "/" INIT_STAGED_BASE, INIT_OP_RDONLY | INIT_OP_POINT_DIR);
+}
+
 static void template_staging(struct builder *b, const struct plan_input *in)
 {
 	bool host_etc = false, below = false;
@@ -480,9 +496,7 @@ static void template_staging(struct builder *b, const struct plan_input *in)
 	put_tree(b, "/proc", &in->proc, INIT_OP_RECURSIVE | INIT_OP_NOEXEC,
 		 INIT_STAGING "/" INIT_STAGED_PROC);
 	if (in->spec->workspace.mode != SANDBOX_WORKSPACE_NONE) {
-		put_tree(b, in->base_path, &in->base,
-			 (uint16_t)(INIT_OP_RDONLY | (in->idmap ? INIT_OP_IDMAP : 0)),
-			 INIT_STAGING "/" INIT_STAGED_BASE);
+		template_base(b, in);
 		put_tree(b, in->layers_path, &in->layers, 0, INIT_STAGING "/" INIT_STAGED_LAYERS);
 	}
 	if (in->spec->in_name)

@@ -199,6 +199,18 @@ steps:
         assert c.run("verify")[0] == 0
 
 
+def test_a_workspace_around_our_state_takes_step_after_step():
+    with Hostile("tree/.local/state/holdfast") as c:
+        plan = c.plan("""land: auto
+steps:
+  - {name: one, run: "echo 1 > new; ls -A .local/state"}
+  - {name: two, needs: [one], run: "echo 2 >> new; ls -A .local/state/holdfast"}
+""")
+        code, out, err = c.run("run", plan)
+        with open(os.path.join(c.root, "tree", "new")) as f:
+            assert code == 0 and f.read() == "1\n2\n", (code, out, err)
+
+
 def test_another_state_directory_and_the_users_policy_are_never_landed_into():
     with Hostile() as c:
         other, config = ".local/state/holdfast", ".config/holdfast"
