@@ -54,7 +54,8 @@ static int take_proposal(struct journal_effect *e, const struct journal_record *
 		e->retry = (enum journal_retry)p->retry;
 	if (TAKE_TEXT(e, r, title) < 0 || TAKE_TEXT(e, r, rule) < 0 || TAKE_TEXT(e, r, at) < 0 ||
 	    TAKE_TEXT(e, r, header) < 0 || TAKE_TEXT(e, r, probe) < 0 ||
-	    TAKE_TEXT(e, r, secret) < 0 || TAKE_TEXT(e, r, claim) < 0)
+	    TAKE_TEXT(e, r, secret) < 0 || TAKE_TEXT(e, r, claim) < 0 ||
+	    TAKE_TEXT(e, r, dropped) < 0)
 		return -ENOMEM;
 	return 0;
 }

@@ -255,6 +255,7 @@ enum {
 	X(92, other, ID) /* effect that undid this one */                                        \
 	X(93, reads, RAW) /* effect-reads */                                                     \
 	X(94, number, UINT) /* the courier's own, of the request that was told to send */        \
+	X(95, dropped, TEXT) /* names of request headers that were not passed on */              \
 	X(100, proof, DIGEST) /* blob: a signed vote: what was signed, and the signature */      \
 	X(101, signed_ns, INT) /* wall time in a signed vote */                                  \
 	X(102, shown_ms, UINT) /* how long the voter's client showed the card */                 \
@@ -652,6 +653,7 @@ struct journal_effect {
 	struct journal_id courier, other;
 	uint64_t request; /* the courier's own number of the one that was told to send */
 	char *title, *rule, *at, *header, *probe, *secret, *claim, *why;
+	char *dropped; /* names of request headers that were not passed on */
 	char *by; /* principal that said what became of it */
 	struct journal_effect *next_by_id; /* of its bucket */
 };

@@ -71,7 +71,7 @@ struct record_type {
 #define EFFECT                                                                                  \
 	(F(occurrence) | F(identity) | F(action) | F(canonical) | F(body) | F(before) |         \
 	 F(action_kind) | F(class) | F(retry) | F(window_ms) | F(header) | F(probe) | F(rule) | \
-	 F(at) | F(secret) | F(claim) | F(title) | F(approval))
+	 F(at) | F(secret) | F(claim) | F(dropped) | F(title) | F(approval))
 #define OUTCOME_OF_EFFECT                                                                   \
 	(F(status) | F(response) | F(response_body) | F(too_long) | F(sent) | F(received) | \
 	 F(approval) | F(choice))

@@ -166,6 +166,7 @@ static const struct member effect_members[] = {
 	EFFECT(by, STR),
 	EFFECT(request, U64),
 	EFFECT(state_lsn, U64),
+	EFFECT(dropped, STR),
 };
 
 #define TIMER(name, kind) M(journal_timer, name, kind)

@@ -272,6 +272,7 @@ void journal_rows_free_effect(struct journal_effect *e)
 	free(e->probe);
 	free(e->secret);
 	free(e->claim);
+	free(e->dropped);
 	free(e->why);
 	free(e->by);
 	free(e);

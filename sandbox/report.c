@@ -19,7 +19,7 @@ static struct shape shape_of(enum report_type type)
 	case REPORT_HELLO:
 		return (struct shape){K(1) | K(2) | K(3), K(1) | K(2) | K(3)};
 	case REPORT_PROPOSE:
-		return (struct shape){K(1) | K(2) | K(3), K(1) | K(2) | K(3) | K(4)};
+		return (struct shape){K(1) | K(2) | K(3), K(1) | K(2) | K(3) | K(4) | K(5) | K(6)};
 	case REPORT_READS:
 		return (struct shape){K(1), K(1)};
 	case REPORT_RESULT:
@@ -128,7 +128,9 @@ static bool valid(const struct report_message *m)
 		return m->hello.sending_count <= REPORT_SENDING_MAX;
 	case REPORT_PROPOSE:
 		return m->propose.request && m->propose.action.len > 0 &&
-		       m->propose.action.len <= ACTION_BYTES_MAX;
+		       m->propose.action.len <= ACTION_BYTES_MAX &&
+		       m->propose.names.len <= REPORT_TEXT_MAX &&
+		       m->propose.reason.len <= REPORT_TEXT_MAX;
 	case REPORT_READS:
 		for (size_t i = 0; i < m->reads.count; i++)
 			if (!read_valid(&m->reads.items[i]))
@@ -303,6 +305,8 @@ static void w_propose(struct buffer *out, struct cbor_map_mark *m, const struct 
 	w_id(out, m, 2, p->attempt);
 	w_bytes(out, m, 3, p->action);
 	w_uint(out, m, 4, p->dropped);
+	w_text(out, m, 5, p->reason);
+	w_text(out, m, 6, p->names);
 }
 
 static void w_message(struct buffer *out, struct cbor_map_mark *m, const struct report_message *r)
@@ -462,8 +466,12 @@ static void r_propose(struct cbor_reader *r, uint64_t key, struct report_propose
 		r_id(r, p->attempt);
 	else if (key == 3)
 		p->action = r_full(r, cbor_r_bytes(r));
-	else
+	else if (key == 4)
 		p->dropped = (uint32_t)r_some(r, UINT32_MAX);
+	else if (key == 5)
+		p->reason = r_full(r, cbor_r_text(r));
+	else
+		p->names = r_full(r, cbor_r_text(r));
 }
 
 static void r_read_key(struct cbor_reader *r, uint64_t key, struct report_read *v)

@@ -65,6 +65,8 @@ struct report_propose { /* fds: the body, if action.has_body */
 	uint8_t attempt[16];
 	struct bytes action; /* canonical, with its body digest */
 	uint32_t dropped; /* headers that were not passed on */
+	struct bytes names; /* theirs, with ", " between, cut at REPORT_TEXT_MAX */
+	struct bytes reason; /* the agent's own: nobody checked it */
 };
 
 /* What a plain read did, or why anything was denied without asking: for the log. */

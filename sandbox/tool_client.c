@@ -30,11 +30,11 @@ enum {
 
 #define GATE_ADDRESS "198.18.0.1" /* resolv.conf of every sandbox that has a network */
 
-static const char usage[] = "usage: holdfast tool NAME [--ARGUMENT VALUE]...\n"
-			    "Inside a step: calls a tool that the policy names; waits where a "
-			    "person is asked. Prints what "
-			    "the tool printed\nand leaves with its exit status. Holdfast's other "
-			    "commands are outside.\n";
+static const char usage[] =
+	"usage: holdfast tool [--reason TEXT] NAME [--ARGUMENT VALUE]...\n"
+	"Inside a step: calls a tool that the policy names; waits where a person is asked. Prints "
+	"what the tool printed\nand leaves with its exit status. --reason stands on the person's "
+	"card, marked as claimed.\nHoldfast's other commands are outside.\n";
 
 static int fail(int status, const char *what, struct bytes why)
 {
@@ -58,7 +58,7 @@ static void put_encoded(struct buffer *out, const char *text)
 }
 
 /* POST /NAME?argument=value&... of "--argument value" and "--argument=value". */
-static int make_request(int argc, char **argv, struct buffer *out)
+static int make_request(int argc, char **argv, const char *reason, struct buffer *out)
 {
 	const char *join = "?";
 
@@ -77,8 +77,11 @@ static int make_request(int argc, char **argv, struct buffer *out)
 		buffer_append_byte(out, '=');
 		put_encoded(out, equals ? equals + 1 : argv[++i]);
 	}
-	return buffer_append_str(out, " HTTP/1.1\r\nHost: " ACTION_TOOLS_HOST
-				      "\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+	buffer_append_str(out, " HTTP/1.1\r\nHost: " ACTION_TOOLS_HOST
+			       "\r\nContent-Length: 0\r\nConnection: close\r\n");
+	if (reason)
+		buffer_printf(out, "Holdfast-Reason: %s\r\n", reason);
+	return buffer_append_str(out, "\r\n");
 }
 
 /* ---- the name: a static program has no resolver that it could count on ---- */
@@ -288,11 +291,19 @@ int main(int argc, char **argv)
 {
 	AUTO_BUFFER request = {0};
 	AUTO_BUFFER raw = {.max = ANSWER_MAX};
+	const char *reason = NULL;
 	AUTO_FD fd = -1;
 	int r;
 
+	if (argc > 4 && strcmp(argv[1], "tool") == 0 && strcmp(argv[2], "--reason") == 0) {
+		reason = argv[3];
+		argv[3] = argv[1];
+		argv += 2;
+		argc -= 2;
+	}
 	if (argc < 3 || strcmp(argv[1], "tool") != 0 || argv[2][0] == '-' ||
-	    make_request(argc - 2, argv + 2, &request) < 0) {
+	    (reason && strpbrk(reason, "\r\n")) ||
+	    make_request(argc - 2, argv + 2, reason, &request) < 0) {
 		fputs(usage, stderr);
 		return EXIT_STATUS_USAGE;
 	}

@@ -214,6 +214,12 @@ static void put_headers(struct card *c)
 		put(c, a->headers[i].value);
 		buffer_append_byte(c->out, '\n');
 	}
+	if (!c->in->effect->dropped)
+		return;
+	label(c, "left out");
+	buffer_append_str(c->out, "headers that are not passed on: ");
+	put_str(c, c->in->effect->dropped);
+	buffer_append_byte(c->out, '\n');
 }
 
 struct wanted {

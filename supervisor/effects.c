@@ -798,6 +798,7 @@ struct proposal {
 	struct buffer sealed; /* of a tool: the canonical action with the bytes that will run */
 	struct effect_decision decision;
 	char title[EFFECT_DECIDE_TITLE_MAX], at[256], claim[256], standing_at[256];
+	char dropped[REPORT_TEXT_MAX + 1];
 	struct engine_standing standing;
 	struct engine_proposal x;
 };
@@ -850,11 +851,10 @@ static enum journal_retry retry_of(enum policy_retry_mode m)
 	return JOURNAL_RETRY_NEVER;
 }
 
-static void fill(struct proposal *p)
+static void fill(struct proposal *p, const struct report_propose *m)
 {
 	const struct effect_decision *d = &p->decision;
 	struct engine_proposal *x = &p->x;
-	struct bytes claim = effect_decide_header(&p->action, "holdfast-reason");
 
 	x->action_kind = p->action.kind;
 	x->verdict = verdict_of(d->policy.verdict);
@@ -870,8 +870,13 @@ static void fill(struct proposal *p)
 			 d->policy.at.column);
 		x->at = p->at;
 	}
-	if (claim.len) {
-		AUTO_FREE char *shown = escape_dup(claim, ESCAPE_LINE | ESCAPE_MARK_LOOKALIKE);
+	if (m->names.len) {
+		snprintf(p->dropped, sizeof(p->dropped), "%.*s", (int)m->names.len,
+			 (const char *)m->names.data);
+		x->dropped = p->dropped;
+	}
+	if (m->reason.len) {
+		AUTO_FREE char *shown = escape_dup(m->reason, ESCAPE_LINE | ESCAPE_MARK_LOOKALIKE);
 
 		snprintf(p->claim, sizeof(p->claim), "%.200s", shown ? shown : "");
 		x->claim = p->claim;
@@ -986,7 +991,7 @@ static int prepare(struct channel *c, const struct journal_run *run,
 		rc = effect_decide(policy, &p->action, buffer_bytes(&p->body), &p->decision);
 	if (rc < 0)
 		return rc;
-	fill(p);
+	fill(p, m);
 	rc = deny_learning(c, run, p, err);
 	if (rc < 0)
 		return rc;

@@ -345,7 +345,7 @@ struct engine_proposal {
 	struct journal_id grant;
 	const struct engine_standing *standing; /* NULL = none */
 	/* Borrowed; NULL = none. */
-	const char *header, *probe, *rule, *at, *secret, *claim, *title, *why;
+	const char *header, *probe, *rule, *at, *secret, *claim, *dropped, *title, *why;
 };
 
 /* What an effect is proposed as. ENGINE_PROPOSED_DENIED: past the run's limits, nothing was

@@ -565,6 +565,7 @@ static void fill(struct journal_payload *p, const struct engine_proposal *x)
 	TEXT(at);
 	TEXT(secret);
 	TEXT(claim);
+	TEXT(dropped);
 	TEXT(title);
 #undef TEXT
 }

@@ -81,7 +81,7 @@
  * GET  /v1/effects/E              one effect whole: {.., action: {kind, method, host, port, path,
  *                                 query, headers, body, body_size, remote?, updates?, tool?, args?},
  *                                 response: {status, headers, body, too_long}, digest, key?, secret,
- *                                 claimed, approval, doubt}; E = id prefix
+ *                                 claimed, dropped, approval, doubt}; E = id prefix
  * GET  /v1/effects/E/body?which=request|response    raw bytes
  * POST /v1/trust                  {path, digest}; the path is absolute, resolved by the client
  * GET  /v1/trust?path=P

@@ -11,7 +11,7 @@
 int cmd_tool(int argc, char **argv)
 {
 	static const char usage[] =
-		"usage: holdfast tool NAME [--ARGUMENT VALUE]...\n"
+		"usage: holdfast tool [--reason TEXT] NAME [--ARGUMENT VALUE]...\n"
 		"Inside a step: calls a tool that the policy names; waits where a person is asked. "
 		"Prints what the tool printed\nand leaves with its exit status.\n";
 	char *args[256] = {(char *)"holdfast"};
@@ -21,7 +21,9 @@ int cmd_tool(int argc, char **argv)
 		fputs(usage, stdout);
 		return EXIT_STATUS_OK;
 	}
-	if (argc < 2 || argv[1][0] == '-' || !argv[1][0])
+	bool has_reason = argc > 3 && strcmp(argv[1], "--reason") == 0;
+
+	if (argc < 2 || (argv[1][0] == '-' && !has_reason) || !argv[1][0])
 		return cli_usage(usage, "no tool is named; say which one first");
 	if (argc >= (int)ARRAY_SIZE(args) - 1)
 		return cli_usage(usage, "more than %zu arguments; give fewer",

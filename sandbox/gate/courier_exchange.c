@@ -33,6 +33,7 @@ struct exchange *exchange_new(struct channel *ch)
 	action_clear(&x->request.action);
 	x->request.has_length = false;
 	x->request.dropped_count = 0;
+	x->request.reason = (struct bytes){0};
 	x->c = c;
 	x->channel = ch;
 	x->body = x->spool = x->replay = -1;

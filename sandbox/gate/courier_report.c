@@ -115,7 +115,16 @@ static void say(struct report *r, const struct report_message *m, int fd)
 void report_propose(struct report *r, struct exchange *x)
 {
 	struct report_message m = {.type = REPORT_PROPOSE};
+	AUTO_BUFFER names = {.max = REPORT_TEXT_MAX};
 
+	for (size_t i = 0; i < x->request.dropped_count && !names.failed; i++) {
+		struct bytes name = x->request.dropped[i];
+
+		(void)buffer_printf(&names, "%s%.*s", i ? ", " : "", (int)name.len,
+				    (const char *)name.data);
+	}
+	m.propose.names = buffer_bytes(&names);
+	m.propose.reason = x->request.reason;
 	m.propose.request = x->number;
 	memcpy(m.propose.attempt, x->attempt_id, sizeof(m.propose.attempt));
 	m.propose.action = buffer_bytes(&x->canonical);

@@ -6,7 +6,12 @@
 
 enum open_key { OPEN_ATTEMPT = 1, OPEN_CONNECTION = 2 };
 enum note_key { NOTE_ATTEMPT = 1, NOTE_KIND = 2, NOTE_HOST = 3, NOTE_PORT = 4, NOTE_WHY = 5 };
-enum request_key { REQUEST_ACTION = 1, REQUEST_HAS_LENGTH = 2, REQUEST_DROPPED = 3 };
+enum request_key {
+	REQUEST_ACTION = 1,
+	REQUEST_HAS_LENGTH = 2,
+	REQUEST_DROPPED = 3,
+	REQUEST_REASON = 4
+};
 enum tunnel_key { TUNNEL_HOST = 1, TUNNEL_PORT = 2, TUNNEL_TLS = 3 };
 enum response_key { RESPONSE_STATUS = 1, RESPONSE_HEADERS = 2, RESPONSE_LENGTH = 3 };
 enum refusal_key { REFUSAL_STATUS = 1, REFUSAL_JSON = 2 };
@@ -199,10 +204,21 @@ int frames_note_decode(struct bytes b, struct frames_note *ret)
 
 /* ---- request ---- */
 
+static bool reason_valid(struct bytes b)
+{
+	const uint8_t *s = b.data;
+
+	for (size_t i = 0; i < b.len; i++)
+		if (s[i] < ' ' || s[i] == 0x7f)
+			return false;
+	return b.len <= FRAMES_REASON_MAX && utf8_valid(b);
+}
+
 static bool request_valid(const struct frames_request *r)
 {
 	if (r->action.kind != ACTION_HTTP || !digest_is_zero(&r->action.body) ||
-	    r->dropped_count > FRAMES_DROPPED_MAX || (r->has_length && !r->action.has_body))
+	    r->dropped_count > FRAMES_DROPPED_MAX || (r->has_length && !r->action.has_body) ||
+	    !reason_valid(r->reason))
 		return false;
 	/* A length that nobody said is none. */
 	if (!r->has_length && r->action.body_len)
@@ -237,6 +253,10 @@ int frames_request_encode(const struct frames_request *r, struct buffer *out)
 		for (size_t i = 0; i < r->dropped_count; i++)
 			cbor_w_text(out, r->dropped[i]);
 	}
+	if (r->reason.len) {
+		cbor_w_key(out, &m, REQUEST_REASON);
+		cbor_w_text(out, r->reason);
+	}
 	cbor_w_map_end(out, &m);
 	return ended(out, from);
 }
@@ -254,6 +274,15 @@ static void read_dropped(struct cbor_reader *r, struct frames_request *q)
 	q->dropped_count = n;
 }
 
+static struct bytes read_reason(struct cbor_reader *r)
+{
+	struct bytes b = cbor_r_text(r);
+
+	if (b.len == 0) /* there is one way to say none */
+		cbor_r_fail(r, -EBADMSG);
+	return b;
+}
+
 int frames_request_decode(struct bytes b, struct frames_request *ret)
 {
 	struct cbor_reader r = cbor_reader(b);
@@ -265,6 +294,7 @@ int frames_request_decode(struct bytes b, struct frames_request *ret)
 
 	q.has_length = false;
 	q.dropped_count = 0;
+	q.reason = (struct bytes){0};
 	cbor_r_map(&r, &m);
 	while (cbor_r_key(&r, &m, &key)) {
 		if (key == REQUEST_ACTION)
@@ -273,6 +303,8 @@ int frames_request_decode(struct bytes b, struct frames_request *ret)
 			q.has_length = true;
 		else if (key == REQUEST_DROPPED)
 			read_dropped(&r, &q);
+		else if (key == REQUEST_REASON)
+			q.reason = read_reason(&r);
 		else
 			cbor_r_fail(&r, -EPROTO);
 	}
@@ -285,6 +317,7 @@ int frames_request_decode(struct bytes b, struct frames_request *ret)
 		return code;
 	action_copy(&ret->action, &q.action);
 	ret->has_length = q.has_length;
+	ret->reason = q.reason;
 	ret->dropped_count = q.dropped_count;
 	memcpy(ret->dropped, q.dropped, q.dropped_count * sizeof(q.dropped[0]));
 	return 0;

@@ -25,6 +25,7 @@ enum {
 	FRAMES_CBOR_MAX = ACTION_BYTES_MAX + 4096,
 	FRAMES_DROPPED_MAX = 100, /* names of dropped headers in one request */
 	FRAMES_DROPPED_NAME_MAX = 32, /* bytes of each; the gate cuts a longer one */
+	FRAMES_REASON_MAX = 240, /* bytes; the gate cuts a longer one */
 	FRAMES_ABORT_MAX = 1024, /* bytes of its text */
 	FRAMES_NOTE_MAX = 1024, /* bytes of a datagram on the trunk */
 	FRAMES_NOTES_MAX = 1000, /* of one attempt; the gate says no more */
@@ -74,6 +75,8 @@ struct frames_request {
 	struct action action; /* HTTP; body digest zero: the courier makes it from what it spools */
 	bool has_length; /* of its body: body_len; else chunked, and body_len is 0. A body that was
 			    announced as empty is none */
+	struct bytes reason; /* the agent's own, a line of text; empty: it gave none. It is no part of
+				what is done and goes nowhere but to who decides */
 	size_t dropped_count;
 	struct bytes dropped[FRAMES_DROPPED_MAX]; /* header names that were not passed on; so many
 						     are set as are counted */

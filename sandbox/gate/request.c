@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <strings.h>
 #include "base/escape.h"
+#include "base/utf8.h"
 
 enum { PORT_HTTP = 80, PORT_HTTPS = 443, TEXT_SPARE = 1024 };
 
@@ -256,6 +257,22 @@ static int put_header(struct request *r, struct bytes name, struct bytes value, 
 	return 431;
 }
 
+/* What is no text is none; a long one is cut, never inside a character. */
+static struct bytes reason_of(struct bytes value)
+{
+	const uint8_t *s = value.data;
+
+	if (!utf8_valid(value))
+		return (struct bytes){0};
+	for (size_t i = 0; i < value.len; i++)
+		if (s[i] < ' ')
+			return (struct bytes){0};
+	if (value.len > FRAMES_REASON_MAX)
+		for (value.len = FRAMES_REASON_MAX; (s[value.len] & 0xc0) == 0x80;)
+			value.len--;
+	return value;
+}
+
 static int make_headers(const struct http1_message *m, struct request *r, struct error *err)
 {
 	size_t room = 0;
@@ -272,6 +289,10 @@ static int make_headers(const struct http1_message *m, struct request *r, struct
 
 		if (is_one_of(h->name, consumed, ARRAY_SIZE(consumed)))
 			continue;
+		if (is_name(h->name, "holdfast-reason")) {
+			r->frames.reason = reason_of(h->value);
+			continue;
+		}
 		/* A joined value repeats what came before it. */
 		if (r->text.cap - r->text.len < h->name.len + room + TEXT_SPARE / 2) {
 			error_set(err, -E2BIG, "headers: too many lines of one name");
@@ -348,6 +369,7 @@ int request_make(const struct http1_message *m, const struct request_target *t, 
 
 	action_clear(a);
 	ret->frames.dropped_count = 0;
+	ret->frames.reason = (struct bytes){0};
 	ret->text = ret->path = (struct buffer){0};
 	ret->expects = false;
 	memset(ret->websocket_key, 0, sizeof(ret->websocket_key));

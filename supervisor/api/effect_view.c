@@ -163,6 +163,7 @@ json_t *effect_view_whole(struct daemon *d, const struct journal_run *run,
 	set(o, "response", response_of(d, f));
 	set(o, "secret", text_of(f->secret));
 	set(o, "claimed", text_of(f->claim));
+	set(o, "dropped", text_of(f->dropped));
 	set(o, "delivered", json_boolean(f->delivered));
 	set(o, "approval",
 	    f->approval.b[0] | f->approval.b[1] ? views_id(&f->approval) : json_null());

@@ -132,11 +132,13 @@ def post(path, body, more=""):
 
 def test_what_is_asked_waits_and_is_sent_once():
     with Effects() as w:
-        p = w.begin(post("/pay", '{"to":"bob","sum":5}'))
+        p = w.begin(post("/pay", '{"to":"bob","sum":5}', "-H 'Holdfast-Reason: bob is owed it' -H 'X-Trace: 7'"))
         item = w.item()
         assert not w.service.seen
         card = w.holdfast("show", item["approval"]).stdout
         assert "Pay" in card and "bob" in card and "pay.acme.example" in card, card
+        assert "(the agent's words; nobody checked them) bob is owed it\n" in card, card
+        assert "left out   headers that are not passed on: x-trace\n" in card and "holdfast-reason" not in card.lower(), card
         w.vote("approve", item)
         assert w.done(p) == '{"delivery": 1}\n'
         assert w.service.seen == [("/pay", None, b'{"to":"bob","sum":5}')]

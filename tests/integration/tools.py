@@ -99,9 +99,10 @@ def test_the_client_inside_is_one_file_that_needs_nothing_of_the_host():
 
 def test_a_tool_that_asks_waits_and_is_run_once():
     with Tools() as c:
-        run = c.start(c.policy(c.mail()), c.call("--to", "a@b", "--text", "hi"))
+        run = c.start(c.policy(c.mail()), c.call("--to", "a@b", "--text", "hi").replace("tool ", "tool --reason 'they asked' ", 1))
         a = c.asked()
         assert a["kind"] == "effect" and "mail" in a["card"] and "a@b" in a["card"], a
+        assert "(the agent's words; nobody checked them) they asked\n" in a["card"], a["card"]
         assert c.calls() == []
         assert c.vote("approve", a)[0] == 0
         assert c.over(run) == "succeeded", c.output(run)

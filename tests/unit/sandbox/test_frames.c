@@ -183,6 +183,7 @@ static struct frames_request request(void)
 	a->has_body = true;
 	a->body_len = 5;
 	q.dropped[q.dropped_count++] = bytes_str("x-forwarded-for");
+	q.reason = bytes_str("the customer asked");
 	return q;
 }
 
@@ -216,6 +217,7 @@ static void messages_round_trip(void **state)
 	assert_int_equal(frames_request_encode(&q, &b[0]), 0);
 	assert_int_equal(frames_request_decode(buffer_bytes(&b[0]), &q2), 0);
 	assert_true(bytes_equal(q2.dropped[0], q.dropped[0]) && q2.has_length);
+	assert_true(bytes_equal(q2.reason, q.reason));
 	assert_true(q2.action.body_len == 5 && bytes_equal(q2.action.host, q.action.host));
 	golden_check("sandbox/gate-request.put.cbor", buffer_bytes(&b[0]));
 	assert_int_equal(frames_response_encode(&p, &b[1]), 0);
@@ -247,6 +249,12 @@ static void messages_round_trip(void **state)
 
 static void a_request_that_breaks_a_rule_is_refused(void **state)
 {
+	static const char *const reasons[] = {
+		"two\nlines", "\xff no text", "\x7f",
+		"0123456789012345678901234567890123456789012345678901234567890123456789"
+		"0123456789012345678901234567890123456789012345678901234567890123456789"
+		"0123456789012345678901234567890123456789012345678901234567890123456789"
+		"0123456789012345678901234567891"};
 	AUTO_BUFFER out = {0};
 	struct frames_request q = request();
 
@@ -262,6 +270,11 @@ static void a_request_that_breaks_a_rule_is_refused(void **state)
 	q = request();
 	q.action.kind = ACTION_TCP;
 	assert_int_equal(frames_request_encode(&q, &out), -EINVAL);
+	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++) {
+		q = request();
+		q.reason = bytes_str(reasons[i]);
+		assert_int_equal(frames_request_encode(&q, &out), -EINVAL);
+	}
 }
 
 static void a_response_that_breaks_a_rule_is_refused(void **state)

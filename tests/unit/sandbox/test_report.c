@@ -37,7 +37,8 @@ static struct report_message one_of(enum report_type type)
 		m.hello = (struct report_hello){{7}, {8}, ids, 2};
 		break;
 	case REPORT_PROPOSE:
-		m.propose = (struct report_propose){9, {3}, bytes_str("action"), 2};
+		m.propose = (struct report_propose){
+			9, {3}, bytes_str("action"), 2, bytes_str("x-a, x-b"), bytes_str("why")};
 		break;
 	case REPORT_READS:
 		m.reads = (struct report_reads){reads, 2};

@@ -105,7 +105,7 @@ static void a_request_gets_its_status(void **state)
 		 &https, 400},
 		{"an offer of h2c",
 		 "GET / HTTP/1.1\r\n" HOST "Upgrade: h2c\r\nConnection: Upgrade, "
-					   "HTTP2-Settings\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
+		 "HTTP2-Settings\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
 		 &https, 0},
 	};
 
@@ -148,6 +148,7 @@ static void only_known_headers_pass(void **state)
 		"t\r\nSec-WebSocket-Protocol: p\r\n"
 		"X-A-Header-With-A-Name-That-Is-Much-Too-Long-For-A-Record: 1\r\nExpect: "
 		"100-continue\r\n"
+		"Holdfast-Reason: the customer asked\r\n"
 		"Content-Length: 3\r\n\r\n";
 	static const char *const dropped[] = {"x-forwarded-for",
 					      "x-http-method-override",
@@ -168,6 +169,7 @@ static void only_known_headers_pass(void **state)
 	assert_int_equal(q.frames.dropped_count, ARRAY_SIZE(dropped));
 	for (size_t i = 0; i < ARRAY_SIZE(dropped); i++)
 		assert_true(bytes_equal(q.frames.dropped[i], bytes_str(dropped[i])));
+	assert_true(bytes_equal(q.frames.reason, bytes_str("the customer asked")));
 	assert_true(bytes_equal(q.frames.action.path, bytes_str("/path")));
 	assert_true(bytes_equal(q.frames.action.query, bytes_str("q=1&r")));
 	assert_true(q.expects && q.frames.has_length && q.frames.action.body_len == 3);

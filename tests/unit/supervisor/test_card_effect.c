@@ -65,7 +65,8 @@ static int setup(void **state)
 					    .rule = "refund",
 					    .at = "acme.yaml:5:5",
 					    .secret = "shop",
-					    .claim = "the customer asked"};
+					    .claim = "the customer asked",
+					    .dropped = "x-trace, x-other"};
 	x->in = (struct card_effect){.kind = JOURNAL_KIND_EFFECT,
 				     .run_name = "ops",
 				     .step_key = "act#1",
@@ -122,6 +123,7 @@ static void it_says_what_where_how_much_and_what_follows(void **state)
 		"to         https://api.shop.example:443/refunds\n"
 		"class      irreversible: money leaves\n"
 		"headers    content-type: application/json\n"
+		"left out   headers that are not passed on: x-trace, x-other\n"
 		"body       45 bytes, sha256 0000000000000000\n"
 		"         | /customer = \"c-17\"\n"
 		"         | /amount = 40\n"
