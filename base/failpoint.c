@@ -7,16 +7,18 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { POINTS_MAX = 16, NAME_BYTES_MAX = 64 };
 
-enum action { ACTION_KILL, ACTION_STOP, ACTION_ERROR, ACTION_OVERREAD };
+enum action { ACTION_KILL, ACTION_STOP, ACTION_ERROR, ACTION_OVERREAD, ACTION_DELAY };
 
 struct point {
 	char name[NAME_BYTES_MAX];
 	enum action action;
 	int error; /* negative errno of ACTION_ERROR */
+	unsigned long delay_ms; /* of ACTION_DELAY */
 	unsigned long at; /* acts at this passing, 1 = the first; ACTION_ERROR from there on unless
 			     given */
 	bool only_at; /* "@N" was given */
@@ -88,11 +90,20 @@ static void parse_one(const char *s, size_t len, const char *spec)
 		p->action = ACTION_OVERREAD;
 	else if (action_len > 6 && memcmp(s, "error:", 6) == 0)
 		p->action = ACTION_ERROR;
+	else if (action_len > 6 && memcmp(s, "delay:", 6) == 0)
+		p->action = ACTION_DELAY;
 	else
 		die(spec);
 	p->error = p->action == ACTION_ERROR ? error_by_name(s + 6, action_len - 6) : 0;
 	if (p->action == ACTION_ERROR && p->error == 0)
 		die(spec);
+	if (p->action == ACTION_DELAY) {
+		char *end;
+
+		p->delay_ms = strtoul(s + 6, &end, 10);
+		if (s[6] < '0' || s[6] > '9' || end != s + action_len)
+			die(spec);
+	}
 	atomic_store(&p->passings, 0);
 	point_count++;
 }
@@ -144,6 +155,12 @@ int failpoint_hit(const char *name)
 			return p->error;
 		case ACTION_OVERREAD:
 			overread();
+			break;
+		case ACTION_DELAY:
+			nanosleep(&(struct timespec){.tv_sec = (time_t)(p->delay_ms / 1000),
+						     .tv_nsec =
+							     (long)(p->delay_ms % 1000) * 1000000},
+				  NULL);
 			break;
 		}
 		return 0;

@@ -137,18 +137,20 @@ static int sync_blob_folder(struct journal *j, const struct digest *d)
 /* A file that is there may be one that a process renamed and did not live to sync. */
 static int found_file(struct journal *j, const struct digest *d, struct error *err)
 {
+	pthread_mutex_lock(&j->blob_lock);
 	int rc = j->blob_folder_synced[d->b[0]] ? 0 : sync_blob_folder(j, d);
+	pthread_mutex_unlock(&j->blob_lock);
 	return rc < 0 ? error_set(err, rc, "blob: keeping it on disk: %s", strerror(-rc)) : 0;
 }
 
-static int growing_finish(struct journal *j, struct growing *g, const struct digest *d,
-			  struct error *err)
+/* Synced first, outside of the lock: that may take long, and another thread only waits for names. */
+static int growing_name(struct journal *j, struct growing *g, const struct digest *d)
 {
 	char folder[3], path[JOURNAL_BLOB_PATH_SIZE];
 	name_of(d, folder, path + 3);
 	memcpy(path, folder, 2);
 	path[2] = '/';
-	int rc = fsync(g->fd) < 0 ? -errno : failpoint_hit("journal.blob_written");
+	int rc = 0;
 	bool *synced = &j->blob_folder_synced[d->b[0]];
 	bool entry_synced = *synced;
 	*synced = false;
@@ -167,6 +169,18 @@ static int growing_finish(struct journal *j, struct growing *g, const struct dig
 	else if (rc == 0)
 		rc = sync_folder(g->folder, folder);
 	*synced = rc == 0;
+	return rc;
+}
+
+static int growing_finish(struct journal *j, struct growing *g, const struct digest *d,
+			  struct error *err)
+{
+	int rc = fsync(g->fd) < 0 ? -errno : failpoint_hit("journal.blob_written");
+	if (rc == 0) {
+		pthread_mutex_lock(&j->blob_lock);
+		rc = growing_name(j, g, d);
+		pthread_mutex_unlock(&j->blob_lock);
+	}
 	return rc < 0 ? error_set(err, rc, "blob: keeping it on disk: %s", strerror(-rc)) : 0;
 }
 

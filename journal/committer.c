@@ -23,6 +23,7 @@ struct journal_committer {
 	unsigned queued_batches, last_batches; /* in the queue; in the last write */
 	bool sync_wanted, waked, gathering, busy, stop;
 	uint64_t written_lsn, durable_lsn;
+	uint64_t queued_count, written_count; /* pieces that were queued, and of them written */
 	int event_fd;
 };
 
@@ -110,6 +111,7 @@ static void *run(void *arg)
 		work.len = 0;
 		c->queue = work;
 		work = taken;
+		uint64_t taken_through = c->queued_count;
 		bool sync = c->sync_wanted || c->stop;
 		struct journal_wal_mark mark = {c->written_lsn + 1, c->queued_lsn, c->durable_lsn};
 		c->sync_wanted = c->waked = false;
@@ -123,6 +125,7 @@ static void *run(void *arg)
 		pthread_mutex_lock(&c->lock);
 		c->busy = false;
 		c->written_lsn = mark.last;
+		c->written_count = taken_through;
 		if (sync)
 			c->durable_lsn = mark.last;
 		if (sync)
@@ -200,6 +203,7 @@ void journal_committer_queue(struct journal_committer *c, struct bytes ops, uint
 		error_nomem(&err);
 		c->o.fatal(&err, c->o.arg);
 	}
+	c->queued_count += ops.len > 0;
 	if (last_lsn)
 		c->queued_lsn = last_lsn;
 	c->sync_wanted |= sync;
@@ -213,7 +217,9 @@ void journal_committer_queue(struct journal_committer *c, struct bytes ops, uint
 void journal_committer_wait_written(struct journal_committer *c)
 {
 	pthread_mutex_lock(&c->lock);
-	while (c->queue.len || c->busy) {
+	/* What is queued later is not waited for: another thread may not come to an end. */
+	uint64_t through = c->queue.len || c->busy ? c->queued_count : 0;
+	while (c->written_count < through) {
 		c->waked = true;
 		pthread_cond_signal(&c->wake);
 		pthread_cond_wait(&c->done, &c->lock);

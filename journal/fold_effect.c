@@ -119,70 +119,112 @@ static bool approval_is_spent(const struct journal_state *s, const struct journa
 	       (a && a->state == JOURNAL_APPROVAL_S_CONSUMED);
 }
 
-static const char *not_now(const struct journal_state *s, const struct journal_run *run,
-			   const struct journal_effect *e, const struct journal_record *r)
+/* ---- what each type of record asks and does ---- */
+
+static const char *refuse_in_ended(const struct journal_state *s, const struct journal_run *run,
+				   const struct journal_effect *e, const struct journal_record *r)
 {
-	switch (r->type) {
-	case JOURNAL_EFFECT_RESERVED:
-		if (journal_run_final(run->state) || run->state == JOURNAL_RUN_S_CANCELLING)
-			return "nothing is reserved in a run that ends";
-		if (!approval_is_spent(s, e))
-			return "its approval is not consumed";
-		return NULL;
-	case JOURNAL_EFFECT_PROPOSED:
-	case JOURNAL_EFFECT_ATTACHED:
-		if (!in_range(&r->p))
-			return "class, retry or kind is out of range";
-		if (JOURNAL_HAS(&r->p, action) && !digest_equal(&e->action, &r->p.action) &&
-		    r->type == JOURNAL_EFFECT_ATTACHED && e->state != JOURNAL_EFFECT_S_PROPOSED &&
-		    e->state != JOURNAL_EFFECT_S_WAITING)
-			return "another action cannot stand instead of it any more";
-		__attribute__((fallthrough));
-	case JOURNAL_EFFECT_WAITING:
-	case JOURNAL_EFFECT_ALLOWED:
-		return journal_run_final(run->state) ? "the run is over" : NULL;
-	default:
-		return NULL;
-	}
+	(void)s;
+	(void)e;
+	(void)r;
+	return journal_run_final(run->state) ? "the run is over" : NULL;
 }
+
+static const char *refuse_proposal(const struct journal_state *s, const struct journal_run *run,
+				   const struct journal_effect *e, const struct journal_record *r)
+{
+	if (!in_range(&r->p))
+		return "class, retry or kind is out of range";
+	return refuse_in_ended(s, run, e, r);
+}
+
+static const char *refuse_attaching(const struct journal_state *s, const struct journal_run *run,
+				    const struct journal_effect *e, const struct journal_record *r)
+{
+	if (in_range(&r->p) && JOURNAL_HAS(&r->p, action) &&
+	    !digest_equal(&e->action, &r->p.action) && e->state != JOURNAL_EFFECT_S_PROPOSED &&
+	    e->state != JOURNAL_EFFECT_S_WAITING)
+		return "another action cannot stand instead of it any more";
+	return refuse_proposal(s, run, e, r);
+}
+
+static const char *refuse_sending(const struct journal_state *s, const struct journal_run *run,
+				  const struct journal_effect *e, const struct journal_record *r)
+{
+	(void)r;
+	if (journal_run_final(run->state) || run->state == JOURNAL_RUN_S_CANCELLING)
+		return "nothing is reserved in a run that ends";
+	return approval_is_spent(s, e) ? NULL : "its approval is not consumed";
+}
+
+static int take_allowed(struct journal_effect *e, const struct journal_record *r)
+{
+	e->approval = r->p.approval; /* none: by its rule */
+	return 0;
+}
+
+static int take_waiting(struct journal_effect *e, const struct journal_record *r)
+{
+	(void)r;
+	e->approval = no_id; /* an item follows */
+	return 0;
+}
+
+static int take_reserved(struct journal_effect *e, const struct journal_record *r)
+{
+	e->courier = r->p.courier;
+	e->request = r->p.number;
+	e->reserved_lsn = r->lsn;
+	if (e->reserved_ns == 0)
+		e->reserved_ns = r->wall_ns;
+	return 0;
+}
+
+static int take_delivered(struct journal_effect *e, const struct journal_record *r)
+{
+	(void)r;
+	e->delivered = true;
+	return 0;
+}
+
+static int take_compensated(struct journal_effect *e, const struct journal_record *r)
+{
+	e->other = r->p.other;
+	return 0;
+}
+
+/* Of every type that state.c lets through. */
+static const struct {
+	/* Why it cannot be now, though the state allows it; NULL = nothing speaks against it. */
+	const char *(*refuse)(const struct journal_state *s, const struct journal_run *run,
+			      const struct journal_effect *e, const struct journal_record *r);
+	int (*take)(struct journal_effect *e, const struct journal_record *r);
+	bool stays; /* it says something of the state that it is in */
+} types[JOURNAL_TYPE_LIMIT] = {
+	[JOURNAL_EFFECT_PROPOSED] = {refuse_proposal, take_proposal, false},
+	[JOURNAL_EFFECT_ATTACHED] = {refuse_attaching, take_proposal, true},
+	[JOURNAL_EFFECT_WAITING] = {refuse_in_ended, take_waiting, false},
+	[JOURNAL_EFFECT_ALLOWED] = {refuse_in_ended, take_allowed, false},
+	[JOURNAL_EFFECT_RESERVED] = {refuse_sending, take_reserved, false},
+	[JOURNAL_EFFECT_DENIED] = {NULL, take_outcome, false},
+	[JOURNAL_EFFECT_WITHDRAWN] = {NULL, take_outcome, false},
+	[JOURNAL_EFFECT_CONFIRMED] = {NULL, take_outcome, false},
+	[JOURNAL_EFFECT_REFUSED] = {NULL, take_outcome, false},
+	[JOURNAL_EFFECT_IN_DOUBT] = {NULL, take_outcome, false},
+	[JOURNAL_EFFECT_ABANDONED] = {NULL, take_outcome, false},
+	[JOURNAL_EFFECT_DELIVERED] = {NULL, take_delivered, true},
+	[JOURNAL_EFFECT_COMPENSATED] = {NULL, take_compensated, false},
+};
 
 static int change(struct journal_state *s, struct journal_run *run, struct journal_effect *e,
 		  enum journal_effect_state next, const struct journal_record *r)
 {
 	int rc = journal_rows_effect_state(run, e, next);
 
-	if (rc < 0)
-		return rc;
-	if (r->type != JOURNAL_EFFECT_ATTACHED && r->type != JOURNAL_EFFECT_DELIVERED)
+	if (rc == 0 && !types[r->type].stays)
 		e->state_lsn = r->lsn;
-	switch (r->type) {
-	case JOURNAL_EFFECT_PROPOSED:
-	case JOURNAL_EFFECT_ATTACHED:
-		rc = take_proposal(e, r);
-		break;
-	case JOURNAL_EFFECT_ALLOWED:
-		e->approval = r->p.approval; /* none: by its rule */
-		break;
-	case JOURNAL_EFFECT_WAITING:
-		e->approval = no_id; /* an item follows */
-		break;
-	case JOURNAL_EFFECT_RESERVED:
-		e->courier = r->p.courier;
-		e->request = r->p.number;
-		e->reserved_lsn = r->lsn;
-		if (e->reserved_ns == 0)
-			e->reserved_ns = r->wall_ns;
-		break;
-	case JOURNAL_EFFECT_DELIVERED:
-		e->delivered = true;
-		break;
-	case JOURNAL_EFFECT_COMPENSATED:
-		e->other = r->p.other;
-		break;
-	default:
-		rc = take_outcome(e, r);
-		break;
-	}
+	if (rc == 0)
+		rc = types[r->type].take(e, r);
 	if (rc == 0 && JOURNAL_HAS(&r->p, why))
 		rc = journal_fold_set_text(&e->why, r->p.why);
 	return rc < 0 ? rc : mark(s, e);
@@ -228,7 +270,7 @@ int journal_fold_effect(struct journal_state *s, struct journal_run *run,
 	if (next < 0)
 		return journal_fold_refuse_transition(err, r, "effect",
 						      journal_effect_state_name(e->state));
-	why = not_now(s, run, e, r);
+	why = types[r->type].refuse ? types[r->type].refuse(s, run, e, r) : NULL;
 	if (why)
 		return journal_fold_refuse(err, r, why);
 	return change(s, run, e, (enum journal_effect_state)next, r);

@@ -906,7 +906,8 @@ MUST_CHECK int journal_wait_durable(struct journal *j,
 bool journal_space_low(struct journal *j); /* then no attempt may start and nothing be RESERVED */
 
 /* Blobs: written (fsynced, folder too, unless inline) BEFORE an event names them.
- * Content-addressed; idempotent. */
+ * Content-addressed; idempotent. These five may be called from any thread, all else of a journal
+ * from one; not while journal_gc() runs. */
 MUST_CHECK int journal_blob_put(struct journal *j, struct bytes content, struct digest *ret,
 				struct error *err);
 /* From a file's start to its end (a spool); max bytes are taken. */

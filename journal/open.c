@@ -653,6 +653,7 @@ int journal_open(const struct journal_options *o, struct journal **ret, struct e
 	j->o = *o;
 	j->dirfd = j->lockfd = j->blobs_fd = j->event_fd = -1;
 	j->batch.max = SIZE_MAX;
+	pthread_mutex_init(&j->blob_lock, NULL);
 	j->state = journal_state_new();
 	int rc = !j->state	? error_nomem(err)
 		 : o->in_memory ? open_in_memory(j, err)
@@ -685,5 +686,6 @@ void journal_close(struct journal *j)
 	close_fd(&j->blobs_fd);
 	close_fd(&j->lockfd); /* after the database is closed */
 	close_fd(&j->dirfd);
+	pthread_mutex_destroy(&j->blob_lock);
 	free(j);
 }

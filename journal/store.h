@@ -1,5 +1,6 @@
 #pragma once
 /* What the files of the store share: the open journal and the keys of its families. */
+#include <pthread.h>
 #include "journal/committer.h"
 #include "journal/heads.h"
 #include "journal/journal.h"
@@ -19,6 +20,7 @@ struct journal {
 	/* By a digest's first byte: this process synced the folder and its entry, and no rename
 	 * since is unsynced. */
 	bool blob_folder_synced[256];
+	pthread_mutex_t blob_lock; /* guards it: blobs are put by two threads of the supervisor */
 	struct journal_kv *kv;
 	struct journal_state *state;
 	struct journal_committer *committer; /* NULL in memory and read-only */

@@ -567,6 +567,7 @@ struct policy_tool_info {
 	uint64_t limits[POLICY_LIMIT_COUNT]; /* 0 = unsaid */
 	const char *secret; /* name, or "" */
 	const char *why; /* "" = unsaid */
+	enum policy_layer layer;
 };
 /* Tools of all layers that grant and do not deny them. */
 bool policy_tool_at(const struct policy_effective *e, size_t i, struct policy_tool_info *ret);

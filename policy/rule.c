@@ -426,6 +426,7 @@ bool policy_tool_at(const struct policy_effective *e, size_t i, struct policy_to
 				.arg_count = t[j].args.n,
 				.secret = g->secret ? g->secret : "",
 				.why = g->why ? g->why : "",
+				.layer = (enum policy_layer)(e->layers[l].layer - 1),
 			};
 			for (int k = 0; t[j].limits && k < POLICY_LIMIT_COUNT; k++)
 				if (t[j].limits->v[k].set)

@@ -33,6 +33,7 @@ enum key {
 	KEY_ARGS = 16,
 	KEY_PROGRAM = 17,
 	KEY_INTERPRETER = 18,
+	KEY_FILES = 19,
 };
 
 /* Ascending. Left out on purpose: what only concerns one connection, what names another host or
@@ -292,7 +293,18 @@ static bool no_git(const struct action *a)
 static bool no_tool(const struct action *a)
 {
 	return a->tool.len == 0 && a->arg_count == 0 && digest_is_zero(&a->program) &&
-	       digest_is_zero(&a->interpreter);
+	       digest_is_zero(&a->interpreter) && a->file_count == 0;
+}
+
+static bool files_valid(const struct action *a)
+{
+	if (a->file_count > ACTION_FILES_MAX)
+		return false;
+	for (size_t i = 0; i < a->file_count; i++)
+		if (a->files[i].at == 0 || (i && a->files[i].at <= a->files[i - 1].at) ||
+		    digest_is_zero(&a->files[i].content))
+			return false;
+	return true;
 }
 
 static bool valid(const struct action *a)
@@ -308,7 +320,8 @@ static bool valid(const struct action *a)
 		return where_valid(a, "tcp", "tls") && no_request(a) && no_git(a) && no_tool(a);
 	case ACTION_TOOL:
 		return a->scheme.len == 0 && a->host.len == 0 && a->port == 0 && no_request(a) &&
-		       no_git(a) && utf8_check_name(a->tool) == 0 && args_valid(a);
+		       no_git(a) && utf8_check_name(a->tool) == 0 && args_valid(a) &&
+		       files_valid(a);
 	}
 	return false;
 }
@@ -379,6 +392,19 @@ static void w_args(struct buffer *out, struct cbor_map_mark *m, const struct act
 	}
 }
 
+static void w_files(struct buffer *out, struct cbor_map_mark *m, const struct action *a)
+{
+	if (!a->file_count)
+		return;
+	cbor_w_key(out, m, KEY_FILES);
+	cbor_w_array(out, a->file_count);
+	for (size_t i = 0; i < a->file_count; i++) {
+		cbor_w_array(out, 2);
+		cbor_w_uint(out, a->files[i].at);
+		cbor_w_bytes(out, bytes_of(a->files[i].content.b, sizeof(a->files[i].content.b)));
+	}
+}
+
 static int write_action(const struct action *a, struct buffer *out)
 {
 	size_t from = out->len;
@@ -411,6 +437,7 @@ static int write_action(const struct action *a, struct buffer *out)
 		w_digest(out, &m, KEY_PROGRAM, &a->program);
 	if (!digest_is_zero(&a->interpreter))
 		w_digest(out, &m, KEY_INTERPRETER, &a->interpreter);
+	w_files(out, &m, a);
 	cbor_w_map_end(out, &m);
 	if (!out->failed && out->len - from > ACTION_BYTES_MAX)
 		return -E2BIG;
@@ -473,6 +500,28 @@ static void r_args(struct cbor_reader *r, struct action *a)
 		a->args[i].value = cbor_r_bytes(r);
 	}
 	a->arg_count = n;
+}
+
+static void r_files(struct cbor_reader *r, struct action *a)
+{
+	size_t n = cbor_r_array(r);
+
+	if (n > ACTION_FILES_MAX) {
+		cbor_r_fail(r, -E2BIG);
+		return;
+	}
+	for (size_t i = 0; i < n; i++) {
+		uint64_t at;
+
+		if (cbor_r_array(r) != 2)
+			cbor_r_fail(r, -EPROTO);
+		at = cbor_r_uint(r);
+		if (at > UINT32_MAX)
+			cbor_r_fail(r, -EINVAL);
+		a->files[i].at = (uint32_t)at;
+		cbor_r_digest(r, &a->files[i].content);
+	}
+	a->file_count = n;
 }
 
 static void r_field(struct cbor_reader *r, uint64_t key, struct action *a)
@@ -538,6 +587,9 @@ static void r_field(struct cbor_reader *r, uint64_t key, struct action *a)
 		break;
 	case KEY_INTERPRETER:
 		cbor_r_digest(r, &a->interpreter);
+		break;
+	case KEY_FILES:
+		r_files(r, a);
 		break;
 	default:
 		cbor_r_fail(r, -EPROTO);

@@ -16,6 +16,7 @@ enum {
 	ACTION_HEADERS_MAX = 64,
 	ACTION_UPDATES_MAX = 256, /* refs of one push */
 	ACTION_ARGS_MAX = 64, /* of one tool call */
+	ACTION_FILES_MAX = 16, /* named by the words of one tool's command */
 	ACTION_HOST_MAX = 253, /* bytes of a name */
 	ACTION_PATH_MAX = 8 * 1024, /* bytes of a path, and of a query */
 	ACTION_JSON_DEPTH_MAX = 64, /* of a body whose parts a rule ignores */
@@ -46,6 +47,11 @@ struct action_arg {
 	struct bytes name, value;
 };
 
+struct action_file { /* that a word of a tool's command names: these bytes stand in its place */
+	uint32_t at; /* which word, from 1: 0 is the program */
+	struct digest content;
+};
+
 /* Where a step calls tools: POST http://ACTION_TOOLS_HOST/TOOL?name=value&..., without a body. The
  * courier makes a TOOL of it; no packet goes to a host of that name. */
 #define ACTION_TOOLS_HOST "tools.holdfast.internal"
@@ -74,6 +80,8 @@ struct action {
 	struct bytes tool; /* id of its rule */
 	size_t arg_count;
 	struct digest program, interpreter; /* of the bytes that will run; zero = none */
+	struct action_file files[ACTION_FILES_MAX]; /* ascending by at */
+	size_t file_count;
 	/* so many as is counted */
 	struct action_header headers[ACTION_HEADERS_MAX]; /* of the known list; ascending, each name
 							     once */

@@ -437,61 +437,101 @@ static int release_step(struct attempt *a, pid_t pid, int pidfd, const struct en
 	return r;
 }
 
+/* What is made on the way, and let go at its end whatever came of it. */
+struct starting {
+	struct attempt *a;
+	struct prepared *sources;
+	struct template *template; /* borrowed */
+	struct ends ends;
+	pid_t pid;
+	int pidfd;
+};
+
+static int start_userns(struct starting *s, struct error *err)
+{
+	const struct sandbox_spec *spec = &s->a->spec->spec;
+
+	return userns_get(s->a->keeper, spec->uid, spec->gid, &s->a->userns, err);
+}
+
+static int start_sources(struct starting *s, struct error *err)
+{
+	return template_prepare(s->a->keeper, s->a->userns, &s->a->spec->spec, &s->sources, err);
+}
+
+static int start_network(struct starting *s, struct error *err)
+{
+	return net_take(s->a, err);
+}
+
+static int start_template(struct starting *s, struct error *err)
+{
+	return template_get(s->a->keeper, s->a->userns, s->sources, &s->template, err);
+}
+
+static int start_layer(struct starting *s, struct error *err)
+{
+	return make_layer(s->a, s->template, err);
+}
+
+static int start_limits(struct starting *s, struct error *err)
+{
+	int r = make_limits(s->a, err);
+
+	return r < 0 ? r : make_entries(s->a, &s->ends, err);
+}
+
+static int start_plan(struct starting *s, struct error *err)
+{
+	int r = make_plan(s->a, s->sources, &s->ends, err);
+
+	return r < 0 ? r : make_ends(s->a, &s->ends, err);
+}
+
+static int start_clone(struct starting *s, struct error *err)
+{
+	return ask_clone(s->a, s->template, &s->ends, &s->pid, &s->pidfd, err);
+}
+
+static int start_release(struct starting *s, struct error *err)
+{
+	s->a->started_ns = loop_now_ns();
+	return release_step(s->a, s->pid, s->pidfd, &s->ends, err);
+}
+
+/* In this order; the name is what NOT_STARTED says. */
+static const struct {
+	const char *name;
+	int (*fn)(struct starting *s, struct error *err);
+} stages[] = {
+	{"user namespace", start_userns},
+	{"sources", start_sources},
+	{"network", start_network},
+	{"template", start_template},
+	{"layer", start_layer},
+	{"limits", start_limits},
+	{"plan", start_plan},
+	{"clone", start_clone},
+	{"limits", start_release},
+};
+
 static int start(struct attempt *a, const char **ret_stage, struct error *err)
 {
-	const struct sandbox_spec *s = &a->spec->spec;
-	AUTO(prepared_free) struct prepared *p = NULL;
-	struct ends e = {0};
-	struct template *t = NULL;
-	pid_t pid = -1;
-	int pidfd = -1;
+	struct starting s = {.a = a, .pid = -1, .pidfd = -1};
+	uint64_t wall_ms = a->spec->spec.limits.wall_ms;
+	int r = 0;
 
 	for (int i = 0; i < INIT_STEP_FDS; i++)
-		e.fds[i] = -1;
-	*ret_stage = "user namespace";
-	int r = userns_get(a->keeper, s->uid, s->gid, &a->userns, err);
-	if (r == 0) {
-		*ret_stage = "sources";
-		r = template_prepare(a->keeper, a->userns, s, &p, err);
+		s.ends.fds[i] = -1;
+	for (size_t i = 0; i < ARRAY_SIZE(stages) && r == 0; i++) {
+		*ret_stage = stages[i].name;
+		r = stages[i].fn(&s, err);
 	}
-	if (r == 0) {
-		*ret_stage = "network";
-		r = net_take(a, err);
-	}
-	if (r == 0) {
-		*ret_stage = "template";
-		r = template_get(a->keeper, a->userns, p, &t, err);
-	}
-	if (r == 0) {
-		*ret_stage = "layer";
-		r = make_layer(a, t, err);
-	}
-	if (r == 0) {
-		*ret_stage = "limits";
-		r = make_limits(a, err);
-	}
-	if (r == 0) {
-		r = make_entries(a, &e, err);
-	}
-	if (r == 0) {
-		*ret_stage = "plan";
-		r = make_plan(a, p, &e, err);
-	}
-	if (r == 0)
-		r = make_ends(a, &e, err);
-	if (r == 0) {
-		*ret_stage = "clone";
-		r = ask_clone(a, t, &e, &pid, &pidfd, err);
-	}
-	if (r == 0) {
-		*ret_stage = "limits";
-		a->started_ns = loop_now_ns();
-		r = release_step(a, pid, pidfd, &e, err);
-	}
-	close_ends(&e);
-	if (r == 0 && s->limits.wall_ms)
-		loop_timer_set(&a->keeper->loop, &a->wall,
-			       a->started_ns + s->limits.wall_ms * 1000000, on_wall);
+	close_ends(&s.ends);
+	prepared_free(s.sources);
+	if (r == 0 && wall_ms)
+		loop_timer_set(&a->keeper->loop, &a->wall, a->started_ns + wall_ms * 1000000,
+			       on_wall);
 	return r;
 }
 

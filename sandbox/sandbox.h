@@ -20,6 +20,7 @@
 #include "base/guard.h"
 #include "sandbox/action.h"
 #include "sandbox/doctor.h"
+#include "sandbox/gate/scan.h"
 #include "sandbox/gate/table.h"
 #include "sandbox/layers.h"
 #include "sandbox/manifest.h"

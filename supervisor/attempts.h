@@ -15,8 +15,19 @@ enum {
 					      gets, of each stream */
 };
 
+/* What it is to us; to the keeper all are attempts. attempts_end.c has what each does at its end. */
+enum attempt_kind {
+	ATTEMPT_STEP, /* of a step: in flight in the journal */
+	ATTEMPT_CHECK, /* of a sealed step's contract */
+	ATTEMPT_STRANGER, /* the journal does not know it: nothing of it is told */
+	ATTEMPT_DIFF, /* diff(1) for a client */
+	ATTEMPT_CARD, /* diff(1) for a card */
+	ATTEMPT_JOB, /* a command of jobs.c */
+};
+
 struct attempt {
 	struct attempt *next;
+	enum attempt_kind kind;
 	struct sandbox_attempt_id id; /* toward the keeper */
 	struct journal_id attempt; /* in the journal */
 	struct journal_id run;
@@ -37,17 +48,15 @@ struct attempt {
 	int followers;
 	uint64_t pty_ticket; /* of a client that asked for the terminal before it started; 0 = none
 			      */
-	/* A check of a sealed step: */
-	bool check;
-	uint32_t check_index;
-	struct daemon_command *command; /* owned copy: the next check starts from it */
-	/* A diff, for a client or for a card: */
-	bool tool;
-	uint64_t ticket; /* of the client; 0 = none */
-	struct cards_work *card; /* owned; NULL = none */
+	struct daemon_command *command; /* STEP, CHECK: owned copy; the next check starts from it.
+					   NULL = an earlier supervisor started it */
+	uint32_t check_index; /* CHECK */
+	/* DIFF, CARD, JOB: */
+	uint64_t ticket; /* of DIFF: its client */
+	struct cards_work *card; /* owned; of CARD */
 	char dest[32];
 	struct buffer note;
-	struct jobs_job *job; /* owned: a command of jobs.c; then tool is set too */
+	struct jobs_job *job; /* owned; of JOB */
 };
 
 MUST_CHECK int attempts_new(struct attempts **ret);
@@ -95,6 +104,9 @@ void attempts_on_not_started(struct daemon *d, struct attempt *a,
 void attempts_on_exited(struct daemon *d, struct attempt *a, const struct sandbox_exit *e);
 /* out_fd: the results folder, borrowed; -1 = none. */
 void attempts_on_gone(struct daemon *d, struct attempt *a, int out_fd);
+
+/* Its keeper died. */
+void attempts_lose(struct daemon *d, struct attempt *a);
 
 /* Whether the journal has this attempt in flight; then it is ours from now on. */
 bool attempts_adopt(struct daemon *d, const struct sandbox_attempt_id *id);

@@ -200,6 +200,9 @@ static void put_arguments(struct card *c)
 	buffer_printf(c->out, "%.16s", digest_hex(&a->program, hex));
 	if (!digest_is_zero(&a->interpreter))
 		buffer_printf(c->out, ", run by %.16s", digest_hex(&a->interpreter, hex));
+	for (size_t i = 0; i < a->file_count; i++)
+		buffer_printf(c->out, ", word %u %.16s", a->files[i].at,
+			      digest_hex(&a->files[i].content, hex));
 	buffer_append_str(c->out, "; libraries and imports are not in these digests\n");
 }
 

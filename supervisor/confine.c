@@ -653,10 +653,13 @@ static void set_limits(struct confine *c)
 	};
 	struct sandbox_limits *l = &c->spec.limits;
 	struct policy_settings s;
-	const uint64_t *v;
+	uint64_t *v;
 
 	policy_settings(c->policy, &s);
 	v = s.limits.value;
+	for (size_t i = 0; c->in->limits && i < POLICY_LIMIT_COUNT; i++)
+		if (c->in->limits[i] && (!v[i] || c->in->limits[i] < v[i]))
+			v[i] = c->in->limits[i];
 	l->wall_ms = v[POLICY_LIMIT_WALL];
 	if (c->in->timeout_ms && (!l->wall_ms || c->in->timeout_ms < l->wall_ms))
 		l->wall_ms = c->in->timeout_ms;
@@ -806,8 +809,10 @@ void confine_free(struct confine *c)
 {
 	if (!c)
 		return;
-	for (size_t i = 0; i < c->string_count; i++)
+	for (size_t i = 0; i < c->string_count; i++) {
+		explicit_bzero(c->strings[i], strlen(c->strings[i])); /* a tool's secret is one */
 		free(c->strings[i]);
+	}
 	free(c->env);
 	policy_fs_free(c->fs);
 	policy_effective_free(c->policy);

@@ -36,6 +36,8 @@ struct confine_input {
 	const char *in_name; /* folder below spool/ */
 	int stdin_fd; /* -1 = none */
 	uint64_t timeout_ms; /* 0 = the policy's */
+	const uint64_t
+		*limits; /* by enum policy_limit, 0 = unsaid; the smaller counts. NULL = none */
 	bool tty;
 	uint16_t rows, cols;
 	const char *state, *runtime; /* masked */

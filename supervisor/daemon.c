@@ -17,6 +17,7 @@
 #include "base/io.h"
 #include "supervisor/adopt.h"
 #include "supervisor/api/routes.h"
+#include "supervisor/aside.h"
 #include "supervisor/asks.h"
 #include "supervisor/attempts.h"
 #include "supervisor/effects.h"
@@ -387,6 +388,10 @@ int daemon_collect(struct daemon *d, int64_t ended_before_ns, struct journal_rep
 {
 	int r;
 
+	if (!engine_forget_plans(d->engine))
+		return error_set_exit(err, -EBUSY, EXIT_STATUS_CONFLICT,
+				      "gc: a landing is about to be shown to a person, and no "
+				      "record names its plan yet; try again in a moment");
 	/* What is looked at must be all that there is. */
 	journal_flush(d->journal, true);
 	r = journal_wait_durable(d->journal, journal_last_lsn(d->journal));
@@ -442,7 +447,8 @@ static void retain(struct daemon *d)
 static bool idle(const struct daemon *d)
 {
 	return d->options.embedded && api_server_connections(d->api) == 0 &&
-	       !engine_busy(d->engine) && !adopt_busy(d) && !notify_busy(d) && !d->commands;
+	       !engine_busy(d->engine) && !adopt_busy(d) && !notify_busy(d) && !aside_busy(d) &&
+	       !d->commands;
 }
 
 int64_t daemon_idle_in_ms(const struct daemon *d)
@@ -479,21 +485,25 @@ static void on_idle(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	if (d->stopping) {
-		if (api_server_drain(d->api))
+		/* Both: a landing that is half through is recorded where that is soon. */
+		bool answered = api_server_drain(d->api);
+
+		if (!aside_drain(d) && answered)
 			event_base_loopbreak(d->loop);
 		else
 			arm_ms(d->idle, 20);
 		return;
 	}
-	runs_collect(d);
+	if (!aside_busy(d))
+		runs_collect(d);
 	squash_collect(d);
 	net_collect(d);
 	pins_collect(d);
-	if (api_server_connections(d->api) == 0 && !d->commands && !adopt_busy(d))
+	if (api_server_connections(d->api) == 0 && !d->commands && !adopt_busy(d) && !aside_busy(d))
 		journal_drop_final(d->journal); /* what clients looked up; followers would lose the
 						   names of steps */
 	if (api_server_connections(d->api) == 0 && !d->commands && !adopt_busy(d) &&
-	    !engine_busy(d->engine))
+	    !aside_busy(d) && !engine_busy(d->engine))
 		retain(d);
 	if (!idle(d))
 		d->idle_since_ms = 0;
@@ -765,6 +775,8 @@ int daemon_open(const struct daemon_options *o, struct daemon **ret, struct erro
 	if (r == 0)
 		r = open_events(d, err);
 	if (r == 0)
+		r = aside_new(d, &d->aside, err);
+	if (r == 0)
 		r = open_engine(d, err);
 	if (r == 0)
 		r = open_api(d, err);
@@ -824,6 +836,7 @@ void daemon_free(struct daemon *d)
 	if (!d)
 		return;
 	api_server_free(d->api);
+	aside_free(d->aside);
 	for (size_t i = 0; i < ARRAY_SIZE(events); i++)
 		if (events[i])
 			event_free(events[i]);

@@ -3,7 +3,8 @@
  * holdfastd's own inside: what its parts share. Private to the impure half of the room (daemon,
  * runs, create, confine, adopt, work, api/).
  *
- * One thread runs all of it (the journal's committer is the journal's own). Every input goes the
+ * One thread runs all of it, but for what blocks on the user's directory (aside.h; the journal's
+ * committer is the journal's own). Every input goes the
  * same way: a request, a report of the keeper or a timer calls the engine; the engine appends
  * records and asks for commands; daemon_settle() ends the batch and performs what may be performed;
  * what leaves waits for daemon.durable.
@@ -37,6 +38,7 @@ struct daemon_command { /* a copy of an engine_command that waits for its turn *
 };
 
 struct adopt; /* adopt.h */
+struct aside; /* aside.h */
 struct garbage; /* garbage.h */
 struct nets; /* net.h */
 struct attempts; /* attempts.h */
@@ -67,6 +69,7 @@ struct daemon {
 	struct squash *squash;
 	struct effects *effects;
 	struct programs *programs;
+	struct aside *aside;
 	uint64_t epoch, durable;
 	uint8_t boot_id[16];
 	struct event *tick, *idle, *journal_event, *follow_sync;

@@ -461,7 +461,11 @@ static void on_tool(struct daemon *d, void *arg, const struct tools_result *r)
 		return;
 	}
 	said = json_pack("{s:i, s:o, s:o}", "exit", r->status, "stdout", api_json_text(r->out),
-			 "stderr", api_json_text(r->err));
+			 "stderr",
+			 r->withheld
+				 ? json_string("holdfast: what it wrote holds its secret, and is "
+					       "withheld\n")
+				 : api_json_text(r->err));
 	text = said ? json_dumps(said, JSON_COMPACT) : NULL;
 	json_decref(said);
 	if (!text || journal_blob_put(d->journal, bytes_str(text), &body, NULL) < 0)
@@ -495,7 +499,10 @@ static int run_tool(struct daemon *d, const struct journal_run *run, const struc
 			r = -ENOMEM;
 	if (r == 0) {
 		snprintf(id, sizeof(id), "%.*s", (int)a->tool.len, (const char *)a->tool.data);
-		program = (struct tools_program){a->program, a->interpreter};
+		program = (struct tools_program){.program = a->program,
+						 .interpreter = a->interpreter,
+						 .file_count = a->file_count};
+		memcpy(program.files, a->files, sizeof(program.files));
 		*effect = f->id;
 		r = tools_run(d,
 			      &(struct tools_call){.run = run,
@@ -944,9 +951,6 @@ static int seal_tool(struct daemon *d, const struct policy_effective *policy, st
 	char id[256];
 	int r;
 
-	if (p->decision.has_rule && p->decision.rule.secret && p->decision.rule.secret[0])
-		return error_set(err, -ENOTSUP,
-				 "its rule says 'secret', which no tool is given by this version");
 	snprintf(id, sizeof(id), "%.*s", (int)p->action.tool.len,
 		 (const char *)p->action.tool.data);
 	r = tools_seal(d, policy, id, &program, err);
@@ -954,6 +958,8 @@ static int seal_tool(struct daemon *d, const struct policy_effective *policy, st
 		return r;
 	p->action.program = program.program;
 	p->action.interpreter = program.interpreter;
+	memcpy(p->action.files, program.files, sizeof(program.files));
+	p->action.file_count = program.file_count;
 	r = action_encode(&p->action, &p->sealed);
 	return r < 0 ? error_set(err, r, "the call cannot be written down: %s", strerror(-r)) : 0;
 }

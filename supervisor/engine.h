@@ -434,6 +434,9 @@ MUST_CHECK int engine_recover(struct engine *e, struct engine_now now, const uin
 /* True while something is under way that this process must stay for (live attempt, sealing,
  * landing, armed timer). */
 bool engine_busy(const struct engine *e);
+/* Before blobs that no record names are removed: plans that wait for their workspace are forgotten,
+ * and made again. False: one is being shown to a person just now, so nothing is to be removed. */
+MUST_CHECK bool engine_forget_plans(struct engine *e);
 /* Whether attempts may be started for this run now (see engine_run_resume). */
 bool engine_run_named(const struct engine *e, const struct journal_id *run);
 /* No attempt starts while held (free space below the reserve). */

@@ -276,6 +276,17 @@ void engine_land_push(struct engine *e, struct engine_run *r)
 	succeed(e, r);
 }
 
+bool engine_forget_plans(struct engine *e)
+{
+	for (size_t i = 0; i < e->run_count; i++)
+		for (size_t k = 0; k < e->runs[i]->card_count; k++)
+			if (e->runs[i]->cards[k].kind == JOURNAL_KIND_LANDING)
+				return false;
+	for (size_t i = 0; i < e->run_count; i++)
+		e->runs[i]->planned = (struct digest){0};
+	return true;
+}
+
 /* ---- outcomes ---- */
 
 /* It could neither go on nor back: not again before a person looked. */

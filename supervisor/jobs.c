@@ -73,6 +73,8 @@ static int walls(struct daemon *d, const struct jobs_spec *spec, const struct st
 		.gid = st->st_gid,
 		.stdin_fd = spec->stdin_fd,
 		.timeout_ms = spec->timeout_ms,
+		.limits = spec->limits,
+		.net_env = spec->env,
 		.state = d->paths.state,
 		.runtime = d->paths.runtime,
 		.hidden = (const char *const *)d->own->state,

@@ -39,6 +39,8 @@ struct jobs_spec { /* all borrowed for the call but arg */
 	const struct jobs_file *files;
 	size_t file_count;
 	int stdin_fd; /* -1 = none */
+	const char *const *env; /* NAME=value, before all others; NULL = none */
+	const uint64_t *limits; /* as confine_input's */
 	uint64_t timeout_ms;
 	jobs_done_fn *done; /* called once, unless the supervisor goes before: then drop */
 	void (*drop)(void *arg);

@@ -21,7 +21,9 @@
  *   REFUSED  a folder above it may not be passed, or the file not be read, so that what would be
  *            displaced is not known
  *
- * Paths that stand already as the run wants them are neither.
+ * Paths that stand already as the run wants them are neither. Nor is one that the user removed
+ * before the sealer looked and that the run has: that it was ever there is not known by then, and
+ * it lands as a new one.
  *
  * A person answers a conflict per path: MINE leaves the user's version (the run's is not landed),
  * THEIRS lands the run's version over it, FILE lands a content that the person gives. THEIRS and

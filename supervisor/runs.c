@@ -25,6 +25,9 @@ static void context_free(struct runs_context *c)
 	plan_free(c->plan);
 	free(c->intact);
 	policy_effective_free(c->policy);
+	for (size_t i = 0; i < c->turned_count; i++)
+		policy_effective_free(c->turned[i]);
+	free(c->turned);
 	runs_settings_free(&c->settings);
 	close_fd(&c->workspace_fd);
 	close_fd(&c->pin_fd);
@@ -298,19 +301,25 @@ int runs_dial(struct daemon *d, const struct journal_id *id, uint32_t uid, enum 
 {
 	unsigned agency = (unsigned)level - POLICY_OBSERVE;
 	AUTO(policy_effective_free) struct policy_effective *turned = NULL;
+	struct policy_effective **grown;
 	struct runs_context *c;
 	struct digest context;
 	int r = runs_get(d, id, &c, err);
 
-	if (r == 0)
-		r = policy_effective_dial(c->policy, level, &turned, err);
+	if (r < 0)
+		return r;
+	grown = reallocarray(c->turned, c->turned_count + 1, sizeof(*grown));
+	if (!grown)
+		return error_nomem(err);
+	c->turned = grown;
+	r = policy_effective_dial(c->policy, level, &turned, err);
 	if (r == 0)
 		r = runs_context_digest(turned, agency, &context);
 	if (r == 0)
 		r = engine_run_agency(d->engine, daemon_now(), id, uid, agency, &context, err);
 	if (r < 0)
 		return r;
-	policy_effective_free(c->policy);
+	c->turned[c->turned_count++] = c->policy;
 	c->policy = take_ptr(turned);
 	return 0;
 }

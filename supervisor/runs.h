@@ -24,6 +24,9 @@ struct runs_context {
 	struct journal_id id;
 	struct plan *plan;
 	struct policy_effective *policy;
+	struct policy_effective **turned; /* what it was before the dial was turned: a landing
+					     beside the loop may still ask it */
+	size_t turned_count;
 	struct runs_settings settings;
 	int workspace_fd; /* the user's directory: where the run lands; -1 = not open yet */
 	int pin_fd; /* the pinned copy, for a run that has one; -1 = not open yet */

@@ -2,10 +2,12 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "base/io.h"
 #include "supervisor/jobs.h"
+#include "supervisor/net_secret.h"
 #include "supervisor/runs.h"
 
 enum { ARGS_MAX = 256, LINE_MAX_BYTES = 256 };
@@ -15,7 +17,11 @@ static const char copy_script[] =
 	"cp /run/holdfast/in/program /tmp/program && chmod 700 /tmp/program "
 	"&& exec /tmp/program \"$@\"";
 
+#define INPUTS	   "/run/holdfast/in"
+#define SECRET_ENV "HOLDFAST_SECRET"
+
 struct running {
+	struct scan *scan; /* owned; NULL = it has no secret */
 	tools_done_fn *done;
 	void (*drop)(void *arg);
 	void *arg;
@@ -59,6 +65,23 @@ static int open_program(const char *name, char *path, size_t size, struct error 
 					name);
 }
 
+/* "#!/usr/bin/env python3" is run by python3: its bytes count, not env's. */
+static void through_env(char line[LINE_MAX_BYTES], const char **ret, const char **ret_arg)
+{
+	const char *slash = strrchr(*ret, '/'), *name = *ret_arg;
+	char path[PATH_MAX];
+	AUTO_FD fd = -1;
+
+	if (strcmp(slash + 1, "env") != 0 || !name || strpbrk(name, " \t/=-"))
+		return;
+	fd = open_program(name, path, sizeof(path), NULL);
+	if (fd < 0 || strlen(path) >= LINE_MAX_BYTES)
+		return;
+	strcpy(line, path);
+	*ret = line;
+	*ret_arg = NULL;
+}
+
 /* Of "#!/interpreter argument"; *ret_arg may be NULL. False: it is no script. */
 static bool interpreter_of(int fd, char line[LINE_MAX_BYTES], const char **ret,
 			   const char **ret_arg)
@@ -78,7 +101,10 @@ static bool interpreter_of(int fd, char line[LINE_MAX_BYTES], const char **ret,
 		at += strspn(at, " \t");
 		*ret_arg = *at ? at : NULL;
 	}
-	return (*ret)[0] == '/';
+	if ((*ret)[0] != '/')
+		return false;
+	through_env(line, ret, ret_arg);
+	return true;
 }
 
 static int digest_file(const char *path, struct digest *ret)
@@ -132,6 +158,34 @@ static int check_exec(const struct policy_effective *e, const char *path,
 					"tool '%.60s': %.60s: %.100s", t->id, path, d.why);
 }
 
+/* Words that name files are read now; what is no file, or is not there yet, stays a word. */
+static int seal_files(struct daemon *d, const struct policy_tool_info *t, struct tools_program *p,
+		      struct error *err)
+{
+	for (size_t i = 1; i < t->run_count; i++) {
+		AUTO_FD fd =
+			t->run[i][0] != '/'
+				? -1
+				: open(t->run[i], O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+		struct stat st;
+		uint64_t size;
+		int r;
+
+		if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+			continue;
+		if (p->file_count == ACTION_FILES_MAX)
+			return error_set_exit(err, -E2BIG, EXIT_STATUS_LIMIT,
+					      "tool '%.60s': its command names more than %d files",
+					      t->id, ACTION_FILES_MAX);
+		p->files[p->file_count].at = (uint32_t)i;
+		r = journal_blob_put_fd(d->journal, fd, TOOLS_PROGRAM_MAX,
+					&p->files[p->file_count++].content, &size, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 int tools_seal(struct daemon *d, const struct policy_effective *e, const char *id,
 	       struct tools_program *ret, struct error *err)
 {
@@ -158,6 +212,8 @@ int tools_seal(struct daemon *d, const struct policy_effective *e, const char *i
 				  interpreter, strerror(-r));
 	}
 	if (r == 0)
+		r = seal_files(d, &t, &p, err);
+	if (r == 0)
 		*ret = p;
 	return r;
 }
@@ -170,6 +226,7 @@ static void running_free(void *arg)
 
 	if (x->drop)
 		x->drop(x->arg);
+	scan_free(x->scan);
 	free(x);
 }
 
@@ -189,91 +246,198 @@ static void on_done(struct daemon *d, void *arg, const struct jobs_result *r)
 		t.failed = "it was ended";
 	else if (!t.failed && r->exit->signal == 0)
 		t.status = r->exit->status;
+	if (x->scan && (scan_feed(x->scan, t.out) || scan_feed(x->scan, t.err))) {
+		t.withheld = true;
+		t.out = t.err = bytes_of("", 0);
+	}
 	x->done(d, x->arg, &t);
+	scan_free(x->scan);
 	free(x);
 }
 
-/* argv of what is really started; program: the bytes that run. */
-static int make_argv(const struct tools_call *c, const struct policy_tool_info *t, int fd,
-		     const struct tools_program *want, char *line, char *argv[ARGS_MAX],
-		     struct error *err)
+/* ---- what its sandbox gets ---- */
+
+struct made { /* lives as long as jobs_start() borrows it */
+	struct policy_tool_info t;
+	struct tools_program want;
+	struct buffer bytes[1 + ACTION_FILES_MAX];
+	struct jobs_file files[1 + ACTION_FILES_MAX];
+	char names[ACTION_FILES_MAX][PATH_MAX]; /* of the files, as the tool sees them */
+	char line[LINE_MAX_BYTES];
+	char *argv[ARGS_MAX];
+	struct buffer secret; /* NAME=value */
+	const char *env[2];
+	struct scan *scan;
+};
+
+static void made_free(struct made *m)
 {
+	if (!m)
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(m->bytes); i++)
+		buffer_free(&m->bytes[i]);
+	net_secret_wipe(&m->secret);
+	scan_free(m->scan);
+	free(m);
+}
+DEFINE_GUARD(struct made *, made_free)
+
+static int read_blobs(struct daemon *d, struct made *m, struct error *err)
+{
+	int r = journal_blob_get(d->journal, &m->want.program, TOOLS_PROGRAM_MAX, &m->bytes[0],
+				 err);
+
+	m->files[0] = (struct jobs_file){"program", buffer_bytes(&m->bytes[0])};
+	for (size_t i = 0; r == 0 && i < m->want.file_count; i++) {
+		const struct action_file *f = &m->want.files[i];
+		const char *slash = f->at < m->t.run_count ? strrchr(m->t.run[f->at], '/') : NULL;
+
+		if (!slash)
+			return error_set(
+				err, -ESTALE,
+				"tool '%.60s': its command is not the one that was approved",
+				m->t.id);
+		snprintf(m->names[i], sizeof(m->names[i]), INPUTS "/%u-%.200s", f->at, slash + 1);
+		r = journal_blob_get(d->journal, &f->content, TOOLS_PROGRAM_MAX, &m->bytes[1 + i],
+				     err);
+		m->files[1 + i] = (struct jobs_file){strrchr(m->names[i], '/') + 1,
+						     buffer_bytes(&m->bytes[1 + i])};
+	}
+	return r;
+}
+
+/* A word, or the file that stands in its place. */
+static char *word(struct made *m, size_t at)
+{
+	for (size_t i = 0; i < m->want.file_count; i++)
+		if (m->want.files[i].at == at)
+			return m->names[i];
+	return (char *)m->t.run[at];
+}
+
+static int make_argv(const struct tools_call *c, struct made *m, struct error *err)
+{
+	AUTO_FD fd = io_memfd_sealed("program", buffer_bytes(&m->bytes[0]), false);
 	const char *interpreter, *arg;
 	struct digest now;
 	size_t n = 0;
 
-	if (interpreter_of(fd, line, &interpreter, &arg)) {
-		if (digest_file(interpreter, &now) < 0 || !digest_equal(&now, &want->interpreter))
+	if (fd < 0)
+		return error_nomem(err);
+	if (interpreter_of(fd, m->line, &interpreter, &arg)) {
+		if (digest_file(interpreter, &now) < 0 || !digest_equal(&now, &m->want.interpreter))
 			return error_set_exit(err, -ESTALE, EXIT_STATUS_CONFLICT,
 					      "tool '%.60s': its interpreter %.100s is not the one "
 					      "that was approved",
 					      c->id, interpreter);
-		argv[n++] = (char *)interpreter;
+		m->argv[n++] = (char *)interpreter;
 		if (arg)
-			argv[n++] = (char *)arg;
-		argv[n++] = (char *)"/run/holdfast/in/program";
+			m->argv[n++] = (char *)arg;
+		m->argv[n++] = (char *)INPUTS "/program";
 	} else {
-		argv[n++] = (char *)"/bin/sh";
-		argv[n++] = (char *)"-c";
-		argv[n++] = (char *)copy_script;
-		argv[n++] = (char *)t->run[0];
+		m->argv[n++] = (char *)"/bin/sh";
+		m->argv[n++] = (char *)"-c";
+		m->argv[n++] = (char *)copy_script;
+		m->argv[n++] = (char *)m->t.run[0];
 	}
-	for (size_t i = 1; i < t->run_count && n < ARGS_MAX - 1; i++)
-		argv[n++] = (char *)t->run[i];
+	for (size_t i = 1; i < m->t.run_count && n < ARGS_MAX - 1; i++)
+		m->argv[n++] = word(m, i);
 	for (size_t i = 0; c->args && c->args[i] && n < ARGS_MAX - 1; i++)
-		argv[n++] = (char *)c->args[i];
-	argv[n] = NULL;
+		m->argv[n++] = (char *)c->args[i];
+	m->argv[n] = NULL;
 	return n < ARGS_MAX - 1 ? 0
 				: error_set(err, -E2BIG, "tool '%.60s': too many arguments", c->id);
 }
 
-int tools_run(struct daemon *d, const struct tools_call *c, struct error *err)
+static int make_secret(struct daemon *d, const struct policy_effective *e, struct made *m,
+		       struct error *err)
 {
-	struct tools_program now;
-	const struct tools_program *want = c->program;
-	char line[LINE_MAX_BYTES], *argv[ARGS_MAX];
-	struct policy_tool_info t;
-	struct runs_context *ctx;
-	AUTO_BUFFER program = {.max = TOOLS_PROGRAM_MAX};
-	AUTO_FD fd = -1;
-	AUTO_FD in = -1;
-	struct running *x;
-	int r = runs_get(d, &c->run->id, &ctx, err);
+	const struct policy_tool_info *t = &m->t;
+	const struct rlimit none = {0, 0};
+	struct policy_secret_info s;
+	size_t name;
+	int r;
 
-	if (r == 0 && !find_tool(ctx->policy, c->id, &t))
-		r = no_tool(c->id, err);
-	if (r == 0 && !want) {
-		r = tools_seal(d, ctx->policy, c->id, &now, err);
-		want = &now;
-	}
+	if (!t->secret[0])
+		return 0;
+	if (t->layer == POLICY_LAYER_PROJECT || t->layer == POLICY_LAYER_PROJECT_UNTRUSTED)
+		return error_set_exit(
+			err, -EPERM, EXIT_STATUS_DENIED,
+			"tool '%.60s': a project's policy gives no tool a secret; name "
+			"it in yours, or under --policy",
+			t->id);
+	if (!policy_secret_find(e, bytes_str(t->secret), &s))
+		return error_set_exit(err, -ENOENT, EXIT_STATUS_DENIED,
+				      "tool '%.60s': the secret '%.60s' is not defined by who may "
+				      "define it",
+				      t->id, t->secret);
+	(void)setrlimit(RLIMIT_CORE, &none); /* as net.c: what is held from here on is in no core */
+	r = buffer_reserve(&m->secret, strlen(s.env ? s.env : SECRET_ENV) + NET_SECRET_MAX + 2);
 	if (r == 0)
-		r = journal_blob_get(d->journal, &want->program, TOOLS_PROGRAM_MAX, &program, err);
-	if (r != 0)
-		return r;
-	fd = io_memfd_sealed("program", buffer_bytes(&program), false);
-	in = io_memfd_sealed("input", c->input, false);
-	if (fd < 0 || in < 0)
-		return error_set(err, fd < 0 ? fd : in, "tool: out of memory");
-	r = make_argv(c, &t, fd, want, line, argv, err);
-	x = r == 0 ? malloc(sizeof(*x)) : NULL;
+		r = buffer_printf(&m->secret, "%s=", s.env ? s.env : SECRET_ENV);
+	name = m->secret.len;
+	if (r == 0)
+		r = net_secret_read(&s, d->options.environment, &m->secret, err);
+	if (r < 0)
+		return error_set(err, r, "tool '%.60s': its secret cannot be read", t->id);
+	if (m->secret.len == name)
+		return error_set(err, -EINVAL, "tool '%.60s': its secret is empty", t->id);
+	m->scan = scan_new(bytes_of(m->secret.data + name, m->secret.len - name));
+	m->secret.data[m->secret.len] = '\0'; /* where the newline of its file was */
+	m->env[0] = (const char *)m->secret.data;
+	return m->scan ? 0 : error_nomem(err);
+}
+
+static int start(struct daemon *d, const struct tools_call *c, struct runs_context *ctx,
+		 struct made *m, struct error *err)
+{
+	AUTO_FD in = io_memfd_sealed("input", c->input, false);
+	uint64_t wall = m->t.limits[POLICY_LIMIT_WALL];
+	struct running *x = in < 0 ? NULL : malloc(sizeof(*x));
+	int r;
+
 	if (!x)
-		return r < 0 ? r : error_nomem(err);
-	*x = (struct running){c->done, c->drop, c->arg};
+		return error_nomem(err);
+	*x = (struct running){take_ptr(m->scan), c->done, c->drop, c->arg};
 	r = jobs_start(d,
 		       &(struct jobs_spec){.run = c->run,
 					   .ctx = ctx,
 					   .name = c->id,
-					   .argv = argv,
-					   .files = &(struct jobs_file){"program",
-									buffer_bytes(&program)},
-					   .file_count = 1,
+					   .argv = m->argv,
+					   .files = m->files,
+					   .file_count = 1 + m->want.file_count,
 					   .stdin_fd = in,
-					   .timeout_ms = TOOLS_TIMEOUT_MS,
+					   .env = m->env[0] ? m->env : NULL,
+					   .limits = m->t.limits,
+					   .timeout_ms = wall ? wall : TOOLS_TIMEOUT_MS,
 					   .done = on_done,
 					   .drop = running_free,
 					   .arg = x},
 		       err);
-	if (r < 0)
+	if (r < 0) {
+		scan_free(x->scan);
 		free(x);
+	}
 	return r;
+}
+
+int tools_run(struct daemon *d, const struct tools_call *c, struct error *err)
+{
+	AUTO(made_free) struct made *m = calloc(1, sizeof(*m));
+	struct runs_context *ctx;
+	int r = m ? runs_get(d, &c->run->id, &ctx, err) : error_nomem(err);
+
+	if (r == 0 && !find_tool(ctx->policy, c->id, &m->t))
+		r = no_tool(c->id, err);
+	if (r == 0 && c->program)
+		m->want = *c->program;
+	else if (r == 0)
+		r = tools_seal(d, ctx->policy, c->id, &m->want, err);
+	if (r == 0)
+		r = read_blobs(d, m, err);
+	if (r == 0)
+		r = make_argv(c, m, err);
+	if (r == 0)
+		r = make_secret(d, ctx->policy, m, err);
+	return r < 0 ? r : start(d, c, ctx, m, err);
 }

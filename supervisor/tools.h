@@ -3,10 +3,15 @@
  * Tools: commands that the policy names, run by the keeper in a sandbox of their own under the
  * policy of the run, as a step called like the tool that may write nothing of the workspace.
  *
- * What runs is what was approved: the program's bytes are a blob from the moment the call is
- * proposed, and that blob is executed, whatever stands at the path by then. A script's interpreter
- * is part of what is approved by its digest, and must be the same when it runs; libraries and
- * imports are not.
+ * What runs is what was approved: the bytes of the program, and of each file that a word of its
+ * command names, are blobs from the moment the call is proposed, and those are executed and read,
+ * whatever stands at the paths by then. A script's interpreter (what env(1) would find, too) is part
+ * of what is approved by its digest, and must be the same when it runs; libraries and imports are
+ * not.
+ *
+ * A secret of its rule is a variable of its sandbox and of no other: `env` of the secret, or
+ * HOLDFAST_SECRET. Output that holds it in any form is withheld. A project's policy gives no tool a
+ * secret: who defined it named hosts, not programs.
  */
 #include "supervisor/daemon.h"
 
@@ -19,6 +24,9 @@ enum {
 struct tools_program {
 	struct digest program; /* blob */
 	struct digest interpreter; /* of its bytes; zero = none */
+	struct action_file files[ACTION_FILES_MAX]; /* blobs, ascending: the words of `run` that are
+						       absolute paths of regular files */
+	size_t file_count;
 };
 
 /* The program of that tool as it stands now, kept. -ENOENT: the policy has no such tool, or its
@@ -30,6 +38,7 @@ struct tools_result {
 	const char *failed; /* why it did not run to its end; NULL = it did */
 	int status; /* exit status; -1 where it was ended by a signal or a limit */
 	struct bytes out, err; /* as far as JOBS_OUTPUT_MAX */
+	bool withheld; /* out and err held the secret, and are empty */
 };
 typedef void tools_done_fn(struct daemon *d, void *arg, const struct tools_result *r);
 

@@ -1,9 +1,11 @@
 #include "supervisor/work.h"
 
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/failpoint.h"
+#include "supervisor/aside.h"
 #include "supervisor/cards.h"
 #include "supervisor/confine.h"
 #include "supervisor/runs.h"
@@ -137,18 +139,13 @@ static int see(const struct journal_record *r, struct bytes encoded, void *arg)
 	return 0;
 }
 
-static int make_clock(struct daemon *d, const struct journal_run *run, int workspace_fd,
-		      struct landing_clock *ret, struct error *err)
+static int make_clock(struct daemon *d, const struct journal_run *run, struct landing_clock *ret,
+		      struct error *err)
 {
-	struct workspace_abilities can;
 	struct engine_now now = daemon_now();
-	int r = workspace_probe(workspace_fd, &can, err);
+	int r;
 
-	if (r < 0)
-		return r;
-	landing_clock_start(ret, run->started_ns, can.granularity_ns);
-	if (!can.ctime_ok)
-		ret->suspect = true;
+	landing_clock_start(ret, run->started_ns, 0);
 	r = journal_each_event(d->journal, &run->id, 1, see, ret);
 	landing_clock_see(ret, now.wall_ns, now.mono_ns, d->boot_id);
 	return r < 0 ? error_set(err, r, "cannot read the run's events: %s", strerror(-r)) : 0;
@@ -332,17 +329,37 @@ static int make_answers(struct daemon *d, const struct journal_id *item, struct 
 
 /* ---- planning ---- */
 
-struct planned {
-	struct buffer redo, conflicts;
-	bool nothing;
-	struct landing_plan *plan; /* owned; for a card */
+/* All that a plan is made from, so that it can be made beside the loop. */
+struct plan_job {
+	struct aside_job job; /* the first */
+	struct journal_id run;
+	int workspace_fd; /* owned, as all of it */
+	char *workspace;
+	struct policy_fs *fs;
+	struct work_stack stack;
+	struct gathered gathered;
+	struct answers answers;
+	struct buffer last;
+	struct landing_request q;
+	/* What comes of it. */
+	struct landing_prepared prepared;
+	int result;
+	struct error err;
 };
 
-static void planned_free(struct planned *p)
+static void plan_job_free(struct aside_job *job)
 {
-	buffer_free(&p->redo);
-	buffer_free(&p->conflicts);
-	landing_plan_free(p->plan);
+	struct plan_job *p = (struct plan_job *)job;
+
+	landing_prepared_free(&p->prepared);
+	buffer_free(&p->last);
+	answers_free(&p->answers);
+	gathered_free(&p->gathered);
+	work_stack_free(&p->stack);
+	policy_fs_free(p->fs);
+	free(p->workspace);
+	close_fd(&p->workspace_fd);
+	free(p);
 }
 
 static int run_table(struct daemon *d, const struct journal_run *run, struct policy_fs **ret,
@@ -375,20 +392,10 @@ int work_landing(struct daemon *d, const struct journal_run *run, const struct w
 	return r < 0 ? r : diff_landing(&scope, ret, err);
 }
 
-/* What landing these layers would do. */
-static int prepare(struct daemon *d, const struct journal_run *run, const struct work_stack *stack,
-		   const struct answers *answers, struct planned *ret, struct error *err)
+/* What the workspace has to do with it is looked at on the thread: the rest is all here. */
+static int gather_plan(struct daemon *d, const struct journal_run *run, struct plan_job *p,
+		       struct error *err)
 {
-	struct landing_request q = {.workspace = run->workspace,
-				    .uid = (uint32_t)run->ws_uid,
-				    .layers = stack->layers,
-				    .layer_count = stack->count,
-				    .shown = buffer_bytes(&answers->shown),
-				    .choices = answers->choices,
-				    .choice_count = answers->count};
-	struct landing_prepared p = {0};
-	AUTO_BUFFER last = {.max = LANDING_BYTES_MAX};
-	AUTO(policy_fs_free) struct policy_fs *fs = NULL;
 	struct runs_context *ctx;
 	int r = runs_get(d, &run->id, &ctx, err);
 
@@ -396,29 +403,51 @@ static int prepare(struct daemon *d, const struct journal_run *run, const struct
 		r = runs_landing_place(d, ctx, err);
 	if (r == 0)
 		r = own_refresh(&d->own_from, &d->own, err);
+	if (r == 0)
+		r = work_stack(d, run, NULL, &p->stack, err);
 	if (r < 0)
 		return r;
-	q.own = (const char *const *)d->own->all;
-	q.workspace_fd = ctx->workspace_fd;
-	q.gid = ctx->gid;
-	r = run_table(d, run, &fs, err);
+	p->workspace = strdup(run->workspace);
+	p->workspace_fd = fcntl(ctx->workspace_fd, F_DUPFD_CLOEXEC, 3);
+	if (!p->workspace || p->workspace_fd < 0)
+		return error_set(err, p->workspace ? -errno : -ENOMEM,
+				 "the workspace cannot be held open: %s", strerror(errno));
+	r = run_table(d, run, &p->fs, err);
 	if (r == 0)
-		r = make_clock(d, run, ctx->workspace_fd, &q.clock, err);
+		r = make_clock(d, run, &p->q.clock, err);
 	if (r == 0 && !digest_is_zero(&run->redo))
-		r = journal_blob_get(d->journal, &run->redo, LANDING_BYTES_MAX, &last, err);
-	q.fs = fs;
-	q.last = buffer_bytes(&last);
-	if (r == 0)
-		r = landing_prepare(&q, &p, err);
-	if (r == 0) {
-		*ret = (struct planned){.redo = p.redo,
-					.conflicts = p.conflicts,
-					.nothing = p.nothing,
-					.plan = take_ptr(p.plan)};
-		p.redo = p.conflicts = (struct buffer){0};
-	}
-	landing_prepared_free(&p);
+		r = journal_blob_get(d->journal, &run->redo, LANDING_BYTES_MAX, &p->last, err);
+	p->q = (struct landing_request){.workspace_fd = p->workspace_fd,
+					.workspace = p->workspace,
+					.uid = (uint32_t)run->ws_uid,
+					.gid = ctx->gid,
+					.own = (const char *const *)d->own->all,
+					.layers = p->stack.layers,
+					.layer_count = p->stack.count,
+					.fs = p->fs,
+					.clock = p->q.clock,
+					.last = buffer_bytes(&p->last),
+					.shown = buffer_bytes(&p->answers.shown),
+					.choices = p->answers.choices,
+					.choice_count = p->answers.count};
 	return r;
+}
+
+/* On the thread. */
+static void plan_work(struct aside_job *job)
+{
+	struct plan_job *p = (struct plan_job *)job;
+	struct workspace_abilities can;
+
+	p->result = failpoint_hit("work.plan");
+	if (p->result == 0)
+		p->result = workspace_probe(p->workspace_fd, &can, &p->err);
+	if (p->result < 0)
+		return;
+	p->q.clock.granularity_ns = can.granularity_ns;
+	if (!can.ctime_ok)
+		p->q.clock.suspect = true;
+	p->result = landing_prepare(&p->q, &p->prepared, &p->err);
 }
 
 static int find_landed(const struct journal_record *r, struct bytes encoded, void *arg)
@@ -432,7 +461,7 @@ static int find_landed(const struct journal_record *r, struct bytes encoded, voi
 }
 
 static int reverse(struct daemon *d, const struct journal_run *run, const struct answers *answers,
-		   struct planned *ret, struct error *err)
+		   struct landing_prepared *ret, struct error *err)
 {
 	AUTO_BUFFER redo = {.max = LANDING_BYTES_MAX};
 	AUTO(landing_plan_free) struct landing_plan *plan = NULL;
@@ -469,34 +498,87 @@ static const struct digest *or_null(const struct digest *d)
 	return digest_is_zero(d) ? NULL : d;
 }
 
+static void report_plan(struct daemon *d, const struct journal_id *run,
+			const struct landing_prepared *p, int r, struct error *err)
+{
+	struct digest redo = {0}, conflicts = {0};
+
+	if (r == 0)
+		r = put(d, &p->conflicts, &conflicts, err);
+	if (r == 0 && p->conflicts.len == 0)
+		r = put(d, &p->redo, &redo, err);
+	if (r < 0)
+		error_set(err, r, "cannot plan the landing: %s", strerror(-r));
+	daemon_check(d,
+		     engine_landing_planned(d->engine, daemon_now(), run, or_null(&redo),
+					    or_null(&conflicts), r == 0 && p->nothing,
+					    r < 0 ? err->msg : NULL),
+		     "landing planned");
+}
+
+static void plan_done(struct daemon *d, struct aside_job *job)
+{
+	struct plan_job *p = (struct plan_job *)job;
+
+	report_plan(d, &p->run, &p->prepared, p->result, &p->err);
+	plan_job_free(job);
+}
+
+/* An undoing is planned from what is recorded alone. */
 static void plan_landing(struct daemon *d, const struct engine_command *c)
 {
 	const struct journal_run *run = journal_state_run(d->rows, &c->run);
-	__attribute__((cleanup(work_stack_free))) struct work_stack stack = {0};
-	__attribute__((cleanup(gathered_free))) struct gathered gathered = {0};
-	__attribute__((cleanup(answers_free))) struct answers answers = {0};
-	__attribute__((cleanup(planned_free))) struct planned p = {0};
-	struct digest redo = {0}, conflicts = {0};
+	struct plan_job *p = calloc(1, sizeof(*p));
 	struct error err = {0};
-	int r = run ? make_answers(d, &c->answers, &gathered, &answers, &err) : -ENOENT;
+	int r = !p ? error_nomem(&err) : run ? 0 : -ENOENT;
 
-	if (r == 0 && c->undo)
-		r = reverse(d, run, &answers, &p, &err);
-	else if (r == 0)
-		r = work_stack(d, run, NULL, &stack, &err);
-	if (r == 0 && !c->undo)
-		r = prepare(d, run, &stack, &answers, &p, &err);
+	if (p) {
+		p->job = (struct aside_job){.work = plan_work,
+					    .done = plan_done,
+					    .drop = plan_job_free};
+		p->run = c->run;
+		p->workspace_fd = -1;
+		p->last.max = LANDING_BYTES_MAX;
+	}
 	if (r == 0)
-		r = put(d, &p.conflicts, &conflicts, &err);
-	if (r == 0 && p.conflicts.len == 0)
-		r = put(d, &p.redo, &redo, &err);
-	if (r < 0)
-		error_set(&err, r, "cannot plan the landing: %s", strerror(-r));
-	daemon_check(d,
-		     engine_landing_planned(d->engine, daemon_now(), &c->run, or_null(&redo),
-					    or_null(&conflicts), r == 0 && p.nothing,
-					    r < 0 ? err.msg : NULL),
-		     "landing planned");
+		r = make_answers(d, &c->answers, &p->gathered, &p->answers, &err);
+	if (r == 0 && c->undo)
+		r = reverse(d, run, &p->answers, &p->prepared, &err);
+	else if (r == 0)
+		r = gather_plan(d, run, p, &err);
+	if (r == 0 && !c->undo) {
+		aside_start(d, &p->job);
+		return;
+	}
+	report_plan(d, &c->run, p ? &p->prepared : &(struct landing_prepared){0}, r, &err);
+	if (p)
+		plan_job_free(&p->job);
+}
+
+/* ---- applying ---- */
+
+struct apply_job {
+	struct aside_job job; /* the first */
+	struct journal_id run;
+	bool undo;
+	int workspace_fd; /* owned, as all of it */
+	struct buffer redo;
+	struct landing_source source; /* its layers_fd and ctx are the daemon's */
+	struct landing_application a;
+	struct landing_outcome outcome;
+	bool unsaid; /* a failpoint: as if this process had not lived to tell */
+	int result;
+	struct error err;
+};
+
+static void apply_job_free(struct aside_job *job)
+{
+	struct apply_job *p = (struct apply_job *)job;
+
+	landing_outcome_free(&p->outcome);
+	buffer_free(&p->redo);
+	close_fd(&p->workspace_fd);
+	free(p);
 }
 
 /* Whether this plan was begun by the epoch that is now: then its first application by this process
@@ -521,47 +603,95 @@ static bool was_begun_before(struct daemon *d, struct runs_context *ctx, const s
 	       epoch != d->epoch;
 }
 
+/* On the thread. */
+static void apply_work(struct aside_job *job)
+{
+	struct apply_job *p = (struct apply_job *)job;
+
+	p->unsaid = failpoint_hit("work.apply") < 0;
+	if (p->unsaid)
+		return;
+	p->result = landing_apply(&p->a, &p->outcome, &p->err);
+	p->unsaid = p->result >= 0 && failpoint_hit("work.applied") < 0;
+}
+
+static void report_applied(struct daemon *d, const struct journal_id *run, bool undo, int r,
+			   const struct landing_outcome *o, struct error *err)
+{
+	struct digest result = {0}, conflicts = {0};
+
+	if (r == LANDING_APPLIED)
+		r = put(d, &o->result, &result, err);
+	else if (r == LANDING_CONFLICT)
+		r = put(d, &o->conflicts, &conflicts, err);
+	if (r < 0)
+		error_set(err, r, "cannot land: %s", strerror(-r));
+	daemon_check(d,
+		     engine_landing_done(d->engine, daemon_now(), run, undo, or_null(&result),
+					 or_null(&conflicts), o->paths,
+					 r < 0	     ? err->msg
+					 : o->why[0] ? o->why
+						     : NULL),
+		     "landing done");
+}
+
+static void apply_done(struct daemon *d, struct aside_job *job)
+{
+	struct apply_job *p = (struct apply_job *)job;
+
+	if (!p->unsaid)
+		report_applied(d, &p->run, p->undo, p->result, &p->outcome, &p->err);
+	apply_job_free(job);
+}
+
+static int gather_apply(struct daemon *d, const struct engine_command *c, struct apply_job *p,
+			struct error *err)
+{
+	struct runs_context *ctx;
+	int r = runs_get(d, &c->run, &ctx, err);
+
+	if (r == 0)
+		r = runs_landing_place(d, ctx, err);
+	if (r == 0)
+		r = journal_blob_get(d->journal, &c->object, LANDING_BYTES_MAX, &p->redo, err);
+	if (r < 0)
+		return r;
+	p->workspace_fd = fcntl(ctx->workspace_fd, F_DUPFD_CLOEXEC, 3);
+	if (p->workspace_fd < 0)
+		return error_set(err, -errno, "the workspace cannot be held open: %s",
+				 strerror(errno));
+	work_source(d, &p->source);
+	p->a = (struct landing_application){.workspace_fd = p->workspace_fd,
+					    .redo = buffer_bytes(&p->redo),
+					    .undo = c->undo,
+					    .again = was_begun_before(d, ctx, &c->object),
+					    .source = &p->source};
+	return 0;
+}
+
 static void apply_landing(struct daemon *d, const struct engine_command *c)
 {
-	__attribute__((cleanup(landing_outcome_free))) struct landing_outcome o = {0};
-	AUTO_BUFFER redo = {.max = LANDING_BYTES_MAX};
-	struct digest result = {0}, conflicts = {0};
-	struct landing_source source;
-	struct runs_context *ctx;
+	struct apply_job *p = calloc(1, sizeof(*p));
 	struct error err = {0};
-	int r = runs_get(d, &c->run, &ctx, &err);
+	int r = p ? 0 : error_nomem(&err);
 
-	work_source(d, &source);
-	if (r == 0)
-		r = runs_landing_place(d, ctx, &err);
-	if (r == 0)
-		r = journal_blob_get(d->journal, &c->object, LANDING_BYTES_MAX, &redo, &err);
-	if (r == 0 && failpoint_hit("work.apply") < 0)
-		return;
-	if (r == 0) {
-		struct landing_application a = {.workspace_fd = ctx->workspace_fd,
-						.redo = buffer_bytes(&redo),
-						.undo = c->undo,
-						.source = &source};
-
-		a.again = was_begun_before(d, ctx, &c->object);
-		r = landing_apply(&a, &o, &err);
+	if (p) {
+		p->job = (struct aside_job){.work = apply_work,
+					    .done = apply_done,
+					    .drop = apply_job_free};
+		p->run = c->run;
+		p->undo = c->undo;
+		p->workspace_fd = -1;
+		p->redo.max = LANDING_BYTES_MAX;
+		r = gather_apply(d, c, p, &err);
 	}
-	if (r >= 0 && failpoint_hit("work.applied") < 0)
+	if (r == 0) {
+		aside_start(d, &p->job);
 		return;
-	if (r == LANDING_APPLIED)
-		r = put(d, &o.result, &result, &err);
-	else if (r == LANDING_CONFLICT)
-		r = put(d, &o.conflicts, &conflicts, &err);
-	if (r < 0)
-		error_set(&err, r, "cannot land: %s", strerror(-r));
-	daemon_check(d,
-		     engine_landing_done(d->engine, daemon_now(), &c->run, c->undo,
-					 or_null(&result), or_null(&conflicts), o.paths,
-					 r < 0	    ? err.msg
-					 : o.why[0] ? o.why
-						    : NULL),
-		     "landing done");
+	}
+	report_applied(d, &c->run, c->undo, r, &(struct landing_outcome){0}, &err);
+	if (p)
+		apply_job_free(&p->job);
 }
 
 void work_perform(struct daemon *d, const struct engine_command *c)

@@ -4,8 +4,7 @@
  * cards, which are cards.c's). Their parts are pure or are landing.c's; here the blobs, manifests
  * and policies that they need are found.
  *
- * Landing blocks (it walks, hashes and syncs). It runs on this thread: while it does, no other
- * request is answered.
+ * Landing blocks (it walks, hashes and syncs), so that is done beside the loop (aside.h).
  */
 #include "supervisor/daemon.h"
 #include "supervisor/diff.h"

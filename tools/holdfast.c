@@ -109,7 +109,13 @@ int main(int argc, char **argv)
 			return EXIT_STATUS_OK;
 		}
 		if (opt == CLI_OPT_OWN) {
-			printf("holdfast %s\n", HOLDFAST_VERSION);
+			cli_json_ahead(argc, argv, optind);
+			if (cli.json)
+				cli_print_json(json_pack("{s:i, s:s}", "version",
+							 SUPERVISOR_API_VERSION, "program",
+							 HOLDFAST_VERSION));
+			else
+				printf("holdfast %s\n", HOLDFAST_VERSION);
 			return EXIT_STATUS_OK;
 		}
 		if (cli_option(opt, "Try 'holdfast --help'.\n") < 0)

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "supervisor/aside.h"
 #include "supervisor/adopt.h"
 #include "supervisor/api/streams.h"
 #include "supervisor/api/effect_view.h"
@@ -731,13 +732,17 @@ static void add_problem(const char *line, void *arg)
 		json_array_append_new(arg, api_json_text(bytes_str(line)));
 }
 
+static json_t *report_of(const struct journal_report *r, json_t *problems)
+{
+	return json_pack("{s:i, s:I, s:I, s:I, s:I, s:o}", "version", SUPERVISOR_API_VERSION,
+			 "events", (json_int_t)r->events, "runs", (json_int_t)r->runs, "blobs",
+			 (json_int_t)r->blobs, "problems", (json_int_t)r->problems, "findings",
+			 problems);
+}
+
 static int report(struct call *c, const struct journal_report *r, json_t *problems)
 {
-	return answer(c, 200,
-		      json_pack("{s:i, s:I, s:I, s:I, s:I, s:o}", "version", SUPERVISOR_API_VERSION,
-				"events", (json_int_t)r->events, "runs", (json_int_t)r->runs,
-				"blobs", (json_int_t)r->blobs, "problems", (json_int_t)r->problems,
-				"findings", problems));
+	return answer(c, 200, report_of(r, problems));
 }
 
 /* What is looked at must be all that there is: the committer is waited for. */
@@ -809,6 +814,50 @@ static int parse_time(const char *s, int64_t *ret_ns)
 	return 0;
 }
 
+/* No record names yet what a landing under way has kept as blobs: it is waited for. */
+struct gc_job {
+	struct aside_job job; /* the first; without work */
+	uint64_t ticket;
+	int64_t before_ns;
+};
+
+static void gc_drop(struct aside_job *job)
+{
+	free(job);
+}
+
+static void gc_done(struct daemon *d, struct aside_job *job)
+{
+	struct gc_job *g = (struct gc_job *)job;
+	struct journal_report rep = {0};
+	struct api_answer a = {.fd = -1};
+	struct error err = {0};
+	int r = daemon_collect(d, g->before_ns, &rep, &err);
+
+	if (r < 0) {
+		api_answer_error(&a, 0, &err);
+	} else {
+		a.status = 200;
+		a.json = report_of(&rep, json_array());
+	}
+	api_server_answer(d->api, g->ticket, &a);
+	free(g);
+}
+
+static int gc_later(struct call *c, int64_t before_ns)
+{
+	struct gc_job *g = calloc(1, sizeof(*g));
+
+	if (!g)
+		return error_nomem(&c->err);
+	*g = (struct gc_job){.job = {.done = gc_done, .drop = gc_drop},
+			     .ticket = c->q->ticket,
+			     .before_ns = before_ns};
+	c->a->later = true;
+	aside_start(c->d, &g->job);
+	return 0;
+}
+
 static int post_gc(struct call *c)
 {
 	struct journal_report rep = {0};
@@ -818,6 +867,8 @@ static int post_gc(struct call *c)
 
 	if (text_before && parse_time(text_before, &before) < 0)
 		return wrong(c, "ended_before is no RFC 3339 time in UTC");
+	if (aside_busy(c->d))
+		return gc_later(c, before);
 	r = daemon_collect(c->d, before, &rep, &c->err);
 	if (r < 0)
 		return r;

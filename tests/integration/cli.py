@@ -1332,6 +1332,7 @@ def test_a_wrong_option_is_said_once_by_every_command():
             assert code == 2 and says in err and out == "", (words, code, out, err)
             code, out, err = c.run("--json", *words.split())
             assert code == 2 and says in json.loads(out)["error"]["what"] and err == "", (words, code, out, err)
+        assert set(c.json("--version")[1]) == {"version", "program"}
         code, _, err = c.run("--state", "", "status")
         assert code == 2 and "--state is empty" in err, err
         assert not os.path.exists(c.state)

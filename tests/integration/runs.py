@@ -180,6 +180,63 @@ def test_workspace_that_was_moved_is_landed_in_when_it_is_back():
         assert read(s, "f") == "old\n"
 
 
+def test_a_landing_holds_up_nobody_else():
+    """Held by a failpoint in the middle, so that nothing here depends on how fast a disk is."""
+    for where in ("landing.before_exchange=delay:6000@1000", "work.plan=delay:6000"):
+        with Supervised() as s:
+            s.start({"HOLDFAST_FAILPOINT": where})
+            for i in range(10):
+                write(s, f"f{i}", f"old {i}\n")
+            run = s.begin(plan="version: 1\nsteps:\n  - {name: many, run: 'i=0; while [ $i -lt 2000 ]; do echo $i > f$i; i=$((i+1)); done'}\n")
+            state = "landing" if "exchange" in where else "unlanded"
+            until(s, run, lambda now: now["steps"][0]["state"] == "committed" and now["landing"] == state, 40)
+            if state == "landing":
+                time.sleep(1)
+            asked = time.monotonic()
+            other = os.path.join(s.root, "other")
+            os.mkdir(other)
+            first = s.workspace
+            s.workspace = other
+            beside = s.begin(["/bin/echo", "beside"])
+            assert s.wait(beside)["state"] == "succeeded" and s.output(beside, "echo") == b"beside\n"
+            s.workspace = first
+            assert s.get("/v1/approvals").status == 200 and s.events(run)
+            assert s.status(run)["landing"] == state, "it was not held, so this showed nothing"
+            assert s.post("/v1/gc", {}).status == 200, "garbage is collected once no landing is under way"
+            assert s.status(run)["landing"] == "landed" or state == "unlanded"
+            assert s.wait(run)["landing"] == "landed" and len(os.listdir(first)) == 2000
+            assert time.monotonic() - asked < 60
+            assert s.post(f"/v1/runs/{run}/undo").status == 200, "and the gc took none of its pre-images"
+            until(s, run, lambda now: now["landing"] == "undone", 60)
+            assert {n: read(s, n) for n in os.listdir(first)} == {f"f{i}": f"old {i}\n" for i in range(10)}
+
+
+def test_gc_leaves_a_landing_that_waits_for_its_workspace():
+    with Supervised() as s:
+        s.start()
+        write(s, "f", "old\n")
+        first = s.begin(plan="version: 1\nsteps:\n  - {name: hold, run: 'sleep 4; echo a > a'}\n")
+        s.wait_live(first)
+        second = s.begin(plan="version: 1\nbase: pinned\nsteps:\n  - {name: edit, run: 'echo new > f'}\n")
+        until(s, second, lambda now: now["steps"][0]["state"] == "committed" and now["state"] == "waiting")
+        assert "lease" in s.status(second)["waits"] and s.post("/v1/gc", {}).status == 200
+        assert s.wait(first)["landing"] == "landed"
+        assert s.wait(second, seconds=15)["landing"] == "landed" and read(s, "f") == "new\n", s.status(second)
+
+
+def test_a_supervisor_that_is_told_to_stop_records_the_landing_under_way():
+    with Supervised() as s:
+        s.start({"HOLDFAST_FAILPOINT": "landing.before_exchange=delay:3000"})
+        write(s, "f", "old\n")
+        run = s.begin(plan="version: 1\nsteps:\n  - {name: edit, run: 'echo new > f'}\n")
+        until(s, run, lambda now: now["landing"] == "landing")
+        s.stop()
+        assert read(s, "f") == "new\n"
+        s.start()
+        assert s.wait(run)["landing"] == "landed"
+        assert [e["type"] for e in s.events(run)].count("LANDED") == 1, s.events(run)
+
+
 def test_gate_asks_before_the_step_and_deny_ends_it():
     plan = "version: 1\nland: never\nsteps:\n  - {name: go, gate: ask, run: 'echo went'}\n"
     for decision, state in (("approve", "succeeded"), ("deny", "failed")):

@@ -220,16 +220,139 @@ def test_a_call_is_text_and_nothing_of_it_is_read_as_more():
         assert c.calls() == [f"<-v><--text=t><--to={v}>" for v in odd], (c.calls(), c.output(run))
 
 
-def test_a_tool_with_a_secret_is_refused_rather_than_run_without():
+def secret_of(c, value="tool-s3cret-value"):
+    path = os.path.join(c.root, "secret")
+    with open(path, "w") as f:
+        f.write(value + "\n")
+    os.chmod(path, 0o600)
+    return f"secrets:\n  s: {{from: {{file: {path}}}, to: [a.example.com], header: X-Key, env: MAIL_KEY}}\n"
+
+
+def test_a_secret_is_in_the_tools_sandbox_and_in_no_other():
     with Tools() as c:
-        secret = os.path.join(c.root, "secret")
-        with open(secret, "w") as f:
-            f.write("x" * 20)
-        os.chmod(secret, 0o600)
-        more = f"secrets:\n  s: {{from: {{file: {secret}}}, to: [a.example.com], header: X-Key}}\n"
+        c.tool("printenv MAIL_KEY | tr a-z A-Z >> " + c.log + "/calls; echo done")
+        run = c.start(c.policy(c.mail("allow", ", effect: read, secret: s"), secret_of(c)),
+                      "printenv MAIL_KEY || echo none; printenv | grep -c s3cret; " + c.call("--to", "a", "--text", "b"))
+        assert c.over(run) == "succeeded", c.output(run)
+        out = c.output(run)
+        assert c.calls() == ["TOOL-S3CRET-VALUE"], (c.calls(), out)
+        assert "tool-s3cret-value" not in out and "holdfast-" in out and "done" in out, out  # the step holds a placeholder
+        for folder, _, names in os.walk(c.state):
+            for name in (n for n in names if os.path.isfile(os.path.join(folder, n))):
+                with open(os.path.join(folder, name), "rb") as f:
+                    assert b"tool-s3cret-value" not in f.read(), os.path.join(folder, name)
+
+
+def test_a_tool_that_writes_its_secret_is_not_heard():
+    with Tools() as c:
+        for form in ("printenv MAIL_KEY", "printenv MAIL_KEY >&2", "printenv MAIL_KEY | base64", "printenv MAIL_KEY | od -An -tx1 | tr -d ' \\n'"):
+            c.tool(form + "; echo and more")
+            run = c.start(c.policy(c.mail("allow", ", effect: read, secret: s"), secret_of(c)), c.call("--to", "a", "--text", "b"), "w" + str(abs(hash(form))))
+            assert c.over(run) == "succeeded", c.output(run)
+            out = c.output(run)
+            assert "and more" not in out and "withheld" in c.run("show", run, "agent")[1] + c.run("show", run, "agent")[2], (form, out)
+
+
+def test_a_secret_that_cannot_be_read_lets_nothing_run():
+    with Tools() as c:
+        more = secret_of(c)
+        os.chmod(os.path.join(c.root, "secret"), 0o644)
         run = c.start(c.policy(c.mail("allow", ", effect: read, secret: s"), more), c.call("--to", "a", "--text", "b") + "; echo status $?")
         c.over(run)
         assert c.calls() == [] and "status 0" not in c.output(run), c.output(run)
+
+
+def test_a_projects_policy_gives_no_tool_a_secret():
+    with Tools() as c:
+        os.mkdir(c.path(".holdfast"))
+        with open(c.path(".holdfast/policy.yaml"), "w") as f:
+            f.write(f"version: 1\nname: p\nkind: grant\nextends: [offline]\nfs:\n  - {{path: {c.log}, access: rw}}\ntools:\n"
+                    + c.mail("allow", ", effect: read, secret: s"))
+        os.makedirs(os.path.join(c.env["HOME"], ".config/holdfast"))
+        with open(os.path.join(c.env["HOME"], ".config/holdfast/policy.yaml"), "w") as f:
+            f.write("version: 1\nname: u\nkind: ceiling\n" + secret_of(c))
+        assert c.run("trust", c.path(".holdfast/policy.yaml"), "--yes")[0] == 0 or c.run("trust", c.path(".holdfast/policy.yaml"))[0] == 0
+        run = c.json("run", c.plan(f"name: p\nland: never\nsteps:\n  - {{name: agent, retry: {{max: 1}}, run: [/bin/sh, -c, \"holdfast tool mail --to a --text b; echo status $?\"]}}\n"), "--detach")[1]["run"]
+        c.over(run)
+        assert c.calls() == [] and "gives no tool a secret" in c.output(run), c.output(run)
+
+
+def test_a_file_that_the_command_names_is_the_one_that_was_approved():
+    with Tools() as c:
+        script = os.path.join(c.root, "send.sh")
+
+        def write(word):
+            with open(script + ".new", "w") as f:
+                f.write(f"echo {word} \"$@\" >> {c.log}/calls\n")
+            os.rename(script + ".new", script)
+
+        write("approved")
+        tools = f"  - {{id: mail, do: ask, run: [/bin/sh, {script}, /no/such/file], args: {{to: \"*\", text: \"*\"}}}}\n"
+        run = c.start(c.policy(tools), c.call("--to", "a@b", "--text", "hi"))
+        a = c.asked()
+        assert "word 1 " in a["card"], a["card"]
+        write("swapped")
+        assert c.vote("approve", a)[0] == 0
+        assert c.over(run) == "succeeded", c.output(run)
+        assert c.calls() == ["approved /no/such/file --text=hi --to=a@b"], c.calls()
+        run = c.start(c.policy(tools), c.call("--to", "a@b", "--text", "hi"), "q")  # other bytes: another card, another digest
+        b = c.asked()
+        assert b["card_digest"] != a["card_digest"] and [x for x in b["card"].splitlines() if "word 1" in x] != [x for x in a["card"].splitlines() if "word 1" in x]
+        assert c.vote("deny", b)[0] == 0
+        c.over(run)
+
+
+def test_an_interpreter_that_env_finds_is_in_the_card():
+    with Tools() as c:
+        with open(c.program, "w") as f:
+            f.write(f"#!/usr/bin/env python3\nimport sys\nopen('{c.log}/calls', 'a').write('python ' + ' '.join(sys.argv[1:]) + '\\n')\n")
+        digest = subprocess.run(["sha256sum", os.path.realpath("/usr/bin/python3")], capture_output=True, text=True, check=True).stdout[:16]
+        run = c.start(c.policy(c.mail()), c.call("--to", "a@b", "--text", "hi"))
+        a = c.asked()
+        assert f"run by {digest}" in a["card"], (digest, a["card"])
+        assert c.vote("approve", a)[0] == 0
+        assert c.over(run) == "succeeded", c.output(run)
+        assert c.calls() == ["python -v --text=hi --to=a@b"], c.calls()
+
+
+def test_a_tools_own_limits_hold_for_it_alone():
+    with Tools() as c:
+        c.tool("echo began >> " + c.log + "/calls; sleep 30; echo late >> " + c.log + "/calls")
+        begun = time.monotonic()
+        run = c.start(c.policy(c.mail("allow", ", limits: {wall: 1s}"), "agency: autonomous\n"), "sleep 2; " + c.call("--to", "a", "--text", "b") + " & wait; echo on")
+        a = c.asked()
+        assert a["kind"] == "doubt" and time.monotonic() - begun < 20, a
+        assert c.calls() == ["began"]
+        assert c.vote("approve", a, "--as", "abandon")[0] == 0
+        assert c.over(run) == "succeeded" and "on" in c.output(run), c.output(run)
+
+
+def test_a_probe_says_what_became_of_a_call_that_nobody_saw_end():
+    with Tools() as c:
+        probe = os.path.join(c.root, "look")
+        for exit_status, calls, ends in ((0, 1, "by the word of"), (1, 2, "sent"), (2, 1, None)):
+            for name in ("calls", "asked"):
+                if os.path.exists(os.path.join(c.log, name)):
+                    os.remove(os.path.join(c.log, name))
+            with open(probe, "w") as f:
+                f.write(f"#!/bin/sh\necho \"$@\" >> {c.log}/asked; exit {exit_status}\n")
+            os.chmod(probe, 0o755)
+            c.tool("echo \"$@\" >> " + c.log + "/calls; test $(wc -l < " + c.log + "/calls) -gt 1 || sleep 2; echo sent")
+            tools = c.mail("allow", ", retry: {probe: {tool: look}}") + f"  - {{id: look, do: allow, run: [{probe}], args: {{key: \"*\"}}, effect: read}}\n"
+            run = c.start(c.policy(tools, "agency: autonomous\n"), c.call("--to", "a@b", "--text", "hi") + " || " + c.call("--to", "a@b", "--text", "hi"), f"n{exit_status}")
+            c.until(c.calls)
+            os.kill(c.json("status")[1]["daemon"]["pid"], signal.SIGKILL)
+            resumed = subprocess.Popen([HOLDFAST, "--state", c.state, "resume", run], env=c.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            if ends is None:
+                a = c.asked()
+                assert a["kind"] == "doubt", a
+                assert c.vote("approve", a, "--as", "done")[0] == 0
+            assert c.over(run) == "succeeded", (exit_status, c.output(run))
+            resumed.wait(30)
+            with open(os.path.join(c.log, "asked")) as f:
+                asked = f.read().splitlines()
+            assert len(c.calls()) == calls and asked and all(x.startswith("--key=") for x in asked), (exit_status, c.calls(), asked)
+            assert ends is None or ends in c.output(run), (exit_status, c.output(run))
 
 
 if __name__ == "__main__":

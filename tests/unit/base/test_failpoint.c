@@ -99,6 +99,8 @@ static void a_spec_that_cannot_be_read_ends_the_process(void **state)
 		"a=kill@1x",
 		"a=error",
 		"a=error:",
+		"a=delay:",
+		"a=delay:1s",
 		"a=error:EWHAT",
 		"a=kill,",
 		"a=kill,,b=kill",

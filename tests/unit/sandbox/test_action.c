@@ -54,6 +54,17 @@ static struct action tool(void)
 	return a;
 }
 
+static struct action tool_files(void)
+{
+	struct action a = tool();
+
+	a.files[a.file_count].content.b[31] = 3;
+	a.files[a.file_count++].at = 1;
+	a.files[a.file_count].content.b[31] = 4;
+	a.files[a.file_count++].at = 7;
+	return a;
+}
+
 static struct action all_headers(void)
 {
 	struct action a = http();
@@ -85,6 +96,7 @@ static void golden_bytes(void **state)
 		{"http", http()},
 		{"git", git()},
 		{"tool", tool()},
+		{"tool-files", tool_files()},
 		{"headers", all_headers()},
 		{"websocket", socket()},
 		{"tcp",
