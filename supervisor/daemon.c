@@ -20,6 +20,7 @@
 #include "supervisor/aside.h"
 #include "supervisor/asks.h"
 #include "supervisor/attempts.h"
+#include "supervisor/effect_undo.h"
 #include "supervisor/effects.h"
 #include "supervisor/garbage.h"
 #include "supervisor/net.h"
@@ -767,8 +768,8 @@ int daemon_open(const struct daemon_options *o, struct daemon **ret, struct erro
 	if (r == 0 && (adopt_new(&d->adopt) < 0 || garbage_new(d, &d->garbage) < 0 ||
 		       attempts_new(&d->attempts) < 0 || runs_new(&d->runs) < 0 ||
 		       squash_new(&d->squash) < 0 || programs_new(&d->programs) < 0 ||
-		       effects_new(&d->effects) < 0 || net_new(d, &d->nets) < 0 ||
-		       notify_new(d, &d->notify) < 0))
+		       effect_undo_new(&d->undos) < 0 || effects_new(&d->effects) < 0 ||
+		       net_new(d, &d->nets) < 0 || notify_new(d, &d->notify) < 0))
 		r = error_nomem(err);
 	if (r == 0)
 		r = open_journal(d, err);
@@ -859,6 +860,7 @@ void daemon_free(struct daemon *d)
 	squash_free(d->squash);
 	effects_free(d->effects);
 	programs_free(d->programs);
+	effect_undo_free(d->undos);
 	journal_close(d->journal);
 	if (d->loop)
 		event_base_free(d->loop);

@@ -47,6 +47,7 @@ struct runs; /* runs.h */
 struct squash; /* squash.h */
 struct effects; /* effects.h */
 struct programs; /* program.h */
+struct undos; /* effect_undo.h */
 
 struct daemon {
 	struct daemon_options options;
@@ -69,6 +70,7 @@ struct daemon {
 	struct squash *squash;
 	struct effects *effects;
 	struct programs *programs;
+	struct undos *undos;
 	struct aside *aside;
 	uint64_t epoch, durable;
 	uint8_t boot_id[16];

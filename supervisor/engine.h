@@ -378,6 +378,9 @@ MUST_CHECK int engine_effect_result(struct engine *e, struct engine_now now,
 /* The client has the whole response. */
 MUST_CHECK int engine_effect_delivered(struct engine *e, struct engine_now now,
 				       const struct journal_id *effect);
+/* A person had it taken back. -EINVAL where it is not confirmed. */
+MUST_CHECK int engine_effect_compensated(struct engine *e, struct engine_now now,
+					 const struct journal_id *effect, uint32_t uid);
 /* A client of it is gone. next: the request of another that waits; 0 = none does, and nothing is
  * reserved for nobody. */
 MUST_CHECK int engine_effect_cut(struct engine *e, struct engine_now now,

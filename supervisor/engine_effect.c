@@ -902,6 +902,21 @@ int engine_effect_delivered(struct engine *e, struct engine_now now,
 	return 0;
 }
 
+int engine_effect_compensated(struct engine *e, struct engine_now now,
+			      const struct journal_id *effect, uint32_t uid)
+{
+	const struct journal_effect *f;
+	struct engine_run *r;
+	int rc = find(e, now, effect, &r, &f);
+
+	if (rc < 0 || f->state != JOURNAL_EFFECT_S_CONFIRMED)
+		return rc < 0 ? rc : -EINVAL;
+	engine_act_as(e, JOURNAL_ACTOR_PERSON, uid);
+	emit(e, r, f, JOURNAL_EFFECT_COMPENSATED, NULL);
+	engine_act_as(e, JOURNAL_ACTOR_SUPERVISOR, 0);
+	return 0;
+}
+
 int engine_effect_cut(struct engine *e, struct engine_now now, const struct journal_id *effect,
 		      uint64_t next)
 {

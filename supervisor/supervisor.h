@@ -80,9 +80,11 @@
  *                                 last actions: {matched: [title], looked_at: how many, this: bool}
  * GET  /v1/effects/E              one effect whole: {.., action: {kind, method, host, port, path,
  *                                 query, headers, body, body_size, remote?, updates?, tool?, args?},
- *                                 response: {status, headers, body, too_long}, digest, key?, secret,
- *                                 claimed, dropped, approval, doubt}; E = id prefix
+ *                                 response: {status, headers, body, too_long}, undo: {tool|text},
+ *                                 digest, key?, secret, claimed, dropped, approval, doubt};
+ *                                 E = id prefix
  * GET  /v1/effects/E/body?which=request|response    raw bytes
+ * POST /v1/effects/E/undo         runs the tool that its rule names under `undo`; {effect, state}
  * POST /v1/trust                  {path, digest}; the path is absolute, resolved by the client
  * GET  /v1/trust?path=P
  * GET  /v1/verify | /v1/fsck | /v1/export?run=R    served while a daemon holds the journal

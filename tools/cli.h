@@ -102,6 +102,7 @@ int cmd_diff(int argc, char **argv);
 int cmd_queue(int argc, char **argv);
 int cmd_approve(int argc, char **argv);
 int cmd_deny(int argc, char **argv);
+int cmd_undo(int argc, char **argv);
 int cmd_run_verb(int argc, char **argv); /* pause, cancel, land, undo: argv[0] says which */
 int cmd_fork(int argc, char **argv);
 int cmd_agency(int argc, char **argv);

@@ -164,6 +164,45 @@ int cmd_resume(int argc, char **argv)
 	return follow_and_tell(c, run);
 }
 
+static const char undo_usage[] = "usage: holdfast undo RUN\n       holdfast undo --effect "
+				 "EFFECT\nTakes a landing back; a file "
+				 "edited since then is a conflict, never overwritten. With "
+				 "--effect: runs the tool that\nthe "
+				 "effect's rule names under 'undo', once it was confirmed.\n";
+
+static int undo_effect(const char *id)
+{
+	AUTO(client_close) struct client *c = NULL;
+	AUTO_BUFFER target = {0};
+	struct error err = {0};
+	json_t *answer = NULL;
+	buffer_append_str(&target, "/v1/effects/");
+	client_encode(&target, id);
+	buffer_append_str(&target, "/undo");
+	struct client_request q = {.method = "POST", .target = (const char *)target.data};
+	int r = client_open(cli.state, CLIENT_START_THERE, &c, &err);
+	if (r == 0)
+		r = client_call(c, &q, NULL, &answer, NULL, &err);
+	if (r < 0)
+		return cli_fail(&err);
+	if (cli.json) {
+		cli_print_json(answer);
+		return EXIT_STATUS_OK;
+	}
+	printf("effect %.8s was taken back\n", cli_str(answer, "effect"));
+	json_decref(answer);
+	return EXIT_STATUS_OK;
+}
+
+int cmd_undo(int argc, char **argv)
+{
+	if (argc == 3 && strcmp(argv[1], "--effect") == 0)
+		return *argv[2] ? undo_effect(argv[2])
+				: cli_usage(undo_usage,
+					    "no effect is named; 'holdfast log' shows them");
+	return cmd_run_verb(argc, argv);
+}
+
 int cmd_run_verb(int argc, char **argv)
 {
 	static const struct {
@@ -182,10 +221,7 @@ int cmd_run_verb(int argc, char **argv)
 		 "usage: holdfast land RUN\nApplies the committed changes of a run to its "
 		 "workspace.\n",
 		 true},
-		{"undo",
-		 "usage: holdfast undo RUN\nTakes a landing back; a file edited since then is a "
-		 "conflict, never overwritten.\n",
-		 true},
+		{"undo", undo_usage, true},
 	};
 	size_t at = 0;
 	while (strcmp(verbs[at].verb, argv[0]) != 0)

@@ -23,7 +23,7 @@ static const struct command {
 	{"show", cmd_show, "one step or one approval, whole"},
 	{"diff", cmd_diff, "what a run or a step changed"},
 	{"land", cmd_run_verb, "apply a run's changes to the workspace"},
-	{"undo", cmd_run_verb, "take a landing back"},
+	{"undo", cmd_undo, "take a landing back"},
 	{"queue", cmd_queue, "what waits for a person"},
 	{"approve", cmd_approve, "let one waiting action go ahead"},
 	{"deny", cmd_deny, "refuse one waiting action"},

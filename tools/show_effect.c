@@ -89,6 +89,12 @@ static void print_whole(const json_t *e)
 		printf("  credential %s\n", cli_escaped(cli_str(e, "secret")));
 	if (*cli_str(e, "key"))
 		printf("  key        %s\n", cli_escaped(cli_str(e, "key")));
+	const json_t *undo = cli_get(e, "undo");
+	if (*cli_str(undo, "tool"))
+		printf("  undo       holdfast undo --effect %.8s runs tool %s\n",
+		       cli_str(e, "effect"), cli_escaped(cli_str(undo, "tool")));
+	else if (*cli_str(undo, "text"))
+		printf("  undo       by hand: %s\n", cli_escaped(cli_str(undo, "text")));
 	if (*cli_str(e, "claimed"))
 		printf("  claimed    %s\n", cli_escaped(cli_str(e, "claimed")));
 	print_when("proposed", cli_str(e, "proposed"));

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "supervisor/api/views.h"
+#include "supervisor/effect_undo.h"
 #include "supervisor/effects_code.h"
 #include "supervisor/status.h"
 
@@ -138,6 +139,16 @@ static json_t *response_of(struct daemon *d, const struct journal_effect *f)
 			 "too_long", f->too_long);
 }
 
+static json_t *undo_of(struct daemon *d, const struct journal_run *run,
+		       const struct journal_effect *f)
+{
+	__attribute__((cleanup(effect_undo_clear))) struct effect_undo u = {0};
+
+	if (effect_undo_of(d, run, f, &u, NULL) < 0 || (!u.tool && !u.text))
+		return json_null();
+	return json_pack("{s:o}", u.tool ? "tool" : "text", text_of(u.tool ? u.tool : u.text));
+}
+
 json_t *effect_view_whole(struct daemon *d, const struct journal_run *run,
 			  const struct journal_effect *f, struct error *err)
 {
@@ -161,6 +172,7 @@ json_t *effect_view_whole(struct daemon *d, const struct journal_run *run,
 	set(o, "digest", views_digest(&f->action));
 	set(o, "action", action_of(a));
 	set(o, "response", response_of(d, f));
+	set(o, "undo", undo_of(d, run, f));
 	set(o, "secret", text_of(f->secret));
 	set(o, "claimed", text_of(f->claim));
 	set(o, "dropped", text_of(f->dropped));

@@ -13,6 +13,7 @@
 #include "supervisor/api/views.h"
 #include "supervisor/create.h"
 #include "supervisor/diffs.h"
+#include "supervisor/effect_undo.h"
 #include "supervisor/replay.h"
 #include "supervisor/runs.h"
 #include "supervisor/stats.h"
@@ -922,6 +923,17 @@ static int get_effect_body(struct call *c)
 	return fd < 0 ? fd : stream(c, streams_fd(take_fd(&fd)), "application/octet-stream");
 }
 
+static int post_effect_undo(struct call *c)
+{
+	const struct journal_effect *f;
+	int r = find_effect(c, &f);
+
+	if (r == 0)
+		r = effect_undo_start(c->d, c->run, f, c->q->uid, c->q->ticket, &c->err);
+	c->a->later = r == 0;
+	return r;
+}
+
 /* ---- the table ---- */
 
 enum { WANTS_RUN = 1, WANTS_STEP = 2 };
@@ -963,6 +975,7 @@ static const struct route {
 	{true, "v1/approvals/*/preview", 0, post_preview},
 	{false, "v1/effects/*", 0, get_effect},
 	{false, "v1/effects/*/body", 0, get_effect_body},
+	{true, "v1/effects/*/undo", 0, post_effect_undo},
 	{true, "v1/trust", 0, post_trust},
 	{false, "v1/trust", 0, get_trust},
 	{false, "v1/verify", 0, get_verify},

@@ -355,5 +355,48 @@ def test_a_probe_says_what_became_of_a_call_that_nobody_saw_end():
             assert ends is None or ends in c.output(run), (exit_status, c.output(run))
 
 
+def test_what_its_rule_can_take_back_is_taken_back_once():
+    with Tools() as c:
+        back = os.path.join(c.root, "unsend")
+
+        def write(text):
+            with open(back, "w") as f:
+                f.write("#!/bin/sh\n" + text + "\n")
+            os.chmod(back, 0o755)
+
+        write(f"echo cannot >&2; echo tried >> {c.log}/back; exit 4")
+        tools = (c.mail("allow", ", effect: reversible, undo: {tool: unsend}")
+                 + f"  - {{id: unsend, do: ask, run: [{back}], args: {{key: \"*\"}}}}\n"
+                 + c.mail("allow", ", effect: reversible, undo: {text: write to them again}").replace("id: mail", "id: note"))
+        run = c.start(c.policy(tools), c.call("--to", "a@b", "--text", "hi") + "; " + c.call("--to", "a@b", "--text", "hi").replace("mail", "note"))
+        assert c.over(run) == "succeeded", c.output(run)
+        done = {e["rule"]: e["effect"] for e in c.json("status", run)[1]["effects_done"]}
+        shown = c.run("show", done["mail"])[1]
+        assert f"holdfast undo --effect {done['mail'][:8]} runs tool unsend" in shown, shown
+        assert "by hand: write to them again" in c.run("show", done["note"])[1]
+        code, _, err = c.run("undo", "--effect", done["note"])
+        assert code == 2 and "write to them again" in err, (code, err)
+        code, _, err = c.run("undo", "--effect", done["mail"])
+        assert code == 1 and "status 4: cannot" in err, (code, err)
+        assert c.json("show", done["mail"])[1]["state"] == "confirmed"
+        write(f"echo \"$@\" >> {c.log}/back")
+        code, out, err = c.run("undo", "--effect", done["mail"])
+        assert code == 0 and "taken back" in out, (code, out, err)
+        with open(os.path.join(c.log, "back")) as f:
+            lines = f.read().splitlines()
+        key = lines[1].split()[0]
+        assert lines[0] == "tried" and len(lines) == 2 and key.startswith("--key=") and lines[1] == f"{key} --text=hi --to=a@b", lines
+        assert c.json("show", done["mail"])[1]["state"] == "compensated"
+        code, _, err = c.run("undo", "--effect", done["mail"])
+        assert code == 9 and "already" in err, (code, err)
+        log = c.run("log", run)[1]
+        assert "EFFECT_COMPENSATED" in log or "compensated" in log, log
+        # and it stays so for the next supervisor
+        os.kill(c.json("status")[1]["daemon"]["pid"], signal.SIGKILL)
+        assert c.json("show", done["mail"])[1]["state"] == "compensated"
+        assert c.run("fsck")[0] == 0 and c.run("verify")[0] == 0
+        assert c.run("undo", "--effect", "ffff")[0] == 2
+
+
 if __name__ == "__main__":
     main(sys.modules[__name__])

@@ -22,11 +22,12 @@ _holdfast()
 	fi
 	case $cmd in
 	run) COMPREPLY=($(compgen -W "--name --workspace --policy --agency --detach" -f -- "$cur")) ;;
+	undo) COMPREPLY=($(compgen -W "--effect $(holdfast status --json 2>/dev/null | grep -o '"run":"[0-9a-f]\{8\}' | cut -d'"' -f4)" -- "$cur")) ;;
 	exec) COMPREPLY=($(compgen -W "--policy --workspace --agency --name --land" -c -- "$cur")) ;;
 	policy) COMPREPLY=($(compgen -W "check explain test learn diff schema --replay --policy --output" -f -- "$cur")) ;;
 	queue) COMPREPLY=($(compgen -W "-i --stats" -- "$cur")) ;;
 	approve | deny) COMPREPLY=($(compgen -W "$(holdfast queue --json 2>/dev/null | grep -o '"approval":"[0-9a-f]\{8\}' | cut -d'"' -f4) --as --path --digest --reason --sign --signer --grant --uses --expires --scope --rule --revoke --yes" -- "$cur")) ;;
-	resume | status | log | show | diff | land | undo | pause | cancel | fork | agency)
+	resume | status | log | show | diff | land | pause | cancel | fork | agency)
 		COMPREPLY=($(compgen -W "$(holdfast status --json 2>/dev/null | grep -o '"run":"[0-9a-f]\{8\}' | cut -d'"' -f4)" -- "$cur")) ;;
 	trust) COMPREPLY=($(compgen -f -- "$cur")) ;;
 	esac

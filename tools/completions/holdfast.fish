@@ -11,6 +11,7 @@ complete -c holdfast -n '__fish_seen_subcommand_from run exec' -l agency -x -a '
 complete -c holdfast -n '__fish_seen_subcommand_from run' -l detach
 complete -c holdfast -n '__fish_seen_subcommand_from run' -F
 complete -c holdfast -n '__fish_seen_subcommand_from exec' -l land
+complete -c holdfast -n '__fish_seen_subcommand_from undo' -l effect -x
 complete -c holdfast -n '__fish_seen_subcommand_from policy' -x -a 'check explain test learn diff schema'
 complete -c holdfast -n '__fish_seen_subcommand_from approve' -l as -x -a 'mine theirs file= retry fail accept fork'
 complete -c holdfast -n '__fish_seen_subcommand_from queue' -s i -d 'on the terminal'

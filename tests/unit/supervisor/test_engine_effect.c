@@ -704,6 +704,23 @@ static void past_its_window_a_key_is_a_persons(void **state)
 	assert_int_equal(answered(w, &id), 0);
 }
 
+static void only_what_is_confirmed_is_taken_back_and_once(void **state)
+{
+	struct world *w = *state;
+	struct journal_id asked, done;
+
+	begin(w, ONE);
+	asked = propose(w, "pay 1", ENGINE_ASK);
+	assert_int_equal(engine_effect_compensated(w->f.e, fake_now(&w->f), &asked, 7), -EINVAL);
+	done = propose(w, "pay 2", ENGINE_ALLOW);
+	assert_int_equal(engine_effect_compensated(w->f.e, fake_now(&w->f), &done, 7), -EINVAL);
+	confirm(w, &done);
+	assert_int_equal(engine_effect_compensated(w->f.e, fake_now(&w->f), &done, 7), 0);
+	assert_true(fake_flush(&w->f));
+	assert_effect(w, &done, JOURNAL_EFFECT_S_COMPENSATED);
+	assert_int_equal(engine_effect_compensated(w->f.e, fake_now(&w->f), &done, 7), -EINVAL);
+}
+
 static void a_probe_is_asked_before_a_person(void **state)
 {
 	struct world *w = *state;
@@ -1277,6 +1294,7 @@ int main(void)
 		T(a_doubt_holds_its_step_until_it_is_known),
 		T(what_is_safe_is_sent_again_once_by_itself),
 		T(past_its_window_a_key_is_a_persons),
+		T(only_what_is_confirmed_is_taken_back_and_once),
 		T(a_probe_is_asked_before_a_person),
 		T(an_effect_that_is_safe_does_not_wait_for_nobody),
 		T(a_new_courier_leaves_what_the_old_one_sent_in_doubt),
