@@ -103,6 +103,22 @@ void cbor_w_key(struct buffer *b, struct cbor_map_mark *m, uint64_t key)
 	cbor_w_uint(b, key);
 }
 
+void cbor_w_key_text(struct buffer *b, struct cbor_map_mark *m, uint64_t key, struct bytes text)
+{
+	if (text.len == 0)
+		return;
+	cbor_w_key(b, m, key);
+	cbor_w_text(b, text);
+}
+
+void cbor_w_key_true(struct buffer *b, struct cbor_map_mark *m, uint64_t key, bool v)
+{
+	if (!v)
+		return;
+	cbor_w_key(b, m, key);
+	cbor_w_bool(b, true);
+}
+
 void cbor_w_map_end(struct buffer *b, struct cbor_map_mark *m)
 {
 	unsigned char head[HEAD_MAX];
@@ -369,17 +385,22 @@ size_t cbor_r_array(struct cbor_reader *r)
 	return take(r, CBOR_ARRAY, &it) ? (size_t)it.value : 0;
 }
 
-void cbor_r_digest(struct cbor_reader *r, struct digest *ret)
+void cbor_r_fixed(struct cbor_reader *r, void *to, size_t size)
 {
 	struct bytes b = cbor_r_bytes(r);
 
-	memset(ret, 0, sizeof(*ret));
 	if (r->error)
 		return;
-	if (b.len != sizeof(ret->b))
+	if (b.len != size)
 		r->error = -EBADMSG;
 	else
-		memcpy(ret->b, b.data, b.len);
+		memcpy(to, b.data, size);
+}
+
+void cbor_r_digest(struct cbor_reader *r, struct digest *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	cbor_r_fixed(r, ret->b, sizeof(ret->b));
 }
 
 size_t cbor_r_map(struct cbor_reader *r, struct cbor_map_iter *ret)

@@ -51,6 +51,9 @@ struct cbor_map_mark {
 };
 struct cbor_map_mark cbor_w_map_begin(struct buffer *b);
 void cbor_w_key(struct buffer *b, struct cbor_map_mark *m, uint64_t key);
+/* A key with its value, left out where that is empty, or false. */
+void cbor_w_key_text(struct buffer *b, struct cbor_map_mark *m, uint64_t key, struct bytes text);
+void cbor_w_key_true(struct buffer *b, struct cbor_map_mark *m, uint64_t key, bool v);
 void cbor_w_map_end(struct buffer *b, struct cbor_map_mark *m);
 
 struct cbor_reader {
@@ -70,7 +73,9 @@ struct bytes cbor_r_text(struct cbor_reader *r); /* borrowed, valid UTF-8 */
 bool cbor_r_bool(struct cbor_reader *r);
 void cbor_r_null(struct cbor_reader *r);
 size_t cbor_r_array(struct cbor_reader *r); /* number of items that follow */
-void cbor_r_digest(struct cbor_reader *r, struct digest *ret); /* a byte string of exactly 32 */
+/* A byte string of exactly that size; *to is untouched on an error (-EBADMSG for another size). */
+void cbor_r_fixed(struct cbor_reader *r, void *to, size_t size);
+void cbor_r_digest(struct cbor_reader *r, struct digest *ret); /* zeroed on an error */
 /* Maps: size_t n = cbor_r_map(r, &m); while (cbor_r_key(r, &m, &key)) switch (key) {...; default:
  * cbor_r_skip(r);} cbor_r_key checks ascending order and uniqueness. */
 struct cbor_map_iter {

@@ -371,17 +371,6 @@ int journal_record_encode(const struct journal_record *r, struct buffer *out)
 	return out->len - before > JOURNAL_PAYLOAD_MAX ? -E2BIG : 0;
 }
 
-static void read_fixed(struct cbor_reader *c, void *to, size_t size)
-{
-	struct bytes b = cbor_r_bytes(c);
-	if (c->error)
-		return;
-	if (b.len != size)
-		cbor_r_fail(c, -EBADMSG);
-	else
-		memcpy(to, b.data, size);
-}
-
 static uint32_t read_u32(struct cbor_reader *c)
 {
 	uint64_t v = cbor_r_uint(c);
@@ -413,7 +402,7 @@ static void read_field(struct cbor_reader *c, const struct journal_record_field 
 		cbor_r_digest(c, at);
 		break;
 	case JOURNAL_RECORD_ID:
-		read_fixed(c, at, JOURNAL_ID_SIZE);
+		cbor_r_fixed(c, at, JOURNAL_ID_SIZE);
 		break;
 	case JOURNAL_RECORD_BOOL:
 		*(bool *)at = cbor_r_bool(c);
@@ -452,7 +441,7 @@ static void read_head(struct cbor_reader *c, struct journal_record *r, uint64_t 
 			r->lsn = cbor_r_uint(c);
 			break;
 		case KEY_RUN:
-			read_fixed(c, r->run.b, JOURNAL_ID_SIZE);
+			cbor_r_fixed(c, r->run.b, JOURNAL_ID_SIZE);
 			break;
 		case KEY_SEQ:
 			r->seq = cbor_r_uint(c);
@@ -475,7 +464,7 @@ static void read_head(struct cbor_reader *c, struct journal_record *r, uint64_t 
 			r->wall_ns = cbor_r_int(c);
 			break;
 		case KEY_BOOT:
-			read_fixed(c, r->boot_id, sizeof(r->boot_id));
+			cbor_r_fixed(c, r->boot_id, sizeof(r->boot_id));
 			break;
 		case KEY_MONO:
 			r->mono_ns = cbor_r_int(c);

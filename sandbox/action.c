@@ -328,22 +328,6 @@ static bool valid(const struct action *a)
 
 /* ---- bytes ---- */
 
-static void w_text(struct buffer *out, struct cbor_map_mark *m, enum key key, struct bytes v)
-{
-	if (v.len == 0)
-		return;
-	cbor_w_key(out, m, key);
-	cbor_w_text(out, v);
-}
-
-static void w_true(struct buffer *out, struct cbor_map_mark *m, enum key key, bool v)
-{
-	if (!v)
-		return;
-	cbor_w_key(out, m, key);
-	cbor_w_bool(out, true);
-}
-
 static void w_digest(struct buffer *out, struct cbor_map_mark *m, enum key key,
 		     const struct digest *d)
 {
@@ -412,26 +396,26 @@ static int write_action(const struct action *a, struct buffer *out)
 
 	cbor_w_key(out, &m, KEY_KIND);
 	cbor_w_uint(out, a->kind);
-	w_text(out, &m, KEY_METHOD, a->method);
-	w_text(out, &m, KEY_SCHEME, a->scheme);
-	w_text(out, &m, KEY_HOST, a->host);
+	cbor_w_key_text(out, &m, KEY_METHOD, a->method);
+	cbor_w_key_text(out, &m, KEY_SCHEME, a->scheme);
+	cbor_w_key_text(out, &m, KEY_HOST, a->host);
 	if (a->port) {
 		cbor_w_key(out, &m, KEY_PORT);
 		cbor_w_uint(out, a->port);
 	}
-	w_text(out, &m, KEY_PATH, a->path);
-	w_text(out, &m, KEY_QUERY, a->query);
+	cbor_w_key_text(out, &m, KEY_PATH, a->path);
+	cbor_w_key_text(out, &m, KEY_QUERY, a->query);
 	w_headers(out, &m, a);
-	w_true(out, &m, KEY_WEBSOCKET, a->websocket);
+	cbor_w_key_true(out, &m, KEY_WEBSOCKET, a->websocket);
 	if (a->has_body) {
 		w_digest(out, &m, KEY_BODY, &a->body);
 		cbor_w_key(out, &m, KEY_BODY_LEN);
 		cbor_w_uint(out, a->body_len);
 	}
-	w_true(out, &m, KEY_PUSH, a->push);
-	w_text(out, &m, KEY_REMOTE, a->remote);
+	cbor_w_key_true(out, &m, KEY_PUSH, a->push);
+	cbor_w_key_text(out, &m, KEY_REMOTE, a->remote);
 	w_updates(out, &m, a);
-	w_text(out, &m, KEY_TOOL, a->tool);
+	cbor_w_key_text(out, &m, KEY_TOOL, a->tool);
 	w_args(out, &m, a);
 	if (!digest_is_zero(&a->program))
 		w_digest(out, &m, KEY_PROGRAM, &a->program);
@@ -449,21 +433,21 @@ int action_encode(const struct action *a, struct buffer *out)
 	return valid(a) ? write_action(a, out) : -EINVAL;
 }
 
-static void r_headers(struct cbor_reader *r, struct action *a)
+size_t action_headers_read(struct cbor_reader *r, struct action_header *ret)
 {
 	size_t n = cbor_r_array(r);
 
 	if (n > ACTION_HEADERS_MAX) {
 		cbor_r_fail(r, -E2BIG);
-		return;
+		return 0;
 	}
 	for (size_t i = 0; i < n; i++) {
 		if (cbor_r_array(r) != 2)
 			cbor_r_fail(r, -EPROTO);
-		a->headers[i].name = cbor_r_text(r);
-		a->headers[i].value = cbor_r_bytes(r);
+		ret[i].name = cbor_r_text(r);
+		ret[i].value = cbor_r_bytes(r);
 	}
-	a->header_count = n;
+	return n;
 }
 
 static void r_updates(struct cbor_reader *r, struct action *a)
@@ -555,7 +539,7 @@ static void r_field(struct cbor_reader *r, uint64_t key, struct action *a)
 		a->query = cbor_r_text(r);
 		break;
 	case KEY_HEADERS:
-		r_headers(r, a);
+		a->header_count = action_headers_read(r, a->headers);
 		break;
 	case KEY_WEBSOCKET:
 		a->websocket = cbor_r_bool(r);

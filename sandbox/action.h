@@ -94,6 +94,10 @@ void action_copy(struct action *to, const struct action *from); /* not onto itse
 
 /* Appends the canonical bytes. -EINVAL where a field breaks a rule above, -E2BIG past ACTION_*. */
 MUST_CHECK int action_encode(const struct action *a, struct buffer *out);
+/* An array of [name, value]; ret holds ACTION_HEADERS_MAX, borrowed from r's bytes. How many; on an
+ * error (-E2BIG, -EPROTO) the reader has it. */
+struct cbor_reader;
+size_t action_headers_read(struct cbor_reader *r, struct action_header *ret);
 /* Strict; borrowed from b. -EBADMSG, -E2BIG, -EPROTO, -EINVAL. */
 MUST_CHECK int action_decode(struct bytes b, struct action *ret);
 

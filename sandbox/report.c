@@ -164,22 +164,6 @@ static void w_uint(struct buffer *out, struct cbor_map_mark *m, uint64_t key, ui
 	cbor_w_uint(out, v);
 }
 
-static void w_true(struct buffer *out, struct cbor_map_mark *m, uint64_t key, bool v)
-{
-	if (!v)
-		return;
-	cbor_w_key(out, m, key);
-	cbor_w_bool(out, true);
-}
-
-static void w_text(struct buffer *out, struct cbor_map_mark *m, uint64_t key, struct bytes v)
-{
-	if (v.len == 0)
-		return;
-	cbor_w_key(out, m, key);
-	cbor_w_text(out, v);
-}
-
 static void w_bytes(struct buffer *out, struct cbor_map_mark *m, uint64_t key, struct bytes v)
 {
 	if (v.len == 0)
@@ -226,15 +210,15 @@ static void w_read(struct buffer *out, const struct report_read *r)
 	cbor_w_key(out, &m, 2);
 	cbor_w_int(out, r->wall_ns);
 	w_uint(out, &m, 3, r->kind);
-	w_true(out, &m, 4, r->denied);
+	cbor_w_key_true(out, &m, 4, r->denied);
 	w_uint(out, &m, 5, (uint64_t)r->status);
-	w_text(out, &m, 6, r->method);
+	cbor_w_key_text(out, &m, 6, r->method);
 	cbor_w_key(out, &m, 7);
 	cbor_w_text(out, r->host);
 	w_bytes(out, &m, 8, r->path);
 	w_uint(out, &m, 9, r->port);
-	w_text(out, &m, 10, r->rule);
-	w_text(out, &m, 11, r->why);
+	cbor_w_key_text(out, &m, 10, r->rule);
+	cbor_w_key_text(out, &m, 11, r->why);
 	w_uint(out, &m, 12, r->sent);
 	w_uint(out, &m, 13, r->received);
 	w_uint(out, &m, 14, r->duration_us);
@@ -248,10 +232,10 @@ static void w_result(struct buffer *out, struct cbor_map_mark *m, const struct r
 	w_uint(out, m, 3, r->outcome);
 	w_uint(out, m, 4, (uint64_t)r->status);
 	w_headers(out, m, 5, r->headers, r->header_count);
-	w_true(out, m, 6, r->too_long);
+	cbor_w_key_true(out, m, 6, r->too_long);
 	w_uint(out, m, 7, r->sent);
 	w_uint(out, m, 8, r->received);
-	w_text(out, m, 9, r->why);
+	cbor_w_key_text(out, m, 9, r->why);
 }
 
 static void w_limit(struct buffer *out, struct cbor_map_mark *m, uint64_t key, uint64_t v)
@@ -290,13 +274,13 @@ static void w_answer(struct buffer *out, struct cbor_map_mark *m, const struct r
 	w_uint(out, m, 1, a->request);
 	w_id(out, m, 2, a->effect);
 	w_uint(out, m, 3, a->verdict);
-	w_text(out, m, 4, a->key_header);
-	w_text(out, m, 5, a->key);
+	cbor_w_key_text(out, m, 4, a->key_header);
+	cbor_w_key_text(out, m, 5, a->key);
 	w_uint(out, m, 6, (uint64_t)a->status);
 	w_headers(out, m, 7, a->headers, a->header_count);
-	w_text(out, m, 8, a->rule);
-	w_text(out, m, 9, a->why);
-	w_text(out, m, 10, a->hint);
+	cbor_w_key_text(out, m, 8, a->rule);
+	cbor_w_key_text(out, m, 9, a->why);
+	cbor_w_key_text(out, m, 10, a->hint);
 }
 
 static void w_propose(struct buffer *out, struct cbor_map_mark *m, const struct report_propose *p)
@@ -305,8 +289,8 @@ static void w_propose(struct buffer *out, struct cbor_map_mark *m, const struct 
 	w_id(out, m, 2, p->attempt);
 	w_bytes(out, m, 3, p->action);
 	w_uint(out, m, 4, p->dropped);
-	w_text(out, m, 5, p->reason);
-	w_text(out, m, 6, p->names);
+	cbor_w_key_text(out, m, 5, p->reason);
+	cbor_w_key_text(out, m, 6, p->names);
 }
 
 static void w_message(struct buffer *out, struct cbor_map_mark *m, const struct report_message *r)
@@ -335,7 +319,7 @@ static void w_message(struct buffer *out, struct cbor_map_mark *m, const struct 
 		w_uint(out, m, 1, r->request);
 		return;
 	case REPORT_SETTINGS:
-		w_text(out, m, 1, r->settings.resolvers);
+		cbor_w_key_text(out, m, 1, r->settings.resolvers);
 		return;
 	case REPORT_ATTEMPT:
 		w_attempt(out, m, &r->attempt);
@@ -367,16 +351,6 @@ int report_encode(const struct report_message *r, struct buffer *out)
 }
 
 /* ---- decoding ---- */
-
-static void r_id(struct cbor_reader *r, uint8_t *ret)
-{
-	struct bytes b = cbor_r_bytes(r);
-
-	if (b.len != ID_SIZE)
-		cbor_r_fail(r, -EBADMSG);
-	else
-		memcpy(ret, b.data, ID_SIZE);
-}
 
 /* What is left out when it is nothing must not be there as nothing. */
 static uint64_t r_some(struct cbor_reader *r, uint64_t max)
@@ -437,11 +411,11 @@ static void r_hello(struct cbor_reader *r, uint64_t key, struct report_hello *h)
 	size_t n;
 
 	if (key == 1) {
-		r_id(r, h->run);
+		cbor_r_fixed(r, h->run, ID_SIZE);
 		return;
 	}
 	if (key == 2) {
-		r_id(r, h->instance);
+		cbor_r_fixed(r, h->instance, ID_SIZE);
 		return;
 	}
 	n = r_count(r, 0, REPORT_SENDING_MAX);
@@ -453,7 +427,7 @@ static void r_hello(struct cbor_reader *r, uint64_t key, struct report_hello *h)
 		return;
 	}
 	for (size_t i = 0; i < n; i++)
-		r_id(r, ids[i]);
+		cbor_r_fixed(r, ids[i], ID_SIZE);
 	h->sending = (const uint8_t(*)[ID_SIZE])ids;
 	h->sending_count = n;
 }
@@ -463,7 +437,7 @@ static void r_propose(struct cbor_reader *r, uint64_t key, struct report_propose
 	if (key == 1)
 		p->request = r_some(r, UINT64_MAX);
 	else if (key == 2)
-		r_id(r, p->attempt);
+		cbor_r_fixed(r, p->attempt, ID_SIZE);
 	else if (key == 3)
 		p->action = r_full(r, cbor_r_bytes(r));
 	else if (key == 4)
@@ -478,7 +452,7 @@ static void r_read_key(struct cbor_reader *r, uint64_t key, struct report_read *
 {
 	switch (key) {
 	case 1:
-		r_id(r, v->attempt);
+		cbor_r_fixed(r, v->attempt, ID_SIZE);
 		return;
 	case 2:
 		v->wall_ns = cbor_r_int(r);
@@ -565,7 +539,7 @@ static void r_result(struct cbor_reader *r, uint64_t key, struct report_result *
 		v->request = r_some(r, UINT64_MAX);
 		return;
 	case 2:
-		r_id(r, v->effect);
+		cbor_r_fixed(r, v->effect, ID_SIZE);
 		return;
 	case 3:
 		v->outcome = (enum report_outcome)r_some(r, REPORT_DOUBT);
@@ -603,7 +577,7 @@ static uint64_t r_limit(struct cbor_reader *r)
 static void r_attempt(struct cbor_reader *r, uint64_t key, struct report_attempt *a)
 {
 	if (key == 1) {
-		r_id(r, a->attempt);
+		cbor_r_fixed(r, a->attempt, ID_SIZE);
 	} else if (key == 2) {
 		a->egress_left = r_limit(r);
 	} else if (key == 3) {
@@ -630,7 +604,7 @@ static void r_answer(struct cbor_reader *r, uint64_t key, struct report_answer *
 		a->request = r_some(r, UINT64_MAX);
 		return;
 	case 2:
-		r_id(r, a->effect);
+		cbor_r_fixed(r, a->effect, ID_SIZE);
 		return;
 	case 3:
 		a->verdict = (enum report_verdict)r_some(r, REPORT_WAITING);
@@ -676,7 +650,7 @@ static void r_key(struct cbor_reader *r, uint64_t key, struct report_message *m)
 		return;
 	case REPORT_DELIVERED:
 	case REPORT_RELEASE:
-		r_id(r, m->effect);
+		cbor_r_fixed(r, m->effect, ID_SIZE);
 		return;
 	case REPORT_CUT:
 		m->request = r_some(r, UINT64_MAX);
@@ -688,7 +662,7 @@ static void r_key(struct cbor_reader *r, uint64_t key, struct report_message *m)
 		r_attempt(r, key, &m->attempt);
 		return;
 	case REPORT_ATTEMPT_END:
-		r_id(r, m->attempt_end);
+		cbor_r_fixed(r, m->attempt_end, ID_SIZE);
 		return;
 	case REPORT_ANSWER:
 		r_answer(r, key, &m->answer);

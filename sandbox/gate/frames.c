@@ -445,23 +445,6 @@ static int read_status(struct cbor_reader *r)
 	return n > 999 ? 0 : (int)n;
 }
 
-static void read_headers(struct cbor_reader *r, struct frames_response *p)
-{
-	size_t n = cbor_r_array(r);
-
-	if (n > ACTION_HEADERS_MAX) {
-		cbor_r_fail(r, -E2BIG);
-		return;
-	}
-	for (size_t i = 0; i < n; i++) {
-		if (cbor_r_array(r) != 2)
-			cbor_r_fail(r, -EPROTO);
-		p->headers[i].name = cbor_r_text(r);
-		p->headers[i].value = cbor_r_bytes(r);
-	}
-	p->header_count = n;
-}
-
 int frames_response_decode(struct bytes b, struct frames_response *ret)
 {
 	struct cbor_reader r = cbor_reader(b);
@@ -477,7 +460,7 @@ int frames_response_decode(struct bytes b, struct frames_response *ret)
 		if (key == RESPONSE_STATUS) {
 			p.status = read_status(&r);
 		} else if (key == RESPONSE_HEADERS) {
-			read_headers(&r, &p);
+			p.header_count = action_headers_read(&r, p.headers);
 			has_headers = true;
 		} else if (key == RESPONSE_LENGTH) {
 			p.length = cbor_r_uint(&r);

@@ -332,16 +332,6 @@ int table_encode(const struct table *t, struct buffer *out)
 	return out->failed;
 }
 
-static void read_fixed(struct cbor_reader *r, uint8_t *ret, size_t len)
-{
-	struct bytes b = cbor_r_bytes(r);
-
-	if (b.len == len)
-		memcpy(ret, b.data, len);
-	else
-		cbor_r_fail(r, -EPROTO);
-}
-
 static void read_ports(struct cbor_reader *r, struct table_entry *e)
 {
 	size_t n = cbor_r_array(r);
@@ -383,10 +373,10 @@ static void read_entry(struct cbor_reader *r, struct table_entry *e)
 				cbor_r_fail(r, -ENOMEM);
 			break;
 		case ENTRY_V4:
-			read_fixed(r, e->v4, 4);
+			cbor_r_fixed(r, e->v4, 4);
 			break;
 		case ENTRY_V6:
-			read_fixed(r, e->v6, 16);
+			cbor_r_fixed(r, e->v6, 16);
 			break;
 		case ENTRY_SLOTS:
 			n = cbor_r_uint(r);
