@@ -462,6 +462,20 @@ static bool has_text(const struct policy_strs *s, const char *text)
 	return false;
 }
 
+static bool same_text(const char *a, const char *b)
+{
+	return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+static bool same_texts(const struct policy_strs *a, const struct policy_strs *b)
+{
+	bool same = a->n == b->n;
+
+	for (size_t i = 0; same && i < a->n; i++)
+		same = strcmp(a->v[i], b->v[i]) == 0;
+	return same;
+}
+
 static void compare_secrets(struct diff *d)
 {
 	const struct policy_secret *b = d->b->body.secrets.v;
@@ -476,12 +490,38 @@ static void compare_secrets(struct diff *d)
 		for (size_t j = 0; j < b[i].to.n; j++)
 			if (!old || !has_text(&old->to, b[i].to.v[j]))
 				report(d, "secret %s may go to %s", b[i].item.name, b[i].to.v[j]);
+		if (old && (!same_text(old->from->file, b[i].from->file) ||
+			    !same_text(old->from->env, b[i].from->env) ||
+			    !same_text(old->from->credential, b[i].from->credential)))
+			report(d, "secret %s is another one", b[i].item.name);
 	}
+}
+
+/* What a tool may be asked is seen by requests; what it is, is not. */
+static void compare_tools(struct diff *d)
+{
+	const struct policy_tool *b = d->b->body.tools.v;
+	const struct policy_tool *a = d->a->body.tools.v;
+
+	for (size_t i = 0; i < d->b->body.tools.n; i++)
+		for (size_t j = 0; j < d->a->body.tools.n; j++)
+			if (strcmp(a[j].rule.id, b[i].rule.id) == 0 &&
+			    !same_texts(&a[j].run, &b[i].run))
+				report(d, "tool %s is another program", b[i].rule.id);
+}
+
+/* more of one thing in its time than was allowed; 0 = no bound */
+static bool is_more(uint64_t now, uint64_t per, uint64_t was, uint64_t was_per)
+{
+	return was && (!now || (unsigned __int128)now * was_per > (unsigned __int128)was * per);
 }
 
 static bool is_faster(const struct policy_rate *r, const struct policy_rate *than)
 {
-	return (__int128)r->count.v * than->per.v > (__int128)than->count.v * r->per.v;
+	uint64_t per = (uint64_t)r->per.v, was_per = (uint64_t)than->per.v;
+
+	return is_more((uint64_t)r->count.v, per, (uint64_t)than->count.v, was_per) ||
+	       is_more((uint64_t)r->bytes.v, per, (uint64_t)than->bytes.v, was_per);
 }
 
 /* What the requests do not show: addresses, trust anchors, rates, grants given beforehand. */
@@ -576,6 +616,7 @@ static int look_all(struct diff *d, struct policy_effective *ra, struct policy_e
 	code = look(d);
 	compare_env(d);
 	compare_secrets(d);
+	compare_tools(d);
 	compare_extras(d);
 	for (size_t i = 0; i < 2; i++) {
 		const struct policy_step *steps = both[i]->steps.v;
