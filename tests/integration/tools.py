@@ -398,5 +398,19 @@ def test_what_its_rule_can_take_back_is_taken_back_once():
         assert c.run("undo", "--effect", "ffff")[0] == 2
 
 
+def test_calls_of_a_run_are_decided_again_by_another_policy():
+    with Tools() as c:
+        policy = c.policy(c.mail("allow", ", effect: read"))
+        run = c.start(policy, "; ".join(c.call("--to", to, "--text", "x") for to in ("a@acme.example", "b@press.example")))
+        assert c.over(run) == "succeeded", c.output(run)
+        assert c.run("policy", "test", "--replay", run)[0] == 0
+        with open(policy) as f:
+            narrower = f.read().replace('to: "*"', 'to: "*@acme.example"')
+        with open(policy, "w") as f:  # the run's own file, as it stands now
+            f.write(narrower)
+        code, out, err = c.run("policy", "test", "--replay", run)
+        assert code == 1 and "2 decided again, 1 different" in out and "b@press.example" in out and "-> deny" in out, (code, out, err)
+
+
 if __name__ == "__main__":
     main(sys.modules[__name__])
