@@ -685,6 +685,29 @@ static bool is_workspace(const struct attempt *a, const char *target)
 	return own && own[0] == '/' && strcmp(own + 1, target) == 0;
 }
 
+/* The kernel gives no proc of one's own where parts of the one that is there are covered. */
+static bool is_masked_proc(const struct init_report *r, const char *object)
+{
+	return r->stage == INIT_STAGE_MOUNTS && r->error == -EPERM && strcmp(object, "proc") == 0;
+}
+
+/* What the kernel's words leave open. */
+static const char *remedy(const struct init_report *r, const char *object)
+{
+	if (is_masked_proc(r, object))
+		return ": parts of /proc are masked here, as in a container; 'holdfast doctor' has "
+		       "the remedy";
+	if (r->stage != INIT_STAGE_EXEC)
+		return "";
+	if (r->error == -ENOEXEC)
+		return ": it is no program of this machine; a script names its interpreter in its "
+		       "first line, as #!/bin/sh does";
+	if (r->error == -ENOENT && strchr(object, '/'))
+		return ": the file, or the interpreter that its first line names, is not seen "
+		       "inside";
+	return "";
+}
+
 static void failed(struct attempt *a, const struct init_report *r)
 {
 	struct error err = {0};
@@ -701,6 +724,8 @@ static void failed(struct attempt *a, const struct init_report *r)
 		object = a->spec->spec.cwd;
 		break;
 	case INIT_STAGE_MOUNTS:
+		if (is_masked_proc(r, object))
+			break;
 		if (!is_workspace(a, object))
 			why = SANDBOX_NOT_STARTED_SPEC;
 		else if (a->spec->spec.workspace.layer_count > 0)
@@ -727,9 +752,9 @@ static void failed(struct attempt *a, const struct init_report *r)
 	}
 	if (r->error == -ENOMEM || r->error == -EAGAIN || r->error == -ENOSPC)
 		why = SANDBOX_NOT_STARTED_INFRA;
-	(void)error_set(&err, r->error ? r->error : -EIO, "sandbox: %s: %s%s%s",
+	(void)error_set(&err, r->error ? r->error : -EIO, "sandbox: %s: %.100s%s%s%s",
 			plan_stage_name((enum init_stage)r->stage), object, *object ? ": " : "",
-			strerror(-r->error));
+			strerror(-r->error), remedy(r, object));
 	a->not_started = (struct sandbox_not_started){.why = why, .error = err.code};
 	snprintf(a->not_started.stage, sizeof(a->not_started.stage), "%s",
 		 plan_stage_name((enum init_stage)r->stage));

@@ -634,12 +634,12 @@ static int decide_exec(struct confine *c, struct error *err)
 	if (d.at.line > 0)
 		error_where(err, "%s:%d:%d", d.at.file, d.at.line, d.at.column);
 	if (d.verdict == POLICY_ASK) {
-		error_set_exit(err, -EACCES, EXIT_STATUS_DENIED, "%s asks a person: %s", program,
-			       d.why);
+		error_set_exit(err, -EACCES, EXIT_STATUS_DENIED, "%.100s asks a person: %s",
+			       program, d.why);
 		return CONFINE_ASKS;
 	}
 	return error_set_exit(err, -EACCES, EXIT_STATUS_DENIED,
-			      "%s: %s; see 'holdfast policy explain'", program, d.why);
+			      "%.100s: %s; see 'holdfast policy explain'", program, d.why);
 }
 
 static void set_limits(struct confine *c)

@@ -1,6 +1,7 @@
 #include "supervisor/daemon.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/un.h>
 #include <time.h>
 
@@ -590,6 +592,22 @@ static int find_own(struct daemon *d, struct error *err)
 	return own_find(&d->own_from, &d->own, err);
 }
 
+/* Where no layer can lie nothing could ever run; told here, before a journal is made there. */
+static int check_layers(const struct daemon *d, struct error *err)
+{
+	struct statfs s;
+
+	if (fstatfs(d->layers_fd, &s) < 0)
+		return error_set(err, -errno, "cannot look at the file system of %s: %s",
+				 d->paths.state, strerror(errno));
+	if (s.f_type != OVERLAYFS_SUPER_MAGIC && s.f_type != FUSE_SUPER_MAGIC)
+		return 0;
+	return error_set_exit(err, -EOPNOTSUPP, EXIT_STATUS_SANDBOX,
+			      "%s is on %s, where no layer can lie; choose another --state: ext4, "
+			      "xfs, btrfs or tmpfs, in a container a volume",
+			      d->paths.state, s.f_type == FUSE_SUPER_MAGIC ? "FUSE" : "an overlay");
+}
+
 static int open_folders(struct daemon *d, struct error *err)
 {
 	int r = supervisor_paths_open(d->options.state, d->options.home, d->options.xdg_state,
@@ -606,6 +624,8 @@ static int open_folders(struct daemon *d, struct error *err)
 		return error_set(err, -errno, "cannot open %s/v1: %s", d->paths.state,
 				 strerror(errno));
 	r = layers_open(d->v1_fd, &d->layers_fd, &d->spool_fd, err);
+	if (r == 0)
+		r = check_layers(d, err);
 	if (r < 0)
 		return r;
 	d->helpers_fd = open(d->options.helpers, O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -428,9 +428,11 @@ static int outcome(struct client *c, const char *run, const char *step_name)
 				cli_escaped(cli_str(a, "title")), cli_str(a, "approval"));
 		if (paused)
 			fprintf(stderr,
-				"holdfast: run %.8s is paused, nothing landed: 'holdfast resume "
+				"holdfast: run %.8s is paused, nothing landed%s%s; 'holdfast "
+				"resume "
 				"%.8s' goes on with it\n",
-				run, run);
+				run, *cli_str(status, "why") ? ": " : "",
+				cli_escaped(cli_str(status, "why")), run);
 		else
 			tell_changes(c, status, cli_get(step, "result"), run);
 	}
