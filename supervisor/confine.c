@@ -335,15 +335,6 @@ static int place_workspace(struct confine *c, const struct policy_mount *table, 
 					      "cannot work in %s: %s is a place of Holdfast's own "
 					      "state; choose another workspace",
 					      in->workspace, *h);
-	/* overlayfs: -ELOOP for a lower folder inside another */
-	if (in->layer_count > 0 && path_within(in->state, in->workspace) &&
-	    c->workspace_access != POLICY_ACCESS_NONE)
-		return error_set_exit(
-			err, -EOPNOTSUPP, EXIT_STATUS_SANDBOX,
-			"cannot go on in %s: Holdfast's own state lies in it, and the "
-			"kernel puts no layer over a folder that it is in: one step "
-			"works here, no second on its files; give --state another place",
-			in->workspace);
 	switch (c->workspace_access) {
 	case POLICY_ACCESS_NONE:
 		w->mode = SANDBOX_WORKSPACE_NONE;
