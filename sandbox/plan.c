@@ -1,3 +1,7 @@
+/*
+ * A sandbox_spec and what was seen on the disk to the mount plan and the rest that pid 1 carries
+ * out, in the order in which it does it. Pure; called by the keeper.
+ */
 #include "sandbox/plan.h"
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,8 @@
+/*
+ * The policy's words to one sandbox_spec: fs table to mounts, masks, program, environment, limits,
+ * in this order. Called by attempts.c and jobs.c for each sandbox, by asks.c for the exec rule;
+ * on the loop's thread, the only calls that block are looks at paths.
+ */
 #include "supervisor/confine.h"
 
 #include <fcntl.h>

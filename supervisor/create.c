@@ -1,3 +1,8 @@
+/*
+ * A request becomes a run: what the client sent is read, checked and kept as blobs, in the order
+ * of the functions below, and only then is the engine asked. Called by routes.c (runs, forks,
+ * steps) on the loop's thread.
+ */
 #include "supervisor/create.h"
 
 #include <dirent.h>

@@ -1,3 +1,8 @@
+/*
+ * Start, loop and end of holdfastd: the lock, the epoch, the keeper, the settling of every batch,
+ * timers, sweeps and the idle end. Called by tools/holdfastd.c; everything here is on the loop's
+ * thread, which the journal's committer and aside.c wake.
+ */
 #include "supervisor/daemon.h"
 
 #include <fcntl.h>

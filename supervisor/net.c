@@ -1,3 +1,8 @@
+/*
+ * The state machine of a run's network, a transition a function. Called by attempts.c before a
+ * sandbox starts, by adopt.c after a restart, and by the keeper's answers; all on the loop's
+ * thread.
+ */
 #include "supervisor/net.h"
 
 #include <fcntl.h>

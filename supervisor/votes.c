@@ -1,3 +1,7 @@
+/*
+ * A vote from its request to the engine. Called by routes.c, on the loop's thread; a signature is
+ * checked in a sandbox meanwhile (jobs.c), and the vote goes on when that ends.
+ */
 #include "supervisor/votes.h"
 
 #include <errno.h>

@@ -1,3 +1,8 @@
+/*
+ * Landings from the engine's command to its report. What the loop's thread needs of rows and
+ * policies is copied into a job first; the planning and applying run aside (aside.h), and see no
+ * row; the report comes back on the loop's thread.
+ */
 #include "supervisor/work.h"
 
 #include <fcntl.h>

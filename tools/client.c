@@ -1,3 +1,7 @@
+/*
+ * Finding, starting and asking the supervisor. Called by every command that talks to one; one
+ * thread, and it blocks.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

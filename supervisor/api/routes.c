@@ -1,3 +1,8 @@
+/*
+ * The control socket's endpoints, a row of a table and a function each: they read rows, call the
+ * engine or create.c, votes.c, diffs.c, and answer. Called by api/server.c with whole requests, on
+ * the loop's thread; what blocks goes aside (aside.h) and answers by its ticket.
+ */
 #include "supervisor/api/routes.h"
 
 #include <errno.h>

@@ -1,3 +1,8 @@
+/*
+ * Bytes on the control socket to whole requests and back. On the loop's thread, by libevent's
+ * callbacks; the one handler it calls is routes_handle(), and daemon_settle() kicks it when what
+ * answers wait for is durable.
+ */
 #include "supervisor/api/server.h"
 
 #include <errno.h>

@@ -1,3 +1,6 @@
+/*
+ * Rows as JSON, for api/ and for what asks of rows elsewhere (votes.c, replay.c). On the loop's thread; changes nothing.
+ */
 #include "supervisor/card.h"
 #include "supervisor/api/views.h"
 #include "supervisor/api/effect_view.h"
