@@ -37,7 +37,12 @@
 #define LANDLOCK SANDBOX_WALL_LANDLOCK
 #define NETWORK	 SANDBOX_WALL_NETWORK
 
-enum { HELD_MAX = 16, OTHER_UID = 23456, WITHOUT_MAX = SECCOMP | LANDLOCK | NETWORK };
+enum {
+	HELD_MAX = 16,
+	OTHER_UID = 23456,
+	WITHOUT_MAX = SECCOMP | LANDLOCK | NETWORK,
+	READ_ONLY = WITHOUT_MAX + 1, /* not without anything, but so */
+};
 
 static struct rig rig;
 static struct world world;
@@ -48,8 +53,8 @@ static pid_t victim;
 static int ids[3]; /* shm, sem, msg */
 static char *own_name; /* argv[0]: what a control's process is called */
 /* Of each set of walls taken away, once it was tried. */
-static int answers[WITHOUT_MAX + 1][512];
-static bool tried[WITHOUT_MAX + 1];
+static int answers[WITHOUT_MAX + 2][512];
+static bool tried[WITHOUT_MAX + 2];
 
 /* ---- the world outside */
 
@@ -288,7 +293,11 @@ static const int *inside(uint32_t without)
 		return answers[without];
 	rig_spec(&rig, &s, "./tries", "world", NULL);
 	s.spec.home = NULL;
-	s.spec.without_walls = without;
+	s.spec.without_walls = without == READ_ONLY ? 0 : without;
+	if (without == READ_ONLY) {
+		s.spec.workspace.mode = SANDBOX_WORKSPACE_READONLY;
+		s.spec.workspace.upper = NULL;
+	}
 	rig_mount(&s, SANDBOX_MOUNT_VIEW, rig.dir, rig.dir);
 	rig_mount(&s, SANDBOX_MOUNT_RW, world.rw, world.rw);
 	rig_mount(&s, SANDBOX_MOUNT_MASK_FILE, NULL, world.work_mask);
@@ -324,6 +333,22 @@ static void every_try_meets_its_wall(void)
 			continue;
 		fprintf(stderr, "%s: %s instead of %s\n", t->name, containment_answer(got[i]),
 			containment_answer(t->answer));
+		faults++;
+	}
+	assert_int_equal(faults, 0);
+}
+
+/* The workspace as a check sees it: another kind of mount, with the same sockets and names in it. */
+static void none_reaches_with_a_workspace_that_is_only_read(void)
+{
+	const int *got = inside(READ_ONLY);
+	int faults = 0;
+
+	for (size_t i = 0; i < containment_count; i++) {
+		if (got[i] != TRY_REACHED)
+			continue;
+		fprintf(stderr, "%s: reached, with a read-only workspace\n",
+			containment_tries[i].name);
 		faults++;
 	}
 	assert_int_equal(faults, 0);
@@ -518,6 +543,7 @@ static void as_each(void (*test)(void))
 static void all_of_it(void)
 {
 	every_try_meets_its_wall();
+	none_reaches_with_a_workspace_that_is_only_read();
 	it_holds_without_the_other_walls();
 	every_try_reaches_where_nothing_holds_it();
 }
