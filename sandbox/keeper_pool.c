@@ -87,13 +87,41 @@ static int report(int sock, enum init_report_type type, int error, const int *fd
 	return n < 0 ? (int)n : 0;
 }
 
+/* What the kernel counts by user across namespaces, and the user outside needs some of: steps of one
+ * user have three quarters, all together. Best effort: in a container /proc/sys may be read-only. */
+static const char *const counted[] = {"/proc/sys/user/max_inotify_instances",
+				      "/proc/sys/user/max_inotify_watches"};
+
+static void read_counted(long ret[ARRAY_SIZE(counted)])
+{
+	for (size_t i = 0; i < ARRAY_SIZE(counted); i++) {
+		char text[32] = "";
+		AUTO_FD fd = open(counted[i], O_RDONLY | O_CLOEXEC);
+		ret[i] = fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 ? strtol(text, NULL, 10)
+									 : 0;
+	}
+}
+
+static void leave_some(const long outside[ARRAY_SIZE(counted)])
+{
+	for (size_t i = 0; i < ARRAY_SIZE(counted); i++) {
+		char text[32];
+		AUTO_FD fd = open(counted[i], O_WRONLY | O_CLOEXEC);
+		snprintf(text, sizeof(text), "%ld", outside[i] - outside[i] / 4);
+		if (fd >= 0 && outside[i] > 0)
+			(void)!write(fd, text, strlen(text));
+	}
+}
+
 /* Ends with the keeper: at the end of its socket, or by signal. The maps are written between the
  * two READYs. */
 static int pool_main(int sock, int keeper, int userns)
 {
 	struct pollfd dead = {.fd = keeper, .events = POLLIN};
 	struct init_message m;
+	long outside[ARRAY_SIZE(counted)];
 
+	read_counted(outside);
 	if (userns >= 0 ? setns(userns, CLONE_NEWUSER) < 0 : unshare(CLONE_NEWUSER) < 0)
 		return report(sock, INIT_REPORT_FAILED, -errno, NULL);
 	if (userns >= 0)
@@ -105,6 +133,7 @@ static int pool_main(int sock, int keeper, int userns)
 		return 0;
 	if (setresgid(m.gid, m.gid, m.gid) < 0 || setresuid(m.uid, m.uid, m.uid) < 0)
 		return report(sock, INIT_REPORT_FAILED, -errno, NULL);
+	leave_some(outside);
 	prctl(PR_SET_DUMPABLE, 0);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (poll(&dead, 1, 0) != 0 || report(sock, INIT_REPORT_READY, 0, NULL) < 0)

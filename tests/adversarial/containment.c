@@ -202,8 +202,13 @@ static void make_sockets(void)
 
 static void make_objects(void)
 {
+	AUTO_BUFFER max = {0};
 	int key = 0x68660000 | (getpid() & 0xffff);
 
+	assert_int_equal(io_read_file_at(AT_FDCWD, "/proc/sys/user/max_inotify_instances", 32,
+					 &max),
+			 0);
+	snprintf(world.inotify_max, WORLD_TEXT, "%.*s", (int)max.len - 1, (const char *)max.data);
 	snprintf(world.ipc_key, WORLD_TEXT, "%d", key);
 	ids[0] = shmget(key, 4096, IPC_CREAT | IPC_EXCL | 0666);
 	ids[1] = semget(key, 1, IPC_CREAT | IPC_EXCL | 0666);

@@ -67,6 +67,7 @@ enum {
 	X(tcp6_port)                                                        \
 	X(udp_port)                                                         \
 	X(ipc_key)                                                          \
+	X(inotify_max) /* instances that the user may have */               \
 	X(queue)                                                            \
 	X(shm)                                                              \
 	X(setuid) /* a program with the setuid bit of another user; "" where none could be made */

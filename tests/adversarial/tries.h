@@ -55,6 +55,7 @@ TRY(cap_nice)
 TRY(cap_realtime)
 TRY(cap_core)
 TRY(cap_mlock)
+TRY(inotify_instances)
 TRY(cap_setuid_program)
 /* tries_calls.c: what a system call reaches */
 TRY(call_keyctl)
