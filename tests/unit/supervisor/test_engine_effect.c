@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "base/guard.h"
+#include "supervisor/stats.h"
 #include "tests/unit/supervisor/fake.h"
 
 #define ONE "version: 1\nland: never\nsteps:\n  - {name: a, run: [x]}\n"
@@ -1270,6 +1271,77 @@ static void a_rule_denied_for_the_run_asks_nobody_again(void **state)
 	assert_effect(w, &c, JOURNAL_EFFECT_S_WAITING);
 }
 
+/* Asked, shown for that long and decided. */
+static void asked_of(struct world *w, const char *rule, enum journal_class class, const char *text,
+		     uint64_t shown_ms, enum journal_decision decision)
+{
+	struct engine_proposal p = proposal(w, text, ENGINE_ASK);
+	struct engine_vote v = {.decision = decision,
+				.principal = "uid:5",
+				.auth = "peercred",
+				.uid = 5,
+				.shown_ms = shown_ms};
+	struct journal_id id;
+	struct error err = {0};
+
+	p.rule = rule;
+	p.class = class;
+	id = proposed(w, &p);
+	card(w, &id, JOURNAL_KIND_EFFECT);
+	v.approval = item(w, JOURNAL_KIND_EFFECT)->id;
+	v.card = item(w, JOURNAL_KIND_EFFECT)->card;
+	if (engine_vote(w->f.e, fake_now(&w->f), &v, &err) != 0)
+		fail_msg("vote: %s", err.msg);
+	assert_true(fake_flush(&w->f));
+}
+
+static void what_attention_was_spent_on_is_counted_by_rule(void **state)
+{
+	static const struct {
+		const char *rule;
+		enum journal_class class;
+		const char *text;
+		uint64_t shown_ms; /* 0 = the client did not say */
+		enum journal_decision decision;
+	} asked[] = {
+		{"pay", JOURNAL_CLASS_IRREVERSIBLE, "1", 1999, JOURNAL_DECISION_APPROVE},
+		{"pay", JOURNAL_CLASS_IRREVERSIBLE, "2", 2000, JOURNAL_DECISION_APPROVE},
+		{"pay", JOURNAL_CLASS_IRREVERSIBLE, "3", 0, JOURNAL_DECISION_APPROVE},
+		{"pay", JOURNAL_CLASS_IRREVERSIBLE, "4", 90000, JOURNAL_DECISION_APPROVE},
+		{"pay", JOURNAL_CLASS_IRREVERSIBLE, "5", UINT64_MAX, JOURNAL_DECISION_APPROVE},
+		{"note", JOURNAL_CLASS_REVERSIBLE, "6", 5000, JOURNAL_DECISION_APPROVE},
+		{"note", JOURNAL_CLASS_REVERSIBLE, "7", 5000, JOURNAL_DECISION_DENY},
+	};
+	struct world *w = *state;
+	AUTO(stats_free) struct stats *s = NULL;
+	const struct stats_rule *pay, *note;
+
+	assert_int_equal(stats_of(w->f.rows, &s), 0);
+	assert_int_equal(s->all.asked, 0);
+	assert_int_equal(stats_median_ms(&s->all), 0);
+	stats_free(take_ptr(s));
+	begin(w, ONE);
+	for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++)
+		asked_of(w, asked[i].rule, asked[i].class, asked[i].text, asked[i].shown_ms,
+			 asked[i].decision);
+	assert_int_equal(stats_of(w->f.rows, &s), 0);
+	assert_int_equal(s->all.asked, 7);
+	assert_int_equal(s->all.approved, 6);
+	assert_int_equal(s->all.denied, 1);
+	assert_int_equal(s->rule_count, 2);
+	pay = &s->rules[0]; /* the most asked comes first */
+	note = &s->rules[1];
+	assert_string_equal(pay->name, "pay");
+	assert_int_equal(pay->hasty, 1);
+	assert_int_equal(pay->shown_count, 4); /* what was not said is no time */
+	assert_int_equal(stats_median_ms(pay), 90000);
+	assert_true(stats_always(pay));
+	assert_false(stats_misplaced(pay));
+	assert_string_equal(note->name, "note");
+	assert_false(stats_always(note));
+	assert_true(stats_misplaced(note));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -1315,6 +1387,7 @@ int main(void)
 		T(standing_is_used_as_often_as_the_policy_says),
 		T(a_standing_that_is_over_grants_nothing),
 		T(a_rule_denied_for_the_run_asks_nobody_again),
+		T(what_attention_was_spent_on_is_counted_by_rule),
 	};
 	return cmocka_run_group_tests_name("supervisor/engine_effect", tests, NULL, NULL);
 }
