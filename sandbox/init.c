@@ -895,6 +895,8 @@ static void set_limit(int status, int which, uint64_t value)
 		fail(status, INIT_STAGE_LIMITS, -errno, 0);
 }
 
+enum { SIGPENDING_MAX = 16384 };
+
 /* Stage 11, limits, in our control groups. */
 static void take_limits(const struct init_step *s, int status)
 {
@@ -910,6 +912,13 @@ static void take_limits(const struct init_step *s, int status)
 	set_limit(status, RLIMIT_CORE, 0);
 	set_limit(status, RLIMIT_MEMLOCK, 8 << 20);
 	set_limit(status, RLIMIT_MSGQUEUE, 0);
+	/* Timers and queued signals are counted by user, across namespaces: most are left outside.
+	 */
+	struct rlimit pending;
+	if (getrlimit(RLIMIT_SIGPENDING, &pending) == 0)
+		set_limit(status, RLIMIT_SIGPENDING,
+			  pending.rlim_cur == RLIM_INFINITY ? SIGPENDING_MAX
+							    : pending.rlim_cur / 8);
 	if (s->rlimit_fsize)
 		set_limit(status, RLIMIT_FSIZE, s->rlimit_fsize);
 	if (s->rlimit_nproc)

@@ -20,6 +20,7 @@
 #include <sys/mount.h>
 #include <sys/msg.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
@@ -209,6 +210,10 @@ static void make_objects(void)
 					 &max),
 			 0);
 	snprintf(world.inotify_max, WORLD_TEXT, "%.*s", (int)max.len - 1, (const char *)max.data);
+	struct rlimit pending;
+	assert_int_equal(getrlimit(RLIMIT_SIGPENDING, &pending), 0);
+	snprintf(world.timers_max, WORLD_TEXT, "%d",
+		 pending.rlim_cur > 100000 ? 100000 : (int)pending.rlim_cur);
 	snprintf(world.ipc_key, WORLD_TEXT, "%d", key);
 	ids[0] = shmget(key, 4096, IPC_CREAT | IPC_EXCL | 0666);
 	ids[1] = semget(key, 1, IPC_CREAT | IPC_EXCL | 0666);

@@ -68,6 +68,7 @@ enum {
 	X(udp_port)                                                         \
 	X(ipc_key)                                                          \
 	X(inotify_max) /* instances that the user may have */               \
+	X(timers_max) /* timers and queued signals, likewise */             \
 	X(queue)                                                            \
 	X(shm)                                                              \
 	X(setuid) /* a program with the setuid bit of another user; "" where none could be made */

@@ -64,6 +64,7 @@ const struct try containment_tries[] = {
 	{"cap-core", 7, EPERM, S | L, CONTROL_OUTSIDE, 0, TRY_REACHED, 0, try_cap_core},
 	{"cap-mlock", 7, TRY_ANY, S | L, CONTROL_OUTSIDE, 0, TRY_REACHED, TRY_ROOT, try_cap_mlock},
 	{"inotify-instances", 7, EMFILE, S | L, CONTROL_OUTSIDE, 0, TRY_REACHED, TRY_MAY_LACK, try_inotify_instances},
+	{"timers", 7, EAGAIN, S | L, CONTROL_OUTSIDE, 0, TRY_REACHED, TRY_MAY_LACK, try_timers},
 	{"cap-setuid-program", 2, TRY_UNSEEN, S | L, CONTROL_OUTSIDE, 0, TRY_REACHED, TRY_ROOT, try_cap_setuid_program},
 	/* system calls */
 	{"call-keyctl", 6, EPERM, L, CONTROL_WITHOUT, S, TRY_REACHED, 0, try_call_keyctl},

@@ -56,6 +56,7 @@ TRY(cap_realtime)
 TRY(cap_core)
 TRY(cap_mlock)
 TRY(inotify_instances)
+TRY(timers)
 TRY(cap_setuid_program)
 /* tries_calls.c: what a system call reaches */
 TRY(call_keyctl)

@@ -19,6 +19,7 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include "tests/adversarial/tries.h"
 
@@ -362,6 +363,18 @@ int try_inotify_instances(const struct world *w)
 
 	for (int i = 0; i < max - max / 8; i++)
 		if (inotify_init1(IN_CLOEXEC) < 0)
+			return errno;
+	return TRY_REACHED;
+}
+
+/* Likewise. */
+int try_timers(const struct world *w)
+{
+	int max = atoi(w->timers_max);
+	timer_t t;
+
+	for (int i = 0; i < max - max / 4; i++)
+		if (timer_create(CLOCK_MONOTONIC, NULL, &t) < 0)
 			return errno;
 	return TRY_REACHED;
 }
