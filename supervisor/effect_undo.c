@@ -91,7 +91,7 @@ int effect_undo_of(struct daemon *d, const struct journal_run *run, const struct
 					  POLICY_AGENCY_UNSET, &e, err);
 	if (r == 0)
 		r = effect_decide(e, a, buffer_bytes(&body), decision);
-	if (r < 0 || !decision->has_rule)
+	if (r != 0 || !decision->has_rule)
 		return r;
 	if (decision->rule.undo_tool)
 		ret->tool = strdup(decision->rule.undo_tool);

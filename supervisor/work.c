@@ -254,6 +254,7 @@ static int gather(struct daemon *d, const struct journal_approval *a, struct gat
 		r = landing_conflicts_decode(buffer_bytes(&blob), &list, err);
 	if (r != 0)
 		return r;
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): as many lists as are counted */
 	if (g->list_count > 0 && list->undo != g->lists[0]->undo)
 		return 0; /* answers to a landing are none to its undoing */
 	p = reallocarray(g->conflicts, before + list->conflict_count + 1, sizeof(*g->conflicts));
@@ -324,10 +325,11 @@ static int make_answers(struct daemon *d, const struct journal_id *item, struct 
 	r = gather(d, f.now, g, ret, err);
 	while (f.count > 0 && r == 0)
 		r = gather(d, f.items[--f.count], g, ret, err);
-	if (r < 0 || g->conflict_count == 0)
+	if (r != 0 || g->conflict_count == 0)
 		return r;
 	qsort(g->conflicts, g->conflict_count, sizeof(*g->conflicts), by_path);
 	ret->shown.max = LANDING_BYTES_MAX;
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): a conflict came with its list */
 	return landing_conflicts_encode(g->conflicts, g->conflict_count, g->lists[0]->undo,
 					&ret->shown);
 }
@@ -447,7 +449,7 @@ static void plan_work(struct aside_job *job)
 	p->result = failpoint_hit("work.plan");
 	if (p->result == 0)
 		p->result = workspace_probe(p->workspace_fd, &can, &p->err);
-	if (p->result < 0)
+	if (p->result != 0)
 		return;
 	p->q.clock.granularity_ns = can.granularity_ns;
 	if (!can.ctime_ok)
