@@ -106,8 +106,10 @@ static char *decoded(const char *path)
 		return NULL;
 	for (; *path; path++) {
 		int hi = *path == '%' ? hex_of(path[1]) : -1, lo = hi >= 0 ? hex_of(path[2]) : -1;
-		char c = lo >= 0 ? (char)(hi << 4 | lo) : *path;
+		char c = *path;
 
+		if (lo >= 0)
+			c = (char)(hi << 4 | lo);
 		path += lo >= 0 ? 2 : 0;
 		if (c == '*' || c == '%' || c == '\0') {
 			free(out);
