@@ -26,6 +26,7 @@ static struct shape shape_of(enum report_type type)
 		return (struct shape){K(1) | K(2) | K(3), 0x3fe};
 	case REPORT_DELIVERED:
 	case REPORT_CUT:
+	case REPORT_DRAINED:
 	case REPORT_ATTEMPT_END:
 	case REPORT_RELEASE:
 		return (struct shape){K(1), K(1)};
@@ -147,6 +148,7 @@ static bool valid(const struct report_message *m)
 	case REPORT_ANSWER:
 		return answer_valid(&m->answer);
 	case REPORT_DELIVERED:
+	case REPORT_DRAINED:
 	case REPORT_ATTEMPT_END:
 	case REPORT_RELEASE:
 		return true;
@@ -324,6 +326,7 @@ static void w_message(struct buffer *out, struct cbor_map_mark *m, const struct 
 	case REPORT_ATTEMPT:
 		w_attempt(out, m, &r->attempt);
 		return;
+	case REPORT_DRAINED:
 	case REPORT_ATTEMPT_END:
 		w_id(out, m, 1, r->attempt_end);
 		return;
@@ -661,6 +664,7 @@ static void r_key(struct cbor_reader *r, uint64_t key, struct report_message *m)
 	case REPORT_ATTEMPT:
 		r_attempt(r, key, &m->attempt);
 		return;
+	case REPORT_DRAINED:
 	case REPORT_ATTEMPT_END:
 		cbor_r_fixed(r, m->attempt_end, ID_SIZE);
 		return;

@@ -43,6 +43,7 @@ enum report_type {
 	REPORT_RESULT = 4,
 	REPORT_DELIVERED = 5, /* the client has the whole response of `effect` */
 	REPORT_CUT = 6, /* the client of `request` is gone: before an answer, or with part of one */
+	REPORT_DRAINED = 7, /* `attempt_end` is over, and all READS of it were said before */
 	/* supervisor to courier */
 	REPORT_SETTINGS = 32,
 	REPORT_ATTEMPT = 33,
@@ -156,7 +157,7 @@ struct report_message {
 		uint64_t request; /* CUT */
 		struct report_settings settings;
 		struct report_attempt attempt;
-		uint8_t attempt_end[16];
+		uint8_t attempt_end[16]; /* ATTEMPT_END, DRAINED */
 		struct report_answer answer;
 	};
 };

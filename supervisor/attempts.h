@@ -10,7 +10,8 @@
 
 enum {
 	ATTEMPTS_TERM_MS = 5000,
-	ATTEMPTS_LEARN_MS = 300, /* longer than REPORT_READS_EVERY_MS */
+	ATTEMPTS_DRAIN_MS = 2000, /* a gate or a courier that died with an attempt says nothing more
+				     of it */
 	ATTEMPTS_FEEDBACK_MAX = 16 * 1024, /* bytes of a failed check's output that the next attempt
 					      gets, of each stream */
 };
@@ -41,8 +42,8 @@ struct attempt {
 						   none */
 	struct daemon *owner; /* borrowed, for the timer */
 	struct event *kill_timer; /* KILL after TERM; NULL = it was not asked to end */
-	struct event
-		*late; /* ended, and what its courier still has to tell is waited for; or NULL */
+	bool drained; /* its courier has told all of it */
+	struct event *late; /* it is gone, and that is waited for; or NULL */
 	int late_fd; /* owned: its results folder; -1 = none */
 	struct sandbox_exit exit;
 	int followers;
@@ -104,6 +105,9 @@ void attempts_on_not_started(struct daemon *d, struct attempt *a,
 void attempts_on_exited(struct daemon *d, struct attempt *a, const struct sandbox_exit *e);
 /* out_fd: the results folder, borrowed; -1 = none. */
 void attempts_on_gone(struct daemon *d, struct attempt *a, int out_fd);
+
+/* Its courier has nothing more to tell of it. */
+void attempts_drained(struct daemon *d, const struct sandbox_attempt_id *id);
 
 /* Its keeper died. */
 void attempts_lose(struct daemon *d, struct attempt *a);

@@ -170,24 +170,34 @@ static void on_late(evutil_socket_t fd, short what, void *arg)
 	daemon_settle(d);
 }
 
-/* What was refused last is on its way still, in a batch: a run that is there to learn it is not over
- * before it came. */
+/* What it read and what was refused last is on its way still: its end stands behind it in the
+ * journal, since a run that is over takes no more of either. */
 static bool settle_late(struct daemon *d, struct attempt *a, int out_fd)
 {
-	struct timeval batch = {.tv_usec = ATTEMPTS_LEARN_MS * 1000};
-	struct runs_context *ctx;
+	struct timeval most = {.tv_sec = ATTEMPTS_DRAIN_MS / 1000};
 
 	if (a->late)
 		return true;
-	if (!a->net || runs_get(d, &a->run, &ctx, NULL) < 0 || !ctx->settings.learn)
+	if (!a->net || a->drained)
 		return false;
 	a->owner = d;
 	a->late = event_new(d->loop, -1, 0, on_late, a);
 	if (!a->late)
 		return false;
 	a->late_fd = out_fd < 0 ? -1 : fcntl(out_fd, F_DUPFD_CLOEXEC, 3);
-	event_add(a->late, &batch);
+	event_add(a->late, &most);
 	return true;
+}
+
+void attempts_drained(struct daemon *d, const struct sandbox_attempt_id *id)
+{
+	struct attempt *a = attempts_find(d, id);
+
+	if (!a)
+		return;
+	a->drained = true;
+	if (a->late)
+		event_active(a->late, EV_TIMEOUT, 0);
 }
 
 static void step_gone(struct daemon *d, struct attempt *a, int out_fd)
@@ -216,6 +226,12 @@ static void step_lost(struct daemon *d, struct attempt *a)
 	struct engine_ended r = {.state = JOURNAL_ATTEMPT_S_LOST, .why = "its keeper died"};
 	struct journal_id id = a->attempt;
 
+	if (a->late) { /* how it ended is known, and its courier died with its keeper */
+		AUTO_FD out = take_fd(&a->late_fd);
+
+		settle_step(d, a, out);
+		return;
+	}
 	attempts_drop(d, a);
 	daemon_check(d, engine_attempt_ended(d->engine, daemon_now(), &id, &r), "lost");
 }

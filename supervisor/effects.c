@@ -1198,6 +1198,7 @@ static void on_reads(struct channel *c, const struct report_reads *m)
 static int handle(struct channel *c, struct bytes datagram, const int *fds, size_t fd_count)
 {
 	struct report_message m = {0};
+	struct sandbox_attempt_id attempt;
 	struct journal_id effect;
 	int first = fd_count ? fds[0] : -1, rc = report_decode(datagram, &m);
 
@@ -1227,6 +1228,11 @@ static int handle(struct channel *c, struct bytes datagram, const int *fds, size
 		break;
 	case REPORT_CUT:
 		on_cut(c, m.request);
+		break;
+	case REPORT_DRAINED:
+		memcpy(attempt.b, m.attempt_end, sizeof(attempt.b));
+		if (c->d->effects->hooks.drained)
+			c->d->effects->hooks.drained(c->d, &attempt);
 		break;
 	case REPORT_SETTINGS:
 	case REPORT_ATTEMPT:

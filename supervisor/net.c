@@ -874,7 +874,9 @@ void net_collect(struct daemon *d)
 
 int net_new(struct daemon *d, struct nets **ret)
 {
-	static const struct effects_hooks hooks = {.hello = on_hello, .closed = on_closed};
+	static const struct effects_hooks hooks = {.hello = on_hello,
+						   .drained = attempts_drained,
+						   .closed = on_closed};
 	struct nets *all = calloc(1, sizeof(*all));
 
 	if (!all)

@@ -288,7 +288,12 @@ static void on_trunk(evutil_socket_t fd, short what, void *arg)
 	if (n == -EAGAIN)
 		return;
 	if (n > 0 && count == 0 && frames_note_decode(bytes_of(bytes, (size_t)n), &note) == 0) {
-		report_refused(c->report, &note);
+		if (note.kind == FRAMES_NOTE_OVER) {
+			exchange_attempt_ended(c, note.attempt);
+			report_drained(c->report, note.attempt);
+		} else {
+			report_refused(c->report, &note);
+		}
 		return;
 	}
 	if (n <= 0 || count != 1 || frames_open_decode(bytes_of(bytes, (size_t)n), &o) < 0) {

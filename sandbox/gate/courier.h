@@ -333,11 +333,13 @@ void report_propose(struct report *r, struct exchange *x);
 void report_result(struct report *r, struct exchange *x);
 void report_delivered(struct report *r, const uint8_t *effect);
 void report_cut(struct report *r, uint64_t request);
-/* A plain read, or a denial. */
-/* Says now what waits for more: its step has ended. */
+/* Says now what waits for more. */
 void report_flush(struct report *r);
+/* The gate has no more of that attempt: what is known of it is said, and then that it is all. */
+void report_drained(struct report *r, const uint8_t *attempt);
 /* What the gate refused by itself. */
 void report_refused(struct report *r, const struct frames_note *n);
+/* A plain read, or a denial. */
 void report_note(struct report *r, const struct exchange *x, bool denied, int status,
 		 const char *why);
 bool report_full(const struct report *r);

@@ -12,7 +12,7 @@
 #include "base/io.h"
 #include "sandbox/gate/courier.h"
 
-enum { DELIVERED_KEPT = 1024, TEXT_CUT = 512 };
+enum { DELIVERED_KEPT = 1024, DRAINED_KEPT = 256, TEXT_CUT = 512 };
 
 struct message {
 	struct message *next;
@@ -34,6 +34,8 @@ struct report {
 	size_t read_at, read_count;
 	uint8_t delivered[DELIVERED_KEPT][16];
 	size_t delivered_count;
+	uint8_t drained[DRAINED_KEPT][16];
+	size_t drained_count;
 	struct vault inbox; /* secrets pass through it */
 };
 
@@ -286,6 +288,21 @@ void report_flush(struct report *r)
 	say_batch(r);
 }
 
+static void say_drained(struct report *r, const uint8_t *attempt)
+{
+	struct report_message m = {.type = REPORT_DRAINED};
+
+	memcpy(m.attempt_end, attempt, sizeof(m.attempt_end));
+	say(r, &m, -1);
+}
+
+void report_drained(struct report *r, const uint8_t *attempt)
+{
+	memcpy(r->drained[r->drained_count++ % DRAINED_KEPT], attempt, 16);
+	say_batch(r);
+	say_drained(r, attempt);
+}
+
 static struct read *next_read(struct report *r)
 {
 	struct read *d = &r->reads[(r->read_at + r->read_count++) % COURIER_READS_MAX];
@@ -389,6 +406,7 @@ static void forward(struct courier *c, const struct report_message *m, const int
 	case REPORT_RESULT:
 	case REPORT_DELIVERED:
 	case REPORT_CUT:
+	case REPORT_DRAINED:
 		return; /* those are ours to say */
 	}
 }
@@ -408,6 +426,9 @@ void report_attach(struct report *r, int fd)
 	}
 	say_open(r);
 	say_batch(r);
+	/* One that died may not have heard it. */
+	for (size_t i = 0; i < r->drained_count && i < DRAINED_KEPT; i++)
+		say_drained(r, r->drained[i]);
 }
 
 int report_new(struct courier *c, struct report **ret)

@@ -125,7 +125,7 @@ static bool note_valid(const struct frames_note *n)
 {
 	const char *s = n->host.data;
 
-	if (n->kind < FRAMES_NOTE_DNS || n->kind > FRAMES_NOTE_LIMIT ||
+	if (n->kind < FRAMES_NOTE_DNS || n->kind > FRAMES_NOTE_OVER ||
 	    n->host.len > ACTION_HOST_MAX || n->why.len > FRAMES_WHY_MAX)
 		return false;
 	for (size_t i = 0; i < n->host.len; i++)
@@ -162,7 +162,7 @@ static void read_note_field(struct cbor_reader *r, uint64_t key, struct frames_n
 		break;
 	case NOTE_KIND:
 		v = cbor_r_uint(r);
-		n->kind = v <= FRAMES_NOTE_LIMIT ? (enum frames_note_kind)v : 0;
+		n->kind = v <= FRAMES_NOTE_OVER ? (enum frames_note_kind)v : 0;
 		break;
 	case NOTE_HOST:
 		n->host = cbor_r_text(r);

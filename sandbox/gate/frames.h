@@ -4,7 +4,7 @@
  *
  * The trunk is a SOCK_SEQPACKET pair made by the keeper, written by the gate alone: a `gate-open`
  * message for a connection of a client in the sandbox, with one descriptor: the channel; and a
- * `gate-note`, without one: what the gate itself refused, for the record. A channel is a
+ * `gate-note`, without one: what the gate itself refused, for the record, or that an attempt is over. A channel is a
  * SOCK_STREAM pair that only this connection uses, so that back-pressure is the kernel's and its
  * end is the connection's end. Frames on a channel: a header of 8 bytes, little-endian {length u32,
  * type u8, zero u8, zero u16}, and `length` bytes. CBOR bodies are canonical maps
@@ -61,6 +61,7 @@ enum frames_note_kind {
 	FRAMES_NOTE_TLS = 2,
 	FRAMES_NOTE_HTTP = 3,
 	FRAMES_NOTE_LIMIT = 4,
+	FRAMES_NOTE_OVER = 5, /* nothing: the attempt is over, and no more of it comes */
 };
 
 struct frames_note {
@@ -75,7 +76,8 @@ struct frames_request {
 	struct action action; /* HTTP; body digest zero: the courier makes it from what it spools */
 	bool has_length; /* of its body: body_len; else chunked, and body_len is 0. A body that was
 			    announced as empty is none */
-	struct bytes reason; /* the agent's own, a line of text; empty: it gave none. It is no part of
+	struct bytes
+		reason; /* the agent's own, a line of text; empty: it gave none. It is no part of
 				what is done and goes nowhere but to who decides */
 	size_t dropped_count;
 	struct bytes dropped[FRAMES_DROPPED_MAX]; /* header names that were not passed on; so many

@@ -63,19 +63,60 @@ static void listener_free(struct listener *l)
 	free(l);
 }
 
+void gate_retry_soon(struct gate *g)
+{
+	const struct timeval soon = {.tv_usec = GATE_RETRY_MS * 1000};
+
+	if (g->trunk >= 0 && !evtimer_pending(g->retry, NULL))
+		(void)evtimer_add(g->retry, &soon);
+}
+
+/* Unlike a note it is never lost for want of room: a step's end waits for it. */
+static void say_over(struct gate *g)
+{
+	struct over *o;
+
+	while (g->trunk >= 0 && (o = STAILQ_FIRST(&g->over))) {
+		struct frames_note n = {.kind = FRAMES_NOTE_OVER};
+		AUTO_BUFFER out = {0};
+
+		memcpy(n.attempt, o->attempt, sizeof(n.attempt));
+		if (frames_note_encode(&n, &out) == 0 &&
+		    send(g->trunk, out.data, out.len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+			if (errno == EAGAIN)
+				gate_retry_soon(g);
+			return; /* else that courier is gone, and the next one hears of it */
+		}
+		STAILQ_REMOVE_HEAD(&g->over, link);
+		free(o);
+	}
+}
+
+void gate_trunk_again(struct gate *g)
+{
+	conn_trunk_changed(g);
+	say_over(g);
+}
+
 static void attempt_end(struct gate *g, const uint8_t id[16])
 {
 	struct attempt *a = gate_attempt(g, id);
+	struct over *o = calloc(1, sizeof(*o));
 	struct listener *l;
 
-	if (!a)
-		return;
-	while ((l = LIST_FIRST(&a->listeners)))
+	if (!o)
+		gate_die("out of memory");
+	memcpy(o->attempt, id, sizeof(o->attempt));
+	STAILQ_INSERT_TAIL(&g->over, o, link);
+	while (a && (l = LIST_FIRST(&a->listeners)))
 		listener_free(l);
-	conn_attempt_end(g, a);
-	gate_dns_attempt_end(g, a);
-	LIST_REMOVE(a, link);
-	free(a);
+	if (a) {
+		conn_attempt_end(g, a);
+		gate_dns_attempt_end(g, a);
+		LIST_REMOVE(a, link);
+		free(a);
+	}
+	say_over(g);
 }
 
 /* Visible ASCII, whatever was asked for. */
@@ -251,7 +292,7 @@ static void on_message(struct gate *g, const struct control_message *m, int *fds
 	case CONTROL_TRUNK:
 		close_fd(&g->trunk);
 		g->trunk = take_fd(&fds[0]);
-		conn_trunk_changed(g);
+		gate_trunk_again(g);
 		return;
 	case CONTROL_ATTEMPT_END:
 		attempt_end(g, m->attempt);
@@ -290,7 +331,7 @@ static void on_retry(int fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
-	conn_trunk_changed(arg);
+	gate_trunk_again(arg);
 }
 
 /* ---- start ---- */
@@ -335,6 +376,7 @@ int main(int argc, char **argv)
 	struct error err = {0};
 	struct event *control;
 
+	STAILQ_INIT(&g.over);
 	(void)signal(SIGPIPE, SIG_IGN);
 	/* Buffers of a large body come and go: not as mappings whose pages are made anew each time. */
 	(void)mallopt(M_MMAP_THRESHOLD, STREAM_MALLOC_KEPT);

@@ -68,6 +68,12 @@ struct listener {
 	bool paused;
 };
 
+/* That an attempt is over, to be said on the trunk behind all that was said of it. */
+struct over {
+	STAILQ_ENTRY(over) link;
+	uint8_t attempt[16];
+};
+
 struct gate {
 	struct event_base *base;
 	struct table *table; /* NULL until it came */
@@ -78,6 +84,7 @@ struct gate {
 	struct event *retry, *resume;
 	uint64_t next_connection;
 	uint32_t connections, connections_max;
+	STAILQ_HEAD(, over) over; /* not said yet: no courier, or its trunk is full */
 	LIST_HEAD(, attempt) attempts;
 	LIST_HEAD(, conn) conns;
 	LIST_HEAD(, dns_conn) dns_conns;
@@ -89,6 +96,9 @@ struct attempt *gate_attempt(struct gate *g, const uint8_t id[16]); /* NULL: non
  * no courier lives it is lost, as is one past what the trunk holds. */
 void gate_note(struct gate *g, struct attempt *a, enum frames_note_kind kind, const char *host,
 	       uint16_t port, const char *why);
+/* What waited for a trunk, or for room in it, is said. */
+void gate_trunk_again(struct gate *g);
+void gate_retry_soon(struct gate *g);
 /* Ends the process with a line in the log: the keeper starts another. */
 void gate_die(const char *fmt, ...) PRINTF_LIKE(1, 2) __attribute__((noreturn));
 

@@ -124,14 +124,6 @@ static int hand_over(struct conn *c)
 	return 0;
 }
 
-static void retry_soon(struct gate *g)
-{
-	const struct timeval soon = {.tv_usec = GATE_RETRY_MS * 1000};
-
-	if (g->trunk >= 0 && !evtimer_pending(g->retry, NULL))
-		(void)evtimer_add(g->retry, &soon);
-}
-
 int conn_channel_open(struct conn *c)
 {
 	static const struct stream_user user = {NULL, on_any, on_drained, on_channel_ended};
@@ -151,7 +143,7 @@ int conn_channel_open(struct conn *c)
 	c->handed = pair[1];
 	c->channel_ended = c->in_frame = false;
 	if (hand_over(c) > 0)
-		retry_soon(c->gate);
+		gate_retry_soon(c->gate);
 	return 0;
 }
 
@@ -171,7 +163,7 @@ void conn_trunk_changed(struct gate *g)
 	LIST_FOREACH(c, &g->conns, link)
 	{
 		if (c->handed >= 0 && hand_over(c) > 0) {
-			retry_soon(g);
+			gate_retry_soon(g);
 			return;
 		}
 	}

@@ -82,7 +82,7 @@ def dec(b, at=0):
 
 REQUEST, TUNNEL, BODY, BODY_END, DATA, DATA_END = 1, 2, 3, 4, 5, 6
 RESPONSE, REFUSED, TUNNEL_OPEN, ABORT = 16, 17, 18, 19
-HELLO, PROPOSE, READS, RESULT, DELIVERED, CUT = 1, 2, 3, 4, 5, 6
+HELLO, PROPOSE, READS, RESULT, DELIVERED, CUT, DRAINED = range(1, 8)
 SETTINGS, ATTEMPT, ATTEMPT_END, ANSWER, RELEASE = 32, 33, 34, 35, 36
 SEND, DENY, REPLAY, WAITING = 1, 2, 3, 4
 CONFIRMED, REFUSED_OUT, DOUBT = 1, 2, 3
@@ -457,6 +457,26 @@ def plain_reads_go_by_themselves():
         assert s.seen[0]["line"] == "GET /x%20y?q=1 HTTP/1.1"
         assert s.seen[0]["headers"] == {"host": f"a.example.com:{s.port}", "accept": "*/*", "user-agent": "t"}
         assert s.connections == 1, "keep-alive"
+    s.close()
+
+
+def all_of_an_attempt_is_told_before_its_end():
+    s = Server(plain())
+    p = policy(f"{{id: r, do: allow, http: {{scheme: http, host: a.example.com, port: {s.port}}}, {HERE}}}")
+    with Courier(p) as c:
+        c.attach()
+        ch = c.channel()
+        for i in range(5):  # but for the first they wait for each other
+            ch.request("GET", f"http://a.example.com:{s.port}/{i}")
+            assert ch.answer()[0] == 200
+        for i in range(5):
+            send_fds(c.trunk, enc({1: c.attempt, 2: 1, 3: f"n{i}.example", 4: 0, 5: "no"}))
+        send_fds(c.trunk, enc({1: c.attempt, 2: 5, 3: "", 4: 0, 5: ""}))
+        m, _ = c.hear(DRAINED)
+        assert m[1] == c.attempt
+        assert [r.get(8, r[7]) for r in c.reads] == [b"/%d" % i for i in range(5)] + [f"n{i}.example" for i in range(5)], c.reads
+        c.attach(tell=False)  # a supervisor that died may not have heard it
+        assert c.hear(DRAINED)[0][1] == c.attempt
     s.close()
 
 
@@ -951,7 +971,7 @@ def bad_answers_of_a_server_are_502():
     s.close()
 
 
-TESTS = [plain_reads_go_by_themselves, a_host_of_before_keeps_no_host_of_now_out_of_the_pool,
+TESTS = [plain_reads_go_by_themselves, all_of_an_attempt_is_told_before_its_end, a_host_of_before_keeps_no_host_of_now_out_of_the_pool,
          what_no_rule_covers_is_refused_in_words, upstream_tls_is_verified, an_effect_waits_for_its_records,
          an_effect_is_denied_or_replayed, a_supervisor_that_comes_back_hears_all_that_is_open,
          a_client_that_breaks_stops_nothing_that_was_sent, half_an_answer_is_in_doubt_and_sent_again_when_told,

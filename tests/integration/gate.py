@@ -19,7 +19,7 @@ from supervised import main
 
 API = [("api.example.com", [(443, TLS), (80, HTTP)])]
 HOST = b"Host: api.example.com\r\n"
-NOTE_DNS, NOTE_TLS, NOTE_HTTP, NOTE_LIMIT = range(1, 5)
+NOTE_DNS, NOTE_TLS, NOTE_HTTP, NOTE_LIMIT, NOTE_OVER = range(1, 6)
 
 
 def status(answer):
@@ -730,6 +730,22 @@ def test_an_attempts_end_closes_all_of_its():
             except ConnectionResetError:
                 pass
         assert g.process.poll() is None
+
+
+def test_the_last_note_of_an_attempt_says_so_also_to_the_next_courier():
+    with Gate(API) as g:
+        for i in range(20):
+            assert parts(ask(g, question(b"n%d.evil.example" % i))) == (3, 0)
+        g.send(ATTEMPT_END, [], attempt=g.attempt)
+        g.wait_for(lambda: any(n["kind"] == NOTE_OVER for n in g.courier.notes))
+        assert [n["kind"] for n in g.courier.notes] == [NOTE_DNS] * 20 + [NOTE_OVER], g.courier.notes
+        assert {n["attempt"] for n in g.courier.notes} == {g.attempt}
+        g.courier_trunk.shutdown(socket.SHUT_RDWR)
+        time.sleep(0.1)
+        g.send(ATTEMPT_END, [], attempt=b"2" * 16)
+        g.trunk()
+        g.wait_for(lambda: g.courier.notes[-1]["attempt"] == b"2" * 16)
+        assert g.courier.notes[-1]["kind"] == NOTE_OVER
 
 
 def test_it_ends_with_its_keeper():

@@ -747,6 +747,34 @@ def test_what_was_refused_is_in_the_steps_record():
             assert line in log, log
 
 
+def test_a_steps_end_waits_for_its_last_reads_and_refusals():
+    with World() as w:
+        script = "curl -sS https://www.acme.example/hello; sleep 1; for i in 1 2 3 4 5; do getent hosts n$i.example; done; true"
+        out = []
+        t = threading.Thread(target=lambda: out.append(w.shell(script)))
+        t.start()
+        end = time.monotonic() + 20
+        while not w.pids("holdfast-courier"):
+            assert time.monotonic() < end, w.s.logged()
+            time.sleep(0.01)
+        time.sleep(0.5)
+        courier = w.pids("holdfast-courier")[0]
+        os.kill(courier, signal.SIGSTOP)  # the gate answers for names alone
+        try:
+            time.sleep(1.5)
+            assert not out, out
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(courier, signal.SIGCONT)
+        t.join()
+        assert out[0].returncode == 0, out
+        run = w.s.get("/v1/runs").json()["runs"][-1]["run"]
+        log = subprocess.run([HOLDFAST, "--state", w.s.state, "log", run], capture_output=True, text=True, check=True,
+                             env=w.s.environment({"PATH": "/usr/bin:/bin"})).stdout
+        for line in ["GET www.acme.example:443/hello", *(f"denied n{i}.example: no rule" for i in range(1, 6))]:
+            assert line in log, (line, log)
+
+
 def test_nothing_else_leaves():
     with World() as w:
         capture = Capture()

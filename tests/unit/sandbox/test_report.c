@@ -82,6 +82,7 @@ static struct report_message one_of(enum report_type type)
 		m.request = 9;
 		break;
 	case REPORT_DELIVERED:
+	case REPORT_DRAINED:
 	case REPORT_ATTEMPT_END:
 	case REPORT_RELEASE:
 		memcpy(m.effect, ids[1], sizeof(m.effect));
@@ -99,7 +100,7 @@ static const struct {
 	{REPORT_DELIVERED, "delivered"}, {REPORT_CUT, "cut"},
 	{REPORT_SETTINGS, "settings"},	 {REPORT_ATTEMPT, "attempt"},
 	{REPORT_ANSWER, "answer"},	 {REPORT_ATTEMPT_END, "attempt-end"},
-	{REPORT_RELEASE, "release"},
+	{REPORT_RELEASE, "release"},	 {REPORT_DRAINED, "drained"},
 };
 
 static void each_message_has_one_form(void **state)
