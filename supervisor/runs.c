@@ -402,28 +402,59 @@ int runs_give_workspace(struct daemon *d, struct runs_context *c, int fd, struct
 			: take_workspace(d, c, copy, err);
 }
 
-int runs_find(struct daemon *d, const char *prefix_or_name, const struct journal_run **ret,
-	      struct error *err)
+static const struct journal_run *load_run(struct daemon *d, const struct journal_id *id,
+					  struct error *err)
 {
+	const struct journal_run *run = journal_state_run(d->rows, id);
+
+	if (!run && journal_load_run(d->journal, id, err) == 0)
+		run = journal_state_run(d->rows, id);
+	return run;
+}
+
+/* NULL: none of the newest runs goes by its plan's name, and that is it. */
+static const struct journal_run *latest_of_plan(struct daemon *d, const char *name)
+{
+	AUTO_FREE struct journal_id *ids = calloc(RUNS_LOOK_BACK, sizeof(*ids));
+	int n = ids ? journal_list_runs(d->journal, RUNS_LOOK_BACK, ids) : 0;
+
+	for (int i = 0; i < n; i++) {
+		const struct journal_run *run = load_run(d, &ids[i], NULL);
+		struct runs_context *ctx;
+
+		if (run && !run->name && runs_get(d, &run->id, &ctx, NULL) == 0 && ctx->plan &&
+		    ctx->plan->name && strcmp(ctx->plan->name, name) == 0)
+			return run;
+	}
+	return NULL;
+}
+
+int runs_find(struct daemon *d, const char *prefix_or_name, bool reading,
+	      const struct journal_run **ret, struct error *err)
+{
+	const struct journal_run *latest = NULL;
+	char text[JOURNAL_ID_TEXT_SIZE];
+	struct error first = {0};
 	struct journal_id id;
-	int r = journal_find_run(d->journal, prefix_or_name, &id, err);
+	int r = journal_find_run(d->journal, prefix_or_name, &id, &first);
 
 	if (r == -ENOENT)
-		return error_set_exit(
-			err, r, EXIT_STATUS_USAGE,
-			"no run %s: neither an id nor a name starts so; see 'holdfast status'",
-			prefix_or_name);
-	if (r == -ENOTUNIQ)
-		return error_set_exit(err, r, EXIT_STATUS_USAGE,
-				      "%s names several runs; give more digits", prefix_or_name);
-	if (r < 0)
-		return error_set(err, r, "cannot look up %s: %s", prefix_or_name, strerror(-r));
-	if (!journal_state_run(d->rows, &id)) {
-		r = journal_load_run(d->journal, &id, err);
-		if (r < 0)
-			return r;
+		latest = latest_of_plan(d, prefix_or_name);
+	if (latest && reading) {
+		*ret = latest;
+		return 0;
 	}
-	*ret = journal_state_run(d->rows, &id);
+	if (latest)
+		return error_set_exit(err, r, EXIT_STATUS_USAGE,
+				      "%.128s is its plan's name, which other runs may have, too; "
+				      "the latest of them is %.8s: say that",
+				      prefix_or_name, journal_id_text(&latest->id, text));
+	if (r < 0) {
+		if (err)
+			*err = first;
+		return r;
+	}
+	*ret = load_run(d, &id, err);
 	return *ret ? 0 : error_set(err, -ENOENT, "no run %s", prefix_or_name);
 }
 

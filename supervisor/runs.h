@@ -6,6 +6,8 @@
  */
 #include "supervisor/daemon.h"
 
+enum { RUNS_LOOK_BACK = 1000 };
+
 /* The blob that RUN_CREATED names as `environ`: what the client brought along and no later client
  * can bring again. Canonical CBOR: {1: [NAME=value as bytes, sorted], 2: home, 3: [rows, cols], 4:
  * [note], 5: signers, 6: learn}. */
@@ -61,8 +63,10 @@ MUST_CHECK int runs_dial(struct daemon *d, const struct journal_id *run, uint32_
 /* Frees the contexts of runs that are over, with their descriptors. Not while one is in use:
  * between turns of the loop. */
 void runs_collect(struct daemon *d);
-/* Loads the rows of a run that has ended; finds by id prefix or name. */
-MUST_CHECK int runs_find(struct daemon *d, const char *prefix_or_name,
+/* Loads the rows of a run that has ended; finds by id prefix or name. Where no run was given a name
+ * of its own, its plan's is what people see; many runs share one, so it finds the latest of the
+ * RUNS_LOOK_BACK newest, and only who reads: to others it is an error that says that run's id. */
+MUST_CHECK int runs_find(struct daemon *d, const char *prefix_or_name, bool reading,
 			 const struct journal_run **ret, struct error *err);
 /* By index, name or key; NULL = none. */
 const struct journal_step *runs_step(const struct journal_run *run, const char *name_or_key);

@@ -42,7 +42,9 @@
  *                                 attached: true}; step: the name of an exec's only one
  * GET  /v1/runs                   roll-up: {runs: [summary...], needs_person: [...], in_doubt: [...],
  *                                 ended: how many are left out}; ?all=1
- * GET  /v1/runs/R                 status; R = id prefix or name
+ * GET  /v1/runs/R                 status; R = id prefix or name; for GETs and replay also the plan's
+ *                                 name, for the latest such run; not with ?decide=1: a
+ *                                 decision follows
  * GET  /v1/runs/R/events?from=N&follow=1    one JSON object a line (application/x-ndjson, chunked
  *                                 when following)
  * GET  /v1/runs/R/steps/S         step with attempts, results, digests; S = name or key

@@ -121,6 +121,8 @@ int cmd_agency(int argc, char **argv)
 		return cli_fail(&err);
 	buffer_append_str(&target, "/v1/runs/");
 	client_encode(&target, argv[optind]);
+	if (level)
+		buffer_append_str(&target, "?decide=1");
 	json_t *status = cli_fetch(c, (const char *)target.data, &exit_status);
 	if (!status)
 		return exit_status;

@@ -131,6 +131,7 @@ static int open_run(int argc, char **argv, const char *usage, enum client_start 
 	AUTO_BUFFER target = {0};
 	buffer_append_str(&target, "/v1/runs/");
 	client_encode(&target, argv[optind]);
+	buffer_append_str(&target, "?decide=1");
 	json_t *status = cli_fetch(*ret_c, (const char *)target.data, ret_exit);
 	if (!status)
 		return -ENOENT;

@@ -796,7 +796,7 @@ static int get_export(struct call *c)
 	int r = fd < 0 ? -errno : catch_up(c);
 
 	if (r == 0 && name)
-		r = runs_find(c->d, name, &run, &c->err);
+		r = runs_find(c->d, name, true, &run, &c->err);
 	if (r == 0)
 		r = journal_export(c->d->journal, run ? &run->id : NULL, fd, &c->err);
 	if (r < 0)
@@ -941,7 +941,8 @@ static int post_effect_undo(struct call *c)
 
 /* ---- the table ---- */
 
-enum { WANTS_RUN = 1, WANTS_STEP = 2 };
+/* READS: it changes nothing, though it is a POST. */
+enum { WANTS_RUN = 1, WANTS_STEP = 2, READS = 4 };
 
 static const struct route {
 	bool post;
@@ -966,7 +967,7 @@ static const struct route {
 	{true, "v1/runs/*/fork", WANTS_RUN, post_fork},
 	{true, "v1/runs/*/revoke", WANTS_RUN, post_revoke},
 	{false, "v1/runs/*/wants", WANTS_RUN, get_wants},
-	{true, "v1/runs/*/replay", WANTS_RUN, post_replay},
+	{true, "v1/runs/*/replay", WANTS_RUN | READS, post_replay},
 	{true, "v1/runs/*/steps", WANTS_RUN, post_steps},
 	{false, "v1/runs/*/steps/*", WANTS_RUN | WANTS_STEP, get_step},
 	{false, "v1/runs/*/steps/*/output", WANTS_RUN | WANTS_STEP, get_output},
@@ -1012,7 +1013,9 @@ static int resolve(struct call *c, unsigned wants)
 	int r = 0;
 
 	if (wants & WANTS_RUN)
-		r = runs_find(c->d, c->q->segments[2], &c->run, &c->err);
+		r = runs_find(c->d, c->q->segments[2],
+			      (wants & READS) || (!c->q->post && !asked(c, "decide")), &c->run,
+			      &c->err);
 	if (r == 0 && (wants & WANTS_STEP)) {
 		c->step = runs_step(c->run, c->q->segments[4]);
 		if (!c->step)

@@ -198,6 +198,27 @@ def test_a_name_is_attached_to_once():
         assert code == 2 and "one" in err, (code, err)
 
 
+def test_an_ended_run_is_read_by_its_name_and_by_its_plans():
+    with Cli() as c:
+        named = c.plan("name: tidy\nsteps:\n  - {name: one, run: \"echo x; echo y > made\"}\n")
+        assert c.run("run", named, "--name", "mine")[0] == 0
+        mine = c.latest()
+        assert c.run("run", named)[0] == 0 and c.run("run", named)[0] == 0
+        latest = c.latest()
+        for name, run in (("mine", mine), ("tidy", latest)):
+            code, status = c.json("status", name)
+            assert code == 0 and status["run"] == run and status["state"] == "succeeded", status
+            for command in (["log", name], ["diff", name], ["policy", "test", "--replay", name], ["show", name, "one"]):
+                code, out, err = c.run(*command)
+                assert code == 0, (command, out, err)
+        # who decides says which one is meant
+        for command in ("cancel", "land", "pause"):
+            code, _, err = c.run(command, "tidy")
+            assert code == 2 and latest[:8] in err, (command, code, err)
+        code, _, err = c.run("status", "untidy")
+        assert code == 2 and "untidy" in err, (code, err)
+
+
 def test_a_gate_waits_and_a_vote_decides():
     with Cli() as c:
         plan = c.plan("steps:\n  - {name: risky, gate: ask, run: \"echo did > did.txt\"}\n")
