@@ -1,6 +1,6 @@
 /*
  * The store: transitions in, batches out, rows on demand. Opening and recovery are open.c, blobs
- * blob.c, the audits (verify, fsck, export, gc) audit.c.
+ * blob.c, the audits verify.c, fsck.c and gc.c; audit.c has what these share, and export.
  */
 #include "journal/store.h"
 

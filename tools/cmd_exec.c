@@ -33,7 +33,7 @@ static const char exec_usage[] =
 	"LEVEL] [--name N] [--land] [-i] [-t] -- CMD [ARG ...]\n"
 	"Runs one command in a sandbox over this folder (or DIR). What it changes is kept in a "
 	"layer: --land applies it when the\n"
-	"command succeeds, 'holdfast land' later. -i passes standard input on (read whole), -it "
+	"command succeeds, 'holdfast land' later. -i passes standard input on (read whole), -t "
 	"gives it a terminal.\n"
 	"Exit: the command's; 128+n for a signal; 125 where Holdfast itself stopped it (said on "
 	"standard error); 126, 127 as usual.\n";

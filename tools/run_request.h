@@ -17,7 +17,7 @@ struct run_request {
 	bool learn; /* policy learn */
 	bool send_stdin; /* exec -i: standard input is read whole and becomes an input of the step
 			  */
-	bool tty; /* exec -it */
+	bool tty; /* exec -t */
 	unsigned rows, cols;
 };
 
