@@ -501,6 +501,11 @@ static void put_class(struct card *c)
 	}
 }
 
+static unsigned long long left(uint64_t limit, uint64_t used)
+{
+	return limit > used ? limit - used : 0;
+}
+
 static void put_radius(struct card *c)
 {
 	const struct card_effect *in = c->in;
@@ -516,12 +521,28 @@ static void put_radius(struct card *c)
 		buffer_printf(c->out, "THIS VERY ACTION WAS DONE %u TIME%s in this run; ",
 			      in->done_same, in->done_same == 1 ? "" : "S");
 	buffer_printf(c->out, "%u by this rule in this run\n", in->done_rule);
-	if (!in->rule || !in->rule->rate_count)
+	if (in->rule && in->rule->rate_count) {
+		label(c, "limit");
+		buffer_printf(c->out,
+			      "%llu in %llu s by its rule; %llu left of it after this one\n",
+			      (unsigned long long)in->rule->rate_count,
+			      (unsigned long long)(in->rule->rate_per_ms / 1000),
+			      left(in->rule->rate_count, in->rate_used));
+	}
+	if (!in->requests.limit && !in->egress.limit)
 		return;
-	label(c, "limit");
-	buffer_printf(c->out, "%llu in %llu s by its rule\n",
-		      (unsigned long long)in->rule->rate_count,
-		      (unsigned long long)(in->rule->rate_per_ms / 1000));
+	label(c, "budget");
+	if (in->requests.limit)
+		buffer_printf(c->out, "%llu of %llu requests",
+			      left(in->requests.limit, in->requests.used),
+			      (unsigned long long)in->requests.limit);
+	if (in->egress.limit)
+		buffer_printf(c->out, "%s%llu of %llu bytes out", in->requests.limit ? ", " : "",
+			      left(in->egress.limit, in->egress.used),
+			      (unsigned long long)in->egress.limit);
+	/* What is in doubt is among the used already. */
+	buffer_printf(c->out, " left to this run%s\n",
+		      in->kind == JOURNAL_KIND_EFFECT ? " before this one" : "");
 }
 
 static void put_claim(struct card *c)

@@ -33,6 +33,10 @@ struct card_effect {
 	const struct policy_rule *rule; /* NULL = none is there any more */
 	const char *why; /* of the decision; NULL = none */
 	uint32_t done_same, done_rule; /* CONFIRMED in this run: this very action, by this rule */
+	uint32_t rate_used; /* asked for by this rule in the time of its rate, with this one */
+	struct card_budget { /* of the run: what its limit is, 0 = none, and what was used */
+		uint64_t limit, used;
+	} requests, egress;
 	int64_t decide_by_ns, execute_by_ns; /* wall, 0 = none; how long after the decision */
 	const char *key; /* KEYED: that it was sent with; NULL = none */
 	bool probed; /* DOUBT: its probe does not know */

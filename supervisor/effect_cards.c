@@ -4,6 +4,7 @@
 #include <string.h>
 #include "supervisor/card_effect.h"
 #include "supervisor/effect_decide.h"
+#include "supervisor/net.h"
 #include "supervisor/runs.h"
 
 struct work {
@@ -50,6 +51,34 @@ static void count_done(const struct journal_run *run, const struct journal_effec
 		in->done_same += digest_equal(&x->identity, &f->identity);
 		in->done_rule += x->rule && f->rule && strcmp(x->rule, f->rule) == 0;
 	}
+}
+
+/* What the courier holds it to, as the journal knows it. The time of a rate ends now here; the
+ * courier's began with the first request in it. */
+static int count_budget(struct daemon *d, const struct journal_run *run,
+			const struct journal_effect *f, struct work *w)
+{
+	struct policy_settings s;
+	struct net_spent spent;
+	int64_t from =
+		w->in.rule ? daemon_now().wall_ns - (int64_t)w->in.rule->rate_per_ms * 1000000 : 0;
+	int r;
+
+	for (uint32_t i = 0; i < run->effect_count; i++) {
+		const struct journal_effect *x = run->effects[i];
+
+		w->in.rate_used += x->proposed_ns > from && x->rule && f->rule &&
+				   strcmp(x->rule, f->rule) == 0;
+	}
+	policy_settings(w->policy, &s);
+	w->in.requests.limit = s.limits.value[POLICY_LIMIT_REQUESTS];
+	w->in.egress.limit = s.limits.value[POLICY_LIMIT_EGRESS];
+	if (!w->in.requests.limit && !w->in.egress.limit)
+		return 0;
+	r = net_spent(d, &run->id, &spent);
+	w->in.requests.used = spent.requests;
+	w->in.egress.used = spent.sent;
+	return r;
 }
 
 /* The rule's words for the card, from the policy as it stands. */
@@ -105,6 +134,8 @@ static int render(struct daemon *d, const struct engine_command *c, struct work 
 	}
 	if (r == 0)
 		r = read_rule(d, run, step, w, err);
+	if (r == 0)
+		r = count_budget(d, run, f, w);
 	if (r < 0)
 		return r;
 	w->in.body = buffer_bytes(&w->body);

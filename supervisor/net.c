@@ -44,6 +44,12 @@ static const char *const bundle_variables[] = {"SSL_CERT_FILE",	     "CURL_CA_BU
 
 enum net_state { NET_NONE, NET_OPENING, NET_ATTACHING, NET_OPEN };
 
+/* Plain reads are in the run's events alone: each is looked at once. */
+struct net_reads {
+	struct net_spent spent;
+	uint64_t next_seq;
+};
+
 struct net {
 	struct net *next;
 	struct journal_id run;
@@ -56,6 +62,7 @@ struct net {
 	struct digest seed; /* of placeholders */
 	struct sandbox_etc_file etc[ETC_MAX];
 	size_t etc_count;
+	struct net_reads reads;
 	struct buffer bundle, certificate;
 	char folder_name[48];
 };
@@ -406,15 +413,9 @@ static void tell_anchors(struct daemon *d, struct telling *t)
 	}
 }
 
-/* What earlier attempts of the run have used of its budget: plain reads are in its events, all else
- * in its rows. */
-struct spent {
-	uint64_t sent, requests;
-};
-
 static int spend_read(const struct report_read *read, void *arg)
 {
-	struct spent *s = arg;
+	struct net_spent *s = arg;
 
 	if (!read->denied && read->status != 0) {
 		s->requests++;
@@ -425,25 +426,32 @@ static int spend_read(const struct report_read *read, void *arg)
 
 static int spend_event(const struct journal_record *r, struct bytes encoded, void *arg)
 {
+	struct net_reads *reads = arg;
+
 	(void)encoded;
+	reads->next_seq = r->seq + 1;
 	/* one that cannot be read counts as nothing; `verify` finds it */
 	if (r->type == JOURNAL_EFFECT_READS)
-		(void)!effects_code_reads_each(r->p.reads, spend_read, arg);
+		(void)!effects_code_reads_each(r->p.reads, spend_read, &reads->spent);
 	return 0;
 }
 
-static int spent_by(struct daemon *d, const struct journal_id *id, struct spent *ret)
+int net_spent(struct daemon *d, const struct journal_id *id, struct net_spent *ret)
 {
 	const struct journal_run *run = journal_state_run(d->rows, id);
+	struct net *n = find(d, id);
+	struct net_reads all = {0};
+	struct net_reads *reads = n ? &n->reads : &all;
+	int r = journal_each_event(d->journal, id, reads->next_seq, spend_event, reads);
 
-	*ret = (struct spent){0};
+	*ret = reads->spent;
 	for (uint32_t i = 0; run && i < run->effect_count; i++) {
 		if (run->effects[i]->reserved_ns == 0)
 			continue;
 		ret->requests++;
 		ret->sent += run->effects[i]->sent;
 	}
-	return journal_each_event(d->journal, id, 0, spend_event, ret);
+	return r;
 }
 
 static uint64_t left_of(uint64_t limit, uint64_t spent)
@@ -455,14 +463,14 @@ static int tell_budget(struct daemon *d, const struct attempt *a, struct telling
 {
 	struct report_attempt *m = &t->m.attempt;
 	struct policy_settings s;
-	struct spent spent = {0};
+	struct net_spent spent = {0};
 	int r = 0;
 
 	policy_settings(t->policy, &s);
 	uint64_t egress = s.limits.value[POLICY_LIMIT_EGRESS];
 	uint64_t requests = s.limits.value[POLICY_LIMIT_REQUESTS];
 	if (egress || requests)
-		r = spent_by(d, &a->run, &spent);
+		r = net_spent(d, &a->run, &spent);
 	m->egress_left = left_of(egress, spent.sent);
 	m->requests_left = left_of(requests, spent.requests);
 	return r;

@@ -47,6 +47,11 @@ enum { NET_WAITS = 1 };
  * network is being opened; attempts_again() is called when there is news. */
 MUST_CHECK int net_take(struct daemon *d, struct attempt *a, const struct plan_step *step,
 			struct net_lend *ret, struct error *err);
+/* What was sent of the run: plain reads that were told, and every effect that was RESERVED. */
+struct net_spent {
+	uint64_t sent, requests; /* sent: bytes of bodies */
+};
+MUST_CHECK int net_spent(struct daemon *d, const struct journal_id *run, struct net_spent *ret);
 /* One whose command runs already, of a network that the keeper said it has. */
 void net_adopt(struct daemon *d, struct attempt *a);
 void net_attempt_over(struct daemon *d, const struct attempt *a);

@@ -10,6 +10,7 @@ import glob
 import http.server
 import json
 import os
+import re
 import pwd
 import random
 import shutil
@@ -511,8 +512,10 @@ def test_what_needs_a_person_waits_and_is_sent_once():
         policy = w.write("ask.yaml", w.policy_text.format(root=w.root, ca=w.path("ca.pem"), local=(
             f"address: [10.77.0.0/24], ca: {w.path('ca.pem')}")).replace(
             "  - {id: plain,", "  - {id: post, do: ask, http: {host: www.acme.example, method: [POST], path: /post}, "
-            f"address: [10.77.0.0/24], ca: {w.path('ca.pem')}}}\n  - {{id: plain,"))
-        t, out = in_background(w, "curl", "-sS", "-X", "POST", "-d", "hello", "https://www.acme.example/post", policy=policy)
+            f"rate: {{count: 5, per: 1h}}, address: [10.77.0.0/24], ca: {w.path('ca.pem')}}}\n  - {{id: plain,").replace(
+            "memory: 2GiB}", "memory: 2GiB, requests: 10, egress: 1000}"))
+        t, out = in_background(w, "/bin/sh", "-c", "curl -sS -o /dev/null https://www.acme.example/hello; sleep 0.5; "
+                               "curl -sS -d hello https://www.acme.example/post", policy=policy)
         end = time.monotonic() + 20
         while True:
             items = w.s.get("/v1/approvals").json()["approvals"]
@@ -520,6 +523,9 @@ def test_what_needs_a_person_waits_and_is_sent_once():
                 break
             assert time.monotonic() < end and t.is_alive(), (out, w.s.logged())
             time.sleep(0.1)
+        card = w.s.get("/v1/approvals/" + items[0]["approval"]).json()["card"]
+        assert "\nlimit      5 in 3600 s by its rule; 4 left of it after this one\n" in card, card
+        assert re.search(r"\nbudget     9 of 10 requests, 9\d\d of 1000 bytes out left to this run before this one\n", card), card
         with open(w.path("access.log")) as f:
             assert "POST" not in f.read()
         r = subprocess.run([HOLDFAST, "--state", w.s.state, "approve", items[0]["approval"][:12]], capture_output=True, text=True,

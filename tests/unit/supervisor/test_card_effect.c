@@ -147,6 +147,58 @@ static void it_says_what_where_how_much_and_what_follows(void **state)
 	assert_true(complete);
 }
 
+static void it_says_what_is_left_of_rate_and_budget(void **state)
+{
+	static const struct {
+		enum journal_approval_kind kind;
+		uint32_t used;
+		struct card_budget requests, egress;
+		const char *want; /* NULL = no such line */
+	} cases[] = {
+		{JOURNAL_KIND_EFFECT, 2, {0}, {0}, NULL},
+		{JOURNAL_KIND_EFFECT,
+		 2,
+		 {100, 4},
+		 {0},
+		 "\nbudget     96 of 100 requests left to this run before this one\n"},
+		{JOURNAL_KIND_EFFECT,
+		 3,
+		 {1, 1},
+		 {1000, 990},
+		 "\nbudget     0 of 1 requests, 10 of 1000 bytes out left to this run before "
+		 "this one\n"},
+		{JOURNAL_KIND_DOUBT,
+		 3,
+		 {0},
+		 {1000, 992},
+		 "\nbudget     8 of 1000 bytes out left to this run\n"},
+	};
+	struct case_of *x = *state;
+
+	x->rule.rate_count = 3;
+	x->rule.rate_per_ms = 60000;
+	body(x, "{}");
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		AUTO_BUFFER out = {0};
+		bool complete;
+		char limit[80];
+
+		x->in.kind = cases[i].kind;
+		x->in.rate_used = cases[i].used;
+		x->in.requests = cases[i].requests;
+		x->in.egress = cases[i].egress;
+		assert_int_equal(render(x, &out, &complete), 0);
+		snprintf(limit, sizeof(limit),
+			 "\nlimit      3 in 60 s by its rule; %u left of it after this one\n",
+			 3 - cases[i].used);
+		assert_non_null(strstr((char *)out.data, limit));
+		if (cases[i].want)
+			assert_non_null(strstr((char *)out.data, cases[i].want));
+		else
+			assert_null(strstr((char *)out.data, "\nbudget"));
+	}
+}
+
 static void what_cannot_be_shown_truly_has_no_card(void **state)
 {
 	struct case_of *x = *state;
@@ -256,6 +308,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(it_says_what_where_how_much_and_what_follows),
+		T(it_says_what_is_left_of_rate_and_budget),
 		T(what_cannot_be_shown_truly_has_no_card),
 		T(more_than_is_shown_is_not_approved_by_default),
 		T(the_agents_bytes_forge_no_line),
