@@ -401,15 +401,26 @@ static void on_event(void *arg, const struct sandbox_event *e)
 
 /* ---- losing and finding ---- */
 
-/* Their keeper is gone: its sandboxes die with it. Their locks say when. */
-static void wait_for_locks(struct daemon *d)
+/* Nobody listens: sandboxes die with their keeper, and their locks say when. A lock that stays is
+ * of a keeper that lives and whose socket was removed, so no attempt of it may be called lost: the
+ * step would run twice at once. */
+static int wait_for_locks(struct daemon *d, struct error *err)
 {
 	struct timespec pause = {.tv_nsec = 5 * 1000 * 1000};
 
-	for (int waited = 0; waited < LOCK_WAIT_MS && attempts_locked(d); waited += 5)
+	for (int waited = 0; attempts_locked(d); waited += 5) {
+		if (waited >= LOCK_WAIT_MS)
+			return error_set_exit(
+				err, -EBUSY, EXIT_STATUS_SANDBOX,
+				"steps run on under a keeper whose socket is gone (was its runtime "
+				"folder removed?); without a supervisor it ends by itself within "
+				"%d s: wait, or kill 'holdfast-keeper'; then start again",
+				SANDBOX_KEEPER_IDLE_MS / 1000);
 		nanosleep(&pause, NULL);
+	}
 	/* Processes outlive the lock by some 50 us (sandbox_attempt_lives). */
 	nanosleep(&pause, NULL);
+	return 0;
 }
 
 static void tell_lost(struct daemon *d)
@@ -428,7 +439,7 @@ static void tell_lost(struct daemon *d)
 
 static void on_lost(struct daemon *d)
 {
-	struct error err = {0};
+	struct error err = {0}, unreachable = {0};
 	int r;
 
 	d->adopt->lost = false;
@@ -437,6 +448,11 @@ static void on_lost(struct daemon *d)
 	if (r == -ESTALE) { /* epoch fence */
 		daemon_log(d, "the keeper was taken over: %s", err.msg);
 		daemon_stop(d);
+		return;
+	}
+	if (nobody_listens(r) && wait_for_locks(d, &unreachable) < 0) {
+		daemon_log(d, "%s", unreachable.msg);
+		daemon_fail(d);
 		return;
 	}
 	if (r < 0 && !nobody_listens(r)) {
@@ -449,10 +465,8 @@ static void on_lost(struct daemon *d)
 		daemon_fail(d);
 		return;
 	}
-	if (r < 0) {
+	if (r < 0)
 		daemon_log(d, "the keeper is gone: its attempts are lost");
-		wait_for_locks(d);
-	}
 	attempts_after_loss(d, r == 0 ? sandbox_client_hello(d->adopt->client) : NULL);
 	tell_lost(d);
 	net_found(d, r == 0 ? sandbox_client_hello(d->adopt->client) : NULL);
@@ -509,8 +523,11 @@ int adopt_recover(struct daemon *d, bool start, struct error *err)
 		*err = quiet;
 		return r;
 	}
-	if (r < 0)
-		wait_for_locks(d);
+	if (r < 0) {
+		r = wait_for_locks(d, err);
+		if (r < 0)
+			return r;
+	}
 	net_found(d, d->adopt->client ? sandbox_client_hello(d->adopt->client) : NULL);
 	found = gather(d, &count);
 	diffs_sweep(d);

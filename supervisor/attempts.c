@@ -643,8 +643,8 @@ static int any_locked(const struct journal_run *run, void *arg)
 		if (!a || !in_flight(a))
 			continue;
 		attempts_id(&a->id, &id);
-		if (sandbox_attempt_lives(d->spool_fd, &id) == 1)
-			return 1;
+		if (sandbox_attempt_lives(d->spool_fd, &id) != 0)
+			return 1; /* an error says nothing, and a living one must not be lost */
 	}
 	return 0;
 }

@@ -8,6 +8,7 @@ the policy grants `rw`.
 import datetime
 import json
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -244,6 +245,26 @@ def test_keeper_that_is_never_reached_ends_the_supervisor_as_an_error():
         assert "the keeper cannot be reached" in s.logged() and "taken over" not in s.logged(), s.logged()
         s.start()
         assert s.wait(run)["state"] == "succeeded", s.logged()
+        s.check_journal()
+
+
+def test_a_keeper_whose_socket_is_gone_keeps_its_steps():
+    with Counted() as s:
+        s.start()
+        run = s.begin_plan([("work", "echo x > made; sleep 8; cat made", [])])
+        s.wait_live(run)
+        s.wait_times("work", 1)
+        s.kill()
+        shutil.rmtree(s.runtime())  # as logind does at the last logout
+        p, said = s.spawn()
+        p.wait(20)
+        assert said != "ready\n" and p.returncode > 0, (said, p.returncode)
+        assert "a keeper whose socket is gone" in said + s.logged(), (said, s.logged())
+        assert s.times("work") == 1, "the step ran twice at once"
+        s.kill_keeper()
+        s.start()
+        assert s.wait(run)["state"] == "succeeded", s.logged()
+        assert s.times("work") == 2 and s.attempts(run, "work") == ["lost", "exited"]
         s.check_journal()
 
 
