@@ -248,15 +248,16 @@ static void op_layer_name(void *ctx, char ret[JOURNAL_LAYER_NAME_SIZE])
 	daemon_layer_name(ctx, '\0', ret);
 }
 
-static void op_rules(void *ctx, const struct journal_run *run, struct engine_rules *ret)
+static int op_rules(void *ctx, const struct journal_run *run, struct engine_rules *ret)
 {
 	/* Lives until the next call, as the header asks. */
 	static struct policy_settings s;
 	struct daemon *d = ctx;
 	struct runs_context *c;
+	int r = runs_get(d, &run->id, &c, NULL);
 
-	if (runs_get(d, &run->id, &c, NULL) < 0)
-		return;
+	if (r < 0)
+		return r;
 	policy_settings(c->policy, &s);
 	ret->decide_by_ns = (int64_t)s.decide_by_ms * 1000000;
 	ret->execute_by_ns = (int64_t)s.execute_by_ms * 1000000;
@@ -273,6 +274,7 @@ static void op_rules(void *ctx, const struct journal_run *run, struct engine_rul
 	ret->freeze_ns = (int64_t)s.freeze_ms * 1000000;
 	ret->suspend_ns = (int64_t)s.suspend_ms * 1000000;
 	ret->unattended_deny = s.unattended == POLICY_UNATTENDED_DENY;
+	return 0;
 }
 
 static int op_program(void *ctx, const struct journal_run *run, const struct journal_step *below,

@@ -109,6 +109,7 @@ struct engine_rules {
 	size_t role_count;
 	bool signed_votes; /* an unsigned one is refused */
 	bool unattended_deny; /* `unattended: deny`: what would ask is denied */
+	int unread; /* the engine's own: negative errno of ops.rules; no vote counts meanwhile */
 	int64_t freeze_ns, suspend_ns; /* of an attempt that waits for a person; 0 = never */
 };
 
@@ -125,8 +126,9 @@ struct engine_ops {
 			   char ret[JOURNAL_LAYER_NAME_SIZE]); /* unique among all layers of the
 								  state directory */
 	/* Of the run's policy; NULL: the limits' defaults, one person. *ret is zeroed with the
-	 * defaults filled. */
-	void (*rules)(void *ctx, const struct journal_run *run, struct engine_rules *ret);
+	 * defaults filled. 0, or negative errno where the policy cannot be read: then who may
+	 * decide is not known, so nobody may. */
+	int (*rules)(void *ctx, const struct journal_run *run, struct engine_rules *ret);
 	/* Whether the policy asks a person before spec starts. NULL: only what the plan says. */
 	bool (*asks)(void *ctx, const struct journal_run *run, const struct plan_step *spec);
 	/* The bytes of the program that spec names, as it will see them over the layers committed

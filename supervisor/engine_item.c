@@ -27,7 +27,9 @@ void engine_item_rules(struct engine *e, const struct engine_run *r, struct engi
 				     .execute_by_ns = e->limits.execute_by_ns,
 				     .quorum = 1};
 	if (e->ops.rules)
-		e->ops.rules(e->ops.ctx, engine_run_row(e, r), ret);
+		ret->unread = e->ops.rules(e->ops.ctx, engine_run_row(e, r), ret);
+	if (ret->unread < 0)
+		ret->quorum = UINT32_MAX;
 	if (ret->quorum == 0)
 		ret->quorum = 1;
 }
@@ -527,6 +529,11 @@ static int check_voter(const struct journal_run *run, const struct engine_rules 
 {
 	bool is_signed = !digest_is_zero(&v->proof);
 
+	if (rules->unread < 0)
+		return error_set_exit(err, -EIO, EXIT_STATUS_DENIED,
+				      "vote: the policy that says who may decide cannot be read, "
+				      "so nobody may; put its file back ('holdfast verify' names "
+				      "it) and vote again, or cancel the run");
 	if (rules->signed_votes && !is_signed)
 		return error_set_exit(err, -EPERM, EXIT_STATUS_DENIED,
 				      "vote: the policy asks for signed votes; say --sign KEY");
@@ -711,6 +718,8 @@ static int decided(struct engine *e, struct engine_run *r, const struct journal_
 	int rc;
 
 	engine_item_rules(e, r, &rules);
+	if (rules.unread < 0)
+		return rules.unread;
 	if (a->kind != JOURNAL_KIND_CONFLICT)
 		return agreeing(a, &a->votes[a->vote_count - 1], bytes_of("", 0)) >= rules.quorum;
 	rc = each_path(e, a, path_undecided, &(struct path_check){a, rules.quorum});
@@ -825,7 +834,7 @@ int engine_vote(struct engine *e, struct engine_now now, const struct engine_vot
 		rc = decided(e, r, a);
 		if (rc < 0)
 			return error_set(err, rc,
-					 "vote: recorded, but the conflicts cannot be read");
+					 "vote: recorded, but what decides it cannot be read");
 		if (rc > 0)
 			approve(e, r, a, v);
 		engine_act_as(e, JOURNAL_ACTOR_SUPERVISOR, 0);

@@ -175,6 +175,7 @@ bool engine_step_writes(
 	const struct journal_step *s); /* ACTIVE..CHECKING: it holds the run's one writer's place */
 
 /* ---- engine_item.c: the queue ---- */
+/* Where they cannot be read (unread), they are such that no vote is enough. */
 void engine_item_rules(struct engine *e, const struct engine_run *r, struct engine_rules *ret);
 /* Asks for the card of (step, kind) unless it is asked for. */
 void engine_item_want(struct engine *e, struct engine_run *r, uint32_t step,

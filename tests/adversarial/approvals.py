@@ -336,6 +336,29 @@ def test_who_started_the_run_is_excluded():
         assert c.open(a)
 
 
+def test_nobody_decides_while_the_policy_cannot_be_read():
+    """Its file is away when a new supervisor reads it: what it excludes is not known, so every vote is refused."""
+    with People() as c:
+        # past the size up to which content is kept in the journal itself
+        long = "".join(f"  - {{path: /nowhere/{i}/{'x' * 200}/{'y' * 200}, access: r}}\n" for i in range(200))
+        a = c.gated("exclude: [starter]", more="fs:\n" + long)
+        os.kill(c.json("status")[1]["daemon"]["pid"], signal.SIGKILL)
+        blobs = [os.path.join(d, f) for d, _, files in os.walk(os.path.join(c.state, "v1", "blobs")) for f in files]
+        with_it = [b for b in blobs if b"/nowhere/199/" in open(b, "rb").read()]
+        assert with_it, blobs
+        for b in with_it:
+            os.rename(b, c.file(os.path.basename(b)))
+        c.json("status")  # begins the new supervisor
+        for word in ("approve", "deny"):
+            status, said = post(c, a, {"decision": word, "card_digest": a["card_digest"]})
+            assert status == 500 and "cannot be read" in json.dumps(said), (status, said)
+        assert c.open(a)
+        for b in with_it:
+            os.rename(c.file(os.path.basename(b)), b)
+        assert c.vote("approve", a)[0] == 3
+        assert c.open(a)
+
+
 def test_a_pattern_of_principals_is_nobody():
     with People() as c:
         wild = c.key("wild", principal="*@example.org")

@@ -146,11 +146,12 @@ static void op_layer_name(void *ctx, char ret[JOURNAL_LAYER_NAME_SIZE])
 	snprintf(ret, JOURNAL_LAYER_NAME_SIZE, "l");
 }
 
-static void op_rules(void *ctx, const struct journal_run *run, struct engine_rules *ret)
+static int op_rules(void *ctx, const struct journal_run *run, struct engine_rules *ret)
 {
 	(void)ctx;
 	(void)run;
 	ret->decide_by_ns = ret->execute_by_ns = 3600ll * 1000000000;
+	return 0;
 }
 
 /* ---- carrying out ---- */

@@ -181,13 +181,14 @@ static void layer_name(void *ctx, char ret[JOURNAL_LAYER_NAME_SIZE])
 		 (unsigned long long)(++f->layers % 100000));
 }
 
-static void rules(void *ctx, const struct journal_run *run, struct engine_rules *ret)
+static int rules(void *ctx, const struct journal_run *run, struct engine_rules *ret)
 {
 	struct fake *f = ctx;
 
 	(void)run;
-	if (f->has_rules)
+	if (f->has_rules && f->rules_error == 0)
 		*ret = f->rules;
+	return f->rules_error;
 }
 
 static int program(void *ctx, const struct journal_run *run, const struct journal_step *below,

@@ -46,6 +46,7 @@ struct fake {
 			    none (from the next start on), UINT8_MAX = none is found */
 	const char *asked; /* the program that a policy asks about */
 	bool has_rules;
+	int rules_error; /* negative errno: they cannot be read */
 	int64_t wall_ns, mono_ns;
 	uint8_t boot_id[16];
 	uint64_t ids, layers;

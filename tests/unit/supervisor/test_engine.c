@@ -831,6 +831,35 @@ static void test_quorum_and_excluded_principals(void **state)
 	fake_flush(f);
 }
 
+static void test_nobody_decides_by_rules_that_cannot_be_read(void **state)
+{
+	struct fake *f = fake_of(state);
+	const struct journal_approval *item;
+	struct error err = {0};
+	struct journal_id run;
+
+	f->has_rules = true;
+	f->rules = (struct engine_rules){.quorum = 1, .exclude_starter = true};
+	run = created(f, gated);
+	item = asked(f, &run, JOURNAL_KIND_STEP_GATE);
+	f->rules_error = -ENOENT;
+	for (int i = 0; i < 2; i++) {
+		struct engine_vote v = {.approval = item->id,
+					.card = item->card,
+					.decision = i ? APPROVE : JOURNAL_DECISION_DENY,
+					.principal = "uid:5",
+					.uid = 5};
+
+		assert_int_equal(engine_vote(f->e, fake_now(f), &v, &err), -EIO);
+		assert_non_null(strstr(err.msg, "cannot be read"));
+		assert_int_equal(item->vote_count, 0);
+		assert_int_equal(item->state, JOURNAL_APPROVAL_S_OPEN);
+	}
+	f->rules_error = 0;
+	assert_int_equal(vote(f, item, APPROVE, NULL), -EPERM);
+	fake_flush(f);
+}
+
 static void test_unattended_deny_asks_nobody(void **state)
 {
 	struct fake *f = fake_of(state);
@@ -1849,6 +1878,7 @@ int main(void)
 		T(test_an_empty_role_is_nobody),
 		T(test_signed_votes_are_asked_for_and_are_not_replayed),
 		T(test_a_quorum_agrees_on_the_choice_and_on_each_path),
+		T(test_nobody_decides_by_rules_that_cannot_be_read),
 		T(test_unattended_deny_asks_nobody),
 		T(test_gate_commit_asks_with_the_layer_in_hand),
 		T(test_land_ask_shows_the_plan_and_waits),
