@@ -249,13 +249,19 @@ static bool updates_valid(const struct action *a)
 	return true;
 }
 
+static bool holds_nul(struct bytes b)
+{
+	return b.len && memchr(b.data, 0, b.len);
+}
+
 static bool args_valid(const struct action *a)
 {
 	if (a->arg_count > ACTION_ARGS_MAX)
 		return false;
 	for (size_t i = 0; i < a->arg_count; i++)
 		if (a->args[i].name.len == 0 || a->args[i].name.len > NAME_MAX_BYTES ||
-		    !utf8_valid(a->args[i].name) ||
+		    !utf8_valid(a->args[i].name) || holds_nul(a->args[i].name) ||
+		    holds_nul(a->args[i].value) ||
 		    (i && bytes_compare(a->args[i - 1].name, a->args[i].name) >= 0))
 			return false;
 	return true;

@@ -44,7 +44,7 @@ struct action_update { /* of a push: one pkt-line command */
 };
 
 struct action_arg {
-	struct bytes name, value;
+	struct bytes name, value; /* no NUL in them: it would end the word that a command gets */
 };
 
 struct action_file { /* that a word of a tool's command names: these bytes stand in its place */

@@ -300,6 +300,8 @@ static int by_arg_name(const void *a, const void *b)
 	return order ? order : (p->name.len > q->name.len) - (p->name.len < q->name.len);
 }
 
+/* -EBADMSG: it is no call. -EINVAL: a NUL, which ends a word of a command: what would run is not
+ * what was matched and shown. */
 static int read_call(struct exchange *x)
 {
 	const struct action *q = &x->request.action;
@@ -325,7 +327,7 @@ static int read_call(struct exchange *x)
 	for (size_t i = 0; i < n; i++)
 		x->action.args[i] = (struct action_arg){piece(x, names[i]), piece(x, values[i])};
 	qsort(x->action.args, n, sizeof(x->action.args[0]), by_arg_name);
-	return 0;
+	return x->tool_text.len && memchr(x->tool_text.data, 0, x->tool_text.len) ? -EINVAL : 0;
 }
 
 /* Always the supervisor's: it runs it. */
@@ -333,9 +335,12 @@ static int tool(struct exchange *x, const char **ret_why)
 {
 	struct policy_field args[ACTION_ARGS_MAX];
 	struct policy_request r = {.kind = POLICY_TOOL, .fields = args};
+	int rc = read_call(x);
 
-	if (read_call(x) < 0) {
-		*ret_why = "a tool is called by POST /NAME?argument=value, without a body";
+	if (rc < 0) {
+		*ret_why = rc == -EINVAL
+				   ? "an argument of the tool holds a NUL, which no command can be given"
+				   : "a tool is called by POST /NAME?argument=value, without a body";
 		return -EBADMSG;
 	}
 	r.tool = x->action.tool;

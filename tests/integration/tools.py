@@ -220,6 +220,20 @@ def test_a_call_is_text_and_nothing_of_it_is_read_as_more():
         assert c.calls() == [f"<-v><--text=t><--to={v}>" for v in odd], (c.calls(), c.output(run))
 
 
+def test_a_call_with_a_nul_is_refused_and_said_so():
+    """argv ends at a NUL: a glob, a card and a digest over all of the text would be of another call than the one that runs."""
+    with Tools() as c:
+        for do, name in (("allow", "p"), ("ask", "q")):
+            tools = c.mail(do, ", effect: read" if do == "allow" else "").replace("to: \"*\"", "to: \"*@acme.example\"")
+            at = "http://tools.holdfast.internal/mail?text=t&to=eve%40evil.example%00%40acme.example"
+            run = c.start(c.policy(tools), f"curl -sS -o - -w ' %{{http_code}}' -X POST '{at}'", name)
+            assert c.over(run) == "succeeded", c.output(run)
+            out = c.output(run)
+            assert out.rstrip().endswith(" 400") and "holds a NUL" in out, out
+            assert not c.waiting() and c.calls() == [], c.calls()
+            assert "holds a NUL" in c.run("log", run)[1], c.run("log", run)[1]
+
+
 def secret_of(c, value="tool-s3cret-value"):
     path = os.path.join(c.root, "secret")
     with open(path, "w") as f:

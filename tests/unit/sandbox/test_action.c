@@ -204,6 +204,24 @@ static void an_action_that_breaks_a_rule_is_refused(void **state)
 	}
 }
 
+/* A NUL ends a word of a command: what would run is not what was matched and shown. */
+static void a_tool_call_with_a_nul_is_no_action(void **state)
+{
+	static const struct bytes with = {"a\0b", 3};
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		struct action a = tool();
+		AUTO_BUFFER out = {0};
+
+		if (i == 1)
+			a.args[0].name = with;
+		if (i == 2)
+			a.args[0].value = with;
+		assert_int_equal(action_encode(&a, &out), i == 0 ? 0 : -EINVAL);
+	}
+}
+
 static void only_one_form_is_read(void **state)
 {
 	static const struct {
@@ -471,6 +489,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(golden_bytes),
 		cmocka_unit_test(an_action_that_breaks_a_rule_is_refused),
+		cmocka_unit_test(a_tool_call_with_a_nul_is_no_action),
 		cmocka_unit_test(only_one_form_is_read),
 		cmocka_unit_test(a_path_is_decoded_once_and_encoded_again),
 		cmocka_unit_test(a_path_has_a_limit),
