@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
+#include "base/failpoint.h"
 #include "base/http1.h"
 #include "base/io.h"
 #include "tools/client.h"
@@ -490,7 +491,9 @@ int client_stream_open(struct client *c, const char *target, struct client_strea
 	if (!s->answer.parser)
 		return error_nomem(err);
 	struct client_request r = {.method = "GET", .target = target};
-	int e = s->sock < 0 ? s->sock : send_request(s->sock, &r, NULL);
+	int e = failpoint_hit("client.stream");
+	if (e == 0)
+		e = s->sock < 0 ? s->sock : send_request(s->sock, &r, NULL);
 	while (e == 0 && !s->answer.head) {
 		e = answer_receive(s->sock, &s->answer);
 		if (e == 0)

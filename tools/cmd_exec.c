@@ -54,8 +54,11 @@ struct pump { /* one of the two streams */
 	int to;
 	uint64_t written; /* where it goes on after a lost connection */
 	bool ended;
+	int refused; /* -errno of writing to `to` */
 	struct client_stream *stream;
 };
+
+enum { PUMP_REFUSED = 1 }; /* our own output takes no more; the pump's `refused` says why */
 
 static int open_output(struct client *c, const char *run, const char *step, json_int_t attempt,
 		       struct pump *p, struct error *err)
@@ -72,15 +75,23 @@ static int open_output(struct client *c, const char *run, const char *step, json
 	return client_stream_open(c, (const char *)target.data, &p->stream, err);
 }
 
+static int open_outputs(struct client *c, const char *run, const char *step, json_int_t attempt,
+			struct pump p[2], struct error *err)
+{
+	int r = open_output(c, run, step, attempt, &p[0], err);
+	return r == 0 ? open_output(c, run, step, attempt, &p[1], err) : r;
+}
+
+/* 0; -errno of the supervisor's side alone; PUMP_REFUSED. */
 static int pump_one(struct pump *p, struct error *err)
 {
 	AUTO_BUFFER piece = {0};
 	int r = client_stream_read(p->stream, &piece, err);
 	if (r < 0)
 		return r;
-	int w = io_write_all(p->to, piece.data, piece.len);
-	if (w < 0)
-		return w;
+	p->refused = io_write_all(p->to, piece.data, piece.len);
+	if (p->refused < 0)
+		return PUMP_REFUSED;
 	p->written += piece.len;
 	if (r == 0) {
 		client_stream_close(p->stream);
@@ -88,6 +99,25 @@ static int pump_one(struct pump *p, struct error *err)
 		p->ended = true;
 	}
 	return 0;
+}
+
+/* r: how it went until now. The supervisor died: the step goes on in the keeper's care. */
+static int go_on_pumping(struct client *c, const char *run, const char *step, json_int_t attempt,
+			 struct pump p[2], int *reconnects, int r, struct error *err)
+{
+	while (client_lost(r) && (*reconnects)++ < RECONNECTS_MAX) {
+		if (*reconnects > 1)
+			poll(NULL, 0, RECONNECT_PAUSE_MS);
+		r = cli_go_on(c, run, err);
+		if (r == 0)
+			r = open_outputs(c, run, step, attempt, p, err);
+	}
+	if (r < 0 && !err->msg[0])
+		error_set_exit(err, r, EXIT_STATUS_SANDBOX,
+			       "lost the output of the step: %s; 'holdfast status %.8s' tells how "
+			       "it stands",
+			       strerror(-r), run);
+	return r;
 }
 
 static void signal_step(struct client *c, const char *run, const char *step, int sig)
@@ -118,14 +148,27 @@ static void cancel_run(struct client *c, const char *run)
 	json_decref(r.body);
 }
 
-/* Passes the output of one attempt on as it comes. Ctrl-C is for the run, as everywhere (cli_interrupt);
- * SIGTERM goes to the command, a second one ends only this program. Where nobody reads the output any more the run is ended,
- * as SIGPIPE would end the command: 128 + 13. */
+/* Our own output takes no more, and nobody would hear the command: the run is ended, as SIGPIPE or a
+ * failing write(2) would end the command without us. */
+static int output_refused(struct client *c, const char *run, const char *name, int refused,
+			  struct error *err)
+{
+	cancel_run(c, run);
+	if (refused == -EPIPE)
+		exit(128 + SIGPIPE);
+	return error_set_exit(err, refused, EXEC_OWN,
+			      "standard %s cannot be written: %s; the run %.8s is cancelled: "
+			      "mend that and run the command again",
+			      name, strerror(-refused), run);
+}
+
+/* Passes the output of one attempt on as it comes. Ctrl-C is for the run, as everywhere
+ * (cli_interrupt); SIGTERM goes to the command, a second one ends only this program. */
 static int pump_output(struct client *c, const char *run, const char *step, json_int_t attempt,
 		       struct error *err)
 {
-	struct pump out = {.name = "out", .to = STDOUT_FILENO},
-		    errs = {.name = "err", .to = STDERR_FILENO};
+	struct pump p[2] = {{.name = "out", .to = STDOUT_FILENO},
+			    {.name = "err", .to = STDERR_FILENO}};
 	sigset_t set, old;
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
@@ -136,35 +179,25 @@ static int pump_output(struct client *c, const char *run, const char *step, json
 	AUTO_FD signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	int interrupts = 0, terminations = 0, reconnects = 0;
 	bool runs = true;
-	int r = open_output(c, run, step, attempt, &out, err);
-	if (r == 0)
-		r = open_output(c, run, step, attempt, &errs, err);
-	while (r == 0 && runs && !(out.ended && errs.ended)) {
-		struct pollfd p[3] = {{.fd = out.stream ? client_stream_fd(out.stream) : -1,
-				       .events = POLLIN},
-				      {.fd = errs.stream ? client_stream_fd(errs.stream) : -1,
-				       .events = POLLIN},
-				      {.fd = signals, .events = POLLIN}};
-		bool out_pending = out.stream && client_stream_pending(out.stream),
-		     errs_pending = errs.stream && client_stream_pending(errs.stream);
-		if (poll(p, 3, out_pending || errs_pending ? 0 : -1) < 0 && errno != EINTR)
-			r = -errno;
-		if (r == 0 && out.stream && (out_pending || p[0].revents))
-			r = pump_one(&out, err);
-		if (r == 0 && errs.stream && (errs_pending || p[1].revents))
-			r = pump_one(&errs, err);
-		while (client_lost(r) && r != -EPIPE && reconnects++ < RECONNECTS_MAX) {
-			/* The supervisor died; the step goes on in the keeper's care. */
-			if (reconnects > 1)
-				poll(NULL, 0, RECONNECT_PAUSE_MS);
-			r = cli_go_on(c, run, err);
-			if (r == 0)
-				r = open_output(c, run, step, attempt, &out, err);
-			if (r == 0)
-				r = open_output(c, run, step, attempt, &errs, err);
+	int r = open_outputs(c, run, step, attempt, p, err);
+	r = go_on_pumping(c, run, step, attempt, p, &reconnects, r, err);
+	while (r == 0 && runs && !(p[0].ended && p[1].ended)) {
+		struct pollfd at[3] = {{.fd = signals, .events = POLLIN}};
+		bool pending[2];
+		for (int i = 0; i < 2; i++) {
+			at[1 + i] = (struct pollfd){
+				.fd = p[i].stream ? client_stream_fd(p[i].stream) : -1,
+				.events = POLLIN};
+			pending[i] = p[i].stream && client_stream_pending(p[i].stream);
 		}
+		if (poll(at, 3, pending[0] || pending[1] ? 0 : -1) < 0 && errno != EINTR)
+			r = -errno;
+		for (int i = 0; i < 2; i++)
+			if (r == 0 && p[i].stream && (pending[i] || at[1 + i].revents))
+				r = pump_one(&p[i], err);
+		r = go_on_pumping(c, run, step, attempt, p, &reconnects, r, err);
 		struct signalfd_siginfo info;
-		if (p[2].revents && read(signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		if (at[0].revents && read(signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
 			if (info.ssi_signo == SIGINT)
 				runs = cli_interrupt(c, run, interrupts++);
 			else if (terminations++ == 0)
@@ -173,11 +206,10 @@ static int pump_output(struct client *c, const char *run, const char *step, json
 				exit(128 + SIGTERM);
 		}
 	}
-	client_stream_close(out.stream);
-	client_stream_close(errs.stream);
-	if (r == -EPIPE) {
-		cancel_run(c, run);
-		exit(128 + SIGPIPE);
+	for (int i = 0; i < 2; i++) {
+		client_stream_close(p[i].stream);
+		if (p[i].refused < 0)
+			r = output_refused(c, run, i == 0 ? "output" : "error", p[i].refused, err);
 	}
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	return r;
@@ -216,12 +248,15 @@ static void resize_step(struct client *c, const char *run, const char *step)
 	json_decref(r.body);
 }
 
+/* 0; -errno: standard output takes no more. */
 static int pump_terminal(struct client *c, const char *run, const char *step, int remote)
 {
 	sigset_t set, old;
 	sigemptyset(&set);
 	sigaddset(&set, SIGWINCH);
+	sigaddset(&set, SIGPIPE); /* blocked: write(2) tells */
 	sigprocmask(SIG_BLOCK, &set, &old);
+	sigdelset(&set, SIGPIPE);
 	AUTO_FD signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	int r = 0;
 	bool input = true;
@@ -315,7 +350,7 @@ static int run_terminal(struct client *c, const char *run, const char *step, jso
 	r = pump_terminal(c, run, step, remote);
 	if (have)
 		tcsetattr(STDIN_FILENO, TCSADRAIN, &saved);
-	return r;
+	return r < 0 ? output_refused(c, run, "output", r, err) : 0;
 }
 
 /* ---- outcome

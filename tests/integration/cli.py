@@ -754,6 +754,40 @@ def test_output_that_nobody_reads_ends_the_command():
         c.until(lambda: c.json("status", c.latest())[1]["state"] == "cancelled")
 
 
+def test_output_that_cannot_be_written_is_said_and_ends_the_command():
+    with Cli() as c:
+        command = ["exec", "--", "/bin/sh", "-c", "while echo hi; do sleep 0.2; done"]
+        with open("/dev/full", "w") as full:
+            p = subprocess.run([HOLDFAST, "--state", c.state, *command], stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE,
+                               text=True, env=c.env, cwd=c.tree, timeout=60, check=False)
+        assert p.returncode == 125 and "standard output cannot be written: No space left on device" in p.stderr, p
+        c.until(lambda: c.json("status", c.latest())[1]["state"] == "cancelled")
+
+        pid, fd = pty.fork()
+        if pid == 0:
+            os.chdir(c.tree)
+            os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+            os.execve(HOLDFAST, [HOLDFAST, "--state", c.state, "exec", "-t", *command[1:]], c.env)
+        said = b""
+        try:
+            while piece := os.read(fd, 4096):
+                said += piece
+        except OSError:  # EIO: the last one that had the terminal open is gone
+            pass
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 125 and b"No space left on device" in said, said
+        os.close(fd)
+        c.until(lambda: [r["state"] for r in c.json("status", "--all")[1]["runs"]] == ["cancelled"] * 2)
+
+
+def test_a_supervisor_that_dies_under_a_request_for_output_ends_no_command():
+    with Cli() as c:
+        for at in (1, 2):  # the request for one stream, and for the other
+            env = {**c.env, "HOLDFAST_FAILPOINT": f"client.stream=error:EPIPE@{at}"}
+            p = subprocess.run([HOLDFAST, "--state", c.state, "exec", "--", "/bin/sh", "-c", "echo hi; sleep 1; echo bye; exit 3"],
+                               stdin=subprocess.DEVNULL, capture_output=True, text=True, env=env, cwd=c.tree, timeout=60, check=False)
+            assert (p.returncode, p.stdout) == (3, "hi\nbye\n"), p
+
+
 def test_interrupts():
     for times, state in ((1, "paused"), (2, "cancelled")):
         with Cli() as c:
