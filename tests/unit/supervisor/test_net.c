@@ -184,7 +184,8 @@ static const char *put(const char *name, const char *text, mode_t mode)
 	static char path[128];
 
 	snprintf(path, sizeof(path), "%s/%s", folder, name);
-	AUTO_FD fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	(void)unlink(path); /* the one before may be nobody's to write */
+	AUTO_FD fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	assert_true(fd >= 0);
 	assert_int_equal(io_write_all(fd, text, strlen(text)), 0);
 	assert_int_equal(fchmod(fd, mode), 0);
