@@ -14,6 +14,7 @@
 
 enum {
 	QUEUE_MAX = 4096, /* messages to a courier that does not read; past it the channel ends */
+	AGAIN_MS = 100, /* before a courier is told what the kernel had no memory to pass on */
 	READS_TURN = 64, /* datagrams of one channel in one turn of the loop */
 	GRANT_BYTES_MAX = 64 * 1024, /* of a grant's pattern */
 	JSON_SEEN_MAX = 4 * 1024 * 1024, /* bytes of a body that rules and identities look into */
@@ -47,7 +48,7 @@ struct channel {
 	struct journal_id run, instance;
 	bool hello;
 	int fd; /* owned */
-	struct event *read, *write;
+	struct event *read, *write, *again;
 	struct queued *queue, **queue_end;
 	size_t queue_count;
 	struct request *requests;
@@ -99,6 +100,8 @@ static void channel_free(struct channel *c)
 		event_free(c->read);
 	if (c->write)
 		event_free(c->write);
+	if (c->again)
+		event_free(c->again);
 	if (c->fd >= 0)
 		close(c->fd);
 	free(c);
@@ -157,15 +160,30 @@ static void arm_write(struct channel *c)
 		event_add(c->write, NULL);
 }
 
-/* 0, also where it waits for room. */
+/* The machine is short of something, which says nothing of the courier: unix(7) has no event for
+ * it. */
+static bool is_short(ssize_t n)
+{
+	return n == -ENOBUFS || n == -ENOMEM || n == -ETOOMANYREFS;
+}
+
+/* 0, also where it waits for room: what is queued is told sooner or later, or the channel ends. */
 static int send_queued(struct channel *c)
 {
+	static const struct timeval again = {.tv_usec = AGAIN_MS * 1000};
+
 	while (c->queue) {
 		struct queued *q = c->queue;
-		ssize_t n = io_send_fds(c->fd, q->data, q->len, q->fds, q->fd_count);
+		ssize_t n = failpoint_hit("effect.tell");
 
+		if (n == 0)
+			n = io_send_fds(c->fd, q->data, q->len, q->fds, q->fd_count);
 		if (n == -EAGAIN)
 			break;
+		if (is_short(n)) {
+			event_add(c->again, &again);
+			return 0;
+		}
 		if (n < 0)
 			return (int)n;
 		c->queue = q->next;
@@ -188,7 +206,8 @@ static void on_write(evutil_socket_t fd, short what, void *arg)
 		channel_ended(c->d, c, "it does not take what it is told");
 }
 
-/* Duplicates fds. */
+/* Duplicates fds. What it says of the machine's memory (-ENOMEM, -ENOBUFS) is of before it was
+ * queued: the courier never hears of it. */
 static int say(struct channel *c, const struct report_message *m, const int *fds, size_t fd_count)
 {
 	struct queued *q = calloc(1, sizeof(*q));
@@ -1288,7 +1307,8 @@ int effects_attach(struct daemon *d, const struct journal_id *run, int fd, struc
 	c->queue_end = &c->queue;
 	c->read = event_new(d->loop, fd, EV_READ | EV_PERSIST, on_read, c);
 	c->write = event_new(d->loop, fd, EV_WRITE, on_write, c);
-	if (!c->read || !c->write || evutil_make_socket_nonblocking(fd) < 0 ||
+	c->again = evtimer_new(d->loop, on_write, c);
+	if (!c->read || !c->write || !c->again || evutil_make_socket_nonblocking(fd) < 0 ||
 	    event_add(c->read, NULL) < 0) {
 		channel_free(c);
 		return error_nomem(err);

@@ -204,6 +204,19 @@ def test_a_courier_that_dies_at_each_named_point():
             assert len(w.service.seen) == deliveries, (point, w.service.seen)
 
 
+def test_what_the_kernel_has_no_memory_to_tell_a_courier_is_told_later():
+    """The word to send that waits in the queue is not one that was never said: its effect is done once, and recorded so."""
+    for nth in (2, 3, 4):
+        with Effects() as w:
+            w.s.stop()
+            w.s.start({"HOLDFAST_FAILPOINT": f"effect.tell=error:ENOMEM@{nth}"})
+            assert w.done(w.begin(post("/never", "{}"))) == '{"delivery": 1}\n', nth
+            assert len(w.service.seen) == 1, (nth, w.service.seen)
+            run = json.loads(w.holdfast("status", "--json").stdout)["runs"][0]["run"]
+            types = [e["type"] for e in w.s.events(run)]
+            assert types.count("EFFECT_CONFIRMED") == 1 and "EFFECT_REFUSED" not in types, (nth, types)
+
+
 def test_a_server_that_is_away_is_asked_again_slowly():
     with Effects() as w:
         w.service.hold.clear()
