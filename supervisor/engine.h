@@ -192,7 +192,7 @@ MUST_CHECK int engine_step_declare(struct engine *e, struct engine_now now,
 MUST_CHECK int engine_run_end(struct engine *e, struct engine_now now, const struct journal_id *run,
 			      uint32_t uid, struct error *err);
 /* named: a deciding command named the run; until then an embedded supervisor starts no attempt of
- * it. */
+ * it and lands nothing. What waits for a person is asked all the same. */
 MUST_CHECK int engine_run_resume(struct engine *e, struct engine_now now,
 				 const struct journal_id *run, uint32_t uid, struct error *err);
 MUST_CHECK int engine_run_pause(struct engine *e, struct engine_now now,
@@ -431,7 +431,7 @@ struct engine_found { /* what the keeper said of one attempt, at start */
 /* Once after journal_open and the keeper's hello, before any other input: boot_id is this boot's.
  * Adopts (ATTEMPT_ADOPTED), records LOST for attempts that no keeper knows and whose lock is free,
  * issues lost commands again. start: a service continues every run; an embedded supervisor (false)
- * starts no attempt until a deciding command names the run. A run whose plan cannot be read is left
+ * starts no attempt until a deciding command names the run, and asks what is to be asked. A run whose plan cannot be read is left
  * as it is and named in *err (the return is 0 all the same). */
 MUST_CHECK int engine_recover(struct engine *e, struct engine_now now, const uint8_t boot_id[16],
 			      const struct engine_found *found, size_t count, bool start,

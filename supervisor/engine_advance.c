@@ -147,10 +147,13 @@ static int declare(struct engine *e, struct engine_run *r, size_t position, uint
 /*
  * Steps whose needs can never be committed are declared and cancelled at once, so that their rows
  * say why; steps that ask a person first are declared as soon as their needs are committed, so that
- * the queue shows them early.
+ * the queue shows them early. In a run that nobody named here no step is about to start, so those
+ * that the policy asks about are declared as well: a question starts nothing.
  */
 static void declare_early(struct engine *e, struct engine_run *r)
 {
+	const struct journal_run *row = engine_run_row(e, r);
+
 	for (size_t i = 0; i < r->plan->step_count && !e->failed; i++) {
 		const struct journal_step *dead;
 		uint32_t step;
@@ -165,7 +168,9 @@ static void declare_early(struct engine *e, struct engine_run *r)
 				 journal_step_state_name(dead->state));
 			if (declare(e, r, i, &step) == 0)
 				engine_emit_step(e, r, step, JOURNAL_STEP_CANCELLED, why);
-		} else if (ready && r->plan->steps[i].gate == PLAN_GATE_ASK && r->named) {
+		} else if (ready && row->state != JOURNAL_RUN_S_CREATED &&
+			   (r->plan->steps[i].gate == PLAN_GATE_ASK ||
+			    (!r->named && engine_step_asks(e, r, &r->plan->steps[i])))) {
 			if (declare(e, r, i, &step) == 0)
 				engine_step_push(e, r, step);
 		}

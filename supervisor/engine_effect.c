@@ -424,9 +424,10 @@ static void push_doubt(struct engine *e, struct engine_run *r, const struct jour
 		c = client_get(e, r, &f->id);
 		if (!c)
 			return;
-		if (c->probe_unknown) {
+		/* A probe is a sandbox: where nobody named the run, a person is asked meanwhile. */
+		if (c->probe_unknown || !r->named) {
 			ask_what_became(e, r, f);
-		} else if (!c->probing && r->named) {
+		} else if (!c->probing) {
 			c->probing = true;
 			command(e, r, f, ENGINE_EFFECT_PROBE, 0, false);
 		}

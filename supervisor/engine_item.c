@@ -98,7 +98,7 @@ void engine_item_want(struct engine *e, struct engine_run *r, uint32_t step,
 				   .object = *object};
 	int rc;
 
-	if (!r->named || engine_item_pending(r, step, kind))
+	if (engine_item_pending(r, step, kind))
 		return;
 	rc = action_of(e, r, step, kind, object, &c.action);
 	grown = reallocarray(r->cards, r->card_count + 1, sizeof(*grown));
@@ -137,8 +137,6 @@ void engine_item_want_effect(struct engine *e, struct engine_run *r, const struc
 				   .object = f->canonical};
 	int rc;
 
-	if (!r->named)
-		return;
 	for (size_t i = 0; i < r->card_count; i++)
 		if (journal_id_equal(&r->cards[i].effect, &f->id))
 			return;

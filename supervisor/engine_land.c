@@ -102,7 +102,10 @@ static void command_plan(struct engine *e, struct engine_run *r, bool undo,
 				   .step = JOURNAL_NO_STEP,
 				   .undo = undo};
 
-	if (r->planning || !r->named || r->stuck)
+	/* Planning only reads: where a person is to be asked, the question needs no name. */
+	if (r->planning || r->stuck ||
+	    (!r->named &&
+	     (answers || undo || engine_land(engine_run_row(e, r)) != JOURNAL_LAND_ASK)))
 		return;
 	if (answers) {
 		c.answers = *answers;

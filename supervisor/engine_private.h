@@ -151,6 +151,9 @@ void engine_step_make_runnable(struct engine *e, struct engine_run *r, uint32_t 
 /* The clock of the deadline begins when no person is waited for. */
 void engine_step_arm_deadline(struct engine *e, struct engine_run *r, uint32_t step);
 void engine_step_start(struct engine *e, struct engine_run *r, uint32_t step);
+/* Whether a person is asked before an attempt of it starts: by the plan or by the policy. */
+bool engine_step_asks(const struct engine *e, const struct engine_run *r,
+		      const struct plan_step *spec);
 /* Brings one step as far as it goes without the scheduler: judge, seal, check, commit, ask. */
 void engine_step_push(struct engine *e, struct engine_run *r, uint32_t step);
 void engine_step_cancel(struct engine *e, struct engine_run *r, uint32_t step, const char *why);

@@ -537,6 +537,13 @@ static void push_exhausted(struct engine *e, struct engine_run *r, uint32_t step
 	}
 }
 
+bool engine_step_asks(const struct engine *e, const struct engine_run *r,
+		      const struct plan_step *spec)
+{
+	return spec->gate == PLAN_GATE_ASK ||
+	       (e->ops.asks && e->ops.asks(e->ops.ctx, engine_run_row(e, r), spec));
+}
+
 static void push_declared(struct engine *e, struct engine_run *r, uint32_t step)
 {
 	const struct plan_step *spec = engine_run_spec(e, r, step);
@@ -544,8 +551,7 @@ static void push_declared(struct engine *e, struct engine_run *r, uint32_t step)
 
 	if (!spec)
 		return;
-	if (spec->gate != PLAN_GATE_ASK &&
-	    !(e->ops.asks && e->ops.asks(e->ops.ctx, engine_run_row(e, r), spec))) {
+	if (!engine_step_asks(e, r, spec)) {
 		engine_step_make_runnable(e, r, step, NULL);
 		return;
 	}

@@ -238,6 +238,17 @@ static json_t *policies_of(struct daemon *d, const struct journal_run *run)
 	return list;
 }
 
+/* It would go on by itself but for this supervisor, which nobody told to. What waits for a person
+ * goes on with the answer. */
+static bool stands_unnamed(const struct daemon *d, const struct journal_run *run)
+{
+	const unsigned itself = JOURNAL_WAIT_TIMER | JOURNAL_WAIT_LEASE;
+
+	return (run->state == JOURNAL_RUN_S_CREATED || run->state == JOURNAL_RUN_S_RUNNING ||
+		(run->state == JOURNAL_RUN_S_WAITING && (run->waits & ~itself) == 0)) &&
+	       !engine_run_named(d->engine, &run->id);
+}
+
 void views_notes(struct daemon *d, const struct journal_run *run, json_t *o)
 {
 	json_t *notes = json_array();
@@ -253,12 +264,11 @@ void views_notes(struct daemon *d, const struct journal_run *run, json_t *o)
 				      json_sprintf("the disk of %s is nearly full: no step starts "
 						   "until there is room; free some space",
 						   d->paths.state));
-	if ((run->state == JOURNAL_RUN_S_CREATED || run->state == JOURNAL_RUN_S_RUNNING) &&
-	    !engine_run_named(d->engine, &run->id))
+	if (stands_unnamed(d, run))
 		json_array_append_new(notes,
-				      json_string("no further step starts: this supervisor was "
-						  "started by a command that only looks; "
-						  "'holdfast resume' goes on"));
+				      json_string("no further step starts and nothing lands: this "
+						  "supervisor was started by a command that only "
+						  "looks; 'holdfast resume' goes on"));
 	json_object_set_new(o, "notes", notes);
 }
 

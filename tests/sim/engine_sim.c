@@ -303,6 +303,44 @@ static bool driver_idle(struct fake *f, const struct journal_run *run)
 	return p->outside_driver;
 }
 
+static bool is_asked(struct sim *s, const struct journal_id *item)
+{
+	const struct journal_approval *a = journal_state_approval(s->f.rows, item);
+
+	return a &&
+	       (a->state == JOURNAL_APPROVAL_S_OPEN || a->state == JOURNAL_APPROVAL_S_APPROVED);
+}
+
+/* With nothing under way, what only a person leads on stands in the queue, whether or not somebody
+ * named the run since the start. */
+static void check_asked(struct sim *s, const struct journal_run *run)
+{
+	struct fake *f = &s->f;
+	int64_t until;
+
+	for (uint32_t k = 0; k < run->step_count; k++) {
+		const struct journal_step *st = run->steps[k];
+
+		if ((st->state == JOURNAL_STEP_S_GATED || st->state == JOURNAL_STEP_S_EXHAUSTED ||
+		     st->state == JOURNAL_STEP_S_GATED_COMMIT) &&
+		    !is_asked(s, &st->approval))
+			FAKE_FAIL("nobody is asked about step %s, which is %s", st->key,
+				  journal_step_state_name(st->state));
+	}
+	for (uint32_t k = 0; k < run->open_count; k++) {
+		const struct journal_effect *x = run->open[k];
+
+		if (x->state == JOURNAL_EFFECT_S_WAITING && !is_asked(s, &x->approval))
+			FAKE_FAIL("nobody is asked about an effect that waits");
+		if (x->state == JOURNAL_EFFECT_S_IN_DOUBT &&
+		    engine_effect_doubt(x, f->wall_ns, &until) == ENGINE_DOUBT_PERSON &&
+		    !is_asked(s, &x->doubt))
+			FAKE_FAIL("nobody is asked about an effect in doubt");
+	}
+	if (run->landing == JOURNAL_LANDING_S_CONFLICT && !is_asked(s, &run->landing_approval))
+		FAKE_FAIL("nobody is asked about a conflict");
+}
+
 /* With nothing under way, a run is over, or it waits for something it names. */
 static void check_quiet(struct sim *s)
 {
@@ -316,8 +354,11 @@ static void check_quiet(struct sim *s)
 	for (size_t i = 0; i < s->run_count; i++) {
 		const struct journal_run *run = journal_state_run(f->rows, &s->runs[i]);
 
-		if (!run || journal_run_final(run->state) || run->state == JOURNAL_RUN_S_PAUSED ||
-		    !engine_run_named(f->e, &run->id))
+		if (!run || journal_run_final(run->state) || run->state == JOURNAL_RUN_S_PAUSED)
+			continue;
+		if (run->state != JOURNAL_RUN_S_CANCELLING)
+			check_asked(s, run);
+		if (!engine_run_named(f->e, &run->id))
 			continue;
 		/* A landing that an I/O error holds up under a cancel: cancelling or resuming again
 		 * tries again. */

@@ -1397,6 +1397,52 @@ static void test_an_embedded_supervisor_starts_nothing_unnamed(void **state)
 	assert_run(f, &run, JOURNAL_RUN_S_SUCCEEDED);
 }
 
+/* Each kind of question stands in the queue before anybody names the run; nothing else happens. */
+static void test_an_embedded_supervisor_asks_what_is_to_be_asked(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run = created(f, "version: 1\nland: ask\nsteps:\n  - {name: a, run: x}\n"
+					   "  - {name: b, run: y, needs: [a], gate: ask}\n"),
+			  a = started(f, "a");
+	const struct journal_approval *item;
+
+	fake_restart(f, false); /* adopts a */
+	ended(f, &a, JOURNAL_ATTEMPT_S_EXITED, 0);
+	sealed(f);
+	item = asked(f, &run, JOURNAL_KIND_STEP_GATE); /* of a step that was not declared yet */
+	nothing_starts(f);
+	assert_false(engine_run_named(f->e, &run));
+	assert_int_equal(vote(f, item, APPROVE, NULL), 0);
+	a = started(f, "b");
+	fake_restart(f, false);
+	ended(f, &a, JOURNAL_ATTEMPT_S_EXITED, 0);
+	sealed(f);
+	planned(f, &run); /* only reads */
+	item = asked(f, &run, JOURNAL_KIND_LANDING);
+	assert_false(engine_run_named(f->e, &run));
+	assert_int_equal(vote(f, item, APPROVE, NULL), 0);
+	applied(f, &run, false);
+	assert_run(f, &run, JOURNAL_RUN_S_SUCCEEDED);
+}
+
+static void test_an_embedded_supervisor_lands_nothing_unnamed(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run = created(f, ONE), a = started(f, "a");
+	struct fake_command c;
+	struct error err = {0};
+
+	fake_restart(f, false);
+	ended(f, &a, JOURNAL_ATTEMPT_S_EXITED, 0);
+	sealed(f);
+	assert_false(fake_take(f, ENGINE_PLAN_LANDING, &c));
+	assert_int_equal(engine_run_resume(f->e, fake_now(f), &run, 1000, &err), 0);
+	fake_flush(f);
+	planned(f, &run);
+	applied(f, &run, false);
+	assert_run(f, &run, JOURNAL_RUN_S_SUCCEEDED);
+}
+
 static void test_three_starts_without_progress_pause_the_run(void **state)
 {
 	struct fake *f = fake_of(state);
@@ -1905,6 +1951,8 @@ int main(void)
 		T(test_a_landing_is_done_again_after_a_crash),
 		T(test_timers_due_meanwhile_fire_once),
 		T(test_an_embedded_supervisor_starts_nothing_unnamed),
+		T(test_an_embedded_supervisor_asks_what_is_to_be_asked),
+		T(test_an_embedded_supervisor_lands_nothing_unnamed),
 		T(test_three_starts_without_progress_pause_the_run),
 		T(test_cancel_kills_withdraws_and_ends),
 		T(test_pause_starts_nothing_and_records_what_ends),

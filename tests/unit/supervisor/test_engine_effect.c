@@ -864,6 +864,63 @@ static void without_a_keeper_what_was_sent_is_in_doubt_and_its_step_waits(void *
 	assert_string_equal(effect(w, &id)->by, "uid:5");
 }
 
+/* A supervisor that a command which only looks started: what waits for a person stands in the queue
+ * with its deadline, and nothing is sent or started before an answer names the run. */
+static void a_question_that_was_adopted_is_asked_before_anybody_names_the_run(void **state)
+{
+	struct world *w = *state;
+	struct journal_id id;
+	struct engine_proposal p;
+
+	begin(w, ONE);
+	fake_restart(&w->f, false);
+	assert_false(engine_run_named(w->f.e, &w->run));
+	assert_int_equal(engine_effect_courier(w->f.e, fake_now(&w->f), &w->run, &w->courier, NULL,
+					       0),
+			 0);
+	assert_true(fake_flush(&w->f));
+	p = proposal(w, "pay 1", ENGINE_ASK);
+	id = proposed(w, &p);
+	assert_effect(w, &id, JOURNAL_EFFECT_S_WAITING);
+	card(w, &id, JOURNAL_KIND_EFFECT);
+	assert_true(item(w, JOURNAL_KIND_EFFECT)->decide_by_ns > w->f.wall_ns);
+	assert_false(engine_run_named(w->f.e, &w->run));
+	vote(w, JOURNAL_KIND_EFFECT, JOURNAL_DECISION_APPROVE, NULL);
+	assert_true(engine_run_named(w->f.e, &w->run));
+	assert_int_equal(answered(w, &id), ENGINE_ANSWER_SEND);
+}
+
+static void a_doubt_is_asked_before_anybody_names_the_run(void **state)
+{
+	static const enum journal_retry kinds[] = {JOURNAL_RETRY_NEVER, JOURNAL_RETRY_PROBE};
+	struct world *w = *state;
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		struct engine_proposal p;
+		struct fake_command c;
+		struct journal_id id;
+
+		begin(w, ONE);
+		p = proposal(w, i ? "sell 1" : "pay 1", ENGINE_ALLOW);
+		retry_of(&p, kinds[i]);
+		id = proposed(w, &p);
+		assert_effect(w, &id, JOURNAL_EFFECT_S_RESERVED);
+		w->f.attempt_count = 0; /* the keeper went with it */
+		fake_restart(&w->f, false);
+		assert_int_equal(engine_effect_courier(w->f.e, fake_now(&w->f), &w->run, NULL, NULL,
+						       0),
+				 0);
+		assert_true(fake_flush(&w->f));
+		assert_effect(w, &id, JOURNAL_EFFECT_S_IN_DOUBT);
+		assert_false(fake_take(&w->f, ENGINE_EFFECT_PROBE, &c)); /* a sandbox */
+		card(w, &id, JOURNAL_KIND_DOUBT);
+		assert_false(fake_take(&w->f, ENGINE_START_ATTEMPT, &c));
+		vote(w, JOURNAL_KIND_DOUBT, JOURNAL_DECISION_APPROVE, "done");
+		assert_effect(w, &id, JOURNAL_EFFECT_S_CONFIRMED);
+		start(w);
+	}
+}
+
 static void a_power_cut_never_forgets_what_was_sent(void **state)
 {
 	struct world *w = *state;
@@ -1374,6 +1431,8 @@ int main(void)
 		T(what_the_courier_never_sent_for_an_ended_attempt_is_in_doubt),
 		T(a_result_is_said_twice_and_recorded_once),
 		T(without_a_keeper_what_was_sent_is_in_doubt_and_its_step_waits),
+		T(a_question_that_was_adopted_is_asked_before_anybody_names_the_run),
+		T(a_doubt_is_asked_before_anybody_names_the_run),
 		T(a_power_cut_never_forgets_what_was_sent),
 		T(a_cancelled_run_ends_only_after_what_it_sent_has_an_outcome),
 		T(who_waits_long_is_frozen_then_suspended_and_a_decision_starts_anew),
