@@ -506,6 +506,20 @@ static void check_references(struct policy_parser *c, struct policy_body *b)
 			unknown_id(c, b, tests[i].item.at, tests[i].rule);
 }
 
+static void check_kept(struct policy_parser *c, const struct policy_body *b)
+{
+	const struct policy_secret *s = b->secrets.v;
+
+	for (size_t i = 0; b->env && i < b->secrets.n; i++)
+		if (s[i].from && s[i].from->env && own(c, s[i].from->item.at) &&
+		    policy_env_keeps(&b->env->keep, bytes_str(s[i].from->env)))
+			policy_find(c, s[i].from->item.at, 608, POLICY_WARNING,
+				    "secret '%s' comes from '%s', which 'keep' (%d:%d) covers: it "
+				    "does not pass",
+				    s[i].item.name, s[i].from->env, b->env->item.at.line,
+				    b->env->item.at.column);
+}
+
 static const char *access_of(const struct policy_fs_rule *r)
 {
 	return policy_access_name((enum policy_access)(r->access - 1));
@@ -579,6 +593,7 @@ void policy_check_body(struct policy_parser *c, struct policy_body *b)
 	check_ids(c, b);
 	check_references(c, b);
 	check_paths(c, b);
+	check_kept(c, b);
 	for (size_t i = 0; i < b->steps.n; i++)
 		check_step(c, b, &steps[i]);
 }

@@ -104,6 +104,8 @@ static const struct policy_code codes[] = {
 	  "Limits take the smaller one; drop it."),
 	W(607, "A part that does not count in a project's file.",
 	  "Move it to the user's policy or to --policy."),
+	W(608, "`keep` names a variable that a secret comes from: it does not pass.",
+	  "Drop it; the step gets the placeholder in `env` of the secret."),
 };
 
 const struct policy_code *policy_code_at(size_t i)

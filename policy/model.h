@@ -504,6 +504,7 @@ struct policy_effective {
 /* Whether the step's pattern covers the step of e. */
 bool policy_step_applies(const struct policy_effective *e, const struct policy_step *step);
 bool policy_effective_any_grant(const struct policy_effective *e);
+bool policy_env_keeps(const struct policy_strs *keep, struct bytes name);
 bool policy_standing_matches(const struct policy_effective *e, const struct policy_standing *st,
 			     const struct policy_request *r, const struct policy_decision *d);
 /* Whether s grants anything at all by being there: neither a ceiling nor untrusted. */

@@ -273,7 +273,7 @@ void policy_settings(const struct policy_effective *e, struct policy_settings *r
 
 /* Whether the variable of that name passes, and what is set besides. Environment entries are
  * "NAME=value". Returns a NULL-terminated, sorted, owned array (free with policy_env_free), or
- * -ENOMEM. A variable that is set wins. */
+ * -ENOMEM. A variable that is set wins. One that a secret of any layer comes from never passes. */
 MUST_CHECK int policy_env(const struct policy_effective *e, const char *const *environment,
 			  char ***ret);
 void policy_env_free(char **env);

@@ -184,7 +184,7 @@ void policy_settings(const struct policy_effective *e, struct policy_settings *r
 
 /* ---- environment ---- */
 
-static bool keeps(const struct policy_strs *keep, struct bytes name)
+bool policy_env_keeps(const struct policy_strs *keep, struct bytes name)
 {
 	for (size_t i = 0; i < keep->n; i++) {
 		struct bytes want = bytes_str(keep->v[i]);
@@ -200,9 +200,23 @@ static bool keeps(const struct policy_strs *keep, struct bytes name)
 	return false;
 }
 
+/* Of every layer, also one whose name another layer's hides. */
+static bool is_secret(const struct policy_effective *e, struct bytes name)
+{
+	for (size_t i = 0; i < e->count; i++) {
+		const struct policy_secret *s = e->layers[i].body->secrets.v;
+
+		for (size_t j = 0; j < e->layers[i].body->secrets.n; j++)
+			if (s[j].from && s[j].from->env &&
+			    bytes_equal(bytes_str(s[j].from->env), name))
+				return true;
+	}
+	return false;
+}
+
 static bool passes(const struct policy_effective *e, struct bytes name)
 {
-	if (!policy_effective_any_grant(e))
+	if (!policy_effective_any_grant(e) || is_secret(e, name))
 		return false;
 	for (size_t i = 0; i < e->count; i++) {
 		const struct policy_stratum *s = &e->layers[i];
@@ -211,7 +225,7 @@ static bool passes(const struct policy_effective *e, struct bytes name)
 		/* A ceiling that does not say `keep` leaves it to the others. */
 		if (!policy_stratum_grants(s) && (!env || !env->keep.set))
 			continue;
-		if (!env || !keeps(&env->keep, name))
+		if (!env || !policy_env_keeps(&env->keep, name))
 			return false;
 	}
 	return true;

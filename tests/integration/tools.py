@@ -267,6 +267,24 @@ def test_a_tool_that_writes_its_secret_is_not_heard():
             assert "and more" not in out and "withheld" in c.run("show", run, "agent")[1] + c.run("show", run, "agent")[2], (form, out)
 
 
+def test_a_variable_that_a_secret_comes_from_is_in_no_journal_and_no_step():
+    with Tools() as c:
+        c.env["MAIL_FROM"], c.env["MAIL_FOLDER"] = "env-s3cret-value", "kept"
+        c.tool("printenv MAIL_KEY | tr a-z A-Z >> " + c.log + "/calls; printenv MAIL_FROM || echo done")
+        more = ("env: {keep: [PATH, \"MAIL_*\"]}\nsecrets:\n  s: {from: {env: MAIL_FROM}, to: [a.example.com], header: X-Key, env: MAIL_KEY}\n")
+        policy = c.policy(c.mail("allow", ", effect: read, secret: s"), more)
+        run = c.start(policy, "printenv MAIL_FROM || echo none; printenv MAIL_FOLDER; " + c.call("--to", "a", "--text", "b"))
+        assert c.over(run) == "succeeded", c.output(run)
+        out = c.output(run)
+        assert "env-s3cret-value" not in out and "none\nkept\n" in out and "done" in out, out
+        assert c.calls() == ["ENV-S3CRET-VALUE"], (c.calls(), out)
+        assert "W0608" in "".join(c.run("policy", "check", policy)[1:])
+        for folder, _, names in os.walk(c.state):
+            for name in (n for n in names if os.path.isfile(os.path.join(folder, n))):
+                with open(os.path.join(folder, name), "rb") as f:
+                    assert b"env-s3cret-value" not in f.read(), os.path.join(folder, name)
+
+
 def test_a_secret_that_cannot_be_read_lets_nothing_run():
     with Tools() as c:
         more = secret_of(c)

@@ -680,6 +680,28 @@ static void test_only_named_variables_pass(void **state)
 	policy_effective_free(e);
 }
 
+/* It would be journaled with what passes, and the step would see it. */
+static void test_a_variable_that_a_secret_comes_from_never_passes(void **state)
+{
+#define FROM(name, variable) \
+	"secrets: {" name ": {from: {env: " variable "}, to: [a.example.com], header: X-Key, env: A}}\n"
+	static const char *const environment[] = {"A=1", "B_1=1", "B_2=1", "B_20=1", "C=1", NULL};
+	struct policy_effective *e = combine((struct layer_text[]){
+		{POLICY_LAYER_USER, V "kind: ceiling\n" FROM("s", "C")},
+		{POLICY_LAYER_RUN, V "env: {keep: [A, \"B_*\", C]}\n" FROM("s", "B_2")},
+		{0}});
+	static const char *const expected[] = {"A=1", "B_1=1", "B_20=1"};
+	char **env;
+
+	(void)state;
+	assert_int_equal(policy_env(e, environment, &env), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(expected); i++)
+		assert_string_equal(env[i], expected[i]);
+	assert_null(env[ARRAY_SIZE(expected)]);
+	policy_env_free(env);
+	policy_effective_free(e);
+}
+
 /* ---- commands ---- */
 
 static void test_commands(void **state)
@@ -805,6 +827,7 @@ int main(void)
 		cmocka_unit_test(test_limits_take_the_smaller_and_weaker_needs_every_word),
 		cmocka_unit_test(test_approvals_are_the_strictest),
 		cmocka_unit_test(test_only_named_variables_pass),
+		cmocka_unit_test(test_a_variable_that_a_secret_comes_from_never_passes),
 		cmocka_unit_test(test_commands),
 		cmocka_unit_test(test_addresses_that_no_name_may_lead_to),
 	};

@@ -445,6 +445,10 @@ static void test_warnings_are_given_where_attention_is_needed(void **state)
 		 NET "effect: irreversible, http: {host: a.example.com}}\n", 605, 3, 13},
 		{"a limit above the inherited one", HEAD "extends: base\nlimits: {wall: 1000h}\n",
 		 606, 3, 9},
+		{"a variable that is kept and a secret",
+		 HEAD "env: {keep: [PATH, \"T_*\"]}\nsecrets:\n  s: {from: {env: T_X}, to: "
+		      "[a.example.com], header: X-Key}\n",
+		 608, 4, 13},
 	};
 
 	(void)state;
