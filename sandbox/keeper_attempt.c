@@ -537,6 +537,14 @@ static int start(struct attempt *a, const char **ret_stage, struct error *err)
 
 static void sample_all(struct loop_timer *t);
 
+/* Whenever something begins to run: sample_all stops by itself when nothing does. */
+static void sample_soon(struct keeper *k)
+{
+	if (k->sampler.due_ns == 0)
+		loop_timer_set(&k->loop, &k->sampler, loop_now_ns() + LIMITS_SAMPLE_MS * 1000000ULL,
+			       sample_all);
+}
+
 void attempt_start(struct keeper *k, struct protocol_spec *s)
 {
 	struct attempt *a = calloc(1, sizeof(*a));
@@ -570,9 +578,8 @@ void attempt_start(struct keeper *k, struct protocol_spec *s)
 	close_fd(&s->spec.stdin_fd); /* the sandbox has its own; end of file must not wait for us */
 	if (r < 0)
 		not_started(a, why_of(&err), stage, &err);
-	else if (k->sampler.due_ns == 0)
-		loop_timer_set(&k->loop, &k->sampler, loop_now_ns() + LIMITS_SAMPLE_MS * 1000000ULL,
-			       sample_all);
+	else
+		sample_soon(k);
 }
 
 /* ---- ending ---- */
@@ -616,11 +623,15 @@ int attempt_freeze(struct attempt *a, bool frozen)
 		a->wall_left_ns = 0;
 	}
 	set_state(a, frozen ? SANDBOX_ATTEMPT_FROZEN : SANDBOX_ATTEMPT_LIVE);
+	if (!frozen)
+		sample_soon(a->keeper);
 	return 0;
 }
 
+/* SIGXCPU and SIGXFSZ a command may send itself: only with the limit they are the kernel's word. */
 static void fill_usage(struct attempt *a, const struct init_report *r)
 {
+	const struct sandbox_limits *l = &a->spec->spec.limits;
 	struct limits_usage u = {0};
 	struct sandbox_exit *x = &a->exit;
 
@@ -634,10 +645,11 @@ static void fill_usage(struct attempt *a, const struct init_report *r)
 		x->why = SANDBOX_WHY_OOM;
 		snprintf(x->limit, sizeof(x->limit), "memory");
 	} else if (a->killed_why == 0 &&
-		   (x->signal == SIGXCPU || (x->signal == SIGKILL && hit == LIMITS_HIT_CPU))) {
+		   ((x->signal == SIGXCPU && l->cpu_ms && x->usage.cpu_us / 1000 >= l->cpu_ms) ||
+		    (x->signal == SIGKILL && hit == LIMITS_HIT_CPU))) {
 		x->why = SANDBOX_WHY_LIMIT;
 		snprintf(x->limit, sizeof(x->limit), "cpu");
-	} else if (a->killed_why == 0 && x->signal == SIGXFSZ) {
+	} else if (a->killed_why == 0 && x->signal == SIGXFSZ && l->disk_bytes) {
 		x->why = SANDBOX_WHY_LIMIT;
 		snprintf(x->limit, sizeof(x->limit), "disk");
 	}

@@ -173,6 +173,55 @@ static void frozen_time_is_nobodys(void **state)
 	assert_true(spooled(&s) > before);
 }
 
+static void limits_hold_after_a_thaw(void **state)
+{
+	struct rig_spec s;
+
+	(void)state;
+	rig_spec(&rig, &s, "/bin/sh", "-c",
+		 "trap go=1 USR1; while [ -z $go ]; do sleep 0.02; done; i=0; while :; do "
+		 "head -c 3000000 /dev/zero > f$i; i=$((i+1)); sleep 0.05; done",
+		 NULL);
+	s.spec.limits.disk_bytes = 20 << 20;
+	s.spec.limits.wall_ms = 10000;
+	rig_start(&rig, &s);
+	rig_await(&rig, &rig.started, "STARTED");
+	usleep(200000);
+	rig.replied = false;
+	assert_int_equal(sandbox_client_freeze(rig.client, &rig.waited, true, NULL), 0);
+	rig_await(&rig, &rig.replied, "FREEZE's reply");
+	if (rig.reply_result != -ENOTSUP) {
+		assert_int_equal(rig.reply_result, 0);
+		usleep(1000000); /* several samples long */
+		assert_int_equal(sandbox_client_freeze(rig.client, &rig.waited, false, NULL), 0);
+	}
+	assert_int_equal(sandbox_client_signal(rig.client, &rig.waited, SIGUSR1, NULL), 0);
+	rig_await(&rig, &rig.gone, "GONE");
+	assert_int_equal(rig.exit.why, SANDBOX_WHY_LIMIT);
+	assert_string_equal(rig.exit.limit, "disk");
+}
+
+static void a_signal_of_the_commands_own_is_no_limit(void **state)
+{
+	static const char *const names[] = {"XCPU", "XFSZ"};
+	static const int numbers[] = {SIGXCPU, SIGXFSZ};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		struct rig_spec s;
+		struct rig_result x;
+		char script[64];
+
+		snprintf(script, sizeof(script), "kill -%s $$; sleep 5", names[i]);
+		rig_spec(&rig, &s, "/bin/sh", "-c", script, NULL);
+		s.spec.limits.cpu_ms = 60000;
+		rig_run(&rig, &s, &x);
+		assert_int_equal(x.exit.why, SANDBOX_WHY_EXITED);
+		assert_int_equal(x.exit.signal, numbers[i]);
+		assert_string_equal(x.exit.limit, "");
+	}
+}
+
 static void limits_end_a_step_by_their_names(void **state)
 {
 	struct rig_spec s;
@@ -391,6 +440,8 @@ int main(void)
 		CASE(a_signal_goes_to_the_command),
 		CASE(frozen_time_is_nobodys),
 		CASE(limits_end_a_step_by_their_names),
+		CASE(limits_hold_after_a_thaw),
+		CASE(a_signal_of_the_commands_own_is_no_limit),
 		CASE(the_disk_limit_reaches_deep_folders),
 		CASE(a_tmpfs_that_nothing_counts_is_within_the_memory_limit),
 		CASE(a_network_pool_that_ended_is_replaced),
