@@ -81,7 +81,10 @@ static int flush(struct sandbox_client *c)
 {
 	while (c->first) {
 		struct client_message *m = c->first;
-		ssize_t n = io_send_fds(c->sock, m->data, m->len, m->fds, m->fd_count);
+		ssize_t n = failpoint_hit("client.send");
+
+		if (n == 0)
+			n = io_send_fds(c->sock, m->data, m->len, m->fds, m->fd_count);
 		if (n == -EAGAIN)
 			return 0;
 		if (n < 0)
@@ -106,7 +109,28 @@ static int add_fd(struct client_message *m, int fd)
 	return 0;
 }
 
-/* fds are duplicated. */
+static bool is_shortage(int r)
+{
+	return r == -ENOMEM || r == -ENOBUFS || r == -ETOOMANYREFS;
+}
+
+/* m is the last of the queue, if it is there still: who is told that it failed must not find it sent later. */
+static bool withdraw(struct sandbox_client *c, struct client_message *m)
+{
+	struct client_message **at = &c->first;
+
+	while (*at && *at != m)
+		at = &(*at)->next;
+	if (!*at)
+		return false;
+	*at = NULL;
+	c->last = at;
+	c->queued--;
+	message_free(m);
+	return true;
+}
+
+/* fds are duplicated. An error: it was not sent and will not be. */
 static int submit(struct sandbox_client *c, enum protocol_type type,
 		  const struct sandbox_attempt_id *attempt, struct bytes body, const int *fds,
 		  size_t fd_count, uint64_t *ret)
@@ -153,10 +177,10 @@ static int submit(struct sandbox_client *c, enum protocol_type type,
 	*c->last = m;
 	c->last = &m->next;
 	c->queued++;
-	(void)take_ptr(m);
+	struct client_message *added = take_ptr(m);
 	err = flush(c);
 	/* a broken connection is told by dispatch, from the loop, never from inside a request */
-	return err == -ENOMEM || err == -ETOOMANYREFS ? err : 0;
+	return is_shortage(err) && withdraw(c, added) ? err : 0;
 }
 
 static int request(struct sandbox_client *c, enum protocol_type type,

@@ -366,7 +366,19 @@ void attempts_not_started(struct daemon *d, const struct engine_command *cmd, co
 
 static bool transient(int code)
 {
-	return code == -ENOSPC || code == -ENOMEM || code == -EAGAIN || code == -EBUSY;
+	switch (-code) {
+	case ENOSPC:
+	case ENOMEM:
+	case EAGAIN:
+	case EBUSY:
+	case EMFILE:
+	case ENFILE:
+	case ENOBUFS:
+	case ETOOMANYREFS:
+		return true;
+	default:
+		return false;
+	}
 }
 
 static void launch(struct daemon *d, struct sandbox_client *client, struct attempt *a,

@@ -376,6 +376,24 @@ def test_every_failpoint_of_the_supervisor():
                 s.check_journal()
 
 
+def test_a_request_that_could_not_be_sent_costs_no_step():
+    if not failpoints():
+        print("     (built without failpoints)")
+        return
+    for nth, error in [(n, e) for n in range(2, 6) for e in ("ETOOMANYREFS", "ENOMEM")]:  # the first is the hello
+        with Counted() as s:
+            s.start({"HOLDFAST_FAILPOINT": f"client.send=error:{error}@{nth}"})
+            run = s.begin_plan([("one", "echo 1 > one", []), ("two", "cat one", ["one"])], "{backoff: 100ms..400ms}")
+            done = s.wait(run)
+            assert done["state"] == "succeeded", f"{nth}: {done}"
+            for step in ("one", "two"):  # each that ran is an attempt that the journal knows to have run
+                begun = [a for a in s.attempts(run, step) if a != "not-started"]
+                assert s.times(step) == len(begun), f"{error}@{nth}: {s.times(step)} {s.attempts(run, step)}"
+            if nth == 2:
+                assert s.attempts(run, "one") == ["not-started", "exited"], s.attempts(run, "one")
+            s.check_journal()
+
+
 def ended(p):
     try:
         p.wait(0.5)

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <cmocka.h>
+#include "base/failpoint.h"
 #include "tests/rig/rig.h"
 
 static struct rig rig;
@@ -131,6 +132,31 @@ static void a_signal_goes_to_the_command(void **state)
 	rig_await(&rig, &rig.gone, "GONE");
 	assert_int_equal(rig.exit.status, 9);
 	assert_int_equal(rig.exit.why, SANDBOX_WHY_EXITED);
+}
+
+/* Who was told that it failed does not find it begun. */
+static void a_start_that_could_not_be_sent_is_not_sent_later(void **state)
+{
+	struct rig_spec refused, other;
+	char name[SANDBOX_SPOOL_NAME_SIZE];
+	struct rig_result x;
+	struct stat st;
+
+	(void)state;
+#ifndef HOLDFAST_FAILPOINTS
+	skip();
+#endif
+	rig_spec(&rig, &refused, "/bin/sh", "-c", "sleep 60", NULL);
+	failpoint_init("client.send=error:ETOOMANYREFS");
+	assert_int_equal(sandbox_client_start(rig.client, &refused.spec, NULL, NULL),
+			 -ETOOMANYREFS);
+	failpoint_init(NULL);
+	rig_spec(&rig, &other, "/bin/sh", "-c", "echo on", NULL);
+	rig_run(&rig, &other, &x);
+	assert_string_equal(x.out, "on\n");
+	sandbox_spool_name(&refused.spec.attempt, SANDBOX_SPOOL_LOCK, name);
+	assert_int_equal(fstatat(rig.spool_fd, name, &st, 0), -1);
+	assert_int_equal(errno, ENOENT);
 }
 
 static off_t spooled(const struct rig_spec *s)
@@ -438,6 +464,7 @@ int main(void)
 		CASE(a_terminal_is_the_commands_own_and_is_recorded),
 		CASE(a_command_that_closes_its_terminal_ends_as_it_ends),
 		CASE(a_signal_goes_to_the_command),
+		CASE(a_start_that_could_not_be_sent_is_not_sent_later),
 		CASE(frozen_time_is_nobodys),
 		CASE(limits_end_a_step_by_their_names),
 		CASE(limits_hold_after_a_thaw),
