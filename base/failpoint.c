@@ -46,13 +46,11 @@ static int error_by_name(const char *name, size_t len)
 		const char *name;
 		int error;
 	} table[] = {
-		{"EIO", EIO},	    {"ENOSPC", ENOSPC},
-		{"EDQUOT", EDQUOT}, {"ENOMEM", ENOMEM},
-		{"EAGAIN", EAGAIN}, {"EPIPE", EPIPE},
-		{"EROFS", EROFS},   {"EMFILE", EMFILE},
-		{"EACCES", EACCES}, {"EPERM", EPERM},
-		{"ENOENT", ENOENT}, {"EBUSY", EBUSY},
-		{"EINVAL", EINVAL}, {"ETOOMANYREFS", ETOOMANYREFS},
+		{"EIO", EIO},	    {"ENOSPC", ENOSPC}, {"EDQUOT", EDQUOT},
+		{"ENOMEM", ENOMEM}, {"EAGAIN", EAGAIN}, {"EPIPE", EPIPE},
+		{"EROFS", EROFS},   {"EMFILE", EMFILE}, {"EACCES", EACCES},
+		{"EPERM", EPERM},   {"ENOENT", ENOENT}, {"EBUSY", EBUSY},
+		{"EINVAL", EINVAL}, {"ENFILE", ENFILE}, {"ETOOMANYREFS", ETOOMANYREFS},
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)

@@ -9,6 +9,7 @@
 
 #include "base/digest.h"
 #include "base/escape.h"
+#include "base/failpoint.h"
 #include "base/io.h"
 
 static bool noted(const struct runs_context *ctx, const char *layer)
@@ -52,11 +53,28 @@ static int damaged(const struct journal_run *run, const char *layer, const char 
 			      layer, name ? name : "", what, layer);
 }
 
-static bool is_opaque(int upper, const char *path)
+/* Of this process or machine: it says nothing of the layer, and passes. */
+static bool is_shortage(int r)
+{
+	return r == -EMFILE || r == -ENFILE || r == -ENOMEM;
+}
+
+static int unseen(const char *layer, int r, struct error *err)
+{
+	return error_set(err, r,
+			 "layer %s cannot be looked at now: %s; raise the limit of open files, or "
+			 "free memory",
+			 layer, strerror(-r));
+}
+
+/* 1 it is, 0 it is not. */
+static int is_opaque(int upper, const char *path)
 {
 	AUTO_FD fd = openat(upper, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	char value = '\0';
 
+	if (fd < 0 && is_shortage(-errno))
+		return -errno;
 	if (fd < 0)
 		return errno == EACCES; /* the step took its own right away */
 	return fgetxattr(fd, "user.overlay.opaque", &value, 1) == 1 && value == 'y';
@@ -87,26 +105,31 @@ static bool same_kind(const struct manifest_entry *e, const struct stat *st)
 	return true;
 }
 
-/* NULL, or what is wrong with it; shown: room for that. */
-static const char *compare_entry(int upper, const struct manifest_entry *e, char *shown,
-				 size_t size)
+/* 0, or 1 with what is wrong with it in shown. */
+static int compare_entry(int upper, const struct manifest_entry *e, char *shown, size_t size)
 {
 	AUTO_FREE char *path = bytes_dup_str(e->path);
 	AUTO_FREE char *name = escape_dup(e->path, ESCAPE_LINE);
 	struct stat st;
+	int r;
 
-	if (e->implied || !path || !name)
-		return NULL;
+	if (e->implied)
+		return 0;
+	if (!path || !name)
+		return -ENOMEM;
 	if (fstatat(upper, path, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+		if (is_shortage(-errno))
+			return -errno;
 		if (errno == EACCES || (errno == ENOENT && e->type == MANIFEST_SOCKET))
-			return NULL;
+			return 0;
 		snprintf(shown, size, "has lost its %.60s", name);
-		return shown;
+		return 1;
 	}
-	if (same_kind(e, &st) && (!e->opaque || is_opaque(upper, path)))
-		return NULL;
+	r = !same_kind(e, &st) ? 0 : e->opaque ? is_opaque(upper, path) : 1;
+	if (r != 0)
+		return r < 0 ? r : 0;
 	snprintf(shown, size, "has another %.60s than was sealed", name);
-	return shown;
+	return 1;
 }
 
 static int compare(struct daemon *d, const struct journal_run *run, const char *layer, int upper,
@@ -122,21 +145,24 @@ static int compare(struct daemon *d, const struct journal_run *run, const char *
 	int r = folder < 0 ? folder
 			   : io_read_file_at(folder, LAYERS_MANIFEST, MANIFEST_BYTES_MAX, &bytes);
 
-	if (r == -ENOMEM)
-		return error_nomem(err);
+	if (is_shortage(r))
+		return unseen(layer, r, err);
 	if (r < 0)
 		return damaged(run, layer, "has no manifest that can be read", err);
 	digest_of(buffer_bytes(&bytes), &digest);
 	if (s && !digest_equal(&digest, &s->manifest))
 		return damaged(run, layer, "has another manifest than was sealed", err);
 	r = manifest_decode(buffer_bytes(&bytes), &m, &why);
+	if (is_shortage(r))
+		return unseen(layer, r, err);
 	if (r < 0)
 		return damaged(run, layer, "has a manifest that cannot be read", err);
 	for (size_t i = 0; i < manifest_count(m); i++) {
-		const char *what = compare_entry(upper, manifest_at(m, i), shown, sizeof(shown));
-
-		if (what)
-			return damaged(run, layer, what, err);
+		r = compare_entry(upper, manifest_at(m, i), shown, sizeof(shown));
+		if (r < 0)
+			return unseen(layer, r, err);
+		if (r > 0)
+			return damaged(run, layer, shown, err);
 	}
 	return 0;
 }
@@ -152,9 +178,14 @@ int intact_stack(struct daemon *d, struct runs_context *ctx,
 		int r = 0;
 
 		snprintf(path, sizeof(path), "%s/" LAYERS_UPPER, stack[i]);
-		upper = io_open_beneath(d->layers_fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+		upper = failpoint_hit("intact.open");
+		if (upper == 0)
+			upper = io_open_beneath(d->layers_fd, path,
+						O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
 		if (upper == -ENOENT)
 			return damaged(run, stack[i], "is gone", err);
+		if (is_shortage(upper))
+			return unseen(stack[i], upper, err);
 		if (upper < 0)
 			return damaged(run, stack[i], "is no folder that can be opened", err);
 		if (!noted(ctx, stack[i]))

@@ -7,8 +7,8 @@
  */
 #include "supervisor/runs.h"
 
-/* -EUCLEAN, with the layer, the step that it is of and the remedy in *err. stack: names of sealed
- * layers of the run. */
+/* -EUCLEAN, with the layer, the step that it is of and the remedy in *err; -EMFILE, -ENFILE,
+ * -ENOMEM: that could not be seen, and it may be well. stack: names of sealed layers of the run. */
 MUST_CHECK int intact_stack(struct daemon *d, struct runs_context *ctx,
 			    const char (*stack)[JOURNAL_LAYER_NAME_SIZE], size_t count,
 			    struct error *err);

@@ -394,6 +394,18 @@ def test_a_request_that_could_not_be_sent_costs_no_step():
             s.check_journal()
 
 
+def test_a_layer_that_cannot_be_looked_at_is_not_called_damaged():
+    if not failpoints():
+        print("     (built without failpoints)")
+        return
+    for error in ("EMFILE", "ENFILE", "ENOMEM"):
+        with Counted() as s:
+            s.start({"HOLDFAST_FAILPOINT": f"intact.open=error:{error}@1"})
+            run = s.begin_plan([("one", "echo 1 > one", []), ("two", "cat one", ["one"])], "{backoff: 100ms..400ms}")
+            assert s.wait(run, ["succeeded", "failed", "paused"])["state"] == "succeeded", s.status(run)
+            assert s.attempts(run, "two") == ["not-started", "exited"], s.attempts(run, "two")
+
+
 def ended(p):
     try:
         p.wait(0.5)
