@@ -175,17 +175,26 @@ static void on_late(evutil_socket_t fd, short what, void *arg)
 static bool settle_late(struct daemon *d, struct attempt *a, int out_fd)
 {
 	struct timeval most = {.tv_sec = ATTEMPTS_DRAIN_MS / 1000};
+	AUTO_FD copy = -1;
 
 	if (a->late)
 		return true;
 	if (!a->net || a->drained)
 		return false;
+	/* Short of something, it does not wait: its results count for more than its last reads. */
+	copy = out_fd < 0 ? -1 : fcntl(out_fd, F_DUPFD_CLOEXEC, 3);
+	if (out_fd >= 0 && copy < 0)
+		return false;
 	a->owner = d;
 	a->late = event_new(d->loop, -1, 0, on_late, a);
 	if (!a->late)
 		return false;
-	a->late_fd = out_fd < 0 ? -1 : fcntl(out_fd, F_DUPFD_CLOEXEC, 3);
-	event_add(a->late, &most);
+	if (event_add(a->late, &most) < 0) {
+		event_free(a->late);
+		a->late = NULL;
+		return false;
+	}
+	a->late_fd = take_fd(&copy);
 	return true;
 }
 
