@@ -208,8 +208,9 @@ static int lay_inputs(struct daemon *d, const struct journal_run *run, const str
 	return r;
 }
 
+/* *ret: -1 = it has none. */
 static int open_stdin(struct daemon *d, const struct journal_run *run, const struct plan_step *spec,
-		      struct error *err)
+		      int *ret, struct error *err)
 {
 	const struct journal_attempt *a;
 	const struct digest *from = NULL;
@@ -227,10 +228,14 @@ static int open_stdin(struct daemon *d, const struct journal_run *run, const str
 	case PLAN_STDIN_FILE:
 		break;
 	}
+	*ret = -1;
 	if (!from)
-		return -1;
+		return 0;
 	fd = journal_blob_open(d->journal, from, err);
-	return fd < 0 ? error_set(err, fd, "cannot open standard input: %s", strerror(-fd)) : fd;
+	if (fd < 0)
+		return error_set(err, fd, "cannot open standard input: %s", strerror(-fd));
+	*ret = fd;
+	return 0;
 }
 
 static int confine(struct daemon *d, const struct engine_command *c, const struct journal_run *run,
@@ -304,10 +309,8 @@ static int start(struct daemon *d, struct sandbox_client *client, const struct e
 		r = net_take(d, a, c->spec, &net, err);
 	if (r == 0)
 		r = lay_inputs(d, run, c->spec, c->feedback, &a->id, in_name, err);
-	if (r == 0 && !c->check) {
-		stdin_fd = open_stdin(d, run, c->spec, err);
-		r = stdin_fd < -1 ? stdin_fd : 0;
-	}
+	if (r == 0 && !c->check)
+		r = open_stdin(d, run, c->spec, &stdin_fd, err);
 	if (r == 0)
 		r = confine(d, c, run, ctx, base_fd, a, in_name, stdin_fd, &below, &net, &walls,
 			    err);
