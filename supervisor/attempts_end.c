@@ -373,6 +373,12 @@ static bool diff_ended_well(const struct sandbox_exit *e)
 	return e->why == SANDBOX_WHY_EXITED && e->signal == 0 && e->status <= 1;
 }
 
+/* Status 1 says that there is a difference: one that cannot be read is not none. */
+static bool diff_is_none(const struct sandbox_exit *e)
+{
+	return diff_ended_well(e) && e->status == 0 && e->stdout_bytes == 0;
+}
+
 static void settle_card(struct daemon *d, struct attempt *a, int fd, const char *not_started)
 {
 	AUTO_FREE char *text = malloc(CARDS_DIFF_BYTES + 1);
@@ -389,8 +395,10 @@ static void settle_card(struct daemon *d, struct attempt *a, int fd, const char 
 			     cut || !diff_ended_well(&a->exit), NULL);
 	else
 		cards_finish(d, card, bytes_of("", 0), false,
-			     diff_ended_well(&a->exit) ? NULL
-						       : "diff(1) failed; is diffutils installed?");
+			     diff_is_none(&a->exit) ? NULL
+			     : diff_ended_well(&a->exit)
+				     ? "what diff(1) wrote cannot be read"
+				     : "diff(1) failed; is diffutils installed?");
 }
 
 static void settle_diff(struct daemon *d, struct attempt *a, int fd, const char *not_started)
@@ -408,6 +416,10 @@ static void settle_diff(struct daemon *d, struct attempt *a, int fd, const char 
 			&err, -EIO, EXIT_STATUS_SANDBOX,
 			"no diff: diff(1) ended with status %d; see that diffutils is installed",
 			a->exit.status);
+		api_answer_error(&answer, 500, &err);
+	} else if (fd < 0 && !diff_is_none(&a->exit)) {
+		error_set_exit(&err, -EIO, EXIT_STATUS_SANDBOX,
+			       "no diff: what diff(1) wrote cannot be read; ask again");
 		api_answer_error(&answer, 500, &err);
 	} else {
 		if (fd >= 0 && io_read_all(fd, API_ANSWER_MAX / 2, &answer.text) < 0)
