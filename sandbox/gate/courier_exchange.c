@@ -162,7 +162,8 @@ static void turn_away(struct exchange *x, int status, const char *error, const c
 			  "shows it, and the person who runs this can allow it"
 			: "";
 
-	if (x->state == EXCHANGE_BODY && x->channel)
+	/* Of a request without a body no end comes that would take it back. */
+	if (x->state == EXCHANGE_BODY && x->channel && x->request.action.has_body)
 		x->channel->discard = true;
 	refuse(x, status, error, x->decision.rule ? x->decision.rule : "", why, hint);
 	report_note(x->c->report, x, true, x->status_inside, why);

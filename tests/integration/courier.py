@@ -508,7 +508,10 @@ def what_no_rule_covers_is_refused_in_words():
         assert ch.answer()[0] == 403
         ch.request("POST", "http://b.example.com/ok", body=b"12345")
         assert ch.answer()[0] == 413
-        ch.request("GET", "http://other.example.com/")
+        for _ in range(3):  # without a body there is nothing to throw away before the next
+            ch.request("GET", "http://other.example.com/")
+            assert ch.answer()[0] == 403
+        ch.request("POST", "http://a.example.com/ok", body=b"x")
         assert ch.answer()[0] == 403
         ch.close()
 
