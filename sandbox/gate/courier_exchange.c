@@ -337,8 +337,14 @@ static int propose(struct exchange *x)
 static void consider(struct exchange *x)
 {
 	const char *why;
-	int r = decide(x, &why);
+	int r;
 
+	if (report_full(x->c->report)) { /* not even a denial */
+		turn_away(x, 503, "busy",
+			  "the supervisor is away, and no more can be recorded without it");
+		return;
+	}
+	r = decide(x, &why);
 	if (r == -EACCES || r == -EBADMSG) {
 		turn_away(x, r == -EBADMSG ? 400 : 403, r == -EBADMSG ? "malformed" : "denied",
 			  why);
@@ -346,9 +352,6 @@ static void consider(struct exchange *x)
 		turn_away(x, 413, "too long", why);
 	} else if (r < 0) {
 		turn_away(x, 503, "busy", "out of memory");
-	} else if (report_full(x->c->report)) {
-		turn_away(x, 503, "busy",
-			  "the supervisor is away, and no more can be recorded without it");
 	} else if (decide_rate(x, &why)) {
 		turn_away(x, 429, "limit", why);
 	} else if (!x->effect) {

@@ -12,7 +12,14 @@
 #include "base/io.h"
 #include "sandbox/gate/courier.h"
 
-enum { DELIVERED_KEPT = 1024, DRAINED_KEPT = 256, TEXT_CUT = 512 };
+enum {
+	DELIVERED_KEPT = 1024,
+	DRAINED_KEPT = 256,
+	TEXT_CUT = 512,
+	/* To a supervisor that does not read. All that can be open at once is far less; past it the
+	 * next one hears all of that anew. */
+	MESSAGES_MAX = 4 * COURIER_EXCHANGES_MAX,
+};
 
 struct message {
 	struct message *next;
@@ -30,6 +37,7 @@ struct report {
 	int fd;
 	struct event *in, *out, *batch;
 	struct message *first, **last;
+	size_t message_count;
 	struct read *reads; /* ring */
 	size_t read_at, read_count;
 	uint8_t delivered[DELIVERED_KEPT][16];
@@ -40,6 +48,7 @@ struct report {
 };
 
 static void flush(struct report *r);
+static void say_batch(struct report *r, bool now);
 
 static void detach(struct report *r)
 {
@@ -52,6 +61,7 @@ static void detach(struct report *r)
 		free(m);
 	}
 	r->last = &r->first;
+	r->message_count = 0;
 	if (r->in)
 		event_free(r->in);
 	if (r->out)
@@ -62,9 +72,12 @@ static void detach(struct report *r)
 
 static void on_out(evutil_socket_t fd, short what, void *arg)
 {
+	struct report *r = arg;
+
 	(void)fd;
 	(void)what;
-	flush(arg);
+	flush(r);
+	say_batch(r, false); /* what waited for room */
 }
 
 static void flush(struct report *r)
@@ -82,6 +95,7 @@ static void flush(struct report *r)
 			return;
 		}
 		r->first = m->next;
+		r->message_count--;
 		if (!r->first)
 			r->last = &r->first;
 		buffer_free(&m->bytes);
@@ -97,6 +111,10 @@ static void say(struct report *r, const struct report_message *m, int fd)
 
 	if (r->fd < 0)
 		return;
+	if (r->message_count == MESSAGES_MAX) {
+		detach(r);
+		return;
+	}
 	q = calloc(1, sizeof(*q));
 	if (!q || report_encode(m, &q->bytes) < 0 ||
 	    (q->fd = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1, fd >= 0 && q->fd < 0)) {
@@ -108,6 +126,7 @@ static void say(struct report *r, const struct report_message *m, int fd)
 	}
 	*r->last = q;
 	r->last = &q->next;
+	r->message_count++;
 	if (r->first == q)
 		flush(r);
 }
@@ -235,12 +254,14 @@ static void copy_text(char *to, size_t size, struct bytes from)
 	to[n] = '\0';
 }
 
-static void say_batch(struct report *r)
+/* Reads stay where their number is limited while the supervisor has no room for them; now: all of
+ * them are said, since what is said next is only true after them. */
+static void say_batch(struct report *r, bool now)
 {
 	struct report_read items[REPORT_READS_MAX] UNINITIALIZED;
 	struct report_message m = {.type = REPORT_READS, .reads.items = items};
 
-	while (r->read_count && r->fd >= 0) {
+	while (r->read_count && r->fd >= 0 && (now || !r->first)) {
 		size_t n = r->read_count < REPORT_READS_MAX ? r->read_count : REPORT_READS_MAX;
 
 		for (size_t i = 0; i < n; i++) {
@@ -269,10 +290,10 @@ static void batch_soon(struct report *r)
 	struct timeval window = {.tv_usec = REPORT_READS_EVERY_MS * 1000};
 
 	if (r->read_count >= REPORT_READS_MAX)
-		say_batch(r);
+		say_batch(r, false);
 	if (r->read_count == 0 || r->fd < 0 || evtimer_pending(r->batch, NULL))
 		return;
-	say_batch(r);
+	say_batch(r, false);
 	(void)evtimer_add(r->batch, &window);
 }
 
@@ -285,7 +306,7 @@ static void on_batch(evutil_socket_t fd, short what, void *arg)
 
 void report_flush(struct report *r)
 {
-	say_batch(r);
+	say_batch(r, false);
 }
 
 static void say_drained(struct report *r, const uint8_t *attempt)
@@ -299,7 +320,7 @@ static void say_drained(struct report *r, const uint8_t *attempt)
 void report_drained(struct report *r, const uint8_t *attempt)
 {
 	memcpy(r->drained[r->drained_count++ % DRAINED_KEPT], attempt, 16);
-	say_batch(r);
+	say_batch(r, true);
 	say_drained(r, attempt);
 }
 
@@ -425,7 +446,7 @@ void report_attach(struct report *r, int fd)
 		return;
 	}
 	say_open(r);
-	say_batch(r);
+	say_batch(r, r->drained_count > 0);
 	/* One that died may not have heard it. */
 	for (size_t i = 0; i < r->drained_count && i < DRAINED_KEPT; i++)
 		say_drained(r, r->drained[i]);

@@ -516,6 +516,34 @@ def what_no_rule_covers_is_refused_in_words():
         ch.close()
 
 
+def what_a_supervisor_that_does_not_read_has_not_recorded_is_not_done():
+    """Its queue has an end: past it all is refused, and what was answered before is told once it reads again."""
+    asked = 16000
+    p = policy(f"{{id: n, do: deny, http: {{scheme: http, host: a.example.com}}}}")
+    with Courier(p) as c:
+        c.attach()
+        ch = c.channel()
+        ch.sock.settimeout(60)
+
+        def ask():
+            for _ in range(asked):
+                ch.request("GET", "http://a.example.com/")
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        answers = [ch.answer()[0] for _ in range(asked)]
+        asking.join()
+        told = answers.index(503)
+        assert set(answers[:told]) == {403} and set(answers[told:]) == {503}, answers
+        assert told > 8192
+        while len(c.reads) < told:
+            c.hear(READS)
+        assert len(c.reads) == told and all(r[4] and r[5] == 403 for r in c.reads), len(c.reads)
+        ch.request("GET", "http://a.example.com/")
+        assert ch.answer()[0] == 403
+        ch.close()
+
+
 def upstream_tls_is_verified(certs):
     good = Server(plain(), tls=certs.sign("good.example.com"))
     wrong = Server(plain(), tls=certs.sign("other.example.com"))
@@ -974,7 +1002,8 @@ def bad_answers_of_a_server_are_502():
     s.close()
 
 
-TESTS = [plain_reads_go_by_themselves, all_of_an_attempt_is_told_before_its_end, a_host_of_before_keeps_no_host_of_now_out_of_the_pool,
+TESTS = [plain_reads_go_by_themselves, all_of_an_attempt_is_told_before_its_end,
+         what_a_supervisor_that_does_not_read_has_not_recorded_is_not_done, a_host_of_before_keeps_no_host_of_now_out_of_the_pool,
          what_no_rule_covers_is_refused_in_words, upstream_tls_is_verified, an_effect_waits_for_its_records,
          an_effect_is_denied_or_replayed, a_supervisor_that_comes_back_hears_all_that_is_open,
          a_client_that_breaks_stops_nothing_that_was_sent, half_an_answer_is_in_doubt_and_sent_again_when_told,
