@@ -27,6 +27,7 @@
 #include "supervisor/aside.h"
 #include "supervisor/asks.h"
 #include "supervisor/attempts.h"
+#include "supervisor/card_heads.h"
 #include "supervisor/effect_undo.h"
 #include "supervisor/effects.h"
 #include "supervisor/garbage.h"
@@ -796,7 +797,8 @@ int daemon_open(const struct daemon_options *o, struct daemon **ret, struct erro
 		       attempts_new(&d->attempts) < 0 || runs_new(&d->runs) < 0 ||
 		       squash_new(&d->squash) < 0 || programs_new(&d->programs) < 0 ||
 		       effect_undo_new(&d->undos) < 0 || effects_new(&d->effects) < 0 ||
-		       net_new(d, &d->nets) < 0 || notify_new(d, &d->notify) < 0))
+		       card_heads_new(&d->card_heads) < 0 || net_new(d, &d->nets) < 0 ||
+		       notify_new(d, &d->notify) < 0))
 		r = error_nomem(err);
 	if (r == 0)
 		r = open_journal(d, err);
@@ -886,6 +888,7 @@ void daemon_free(struct daemon *d)
 	runs_free(d->runs);
 	squash_free(d->squash);
 	effects_free(d->effects);
+	card_heads_free(d->card_heads);
 	programs_free(d->programs);
 	effect_undo_free(d->undos);
 	journal_close(d->journal);

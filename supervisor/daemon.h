@@ -72,6 +72,7 @@ struct daemon {
 	struct programs *programs;
 	struct undos *undos;
 	struct aside *aside;
+	struct card_heads *card_heads;
 	uint64_t epoch, durable;
 	uint8_t boot_id[16];
 	struct event *tick, *idle, *journal_event, *follow_sync;

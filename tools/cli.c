@@ -319,6 +319,31 @@ bool cli_confirm(const char *verb)
 	return strcmp(line, verb) == 0;
 }
 
+int cli_print_answer(struct client *c, const char *target, const char *name, json_t *more)
+{
+	AUTO_BUFFER text = {0};
+	struct error err = {0};
+	int r = client_text(c, target, &text, &err);
+	if (r == 0 && (text.len < 2 || text.data[text.len - 1] != '}'))
+		r = error_set(&err, -EBADMSG,
+			      "the supervisor's answer is not JSON; the versions of holdfast and "
+			      "holdfastd differ: restart the daemon");
+	if (r < 0) {
+		json_decref(more);
+		return cli_fail(&err);
+	}
+	fwrite(text.data, 1, text.len - (more ? 1 : 0), stdout);
+	if (more) {
+		printf(",\"%s\":", name);
+		json_dumpf(more, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
+		putchar('}');
+		json_decref(more);
+	}
+	putchar('\n');
+	fflush(stdout);
+	return EXIT_STATUS_OK;
+}
+
 json_t *cli_fetch(struct client *c, const char *target, int *ret_exit)
 {
 	struct error err = {0};

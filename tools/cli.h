@@ -89,6 +89,9 @@ bool cli_confirm(const char *verb);
 
 /* GET target and return the document, or print the error and return NULL with *ret_exit. */
 json_t *cli_fetch(struct client *c, const char *target, int *ret_exit);
+/* For --json: prints a GET's document as it came, without taking it apart, and `more` (the reference
+ * is taken; NULL = nothing) as one more member of it. Returns the exit status. */
+int cli_print_answer(struct client *c, const char *target, const char *name, json_t *more);
 
 int cmd_run(int argc, char **argv);
 int cmd_exec(int argc, char **argv);

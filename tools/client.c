@@ -427,23 +427,24 @@ static int new_request_id(char *ret, size_t size)
 	return 0;
 }
 
-int client_call(struct client *c, const struct client_request *r, int *ret_status,
-		json_t **ret_body, int *ret_fd, struct error *err)
+/* The caller frees *a, also on failure. */
+static int call(struct client *c, const struct client_request *r, struct answer *ret,
+		struct error *err)
 {
 	char id[2 * REQUEST_ID_BYTES + 1];
 	int e = new_request_id(id, sizeof(id));
 	if (e < 0)
 		return error_set(err, e, "cannot get random bytes: %s; this kernel is too old",
 				 strerror(-e));
-	__attribute__((cleanup(answer_free))) struct answer a = {.fd = -1};
 	for (int attempt = 0; attempt < REQUEST_TRIES; attempt++) {
-		answer_free(&a);
-		a = (struct answer){.fd = -1,
-				    .parser = http1_parser_new(HTTP1_RESPONSE, CLIENT_ANSWER_MAX),
-				    .body.max = CLIENT_ANSWER_MAX};
-		if (!a.parser)
+		answer_free(ret);
+		*ret = (struct answer){.fd = -1,
+				       .parser =
+					       http1_parser_new(HTTP1_RESPONSE, CLIENT_ANSWER_MAX),
+				       .body.max = CLIENT_ANSWER_MAX};
+		if (!ret->parser)
 			return error_nomem(err);
-		e = exchange(c, r, strcmp(r->method, "GET") == 0 ? NULL : id, &a, err);
+		e = exchange(c, r, strcmp(r->method, "GET") == 0 ? NULL : id, ret, err);
 		if (e == 0 || (e != -ECONNRESET && e != -EPIPE && e != -ECONNREFUSED))
 			break;
 	}
@@ -452,8 +453,28 @@ int client_call(struct client *c, const struct client_request *r, int *ret_statu
 				      "lost the supervisor of %s: %s; run the command again, "
 				      "nothing is done twice",
 				      c->paths.state, strerror(-e));
-	if (a.status >= 400)
-		return error_from_answer(&a, err);
+	return ret->status >= 400 ? error_from_answer(ret, err) : 0;
+}
+
+int client_text(struct client *c, const char *target, struct buffer *ret, struct error *err)
+{
+	__attribute__((cleanup(answer_free))) struct answer a = {.fd = -1};
+	struct client_request r = {.method = "GET", .target = target};
+	int e = call(c, &r, &a, err);
+	if (e < 0)
+		return e;
+	*ret = a.body;
+	a.body = (struct buffer){0};
+	return 0;
+}
+
+int client_call(struct client *c, const struct client_request *r, int *ret_status,
+		json_t **ret_body, int *ret_fd, struct error *err)
+{
+	__attribute__((cleanup(answer_free))) struct answer a = {.fd = -1};
+	int e = call(c, r, &a, err);
+	if (e < 0)
+		return e;
 	json_t *doc = NULL;
 	if (a.body.len > 0) {
 		doc = json_loadb((const char *)a.body.data, a.body.len, JSON_REJECT_DUPLICATES,

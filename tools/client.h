@@ -51,6 +51,8 @@ struct client_request {
  * remedy, exit). A lost connection is tried again once with the same Holdfast-Request, which makes
  * that safe. ret_status and ret_fd may be NULL; *ret_fd is a descriptor that came along, or -1.
  */
+MUST_CHECK int client_text(struct client *c, const char *target, struct buffer *ret,
+			   struct error *err); /* a GET's JSON as it came */
 MUST_CHECK int client_call(struct client *c, const struct client_request *r, int *ret_status,
 			   json_t **ret_body, int *ret_fd, struct error *err);
 

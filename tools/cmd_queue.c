@@ -159,15 +159,12 @@ int cmd_queue(int argc, char **argv)
 			return cli_fail(&err);
 		return EXIT_STATUS_OK;
 	}
+	if (cli.json)
+		return cli_print_answer(c, "/v1/approvals", NULL, NULL);
 	int exit_status = EXIT_STATUS_OK;
-	json_t *doc = cli_fetch(c, cli.json || all ? "/v1/approvals" : "/v1/approvals?max=100",
-				&exit_status);
+	json_t *doc = cli_fetch(c, all ? "/v1/approvals" : "/v1/approvals?max=100", &exit_status);
 	if (!doc)
 		return exit_status;
-	if (cli.json) {
-		cli_print_json(doc);
-		return EXIT_STATUS_OK;
-	}
 	print_items(cli_get(doc, "approvals"), (size_t)cli_int(doc, "open"));
 	json_decref(doc);
 	return EXIT_STATUS_OK;

@@ -28,17 +28,16 @@ static int print_rollup(bool all)
 	if (r < 0)
 		return cli_fail(&err);
 	int exit_status = EXIT_STATUS_OK;
-	json_t *doc = cli_fetch(c,
-				cli.json ? (all ? "/v1/runs?all=1" : "/v1/runs")
-					 : (all ? "/v1/runs?all=1&max=100" : "/v1/runs?max=100"),
-				&exit_status);
-	if (!doc)
-		return exit_status;
 	json_t *daemon = cli_fetch(c, "/v1/daemon", &exit_status);
-	if (cli.json) {
-		json_object_set_new(doc, "daemon", daemon);
-		cli_print_json(doc);
-		return EXIT_STATUS_OK;
+	if (!daemon)
+		return exit_status;
+	if (cli.json)
+		return cli_print_answer(c, all ? "/v1/runs?all=1" : "/v1/runs", "daemon", daemon);
+	json_t *doc =
+		cli_fetch(c, all ? "/v1/runs?all=1&max=100" : "/v1/runs?max=100", &exit_status);
+	if (!doc) {
+		json_decref(daemon);
+		return exit_status;
 	}
 	const json_t *waiting = cli_get(doc, "needs_person"), *doubt = cli_get(doc, "in_doubt"),
 		     *runs = cli_get(doc, "runs");

@@ -180,19 +180,49 @@ static int each_run(struct call *c, int (*fn)(const struct journal_run *, void *
 	return n < 0 ? n : 0;
 }
 
-/* The first of those that wait, and how many do: a card is read for each that is told. */
-static json_t *queue_of(struct daemon *d, uint64_t max, size_t *ret_count)
+/* The first of those that wait, and how many do: a card is read for each that is told. Each item is
+ * written down and forgotten by itself: a tree of ten thousand costs more than what is in it. */
+static int queue_of(struct daemon *d, uint64_t max, struct buffer *out, size_t *ret_count)
 {
-	const struct journal_approval **items = NULL;
-	json_t *list = json_array();
+	AUTO_FREE const struct journal_approval **items = NULL;
 	size_t count = 0;
+	int r = status_queue(d->rows, &items, &count);
 
-	if (status_queue(d->rows, &items, &count) == 0)
-		for (size_t i = 0; i < count && i < max; i++)
-			json_array_append_new(list, views_approval(d, items[i], false));
-	free(items);
+	out->max = API_ANSWER_MAX;
+	buffer_append_byte(out, '[');
+	for (size_t i = 0; r == 0 && i < count && i < max; i++) {
+		json_t *o = views_approval(d, items[i], false);
+		AUTO_FREE char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+
+		json_decref(o);
+		if (!text)
+			return -ENOMEM;
+		if (i > 0)
+			buffer_append_byte(out, ',');
+		buffer_append_str(out, text);
+		r = out->failed;
+	}
+	buffer_append_byte(out, ']');
 	*ret_count = count;
-	return list;
+	return r < 0 ? r : out->failed;
+}
+
+/* Takes o over. The list, written down already, is one more of its members. */
+static int answer_list(struct call *c, json_t *o, const char *name, const struct buffer *list)
+{
+	AUTO_FREE char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+	struct buffer *out = &c->a->text;
+
+	json_decref(o);
+	if (!text)
+		return -ENOMEM;
+	out->max = API_ANSWER_MAX;
+	buffer_append(out, text, strlen(text) - 1);
+	buffer_printf(out, ",\"%s\":", name);
+	buffer_append(out, list->data, list->len);
+	buffer_append_byte(out, '}');
+	c->a->status = 200;
+	return out->failed;
 }
 
 /* Runs that have ended and that nobody looked up since: the roll-up leaves them out. */
@@ -232,21 +262,23 @@ static int get_runs(struct call *c)
 	int ended = asked(c, "all") ? 0 : count_ended(c);
 	int r = asked(c, "all") ? each_run(c, add_run, &x)
 				: journal_state_each_run(c->d->rows, add_run, &x);
+	AUTO_BUFFER person = {0};
 	size_t open = 0;
 	uint64_t max;
-	json_t *person;
 
 	if (r == 0)
 		r = number(c, "max", UINT64_MAX, &max);
+	if (r == 0)
+		r = queue_of(c->d, max, &person, &open);
 	if (r != 0) {
 		json_decref(x.runs);
 		return r;
 	}
-	person = queue_of(c->d, max, &open);
-	return answer(c, 200,
-		      json_pack("{s:i, s:o, s:o, s:I, s:o, s:i}", "version", SUPERVISOR_API_VERSION,
-				"runs", x.runs, "needs_person", person, "open", (json_int_t)open,
-				"in_doubt", doubts_of(c->d), "ended", ended));
+	return answer_list(c,
+			   json_pack("{s:i, s:o, s:I, s:o, s:i}", "version", SUPERVISOR_API_VERSION,
+				     "runs", x.runs, "open", (json_int_t)open, "in_doubt",
+				     doubts_of(c->d), "ended", ended),
+			   "needs_person", &person);
 }
 
 static int get_run(struct call *c)
@@ -501,15 +533,18 @@ static int post_signal(struct call *c)
 
 static int get_approvals(struct call *c)
 {
+	AUTO_BUFFER list = {0};
 	size_t open = 0;
 	uint64_t max;
 	int r = number(c, "max", UINT64_MAX, &max);
-	json_t *list = r < 0 ? NULL : queue_of(c->d, max, &open);
 
+	if (r == 0)
+		r = queue_of(c->d, max, &list, &open);
 	return r < 0 ? r
-		     : answer(c, 200,
-			      json_pack("{s:i, s:o, s:I}", "version", SUPERVISOR_API_VERSION,
-					"approvals", list, "open", (json_int_t)open));
+		     : answer_list(c,
+				   json_pack("{s:i, s:I}", "version", SUPERVISOR_API_VERSION,
+					     "open", (json_int_t)open),
+				   "approvals", &list);
 }
 
 struct search {

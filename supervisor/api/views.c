@@ -2,6 +2,7 @@
  * Rows as JSON, for api/ and for what asks of rows elsewhere (votes.c, replay.c). On the loop's thread; changes nothing.
  */
 #include "supervisor/card.h"
+#include "supervisor/card_heads.h"
 #include "supervisor/api/views.h"
 #include "supervisor/api/effect_view.h"
 
@@ -494,14 +495,31 @@ json_t *views_step(struct daemon *d, const struct journal_run *run, const struct
 /* ---- approvals ---- */
 
 /* The first line of a card: verb and destination. */
-static json_t *title_of(const struct buffer *card)
+static struct bytes title_of(struct bytes card)
 {
-	const char *nl = card->len ? memchr(card->data, '\n', card->len) : NULL;
+	const char *nl = card.len ? memchr(card.data, '\n', card.len) : NULL;
 
-	return card->len ? api_json_text(
-				   bytes_of(card->data, nl ? (size_t)(nl - (const char *)card->data)
-							   : card->len))
-			 : json_null();
+	return nl ? bytes_of(card.data, (size_t)(nl - (const char *)card.data)) : card;
+}
+
+/* ret: the card, where it is wanted or its head is not known yet. */
+static json_t *read_card(struct daemon *d, const struct digest *digest, bool whole,
+			 struct buffer *ret, bool *ret_complete)
+{
+	struct card_head head = card_heads_get(d->card_heads, digest);
+	struct bytes card;
+
+	if (head.title && !whole) {
+		*ret_complete = head.complete;
+		return api_json_text(bytes_str(head.title));
+	}
+	*ret_complete = true;
+	if (digest_is_zero(digest) || journal_blob_get(d->journal, digest, CARD_MAX, ret, NULL) < 0)
+		return json_null();
+	card = buffer_bytes(ret);
+	*ret_complete = card_is_complete(card);
+	card_heads_put(d->card_heads, digest, title_of(card), *ret_complete);
+	return card.len ? api_json_text(title_of(card)) : json_null();
 }
 
 static json_t *votes_of(const struct journal_approval *a)
@@ -609,10 +627,10 @@ json_t *views_approval(struct daemon *d, const struct journal_approval *a, bool 
 		run && a->step < run->step_count ? run->steps[a->step] : NULL;
 	json_t *choices = json_array();
 	AUTO_BUFFER card = {0};
+	bool complete;
+	json_t *title = read_card(d, &a->card, with_card, &card, &complete);
 	json_t *o;
 
-	if (!digest_is_zero(&a->card))
-		(void)!journal_blob_get(d->journal, &a->card, CARD_MAX, &card, NULL);
 	for (const char *const *c = status_choices(a->kind); c && *c; c++)
 		json_array_append_new(choices, json_string(*c));
 	o = json_pack("{s:i, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
@@ -620,8 +638,8 @@ json_t *views_approval(struct daemon *d, const struct journal_approval *a, bool 
 		      views_id(&a->run), "run_name", text_of(run ? run->name : NULL), "step",
 		      text_of(step ? step->name : NULL), "kind",
 		      journal_approval_kind_name(a->kind), "state",
-		      state_of(journal_approval_state_name(a->state)), "title", title_of(&card),
-		      "opened", views_time(a->opened_ns), "decide_by", views_time(a->decide_by_ns),
+		      state_of(journal_approval_state_name(a->state)), "title", title, "opened",
+		      views_time(a->opened_ns), "decide_by", views_time(a->decide_by_ns),
 		      "execute_by", views_time(a->execute_by_ns), "card_digest",
 		      views_digest(&a->card), "choices", choices);
 	add_effect(d, a, o);
@@ -629,7 +647,7 @@ json_t *views_approval(struct daemon *d, const struct journal_approval *a, bool 
 		add_answers(d, a, with_card, o);
 	if (with_card)
 		add_rules(d, a, o);
-	json_object_set_new(o, "complete", json_boolean(card_is_complete(buffer_bytes(&card))));
+	json_object_set_new(o, "complete", json_boolean(complete));
 	if (with_card) {
 		json_object_set_new(o, "card", api_json_text(buffer_bytes(&card)));
 		json_object_set_new(o, "action", views_digest(&a->action));
