@@ -190,11 +190,23 @@ enum item_kind {
 	ITEM_MASK
 };
 
+/*
+ * Who mounts an item is decided by what lies around it. The template is shared by many steps, and
+ * the step's own places (workspace, home, tmp, tmpfs: item_is_step_root) are made for each of them;
+ * what lies in such a place can only come after it, so that the step mounts it too. Of a spec with
+ * these targets:
+ *
+ *   /home              view, read-only           the template, at /home
+ *   /home/u/ws         the workspace             the step
+ *   /home/u/ws/.git    protect, in it            the step, once its workspace is there
+ *   /home/u/ws/data    a folder of the host      the template stages it (its source is not to be
+ *                                                reached later), the step binds it at the target
+ */
 struct item {
 	enum item_kind kind;
 	const char *target;
 	size_t index; /* MOUNT, MASK */
-	bool step;
+	bool by_step; /* it is, or lies in, a step's own place */
 };
 
 enum { ITEMS_MAX = SANDBOX_MOUNTS_MAX + PLAN_MASKS_MAX + 8 };
@@ -269,7 +281,7 @@ static void collect(const struct plan_input *in, struct items *l)
 	for (size_t i = 0; i < l->count; i++) {
 		if (!root || !path_within(l->v[i].target, root))
 			root = item_is_step_root(s, &l->v[i]) ? l->v[i].target : NULL;
-		l->v[i].step = root != NULL;
+		l->v[i].by_step = root != NULL;
 	}
 }
 
@@ -355,11 +367,11 @@ static void template_source(struct builder *b, const struct plan_input *in, cons
 		 seal = (uint16_t)(INIT_OP_RDONLY | (flags & INIT_OP_NOEXEC));
 	char staged_buf[STAGED_NAME_SIZE], raw_buf[STAGED_NAME_SIZE],
 		options[SANDBOX_PATH_MAX + 64];
-	const char *to = i->step ? staged_name(i, staged_buf) : m->target;
+	const char *to = i->by_step ? staged_name(i, staged_buf) : m->target;
 	const char *raw = raw_name(i, raw_buf);
 
 	if (seen->type == PLAN_SYMLINK) {
-		if (!i->step)
+		if (!i->by_step)
 			put_symlink(b, m->target, seen->link);
 		return;
 	}
@@ -393,10 +405,10 @@ static void template_item(struct builder *b, const struct plan_input *in, const 
 	if (m && m->kind <= SANDBOX_MOUNT_RW) {
 		template_source(b, in, i);
 	} else if (i->kind == ITEM_MASK || (m && m->kind >= SANDBOX_MOUNT_MASK_DIR)) {
-		if (!i->step)
+		if (!i->by_step)
 			put_op(b, INIT_OP_MASK, i->target, INIT_OP_OPTIONAL);
 	} else if (m && m->kind == SANDBOX_MOUNT_PROTECT) {
-		if (!i->step)
+		if (!i->by_step)
 			put_bind(b, i->target, i->target,
 				 INIT_OP_OPTIONAL | INIT_OP_RDONLY | INIT_OP_RECURSIVE);
 	}
@@ -411,12 +423,12 @@ static void template_points(struct builder *b, const struct items *l)
 
 	for (size_t i = 0; i < l->count; i++) {
 		bool below = root && path_within(l->v[i].target, root);
-		if (!l->v[i].step || below)
+		if (!l->v[i].by_step || below)
 			continue;
 		root = l->v[i].target;
 		bool covered = false;
 		for (size_t k = 0; k < i && !covered; k++)
-			covered = !l->v[k].step && l->v[k].kind == ITEM_MOUNT &&
+			covered = !l->v[k].by_step && l->v[k].kind == ITEM_MOUNT &&
 				  path_within(root, l->v[k].target);
 		if (!covered)
 			put_mkdir(b, root, 0755);
@@ -621,7 +633,7 @@ static void step_source(struct builder *b, const struct plan_input *in, const st
 	uint16_t flags = source_flags(in, m);
 	char staged[STAGED_NAME_SIZE];
 
-	if (!i->step)
+	if (!i->by_step)
 		return;
 	if (seen->type == PLAN_SYMLINK) {
 		put_symlink(b, m->target, seen->link);
@@ -649,13 +661,13 @@ static void step_mount(struct builder *b, const struct plan_input *in, const str
 			  tmpfs_bytes(in, PLAN_TMPFS_BYTES), lim->files, 0755);
 		return;
 	case SANDBOX_MOUNT_PROTECT:
-		if (i->step)
+		if (i->by_step)
 			put_bind(b, i->target, i->target,
 				 INIT_OP_OPTIONAL | INIT_OP_RDONLY | INIT_OP_RECURSIVE);
 		return;
 	case SANDBOX_MOUNT_MASK_DIR:
 	case SANDBOX_MOUNT_MASK_FILE:
-		if (i->step)
+		if (i->by_step)
 			put_op(b, INIT_OP_MASK, i->target, INIT_OP_OPTIONAL);
 		return;
 	}
@@ -702,7 +714,7 @@ static void step_item(struct builder *b, const struct plan_input *in, const stru
 			  tmpfs_bytes(in, PLAN_OUT_BYTES), lim->files, 0755);
 		return;
 	case ITEM_MASK:
-		if (i->step)
+		if (i->by_step)
 			put_op(b, INIT_OP_MASK, i->target, INIT_OP_OPTIONAL);
 		return;
 	}
