@@ -18,6 +18,12 @@ static inline int hex_digit(uint8_t c)
 	return -1;
 }
 
+/* The same, of capitals alone: an escape in canonical form (RFC 3986, section 6.2.2.1). */
+static inline int hex_capital(uint8_t c)
+{
+	return c >= 'a' && c <= 'f' ? -1 : hex_digit(c);
+}
+
 /* Exactly size bytes, as Holdfast itself writes them: two small digits each. -EINVAL for anything
  * else, with ret untouched. */
 MUST_CHECK int hex_decode(struct bytes hex, uint8_t *ret, size_t size);

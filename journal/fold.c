@@ -72,12 +72,6 @@ static void set_layer(char *to, struct bytes name)
 		memcpy(to, name.data, name.len);
 }
 
-#define TAKE(row, r, field)                          \
-	do {                                         \
-		if (JOURNAL_HAS(&(r)->p, field))     \
-			(row)->field = (r)->p.field; \
-	} while (0)
-
 static int mark_run(struct journal_state *s, const struct journal_run *run)
 {
 	return journal_rows_mark(s,
@@ -188,7 +182,7 @@ static int run_event(struct journal_run *run, const struct journal_record *r, st
 	if (r->type == JOURNAL_RUN_RESUMED)
 		next = (int)run->paused_from;
 	if (journal_run_final((enum journal_run_state)next) &&
-	    journal_fold_effect_blocks(run, JOURNAL_NO_STEP, false))
+	    journal_effect_blocks(run, JOURNAL_NO_STEP, false))
 		return journal_fold_refuse(err, r, "an effect of it was sent and has no outcome");
 	int rc = set_run(run, (enum journal_run_state)next, r);
 	TAKE(run, r, started_ns);
@@ -369,7 +363,7 @@ static int step_event(struct journal_state *s, struct journal_run *run,
 	    r->type != JOURNAL_STEP_CANCELLED && journal_fold_attempt_lives(a))
 		return journal_fold_refuse_transition(err, r, "attempt",
 						      journal_attempt_state_name(a->state));
-	if (r->type == JOURNAL_STEP_COMMITTED && journal_fold_effect_blocks(run, r->step, true))
+	if (r->type == JOURNAL_STEP_COMMITTED && journal_effect_blocks(run, r->step, true))
 		return journal_fold_refuse(err, r, "an effect of it has no known outcome");
 	if (r->type == JOURNAL_STEP_SEALED && (!a || a->state != JOURNAL_ATTEMPT_S_EXITED))
 		return journal_fold_refuse_transition(err, r, "attempt",
@@ -1081,4 +1075,21 @@ int journal_fold(struct journal_state *s, const struct journal_record *r, const 
 	run->seq = r->seq;
 	run->head = *hash;
 	return mark_run(s, run);
+}
+
+const struct journal_step *journal_run_step_of(const struct journal_run *run,
+					       const struct journal_id *attempt,
+					       uint32_t *ret_attempt)
+{
+	for (uint32_t i = 0; run && i < run->step_count; i++) {
+		const struct journal_step *s = run->steps[i];
+
+		for (uint32_t k = s->attempt_count; k-- > 0;)
+			if (journal_id_equal(&s->attempts[k].id, attempt)) {
+				if (ret_attempt)
+					*ret_attempt = s->attempts[k].number;
+				return s;
+			}
+	}
+	return NULL;
 }

@@ -13,12 +13,6 @@
 
 static const struct journal_id no_id;
 
-#define TAKE(row, r, field)                          \
-	do {                                         \
-		if (JOURNAL_HAS(&(r)->p, field))     \
-			(row)->field = (r)->p.field; \
-	} while (0)
-
 static int mark(struct journal_state *s, const struct journal_effect *e)
 {
 	return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_EFFECT,
@@ -276,7 +270,7 @@ int journal_fold_effect(struct journal_state *s, struct journal_run *run,
 	return change(s, run, e, (enum journal_effect_state)next, r);
 }
 
-bool journal_fold_effect_blocks(const struct journal_run *run, uint32_t step, bool doubt)
+bool journal_effect_blocks(const struct journal_run *run, uint32_t step, bool doubt)
 {
 	for (uint32_t i = 0; i < run->open_count; i++) {
 		const struct journal_effect *e = run->open[i];

@@ -796,6 +796,14 @@ const struct journal_lease *journal_state_lease(const struct journal_state *s, u
 						uint64_t ino);
 /* Whether it may still be used at that time. */
 bool journal_grant_holds(const struct journal_grant *g, int64_t now_ns);
+/* Whose attempt it is, and which; NULL = none of the run, which may be NULL itself. ret_attempt may
+ * be NULL. */
+const struct journal_step *journal_run_step_of(const struct journal_run *run,
+					       const struct journal_id *attempt,
+					       uint32_t *ret_attempt);
+/* Something of the step (JOURNAL_NO_STEP: of the run) was sent and has no outcome; with doubt: or
+ * nobody knows it. */
+bool journal_effect_blocks(const struct journal_run *run, uint32_t step, bool doubt);
 const struct journal_trust *journal_state_trust(const struct journal_state *s, const char *path);
 const struct journal_effect *journal_state_effect(const struct journal_state *s,
 						  const struct journal_id *id);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/escape.h"
+#include "base/hex.h"
 #include "policy/policy.h"
 
 enum {
@@ -92,11 +93,6 @@ static void put_quoted(struct buffer *out, const char *text)
 	buffer_append_byte(out, '"');
 }
 
-static int hex_of(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* A path as rules write it: decoded. Owned; NULL: it cannot be said, or there is no memory. */
 static char *decoded(const char *path)
 {
@@ -105,7 +101,8 @@ static char *decoded(const char *path)
 	if (!out)
 		return NULL;
 	for (; *path; path++) {
-		int hi = *path == '%' ? hex_of(path[1]) : -1, lo = hi >= 0 ? hex_of(path[2]) : -1;
+		int hi = *path == '%' ? hex_capital((uint8_t)path[1]) : -1,
+		    lo = hi >= 0 ? hex_capital((uint8_t)path[2]) : -1;
 		char c = *path;
 
 		if (lo >= 0)

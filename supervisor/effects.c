@@ -765,21 +765,6 @@ void effects_perform(struct daemon *d, const struct engine_command *c)
 
 /* ---- proposals ---- */
 
-static const struct journal_step *step_of(const struct journal_run *run,
-					  const struct journal_id *attempt, uint32_t *ret_attempt)
-{
-	for (uint32_t i = 0; run && i < run->step_count; i++) {
-		const struct journal_step *s = run->steps[i];
-
-		for (uint32_t k = s->attempt_count; k-- > 0;)
-			if (journal_id_equal(&s->attempts[k].id, attempt)) {
-				*ret_attempt = s->attempts[k].number;
-				return s;
-			}
-	}
-	return NULL;
-}
-
 /* What holds for the attempt now: its step's, at the run's dial. Borrowed. */
 static int policy_for(struct channel *c, const struct journal_run *run,
 		      const struct journal_step *step, const struct journal_id *attempt,
@@ -859,7 +844,15 @@ static int take_body(struct daemon *d, struct proposal *p, int fd, struct error 
 
 static enum engine_verdict verdict_of(enum policy_verdict v)
 {
-	return v == POLICY_ALLOW ? ENGINE_ALLOW : v == POLICY_ASK ? ENGINE_ASK : ENGINE_DENY;
+	switch (v) {
+	case POLICY_ALLOW:
+		return ENGINE_ALLOW;
+	case POLICY_ASK:
+		return ENGINE_ASK;
+	case POLICY_DENY:
+		break;
+	}
+	return ENGINE_DENY;
 }
 
 static enum journal_retry retry_of(enum policy_retry_mode m)
@@ -1067,7 +1060,7 @@ static void on_propose(struct channel *c, const struct report_propose *m, int bo
 	memcpy(p->x.attempt.b, m->attempt, sizeof(p->x.attempt.b));
 	p->x.courier = c->instance;
 	p->x.request = m->request;
-	step = step_of(run, &p->x.attempt, &attempt);
+	step = journal_run_step_of(run, &p->x.attempt, &attempt);
 	rc = step ? prepare(c, run, step, m, body_fd, p, &err) : -ESTALE;
 	failpoint_hit("effect.before-proposed");
 	/* Its answer may come within: who waits is known before. */
@@ -1097,6 +1090,19 @@ static void on_propose(struct channel *c, const struct report_propose *m, int bo
 
 /* ---- what became of it ---- */
 
+static enum engine_outcome outcome_of(enum report_outcome o)
+{
+	switch (o) {
+	case REPORT_CONFIRMED:
+		return ENGINE_CONFIRMED;
+	case REPORT_REFUSED:
+		return ENGINE_REFUSED;
+	case REPORT_DOUBT:
+		break;
+	}
+	return ENGINE_IN_DOUBT;
+}
+
 static void on_result(struct channel *c, const struct report_result *m, int body_fd)
 {
 	struct engine_result x = {.status = (uint32_t)m->status,
@@ -1113,9 +1119,7 @@ static void on_result(struct channel *c, const struct report_result *m, int body
 
 	memcpy(x.effect.b, m->effect, sizeof(x.effect.b));
 	x.request = m->request;
-	x.outcome = m->outcome == REPORT_CONFIRMED ? ENGINE_CONFIRMED
-		    : m->outcome == REPORT_REFUSED ? ENGINE_REFUSED
-						   : ENGINE_IN_DOUBT;
+	x.outcome = outcome_of(m->outcome);
 	x.why = why && *why ? why : NULL;
 	if (x.outcome == ENGINE_CONFIRMED) {
 		rc = effects_code_response_encode(m->status, m->headers, m->header_count,
@@ -1201,7 +1205,7 @@ static void on_reads(struct channel *c, const struct report_reads *m)
 		if (i < m->count && memcmp(m->items[i].attempt, m->items[from].attempt, 16) == 0)
 			continue;
 		memcpy(attempt.b, m->items[from].attempt, sizeof(attempt.b));
-		step = step_of(run, &attempt, &number);
+		step = journal_run_step_of(run, &attempt, &number);
 		rc = effects_code_reads_encode(m->items + from, i - from, &b);
 		if (step && rc == 0)
 			rc = engine_effect_reads(c->d->engine, daemon_now(), &c->run, step->index,

@@ -494,17 +494,7 @@ void engine_effect_push(struct engine *e, struct engine_run *r)
 bool engine_effect_blocks(const struct engine *e, const struct engine_run *r, uint32_t step,
 			  bool doubt)
 {
-	const struct journal_run *row = engine_run_row(e, r);
-
-	for (uint32_t i = 0; i < row->open_count; i++) {
-		const struct journal_effect *f = row->open[i];
-
-		if ((step == JOURNAL_NO_STEP || f->step == step) &&
-		    (f->state == JOURNAL_EFFECT_S_RESERVED ||
-		     (doubt && f->state == JOURNAL_EFFECT_S_IN_DOUBT)))
-			return true;
-	}
-	return false;
+	return journal_effect_blocks(engine_run_row(e, r), step, doubt);
 }
 
 bool engine_effect_waits(const struct engine *e, const struct engine_run *r, uint32_t step,

@@ -33,7 +33,7 @@ void intact_note(struct runs_context *ctx, const char *layer)
 	snprintf(ctx->intact[ctx->intact_count++], sizeof(*ctx->intact), "%s", layer);
 }
 
-static const struct journal_step *step_of(const struct journal_run *run, const char *layer)
+static const struct journal_step *step_that_made(const struct journal_run *run, const char *layer)
 {
 	for (uint32_t i = 0; i < run->step_count; i++)
 		if (strcmp(run->steps[i]->layer, layer) == 0)
@@ -44,7 +44,7 @@ static const struct journal_step *step_of(const struct journal_run *run, const c
 static int damaged(const struct journal_run *run, const char *layer, const char *what,
 		   struct error *err)
 {
-	const struct journal_step *s = step_of(run, layer);
+	const struct journal_step *s = step_that_made(run, layer);
 	AUTO_FREE char *name = escape_dup(bytes_str(s && s->name ? s->name : "?"), ESCAPE_LINE);
 
 	return error_set_exit(err, -EUCLEAN, EXIT_STATUS_SANDBOX,
@@ -135,7 +135,7 @@ static int compare_entry(int upper, const struct manifest_entry *e, char *shown,
 static int compare(struct daemon *d, const struct journal_run *run, const char *layer, int upper,
 		   struct error *err)
 {
-	const struct journal_step *s = step_of(run, layer);
+	const struct journal_step *s = step_that_made(run, layer);
 	AUTO(manifest_free) struct manifest *m = NULL;
 	AUTO_BUFFER bytes = {.max = MANIFEST_BYTES_MAX};
 	AUTO_FD folder = io_open_beneath(d->layers_fd, layer, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);

@@ -23,19 +23,6 @@ static void seal_failed(struct daemon *d, const struct journal_id *attempt, int 
 		     "sealing failed");
 }
 
-static const struct journal_step *step_of(const struct journal_run *run,
-					  const struct journal_id *attempt)
-{
-	for (uint32_t i = 0; run && i < run->step_count; i++) {
-		const struct journal_step *s = run->steps[i];
-
-		if (s->attempt_count > 0 &&
-		    journal_id_equal(&s->attempts[s->attempt_count - 1].id, attempt))
-			return s;
-	}
-	return NULL;
-}
-
 /* The attempt was looked at now and then while it ran; what it wrote in the end is counted here. */
 static int seal_limits(const struct runs_context *ctx, const struct journal_step *step,
 		       struct sealer_request *q, struct error *err)
@@ -85,7 +72,7 @@ static int net_change(struct daemon *d, const struct journal_run *run, const cha
 static int check_protected(struct daemon *d, const struct adopt_request *q, struct error *err)
 {
 	const struct journal_run *run = journal_state_run(d->rows, &q->run);
-	const struct journal_step *step = step_of(run, &q->attempt);
+	const struct journal_step *step = journal_run_step_of(run, &q->attempt, NULL);
 	AUTO(plan_step_free) struct plan_step *spec = NULL;
 	AUTO(manifest_free) struct manifest *m = NULL;
 	AUTO_FREE char *shown = NULL;
@@ -178,7 +165,7 @@ void sealing_seal(struct daemon *d, const struct journal_id *run_id,
 	if (r == 0)
 		r = runs_base(d, ctx, &base_fd, &err);
 	if (r == 0)
-		r = seal_limits(ctx, step_of(run, attempt), &q, &err);
+		r = seal_limits(ctx, journal_run_step_of(run, attempt, NULL), &q, &err);
 	if (r == 0) {
 		snprintf(q.names[0], sizeof(q.names[0]), "%s", layer);
 		r = sandbox_client_layer(client, &q, (uid_t)run->ws_uid, ctx->gid, base_fd,

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <strings.h>
 #include <sys/mman.h>
+#include "base/hex.h"
 #include "base/json.h"
 #include "sandbox/gate/courier.h"
 
@@ -248,17 +249,12 @@ static const char *secret_fault(const struct exchange *x)
 
 /* ---- calls of tools ---- */
 
-static int hex_of(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* Of a form that the gate has made canonical: percent escapes are whole, and in capitals. */
 static int put_decoded(struct buffer *out, const char *at, const char *end)
 {
 	for (; at < end; at++) {
-		int hi = *at == '%' && end - at > 2 ? hex_of(at[1]) : -1,
-		    lo = hi >= 0 ? hex_of(at[2]) : -1;
+		int hi = *at == '%' && end - at > 2 ? hex_capital((uint8_t)at[1]) : -1,
+		    lo = hi >= 0 ? hex_capital((uint8_t)at[2]) : -1;
 
 		if (*at == '%' && lo < 0)
 			return -EBADMSG;

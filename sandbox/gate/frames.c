@@ -17,7 +17,7 @@ enum response_key { RESPONSE_STATUS = 1, RESPONSE_HEADERS = 2, RESPONSE_LENGTH =
 enum refusal_key { REFUSAL_STATUS = 1, REFUSAL_JSON = 2 };
 
 /* Bytes of a body; -1 is no frame. */
-static int64_t limit_of(unsigned type)
+static int64_t limit_of(enum frames_type type)
 {
 	switch (type) {
 	case FRAMES_REQUEST:
@@ -34,9 +34,8 @@ static int64_t limit_of(unsigned type)
 		return 0;
 	case FRAMES_ABORT:
 		return FRAMES_ABORT_MAX;
-	default:
-		return -1;
 	}
+	return -1;
 }
 
 void frames_header_encode(enum frames_type type, uint32_t length, uint8_t *out)
@@ -156,29 +155,28 @@ static void read_note_field(struct cbor_reader *r, uint64_t key, struct frames_n
 {
 	uint64_t v;
 
-	switch (key) {
+	switch (key <= NOTE_WHY ? (enum note_key)key : (enum note_key)0) {
 	case NOTE_ATTEMPT:
 		read_attempt(r, n->attempt);
-		break;
+		return;
 	case NOTE_KIND:
 		v = cbor_r_uint(r);
 		n->kind = v <= FRAMES_NOTE_OVER ? (enum frames_note_kind)v : 0;
-		break;
+		return;
 	case NOTE_HOST:
 		n->host = cbor_r_text(r);
-		break;
+		return;
 	case NOTE_PORT:
 		v = cbor_r_uint(r);
 		n->port = (uint16_t)v;
 		if (v > UINT16_MAX)
 			cbor_r_fail(r, -EINVAL);
-		break;
+		return;
 	case NOTE_WHY:
 		n->why = cbor_r_text(r);
-		break;
-	default:
-		cbor_r_fail(r, -EPROTO);
+		return;
 	}
+	cbor_r_fail(r, -EPROTO);
 }
 
 int frames_note_decode(struct bytes b, struct frames_note *ret)
