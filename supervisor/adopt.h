@@ -61,8 +61,10 @@ MUST_CHECK int adopt_pty(struct daemon *d, const struct journal_id *attempt, uin
 			 struct error *err);
 /* Notices of output, counted: api_server_kick at each. */
 void adopt_follow(struct daemon *d, const struct journal_id *attempt, bool on);
-/* The spool file of an attempt; -ENOENT once it is forgotten (then the blob holds it). */
-int adopt_spool_open(struct daemon *d, const struct journal_id *attempt, bool err_stream);
+/* A new descriptor of the attempt's spool file, the caller's; -ENOENT once it is forgotten (then the
+ * blob holds it). */
+MUST_CHECK int adopt_spool_open(struct daemon *d, const struct journal_id *attempt,
+				bool err_stream);
 /* Whether the keeper still writes to it. */
 bool adopt_live(const struct daemon *d, const struct journal_id *attempt);
 /* Runs argv (not a step) read-only over the folder dest_fd and answers ticket with its output as

@@ -462,7 +462,9 @@ static void own_not_started(struct daemon *d, struct attempt *a, const char *kin
 
 /* ---- what each kind makes of what the keeper says ---- */
 
-/* Each but `started` drops the attempt. */
+/* Each but `started` ends with the attempt dropped. A step that is gone is dropped by the engine's
+ * FORGET_ATTEMPT, once its end is recorded, which waits for what its courier has still to tell
+ * (settle_late); so it is where its keeper is lost meanwhile. */
 static const struct behaviour {
 	void (*started)(struct daemon *d, struct attempt *a); /* NULL = nobody is told */
 	void (*not_started)(struct daemon *d, struct attempt *a, const char *kind, const char *why,

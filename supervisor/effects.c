@@ -1,3 +1,18 @@
+/*
+ * The supervisor's end of every courier's report channel, from the descriptor to the engine:
+ *
+ *   channels    one a run, its queue of what is to be said, HELLO and the courier's death
+ *   requests    which client of a courier waits for which effect, and whether it was told to send
+ *   answers     commands of the engine about effects (effects_perform) become ANSWER and RELEASE
+ *   tools       calls of tools and probes, which the supervisor carries out itself (tools.c)
+ *   proposals   PROPOSE: policy of the attempt, decision, body to a blob, then the engine
+ *   outcomes    RESULT, DELIVERED, CUT, and reads, which come in batches
+ *   input       one datagram decoded and handed to one of the above; what cannot be decoded, or is
+ *               not the courier's to say, ends the channel
+ *
+ * Nothing is kept here that must survive: a courier says what is open again to whoever attaches.
+ * It is one file since all of it is one conversation: who says what depends on what was said.
+ */
 #include "supervisor/effects.h"
 
 #include <fcntl.h>

@@ -1,7 +1,20 @@
 /*
  * The planner. Every changed path of the net change is an item; passes over the items, each in the
  * order of paths (a folder before what is in it), settle what stays out, what conflicts, and what
- * is left to do.
+ * is left to do. Each sees what the ones before it made of an item's neighbours, so the order holds:
+ *
+ *   1  make_items       what each path by itself allows: names of our own, special files, the
+ *                       policy's `fs`, a person's "mine" -> OUT, else ACT. Then strangers, which the
+ *                       run knows nothing of and which lie in a folder that goes, join the items;
+ *                       and find_places marks the folders where another thing stands now
+ *   2  leave_around     what follows for folders (landing_items_leave_around): what would lie in one
+ *                       that is not made -> OUT; a new one of which nothing lands -> OUT; one that
+ *                       something stays in is not removed -> OUT
+ *   3  find_conflicts   what stands already -> NOTHING; what the user changed meanwhile -> CONFLICT,
+ *                       unless a person chose "theirs" or a file: that may make a folder above ACT
+ *                       again (make_again), the only way back
+ *   4  find_strangers   a folder that goes and holds more names than there are items -> CONFLICT
+ *      emit             every ACT that is left becomes an action (landing_items_emit)
  */
 #include "supervisor/landing_items.h"
 

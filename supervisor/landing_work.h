@@ -111,7 +111,7 @@ MUST_CHECK int landing_path_name(struct bytes path,
 void landing_path_hidden(const struct landing_work *w, size_t i, char ret[LANDING_NAME_SIZE]);
 /* The folder that action i's name is in, borrowed; or -errno. Held open, so that one that is moved
  * away is still found. */
-int landing_path_folder(struct landing_work *w, size_t i);
+MUST_CHECK int landing_path_folder(struct landing_work *w, size_t i);
 bool landing_path_removes_folder(const struct landing_action *a);
 bool landing_path_made_here(const struct landing_work *w,
 			    struct bytes folder); /* a folder that the plan makes */

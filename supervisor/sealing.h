@@ -1,8 +1,9 @@
 #pragma once
 /*
  * What the supervisor has the sealer do with layers, through the keeper: seal one that its attempt
- * has finished and tell the engine, remove one, squash a stack of them. Each is asked for again
- * where the keeper is lost before it answers.
+ * has finished and tell the engine, remove one, squash a stack of them. Where the
+ * keeper is lost before it answers, sealing and removing are asked for again; of a squash, which is
+ * a cache, squash.c is told.
  */
 #include "supervisor/daemon.h"
 

@@ -2,9 +2,12 @@
 /*
  * The inside of the courier: one loop, one thread. Only sandbox/gate/courier*.c include this.
  *
- *   keeper --control--> courier.c --trunk--> channel.c (a client's connection, as the gate tells
- * it) |  exchange.c (one request: decide, propose, answer) supervisor <--report_out.c--> |  http.c,
- * tunnel.c (what it does with a connection) '  upstream.c (names, addresses, TLS, pool)
+ *   keeper      -- control --> courier.c           the process, attempts and their policies
+ *   gate        -- trunk   --> courier_channel.c   a client's connection, as the gate tells it
+ *   supervisor <-- report  --> courier_report.c
+ *   inside: courier_exchange.c (one request: proposed, answered), courier_decide.c (what it is, and
+ *   whether), courier_http.c and courier_tunnel.c (what is done with a connection)
+ *   outside: courier_upstream.c (addresses, TLS, pool), courier_names.c
  *
  * Nothing that comes from outside may end the process: a broken channel ends itself, a broken
  * upstream ends its exchange.
@@ -53,7 +56,7 @@ struct vault {
 MUST_CHECK int vault_put(struct vault *v, struct bytes content); /* -ENOMEM */
 void vault_clear(struct vault *v);
 
-/* ---- names (names.c) ---- */
+/* ---- names (courier_names.c) ---- */
 
 struct names;
 struct names_address {
@@ -136,7 +139,7 @@ void courier_attempt_end(struct courier *c, const uint8_t *id);
 int64_t courier_wall_ns(void);
 int64_t courier_mono_us(void);
 
-/* ---- a connection to the outside (upstream.c) ---- */
+/* ---- a connection to the outside (courier_upstream.c) ---- */
 
 struct upstream;
 struct upstream_user { /* each may free the upstream */
@@ -171,7 +174,7 @@ void upstream_close(struct upstream *u); /* accepts NULL */
 void upstream_close_attempt(struct courier *c, const struct attempt *a); /* idle ones */
 SSL_CTX *upstream_tls_new(void); /* no anchors yet */
 
-/* ---- one request or tunnel (exchange.c) ---- */
+/* ---- one request or tunnel (courier_exchange.c) ---- */
 
 enum exchange_state {
 	EXCHANGE_BODY, /* its body is being spooled */
@@ -263,7 +266,7 @@ void exchange_attempt_known(struct courier *c);
 void exchange_attempt_ended(struct courier *c, const uint8_t *id);
 void exchange_answer(struct courier *c, const struct report_answer *a, const int *fds, size_t n);
 void exchange_release(struct courier *c, const uint8_t *effect);
-/* From http.c and tunnel.c. */
+/* From courier_http.c and courier_tunnel.c. */
 void exchange_sent(struct exchange *x); /* the first byte goes out now */
 void exchange_failed(struct exchange *x, int status, const char *error, const char *why);
 void exchange_broken(struct exchange *x, int status, const char *error, const char *why);
@@ -271,13 +274,13 @@ void exchange_finished(struct exchange *x);
 void exchange_restart(struct exchange *x); /* a read, on another connection */
 MUST_CHECK int exchange_memfd(void);
 
-/* ---- deciding (decide.c) ---- */
+/* ---- deciding (courier_decide.c) ---- */
 
 /* Fills action, decision, rule, effect of x from what was asked. 0; -EACCES: denied; -EMSGSIZE: a
  * body past the rule's limit; -EBADMSG: a push that cannot be read, with *ret_why. */
 MUST_CHECK int decide(struct exchange *x, const char **ret_why);
-/* Rates and budgets. 0, or 429 with why. Counts one request where take is set. */
-int decide_rate(struct exchange *x, const char **ret_why);
+/* Rates and budgets. 0: it counts as one request of its rule's rate; or 429 with why. */
+MUST_CHECK int decide_rate(struct exchange *x, const char **ret_why);
 void decide_count(struct exchange *x, uint64_t sent, uint64_t received);
 
 /* ---- what is done with a connection ---- */
@@ -302,7 +305,7 @@ void tunnel_input(struct exchange *x);
 void tunnel_drained(struct exchange *x);
 void tunnel_closed(struct exchange *x, bool clean);
 
-/* ---- a client's connection, as the gate tells it (channel.c) ---- */
+/* ---- a client's connection, as the gate tells it (courier_channel.c) ---- */
 
 struct channel {
 	struct courier *c;
@@ -315,7 +318,8 @@ struct channel {
 	bool stopped; /* reading waits for the upstream */
 	bool dead; /* freed once the loop is back from it */
 };
-int channel_open(struct courier *c, const struct frames_open *o, int fd);
+/* Takes fd over on success. -EMFILE past COURIER_CHANNELS_MAX, or -ENOMEM. */
+MUST_CHECK int channel_open(struct courier *c, const struct frames_open *o, int fd);
 void channel_close(struct channel *ch);
 void channel_close_attempt(struct courier *c, const uint8_t *id);
 void channel_send(struct channel *ch, enum frames_type type, struct bytes body);
@@ -325,7 +329,7 @@ size_t channel_waiting(const struct channel *ch); /* bytes not yet taken by the 
 void channel_stop(struct channel *ch, bool stop); /* reading */
 void channel_done(struct channel *ch); /* its exchange is: the next request may come */
 
-/* ---- the supervisor (report_out.c) ---- */
+/* ---- the supervisor (courier_report.c) ---- */
 
 MUST_CHECK int report_new(struct courier *c, struct report **ret);
 void report_attach(struct report *r, int fd);
