@@ -16,6 +16,7 @@ struct asked {
 	char host[POLICY_HOST_MAX];
 	char remote[POLICY_REMOTE_MAX];
 	struct buffer path;
+	struct buffer bare; /* the path without parameters; as path where it has none */
 	bool http;
 	uint16_t port;
 };
@@ -69,9 +70,20 @@ static enum covering json_covers(const struct policy_list *json, const struct po
 	return all;
 }
 
+/* Servers differ on whether ";x" is a part of a name: what takes away or asks covers a path where
+ * one reading is covered, what allows where both are, or where it says ';' itself. */
+static bool path_covers(const char *pattern, const struct asked *a, bool wide)
+{
+	bool whole = policy_url_match(pattern, buffer_bytes(&a->path));
+	bool bare = policy_url_match(pattern, buffer_bytes(&a->bare));
+
+	return wide ? whole || bare : whole && (bare || strchr(pattern, ';'));
+}
+
 /* lenient: scheme and port that the rule leaves out are any, not the usual ones; for rules that
- * take away. */
-static enum covering http_covers(const struct policy_http *h, const struct asked *a, bool lenient)
+ * take away. wide: as path_covers. */
+static enum covering http_covers(const struct policy_http *h, const struct asked *a, bool lenient,
+				 bool wide)
 {
 	const struct policy_request *r = a->r;
 	bool passthrough = h->tls == POLICY_TLS_PASSTHROUGH;
@@ -93,7 +105,7 @@ static enum covering http_covers(const struct policy_http *h, const struct asked
 	if (h->method.set && !text_among(&h->method, r->http.method))
 		return COVERS_NO;
 	for (size_t i = 0; i < h->path.n && !path; i++)
-		path = policy_url_match(h->path.v[i], buffer_bytes(&a->path));
+		path = path_covers(h->path.v[i], a, wide);
 	if (!path || (h->query_max.set && r->http.query.len > h->query_max.v) ||
 	    (h->body_max.set && r->http.body_len > h->body_max.v))
 		return COVERS_NO;
@@ -104,10 +116,10 @@ static enum covering net_http_covers(const struct policy_net *n, const struct as
 {
 	bool deny = n->rule.verdict - 1 == POLICY_DENY;
 	const struct policy_http *except = n->except.v;
-	enum covering c = http_covers(n->http, a, deny);
+	enum covering c = http_covers(n->http, a, deny, n->rule.verdict - 1 != POLICY_ALLOW);
 
 	for (size_t i = 0; i < n->except.n && c != COVERS_NO; i++) {
-		enum covering x = http_covers(&except[i], a, !deny);
+		enum covering x = http_covers(&except[i], a, !deny, !deny);
 
 		if (x == COVERS_YES || (x == COVERS_MAYBE && !deny))
 			return COVERS_NO;
@@ -461,6 +473,9 @@ static bool standing_covers(const struct policy_standing *st, const struct asked
 			return false;
 		if (!policy_match_value(&m[i], value))
 			return false;
+		if (value.data == a->path.data && value.len &&
+		    !policy_match_value(&m[i], buffer_bytes(&a->bare)))
+			return false;
 	}
 	return st->match.n > 0;
 }
@@ -486,12 +501,13 @@ static void find_standing(struct policy_decision *d, const struct asked *a)
 bool policy_standing_matches(const struct policy_effective *e, const struct policy_standing *st,
 			     const struct policy_request *r, const struct policy_decision *d)
 {
-	struct asked a = {.r = r, .e = e, .path.max = 16384};
+	struct asked a = {.r = r, .e = e, .path.max = 16384, .bare.max = 16384};
 	struct policy_decision scratch = *d;
 	bool covers = accept(&a, &scratch) == 0 && strcmp(st->rule, d->rule) == 0 &&
 		      standing_covers(st, &a);
 
 	buffer_free(&a.path);
+	buffer_free(&a.bare);
 	return covers;
 }
 
@@ -609,11 +625,13 @@ static int accept_http(struct asked *a, struct policy_decision *d)
 		return refuse(d, "a method that is not known");
 	if (policy_url_path(r->http.path, &a->path) < 0)
 		return refuse(d, "a path that can be read in more than one way");
+	if (policy_url_bare(buffer_bytes(&a->path), &a->bare) < 0)
+		return refuse(d, "a path that cannot be looked at");
 	if (r->http.query.len && memchr(r->http.query.data, '\0', r->http.query.len))
 		return refuse(d, "a query with a NUL");
 	/* git's own protocol is decided as git, by remote and ref, never as a plain request. */
-	if (ends_with(buffer_bytes(&a->path), "/git-receive-pack") ||
-	    ends_with(buffer_bytes(&a->path), "/git-upload-pack"))
+	if (ends_with(buffer_bytes(&a->bare), "/git-receive-pack") ||
+	    ends_with(buffer_bytes(&a->bare), "/git-upload-pack"))
 		return refuse(d, "git's protocol: it is decided by remote and ref under `git`");
 	return 0;
 }
@@ -668,7 +686,7 @@ static void decide_path(const struct policy_request *r, enum policy_want want,
 void policy_decide(const struct policy_effective *e, const struct policy_request *r,
 		   struct policy_decision *ret)
 {
-	struct asked a = {.r = r, .e = e, .path.max = 16384};
+	struct asked a = {.r = r, .e = e, .path.max = 16384, .bare.max = 16384};
 	struct policy_settings s;
 
 	policy_settings(e, &s);
@@ -706,6 +724,7 @@ void policy_decide(const struct policy_effective *e, const struct policy_request
 		}
 	}
 	buffer_free(&a.path);
+	buffer_free(&a.bare);
 }
 
 /* ---- addresses ---- */

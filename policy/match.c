@@ -231,11 +231,13 @@ static bool segments_valid(struct bytes path)
 	if (path.len == 0 || s[0] != '/')
 		return false;
 	for (size_t i = 1; i <= path.len; i++) {
-		size_t len;
+		size_t len = 0;
 
 		if (i < path.len && s[i] != '/')
 			continue;
-		len = i - start;
+		/* some servers take "..;x" for "..", and "/;/" for "//" */
+		while (start + len < i && s[start + len] != ';')
+			len++;
 		/* A slash at the very end is part of many APIs' paths; two in a row are read in
 		 * many ways. */
 		if ((len == 0 && i < path.len) || (len == 1 && s[start] == '.') ||
@@ -297,6 +299,19 @@ bool policy_url_path_valid(const char *text)
 	return url_path(bytes_str(text), path, &len) == 0;
 }
 
+int policy_url_bare(struct bytes path, struct buffer *out)
+{
+	const char *s = path.data;
+	bool skip = false;
+
+	for (size_t i = 0; i < path.len; i++) {
+		skip = s[i] != '/' && (skip || s[i] == ';');
+		if (!skip)
+			(void)buffer_append_byte(out, (uint8_t)s[i]);
+	}
+	return out->failed;
+}
+
 bool policy_url_match(const char *pattern, struct bytes path)
 {
 	size_t len = strlen(pattern);
@@ -340,7 +355,7 @@ int policy_remote_normal(struct bytes remote, char *buf)
 		remote.len -= 4;
 	if (remote.len <= slash + 1 ||
 	    url_path(bytes_of(s + slash, remote.len - slash), path, &len) < 0 ||
-	    path[len - 1] == '/')
+	    path[len - 1] == '/' || memchr(path, ';', len))
 		return -EINVAL;
 	snprintf(buf, POLICY_REMOTE_MAX, "%s%s%.*s", scheme, host, (int)len, path);
 	return 0;

@@ -440,6 +440,8 @@ bool policy_host_is_local(const char *host); /* localhost, .local, .internal, si
 /* The path as it is matched and sent: decoded once. -EINVAL for what is refused. Appends. */
 MUST_CHECK int policy_url_path(struct bytes raw, struct buffer *out);
 bool policy_url_path_valid(const char *text);
+/* A decoded path without the parameters (";x") of its segments, as some servers read it. Appends. */
+MUST_CHECK int policy_url_bare(struct bytes path, struct buffer *out);
 bool policy_url_match(const char *pattern, struct bytes path);
 /* https://host/path without a trailing '/' or ".git": buf holds POLICY_REMOTE_MAX. */
 enum { POLICY_REMOTE_MAX = 1024 };

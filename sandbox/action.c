@@ -622,7 +622,12 @@ void action_digest(struct bytes canonical, struct digest *ret)
 
 /* ---- paths ---- */
 
-/* No empty segment but the last, none of dots alone. */
+/* Stands for a ';' that came encoded, while a path is decoded: no control byte is in one. Where a
+ * ';' begins a segment's parameters, "%3B" is a byte of its name. */
+enum { ENCODED_SEMICOLON = 1 };
+
+/* No empty segment but the last, none of dots alone, each without what may be its parameters: some
+ * servers take "..;x" for "..", and "/;/" for "//". */
 static bool segments_valid(struct bytes path)
 {
 	const char *s = path.data;
@@ -631,10 +636,13 @@ static bool segments_valid(struct bytes path)
 	if (path.len == 0 || s[0] != '/')
 		return false;
 	for (size_t i = 1; i <= path.len; i++) {
-		size_t len = i - start;
+		size_t len = 0;
 
 		if (i < path.len && s[i] != '/')
 			continue;
+		while (start + len < i && s[start + len] != ';' &&
+		       s[start + len] != ENCODED_SEMICOLON)
+			len++;
 		if ((len == 0 && i < path.len) || (len == 1 && s[start] == '.') ||
 		    (len == 2 && s[start] == '.' && s[start + 1] == '.'))
 			return false;
@@ -676,6 +684,8 @@ static int decode_path(struct bytes raw, struct buffer *out)
 		}
 		if (c < 0x20 || c == 0x7f || c == '\\')
 			return -EINVAL;
+		if (c == ';' && s[i] != ';')
+			c = ENCODED_SEMICOLON;
 		(void)buffer_append_byte(out, c);
 	}
 	if (out->failed)
@@ -703,10 +713,10 @@ int action_path(struct bytes raw, struct buffer *out)
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < plain.len; i++) {
-		uint8_t c = plain.data[i];
+		uint8_t c = plain.data[i] == ENCODED_SEMICOLON ? ';' : plain.data[i];
 		uint8_t three[3] = {'%', (uint8_t)hex[c >> 4], (uint8_t)hex[c & 15]};
 
-		(void)(is_plain(c) ? buffer_append_byte(out, c) : buffer_append(out, three, 3));
+		(void)(is_plain(plain.data[i]) ? buffer_append_byte(out, c) : buffer_append(out, three, 3));
 	}
 	if (!out->failed && out->len - from > ACTION_PATH_MAX)
 		return -E2BIG;

@@ -67,6 +67,8 @@ static void a_request_gets_its_status(void **state)
 		{"%2f", "GET /a%2fb HTTP/1.1\r\n" HOST "\r\n", &https, 400},
 		{"%00", "GET /a%00b HTTP/1.1\r\n" HOST "\r\n", &https, 400},
 		{"..", "GET /a/../b HTTP/1.1\r\n" HOST "\r\n", &https, 400},
+		{"..;", "GET /a/..;/b HTTP/1.1\r\n" HOST "\r\n", &https, 400},
+		{"..%3b", "GET /a/..%3bx/b HTTP/1.1\r\n" HOST "\r\n", &https, 400},
 		{"%2e%2e", "GET /a/%2e%2e/b HTTP/1.1\r\n" HOST "\r\n", &https, 400},
 		{"backslash", "GET /a\\b HTTP/1.1\r\n" HOST "\r\n", &https, 400},
 		{"CRLF in a path", "GET /a%0d%0aX:%20y HTTP/1.1\r\n" HOST "\r\n", &https, 400},
