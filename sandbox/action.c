@@ -723,6 +723,55 @@ int action_path(struct bytes raw, struct buffer *out)
 	return out->failed;
 }
 
+/* ---- what a body is said to be ---- */
+
+/* From behind the name of the parameter. */
+static bool charset_is_utf8(const char *at, size_t len)
+{
+	static const char *const same[] = {"utf-8", "utf8", "us-ascii", "ascii"};
+	bool quoted = len > 1 && at[0] == '=' && at[1] == '"';
+
+	if (len == 0 || at[0] != '=')
+		return false;
+	at += 1 + quoted;
+	len -= 1U + quoted;
+	for (size_t i = 0; i < ARRAY_SIZE(same); i++) {
+		size_t n = strlen(same[i]);
+
+		if (len >= n && strncasecmp(at, same[i], n) == 0 &&
+		    (quoted ? len > n && at[n] == '"' : len == n || strchr("; \t", at[n])))
+			return true;
+	}
+	return false;
+}
+
+bool action_body_is_utf8(const struct action *a)
+{
+	static const char name[] = "charset";
+	bool named = false;
+
+	for (size_t i = 0; i < a->header_count; i++) {
+		const struct action_header *h = &a->headers[i];
+		const char *s = h->value.data;
+
+		if (bytes_equal(h->name, bytes_str("content-encoding")) &&
+		    !(h->value.len == 8 && strncasecmp(s, "identity", 8) == 0))
+			return false;
+		if (!bytes_equal(h->name, bytes_str("content-type")))
+			continue;
+		for (size_t k = 0; k + sizeof(name) - 1 <= h->value.len; k++) {
+			size_t end = k + sizeof(name) - 1;
+
+			if (strncasecmp(s + k, name, sizeof(name) - 1) != 0)
+				continue;
+			if (named || !charset_is_utf8(s + end, h->value.len - end))
+				return false;
+			named = true;
+		}
+	}
+	return true;
+}
+
 /* ---- identity ---- */
 
 /* "query:NAME" names every parameter of that name, as decoded. */

@@ -138,6 +138,12 @@ bool action_header_value_valid(struct bytes value);
  */
 MUST_CHECK int action_path(struct bytes raw, struct buffer *out);
 /*
+ * Whether the headers say that a body's bytes are UTF-8 as they stand: no content coding, and no
+ * charset but UTF-8 or US-ASCII, named once or not at all. JSON of another charset reads otherwise
+ * at a server that believes the header than here.
+ */
+bool action_body_is_utf8(const struct action *a);
+/*
  * A JSON text (RFC 8259, UTF-8) in one form, without what the pointers name: no white space, keys
  * sorted by their bytes, strings with the fewest escapes, numbers as they were written. Appends.
  * -EBADMSG: it is none, or has duplicate keys, lone surrogates, more than ACTION_JSON_DEPTH_MAX

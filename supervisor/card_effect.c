@@ -248,7 +248,7 @@ static void put_field(struct card *c, const char *name, const char *pointer)
 	struct wanted w = {c, pointer, name, false};
 	const struct action *a = c->in->action;
 
-	if (a->kind == ACTION_HTTP && effect_decide_is_json(a))
+	if (a->kind == ACTION_HTTP && effect_decide_is_json(a) && action_body_is_utf8(a))
 		(void)!json_each(c->in->body, put_wanted, &w);
 	for (size_t i = 0; i < a->arg_count; i++)
 		if (bytes_equal(a->args[i].name,
@@ -299,7 +299,12 @@ static int put_json(const struct json_value *v, void *arg)
 static int put_json_body(struct card *c)
 {
 	struct json_card j = {.c = c};
-	int rc = json_each(c->in->body, put_json, &j);
+	int rc;
+
+	if (!action_body_is_utf8(c->in->action))
+		return not_shown(c, "its JSON body declares a charset other than UTF-8, or a "
+				    "content coding");
+	rc = json_each(c->in->body, put_json, &j);
 
 	if (rc == -EEXIST)
 		return not_shown(c,
@@ -389,7 +394,7 @@ static int put_body(struct card *c)
 		      digest_hex(&a->body, hex));
 	if (a->body_len == 0)
 		return 0;
-	bool readable = !coded && (effect_decide_is_json(a) || is_text(type));
+	bool readable = effect_decide_is_json(a) || (!coded && is_text(type));
 
 	if (readable && (c->in->body.len != a->body_len || a->body_len > CARD_EFFECT_BODY_MAX))
 		return not_shown(c, "its body is longer than a person can be shown");

@@ -78,6 +78,11 @@ static int read_body(const struct action *a, struct bytes body, struct fields *f
 
 	if (a->kind != ACTION_HTTP || !a->has_body || body.len == 0 || !effect_decide_is_json(a))
 		return 0;
+	if (!action_body_is_utf8(a)) {
+		deny_unclear(ret, "its JSON body declares a charset other than UTF-8, or a content "
+				  "coding");
+		return 1;
+	}
 	rc = json_each(body, add_field, f);
 	if (rc == 0 || rc == -ENOMEM)
 		return rc;

@@ -63,7 +63,8 @@ static void read_fields(struct exchange *x, struct fields *f)
 	uint8_t *body;
 	int r;
 
-	if (x->body_len == 0 || x->body_len > JSON_BYTES_MAX || !says_json(&x->action))
+	if (x->body_len == 0 || x->body_len > JSON_BYTES_MAX || !says_json(&x->action) ||
+	    !action_body_is_utf8(&x->action))
 		return;
 	body = mmap(NULL, x->body_len, PROT_READ, MAP_SHARED, x->body, 0);
 	if (body == MAP_FAILED)
@@ -115,7 +116,13 @@ static int http(struct exchange *x, const char **ret_why)
 		x->decision = denied;
 	}
 	fields_clear(&f);
-	*ret_why = r ? "the body is longer than the rule's body_max" : x->decision.why;
+	*ret_why = r ? "the body is longer than the rule's body_max"
+		   : x->decision.verdict == POLICY_DENY && !x->decision.rule[0] &&
+				     x->body_len > 0 && says_json(&x->action) &&
+				     !action_body_is_utf8(&x->action)
+			   ? "its JSON body declares a charset other than UTF-8, or a content coding: "
+			     "no rule's json covers it"
+			   : x->decision.why;
 	return r;
 }
 

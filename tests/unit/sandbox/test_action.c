@@ -272,6 +272,43 @@ static void only_one_form_is_read(void **state)
 	}
 }
 
+static void a_body_is_utf8_where_its_headers_do_not_say_otherwise(void **state)
+{
+	static const struct {
+		const char *encoding, *type;
+		bool want;
+	} rows[] = {
+		{NULL, "application/json", true},
+		{NULL, "application/json; charset=utf-8", true},
+		{NULL, "application/json;CHARSET=\"UTF-8\"; a=b", true},
+		{NULL, "application/json; charset=us-ascii", true},
+		{"identity", "application/json", true},
+		{"gzip", "application/json", false},
+		{"identity, br", "application/json", false},
+		{NULL, "application/json; charset=utf-7", false},
+		{NULL, "application/json; charset=utf-8x", false},
+		{NULL, "application/json; charset=\"utf-8", false},
+		{NULL, "application/json; charset=", false},
+		{NULL, "application/json; charset", false},
+		{NULL, "application/json; charset=utf-8; charset=utf-7", false},
+		{NULL, "application/json; charset*=utf-8''utf-7", false},
+		{NULL, "application/json; charset=utf-16le", false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct action a = {.kind = ACTION_HTTP};
+
+		if (rows[i].encoding)
+			a.headers[a.header_count++] = (struct action_header){
+				str("content-encoding"), str(rows[i].encoding)};
+		a.headers[a.header_count++] =
+			(struct action_header){str("content-type"), str(rows[i].type)};
+		if (action_body_is_utf8(&a) != rows[i].want)
+			fail_msg("%s", rows[i].type);
+	}
+}
+
 static void a_path_is_decoded_once_and_encoded_again(void **state)
 {
 	static const struct {
@@ -499,6 +536,7 @@ int main(void)
 		cmocka_unit_test(an_action_that_breaks_a_rule_is_refused),
 		cmocka_unit_test(a_tool_call_with_a_nul_is_no_action),
 		cmocka_unit_test(only_one_form_is_read),
+		cmocka_unit_test(a_body_is_utf8_where_its_headers_do_not_say_otherwise),
 		cmocka_unit_test(a_path_is_decoded_once_and_encoded_again),
 		cmocka_unit_test(a_path_has_a_limit),
 		cmocka_unit_test(known_headers_ascend),

@@ -211,6 +211,8 @@ static void what_cannot_be_shown_truly_has_no_card(void **state)
 		{"application/json", "{\"amount\":9007199254740993}", -ENOTSUP},
 		{"application/json", "amount=1", -ENOTSUP},
 		{"application/vnd.x+json", "{\"a\":1,\"a\":2}", -ENOTSUP},
+		{"application/json; charset=utf-7", "{\"a\":1}", -ENOTSUP},
+		{"application/json; charset=utf-8", "{\"a\":1}", 0},
 		{"text/plain", "caf\xe9", -ENOTSUP},
 		{"text/plain; charset=utf-7", "+ADw-", -ENOTSUP},
 		{"text/plain; charset=utf-8", "caf\xc3\xa9", 0},

@@ -115,6 +115,7 @@ static void an_action_is_decided_by_all_of_it(void **state)
 		const char *method, *path, *body;
 		enum policy_verdict want;
 		bool unclear;
+		const char *charset; /* NULL: UTF-8 */
 	} cases[] = {
 		{"GET", "/x", NULL, POLICY_ALLOW, false},
 		{"POST", "/refunds", "{\"amount\":100}", POLICY_ASK, false},
@@ -122,6 +123,9 @@ static void an_action_is_decided_by_all_of_it(void **state)
 		{"POST", "/refunds", "{\"amount\":1,\"amount\":100000}", POLICY_DENY, true},
 		{"POST", "/refunds", "amount=1", POLICY_DENY, true},
 		{"POST", "/other", "{\"amount\":1}", POLICY_DENY, false},
+		/* a reader that believes it reads +ACI- as a quotation mark */
+		{"POST", "/refunds", "{\"amount\":1,\"x\":\"+ACI-,+ACI-amount+ACI-:9,+ACI-y+ACI-:+ACI-\"}",
+		 POLICY_DENY, true, "application/json; charset=utf-7"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -132,7 +136,10 @@ static void an_action_is_decided_by_all_of_it(void **state)
 				   .port = 443,
 				   .path = bytes_str(cases[i].path),
 				   .headers = {{bytes_str("content-type"),
-						bytes_str("application/json; charset=utf-8")}},
+						bytes_str(cases[i].charset
+								  ? cases[i].charset
+								  : "application/json; "
+								    "charset=utf-8")}},
 				   .header_count = 1,
 				   .has_body = cases[i].body != NULL,
 				   .body_len = cases[i].body ? strlen(cases[i].body) : 0};
