@@ -2,7 +2,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FORMS_MAX = 8 };
+enum {
+	FORMS_MAX = 8,
+	/* A line that ends in fewer bytes of a form is not held: an event's last line must not wait
+	 * for the next event. */
+	LINE_HOLD_MIN = 4,
+};
 
 struct scan {
 	struct buffer forms[FORMS_MAX]; /* 0: as it is; 1: hex, lowercase; others base64 */
@@ -79,8 +84,8 @@ struct scan *scan_new(struct bytes secret)
 		add_base64(s, secret, skip, "+/");
 		add_base64(s, secret, skip, "-_");
 	}
-	/* every byte may come as \u00XX, and each of a form's as an escaped slash */
-	s->longest *= 2;
+	/* every byte may come as \u00XX, and each of a form's as an escaped slash, in lines */
+	s->longest *= 3;
 	s->longest = 6 * secret.len > s->longest ? 6 * secret.len : s->longest;
 	for (size_t i = 0; i < s->count; i++)
 		if (s->forms[i].failed) {
@@ -182,8 +187,13 @@ static size_t decode_json(uint8_t *s, size_t len)
 	return to;
 }
 
+static bool is_break(uint8_t c)
+{
+	return c == '\r' || c == '\n';
+}
+
 /* Consumes text. */
-static bool look_plain(struct scan *s, uint8_t *text, size_t len)
+static bool look_line(struct scan *s, uint8_t *text, size_t len)
 {
 	for (size_t i = 0; i < s->count; i++)
 		if (holds(bytes_of(text, len), &s->forms[i]))
@@ -204,6 +214,25 @@ static bool look_plain(struct scan *s, uint8_t *text, size_t len)
 		if (text[i] >= 'A' && text[i] <= 'F')
 			text[i] |= 0x20;
 	return s->count > 1 && holds(bytes_of(text, len), &s->forms[1]);
+}
+
+/* As it is, and with its lines joined: MIME wraps base64 (RFC 2045 section 6.8). Consumes text. */
+static bool look_plain(struct scan *s, uint8_t *text, size_t len)
+{
+	struct buffer joined = {0};
+	bool found = false;
+
+	if (memchr(text, '\n', len) || memchr(text, '\r', len)) {
+		if (buffer_append(&joined, text, len) < 0)
+			return true;
+		joined.len = 0;
+		for (size_t i = 0; i < len; i++)
+			if (!is_break(text[i]))
+				joined.data[joined.len++] = text[i];
+		found = joined.len && look_line(s, joined.data, joined.len);
+		buffer_wipe(&joined);
+	}
+	return found || look_line(s, text, len);
 }
 
 static bool look(struct scan *s, struct buffer *text)
@@ -248,14 +277,17 @@ bool scan_feed(struct scan *s, struct bytes piece)
 
 /* ---- what may begin a form ---- */
 
+/* Over the ends of lines. */
 static bool begins(const struct buffer *form, const uint8_t *s, size_t len, bool fold)
 {
-	if (len >= form->len)
-		return false;
+	size_t at = 0;
+
 	for (size_t i = 0; i < len; i++) {
 		uint8_t c = fold && s[i] >= 'A' && s[i] <= 'F' ? s[i] | 0x20 : s[i];
 
-		if (c != form->data[i])
+		if (at >= LINE_HOLD_MIN && is_break(c))
+			continue;
+		if (at == form->len || c != form->data[at++])
 			return false;
 	}
 	return true;
@@ -306,6 +338,8 @@ static bool begins_json(const struct buffer *form, const uint8_t *s, size_t len)
 				bytes[0] = s[i];
 			}
 		}
+		if (at >= LINE_HOLD_MIN && n == 1 && is_break(bytes[0]))
+			continue;
 		if (n > form->len - at || memcmp(form->data + at, bytes, n) != 0)
 			return false;
 		at += n;

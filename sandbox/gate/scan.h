@@ -2,7 +2,8 @@
 /*
  * Looks for a secret in a stream, across the borders of its pieces: as it is, percent-encoded (any
  * of its bytes), in hex of either case, in base64 of either alphabet at any alignment; and each of
- * these in a JSON string, with any of its bytes escaped (`\u0041`, `\/`). Pure but for the heap;
+ * these in a JSON string, with any of its bytes escaped (`\u0041`, `\/`), and over the ends of lines
+ * (CR, LF; of 16 bytes and more), as MIME wraps base64. Pure but for the heap;
  * what it keeps is wiped.
  *
  * An encoded form of fewer than SCAN_FORM_MIN bytes is not looked for: it would be found

@@ -259,7 +259,7 @@ def test_a_secret_is_in_the_tools_sandbox_and_in_no_other():
 
 def test_a_tool_that_writes_its_secret_is_not_heard():
     with Tools() as c:
-        for form in ("printenv MAIL_KEY", "printenv MAIL_KEY >&2", "printenv MAIL_KEY | base64", "printenv MAIL_KEY | od -An -tx1 | tr -d ' \\n'"):
+        for form in ("printenv MAIL_KEY", "printenv MAIL_KEY >&2", "printenv MAIL_KEY | base64", "(printf %050d 0; printenv MAIL_KEY) | base64 | sed 's/$/\\r/'", "printenv MAIL_KEY | od -An -tx1 | tr -d ' \\n'"):
             c.tool(form + "; echo and more")
             run = c.start(c.policy(c.mail("allow", ", effect: read, secret: s"), secret_of(c)), c.call("--to", "a", "--text", "b"), "w" + str(abs(hash(form))))
             assert c.over(run) == "succeeded", c.output(run)

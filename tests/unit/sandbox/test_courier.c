@@ -287,6 +287,11 @@ static void a_secret_is_found_in_each_form_across_any_border(void **state)
 		"YWFodW50ZXIyLy\\u0073" /* base64 with one of its digits escaped */
 		"9dmFsdWU",
 		"hunter2\\u00252F+=value", /* percent-encoded in a JSON string */
+		"YWFodW50ZXIy\r\nLys9dmFsdWViYg==\r\n", /* MIME's lines */
+		"YWFodW50ZXIyLys9dmFsdW\nViYg==\n",
+		"68756E746572322F2\nb3d7661\n6c7565\n",
+		"{\"content\":\"YWFodW50ZXIy\\nLys9dmFsdWViYg==\\n\"}",
+		"YWFodW50ZXIy\\u000d\\u000aLys9dmFsdWViYg==",
 	};
 	static const char *const no[] = {"",
 					 "hunter2/+=valu",
@@ -323,7 +328,8 @@ static void what_may_begin_a_form_is_held(void **state)
 		    {"xhu", 2},	    {"x%", 1},		 {"x%6", 2},
 		    {"x%68%7", 5},  {"x%41", 0},	 {"x6875", 4},
 		    {"x68756E", 6}, {"xaHVudG", 6},	 {"hunter2/+=valu", 14},
-		    {"%7", 0},	    {"hhhu", 2}};
+		    {"%7", 0},	    {"hhhu", 2},	 {"xaHVudG\r\n", 8},
+		    {"x6875\n6E", 7}, {"xaHVudG\\n", 8},  {"data: hu\n\n", 0}};
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		AUTO(scan_free) struct scan *t = scan_new(bytes_str(secret));
 
