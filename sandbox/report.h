@@ -77,7 +77,9 @@ struct report_read {
 	enum action_kind kind;
 	bool denied; /* else it was allowed, and sent unless status is 0 */
 	int status; /* of the answer inside; 0 = none */
-	struct bytes method, host, path; /* path at most REPORT_TEXT_MAX, cut */
+	/* path at most REPORT_TEXT_MAX, cut; of a tool: method "tool", path "NAME argument=value..."
+	 */
+	struct bytes method, host, path;
 	uint16_t port;
 	struct bytes rule, why;
 	uint64_t sent, received; /* bytes of bodies; of a tunnel: both ways */

@@ -351,6 +351,27 @@ void report_refused(struct report *r, const struct frames_note *n)
 	batch_soon(r);
 }
 
+/* A call as its step would write it; what is no call at all, as it came. */
+static void copy_call(struct read *d, const struct exchange *x)
+{
+	const struct action *a = &x->action, *q = &x->request.action;
+	AUTO_BUFFER text = {0};
+
+	if (a->kind == ACTION_TOOL) {
+		copy_text(d->method, sizeof(d->method), bytes_str("tool"));
+		buffer_append(&text, a->tool.data, a->tool.len);
+		for (size_t i = 0; i < a->arg_count && text.len < TEXT_CUT; i++)
+			buffer_printf(&text, " %.*s=%.*s", (int)a->args[i].name.len,
+				      (const char *)a->args[i].name.data, (int)a->args[i].value.len,
+				      (const char *)a->args[i].value.data);
+	} else {
+		copy_text(d->method, sizeof(d->method), q->method);
+		copy_text(d->host, sizeof(d->host), q->host);
+		buffer_append(&text, q->path.data, q->path.len);
+	}
+	copy_text(d->path, sizeof(d->path), text.failed ? bytes_of("", 0) : buffer_bytes(&text));
+}
+
 void report_note(struct report *r, const struct exchange *x, bool denied, int status,
 		 const char *why)
 {
@@ -369,9 +390,13 @@ void report_note(struct report *r, const struct exchange *x, bool denied, int st
 				 .received = x->received,
 				 .duration_us = (uint64_t)(courier_mono_us() - x->started_us)}};
 	memcpy(d->r.attempt, x->attempt_id, sizeof(d->r.attempt));
-	copy_text(d->method, sizeof(d->method), a->method);
-	copy_text(d->host, sizeof(d->host), a->host);
-	copy_text(d->path, sizeof(d->path), a->path);
+	if (bytes_equal(x->request.action.host, bytes_str(ACTION_TOOLS_HOST))) {
+		copy_call(d, x);
+	} else {
+		copy_text(d->method, sizeof(d->method), a->method);
+		copy_text(d->host, sizeof(d->host), a->host);
+		copy_text(d->path, sizeof(d->path), a->path);
+	}
 	copy_text(d->rule, sizeof(d->rule), bytes_str(x->decision.rule));
 	copy_text(d->why, sizeof(d->why), bytes_str(why));
 	batch_soon(r);
