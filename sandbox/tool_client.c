@@ -225,7 +225,8 @@ static struct bytes body_of(struct buffer *b, int *ret_status)
 
 struct said { /* what the members of the answer are; owned */
 	int exit;
-	bool has_exit;
+	bool has_exit, truncated;
+	unsigned long long out_bytes, err_bytes; /* as the tool wrote them */
 	struct buffer out, err, holdfast, by, error, why;
 };
 
@@ -244,6 +245,17 @@ static int take_member(const struct json_value *v, void *arg)
 		s->has_exit = number != NULL;
 		s->exit = number ? atoi(number) : 0;
 	}
+	if (v->kind == JSON_NUMBER) {
+		AUTO_FREE char *number = bytes_dup_str(v->text);
+		unsigned long long n = number ? strtoull(number, NULL, 10) : 0;
+
+		if (bytes_equal(v->pointer, bytes_str("/stdout_bytes")))
+			s->out_bytes = n;
+		else if (bytes_equal(v->pointer, bytes_str("/stderr_bytes")))
+			s->err_bytes = n;
+	}
+	if (v->kind == JSON_LITERAL && bytes_equal(v->pointer, bytes_str("/truncated")))
+		s->truncated = bytes_equal(v->text, bytes_str("true"));
 	for (size_t i = 0; v->kind == JSON_STRING && i < ARRAY_SIZE(texts); i++)
 		if (bytes_equal(v->pointer, bytes_str(texts[i].pointer)))
 			return buffer_append(texts[i].to, v->text.data, v->text.len);
@@ -271,6 +283,13 @@ static int print_answer(struct buffer *raw)
 	if (status == 200 && read && s.has_exit) {
 		fwrite(s.out.data, 1, s.out.len, stdout);
 		fwrite(s.err.data, 1, s.err.len, stderr);
+		fflush(stdout);
+		if (s.truncated)
+			fprintf(stderr,
+				"holdfast: tool: its output is cut: the tool wrote %llu bytes to "
+				"standard output and %llu to standard error; the first 65536 of "
+				"each are kept\n",
+				s.out_bytes, s.err_bytes);
 		code = s.exit;
 	} else if (status == 200 && read && s.holdfast.len) {
 		/* It was in doubt, and somebody knew that it was done: there is no output of it. */

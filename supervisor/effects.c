@@ -485,6 +485,7 @@ static void on_tool(struct daemon *d, void *arg, const struct tools_result *r)
 	json_t *said;
 	AUTO_FREE char *text = NULL;
 	struct digest body;
+	bool truncated;
 
 	if (r->failed || r->status < 0) {
 		/* It began, and nobody knows how far it came; unless it never did. */
@@ -494,8 +495,11 @@ static void on_tool(struct daemon *d, void *arg, const struct tools_result *r)
 		free(effect);
 		return;
 	}
-	said = json_pack("{s:i, s:o, s:o}", "exit", r->status, "stdout", api_json_text(r->out),
-			 "stderr",
+	/* What is withheld is said to be so, and is not cut. */
+	truncated = !r->withheld && (r->out.len < r->out_total || r->err.len < r->err_total);
+	said = json_pack("{s:i, s:b, s:I, s:I, s:o, s:o}", "exit", r->status, "truncated",
+			 truncated, "stdout_bytes", (json_int_t)r->out_total, "stderr_bytes",
+			 (json_int_t)r->err_total, "stdout", api_json_text(r->out), "stderr",
 			 r->withheld
 				 ? json_string("holdfast: what it wrote holds its secret, and is "
 					       "withheld\n")

@@ -162,6 +162,8 @@ void jobs_settle(struct daemon *d, struct jobs_job *job, const struct sandbox_at
 	read_stream(d, id, SANDBOX_SPOOL_STDERR, &err);
 	r.out = buffer_bytes(&out);
 	r.err = buffer_bytes(&err);
+	r.out_total = r.exit && r.exit->stdout_bytes > out.len ? r.exit->stdout_bytes : out.len;
+	r.err_total = r.exit && r.exit->stderr_bytes > err.len ? r.exit->stderr_bytes : err.len;
 	job->done(d, job->arg, &r);
 	free(job);
 }

@@ -23,6 +23,7 @@ struct jobs_result {
 	const char *not_started; /* why nothing ran; NULL = it ran */
 	const struct sandbox_exit *exit; /* NULL where it did not run */
 	struct bytes out, err; /* as far as JOBS_OUTPUT_MAX */
+	uint64_t out_total, err_total; /* bytes as it wrote them */
 };
 /* True where it ended by itself with status 0. */
 bool jobs_succeeded(const struct jobs_result *r);

@@ -65,6 +65,21 @@ static int open_program(const char *name, char *path, size_t size, struct error 
 					name);
 }
 
+bool tools_find(const struct policy_effective *e, const char *id, struct policy_tool_info *ret,
+		char ret_program[PATH_MAX])
+{
+	struct policy_tool_info t;
+	AUTO_FD fd = -1;
+
+	if (!find_tool(e, id, &t) || t.run_count == 0)
+		return false;
+	fd = open_program(t.run[0], ret_program, PATH_MAX, NULL);
+	if (fd < 0)
+		ret_program[0] = '\0';
+	*ret = t;
+	return true;
+}
+
 /* "#!/usr/bin/env python3" is run by python3: its bytes count, not env's. */
 static void through_env(char line[LINE_MAX_BYTES], const char **ret, const char **ret_arg)
 {
@@ -236,7 +251,9 @@ static void on_done(struct daemon *d, void *arg, const struct jobs_result *r)
 	struct tools_result t = {.failed = r->not_started,
 				 .status = r->not_started ? TOOLS_NEVER_BEGAN : -1,
 				 .out = r->out,
-				 .err = r->err};
+				 .err = r->err,
+				 .out_total = r->out_total,
+				 .err_total = r->err_total};
 
 	if (!t.failed && r->exit->why == SANDBOX_WHY_LOST)
 		t.failed = "the keeper was lost meanwhile";

@@ -13,6 +13,7 @@
  * HOLDFAST_SECRET. Output that holds it in any form is withheld. A project's policy gives no tool a
  * secret: who defined it named hosts, not programs.
  */
+#include <limits.h>
 #include "supervisor/daemon.h"
 
 enum {
@@ -34,10 +35,16 @@ struct tools_program {
 MUST_CHECK int tools_seal(struct daemon *d, const struct policy_effective *e, const char *id,
 			  struct tools_program *ret, struct error *err);
 
+/* The tool as the policy has it (borrowed from e), and the path of its program, "" where it is not
+ * found. False: the policy has none of that name. */
+bool tools_find(const struct policy_effective *e, const char *id, struct policy_tool_info *ret,
+		char ret_program[PATH_MAX]);
+
 struct tools_result {
 	const char *failed; /* why it did not run to its end; NULL = it did */
 	int status; /* exit status; -1 where it was ended by a signal or a limit */
 	struct bytes out, err; /* as far as JOBS_OUTPUT_MAX */
+	uint64_t out_total, err_total; /* bytes as it wrote them, also where out and err are less */
 	bool withheld; /* out and err held the secret, and are empty */
 };
 typedef void tools_done_fn(struct daemon *d, void *arg, const struct tools_result *r);
