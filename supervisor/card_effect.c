@@ -10,7 +10,10 @@
 #include "supervisor/card.h"
 #include "supervisor/effect_decide.h"
 
-enum { WRAP = 120 }; /* bytes of others' text in one line */
+enum {
+	WRAP = 120, /* bytes of others' text in one line */
+	TITLE_MAX = 64, /* of what the first line tells actions apart by; all of it stands below */
+};
 
 struct card {
 	const struct card_effect *in;
@@ -95,6 +98,49 @@ static void put_host(struct card *c)
 	buffer_append_byte(c->out, ']');
 }
 
+/* Never more than one line, since a title is: cut, and said so. */
+static void put_short(struct card *c, struct bytes text)
+{
+	AUTO_BUFFER shown = {0};
+	size_t n;
+
+	escape_append(&shown, text, ESCAPE_LINE | ESCAPE_MARK_LOOKALIKE);
+	if (shown.failed)
+		c->out->failed = shown.failed;
+	n = shown.len < TITLE_MAX ? shown.len : TITLE_MAX;
+	while (n > 0 && n < shown.len && (shown.data[n] & 0xc0) == 0x80)
+		n--;
+	if (n)
+		buffer_append(c->out, shown.data, n);
+	if (n < shown.len)
+		buffer_append_str(c->out, "...");
+}
+
+/* Of https://host/path, the path. */
+static struct bytes path_of_remote(struct bytes remote)
+{
+	const char *text = remote.data, *end = text + remote.len,
+		   *host = remote.len ? memmem(text, remote.len, "://", 3) : NULL,
+		   *path = host ? memchr(host + 3, '/', (size_t)(end - host - 3)) : NULL;
+
+	return path ? bytes_of(path, (size_t)(end - path)) : bytes_of("", 0);
+}
+
+static void put_call(struct card *c)
+{
+	const struct action *a = c->in->action;
+	AUTO_BUFFER text = {0};
+
+	for (size_t i = 0; i < a->arg_count; i++)
+		buffer_printf(&text, " %.*s=%.*s", (int)a->args[i].name.len,
+			      (const char *)a->args[i].name.data, (int)a->args[i].value.len,
+			      (const char *)a->args[i].value.data);
+	if (text.failed)
+		c->out->failed = text.failed;
+	else
+		put_short(c, buffer_bytes(&text));
+}
+
 static void put_verb(struct card *c)
 {
 	const struct action *a = c->in->action;
@@ -111,10 +157,12 @@ static void put_verb(struct card *c)
 		put(c, a->method);
 		buffer_append_byte(c->out, ' ');
 		put_host(c);
+		put_short(c, a->path);
 		break;
 	case ACTION_GIT:
 		buffer_append_str(c->out, a->push ? "git push to " : "git fetch from ");
 		put_host(c);
+		put_short(c, path_of_remote(a->remote));
 		break;
 	case ACTION_TCP:
 		buffer_append_str(c->out, "open connection to ");
@@ -123,6 +171,7 @@ static void put_verb(struct card *c)
 	case ACTION_TOOL:
 		buffer_append_str(c->out, "run tool ");
 		put(c, a->tool);
+		put_call(c);
 		break;
 	}
 	buffer_append_byte(c->out, '\n');
@@ -194,9 +243,18 @@ static void put_arguments(struct card *c)
 		put(c, a->args[i].value);
 		buffer_append_byte(c->out, '\n');
 	}
+	for (size_t i = 0; i < c->in->word_count; i++) {
+		label(c, i ? "" : "command");
+		put_str(c, c->in->words[i]);
+		buffer_append_byte(c->out, '\n');
+	}
 	if (digest_is_zero(&a->program))
 		return;
 	label(c, "program");
+	if (c->in->program) {
+		put_str(c, c->in->program);
+		buffer_append_byte(c->out, ' ');
+	}
 	buffer_printf(c->out, "%.16s", digest_hex(&a->program, hex));
 	if (!digest_is_zero(&a->interpreter))
 		buffer_printf(c->out, ", run by %.16s", digest_hex(&a->interpreter, hex));
@@ -577,8 +635,9 @@ static void put_who(struct card *c)
 static void put_doubt(struct card *c)
 {
 	const struct journal_effect *f = c->in->effect;
+	const char *again;
 
-	put_time(c, "sent at", f->reserved_ns);
+	put_time(c, c->in->action->kind == ACTION_TOOL ? "begun at" : "sent at", f->reserved_ns);
 	if (f->why)
 		line(c, "in doubt", bytes_str(f->why));
 	if (c->in->key) {
@@ -590,17 +649,21 @@ static void put_doubt(struct card *c)
 	if (c->in->probed) {
 		label(c, "probe");
 		put_str(c, f->probe);
-		buffer_append_str(c->out, " does not know\n");
+		buffer_append_str(c->out, c->in->unasked
+						  ? " was not asked yet; 'holdfast resume' does\n"
+						  : " does not know\n");
 	}
-	buffer_append_str(
+	again = c->in->action->kind == ACTION_TOOL ? "run" : "sent";
+	buffer_printf(
 		c->out,
 		"\nLook at the other side first. Then:\n"
-		"  --as done      it happened: the step is told so, and it is not sent again\n"
+		"  --as done      it happened: the step is told so, and it is not %s again\n"
 		"  --as not-done  it did not: the step may ask for it again, and you are asked "
 		"again\n"
-		"  --as abandon   nobody can know: the step is told 409, and it is not sent "
+		"  --as abandon   nobody can know: the step is told 409, and it is not %s "
 		"again\n"
-		"deny:      as abandon\n");
+		"deny:      as abandon\n",
+		again, again);
 }
 
 static void put_tail(struct card *c)
@@ -610,6 +673,11 @@ static void put_tail(struct card *c)
 
 	if (in->kind == JOURNAL_KIND_DOUBT) {
 		put_doubt(c);
+	} else if (in->action->kind == ACTION_TOOL) {
+		buffer_append_str(
+			c->out,
+			"\napprove:   it is run, once, exactly as it stands above\n"
+			"deny:      nothing is run; the step is told 403 and goes on as it can\n");
 	} else {
 		buffer_append_str(
 			c->out,

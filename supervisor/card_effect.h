@@ -40,6 +40,11 @@ struct card_effect {
 	int64_t decide_by_ns, execute_by_ns; /* wall, 0 = none; how long after the decision */
 	const char *key; /* KEYED: that it was sent with; NULL = none */
 	bool probed; /* DOUBT: its probe does not know */
+	bool unasked; /* with probed: it was not asked, since nobody named the run */
+	/* TOOL: `run` of the policy, and where its program was found; NULL = not known any more */
+	const char *const *words;
+	size_t word_count;
+	const char *program;
 };
 
 /* Appends. *ret_complete: all of the body is shown. -ENOTSUP with *err: it cannot be shown truly.

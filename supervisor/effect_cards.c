@@ -6,6 +6,7 @@
 #include "supervisor/effect_decide.h"
 #include "supervisor/net.h"
 #include "supervisor/runs.h"
+#include "supervisor/tools.h"
 
 struct work {
 	struct card_effect in;
@@ -13,7 +14,7 @@ struct work {
 	struct buffer canonical, was, body, was_body;
 	struct effect_decision decision;
 	struct policy_effective *policy;
-	char key[ENGINE_KEY_SIZE];
+	char key[ENGINE_KEY_SIZE], program[PATH_MAX];
 };
 
 static void work_free(struct work *w)
@@ -106,6 +107,19 @@ static int read_rule(struct daemon *d, const struct journal_run *run,
 	return 0;
 }
 
+/* The words of its command, and the path of its program. */
+static void read_tool(struct work *w)
+{
+	AUTO_FREE char *id = bytes_dup_str(w->action.tool);
+	struct policy_tool_info t;
+
+	if (!id || !tools_find(w->policy, id, &t, w->program))
+		return;
+	w->in.words = t.run;
+	w->in.word_count = t.run_count;
+	w->in.program = w->program[0] ? w->program : NULL;
+}
+
 static int render(struct daemon *d, const struct engine_command *c, struct work *w,
 		  struct digest *ret, struct error *err)
 {
@@ -144,6 +158,9 @@ static int render(struct daemon *d, const struct engine_command *c, struct work 
 	if (f->retry == JOURNAL_RETRY_KEYED && engine_effect_key(run, f, w->key) == 0)
 		w->in.key = w->key;
 	w->in.probed = engine_effect_doubt(f, daemon_now().wall_ns, &until) == ENGINE_DOUBT_PROBE;
+	w->in.unasked = !engine_run_named(d->engine, &run->id);
+	if (w->action.kind == ACTION_TOOL)
+		read_tool(w);
 	r = card_effect_render(&w->in, &card, &complete, err);
 	return r < 0 ? r : journal_blob_put(d->journal, buffer_bytes(&card), ret, err);
 }

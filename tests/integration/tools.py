@@ -127,6 +127,38 @@ def test_what_the_policy_does_not_name_is_refused_unasked():
         assert not c.waiting() and c.calls() == []
 
 
+def test_a_refused_call_is_named_in_the_record():
+    with Tools() as c:
+        run = c.start(c.policy(c.mail()), "holdfast tool other --x \"$(printf 'y\\033[31m')\"; holdfast tool mail --to a@b; true")
+        assert c.over(run) == "succeeded"
+        log = c.run("log", run)[1]
+        assert "denied tool other x=y\\x1b[31m -> 403" in log and "denied tool mail to=a@b -> 403" in log, log
+
+
+def test_a_card_of_a_tool_says_what_runs():
+    with Tools() as c:
+        run = c.start(c.policy(c.mail()), c.call("--to", "a@b", "--text", "hi"))
+        a = c.asked()
+        assert a["title"] == "run tool mail text=hi to=a@b", a["title"]
+        assert f"\ncommand    {c.program}\n           -v\n" in a["card"], a["card"]
+        assert f"\nprogram    {c.program} " in a["card"], a["card"]
+        assert "it is run, once" in a["card"] and "sent" not in a["card"], a["card"]
+        assert c.vote("deny", a)[0] == 0
+        c.over(run)
+
+
+def test_output_that_is_cut_is_said_to_be_cut():
+    with Tools() as c:
+        c.tool("head -c 70000 /dev/zero | tr '\\0' x")
+        run = c.start(c.policy(c.mail("allow", ", effect: read")), c.call("--to", "a@b", "--text", "hi") + " 2>said | wc -c; cat said")
+        assert c.over(run) == "succeeded", c.output(run)
+        out = c.output(run)
+        assert "65536\n" in out and "cut: the tool wrote 70000 bytes" in out, out
+        c.tool("head -c 65536 /dev/zero | tr '\\0' x")
+        run = c.start(c.policy(c.mail("allow", ", effect: read")), c.call("--to", "a@b", "--text", "hi") + " 2>said | wc -c; cat said", "q")
+        assert c.over(run) == "succeeded" and "cut" not in c.output(run), c.output(run)
+
+
 def test_the_program_that_was_approved_runs_whatever_stands_there_by_then():
     with Tools() as c:
         run = c.start(c.policy(c.mail()), c.call("--to", "a@b", "--text", "hi"))

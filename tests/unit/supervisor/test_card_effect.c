@@ -117,7 +117,7 @@ static void it_says_what_where_how_much_and_what_follows(void **state)
 	AUTO_BUFFER out = {0};
 	bool complete = false;
 	static const char want[] =
-		"Pay back: POST api.[shop.example]\n"
+		"Pay back: POST api.[shop.example]/refunds\n"
 		"AMOUNT     40\n"
 		"to         c-17\n"
 		"to         https://api.shop.example:443/refunds\n"
@@ -305,6 +305,41 @@ static void a_doubt_asks_what_became_of_it(void **state)
 	assert_non_null(strstr((char *)out.data, "abc in Idempotency-Key"));
 }
 
+static void the_first_line_tells_paths_apart_and_is_one_line(void **state)
+{
+	struct case_of *x = *state;
+	AUTO_BUFFER out = {0};
+	bool complete;
+	char path[200], want[300];
+
+	memset(path, 'a', sizeof(path));
+	memcpy(path, "/x\ny", 4);
+	x->action.path = bytes_of(path, sizeof(path));
+	body(x, "{}");
+	assert_int_equal(render(x, &out, &complete), 0);
+	/* 64 bytes, of which the escape is two */
+	snprintf(want, sizeof(want), "Pay back: POST api.[shop.example]/x\\ny%.59s...\n", path + 4);
+	assert_memory_equal(out.data, want, strlen(want));
+}
+
+static void a_probe_that_was_not_asked_is_not_said_to_know_nothing(void **state)
+{
+	struct case_of *x = *state;
+	AUTO_BUFFER before = {0};
+	AUTO_BUFFER after = {0};
+	bool complete;
+
+	x->in.kind = JOURNAL_KIND_DOUBT;
+	x->effect.probe = "ask";
+	x->in.probed = true;
+	body(x, "{}");
+	assert_int_equal(render(x, &after, &complete), 0);
+	assert_non_null(strstr((char *)after.data, "probe      ask does not know\n"));
+	x->in.unasked = true;
+	assert_int_equal(render(x, &before, &complete), 0);
+	assert_non_null(strstr((char *)before.data, "probe      ask was not asked yet;"));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -316,6 +351,8 @@ int main(void)
 		T(the_agents_bytes_forge_no_line),
 		T(what_was_swapped_while_pending_is_shown),
 		T(a_doubt_asks_what_became_of_it),
+		T(the_first_line_tells_paths_apart_and_is_one_line),
+		T(a_probe_that_was_not_asked_is_not_said_to_know_nothing),
 	};
 	return cmocka_run_group_tests_name("card_effect", tests, NULL, NULL);
 }
