@@ -306,20 +306,23 @@ static const char *remedy(int code)
 	}
 }
 
-/* A conflict with what stands there, since that is what its answer is bound to. */
-static int note_refused(struct landing_work *w, size_t i, int code, const char *what)
+int landing_path_refused_as(struct landing_work *w, size_t i, const char *fmt, ...)
 {
 	AUTO_FREE char *target = NULL;
 	AUTO_FREE char *path = bytes_dup_str(w->plan->actions[i].path);
 	struct landing_state now;
 	struct error unused = {0};
+	char text[LANDING_WHY_MAX];
+	va_list args;
 
 	if (!path)
 		return error_nomem(w->err);
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
 	if (landing_look(w->ws, path, true, false, &now, &target, &unused) < 0)
 		now = (struct landing_state){.target = bytes_of("", 0), .unseen = true};
-	return landing_path_conflict(w, i, LANDING_CONFLICT_REFUSED, &now, "%s: %s%s", what,
-				     strerror(-code), remedy(code));
+	return landing_path_conflict(w, i, LANDING_CONFLICT_REFUSED, &now, "%s", text);
 }
 
 int landing_path_refused(struct landing_work *w, size_t i, int code, const char *what)
@@ -342,7 +345,8 @@ int landing_path_refused(struct landing_work *w, size_t i, int code, const char 
 	case -EFBIG:
 	case -EMLINK:
 	case -ESTALE:
-		return note_refused(w, i, code, what);
+		return landing_path_refused_as(w, i, "%s: %s%s", what, strerror(-code),
+					       remedy(code));
 	case -EINVAL:
 	case -EOPNOTSUPP:
 	case -ENOSYS:

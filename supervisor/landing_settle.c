@@ -132,6 +132,27 @@ static int settle_hidden(struct landing_work *w, size_t i, int dir, const char *
 	return settle_edited(w, i, dir, hidden, there);
 }
 
+/*
+ * As after, and nothing is left of how it came to be so: by an earlier call, or by somebody else.
+ * What this plan takes away is a blob before it goes, so where there is none it was somebody else,
+ * and there is nothing to put back.
+ */
+static int settle_gone(struct landing_work *w, size_t i)
+{
+	const struct landing_action *a = &w->plan->actions[i];
+	AUTO_FD kept = -1;
+
+	w->phase[i] = w->again ? LANDING_DONE : LANDING_ALREADY;
+	if (!w->again || a->before.type != MANIFEST_FILE)
+		return 0;
+	kept = w->source->blob_open(w->source->ctx, &a->before.digest);
+	if (kept == -ENOENT)
+		w->phase[i] = LANDING_ALREADY;
+	return kept >= 0 || kept == -ENOENT
+		       ? 0
+		       : landing_path_fail(w, i, kept, "what it displaced cannot be looked for");
+}
+
 int landing_settle_path(struct landing_work *w, size_t i)
 {
 	const struct landing_action *a = &w->plan->actions[i];
@@ -149,10 +170,8 @@ int landing_settle_path(struct landing_work *w, size_t i)
 		return landing_path_refused(w, i, r, "its name");
 	if (dir == -ENOENT || dir == -ENOTDIR || dir == -ELOOP) {
 		w->lost = w->lost || !landing_path_made_here(w, landing_path_above(a->path));
-		if (a->after.type == MANIFEST_ABSENT) {
-			w->phase[i] = w->again ? LANDING_DONE : LANDING_ALREADY;
-			return 0;
-		}
+		if (a->after.type == MANIFEST_ABSENT)
+			return settle_gone(w, i);
 		if (a->before.type == MANIFEST_ABSENT &&
 		    landing_path_made_here(w, landing_path_above(a->path)))
 			return 0;
@@ -175,10 +194,11 @@ int landing_settle_path(struct landing_work *w, size_t i)
 	if (landing_path_is_after(a, &now)) {
 		/* What displaced nothing leaves no hidden name, and can be taken out as if it had
 		 * just been put in. */
-		w->phase[i] = !w->again				  ? LANDING_ALREADY
-			      : a->before.type == MANIFEST_ABSENT ? LANDING_PUT
-								  : LANDING_DONE;
-		return 0;
+		if (w->again && a->before.type == MANIFEST_ABSENT) {
+			w->phase[i] = LANDING_PUT;
+			return 0;
+		}
+		return settle_gone(w, i);
 	}
 	if (a->before.type == MANIFEST_DIR && a->after.type == MANIFEST_DIR &&
 	    now.type != MANIFEST_ABSENT && now.type != MANIFEST_DIR)

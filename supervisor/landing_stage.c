@@ -146,6 +146,26 @@ static int own_link(int dir, const char *name, const struct landing_action *a)
 	return own(dir, fd, a);
 }
 
+/* The new bytes are not to be had: nothing of the workspace is wrong, and a person who puts them
+ * back can land after all. */
+static int source_lost(struct landing_work *w, size_t i, int code)
+{
+	const struct landing_action *a = &w->plan->actions[i];
+	const char *what = code == -EBADMSG ? "not what was sealed" : strerror(-code);
+
+	if (code == -ENOMEM || code == -EMFILE || code == -ENFILE)
+		return landing_path_fail(w, i, code, "the run's file cannot be opened");
+	if (a->from == LANDING_FROM_LAYER)
+		return landing_path_refused_as(w, i,
+					       "in layer %s: %s; put v1/layers/%s of the state "
+					       "directory back before theirs, or answer mine",
+					       a->layer, what, a->layer);
+	return landing_path_refused_as(w, i,
+				       "its kept content: %s; put v1/blobs of the state directory "
+				       "back before theirs, or answer mine",
+				       what);
+}
+
 static int stage_file(struct landing_work *w, size_t i, int dir, const char *part, bool sync)
 {
 	const struct landing_action *a = &w->plan->actions[i];
@@ -154,15 +174,13 @@ static int stage_file(struct landing_work *w, size_t i, int dir, const char *par
 	int r;
 
 	if (from < 0)
-		return from == -EACCES || from == -EPERM
-			       ? landing_path_refused(w, i, from, "the run's file cannot be read")
-			       : landing_path_fail(w, i, from, "the run's file cannot be opened");
+		return source_lost(w, i, from);
 	to = openat(dir, part, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (to < 0)
 		return landing_path_refused(w, i, -errno, "cannot be written");
 	r = copy_bytes(from, to, &a->after);
 	if (r == -EBADMSG)
-		return landing_path_fail(w, i, r, "the run's file is not what was sealed");
+		return source_lost(w, i, r);
 	if (r == 0)
 		r = own(dir, to, a);
 	if (r == 0 && fchmod(to, a->after.mode & 0777) < 0)

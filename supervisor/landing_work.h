@@ -17,7 +17,8 @@
  *   DONE      as after            none: an earlier call took   back by the reverse of the plan
  *                                 it away; it is a blob
  *   ALREADY   as after, but not   none                         never touched
- *             by this landing
+ *             by this landing: what
+ *             it takes is a blob
  *   LEFT      somebody's edit of  none                         never touched
  *             what was put there
  *   BACK      as before           none                         the end of taking back
@@ -157,5 +158,8 @@ int landing_path_fail(struct landing_work *w, size_t i, int code, const char *wh
 /* A refusal of the system that a person can do something about is a conflict of that path; the rest
  * is an error. */
 int landing_path_refused(struct landing_work *w, size_t i, int code, const char *what);
+/* A conflict with what stands there, since that is what its answer is bound to. */
+int landing_path_refused_as(struct landing_work *w, size_t i, const char *fmt, ...)
+	PRINTF_LIKE(3, 4);
 MUST_CHECK int landing_stage_mode(struct landing_work *w, size_t i, int dir, const char *name,
 				  uint32_t mode);

@@ -36,6 +36,7 @@ struct runs_context {
 	char (*intact)[JOURNAL_LAYER_NAME_SIZE]; /* layers that intact.c has no doubt about */
 	size_t intact_count;
 	struct digest applied; /* the redo plan that this process applied last; zero = none */
+	bool applied_undo; /* it took that plan back, which is another application */
 };
 
 MUST_CHECK int runs_new(struct runs **ret);

@@ -600,12 +600,14 @@ static int begun(const struct journal_record *r, struct bytes encoded, void *arg
 	return 0;
 }
 
-static bool was_begun_before(struct daemon *d, struct runs_context *ctx, const struct digest *plan)
+static bool was_begun_before(struct daemon *d, struct runs_context *ctx, const struct digest *plan,
+			     bool undo)
 {
 	uint64_t epoch = 0;
-	bool here = digest_equal(&ctx->applied, plan);
+	bool here = digest_equal(&ctx->applied, plan) && ctx->applied_undo == undo;
 
 	ctx->applied = *plan;
+	ctx->applied_undo = undo;
 	return here || journal_each_event(d->journal, &ctx->id, 1, begun, &epoch) < 0 ||
 	       epoch != d->epoch;
 }
@@ -671,7 +673,7 @@ static int gather_apply(struct daemon *d, const struct engine_command *c, struct
 	p->a = (struct landing_application){.workspace_fd = p->workspace_fd,
 					    .redo = buffer_bytes(&p->redo),
 					    .undo = c->undo,
-					    .again = was_begun_before(d, ctx, &c->object),
+					    .again = was_begun_before(d, ctx, &c->object, c->undo),
 					    .source = &p->source};
 	return 0;
 }

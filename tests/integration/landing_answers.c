@@ -78,7 +78,9 @@ static void a_layer_that_changed_is_refused(void **state)
 									     &n.prepared.redo),
 								     .source = &n.source},
 				       &o, &err),
-			 -EBADMSG);
+			 LANDING_CONFLICT);
+	assert_true(buffer_bytes(&o.conflicts).len > 0);
+	landing_outcome_free(&o);
 	landing_ns_expect(&n, "refused", "f f 644 a\\n\nf g 644 b\\n\n");
 	landing_ns_close(&n);
 }

@@ -211,6 +211,46 @@ def test_a_landing_holds_up_nobody_else():
             assert {n: read(s, n) for n in os.listdir(first)} == {f"f{i}": f"old {i}\n" for i in range(10)}
 
 
+def test_undo_that_meets_an_edit_leaves_alone_what_was_removed_since():
+    """What the run made and nobody displaced is in no blob: where a person removed it, there is nothing to put back."""
+    with Supervised() as s:
+        s.start()
+        write(s, "x", "old\n")
+        run = s.begin(plan="version: 1\nsteps:\n  - {name: edit, run: 'echo new > x; mkdir nd; echo 3 > nd/k; echo 4 > z'}\n")
+        assert s.wait(run)["landing"] == "landed"
+        write(s, "x", "mine\n")
+        os.rename(os.path.join(s.workspace, "z"), os.path.join(s.workspace, "zz"))
+        assert s.post(f"/v1/runs/{run}/undo").status == 200
+        until(s, run, lambda now: now["landing"] == "conflict")
+        assert sorted(os.listdir(s.workspace)) == ["nd", "x", "zz"] and read(s, "x") == "mine\n" and read(s, "nd/k") == "3\n"
+        assert vote(s, item(s, "conflict"), choice="theirs").status == 200
+        until(s, run, lambda now: now["landing"] == "undone")
+        assert sorted(os.listdir(s.workspace)) == ["x", "zz"] and read(s, "x") == "old\n" and read(s, "zz") == "4\n"
+
+
+def test_landing_of_a_damaged_layer_is_a_conflict_that_can_be_answered():
+    """Damaged between the plan and its application: all is taken back, and after a repair the same files land."""
+    with Supervised() as s:
+        s.start()
+        write(s, "f", "old\n")
+        run = s.begin(plan="version: 1\nland: ask\nsteps:\n  - {name: edit, run: 'echo new > f; echo g > g'}\n")
+        asked = item(s, "landing")
+        layers = os.path.join(s.state, "v1", "layers")
+        (layer,) = [n for n in os.listdir(layers) if os.path.exists(os.path.join(layers, n, "u", "g"))]
+        sealed = os.path.join(layers, layer, "u", "g")
+        with open(sealed, "r+") as g:
+            g.write("X")
+        assert vote(s, asked).status == 200
+        until(s, run, lambda now: now["landing"] == "conflict")
+        a = item(s, "conflict")
+        assert f"layer {layer}: not what was sealed; put v1/layers/{layer} of the state directory back" in json.dumps(a), a
+        assert os.listdir(s.workspace) == ["f"] and read(s, "f") == "old\n"
+        with open(sealed, "r+") as g:
+            g.write("g")
+        assert vote(s, a, choice="theirs").status == 200
+        assert s.wait(run)["landing"] == "landed" and read(s, "g") == "g\n" and read(s, "f") == "new\n"
+
+
 def test_gc_leaves_a_landing_that_waits_for_its_workspace():
     with Supervised() as s:
         s.start()
