@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include "base/io.h"
 #include "base/utf8.h"
+#include "tools/announce.h"
 #include "tools/cli.h"
 #include "tools/run_request.h"
 #include "tools/status_print.h"
@@ -169,6 +170,7 @@ static int pump_output(struct client *c, const char *run, const char *step, json
 {
 	struct pump p[2] = {{.name = "out", .to = STDOUT_FILENO},
 			    {.name = "err", .to = STDERR_FILENO}};
+	struct announce asks = {.c = c, .run = run};
 	sigset_t set, old;
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
@@ -177,12 +179,15 @@ static int pump_output(struct client *c, const char *run, const char *step, json
 	sigprocmask(SIG_BLOCK, &set, &old);
 	sigdelset(&set, SIGPIPE);
 	AUTO_FD signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	int interrupts = 0, terminations = 0, reconnects = 0;
+	int interrupts = 0, terminations = 0, reconnects = 0, watched = -1;
 	bool runs = true;
 	int r = open_outputs(c, run, step, attempt, p, err);
 	r = go_on_pumping(c, run, step, attempt, p, &reconnects, r, err);
 	while (r == 0 && runs && !(p[0].ended && p[1].ended)) {
-		struct pollfd at[3] = {{.fd = signals, .events = POLLIN}};
+		if (watched != reconnects)
+			announce_watch(&asks);
+		watched = reconnects;
+		struct pollfd at[4] = {{.fd = signals, .events = POLLIN}};
 		bool pending[2];
 		for (int i = 0; i < 2; i++) {
 			at[1 + i] = (struct pollfd){
@@ -190,8 +195,12 @@ static int pump_output(struct client *c, const char *run, const char *step, json
 				.events = POLLIN};
 			pending[i] = p[i].stream && client_stream_pending(p[i].stream);
 		}
-		if (poll(at, 3, pending[0] || pending[1] ? 0 : -1) < 0 && errno != EINTR)
+		bool asked = announce_pending(&asks);
+		at[3] = (struct pollfd){.fd = announce_fd(&asks), .events = POLLIN};
+		if (poll(at, 4, pending[0] || pending[1] || asked ? 0 : -1) < 0 && errno != EINTR)
 			r = -errno;
+		if (asked || at[3].revents)
+			announce_read(&asks);
 		for (int i = 0; i < 2; i++)
 			if (r == 0 && p[i].stream && (pending[i] || at[1 + i].revents))
 				r = pump_one(&p[i], err);
@@ -206,6 +215,7 @@ static int pump_output(struct client *c, const char *run, const char *step, json
 				exit(128 + SIGTERM);
 		}
 	}
+	announce_close(&asks);
 	for (int i = 0; i < 2; i++) {
 		client_stream_close(p[i].stream);
 		if (p[i].refused < 0)
@@ -251,6 +261,7 @@ static void resize_step(struct client *c, const char *run, const char *step)
 /* 0; -errno: standard output takes no more. */
 static int pump_terminal(struct client *c, const char *run, const char *step, int remote)
 {
+	struct announce asks = {.c = c, .run = run, .raw = true};
 	sigset_t set, old;
 	sigemptyset(&set);
 	sigaddset(&set, SIGWINCH);
@@ -260,16 +271,21 @@ static int pump_terminal(struct client *c, const char *run, const char *step, in
 	AUTO_FD signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	int r = 0;
 	bool input = true;
+	announce_watch(&asks);
 	for (;;) {
-		struct pollfd p[3] = {{.fd = remote, .events = POLLIN},
+		struct pollfd p[4] = {{.fd = remote, .events = POLLIN},
 				      {.fd = input ? STDIN_FILENO : -1, .events = POLLIN},
-				      {.fd = signals, .events = POLLIN}};
-		if (poll(p, 3, -1) < 0) {
+				      {.fd = signals, .events = POLLIN},
+				      {.fd = announce_fd(&asks), .events = POLLIN}};
+		bool asks_pending = announce_pending(&asks);
+		if (poll(p, 4, asks_pending ? 0 : -1) < 0) {
 			if (errno == EINTR)
 				continue;
 			r = -errno;
 			break;
 		}
+		if (asks_pending || p[3].revents)
+			announce_read(&asks);
 		char piece[16384];
 		if (p[0].revents) {
 			ssize_t n = read(remote, piece, sizeof(piece));
@@ -290,6 +306,7 @@ static int pump_terminal(struct client *c, const char *run, const char *step, in
 		if (p[2].revents && read(signals, &info, sizeof(info)) == (ssize_t)sizeof(info))
 			resize_step(c, run, step);
 	}
+	announce_close(&asks);
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	return r;
 }
@@ -459,8 +476,7 @@ static int outcome(struct client *c, const char *run, const char *step_name)
 			fprintf(stderr, "holdfast: refused inside: %s\n", status_refusal(a));
 		status_print_notes(last, stderr);
 		json_array_foreach(cli_get(status, "needs_person"), i, a)
-			fprintf(stderr, "holdfast: waits for you: %s: 'holdfast approve %.8s'\n",
-				cli_escaped(cli_str(a, "title")), cli_str(a, "approval"));
+			announce_item(a, false);
 		if (paused)
 			fprintf(stderr,
 				"holdfast: run %.8s is paused, nothing landed%s%s; 'holdfast "

@@ -10,6 +10,15 @@
 
 enum { LOG_RECONNECTS_MAX = 100, LOG_RECONNECT_PAUSE_MS = 200 };
 
+/* How many of those that wait are the run's. */
+static size_t items_of(const json_t *waiting, const json_t *run)
+{
+	size_t i, n = 0;
+	const json_t *o;
+	json_array_foreach(waiting, i, o) n += strcmp(cli_str(o, "run"), cli_str(run, "run")) == 0;
+	return n;
+}
+
 static int print_rollup(bool all)
 {
 	struct error err = {0};
@@ -54,7 +63,7 @@ static int print_rollup(bool all)
 	json_array_foreach(doubt, i, o) show_effect_line(o);
 	if (json_array_size(runs) > 0)
 		puts("runs:");
-	json_array_foreach(runs, i, o) status_print_summary(o);
+	json_array_foreach(runs, i, o) status_print_summary(o, items_of(waiting, o));
 	if (json_array_size(waiting) + json_array_size(doubt) + json_array_size(runs) == 0)
 		puts("nothing runs and nothing waits for you. 'holdfast exec -- CMD' or 'holdfast "
 		     "run PLAN' starts something.");

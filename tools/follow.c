@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
+#include "tools/announce.h"
 #include "tools/cli.h"
 
 enum { PROGRESS_MS = 500, RECONNECTS_MAX = 100 };
@@ -23,6 +24,7 @@ struct follow {
 	int64_t active_since; /* ns */
 	bool line_shown; /* a progress line stands on the terminal */
 	struct buffer text; /* events not yet cut into lines */
+	struct announce announce;
 };
 
 static void clear_line(struct follow *f)
@@ -38,7 +40,8 @@ static void show_line(struct follow *f)
 		return;
 	char since[32];
 	cli_duration(since, sizeof(since), cli_now_ns() - f->active_since);
-	fprintf(stderr, "\r\033[K  %s  running %s", f->active, since);
+	fprintf(stderr, "\r\033[K  %s  %s %s", f->active,
+		announce_waits(&f->announce) ? "waits for you," : "running", since);
 	fflush(stderr);
 	f->line_shown = true;
 }
@@ -64,6 +67,7 @@ static void on_event(struct follow *f, const json_t *event)
 {
 	const char *type = cli_str(event, "type");
 	const json_t *payload = cli_get(event, "payload");
+	announce_event(&f->announce, event);
 	if (strncmp(type, "STEP_", 5) == 0 &&
 	    (f->paused || (f->step && strcmp(cli_str(event, "step"), f->step) == 0)))
 		f->stop = true;
@@ -228,6 +232,10 @@ static int follow_events(struct follow *f, struct client_stream *events, int sig
 			take_lines(f);
 			if (f->stop)
 				f->stop = settled(f);
+			if (!f->stop && announce_waits(&f->announce)) {
+				clear_line(f);
+				announce_tell(&f->announce);
+			}
 			if (r == 0)
 				break;
 		}
@@ -267,6 +275,7 @@ static int follow(struct follow *follower)
 {
 	struct error err = {0};
 	struct follow f = *follower;
+	f.announce = (struct announce){.c = f.c, .run = f.run};
 	struct client *c = f.c;
 	const char *run = f.run;
 	sigset_t set, old;
@@ -295,6 +304,7 @@ static int follow(struct follow *follower)
 			break;
 	}
 	clear_line(&f);
+	announce_close(&f.announce);
 	buffer_free(&f.text);
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	follower->attempt_begun = f.attempt_begun;

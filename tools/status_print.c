@@ -124,7 +124,7 @@ static void print_landing(const json_t *run)
 		printf(", %s", cli_escaped(landing));
 }
 
-void status_print_summary(const json_t *s)
+void status_print_summary(const json_t *s, size_t items)
 {
 	char age[32];
 	age_of(age, sizeof(age), cli_str(s, "created"));
@@ -137,6 +137,9 @@ void status_print_summary(const json_t *s)
 	if (json_array_size(cli_get(s, "waits")) > 0)
 		fputs(", waits", stdout);
 	print_waits(cli_get(s, "waits"));
+	/* An effect that asks: the step lives, so that the run runs. */
+	if (items > 0 && json_array_size(cli_get(s, "waits")) == 0)
+		fputs(", waits for you", stdout);
 	print_landing(s);
 	putchar('\n');
 }

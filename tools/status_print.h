@@ -8,7 +8,8 @@ void status_print_brief(
 	const json_t *status); /* after run, resume: a few lines and what to type next */
 void status_print_whole(const json_t *status); /* holdfast status RUN */
 void status_print_notes(const json_t *doc, FILE *to);
-void status_print_summary(const json_t *summary); /* one line of the roll-up */
+/* One line of the roll-up; items: how many of the run wait for a person. */
+void status_print_summary(const json_t *summary, size_t items);
 void status_print_approval(const json_t *approval); /* one line of the queue */
 void status_print_answers(const json_t *approval, const char *indent); /* to a conflict, so far */
 /* "mount (system call 165), 3 times": of an attempt's denied; as long as cli_escaped. */

@@ -7,6 +7,7 @@ that must not be.
 import http.server
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -143,6 +144,41 @@ def test_what_is_asked_waits_and_is_sent_once():
         assert w.done(p) == '{"delivery": 1}\n'
         assert w.service.seen == [("/pay", None, b'{"to":"bob","sum":5}')]
         assert not w.queue()
+
+
+def first_line(p, seconds=20):
+    """Of its standard error, while it goes on."""
+    ready, _, _ = select.select([p.stderr], [], [], seconds)
+    assert ready and p.poll() is None, "nothing is said while a person is waited for"
+    return p.stderr.readline()
+
+
+def test_who_waits_for_a_person_says_so_at_once():
+    with Effects() as w:
+        # Less than the time after which the attempt is suspended, and the command ends by itself.
+        p = w.begin(post("/pay", '{"to":"bob","sum":5}'))
+        said = first_line(p)
+        item = w.item()
+        assert "waits for you: " in said and "Pay" in said and f"'holdfast approve {item['approval'][:8]}'" in said, said
+        out = w.holdfast("status").stdout
+        assert "waits for you:" in out.splitlines()[0] and item["approval"][:8] in out, out
+        assert [x for x in out.splitlines() if " running " in x and x.endswith(", waits for you")], out
+        assert "frozen" not in w.holdfast("status", item["run"]).stdout
+        w.vote("approve", item)
+        out, err = p.communicate(timeout=90)
+        assert p.returncode == 0 and out == '{"delivery": 1}\n' and "waits for you" not in err, (p.returncode, out, err)
+        # A plan, into a pipe.
+        plan = os.path.join(w.s.workspace, "plan.yaml")
+        with open(plan, "w") as f:
+            f.write("version: 1\nland: never\nsteps:\n  - name: pay\n    run: " + json.dumps(post("/pay", '{"sum":6}')) + "\n")
+        p = subprocess.Popen([HOLDFAST, "--state", w.s.state, "run", plan, "--policy", w.policy], stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL,
+                             env=w.s.environment({"PATH": "/usr/bin:/bin"}), cwd=w.s.workspace)
+        said = first_line(p)
+        item = w.item()
+        assert "waits for you: " in said and item["approval"][:8] in said, said
+        w.vote("deny", item)
+        w.done(p)
 
 
 def test_what_is_denied_is_answered_in_words():
