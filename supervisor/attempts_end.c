@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "base/cbor.h"
+#include "base/escape.h"
 #include "base/failpoint.h"
 #include "base/io.h"
 #include "supervisor/adopt.h"
@@ -278,6 +279,25 @@ static void make_feedback(struct daemon *d, const struct attempt *a, const struc
 	}
 }
 
+enum { CHECK_SHOWN_MAX = 160 }; /* bytes of the line that names a check; the plan has it whole */
+
+/* In ASCII, so that it can be cut anywhere. */
+static void describe_failed(const struct plan_check *check, uint32_t number, size_t count,
+			    char ret[static CHECK_SHOWN_MAX])
+{
+	AUTO_BUFFER b = {0};
+
+	buffer_printf(&b, "check %u of %zu failed:", number, count);
+	for (char **arg = check->argv; *arg && b.len < CHECK_SHOWN_MAX; arg++) {
+		buffer_append_byte(&b, ' ');
+		escape_append(&b, bytes_str(*arg), ESCAPE_LINE);
+	}
+	for (size_t i = 0; i < b.len; i++)
+		if (b.data[i] >= 0x80)
+			b.data[i] = '?';
+	snprintf(ret, CHECK_SHOWN_MAX, "%.*s", (int)b.len, (const char *)b.data);
+}
+
 static void settle_check(struct daemon *d, struct attempt *a)
 {
 	const struct engine_command *c = &a->command->c;
@@ -291,11 +311,10 @@ static void settle_check(struct daemon *d, struct attempt *a)
 	AUTO_BUFFER feedback = {0};
 	struct digest blob;
 	struct error err = {0};
-	char why[64];
+	char why[CHECK_SHOWN_MAX];
 
 	if (!passed && !lost) {
-		snprintf(why, sizeof(why), "check %u of %zu failed", a->check_index + 1,
-			 c->spec->check_count);
+		describe_failed(check, a->check_index + 1, c->spec->check_count, why);
 		make_feedback(d, a, check, &feedback);
 	}
 	adopt_forget(d, &a->id);

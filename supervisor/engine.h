@@ -444,6 +444,9 @@ bool engine_busy(const struct engine *e);
 MUST_CHECK bool engine_forget_plans(struct engine *e);
 /* Whether attempts may be started for this run now (see engine_run_resume). */
 bool engine_run_named(const struct engine *e, const struct journal_id *run);
+/* The step inside the description of its input, the blob that STEP_DECLARED names as `input`. 0, or as
+ * plan_step_decode. */
+MUST_CHECK int engine_input_read(struct bytes description, struct plan_step **ret);
 /* No attempt starts while held (free space below the reserve). */
 void engine_hold(struct engine *e, struct engine_now now, bool hold);
 

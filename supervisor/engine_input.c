@@ -213,7 +213,12 @@ int engine_input_spec(struct engine *e, const struct digest *input, struct plan_
 	AUTO_BUFFER b = {0};
 	int rc = e->ops.blob_read(e->ops.ctx, input, &b);
 
-	return rc < 0 ? rc : plan_step_decode(item_of(buffer_bytes(&b), INPUT_SPEC), ret);
+	return rc < 0 ? rc : engine_input_read(buffer_bytes(&b), ret);
+}
+
+int engine_input_read(struct bytes description, struct plan_step **ret)
+{
+	return plan_step_decode(item_of(description, INPUT_SPEC), ret);
 }
 
 /* ---- the difference of two ---- */

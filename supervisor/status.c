@@ -191,7 +191,7 @@ static const char *attempt_what(const struct journal_attempt *a)
 	case JOURNAL_ATTEMPT_S_LIVE:
 		return "running";
 	case JOURNAL_ATTEMPT_S_FROZEN:
-		return "frozen";
+		return "waits"; /* stopped where the machine has a freezer, which rows do not tell */
 	case JOURNAL_ATTEMPT_S_EXITED:
 		return "sealing";
 	case JOURNAL_ATTEMPT_S_NOT_STARTED:
@@ -455,6 +455,9 @@ static void add_effects(const struct journal_state *rows, struct status *s)
 			    x->state == JOURNAL_EFFECT_S_COMPENSATED;
 
 		s->effects_done += done;
+		s->effects_denied += x->state == JOURNAL_EFFECT_S_DENIED;
+		s->effects_failed += x->state == JOURNAL_EFFECT_S_REFUSED ||
+				     x->state == JOURNAL_EFFECT_S_ABANDONED;
 		if (done && s->effect_count < STATUS_EFFECTS_MAX)
 			s->effects[s->effect_count++] = x;
 	}

@@ -52,7 +52,8 @@ struct status {
 	size_t open_count;
 	const struct journal_effect **effects; /* CONFIRMED and COMPENSATED, as proposed */
 	size_t effect_count; /* listed */
-	uint32_t effects_done, effects_in_doubt; /* of all */
+	uint32_t effects_done, effects_in_doubt, effects_denied; /* of all */
+	uint32_t effects_failed; /* REFUSED or ABANDONED: known not to have happened, or given up */
 	const struct journal_approval **needs_person; /* OPEN items of the run, ranked */
 	size_t needs_person_count;
 	uint32_t steps_failed; /* FAILED, DENIED */

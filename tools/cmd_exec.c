@@ -403,6 +403,8 @@ static void tell_changes(struct client *c, const json_t *status, const json_t *r
 	if (landed)
 		fprintf(stderr, "holdfast: changes landed; 'holdfast undo %.8s' takes them back\n",
 			run);
+	else if (dropped && paths == 0)
+		fprintf(stderr, "holdfast: nothing to land\n");
 	else if (dropped)
 		fprintf(stderr,
 			"holdfast: nothing landed; 'holdfast diff %.8s --all' shows what "
@@ -793,8 +795,12 @@ int cmd_step(int argc, char **argv)
 	}
 	/* STEP -- CMD: getopt stopped at STEP; the "--" after it is ours to skip. */
 	int at = optind + 1;
-	if (at < argc && strcmp(argv[at], "--") == 0)
-		at++;
+	if (!end && at < argc && argv[optind][0] && strcmp(argv[at], "--") != 0)
+		return cli_usage(step_usage,
+				 "'%.40s' stands between the STEP and the --; options come before "
+				 "the STEP, the command after the --",
+				 argv[at]);
+	at++;
 	const char *missing = !q.name || !*q.name ? "no run is named; say --run NAME"
 			      : end && optind != argc
 				      ? "--end takes no step; leave out what follows it"

@@ -9,6 +9,7 @@
 #include "tools/status_print.h"
 
 enum { LOG_RECONNECTS_MAX = 100, LOG_RECONNECT_PAUSE_MS = 200 };
+enum { SHOW_ARGV_MAX = 4000, LOG_ARGV_MAX = 200 }; /* bytes of a command that are shown */
 
 /* How many of those that wait are the run's. */
 static size_t items_of(const json_t *waiting, const json_t *run)
@@ -275,8 +276,12 @@ static void print_event(const json_t *e)
 		json_array_foreach(cli_get(payload, "reads"), i, r) print_read(r);
 		return;
 	}
+	if (json_array_size(cli_get(payload, "argv")) > 0)
+		status_print_argv(payload, LOG_ARGV_MAX);
 	json_object_foreach(cli_get(e, "payload"), key, v)
 	{
+		if (strncmp(key, "argv", 4) == 0)
+			continue;
 		printf(" %s%s=%s", cli_tone(CLI_DIM), cli_escaped(key), CLI_RESET);
 		if (strcmp(key, "denied") == 0)
 			print_refusals(v);
@@ -388,6 +393,8 @@ static void print_attempts(const json_t *step)
 		if (cli_int(a, "signal") > 0)
 			printf("  signal %lld", (long long)cli_int(a, "signal"));
 		print_usage(a);
+		if (*cli_str(a, "rejected"))
+			printf("  rejected: %s", cli_escaped(cli_str(a, "rejected")));
 		if (*cli_str(a, "why"))
 			printf("  %s", cli_escaped(cli_str(a, "why")));
 		putchar('\n');
@@ -447,6 +454,11 @@ static int show_step(struct client *c, const char *run, const char *step)
 	printf("step %s  %s%s%s\n", cli_escaped(cli_str(doc, "key")),
 	       cli_escaped(cli_str(doc, "state")), *cli_str(doc, "why") ? ": " : "",
 	       cli_escaped(cli_str(doc, "why")));
+	if (json_array_size(cli_get(doc, "argv")) > 0) {
+		fputs("  runs", stdout);
+		status_print_argv(doc, SHOW_ARGV_MAX);
+		putchar('\n');
+	}
 	print_attempts(doc);
 	const char *name;
 	json_t *digest;

@@ -99,6 +99,28 @@ void status_print_approval(const json_t *a)
 	status_print_answers(a, "            ");
 }
 
+void status_print_argv(const json_t *doc, size_t max)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-";
+	size_t i, left = max;
+	const json_t *a;
+	json_array_foreach(cli_get(doc, "argv"), i, a)
+	{
+		const char *arg = json_string_value(a), *shown = cli_escaped(arg ? arg : "");
+		bool quote = !*shown || shown[strspn(shown, plain)] != '\0';
+		size_t len = strlen(shown);
+		if (len > left)
+			break;
+		left -= len;
+		fputs(quote ? " '" : " ", stdout);
+		for (const char *at = shown; *at; at++)
+			fputs(*at == '\'' ? "'\\''" : (char[]){*at, '\0'}, stdout);
+		fputs(quote ? "'" : "", stdout);
+	}
+	if (i < json_array_size(cli_get(doc, "argv")) || cli_bool(doc, "argv_cut"))
+		fputs(" ...", stdout);
+}
+
 void status_print_answers(const json_t *a, const char *indent)
 {
 	size_t i;
@@ -120,8 +142,15 @@ static void print_landing(const json_t *run)
 {
 	const char *landing = cli_str(run, "landing");
 	bool waits = strcmp(landing, "conflict") == 0 && json_array_size(cli_get(run, "waits")) > 0;
-	if (strcmp(landing, "unlanded") != 0 && !waits)
+	const char *why = cli_str(run, "landing_why");
+	if (strcmp(landing, "dropped") == 0 && cli_int(run, "exit") != EXIT_STATUS_DENIED) {
+		/* Nobody said no: there was nothing, or it could not. */
+		bool nothing = strcmp(why, "nothing to land") == 0;
+		printf(", %s%s%s", nothing ? why : "nothing landed", *why && !nothing ? ": " : "",
+		       nothing ? "" : cli_escaped(why));
+	} else if (strcmp(landing, "unlanded") != 0 && !waits) {
 		printf(", %s", cli_escaped(landing));
+	}
 }
 
 void status_print_summary(const json_t *s, size_t items)
@@ -274,9 +303,11 @@ void status_print_whole(const json_t *status)
 	const json_t *o;
 	const json_t *effects = cli_get(status, "effects");
 	if (cli_int(effects, "proposed") > 0 || cli_int(effects, "reads") > 0)
-		printf("  effects: %lld done of %lld proposed, %lld in doubt; %lld plain reads and "
+		printf("  effects: %lld done of %lld proposed, %lld denied, %lld failed, %lld in "
+		       "doubt; %lld plain reads and "
 		       "denials ('holdfast log' shows them)\n",
 		       (long long)cli_int(effects, "done"), (long long)cli_int(effects, "proposed"),
+		       (long long)cli_int(effects, "denied"), (long long)cli_int(effects, "failed"),
 		       (long long)cli_int(effects, "in_doubt"),
 		       (long long)cli_int(effects, "reads"));
 	json_array_foreach(cli_get(status, "effects_done"), i, o) show_effect_line(o);

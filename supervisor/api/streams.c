@@ -33,7 +33,7 @@ static int show_event(const struct journal_record *r, struct bytes encoded, void
 		e->stopped = true;
 		return 1;
 	}
-	o = views_event(journal_state_run(e->d->rows, &e->run), r);
+	o = views_event(e->d, journal_state_run(e->d->rows, &e->run), r);
 	text = o ? json_dumps(o, JSON_COMPACT) : NULL;
 	json_decref(o);
 	if (!text)

@@ -14,12 +14,20 @@
 #include "base/cbor.h"
 #include "base/escape.h"
 #include "base/utf8.h"
+#include "supervisor/engine.h"
 #include "supervisor/landing_plan.h"
+#include "supervisor/plan.h"
 #include "supervisor/results.h"
 #include "supervisor/runs.h"
 #include "supervisor/status.h"
 
-enum { CARD_MAX = 64 * 1024, RESULTS_LIST_MAX = 16 * 1024 * 1024 };
+enum {
+	CARD_MAX = 64 * 1024,
+	RESULTS_LIST_MAX = 16 * 1024 * 1024,
+	INPUT_MAX = 16 * 1024 * 1024, /* of the description of a step */
+	ARGS_SHOWN_MAX = 256, /* of a command; the description that `input` names has it whole */
+	ARG_SHOWN_MAX = 4096, /* bytes of one of them */
+};
 
 /* ---- small values ---- */
 
@@ -122,7 +130,13 @@ static json_t *head_of(struct daemon *d, const struct journal_run *run)
 json_t *views_summary(struct daemon *d, const struct journal_run *run)
 {
 	json_t *o = head_of(d, run);
-	int done = 0, failed = 0;
+	int done = 0, failed = 0, total = (int)run->step_count;
+	struct runs_context *ctx;
+
+	/* A step of the plan is declared when its turn comes. */
+	if (runs_get(d, &run->id, &ctx, NULL) == 0 && ctx->plan &&
+	    ctx->plan->step_count > run->step_count)
+		total = (int)ctx->plan->step_count;
 
 	for (uint32_t i = 0; i < run->step_count; i++) {
 		done += run->steps[i]->state == JOURNAL_STEP_S_COMMITTED;
@@ -130,7 +144,7 @@ json_t *views_summary(struct daemon *d, const struct journal_run *run)
 			  run->steps[i]->state == JOURNAL_STEP_S_DENIED;
 	}
 	json_object_set_new(o, "steps",
-			    json_pack("{s:i, s:i, s:i}", "total", (int)run->step_count, "done",
+			    json_pack("{s:i, s:i, s:i}", "total", total, "done",
 				      done, "failed", failed));
 	return o;
 }
@@ -273,6 +287,28 @@ void views_notes(struct daemon *d, const struct journal_run *run, json_t *o)
 	json_object_set_new(o, "notes", notes);
 }
 
+static int keep_drop(const struct journal_record *r, struct bytes encoded, void *arg)
+{
+	json_t **why = arg;
+
+	(void)encoded;
+	if (r->type == JOURNAL_LANDING_DROPPED) {
+		json_decref(*why);
+		*why = JOURNAL_HAS(&r->p, why) ? api_json_text(r->p.why) : json_null();
+	}
+	return 0;
+}
+
+/* Why nothing landed: a record has it, rows do not. */
+static json_t *drop_of(struct daemon *d, const struct journal_run *run)
+{
+	json_t *why = json_null();
+
+	if (run->landing == JOURNAL_LANDING_S_DROPPED)
+		(void)!journal_each_event(d->journal, &run->id, 1, keep_drop, &why);
+	return why;
+}
+
 /* What people let or stopped beforehand, and the policy's standing as far as it was used. */
 static json_t *grants_of(const struct journal_run *run)
 {
@@ -315,9 +351,11 @@ json_t *views_status(struct daemon *d, const struct journal_run *run)
 		json_array_append_new(effects, effect_view_line(d, run, s->effects[i]));
 	if (s)
 		json_object_set_new(o, "effects",
-				    json_pack("{s:i, s:i, s:i, s:I}", "proposed",
+				    json_pack("{s:i, s:i, s:i, s:i, s:i, s:I}", "proposed",
 					      (int)run->effect_count, "done", (int)s->effects_done,
-					      "in_doubt", (int)s->effects_in_doubt, "reads",
+					      "denied", (int)s->effects_denied, "failed",
+					      (int)s->effects_failed, "in_doubt",
+					      (int)s->effects_in_doubt, "reads",
 					      (json_int_t)run->reads));
 	for (size_t i = 0; s && i < s->in_flight_count; i++)
 		json_array_append_new(flight, flight_line(&s->in_flight[i]));
@@ -334,6 +372,7 @@ json_t *views_status(struct daemon *d, const struct journal_run *run)
 	json_object_set_new(o, "needs_person", person);
 	json_object_set_new(o, "grants", grants_of(run));
 	if (o) {
+		json_object_set_new(o, "landing_why", drop_of(d, run));
 		views_notes(d, run, o);
 		json_object_set_new(o, "policies", policies_of(d, run));
 	}
@@ -418,9 +457,49 @@ static json_t *results_of(struct daemon *d, const struct digest *list)
 	return o;
 }
 
-/* What the walls refused: ATTEMPT records have it, rows do not. */
+/* What the step runs, from the description that its declaration names; null where that is gone. *ret_cut: not all of it. */
+static json_t *argv_of(struct daemon *d, const struct digest *input, bool *ret_cut)
+{
+	AUTO(plan_step_free) struct plan_step *spec = NULL;
+	AUTO_BUFFER b = {0};
+	json_t *list;
+
+	*ret_cut = false;
+	if (journal_blob_get(d->journal, input, INPUT_MAX, &b, NULL) < 0 ||
+	    engine_input_read(buffer_bytes(&b), &spec) < 0)
+		return json_null();
+	list = json_array();
+	for (size_t i = 0; spec->argv && spec->argv[i]; i++) {
+		const char *arg = spec->argv[i];
+		size_t len = strlen(arg);
+
+		if (i == ARGS_SHOWN_MAX) {
+			*ret_cut = true;
+			break;
+		}
+		if (len > ARG_SHOWN_MAX) {
+			*ret_cut = true;
+			len = ARG_SHOWN_MAX;
+			while (len > 0 && ((unsigned char)arg[len] & 0xc0) == 0x80)
+				len--; /* not inside a character */
+		}
+		json_array_append_new(list, api_json_text(bytes_of(arg, len)));
+	}
+	return list;
+}
+
+static void add_argv(struct daemon *d, const struct digest *input, json_t *o)
+{
+	bool cut;
+
+	json_object_set_new(o, "argv", argv_of(d, input, &cut));
+	if (cut)
+		json_object_set_new(o, "argv_cut", json_true());
+}
+
+/* What the walls refused, and what a check did: records have it, rows do not. */
 struct denials {
-	uint32_t step;
+	uint32_t step, attempt; /* the last that was met */
 	json_t *attempts;
 };
 
@@ -451,9 +530,16 @@ static json_t *denied_of(struct bytes denied)
 
 static int add_denied(const struct journal_record *r, struct bytes encoded, void *arg)
 {
-	const struct denials *x = arg;
+	struct denials *x = arg;
+	AUTO_FREE char *why = NULL;
 
 	(void)encoded;
+	if (r->step == x->step && r->attempt > 0)
+		x->attempt = r->attempt;
+	if (r->step == x->step && r->type == JOURNAL_STEP_REJECTED && x->attempt > 0 &&
+	    x->attempt <= json_array_size(x->attempts))
+		json_object_set_new(json_array_get(x->attempts, x->attempt - 1), "rejected",
+				    api_json_text(r->p.why));
 	if (r->step != x->step || !JOURNAL_HAS(&r->p, denied) || r->attempt == 0 ||
 	    r->attempt > json_array_size(x->attempts))
 		return 0;
@@ -466,7 +552,7 @@ json_t *views_step(struct daemon *d, const struct journal_run *run, const struct
 {
 	const struct journal_attempt *a = last_attempt(step);
 	json_t *attempts = json_array();
-	struct denials x = {step->index, attempts};
+	struct denials x = {.step = step->index, .attempts = attempts};
 	json_t *o;
 
 	for (uint32_t i = 0; i < step->attempt_count; i++)
@@ -477,6 +563,7 @@ json_t *views_step(struct daemon *d, const struct journal_run *run, const struct
 		      "name", text_of(step->name), "key", text_of(step->key), "state",
 		      state_of(journal_step_state_name(step->state)), "why", text_of(step->why),
 		      "input", views_digest(&step->input), "attempts", attempts);
+	add_argv(d, &step->input, o);
 	if (a && a->ended_ns)
 		json_object_set_new(o, "result",
 				    json_pack("{s:o, s:I, s:o, s:o, s:I, s:I, s:o, s:I, s:I, s:o}",
@@ -691,12 +778,14 @@ static json_t *payload_of(const struct journal_record *r)
 	return o;
 }
 
-json_t *views_event(const struct journal_run *run, const struct journal_record *r)
+json_t *views_event(struct daemon *d, const struct journal_run *run, const struct journal_record *r)
 {
 	static const char *const actors[] = {"supervisor", "keeper", "person"};
 	const char *type = journal_type_name(r->type);
-	json_t *step = json_null();
+	json_t *step = json_null(), *payload = payload_of(r);
 
+	if (r->type == JOURNAL_STEP_DECLARED && JOURNAL_HAS(&r->p, input))
+		add_argv(d, &r->p.input, payload);
 	if (r->step != JOURNAL_NO_STEP)
 		step = run && r->step < run->step_count ? text_of(run->steps[r->step]->name)
 							: json_integer(r->step);
@@ -705,5 +794,5 @@ json_t *views_event(const struct journal_run *run, const struct journal_record *
 			 views_time(r->wall_ns), "type", type ? type : "UNKNOWN", "step", step,
 			 "attempt", (int)r->attempt, "actor", "kind",
 			 (size_t)r->actor < ARRAY_SIZE(actors) ? actors[r->actor] : "unknown",
-			 "uid", (int)r->actor_uid, "payload", payload_of(r));
+			 "uid", (int)r->actor_uid, "payload", payload);
 }

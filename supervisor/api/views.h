@@ -12,7 +12,7 @@ json_t *views_step(struct daemon *d, const struct journal_run *run,
 		   const struct journal_step *step);
 json_t *views_approval(struct daemon *d, const struct journal_approval *a, bool with_card);
 /* run may be NULL: then the step's index stands for its name. */
-json_t *views_event(const struct journal_run *run, const struct journal_record *r);
+json_t *views_event(struct daemon *d, const struct journal_run *run, const struct journal_record *r);
 json_t *views_id(const struct journal_id *id);
 json_t *views_digest(const struct digest *d); /* null where zero */
 json_t *views_time(int64_t ns); /* null where 0 */

@@ -104,6 +104,67 @@ def test_exec_passes_output_and_status():
         assert c.run("exec", "--policy", "/no/such", "--", "true")[0] == 125
 
 
+def test_what_ran_is_told():
+    with Cli() as c:
+        plan = c.plan("""name: told
+steps:
+  - {name: one, run: [sh, -c, "echo 'a b'"]}
+  - {name: long, needs: [one], run: ["true", %s]}
+  - name: checked
+    needs: [long]
+    run: [sh, -c, "echo x > x.txt"]
+    retry: {max: 2, backoff: 1s..1s, on: [check]}
+    contract: {checks: [{run: [sh, -c, "exit 3", "the check"], expect: {exit: 0}}]}
+""" % ("y" * 5000))
+        c.run("run", plan)
+        run = c.latest()
+        shown = c.run("show", run, "one")[1]
+        assert r"  runs sh -c 'echo '\''a b'\'''" + "\n" in shown, shown
+        assert c.json("show", run, "one")[1]["argv"] == ["sh", "-c", "echo 'a b'"]
+        cut = c.json("show", run, "long")[1]
+        assert cut["argv"] == ["true", "y" * 4096] and cut["argv_cut"], cut["argv"]
+        declared = [x for x in c.run("log", run)[1].splitlines() if "STEP_DECLARED" in x]
+        assert len(declared) == 3 and "sh -c 'echo " in declared[0] and "true ..." in declared[1], declared
+        event = [e for e in map(json.loads, c.run("--json", "log", run)[1].splitlines()) if e["type"] == "STEP_DECLARED"][0]
+        assert event["payload"]["argv"] == ["sh", "-c", "echo 'a b'"], event
+        # Whose command went well and whose check did not says so, and which.
+        shown = c.run("show", run, "checked")[1]
+        assert shown.count("rejected: check 1 of 1 failed: sh -c exit 3 the check") == 2, shown
+        attempts = c.json("show", run, "checked")[1]["attempts"]
+        assert [a["rejected"] for a in attempts] == ["check 1 of 1 failed: sh -c exit 3 the check"] * 2, attempts
+
+
+def test_steps_of_a_plan_are_counted_before_they_are_declared():
+    with Cli() as c:
+        plan = c.plan("steps:\n  - {name: one, run: ['true']}\n  - {name: two, needs: [one], run: ['false']}\n"
+                      "  - {name: three, needs: [two], run: ['true']}\n")
+        assert c.run("run", plan)[0] == 1
+        assert " 1/3 steps " in c.run("status", "--all")[1], c.run("status", "--all")[1]
+        assert c.json("status", "--all")[1]["runs"][0]["steps"] == {"total": 3, "done": 1, "failed": 1}
+
+
+def test_nothing_to_land_is_said_so():
+    with Cli() as c:
+        code, out, err = c.run("run", c.plan("steps:\n  - {name: one, run: ['true']}\n"))
+        assert code == 0 and "succeeded, nothing to land" in out and "dropped" not in out, (code, out, err)
+        assert "dropped" not in c.run("status", "--all")[1]
+        assert "nothing to land" in c.run("exec", "--land", "--", "true")[2]
+        plan = c.plan("land: ask\nsteps:\n  - {name: one, run: 'echo x > x.txt'}\n")
+        assert c.run("run", plan)[0] == 4
+        run = c.latest()
+        c.run("deny", c.waiting()[0]["approval"], "--no-input")
+        c.until(lambda: c.json("status", run)[1]["landing"] == "dropped")
+        assert "succeeded, dropped" in c.run("status", run)[1], c.run("status", run)[1]
+
+
+def test_what_is_misplaced_at_step_begins_nothing():
+    with Cli() as c:
+        for words in (("two", "--needs", "one", "--", "true"), ("two", "extra", "--", "true"), ("two", "true")):
+            code, out, err = c.run("step", "--run", "drv", *words)
+            assert code == 2 and f"'{words[1]}' stands between" in err, (words, code, err)
+        assert not os.path.exists(c.state), "something was begun"
+
+
 def test_a_large_output_is_whole():
     with Cli() as c:
         code, out, _ = c.run("exec", "--", "/bin/sh", "-c", "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done")

@@ -187,6 +187,9 @@ def test_what_is_denied_is_answered_in_words():
         w.vote("deny", w.item(), "--reason", "not eve")
         out = w.done(p)
         assert '"error":"denied"' in out and out.endswith("403") and not w.service.seen, out
+        run = json.loads(w.holdfast("status", "--all", "--json").stdout)["runs"][0]["run"]
+        told = w.holdfast("status", run).stdout
+        assert "effects: 0 done of 1 proposed, 1 denied, 0 failed, 0 in doubt;" in told, told
 
 
 def test_the_supervisor_is_killed_while_a_person_is_asked():
