@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include "tools/cli.h"
 #include "tools/show_effect.h"
@@ -176,13 +177,86 @@ int cmd_status(int argc, char **argv)
 	return EXIT_STATUS_OK;
 }
 
-static void print_value(const json_t *v)
+/* What a record's number means (enums of journal/journal.h); NULL: it is a number. */
+static const char *word_of(const char *key, json_int_t n)
 {
+	static const struct {
+		const char *key, *words[9];
+	} known[] = {
+		{"agency", {"observe", "draft", "assist", "trusted", "autonomous"}},
+		{"land", {"auto", "ask", "never"}},
+		{"base", {"live", "pinned"}},
+		{"decision", {NULL, "approve", "deny"}},
+		{"kind",
+		 {NULL, "step-gate", "step-commit", "landing", "conflict", "exhausted", "diverged",
+		  "effect", "doubt"}},
+		{"timer_kind",
+		 {NULL, "backoff", "step-deadline", "decide-by", "execute-by", "freeze", "suspend",
+		  "key-window"}},
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+		if (strcmp(known[i].key, key) == 0 && n >= 0 &&
+		    n < (json_int_t)ARRAY_SIZE(known[i].words))
+			return known[i].words[n];
+	return NULL;
+}
+
+/* Bits of enum journal_wait. */
+static void print_waits(json_int_t bits)
+{
+	static const char *const names[] = {"approval",	 "timer",    "doubt", "conflict",
+					    "exhausted", "diverged", "lease"};
+	const char *comma = "";
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (!(bits & (json_int_t)1 << i))
+			continue;
+		printf("%s%s", comma, names[i]);
+		comma = ",";
+	}
+	if (!*comma)
+		fputs("nothing", stdout);
+}
+
+static void print_moment(json_int_t ns)
+{
+	time_t s = (time_t)(ns / 1000000000);
+	struct tm tm;
+	char text[32];
+	if (gmtime_r(&s, &tm) && strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm) > 0)
+		fputs(text, stdout);
+}
+
+static bool print_number(const char *key, const json_t *v)
+{
+	size_t len = strlen(key);
+	json_int_t n = json_integer_value(v);
+	if (!json_is_integer(v))
+		return false;
+	if (strcmp(key, "waits") == 0)
+		print_waits(n);
+	else if (len > 3 && strcmp(key + len - 3, "_ns") == 0 && n > 0)
+		print_moment(n);
+	else if (strcmp(key, "error") == 0 && n < 0)
+		printf("\"%s\"", strerror((int)-n));
+	else if (word_of(key, n))
+		fputs(word_of(key, n), stdout);
+	else
+		return false;
+	return true;
+}
+
+static void print_value(const char *key, const json_t *v)
+{
+	if (print_number(key, v))
+		return;
 	if (json_is_string(v)) {
 		const char *s = json_string_value(v);
-		/* A digest is shown short; --json has it whole. */
-		if (strlen(s) == 64 && strspn(s, "0123456789abcdef") == 64)
-			printf("%.16s", s);
+		size_t len = strlen(s);
+		/* A digest or id is shown short, as it may be typed; --json has it whole. */
+		if (len >= 32 && strspn(s, "0123456789abcdef") == len)
+			printf("%.8s", s);
+		else if (!*s || strpbrk(s, " =\"\t\n"))
+			printf("\"%s\"", cli_escaped(s));
 		else
 			printf("%s", cli_escaped(s));
 	} else {
@@ -255,7 +329,6 @@ static void print_refusals(const json_t *list)
 
 static void print_event(const json_t *e)
 {
-	static const char *const levels[] = {"observe", "draft", "assist", "trusted", "autonomous"};
 	const char *time = cli_str(e, "time"), *step = cli_str(e, "step");
 	printf("%s%.23s%s  %5lld  %-20s %-12s", cli_tone(CLI_DIM), time, CLI_RESET,
 	       (long long)cli_int(e, "seq"), cli_escaped(cli_str(e, "type")), cli_escaped(step));
@@ -285,11 +358,8 @@ static void print_event(const json_t *e)
 		printf(" %s%s=%s", cli_tone(CLI_DIM), cli_escaped(key), CLI_RESET);
 		if (strcmp(key, "denied") == 0)
 			print_refusals(v);
-		else if (strcmp(key, "agency") == 0 && json_integer_value(v) >= 0 &&
-			 json_integer_value(v) < (json_int_t)ARRAY_SIZE(levels))
-			fputs(levels[json_integer_value(v)], stdout);
 		else
-			print_value(v);
+			print_value(key, v);
 	}
 	putchar('\n');
 }

@@ -134,6 +134,24 @@ steps:
         assert [a["rejected"] for a in attempts] == ["check 1 of 1 failed: sh -c exit 3 the check"] * 2, attempts
 
 
+def test_a_log_has_words_for_people():
+    with Cli() as c:
+        plan = c.plan("land: ask\nsteps:\n  - {name: one, gate: ask, run: 'echo x > x.txt'}\n")
+        assert c.run("run", plan)[0] == 4
+        run = c.latest()
+        c.run("deny", c.waiting()[0]["approval"], "--no-input", "--reason", "not so")
+        c.until(lambda: c.json("status", run)[1]["state"] == "failed")
+        log = c.run("log", run)[1]
+        for words in ("kind=step-gate", "decision=deny", "land=ask", "base=live", "waits=approval", 'reason="not so"' if "reason=" in log
+                      else 'why="'):
+            assert words in log, (words, log)
+        assert not re.search(r"\b(kind|decision|land|base|waits|timer_kind|agency)=\d", log), log
+        assert not re.search(r"_ns=\d{12}", log) and not re.search(r"=[0-9a-f]{32}", log), log
+        told = [json.loads(x) for x in c.run("--json", "log", run)[1].splitlines()]
+        opened = [e for e in told if e["type"] == "APPROVAL_OPENED"][0]
+        assert opened["payload"]["kind"] == 1 and len(opened["payload"]["card"]) == 64, "for programs it stays as it is"
+
+
 def test_steps_of_a_plan_are_counted_before_they_are_declared():
     with Cli() as c:
         plan = c.plan("steps:\n  - {name: one, run: ['true']}\n  - {name: two, needs: [one], run: ['false']}\n"
