@@ -92,6 +92,20 @@ static int check_protected(struct daemon *d, const struct adopt_request *q, stru
 			      "protected path changed: %.120s ('%.60s')", shown ? shown : "", glob);
 }
 
+/* What people are told: a folder that overlayfs copied up to hold a change is none itself. At least 1: the layer is kept. */
+static uint64_t paths_changed(struct daemon *d, const struct adopt_request *q, uint64_t entries)
+{
+	AUTO(manifest_free) struct manifest *own = NULL;
+	struct error ignored = {0};
+	uint64_t n = 0;
+
+	if (entries == 0 || layers_read_manifest(d->layers_fd, q->layer, &own, &ignored) < 0)
+		return entries;
+	for (size_t i = 0; i < manifest_count(own); i++)
+		n += manifest_entry_changes(manifest_at(own, i));
+	return n > 0 ? n : 1;
+}
+
 static void sealed(struct daemon *d, const struct adopt_request *q,
 		   const struct sealer_reply *reply)
 {
@@ -131,7 +145,7 @@ static void sealed(struct daemon *d, const struct adopt_request *q,
 		intact_note(ctx, q->layer);
 	daemon_check(d,
 		     engine_sealed(d->engine, daemon_now(), &q->attempt, 0, NULL, &manifest,
-				   reply->entries, reply->bytes),
+				   paths_changed(d, q, reply->entries), reply->bytes),
 		     "sealed");
 }
 

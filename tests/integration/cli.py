@@ -209,6 +209,16 @@ def test_exec_keeps_changes_aside_until_they_land():
         assert c.read("d.txt") is None
 
 
+def test_changed_paths_are_counted_as_diff_shows_them():
+    with Cli() as c:
+        os.makedirs(c.path("deep/er"))
+        c.write("deep/er/a", "old\n")
+        code, _, err = c.run("exec", "--", "/bin/sh", "-c", "echo new > deep/er/a; echo x > b.txt; rm a.txt")
+        shown = c.run("diff", c.latest(), "--stat")[1].splitlines()
+        assert code == 0 and len(shown) == 3 and "holdfast: 3 paths changed" in err, (err, shown)
+        assert "3 paths changed" in c.run("status", c.latest())[1]
+
+
 def test_diff_names_what_has_no_text():
     with Cli() as c:
         os.makedirs(c.path("gone/in"))
