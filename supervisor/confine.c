@@ -693,6 +693,29 @@ int confine_fs(const struct policy_effective *run, const char *step, const char 
 	return r;
 }
 
+bool confine_stages(const struct policy_effective *run, const char *step, const char *workspace,
+		    const char *home)
+{
+	AUTO(policy_effective_free) struct policy_effective *e = NULL;
+	AUTO(policy_fs_free) struct policy_fs *fs = NULL;
+	size_t count;
+
+	if (confine_fs(run, step, workspace, home, &e, &fs, NULL) < 0)
+		return true;
+	const struct policy_mount *table = policy_fs_table(fs, &count);
+	switch (access_of(table, count, workspace)) {
+	case POLICY_ACCESS_SCRATCH:
+	case POLICY_ACCESS_STAGE:
+		return true;
+	case POLICY_ACCESS_NONE:
+	case POLICY_ACCESS_R:
+	case POLICY_ACCESS_RX:
+	case POLICY_ACCESS_RW:
+		break;
+	}
+	return false;
+}
+
 /* A home that the policy grants as it is, or that lies in the workspace, is not hidden behind an
  * empty one. */
 static bool has_own_home(const struct confine *c)

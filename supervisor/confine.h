@@ -68,6 +68,10 @@ MUST_CHECK int confine_exec(const struct confine_input *in, struct error *err);
 void confine_free(struct confine *c); /* accepts NULL */
 DEFINE_GUARD(struct confine *, confine_free)
 const struct sandbox_spec *confine_spec(const struct confine *c);
+/* Whether what the step changes in the workspace goes to a layer. True where that cannot be told:
+ * confine_new says why. */
+bool confine_stages(const struct policy_effective *run, const char *step, const char *workspace,
+		    const char *home);
 /* The fs table of a step's policy with the run's variables put in; for landing. *ret_effective must
  * outlive *ret. */
 MUST_CHECK int confine_fs(const struct policy_effective *run, const char *step,

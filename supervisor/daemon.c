@@ -28,6 +28,7 @@
 #include "supervisor/asks.h"
 #include "supervisor/attempts.h"
 #include "supervisor/card_heads.h"
+#include "supervisor/confine.h"
 #include "supervisor/effect_undo.h"
 #include "supervisor/effects.h"
 #include "supervisor/garbage.h"
@@ -244,9 +245,17 @@ void daemon_layer_name(const struct daemon *d, char mark, char ret[JOURNAL_LAYER
 	} while (faccessat(d->layers_fd, ret, F_OK, AT_SYMLINK_NOFOLLOW) == 0);
 }
 
-static void op_layer_name(void *ctx, char ret[JOURNAL_LAYER_NAME_SIZE])
+static void op_layer_name(void *ctx, const struct journal_run *run, const char *step,
+			  char ret[JOURNAL_LAYER_NAME_SIZE])
 {
-	daemon_layer_name(ctx, '\0', ret);
+	struct runs_context *c;
+
+	/* Where the policy cannot be read the start says so. */
+	if (runs_get(ctx, &run->id, &c, NULL) == 0 &&
+	    !confine_stages(c->policy, step, run->workspace, c->settings.home))
+		ret[0] = '\0';
+	else
+		daemon_layer_name(ctx, '\0', ret);
 }
 
 static int op_rules(void *ctx, const struct journal_run *run, struct engine_rules *ret)

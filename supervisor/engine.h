@@ -122,9 +122,10 @@ struct engine_ops {
 			 struct buffer *out); /* journal_blob_get */
 	void (*command)(void *ctx, const struct engine_command *c);
 	void (*new_id)(void *ctx, struct journal_id *ret); /* UUIDv4 */
-	void (*layer_name)(void *ctx,
-			   char ret[JOURNAL_LAYER_NAME_SIZE]); /* unique among all layers of the
-								  state directory */
+	/* Unique among all layers of the state directory; "" where the run's policy gives the step
+	 * no layer: the workspace is read, written at once, or not seen. */
+	void (*layer_name)(void *ctx, const struct journal_run *run, const char *step,
+			   char ret[JOURNAL_LAYER_NAME_SIZE]);
 	/* Of the run's policy; NULL: the limits' defaults, one person. *ret is zeroed with the
 	 * defaults filled. 0, or negative errno where the policy cannot be read: then who may
 	 * decide is not known, so nobody may. */

@@ -132,8 +132,9 @@ void engine_step_start(struct engine *e, struct engine_run *r, uint32_t step)
 	rec.attempt = row->steps[step]->attempt_count + 1;
 	JOURNAL_SET(&rec.p, attempt_id, id);
 	if (row->agency > 0) { /* at observe the workspace is read-only: there is no layer */
-		e->ops.layer_name(e->ops.ctx, layer);
-		JOURNAL_SET(&rec.p, layer, bytes_str(layer));
+		e->ops.layer_name(e->ops.ctx, row, row->steps[step]->name, layer);
+		if (layer[0])
+			JOURNAL_SET(&rec.p, layer, bytes_str(layer));
 	}
 	engine_emit(e, &rec);
 	command_start(e, r, step, false);

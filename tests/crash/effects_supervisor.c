@@ -140,9 +140,12 @@ static void op_new_id(void *ctx, struct journal_id *ret)
 		abort();
 }
 
-static void op_layer_name(void *ctx, char ret[JOURNAL_LAYER_NAME_SIZE])
+static void op_layer_name(void *ctx, const struct journal_run *run, const char *step,
+		       char ret[JOURNAL_LAYER_NAME_SIZE])
 {
 	(void)ctx;
+	(void)run;
+	(void)step;
 	snprintf(ret, JOURNAL_LAYER_NAME_SIZE, "l");
 }
 

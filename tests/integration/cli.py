@@ -189,6 +189,23 @@ def test_a_large_output_is_whole():
         assert code == 0 and out == "".join(f"line {i}\n" for i in range(20000))
 
 
+def test_a_step_whose_workspace_is_not_staged_commits_and_runs_once():
+    with Cli() as c:
+        assert c.run("exec", "--policy", "base", "--", "/usr/bin/true")[0] == 0
+        for access, script, says in (("rw", "echo ran >> n", ""), ("r", "cat a.txt", "one\n"), ("none", "ls a.txt || echo unseen", "unseen\n")):
+            policy = os.path.join(c.root, access + ".yaml")
+            with open(policy, "w") as f:
+                f.write(f"version: 1\nname: t\nextends: [base]\nfs: [{{path: \"${{workspace}}\", access: {access}}}]\n")
+            code, out, err = c.run("exec", "--policy", policy, "--", "/bin/sh", "-c", script)
+            assert (code, out) == (0, says), (access, code, out, err)
+            plan = c.plan("land: auto\nsteps:\n  - {name: one, run: \"" + script + "\", contract: {checks: [{run: ['true']}]}}\n"
+                          "  - {name: two, needs: [one], run: 'true'}\n")
+            code, out, err = c.run("run", plan, "--policy", policy)
+            assert code == 0, (access, code, out, err)
+        assert c.read("n") == "ran\nran\n", c.read("n")  # once by exec, once by run
+        assert c.run("fsck")[0] == 0
+
+
 def test_exec_keeps_changes_aside_until_they_land():
     with Cli() as c:
         code, _, err = c.run("exec", "--", "/bin/sh", "-c", "echo two > b.txt; rm a.txt")

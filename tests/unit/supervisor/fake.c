@@ -173,10 +173,13 @@ static void new_id(void *ctx, struct journal_id *ret)
 	memcpy(ret->b, d.b, sizeof(ret->b));
 }
 
-static void layer_name(void *ctx, char ret[JOURNAL_LAYER_NAME_SIZE])
+static void layer_name(void *ctx, const struct journal_run *run, const char *step,
+		       char ret[JOURNAL_LAYER_NAME_SIZE])
 {
 	struct fake *f = ctx;
 
+	(void)run;
+	(void)step;
 	snprintf(ret, JOURNAL_LAYER_NAME_SIZE, "L%05llu",
 		 (unsigned long long)(++f->layers % 100000));
 }
