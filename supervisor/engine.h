@@ -210,6 +210,9 @@ MUST_CHECK int engine_run_cancel(struct engine *e, struct engine_now now,
 				 struct error *err);
 MUST_CHECK int engine_run_land(struct engine *e, struct engine_now now,
 			       const struct journal_id *run, uint32_t uid, struct error *err);
+/* Why the landing or undoing of the run can go neither on nor back until a person says so again;
+ * NULL: it is not so, or this process has not tried yet. Lives until the engine's next call. */
+const char *engine_land_stuck(const struct engine *e, const struct journal_id *run);
 MUST_CHECK int engine_run_undo(struct engine *e, struct engine_now now,
 			       const struct journal_id *run, uint32_t uid, struct error *err);
 

@@ -473,7 +473,7 @@ static bool settled(const struct engine *e, const struct engine_run *r)
 	const struct journal_run *row = engine_run_row(e, r);
 
 	return journal_run_final(row->state) && row->open_count == 0 && !r->planning &&
-	       !r->applying && !r->land_wanted && r->card_count == 0 &&
+	       !r->applying && !r->stuck && !r->land_wanted && r->card_count == 0 &&
 	       engine_id_is_zero(&row->landing_approval) &&
 	       row->landing != JOURNAL_LANDING_S_LANDING &&
 	       row->landing != JOURNAL_LANDING_S_UNDOING &&

@@ -298,6 +298,7 @@ static void stuck(struct engine *e, struct engine_run *r, const char *why)
 	const struct journal_run *row = engine_run_row(e, r);
 
 	r->stuck = true;
+	snprintf(r->stuck_why, sizeof(r->stuck_why), "%s", why ? why : "the landing failed");
 	r->land_wanted = false;
 	if (row->state == JOURNAL_RUN_S_RUNNING || row->state == JOURNAL_RUN_S_WAITING)
 		engine_emit_run(e, r, JOURNAL_RUN_PAUSED, why ? why : "the landing failed");
@@ -548,4 +549,12 @@ int engine_run_undo(struct engine *e, struct engine_now now, const struct journa
 	start(e, r, true, &redo, NULL);
 	engine_act_as(e, JOURNAL_ACTOR_SUPERVISOR, 0);
 	return engine_advance(e, r);
+}
+
+const char *engine_land_stuck(const struct engine *e, const struct journal_id *run)
+{
+	for (size_t i = 0; i < e->run_count; i++)
+		if (journal_id_equal(&e->runs[i]->id, run))
+			return e->runs[i]->stuck ? e->runs[i]->stuck_why : NULL;
+	return NULL;
 }

@@ -49,6 +49,7 @@ struct engine_run {
 	bool land_wanted; /* a person asked to land a run that is over */
 	bool planning; /* PLAN_LANDING is under way */
 	bool applying; /* APPLY_LANDING is under way */
+	char stuck_why[240]; /* of stuck */
 	bool stuck; /* the landing could neither go on nor back: not again before a person says so
 		     */
 	bool capped; /* a step could start but for the limit over all runs, or a hold */

@@ -49,7 +49,8 @@ static int damaged(const struct journal_run *run, const char *layer, const char 
 
 	return error_set_exit(err, -EUCLEAN, EXIT_STATUS_SANDBOX,
 			      "layer %s of step '%.40s' %.80s; put v1/layers/%s of the state "
-			      "directory back from a copy, then 'holdfast resume'",
+			      "directory back from a copy, then 'holdfast resume' "
+			      "or 'holdfast land'",
 			      layer, name ? name : "", what, layer);
 }
 
@@ -195,4 +196,21 @@ int intact_stack(struct daemon *d, struct runs_context *ctx,
 		intact_note(ctx, stack[i]);
 	}
 	return 0;
+}
+
+int intact_landing(struct daemon *d, struct runs_context *ctx, struct error *err)
+{
+	const struct journal_run *run = journal_state_run(d->rows, &ctx->id);
+	size_t n = run ? engine_stack(run, NULL, NULL) : 0;
+	AUTO_FREE const struct journal_step **steps = calloc(n + 1, sizeof(*steps));
+	int r = 0;
+
+	if (!steps)
+		return error_nomem(err);
+	if (n > 0)
+		engine_stack(run, NULL, steps);
+	ctx->intact_count = 0;
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = intact_stack(d, ctx, &steps[i]->layer, 1, err);
+	return r;
 }

@@ -12,5 +12,8 @@
 MUST_CHECK int intact_stack(struct daemon *d, struct runs_context *ctx,
 			    const char (*stack)[JOURNAL_LAYER_NAME_SIZE], size_t count,
 			    struct error *err);
+/* The same of all that would land, compared anew though this process saw it sealed: what lands is
+ * to be whole, and looking costs little beside landing. */
+MUST_CHECK int intact_landing(struct daemon *d, struct runs_context *ctx, struct error *err);
 /* This process saw it sealed. */
 void intact_note(struct runs_context *ctx, const char *layer);

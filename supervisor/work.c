@@ -13,6 +13,7 @@
 #include "supervisor/aside.h"
 #include "supervisor/cards.h"
 #include "supervisor/confine.h"
+#include "supervisor/intact.h"
 #include "supervisor/runs.h"
 #include "supervisor/workspace.h"
 
@@ -408,6 +409,8 @@ static int gather_plan(struct daemon *d, const struct journal_run *run, struct p
 
 	if (r == 0)
 		r = runs_landing_place(d, ctx, err);
+	if (r == 0)
+		r = intact_landing(d, ctx, err);
 	if (r == 0)
 		r = own_refresh(&d->own_from, &d->own, err);
 	if (r == 0)

@@ -424,6 +424,17 @@ static void tell_changes(struct client *c, const json_t *status, const json_t *r
 			paths, paths == 1 ? "path" : "paths", run, run);
 }
 
+static bool landing_waits(const json_t *status)
+{
+	size_t i;
+	const json_t *a;
+	if (strcmp(cli_str(status, "landing"), "conflict") == 0)
+		return true;
+	json_array_foreach(cli_get(status, "needs_person"), i, a) if (
+		strcmp(cli_str(a, "kind"), "landing") == 0) return true;
+	return false;
+}
+
 /* The wrapper's exit status from the step's last attempt. */
 static int outcome(struct client *c, const char *run, const char *step_name)
 {
@@ -459,6 +470,9 @@ static int outcome(struct client *c, const char *run, const char *step_name)
 					 cli_int(last, "exit_code") >= 126)))
 		code = (int)cli_int(last, "exit_code");
 	else
+		code = EXEC_OWN;
+	/* The command went well, and what it was run for waits for a person. */
+	if (code == 0 && landing_waits(status))
 		code = EXEC_OWN;
 	if (cli.json) {
 		json_object_set(step, "status", status);

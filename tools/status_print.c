@@ -375,6 +375,14 @@ int status_wait_landed(struct client *c, const char *run, const char *verb)
 			    strcmp(landing, "dropped") == 0;
 		bool conflict = strcmp(landing, "conflict") == 0;
 		bool person = json_array_size(cli_get(status, "needs_person")) > 0;
+		const char *stuck = cli_str(status, "landing_failed");
+		if (!done && !conflict && *stuck) {
+			struct error err = {0};
+			error_set_exit(&err, -EIO, EXIT_STATUS_SANDBOX,
+				       "%s: %s; mend that and say it again", verb, stuck);
+			json_decref(status);
+			return cli_fail(&err);
+		}
 		if (!done && !conflict && !person) {
 			json_decref(status);
 			usleep(20000);

@@ -19,6 +19,7 @@
 #include "supervisor/create.h"
 #include "supervisor/diffs.h"
 #include "supervisor/effect_undo.h"
+#include "supervisor/intact.h"
 #include "supervisor/replay.h"
 #include "supervisor/runs.h"
 #include "supervisor/stats.h"
@@ -355,6 +356,14 @@ static int post_land(struct call *c)
 			&c->err, -EPERM, EXIT_STATUS_USAGE,
 			"land: it is a run of 'holdfast policy learn', which never lands; "
 			"run the command with 'holdfast exec'");
+	if (journal_run_final(c->run->state) && c->run->landing == JOURNAL_LANDING_S_UNLANDED) {
+		int r = runs_get(c->d, &c->run->id, &ctx, &c->err);
+
+		if (r == 0)
+			r = intact_landing(c->d, ctx, &c->err);
+		if (r < 0)
+			return r;
+	}
 	return verb_on_place(c, engine_run_land);
 }
 

@@ -111,20 +111,26 @@ static json_t *head_of(struct daemon *d, const struct journal_run *run)
 {
 	json_t *path = api_json_text(bytes_str(run->workspace));
 	struct runs_context *ctx;
+	const char *stuck;
+	json_t *o;
 	const char *name = run->name; /* else the plan's own, for people: it names no run */
 
 	if (!name && runs_get(d, &run->id, &ctx, NULL) == 0 && ctx->plan)
 		name = ctx->plan->name;
 
-	return json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:i}", "version",
-			 SUPERVISOR_API_VERSION, "run", views_id(&run->id), "name", text_of(name),
-			 "state", state_of(journal_run_state_name(run->state)), "waits",
-			 waits_of(run->waits), "landing",
-			 state_of(journal_landing_state_name(run->landing)), "workspace", path,
-			 "agency",
-			 policy_agency_name((enum policy_agency)(run->agency + POLICY_OBSERVE)),
-			 "created", views_time(run->created_ns), "ended", views_time(run->ended_ns),
-			 "why", text_of(run->why), "exit", status_exit(d->rows, run));
+	o = json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:i}", "version",
+		      SUPERVISOR_API_VERSION, "run", views_id(&run->id), "name", text_of(name),
+		      "state", state_of(journal_run_state_name(run->state)), "waits",
+		      waits_of(run->waits), "landing",
+		      state_of(journal_landing_state_name(run->landing)), "workspace", path,
+		      "agency",
+		      policy_agency_name((enum policy_agency)(run->agency + POLICY_OBSERVE)),
+		      "created", views_time(run->created_ns), "ended", views_time(run->ended_ns),
+		      "why", text_of(run->why), "exit", status_exit(d->rows, run));
+	stuck = engine_land_stuck(d->engine, &run->id);
+	if (stuck)
+		json_object_set_new(o, "landing_failed", text_of(stuck));
+	return o;
 }
 
 json_t *views_summary(struct daemon *d, const struct journal_run *run)

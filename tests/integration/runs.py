@@ -251,6 +251,26 @@ def test_landing_of_a_damaged_layer_is_a_conflict_that_can_be_answered():
         assert s.wait(run)["landing"] == "landed" and read(s, "g") == "g\n" and read(s, "f") == "new\n"
 
 
+def test_layers_are_looked_at_before_a_landing_begins():
+    """A layer that is not whole lands nothing and begins nothing: who asked is told which, and after a repair it lands."""
+    with Supervised() as s:
+        s.start()
+        run = s.begin(plan="version: 1\nland: never\nsteps:\n  - {name: edit, run: 'echo g > g'}\n")
+        assert s.wait(run)["state"] == "succeeded"
+        layers = os.path.join(s.state, "v1", "layers")
+        (layer,) = [n for n in os.listdir(layers) if os.path.exists(os.path.join(layers, n, "u", "g"))]
+        sealed = os.path.join(layers, layer, "u", "g")
+        os.rename(sealed, sealed + "-moved")
+        refused = s.post(f"/v1/runs/{run}/land")
+        why = json.dumps(refused.json())
+        assert refused.status >= 400 and f"layer {layer}" in why and f"put v1/layers/{layer}" in why, refused
+        assert s.status(run)["landing"] == "unlanded" and os.listdir(s.workspace) == []
+        os.rename(sealed + "-moved", sealed)
+        assert s.post(f"/v1/runs/{run}/land").status == 200
+        until(s, run, lambda now: now["landing"] == "landed")
+        assert read(s, "g") == "g\n"
+
+
 def test_gc_leaves_a_landing_that_waits_for_its_workspace():
     with Supervised() as s:
         s.start()
