@@ -139,6 +139,8 @@ struct net {
 	struct keeper *keeper;
 	struct sandbox_net_id run;
 	bool closing; /* at its last attempt's end */
+	bool ending; /* its helpers are being killed: nobody finds it any more, and its lock is
+		      * free when both are dead */
 	int table_fd, ca_fd, lock;
 	int report; /* the courier's end of a report channel, until there is a courier */
 	struct table *table;

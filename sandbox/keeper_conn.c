@@ -210,7 +210,8 @@ static int do_hello(struct request *r)
 	if (!nets)
 		return -ENOMEM;
 	for (struct net *n = k->nets; n; n = n->next)
-		nets[h.net_count++] = n->run;
+		if (!n->ending)
+			nets[h.net_count++] = n->run;
 	h.nets = nets;
 	int err = protocol_hello_encode(&h, &body);
 	if (err < 0)

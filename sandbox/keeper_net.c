@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -24,6 +25,7 @@ enum {
 	AGAIN_MS = 10, /* until a helper that died is started again; doubled each time */
 	AGAIN_MAX_MS = 5000,
 	LIVED_NS = 5 * 1000 * 1000 * 1000LL, /* who lived so long begins at AGAIN_MS */
+	DEATH_MS = 1000, /* of one that was killed */
 	FULL_MS = 5, /* until descriptors are sent again where too many are on their way */
 	QUEUE_MAX = 16 * 1024, /* messages that wait for one helper; past it it is killed */
 };
@@ -40,7 +42,7 @@ static void on_again(struct loop_timer *t);
 struct net *net_find(struct keeper *k, const struct sandbox_net_id *run)
 {
 	for (struct net *n = k->nets; n; n = n->next)
-		if (memcmp(&n->run, run, sizeof(*run)) == 0)
+		if (!n->ending && memcmp(&n->run, run, sizeof(*run)) == 0)
 			return n;
 	return NULL;
 }
@@ -265,6 +267,19 @@ static void on_again(struct loop_timer *t)
 		helper_start(h);
 }
 
+/* The lock's file goes when nobody holds it: whoever locks the next one is alone. */
+static void end(struct net *n)
+{
+	n->ending = true;
+	close_fd(&n->report);
+	loop_timer_off(&n->keeper->loop, &n->gate.again);
+	loop_timer_off(&n->keeper->loop, &n->courier.again);
+	helper_kill(&n->gate);
+	helper_kill(&n->courier);
+	if (!is_running(&n->gate) && !is_running(&n->courier))
+		net_free(n);
+}
+
 static void on_process(struct loop_source *s, uint32_t events)
 {
 	struct net_helper *h = container_of(s, struct net_helper, process);
@@ -278,7 +293,9 @@ static void on_process(struct loop_source *s, uint32_t events)
 	close_fd(&process);
 	close_fd(&control);
 	queue_drop(h);
-	if (is_wanted(h))
+	if (h->net->ending)
+		end(h->net);
+	else if (is_wanted(h))
 		helper_schedule(h);
 }
 
@@ -434,12 +451,19 @@ static void helper_init(struct net *n, struct net_helper *h)
 	h->last = &h->first;
 }
 
-static void helper_end(struct net_helper *h)
+/* True when it is dead. It is waited for only where the keeper itself ends. */
+static bool helper_end(struct net_helper *h)
 {
 	struct loop *l = &h->net->keeper->loop;
 	int process = h->process.fd, control = h->control.fd;
+	bool dead = true;
 
-	helper_kill(h);
+	if (is_running(h)) {
+		struct pollfd p = {.fd = process, .events = POLLIN};
+
+		helper_kill(h);
+		dead = poll(&p, 1, DEATH_MS) == 1;
+	}
 	loop_unwatch(l, &h->process);
 	loop_unwatch(l, &h->control);
 	loop_timer_off(l, &h->again);
@@ -447,6 +471,7 @@ static void helper_end(struct net_helper *h)
 	close_fd(&process);
 	close_fd(&control);
 	queue_drop(h);
+	return dead;
 }
 
 void net_free(struct net *n)
@@ -462,9 +487,9 @@ void net_free(struct net *n)
 			break;
 		}
 	}
-	helper_end(&n->courier);
-	helper_end(&n->gate);
-	if (n->lock >= 0)
+	bool courier_dead = helper_end(&n->courier);
+	bool gate_dead = helper_end(&n->gate);
+	if (n->lock >= 0 && courier_dead && gate_dead) /* else the supervisor's sweep takes it */
 		(void)unlinkat(n->keeper->spool_fd, sandbox_net_lock_name(&n->run, name), 0);
 	close_fd(&n->lock);
 	close_fd(&n->report);
@@ -537,7 +562,7 @@ void net_close(struct net *n)
 	for (const struct attempt *a = n->keeper->attempts; a; a = a->next)
 		if (a->net == n)
 			return;
-	net_free(n);
+	end(n);
 }
 
 /* ---- attempts ---- */

@@ -8,8 +8,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <cmocka.h>
 #include "sandbox/gate/table.h"
 #include "tests/rig/rig.h"
@@ -306,6 +308,14 @@ static void a_supervisor_that_comes_back_finds_the_network_and_its_authority(voi
 	end_client();
 }
 
+static void await_free_lock(void)
+{
+	for (int i = 0; sandbox_net_lives(rig.spool_fd, &run) != 0; i++) {
+		assert_true(i < 1000);
+		usleep(10000);
+	}
+}
+
 static void closing_waits_for_the_last_attempt_and_frees_the_lock(void **state)
 {
 	(void)state;
@@ -321,13 +331,53 @@ static void closing_waits_for_the_last_attempt_and_frees_the_lock(void **state)
 	end_client();
 	assert_int_equal(sandbox_net_lives(rig.spool_fd, &run), 1);
 	forget_client();
-	struct pollfd p = {.fd = courier, .events = POLLIN};
-	assert_int_equal(poll(&p, 1, 10000), 1);
-	assert_int_equal(sandbox_net_lives(rig.spool_fd, &run), 0);
 	rig.replied = false;
 	assert_int_equal(sandbox_client_net_attach(rig.client, &run, NULL), 0);
 	await_reply();
 	assert_int_equal(rig.reply_result, -ENOENT);
+	struct pollfd p = {.fd = courier, .events = POLLIN};
+	assert_int_equal(poll(&p, 1, 10000), 1);
+	await_free_lock();
+}
+
+static int try_open(void)
+{
+	AUTO(table_free) struct table *t = table_new();
+	AUTO_BUFFER bytes = {0};
+
+	assert_int_equal(table_add(t, "one.example", 443, TABLE_TLS), 0);
+	assert_int_equal(table_encode(t, &bytes), 0);
+	struct sandbox_net n = {.run = run, .table = buffer_bytes(&bytes), .ca = bytes_str("CA")};
+	rig.replied = false;
+	assert_int_equal(sandbox_client_net_open(rig.client, &n, NULL), 0);
+	await_reply();
+	return rig.reply_result;
+}
+
+/* One takes its time to die: held up at its exit by a tracer, as by a write to a slow disk. */
+static void a_run_has_one_courier_at_a_time(void **state)
+{
+	int status;
+
+	(void)state;
+	open_small();
+	start_client();
+	AUTO_FD report = attach();
+	pid_t courier = hear_courier(report);
+	end_client();
+	forget_client();
+	if (ptrace(PTRACE_SEIZE, courier, NULL, PTRACE_O_TRACEEXIT) < 0)
+		skip(); /* not this user's right here */
+	rig.replied = false;
+	assert_int_equal(sandbox_client_net_close(rig.client, &run, NULL), 0);
+	await_reply();
+	assert_int_equal(waitpid(courier, &status, __WALL), courier);
+	assert_int_equal(status >> 8, SIGTRAP | PTRACE_EVENT_EXIT << 8);
+	assert_int_equal(sandbox_net_lives(rig.spool_fd, &run), 1);
+	assert_int_equal(try_open(), -EBUSY);
+	assert_int_equal(ptrace(PTRACE_DETACH, courier, NULL, NULL), 0);
+	await_free_lock();
+	assert_int_equal(try_open(), 0);
 }
 
 static void both_die_with_their_keeper_and_hold_the_lock_until_then(void **state)
@@ -398,6 +448,7 @@ int main(void)
 		CASE(a_courier_that_died_ends_its_channel_and_the_next_has_a_trunk),
 		CASE(a_supervisor_that_comes_back_finds_the_network_and_its_authority),
 		CASE(closing_waits_for_the_last_attempt_and_frees_the_lock),
+		CASE(a_run_has_one_courier_at_a_time),
 		CASE(both_die_with_their_keeper_and_hold_the_lock_until_then),
 		CASE(a_network_that_is_not_open_starts_nothing),
 		CASE(a_table_of_as_many_listeners_as_can_be_is_served),
