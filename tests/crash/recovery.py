@@ -256,9 +256,9 @@ def test_a_keeper_whose_socket_is_gone_keeps_its_steps():
         s.wait_times("work", 1)
         s.kill()
         shutil.rmtree(s.runtime())  # as logind does at the last logout
-        p, said = s.spawn()
-        p.wait(20)
-        assert said != "ready\n" and p.returncode > 0, (said, p.returncode)
+        s.process, said = s.spawn()
+        s.process.wait(20)
+        assert said != "ready\n" and s.process.returncode > 0, (said, s.process.returncode)
         assert "a keeper whose socket is gone" in said + s.logged(), (said, s.logged())
         assert s.times("work") == 1, "the step ran twice at once"
         s.kill_keeper()
