@@ -51,7 +51,17 @@ static const struct policy_field *find_field(const struct policy_request *r, con
 	return NULL;
 }
 
-static enum covering json_covers(const struct policy_list *json, const struct policy_request *r)
+/* A string of digits is no number: a reader may take it for one, so what takes away or asks (wide)
+ * counts it, and what allows does not. */
+static bool field_matches(const struct policy_match *m, const struct policy_field *f, bool wide)
+{
+	bool bound = m->kind == POLICY_MATCH_MAX || m->kind == POLICY_MATCH_MIN;
+
+	return (wide || !bound || !f->quoted) && policy_match_value(m, f->value);
+}
+
+static enum covering json_covers(const struct policy_list *json, const struct policy_request *r,
+				 bool wide)
 {
 	const struct policy_match *m = json->v;
 	enum covering all = COVERS_YES;
@@ -59,7 +69,7 @@ static enum covering json_covers(const struct policy_list *json, const struct po
 	for (size_t i = 0; i < json->n; i++) {
 		const struct policy_field *f = find_field(r, m[i].item.name);
 
-		if (f && !policy_match_value(&m[i], f->value))
+		if (f && !field_matches(&m[i], f, wide))
 			return COVERS_NO;
 		/* A body that was not read may hold anything. */
 		if (!f && (r->field_count || !r->http.body_len))
@@ -109,7 +119,7 @@ static enum covering http_covers(const struct policy_http *h, const struct asked
 	if (!path || (h->query_max.set && r->http.query.len > h->query_max.v) ||
 	    (h->body_max.set && r->http.body_len > h->body_max.v))
 		return COVERS_NO;
-	return json_covers(&h->json, r);
+	return json_covers(&h->json, r, wide);
 }
 
 static enum covering net_http_covers(const struct policy_net *n, const struct asked *a)
@@ -471,7 +481,7 @@ static bool standing_covers(const struct policy_standing *st, const struct asked
 			value = r->git.ref;
 		else
 			return false;
-		if (!policy_match_value(&m[i], value))
+		if (!policy_match_value(&m[i], value) || (f && !field_matches(&m[i], f, false)))
 			return false;
 		if (value.data == a->path.data && value.len &&
 		    !policy_match_value(&m[i], buffer_bytes(&a->bare)))

@@ -374,6 +374,7 @@ struct policy_field { /* a tool's argument by name, or a JSON value of the body 
 	struct bytes name;
 	struct bytes
 		value; /* strings as they are; numbers, true, false and null as JSON writes them */
+	bool quoted; /* a JSON string: "5" is no number to what allows */
 };
 
 struct policy_request {

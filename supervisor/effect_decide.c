@@ -37,7 +37,8 @@ static int add_field(const struct json_value *v, void *arg)
 		return -ENOMEM;
 	}
 	f->list[f->count++] =
-		(struct policy_field){bytes_of(name, v->pointer.len), bytes_of(text, v->text.len)};
+		(struct policy_field){bytes_of(name, v->pointer.len), bytes_of(text, v->text.len),
+				      v->kind == JSON_STRING};
 	return 0;
 }
 

@@ -18,7 +18,7 @@ struct fields {
 	struct policy_field *v;
 	size_t count;
 	struct buffer text; /* pointers and values, one behind the other */
-	size_t *at; /* 3 a field: start, length of the pointer, length of the value */
+	size_t *at; /* 4 a field: start, length of the pointer, length of the value, a string */
 };
 
 static int add_field(const struct json_value *j, void *arg)
@@ -27,9 +27,10 @@ static int add_field(const struct json_value *j, void *arg)
 
 	if (f->count == FIELDS_MAX)
 		return -E2BIG;
-	f->at[3 * f->count] = f->text.len;
-	f->at[3 * f->count + 1] = j->pointer.len;
-	f->at[3 * f->count + 2] = j->text.len;
+	f->at[4 * f->count] = f->text.len;
+	f->at[4 * f->count + 1] = j->pointer.len;
+	f->at[4 * f->count + 2] = j->text.len;
+	f->at[4 * f->count + 3] = j->kind == JSON_STRING;
 	(void)buffer_append(&f->text, j->pointer.data, j->pointer.len);
 	f->count++;
 	return buffer_append(&f->text, j->text.data, j->text.len);
@@ -70,16 +71,17 @@ static void read_fields(struct exchange *x, struct fields *f)
 	if (body == MAP_FAILED)
 		return;
 	f->v = calloc(FIELDS_MAX, sizeof(*f->v));
-	f->at = calloc(3 * (size_t)FIELDS_MAX, sizeof(*f->at));
+	f->at = calloc(4 * (size_t)FIELDS_MAX, sizeof(*f->at));
 	r = f->v && f->at ? json_each(bytes_of(body, x->body_len), add_field, f) : -ENOMEM;
 	(void)munmap(body, x->body_len);
 	if (r < 0)
 		f->count = 0;
 	for (size_t i = 0; i < f->count; i++) {
-		const uint8_t *s = f->text.data + f->at[3 * i];
+		const uint8_t *s = f->text.data + f->at[4 * i];
 
-		f->v[i].name = bytes_of(s, f->at[3 * i + 1]);
-		f->v[i].value = bytes_of(s + f->at[3 * i + 1], f->at[3 * i + 2]);
+		f->v[i].name = bytes_of(s, f->at[4 * i + 1]);
+		f->v[i].value = bytes_of(s + f->at[4 * i + 1], f->at[4 * i + 2]);
+		f->v[i].quoted = f->at[4 * i + 3];
 	}
 }
 

@@ -165,7 +165,9 @@ static void test_requests_with_bodies(void **state)
 		const char *value;
 		uint64_t len;
 		enum policy_verdict verdict;
+		bool quoted;
 	} bodies[] = {
+		{"5", 50, POLICY_ALLOW},    {"5", 50, POLICY_DENY, true},
 		{"10", 100, POLICY_ALLOW},  {"10", 101, POLICY_DENY},
 		{"10.0", 50, POLICY_ALLOW}, {"10.1", 50, POLICY_DENY},
 		{"11", 50, POLICY_DENY},    {"-5", 50, POLICY_ALLOW},
@@ -179,6 +181,7 @@ static void test_requests_with_bodies(void **state)
 	r.http.host = bytes_str("api.acme.example");
 	for (size_t i = 0; i < ARRAY_SIZE(bodies); i++) {
 		field.value = bytes_str(bodies[i].value);
+		field.quoted = bodies[i].quoted;
 		r.http.body_len = bodies[i].len;
 		policy_decide(e, &r, &d);
 		if (d.verdict != bodies[i].verdict)
