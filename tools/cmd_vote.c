@@ -125,7 +125,9 @@ static int preview(struct client *c, const struct vote *v, const json_t *doc, st
 	json_t *body = json_pack("{s:O}", "match", cli_get(v->grant, "match")), *answer = NULL;
 	struct client_request r = {.method = "POST", .body = body};
 	const json_t *matched, *title;
-	size_t i;
+	const char *name;
+	json_t *value;
+	size_t i, j = 0;
 
 	buffer_printf(&target, "/v1/approvals/%.32s/preview", cli_str(doc, "approval"));
 	r.target = (const char *)target.data;
@@ -139,6 +141,11 @@ static int preview(struct client *c, const struct vote *v, const json_t *doc, st
 		       json_array_size(matched), (long long)cli_int(answer, "looked_at"));
 		json_array_foreach(matched, i, title)
 			printf("  %s\n", cli_escaped(json_string_value(title)));
+		printf("it binds ");
+		json_object_foreach(cli_get(v->grant, "match"), name, value)
+			printf("%s%s", j++ ? ", " : "", cli_escaped(name));
+		printf(" alone: a path, host, method or field that it does not name may be any "
+		       "that the rule covers\n");
 	}
 	if (!cli_bool(answer, "this"))
 		e = error_set_exit(
