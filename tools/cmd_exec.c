@@ -190,9 +190,10 @@ static int pump_output(struct client *c, const char *run, const char *step, json
 		struct pollfd at[4] = {{.fd = signals, .events = POLLIN}};
 		bool pending[2];
 		for (int i = 0; i < 2; i++) {
-			at[1 + i] = (struct pollfd){
-				.fd = p[i].stream ? client_stream_fd(p[i].stream) : -1,
-				.events = POLLIN};
+			at[1 + i] =
+				(struct pollfd){.fd = p[i].stream ? client_stream_fd(p[i].stream)
+								  : -1,
+						.events = POLLIN};
 			pending[i] = p[i].stream && client_stream_pending(p[i].stream);
 		}
 		bool asked = announce_pending(&asks);
@@ -430,8 +431,8 @@ static bool landing_waits(const json_t *status)
 	const json_t *a;
 	if (strcmp(cli_str(status, "landing"), "conflict") == 0)
 		return true;
-	json_array_foreach(cli_get(status, "needs_person"), i, a) if (
-		strcmp(cli_str(a, "kind"), "landing") == 0) return true;
+	json_array_foreach(cli_get(status, "needs_person"), i,
+			   a) if (strcmp(cli_str(a, "kind"), "landing") == 0) return true;
 	return false;
 }
 
@@ -491,8 +492,7 @@ static int outcome(struct client *c, const char *run, const char *step_name)
 		json_array_foreach(cli_get(last, "denied"), i, a)
 			fprintf(stderr, "holdfast: refused inside: %s\n", status_refusal(a));
 		status_print_notes(last, stderr);
-		json_array_foreach(cli_get(status, "needs_person"), i, a)
-			announce_item(a, false);
+		json_array_foreach(cli_get(status, "needs_person"), i, a) announce_item(a, false);
 		if (paused)
 			fprintf(stderr,
 				"holdfast: run %.8s is paused, nothing landed%s%s; 'holdfast "
@@ -583,6 +583,43 @@ int cmd_exec_follow(struct client *c, const char *run, const char *step)
 	return follow_step(c, run, step, NULL, false);
 }
 
+/* While another run has the workspace, the run has no step yet that could be followed; a signal then
+ * has no command to go to, and ends the run. */
+static int wait_declared(struct client *c, const char *run, char *ret_step, size_t size)
+{
+	AUTO_BUFFER target = {0};
+	sigset_t set, old;
+	buffer_printf(&target, "/v1/runs/%s", run);
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigprocmask(SIG_BLOCK, &set, &old);
+	while (!*ret_step) {
+		static const struct timespec pause = {.tv_nsec = 100 * 1000 * 1000};
+		int exit_status = EXIT_STATUS_OK;
+		json_t *status = cli_fetch(c, (const char *)target.data, &exit_status);
+		const json_t *step = json_array_get(cli_get(status, "steps"), 0);
+		bool known = status != NULL, over = *cli_str(status, "ended") != 0;
+		snprintf(ret_step, size, "%s", cli_str(step, "name"));
+		json_decref(status);
+		int sig = *ret_step || !known ? 0 : sigtimedwait(&set, NULL, &pause);
+		if (sig == SIGINT) {
+			cli_interrupt(c, run, 0);
+			exit(128 + sig);
+		}
+		if (sig > 0) {
+			cancel_run(c, run);
+			fprintf(stderr,
+				"holdfast: run %.8s is cancelled before its command began\n", run);
+			exit(128 + sig);
+		}
+		if (!known || (over && !*ret_step))
+			return EXEC_OWN;
+	}
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	return EXIT_STATUS_OK;
+}
+
 /* Waits until nothing of the run is under way: ended, or waiting for a person. */
 static int run_command(struct run_request *q)
 {
@@ -610,7 +647,9 @@ static int run_command(struct run_request *q)
 	snprintf(step, sizeof(step), "%s", cli_str(made, "step"));
 	status_print_notes(made, stderr);
 	json_decref(made);
-	r = follow_step(c, run, step, NULL, q->tty);
+	r = *step ? EXIT_STATUS_OK : wait_declared(c, run, step, sizeof(step));
+	if (r == EXIT_STATUS_OK)
+		r = follow_step(c, run, step, NULL, q->tty);
 	return r == EXIT_STATUS_OK ? outcome(c, run, step) : EXEC_OWN;
 }
 

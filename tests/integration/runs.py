@@ -2,10 +2,11 @@
 
 import json
 import os
+import subprocess
 import sys
 import time
 
-from supervised import Supervised, main
+from supervised import BUILD, Supervised, main
 
 
 def write(s, name, text):
@@ -269,6 +270,23 @@ def test_layers_are_looked_at_before_a_landing_begins():
         assert s.post(f"/v1/runs/{run}/land").status == 200
         until(s, run, lambda now: now["landing"] == "landed")
         assert read(s, "g") == "g\n"
+
+
+def test_exec_waits_for_a_workspace_that_another_run_has():
+    with Supervised() as s:
+        s.start()
+        first = s.begin(plan="version: 1\nsteps:\n  - {name: hold, run: 'sleep 3'}\n")
+        s.wait_live(first)
+        command = [os.path.join(BUILD, "tools", "holdfast"), "--state", s.state, "exec", "--workspace", s.workspace, "--land", "--", "/bin/sh", "-c"]
+        env = s.environment()
+        goes = subprocess.Popen([*command, "echo made > q"], env=env, stderr=subprocess.PIPE)
+        ends = subprocess.Popen([*command, "echo no > r"], env=env, stderr=subprocess.PIPE)
+        time.sleep(1)
+        ends.terminate()
+        said = ends.communicate(timeout=20)[1]
+        assert ends.returncode == 143 and b"cancelled before its command began" in said, (ends.returncode, said)
+        said = goes.communicate(timeout=20)[1]
+        assert goes.returncode == 0 and os.listdir(s.workspace) == ["q"], (goes.returncode, said)
 
 
 def test_gc_leaves_a_landing_that_waits_for_its_workspace():
