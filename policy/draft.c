@@ -150,7 +150,8 @@ static int put_id(struct draft *d, struct buffer *rule, const struct policy_want
 			   : w->kind == POLICY_WANTED_TCP ? "tcp"
 			   : w->kind == POLICY_WANTED_GIT ? (w->push ? "push" : "fetch")
 			   : is_read(w)			  ? "read"
-							  : w->method;
+			   : w->method && *w->method	  ? w->method
+							  : "any";
 	const char *of = w->kind == POLICY_WANTED_GIT ? w->remote + strlen("https://") : w->host;
 	size_t n;
 

@@ -106,8 +106,9 @@ void attempts_on_exited(struct daemon *d, struct attempt *a, const struct sandbo
 /* out_fd: the results folder, borrowed; -1 = none. */
 void attempts_on_gone(struct daemon *d, struct attempt *a, int out_fd);
 
-/* Its courier has nothing more to tell of it. */
-void attempts_drained(struct daemon *d, const struct sandbox_attempt_id *id);
+/* Its courier has nothing more to tell of it; nothing where it is not of that courier's run. */
+void attempts_drained(struct daemon *d, const struct journal_id *run,
+		      const struct sandbox_attempt_id *id);
 
 /* Its keeper died. */
 void attempts_lose(struct daemon *d, struct attempt *a);

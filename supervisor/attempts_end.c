@@ -199,11 +199,12 @@ static bool settle_late(struct daemon *d, struct attempt *a, int out_fd)
 	return true;
 }
 
-void attempts_drained(struct daemon *d, const struct sandbox_attempt_id *id)
+void attempts_drained(struct daemon *d, const struct journal_id *run,
+		      const struct sandbox_attempt_id *id)
 {
 	struct attempt *a = attempts_find(d, id);
 
-	if (!a)
+	if (!a || !journal_id_equal(&a->run, run))
 		return;
 	a->drained = true;
 	if (a->late)

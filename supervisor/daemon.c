@@ -412,6 +412,10 @@ int daemon_collect(struct daemon *d, int64_t ended_before_ns, struct journal_rep
 		return error_set_exit(err, -EBUSY, EXIT_STATUS_CONFLICT,
 				      "gc: a landing is about to be shown to a person, and no "
 				      "record names its plan yet; try again in a moment");
+	if (d->votes_verifying > 0)
+		return error_set_exit(err, -EBUSY, EXIT_STATUS_CONFLICT,
+				      "gc: the signature of a vote is being looked at, and no "
+				      "record names what was signed yet; try again in a moment");
 	/* What is looked at must be all that there is. */
 	journal_flush(d->journal, true);
 	r = journal_wait_durable(d->journal, journal_last_lsn(d->journal));

@@ -83,6 +83,7 @@ struct daemon {
 	bool failed; /* daemon_fail */
 	bool space_low; /* no step starts and no run is taken */
 	int64_t idle_since_ms;
+	unsigned votes_verifying; /* their proofs are kept, and no record names them yet */
 };
 
 /* A deep copy, or NULL when out of memory. */

@@ -1237,6 +1237,17 @@ static void on_reads(struct channel *c, const struct report_reads *m)
 
 /* ---- the channel's turn ---- */
 
+/* A courier speaks of its own run's effects; of one that is not known the engine says so. */
+static bool of_run(const struct channel *c, const uint8_t id[JOURNAL_ID_SIZE])
+{
+	const struct journal_effect *f;
+	struct journal_id effect;
+
+	memcpy(effect.b, id, sizeof(effect.b));
+	f = journal_state_effect(c->d->rows, &effect);
+	return !f || journal_id_equal(&f->run, &c->run);
+}
+
 static int handle(struct channel *c, struct bytes datagram, const int *fds, size_t fd_count)
 {
 	struct report_message m = {0};
@@ -1261,12 +1272,19 @@ static int handle(struct channel *c, struct bytes datagram, const int *fds, size
 		on_reads(c, &m.reads);
 		break;
 	case REPORT_RESULT:
-		on_result(c, &m.result, first);
+		if (of_run(c, m.result.effect))
+			on_result(c, &m.result, first);
+		else
+			rc = -EPROTO;
 		break;
 	case REPORT_DELIVERED:
 		memcpy(effect.b, m.effect, sizeof(effect.b));
-		daemon_check(c->d, engine_effect_delivered(c->d->engine, daemon_now(), &effect),
-			     "delivered");
+		if (of_run(c, effect.b))
+			daemon_check(c->d,
+				     engine_effect_delivered(c->d->engine, daemon_now(), &effect),
+				     "delivered");
+		else
+			rc = -EPROTO;
 		break;
 	case REPORT_CUT:
 		on_cut(c, m.request);
@@ -1274,7 +1292,7 @@ static int handle(struct channel *c, struct bytes datagram, const int *fds, size
 	case REPORT_DRAINED:
 		memcpy(attempt.b, m.attempt_end, sizeof(attempt.b));
 		if (c->d->effects->hooks.drained)
-			c->d->effects->hooks.drained(c->d, &attempt);
+			c->d->effects->hooks.drained(c->d, &c->run, &attempt);
 		break;
 	case REPORT_SETTINGS:
 	case REPORT_ATTEMPT:

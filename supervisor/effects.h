@@ -14,7 +14,8 @@ struct effects_hooks { /* what net.c wants to know; any may be NULL */
 	/* A courier said HELLO on the run's channel: it knows no attempt, and no settings. */
 	void (*hello)(struct daemon *d, const struct journal_id *run);
 	/* All that was read or refused in an attempt that is over is in the journal. */
-	void (*drained)(struct daemon *d, const struct sandbox_attempt_id *attempt);
+	void (*drained)(struct daemon *d, const struct journal_id *run,
+			const struct sandbox_attempt_id *attempt);
 	/* The run's channel broke: there is no courier, or the keeper is gone. */
 	void (*closed)(struct daemon *d, const struct journal_id *run);
 };

@@ -42,6 +42,7 @@ static const char verify_script[] = "cd /run/holdfast/in || exit 2\n"
 				    "printf '%s' \"$who\"\n";
 
 struct pending { /* a signed vote whose signature is being looked at */
+	struct daemon *verifying; /* counted there; NULL = not yet */
 	struct vote_ballot ballot; /* borrowed from bytes */
 	struct buffer bytes;
 	char *choice, *reason; /* owned copies, NULL = not said */
@@ -57,6 +58,8 @@ static void pending_free(void *arg)
 
 	if (!p)
 		return;
+	if (p->verifying)
+		p->verifying->votes_verifying--;
 	buffer_free(&p->bytes);
 	free(p->choice);
 	free(p->reason);
@@ -351,6 +354,8 @@ static int post_signed(struct daemon *d, const struct api_request *q,
 	p->shown_ms = shown_ms;
 	p->uid = q->uid;
 	p->ticket = q->ticket;
+	p->verifying = d;
+	d->votes_verifying++;
 	r = start_verify(d, p, run, bytes_str(ctx->settings.signers), bytes_str(signature), err);
 	if (r < 0)
 		return r;

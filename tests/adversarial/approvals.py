@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "integration"))
@@ -274,6 +275,30 @@ def test_an_old_signed_vote_is_sent_again():
         assert post(c, a, c.ballot(a, keys["bob"], choice="retry"))[0] == 200
         assert not c.open(a)
         assert c.show(a["approval"])["choice"] == "retry"
+
+
+def test_nothing_is_collected_while_a_signature_is_looked_at():
+    """What was signed is kept before a record names it: a collection in between would take it away."""
+    with People() as c:
+        key = c.key("alice@example.org")
+        a = c.gated(f"signers: {c.signers}")
+        keeper = c.json("status")[1]["daemon"]["keeper"]
+        heard = []
+        os.kill(keeper, signal.SIGSTOP)
+        try:
+            vote = threading.Thread(target=lambda: heard.append(post(c, a, c.ballot(a, key))))
+            vote.start()
+            end = time.monotonic() + 20
+            while (said := c.run("gc"))[0] == 0:
+                assert time.monotonic() < end, said
+                time.sleep(0.05)
+            assert said[0] == 9 and "signature" in said[2], said
+        finally:
+            os.kill(keeper, signal.SIGCONT)
+        vote.join()
+        assert heard[0][0] == 200, heard
+        assert c.run("gc")[0] == 0
+        assert c.run("verify")[0] == 0
 
 
 def test_the_same_signed_vote_twice_is_one_vote():

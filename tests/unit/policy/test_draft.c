@@ -136,6 +136,20 @@ static void test_what_no_rule_may_say_becomes_a_comment(void **state)
 	free(text);
 }
 
+static void test_a_request_without_a_method_has_a_name(void **state)
+{
+	static const struct policy_wanted w[] = {
+		HTTP(NULL, "a.example.com", "/x", 1),
+		HTTP("", "b.example.com", "/x", 1),
+	};
+	struct policy_draft_result result;
+	AUTO_FREE char *text = draft(w, ARRAY_SIZE(w), &result);
+
+	(void)state;
+	assert_non_null(strstr(text, "- id: any-a.example.com\n"));
+	assert_non_null(strstr(text, "- id: any-b.example.com\n"));
+}
+
 static void test_nothing_drafted_is_irreversible_or_holds_a_secret(void **state)
 {
 	static const struct policy_wanted w[] = {
@@ -208,6 +222,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_reads_are_allowed_and_all_else_asks),
 		cmocka_unit_test(test_what_no_rule_may_say_becomes_a_comment),
+		cmocka_unit_test(test_a_request_without_a_method_has_a_name),
 		cmocka_unit_test(test_nothing_drafted_is_irreversible_or_holds_a_secret),
 		cmocka_unit_test(test_a_long_list_is_cut_and_stays_a_list),
 		cmocka_unit_test(test_the_same_wants_in_any_order_are_the_same_file),
