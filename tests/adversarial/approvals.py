@@ -282,7 +282,9 @@ def test_nothing_is_collected_while_a_signature_is_looked_at():
     with People() as c:
         key = c.key("alice@example.org")
         a = c.gated(f"signers: {c.signers}")
+        assert post(c, a, c.ballot(a, key, "file"))[0] == 403  # a keeper is there from now on
         keeper = c.json("status")[1]["daemon"]["keeper"]
+        assert keeper > 1, keeper
         heard = []
         os.kill(keeper, signal.SIGSTOP)
         try:
