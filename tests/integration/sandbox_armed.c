@@ -228,6 +228,17 @@ static void an_attempt_is_locked_by_what_was_made_ahead(void **state)
 	assert_int_equal(sandbox_attempt_lives(rig.spool_fd, &t.spec.attempt), 0);
 }
 
+/* A helper of a killed keeper holds its keeper's lock until the kernel has killed it too. */
+static bool is_let_go_soon(const char *path)
+{
+	AUTO_FD fd = openat(rig.layers_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	for (int i = 0; i < WAIT_MS; i++, one_millisecond())
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return true;
+	return false;
+}
+
 /* A new keeper removes a dead one's, and not a living one's. */
 static void a_dead_keepers_is_removed(void **state)
 {
@@ -237,7 +248,7 @@ static void a_dead_keepers_is_removed(void **state)
 	struct sandbox_keeper_options o = {.helpers_fd = rig.helpers_fd,
 					   .runtime_fd = rig.runtime_fd,
 					   .state_fd = rig.state_fd};
-	char first[128], second[128], living[] = "+00000000";
+	char first[128], second[128], living[] = "+00000000", folder[LAYERS_AHEAD_SIZE] = "";
 
 	(void)state;
 	run(&s, "true", NULL, 0, &x);
@@ -249,6 +260,8 @@ static void a_dead_keepers_is_removed(void **state)
 	struct pollfd p = {.fd = pidfd, .events = POLLIN};
 	assert_int_equal(poll(&p, 1, 5000), 1);
 	close(pidfd);
+	memcpy(folder, first, LAYERS_AHEAD_SIZE - 2);
+	assert_true(is_let_go_soon(folder));
 	assert_int_equal(mkdirat(rig.layers_fd, living, 0700), 0);
 	AUTO_FD held = openat(rig.layers_fd, living, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_int_equal(flock(held, LOCK_EX), 0);
