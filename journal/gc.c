@@ -2,7 +2,9 @@
 #include "journal/audit.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "base/cbor.h"
 #include "base/guard.h"
@@ -21,6 +23,8 @@ struct drop {
 	struct buffer ops; /* the deletes of these; they reach the journal's batch with RUNS_DROPPED
 			      or not at all */
 	uint64_t total;
+	journal_gc_run_fn *tell; /* NULL: they are dropped */
+	void *tell_arg;
 	struct error *err;
 };
 
@@ -79,9 +83,9 @@ static int delete_run(struct drop *d, const struct journal_run *run,
 								key));
 	}
 	for (uint32_t i = 0; i < run->effect_count; i++)
-		journal_kv_delete(
-			ops, JOURNAL_FAMILY_INDEX,
-			journal_store_tag_key(JOURNAL_INDEX_EFFECT, &run->effects[i]->id, key));
+		journal_kv_delete(ops, JOURNAL_FAMILY_INDEX,
+				  journal_store_tag_key(JOURNAL_INDEX_EFFECT, &run->effects[i]->id,
+							key));
 	journal_kv_delete(ops, JOURNAL_FAMILY_META,
 			  journal_store_tag_key(JOURNAL_META_HEAD, &run->id, key));
 	journal_kv_delete(ops, JOURNAL_FAMILY_META,
@@ -123,7 +127,10 @@ static int consider(struct drop *d, const struct journal_id *id)
 		return -ENOMEM;
 	int rc = journal_store_load_run(d->j->kv, rows, id, d->err);
 	const struct journal_run *run = rc == 0 ? journal_state_run(rows, id) : NULL;
-	if (run && journal_rows_run_settled(run) && run->ended_ns < d->before_ns) {
+	bool goes = run && journal_rows_run_settled(run) && run->ended_ns < d->before_ns;
+	if (goes && d->tell) {
+		d->tell(run, d->tell_arg);
+	} else if (goes) {
 		d->heads[d->count++] = (struct journal_head){run->id, run->seq, run->head};
 		rc = delete_run(d, run, rows);
 		if (rc == 0 && d->count == GC_RUNS_A_BATCH)
@@ -141,23 +148,39 @@ static int collect_run(struct bytes key, struct bytes value, void *arg)
 	return buffer_append(arg, (const uint8_t *)key.data + 9, JOURNAL_ID_SIZE);
 }
 
-static int drop_runs(struct journal *j, int64_t before_ns, uint64_t *ret_runs, struct error *err)
+static int consider_all(struct drop *d)
 {
 	const uint8_t tag = JOURNAL_INDEX_CREATED;
-	struct drop d = {.j = j, .before_ns = before_ns, .ops = {.max = SIZE_MAX}, .err = err};
+	struct journal *j = d->j;
 	AUTO_BUFFER ids = {0};
 	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_INDEX, bytes_of(&tag, 1), bytes_of(NULL, 0),
 				  false, collect_run, &ids);
 	for (size_t at = 0; rc == 0 && at < ids.len; at += JOURNAL_ID_SIZE) {
 		struct journal_id id;
 		memcpy(id.b, ids.data + at, JOURNAL_ID_SIZE);
-		rc = consider(&d, &id);
+		rc = consider(d, &id);
 	}
+	return rc;
+}
+
+static int drop_runs(struct journal *j, int64_t before_ns, uint64_t *ret_runs, struct error *err)
+{
+	struct drop d = {.j = j, .before_ns = before_ns, .ops = {.max = SIZE_MAX}, .err = err};
+	int rc = consider_all(&d);
 	if (rc == 0)
 		rc = drop_batch(&d);
 	buffer_free(&d.ops);
 	*ret_runs = d.total;
 	return rc;
+}
+
+int journal_gc_each(struct journal *j, int64_t ended_before_ns, journal_gc_run_fn *fn, void *arg,
+		    struct error *err)
+{
+	struct drop d = {
+		.j = j, .before_ns = ended_before_ns, .tell = fn, .tell_arg = arg, .err = err};
+	int rc = consider_all(&d);
+	return rc < 0 ? error_set(err, rc, "gc: %s", strerror(-rc)) : 0;
 }
 
 /* ---- Blobs ---- */
@@ -307,7 +330,6 @@ static int sweep_inline(struct bytes key, struct bytes value, void *arg)
 {
 	struct sweep *s = arg;
 	struct digest d;
-	(void)value;
 	if (key.len != DIGEST_SIZE)
 		return 0;
 	memcpy(d.b, key.data, DIGEST_SIZE);
@@ -315,6 +337,7 @@ static int sweep_inline(struct bytes key, struct bytes value, void *arg)
 		return 0;
 	journal_kv_delete(&s->ops, JOURNAL_FAMILY_BLOB, key);
 	s->m->report.blobs++;
+	s->m->report.freed += value.len;
 	if (++s->pending < GC_BLOBS_A_BATCH)
 		return s->ops.failed;
 	int rc = journal_store_write_now(s->m->j, buffer_bytes(&s->ops), s->err);
@@ -327,9 +350,11 @@ static int sweep_file(const struct digest *d, int folder, const char *name, void
 	struct sweep *s = arg;
 	if (d && journal_digestset_has(&s->m->named, d))
 		return 0;
-	if (unlinkat(folder, name, 0) < 0)
+	struct stat st;
+	if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || unlinkat(folder, name, 0) < 0)
 		return -errno;
 	s->m->report.blobs++;
+	s->m->report.freed += (uint64_t)st.st_size;
 	return 0;
 }
 

@@ -626,7 +626,8 @@ struct journal_step {
 	uint64_t layer_paths, layer_bytes;
 	struct digest feedback; /* of the last rejection */
 	uint64_t committed_lsn;
-	uint64_t state_lsn; /* of what brought it where it is: its own record, or its attempt's end */
+	uint64_t
+		state_lsn; /* of what brought it where it is: its own record, or its attempt's end */
 	uint64_t diverged_lsn; /* of the record that `diverged` is from */
 	char *why;
 };
@@ -937,6 +938,7 @@ MUST_CHECK int journal_each_event(struct journal *j, const struct journal_id *ru
 
 struct journal_report {
 	uint64_t events, runs, blobs, problems;
+	uint64_t freed; /* bytes of the blobs that journal_gc() removed */
 };
 typedef void journal_problem_fn(const char *text, void *arg); /* one line a finding, for people */
 /* Every chain, every lsn, every blob named. 0 with report->problems, or negative errno. */
@@ -951,6 +953,11 @@ MUST_CHECK int journal_fsck(struct journal *j, bool repair, journal_problem_fn *
  * of all, chain by chain, the daemon's first). */
 MUST_CHECK int journal_export(struct journal *j, const struct journal_id *run_or_null, int out_fd,
 			      struct error *err);
+typedef void journal_gc_run_fn(const struct journal_run *run, void *arg); /* run: for the call */
+/* The runs that journal_gc() with this time would drop, oldest first. Of a journal that was opened to
+ * read, too. */
+MUST_CHECK int journal_gc_each(struct journal *j, int64_t ended_before_ns, journal_gc_run_fn *fn,
+			       void *arg, struct error *err);
 /* Drops settled runs that ended before the given time (RUNS_DROPPED keeps their heads), then
  * removes blobs that no kept record names, directly or through a blob. The caller holds no blob
  * that it has not named in a record yet. */

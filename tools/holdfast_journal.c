@@ -16,7 +16,7 @@
 #include "tools/cli.h"
 
 enum { GOING_TRIES = 30, GOING_PAUSE_NS = 100 * 1000 * 1000 };
-enum { OPT_REPAIR = CLI_OPT_OWN, OPT_OUTPUT, OPT_OLDER_THAN };
+enum { OPT_REPAIR = CLI_OPT_OWN, OPT_OUTPUT, OPT_OLDER_THAN, OPT_YES };
 
 static const char usage_verify[] = "usage: holdfast verify [--json]\n\n"
 				   "Checks every record's hash chain from its beginning to its "
@@ -29,9 +29,10 @@ static const char usage_fsck[] = "usage: holdfast fsck [--repair] [--json]\n\n"
 static const char usage_export[] = "usage: holdfast export [RUN] [-o FILE]\n\n"
 				   "Writes the records of one run, or of all, as a CBOR sequence "
 				   "(RFC 8742; types in holdfast.cddl).\n";
-static const char usage_gc[] = "usage: holdfast gc [--older-than AGE] [--json]\n\n"
+static const char usage_gc[] = "usage: holdfast gc [--older-than AGE [--yes]] [--json]\n\n"
 			       "Removes blobs that no record names; with --older-than (30d, 12h) "
-			       "also runs that ended longer ago. Their last hashes\n"
+			       "also runs that ended longer ago: they are listed, and\n"
+			       "it is asked first; --yes where no terminal asks. Their last hashes "
 			       "stay in the journal.\n";
 
 /* ---- The journal itself ---- */
@@ -343,10 +344,21 @@ static int export(int argc, char **argv)
 
 /* ---- gc ---- */
 
-static int take_age(int opt, void *arg)
+struct gc_words {
+	const char *age;
+	bool yes;
+};
+
+static int take_gc(int opt, void *arg)
 {
-	*(const char **)arg = optarg;
-	return opt == OPT_OLDER_THAN ? 0 : -EINVAL;
+	struct gc_words *w = arg;
+	if (opt == OPT_OLDER_THAN)
+		w->age = optarg;
+	else if (opt == OPT_YES)
+		w->yes = true;
+	else
+		return -EINVAL;
+	return 0;
 }
 
 /* "30d", "12h", "90m", "10s": nanoseconds, or -EINVAL. */
@@ -367,17 +379,139 @@ static int64_t parse_age(const char *text)
 	return -EINVAL;
 }
 
+static void print_size(json_int_t bytes)
+{
+	static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+	double n = (double)bytes;
+	size_t u = 0;
+	for (; n >= 1024 && u + 1 < ARRAY_SIZE(units); u++)
+		n /= 1024;
+	printf("%.*f %s", u ? 1 : 0, n, units[u]);
+}
+
 static int print_collected(json_t *doc)
 {
+	json_int_t runs = cli_int(doc, "runs"), blobs = cli_int(doc, "blobs");
 	if (cli.json) {
 		cli_print_json(doc);
 		return EXIT_STATUS_OK;
 	}
-	printf("gc: %lld runs dropped, %lld blobs removed; %lld records kept\n",
-	       (long long)cli_int(doc, "runs"), (long long)cli_int(doc, "blobs"),
-	       (long long)cli_int(doc, "events"));
+	printf("gc: %lld run%s dropped, %lld blob%s removed, ", (long long)runs,
+	       runs == 1 ? "" : "s", (long long)blobs, blobs == 1 ? "" : "s");
+	print_size(cli_int(doc, "freed"));
+	printf(" freed; %lld records kept\n", (long long)cli_int(doc, "events"));
 	json_decref(doc);
 	return EXIT_STATUS_OK;
+}
+
+static const char *utc(int64_t ns, char *buf, size_t size)
+{
+	time_t t = (time_t)(ns / 1000000000);
+	struct tm tm;
+	gmtime_r(&t, &tm);
+	strftime(buf, size, "%Y-%m-%dT%H:%M:%SZ", &tm);
+	return buf;
+}
+
+static json_t *lower(const char *name)
+{
+	char out[32];
+	size_t i = 0;
+	for (; name && name[i] && i < sizeof(out) - 1; i++)
+		out[i] = (char)(name[i] | 0x20);
+	out[i] = 0;
+	return json_string(out);
+}
+
+/* As views_dropping() of the supervisor has it. */
+static void add_dropping(const struct journal_run *run, void *arg)
+{
+	char hex[2 * JOURNAL_ID_SIZE + 1], ended[40];
+	for (size_t i = 0; i < JOURNAL_ID_SIZE; i++)
+		snprintf(hex + 2 * i, 3, "%02x", run->id.b[i]);
+	json_array_append_new(arg,
+			      json_pack("{s:s, s:s?, s:o, s:o, s:s}", "run", hex, "name", run->name,
+					"state", lower(journal_run_state_name(run->state)),
+					"landing", lower(journal_landing_state_name(run->landing)),
+					"ended", utc(run->ended_ns, ended, sizeof(ended))));
+}
+
+/* NULL, and *ret: what to leave with. */
+static json_t *would_drop_by_daemon(int64_t before_ns, struct error *busy, int *ret)
+{
+	AUTO(client_close) struct client *c = open_daemon();
+	char target[64], text[40];
+	if (!c) {
+		*ret = cli_fail(busy);
+		return NULL;
+	}
+	snprintf(target, sizeof(target), "/v1/gc?ended_before=%s",
+		 utc(before_ns, text, sizeof(text)));
+	json_t *doc = cli_fetch(c, target, ret);
+	json_t *runs = json_incref(cli_get(doc, "would_drop"));
+	json_decref(doc);
+	return runs;
+}
+
+static json_t *would_drop(int64_t before_ns, int *ret)
+{
+	struct journal *j = NULL;
+	struct error err = {0};
+	json_t *runs = json_array();
+	int rc = open_here((struct journal_options){.read_only = true, .unloaded = true}, &j, &err);
+	if (rc == 0) {
+		rc = journal_gc_each(j, before_ns, add_dropping, runs, &err);
+		journal_close(j);
+	}
+	if (rc == 0)
+		return runs;
+	json_decref(runs);
+	if (rc == -EBUSY)
+		return would_drop_by_daemon(before_ns, &err, ret);
+	*ret = cli_fail(&err);
+	return NULL;
+}
+
+static void print_dropping(const json_t *runs)
+{
+	size_t i;
+	const json_t *o;
+	json_array_foreach(runs, i, o)
+	{
+		char age[32];
+		cli_duration(age, sizeof(age), cli_now_ns() - cli_parse_time(cli_str(o, "ended")));
+		printf("  %.8s  %-10s %-20s ended %s ago%s\n", cli_str(o, "run"),
+		       cli_escaped(cli_str(o, "state")), cli_escaped(cli_str(o, "name")), age,
+		       strcmp(cli_str(o, "state"), "succeeded") == 0 &&
+				       strcmp(cli_str(o, "landing"), "unlanded") == 0
+			       ? ", its changes were never landed"
+			       : "");
+	}
+	fflush(stdout);
+}
+
+/* 0: they may be dropped. Else what to leave with. */
+static int ask_to_drop(int64_t before_ns, bool yes)
+{
+	int status = EXIT_STATUS_OK;
+	bool asks = !cli.json && !cli.no_input && isatty(STDIN_FILENO);
+	json_t *runs = would_drop(before_ns, &status);
+	size_t count = json_array_size(runs);
+	if (!runs)
+		return status;
+	if (count > 0 && !cli.json) {
+		printf("%zu run%s would be dropped, with %s records and what did not land:\n",
+		       count, count == 1 ? "" : "s", count == 1 ? "its" : "their");
+		print_dropping(runs);
+	}
+	json_decref(runs);
+	if (count == 0 || yes || (asks && cli_confirm("drop")))
+		return EXIT_STATUS_OK;
+	struct error err = {0};
+	error_set_exit(&err, -ECANCELED, EXIT_STATUS_WAITING,
+		       "gc: nothing was removed: dropping %zu run%s is a person's word; give --yes",
+		       count, count == 1 ? "" : "s");
+	return cli_fail(&err);
 }
 
 static int gc_by_daemon(int64_t before_ns, struct error *busy)
@@ -386,18 +520,14 @@ static int gc_by_daemon(int64_t before_ns, struct error *busy)
 	struct client_request q = {.method = "POST", .target = "/v1/gc", .body = json_object()};
 	struct error err = {0};
 	json_t *doc = NULL;
+	char text[40];
 	if (!c) {
 		json_decref(q.body);
 		return cli_fail(busy);
 	}
-	if (before_ns) {
-		char text[40];
-		time_t t = (time_t)(before_ns / 1000000000);
-		struct tm tm;
-		gmtime_r(&t, &tm);
-		strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
-		json_object_set_new(q.body, "ended_before", json_string(text));
-	}
+	if (before_ns)
+		json_object_set_new(q.body, "ended_before",
+				    json_string(utc(before_ns, text, sizeof(text))));
 	int rc = client_call(c, &q, NULL, &doc, NULL, &err);
 	json_decref(q.body);
 	return rc < 0 ? cli_fail(&err) : print_collected(doc);
@@ -405,32 +535,42 @@ static int gc_by_daemon(int64_t before_ns, struct error *busy)
 
 static int gc(int argc, char **argv)
 {
-	static const struct option options[] = {
-		CLI_OPTIONS, {"older-than", required_argument, NULL, OPT_OLDER_THAN}, {0}};
+	static const struct option options[] = {CLI_OPTIONS,
+						{"older-than", required_argument, NULL,
+						 OPT_OLDER_THAN},
+						{"yes", no_argument, NULL, OPT_YES},
+						{0}};
 	struct journal *j = NULL;
 	struct journal_report r = {0};
 	struct error err = {0};
-	const char *age_text = NULL;
+	struct gc_words w = {0};
 	int status;
-	if (own_options(argc, argv, "h", options, usage_gc, take_age, (void *)&age_text, &status))
+	if (own_options(argc, argv, "h", options, usage_gc, take_gc, &w, &status))
 		return status;
 	if (optind != argc)
 		return cli_words(argc, argv, 0, 0, "", usage_gc);
-	int64_t age = age_text ? parse_age(age_text) : 0;
+	int64_t age = w.age ? parse_age(w.age) : 0;
 	if (age < 0) {
 		error_set_exit(&err, -EINVAL, EXIT_STATUS_USAGE,
 			       "gc: --older-than %.40s: not an age; write 30d, 12h, 90m or 10s",
-			       age_text);
+			       w.age);
 		return cli_fail(&err);
 	}
-	int64_t before = age_text ? wall_ns() - age : 0;
+	int64_t before = w.age ? wall_ns() - age : 0;
+	status = w.age ? ask_to_drop(before, w.yes) : EXIT_STATUS_OK;
+	if (status != EXIT_STATUS_OK)
+		return status;
 	int rc = open_here((struct journal_options){.read_only = false}, &j, &err);
 	if (rc == -EBUSY)
 		return gc_by_daemon(before, &err);
 	if (rc == 0)
 		rc = journal_gc(j, before, &r, &err);
 	journal_close(j);
-	return rc < 0 ? cli_fail(&err) : print_collected(report_json(&r, json_array()));
+	if (rc < 0)
+		return cli_fail(&err);
+	json_t *doc = report_json(&r, json_array());
+	json_object_set_new(doc, "freed", json_integer((json_int_t)r.freed));
+	return print_collected(doc);
 }
 
 int main(int argc, char **argv)

@@ -864,12 +864,47 @@ static int parse_time(const char *s, int64_t *ret_ns)
 	return 0;
 }
 
+static void add_dropping(const struct journal_run *run, void *arg)
+{
+	json_array_append_new(arg, views_dropping(run));
+}
+
+static int get_gc(struct call *c)
+{
+	const char *before_text = api_request_query(c->q, "ended_before");
+	json_t *runs = json_array();
+	int64_t before = 0;
+	int r;
+
+	if (before_text && parse_time(before_text, &before) < 0)
+		r = wrong(c, "ended_before is no RFC 3339 time in UTC");
+	else
+		r = catch_up(c);
+	if (r == 0)
+		r = journal_gc_each(c->d->journal, before, add_dropping, runs, &c->err);
+	if (r < 0) {
+		json_decref(runs);
+		return r;
+	}
+	return answer(c, 200,
+		      json_pack("{s:i, s:o}", "version", SUPERVISOR_API_VERSION, "would_drop",
+				runs));
+}
+
 /* No record names yet what a landing under way has kept as blobs: it is waited for. */
 struct gc_job {
 	struct aside_job job; /* the first; without work */
 	uint64_t ticket;
 	int64_t before_ns;
 };
+
+static json_t *collected(const struct journal_report *r)
+{
+	json_t *o = report_of(r, json_array());
+
+	json_object_set_new(o, "freed", json_integer((json_int_t)r->freed));
+	return o;
+}
 
 static void gc_drop(struct aside_job *job)
 {
@@ -888,7 +923,7 @@ static void gc_done(struct daemon *d, struct aside_job *job)
 		api_answer_error(&a, 0, &err);
 	} else {
 		a.status = 200;
-		a.json = report_of(&rep, json_array());
+		a.json = collected(&rep);
 	}
 	api_server_answer(d->api, g->ticket, &a);
 	free(g);
@@ -922,7 +957,7 @@ static int post_gc(struct call *c)
 	r = daemon_collect(c->d, before, &rep, &c->err);
 	if (r < 0)
 		return r;
-	return report(c, &rep, json_array());
+	return answer(c, 200, collected(&rep));
 }
 
 /* ---- effects ---- */
@@ -1031,6 +1066,7 @@ static const struct route {
 	{false, "v1/verify", 0, get_verify},
 	{false, "v1/fsck", 0, get_fsck},
 	{false, "v1/export", 0, get_export},
+	{false, "v1/gc", 0, get_gc},
 	{true, "v1/gc", 0, post_gc},
 };
 

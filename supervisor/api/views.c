@@ -133,6 +133,14 @@ static json_t *head_of(struct daemon *d, const struct journal_run *run)
 	return o;
 }
 
+json_t *views_dropping(const struct journal_run *run)
+{
+	return json_pack("{s:o, s:o, s:o, s:o, s:o}", "run", views_id(&run->id), "name",
+			 text_of(run->name), "state", state_of(journal_run_state_name(run->state)),
+			 "landing", state_of(journal_landing_state_name(run->landing)), "ended",
+			 views_time(run->ended_ns));
+}
+
 json_t *views_summary(struct daemon *d, const struct journal_run *run)
 {
 	json_t *o = head_of(d, run);
@@ -150,8 +158,8 @@ json_t *views_summary(struct daemon *d, const struct journal_run *run)
 			  run->steps[i]->state == JOURNAL_STEP_S_DENIED;
 	}
 	json_object_set_new(o, "steps",
-			    json_pack("{s:i, s:i, s:i}", "total", total, "done",
-				      done, "failed", failed));
+			    json_pack("{s:i, s:i, s:i}", "total", total, "done", done, "failed",
+				      failed));
 	return o;
 }
 
@@ -795,10 +803,11 @@ json_t *views_event(struct daemon *d, const struct journal_run *run, const struc
 	if (r->step != JOURNAL_NO_STEP)
 		step = run && r->step < run->step_count ? text_of(run->steps[r->step]->name)
 							: json_integer(r->step);
-	return json_pack("{s:I, s:I, s:o, s:s, s:o, s:i, s:{s:s, s:i}, s:o}", "lsn",
-			 (json_int_t)r->lsn, "seq", (json_int_t)r->seq, "time",
-			 views_time(r->wall_ns), "type", type ? type : "UNKNOWN", "step", step,
-			 "attempt", (int)r->attempt, "actor", "kind",
+	return json_pack("{s:i, s:I, s:I, s:o, s:s, s:o, s:i, s:{s:s, s:i}, s:o}", "version",
+			 SUPERVISOR_API_VERSION, "lsn", (json_int_t)r->lsn, "seq",
+			 (json_int_t)r->seq, "time", views_time(r->wall_ns), "type",
+			 type ? type : "UNKNOWN", "step", step, "attempt", (int)r->attempt, "actor",
+			 "kind",
 			 (size_t)r->actor < ARRAY_SIZE(actors) ? actors[r->actor] : "unknown",
 			 "uid", (int)r->actor_uid, "payload", payload);
 }

@@ -5,6 +5,7 @@
  */
 #include "supervisor/daemon.h"
 
+json_t *views_dropping(const struct journal_run *run); /* that gc would drop; of any rows */
 json_t *views_summary(struct daemon *d, const struct journal_run *run);
 json_t *views_status(struct daemon *d, const struct journal_run *run);
 void views_notes(struct daemon *d, const struct journal_run *run, json_t *o); /* sets "notes" */
@@ -12,7 +13,8 @@ json_t *views_step(struct daemon *d, const struct journal_run *run,
 		   const struct journal_step *step);
 json_t *views_approval(struct daemon *d, const struct journal_approval *a, bool with_card);
 /* run may be NULL: then the step's index stands for its name. */
-json_t *views_event(struct daemon *d, const struct journal_run *run, const struct journal_record *r);
+json_t *views_event(struct daemon *d, const struct journal_run *run,
+		    const struct journal_record *r);
 json_t *views_id(const struct journal_id *id);
 json_t *views_digest(const struct digest *d); /* null where zero */
 json_t *views_time(int64_t ns); /* null where 0 */

@@ -99,7 +99,8 @@ static void a_whole_journal_is_said_to_be_whole(void **state)
 	assert_int_equal(run(&s, &out, "fsck", NULL, NULL), 0);
 	assert_true(says(&out, "fsck: clean: 22 records"));
 	assert_int_equal(run(&s, &out, "gc", NULL, NULL), 0);
-	assert_true(says(&out, "gc: 0 runs dropped, 0 blobs removed; 22 records kept"));
+	assert_true(
+		says(&out, "gc: 0 runs dropped, 0 blobs removed, 0 bytes freed; 22 records kept"));
 	remove_state(&s);
 }
 
@@ -157,9 +158,12 @@ static void old_runs_go_and_their_heads_stay(void **state)
 	AUTO_BUFFER out = {0};
 	make_state(&s);
 	assert_int_equal(run(&s, &out, "gc", "--older-than", "x"), 2);
-	assert_int_equal(run(&s, &out, "gc", "--older-than", "30d"),
-			 0); /* the story's clock stands in 1970 */
-	assert_true(says(&out, "gc: 1 runs dropped"));
+	/* The story's clock stands in 1970. */
+	assert_int_equal(run(&s, &out, "gc", "--older-than=30d", NULL), 4);
+	assert_true(says(&out, "1 run would be dropped") && says(&out, "nothing was removed"));
+	assert_true(says(&out, "  21212121  succeeded"));
+	assert_int_equal(run(&s, &out, "gc", "--older-than=30d", "--yes"), 0);
+	assert_true(says(&out, "gc: 1 run dropped"));
 	assert_int_equal(run(&s, &out, "verify", NULL, NULL), 0);
 	assert_int_equal(run(&s, &out, "fsck", NULL, NULL), 0);
 	remove_state(&s);
