@@ -325,6 +325,8 @@ static const char *kind_of(const struct error *err)
 {
 	if (err->code == -EUCLEAN)
 		return ENGINE_HELD_LAYERS;
+	if (err->code == -ENOENT && err->exit_status == EXIT_STATUS_STEP_FAILED)
+		return "exec"; /* confine_exec: there is no such program */
 	switch ((enum exit_status)err->exit_status) {
 	case EXIT_STATUS_DENIED:
 		return "denied";

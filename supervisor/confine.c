@@ -602,6 +602,62 @@ static char *resolve_program(struct confine *c)
 		name); /* not found here: what an earlier step made may still be found inside */
 }
 
+/* The folder that the built-in `coding` would let it execute from, as its fs table has it; NULL = it
+ * would not. */
+static char *granted_by_coding(struct confine *c, const char *program)
+{
+	const struct policy_vars vars = {.workspace = c->in->workspace,
+					 .home = c->in->home,
+					 .tmp = INSIDE_TMP,
+					 .run = INSIDE_RUN};
+	AUTO(policy_free) struct policy *p = NULL;
+	AUTO(policy_effective_free) struct policy_effective *e = NULL;
+	AUTO(policy_fs_free) struct policy_fs *fs = NULL;
+	struct policy_input input = {.layer = POLICY_LAYER_RUN};
+	const struct policy_combine alone = {.inputs = &input, .count = 1};
+	const struct policy_mount *table, *deepest = NULL;
+	struct policy_fs_decision d;
+	size_t count;
+
+	if (policy_builtin("coding", &p) < 0)
+		return NULL;
+	input.policy = p;
+	if (policy_combine(&alone, &e, NULL) < 0 || policy_fs_new(e, &vars, &fs, NULL) < 0)
+		return NULL;
+	policy_fs_decide(fs, bytes_str(program), POLICY_WANT_EXEC, &d);
+	table = policy_fs_table(fs, &count);
+	for (size_t i = 0; d.verdict == POLICY_FS_ALLOW && i < count; i++)
+		if (!table[i].glob && path_within(program, table[i].path) &&
+		    (!deepest || strlen(table[i].path) > strlen(deepest->path)))
+			deepest = &table[i];
+	return deepest ? own_printf(c, "%s", deepest->path) : NULL;
+}
+
+/* What is not there is told as env(1) does (exit status 127); what no rule covers, with the line that
+ * would grant it. */
+static int refuse_exec(struct confine *c, const char *program, const struct policy_decision *d,
+		       struct error *err)
+{
+	struct policy_fs_decision f;
+	const char *home = c->in->home, *folder;
+	bool below_home;
+
+	policy_fs_decide(c->fs, bytes_str(program), POLICY_WANT_EXEC, &f);
+	if (f.verdict == POLICY_FS_ALLOW || f.at.line > 0)
+		return error_set_exit(err, -EACCES, EXIT_STATUS_DENIED,
+				      "%.100s: %s; see 'holdfast policy explain'", program, d->why);
+	if (access(program, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR))
+		return error_set_exit(err, -ENOENT, EXIT_STATUS_STEP_FAILED, "%.150s: %s", program,
+				      strerror(ENOENT));
+	folder = granted_by_coding(c, program);
+	below_home = home && path_within(folder ? folder : program, home);
+	return error_set_exit(err, -EACCES, EXIT_STATUS_DENIED,
+			      "%.80s: %.60s; under fs, {path: \"%s%.80s\", access: rx} grants it%s",
+			      program, d->why, below_home ? "${home}" : "",
+			      (folder ? folder : program) + (below_home ? strlen(home) : 0),
+			      folder ? ", as '--policy coding' does" : "");
+}
+
 static int decide_exec(struct confine *c, struct error *err)
 {
 	const struct confine_input *in = c->in;
@@ -634,8 +690,7 @@ static int decide_exec(struct confine *c, struct error *err)
 			       program, d.why);
 		return CONFINE_ASKS;
 	}
-	return error_set_exit(err, -EACCES, EXIT_STATUS_DENIED,
-			      "%.100s: %s; see 'holdfast policy explain'", program, d.why);
+	return refuse_exec(c, program, &d, err);
 }
 
 static void set_limits(struct confine *c)

@@ -58,7 +58,8 @@ struct confine_input {
 /* Opaque, owned: the spec. What the input points to is borrowed by it, and must outlive it. */
 struct confine;
 
-/* -EACCES (exit status DENIED): an exec rule. -EOPNOTSUPP (exit status SANDBOX). -E2BIG (exit
+/* -EACCES (exit status DENIED): an exec rule. -ENOENT (exit status STEP_FAILED): there is no such
+ * program, and no rule that says more of it. -EOPNOTSUPP (exit status SANDBOX). -E2BIG (exit
  * status LIMIT). */
 MUST_CHECK int confine_new(const struct confine_input *in, struct confine **ret, struct error *err);
 /* What the exec rules say of the program of `in` alone: 0 it may start, CONFINE_ASKS with the

@@ -109,11 +109,17 @@ static int open_workspace(struct making *m, struct error *err)
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", m->workspace_fd);
 	n = readlink(link, m->path, sizeof(m->path) - 1);
 	m->path[n > 0 ? n : 0] = '\0';
-	if (!policy_path_clean(bytes_str(m->path)) || strcmp(m->path, "/") == 0 ||
-	    !utf8_valid(bytes_str(m->path)))
-		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
-				      "cannot work in this folder: it is removed, '/', or its path "
-				      "is not UTF-8; choose another workspace");
+	if (strcmp(m->path, "/") == 0)
+		return error_set_exit(
+			err, -EINVAL, EXIT_STATUS_USAGE,
+			"cannot work in /: a workspace is a folder of the system, and "
+			"this is all of it; cd to a project's folder, or name one with "
+			"--workspace DIR");
+	if (!policy_path_clean(bytes_str(m->path)) || !utf8_valid(bytes_str(m->path)))
+		return error_set_exit(
+			err, -EINVAL, EXIT_STATUS_USAGE,
+			"cannot work in this folder: it is removed, or its path is not "
+			"UTF-8; choose another workspace");
 	return 0;
 }
 
@@ -475,6 +481,40 @@ static int check_steps(struct making *m, struct error *err)
 	return 0;
 }
 
+/* What stands at these inside a sandbox is the sandbox's. */
+static bool is_sandboxs_own(const char *path)
+{
+	return strcmp(path, "/tmp") == 0 || strcmp(path, "/run") == 0 ||
+	       path_within(path, "/proc") || path_within(path, "/dev") ||
+	       path_within(path, "/run/holdfast");
+}
+
+/* A workspace that no step is shown may be anywhere. */
+static int check_workspace(struct making *m, struct error *err)
+{
+	size_t count = m->plan->step_count > 0 ? m->plan->step_count : 1;
+
+	for (size_t i = 0; i < count && is_sandboxs_own(m->path); i++) {
+		const char *step = i < m->plan->step_count ? m->plan->steps[i].name : "step";
+		AUTO(policy_effective_free) struct policy_effective *e = NULL;
+		AUTO(policy_fs_free) struct policy_fs *fs = NULL;
+		struct policy_fs_decision d;
+		int r = confine_fs(m->effective, step, m->path, m->settings.home, &e, &fs, err);
+
+		if (r < 0)
+			return r;
+		policy_fs_decide(fs, bytes_str(m->path), POLICY_WANT_READ, &d);
+		if (d.verdict != POLICY_FS_DENY)
+			return error_set_exit(
+				err, -EINVAL, EXIT_STATUS_USAGE,
+				"cannot work in %.100s: every sandbox has a folder of its own "
+				"there; "
+				"cd to a project's folder, or name one with --workspace DIR",
+				m->path);
+	}
+	return 0;
+}
+
 /* ---- environment ---- */
 
 static int find_home(struct making *m, const char *env_home, struct error *err)
@@ -793,6 +833,8 @@ static int make(struct making *m, struct journal_id *ret, struct error *err)
 		e = check_steps(m, err);
 	if (e == 0)
 		e = make_env(m, err);
+	if (e == 0)
+		e = check_workspace(m, err);
 	if (e == 0)
 		e = resolve_stdins(m, err);
 	if (e == 0)

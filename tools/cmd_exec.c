@@ -848,11 +848,14 @@ int cmd_step(int argc, char **argv)
 	}
 	/* STEP -- CMD: getopt stopped at STEP; the "--" after it is ours to skip. */
 	int at = optind + 1;
-	if (!end && at < argc && argv[optind][0] && strcmp(argv[at], "--") != 0)
-		return cli_usage(step_usage,
-				 "'%.40s' stands between the STEP and the --; options come before "
-				 "the STEP, the command after the --",
-				 argv[at]);
+	if (!end && at < argc && argv[optind][0] && strcmp(argv[at], "--") != 0) {
+		cli_usage(
+			step_usage,
+			"'%.40s' stands between the STEP and the --; options come before the STEP, "
+			"the command after the --",
+			argv[at]);
+		return EXEC_OWN;
+	}
 	at++;
 	const char *missing = !q.name || !*q.name ? "no run is named; say --run NAME"
 			      : end && optind != argc
@@ -862,8 +865,8 @@ int cmd_step(int argc, char **argv)
 			      : !end && at >= argc ? "no command is named; say it after --"
 						   : NULL;
 	if (missing) {
-		cli_usage(step_usage, "%s", missing);
-		return EXEC_OWN;
+		int wrong = cli_usage(step_usage, "%s", missing);
+		return end ? wrong : EXEC_OWN; /* --end wraps no command */
 	}
 	struct error err = {0};
 	AUTO(client_close) struct client *c = NULL;

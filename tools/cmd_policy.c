@@ -23,7 +23,7 @@ static const char usage[] = "usage: holdfast policy check FILE...\n"
 			    "       holdfast policy test --replay RUN [FILE|NAME] [--agency "
 			    "LEVEL]\n"
 			    "       holdfast policy learn [--workspace DIR] [--policy FILE|NAME] "
-			    "[--output FILE] -- CMD [ARG ...]\n"
+			    "[--output FILE [--yes]] -- CMD [ARG ...]\n"
 			    "       holdfast policy diff A B\n"
 			    "       holdfast policy schema\n"
 			    "NAME is base, offline or coding; LAYER org, user, project or run; "
@@ -148,8 +148,8 @@ static int print_buffer(const struct buffer *b, bool json)
 {
 	AUTO_FREE char *shown = NULL;
 
-	if (json) {
-		printf("%s\n", b->data ? (const char *)b->data : "");
+	if (json && b->len > 1) { /* an object, which the pure room knows no version of */
+		printf("{\"version\":%d,%s\n", SUPERVISOR_API_VERSION, (const char *)b->data + 1);
 		return EXIT_STATUS_OK;
 	}
 	shown = escape_dup(buffer_bytes(b), ESCAPE_KEEP_NEWLINE | ESCAPE_KEEP_BACKSLASH);
@@ -194,8 +194,9 @@ static int run_check(int argc, char **argv)
 			print_findings(stdout, f);
 	}
 	if (cli.json)
-		cli_print_json(json_pack("{s:o, s:I, s:I}", "findings", all, "errors",
-					 (json_int_t)errors, "warnings", (json_int_t)warnings));
+		cli_print_json(json_pack("{s:i, s:o, s:I, s:I}", "version", SUPERVISOR_API_VERSION,
+					 "findings", all, "errors", (json_int_t)errors, "warnings",
+					 (json_int_t)warnings));
 	return errors ? 1 : EXIT_STATUS_OK;
 }
 
@@ -210,7 +211,8 @@ static int explain_code(const char *word)
 		if (c->code != code || (word[0] == 'E') != (c->severity == POLICY_ERROR))
 			continue;
 		if (cli.json)
-			cli_print_json(json_pack("{s:s, s:s, s:s}", "code", word, "meaning",
+			cli_print_json(json_pack("{s:i, s:s, s:s, s:s}", "version",
+						 SUPERVISOR_API_VERSION, "code", word, "meaning",
 						 c->meaning, "remedy", c->remedy));
 		else
 			printf("%s  %s\n       %s\n", word, c->meaning, c->remedy);

@@ -75,8 +75,8 @@ static void print_summary(const struct policy *p, const char *real, bool changed
 	AUTO_BUFFER text = {0};
 	if (policy_trust_summary(p, &text) < 0)
 		return;
-	fprintf(stderr, "%s%s would allow:\n", cli_escaped(real),
-		changed ? " has changed since it was trusted; it" : "");
+	if (changed)
+		fprintf(stderr, "%s has changed since it was trusted\n", cli_escaped(real));
 	AUTO_BUFFER clean = {0};
 	cli_escape_text(&clean, buffer_bytes(&text));
 	fwrite(clean.data, 1, clean.len, stderr);
@@ -177,7 +177,7 @@ int cmd_trust(int argc, char **argv)
 		return tell(real, have, true);
 	print_summary(p, real, *hex != 0);
 	if (!yes && (cli.no_input || !isatty(STDIN_FILENO) || !yes_on_terminal("Trust it?"))) {
-		error_set_exit(&err, -ECANCELED, EXIT_STATUS_DENIED,
+		error_set_exit(&err, -ECANCELED, EXIT_STATUS_WAITING,
 			       "nothing was trusted; say 'holdfast trust --yes %.120s' where no "
 			       "terminal asks",
 			       named);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "base/io.h"
 #include "policy/policy.h"
@@ -21,7 +22,7 @@ enum { LINES_MAX = 64 };
 
 static const char usage[] =
 	"usage: holdfast policy learn [--workspace DIR] [--policy FILE|base|offline|coding] "
-	"[--output FILE] -- CMD [ARG ...]\n"
+	"[--output FILE [--yes]] -- CMD [ARG ...]\n"
 	"Runs the command in a sandbox whose changes never land, and drafts a policy of what it "
 	"wanted: "
 	"names, requests, refs, with counts.\n"
@@ -31,11 +32,12 @@ static const char usage[] =
 	"first: learn again with the draft as --policy to see methods and paths. The draft goes to "
 	"FILE, "
 	"else to standard output, and\n"
-	"what the command writes to standard error then.\n";
+	"what the command writes to standard error then. --yes: FILE may be there already.\n";
 
 struct learn {
 	struct run_request q;
 	const char *output;
+	bool overwrite; /* what stands there */
 	struct client *c;
 	char run[64], step[256];
 	char *lines[LINES_MAX + 1]; /* comments at the draft's end; owned */
@@ -248,7 +250,10 @@ static int put_draft(struct learn *l, const struct buffer *text, struct error *e
 	int r;
 	if (!l->output)
 		return io_write_all(STDOUT_FILENO, text->data, text->len);
-	AUTO_FD fd = open(l->output, O_WRONLY | O_CREAT | O_TRUNC | O_NOCTTY | O_CLOEXEC, 0666);
+	AUTO_FD fd =
+		open(l->output,
+		     O_WRONLY | O_CREAT | (l->overwrite ? O_TRUNC : O_EXCL) | O_NOCTTY | O_CLOEXEC,
+		     0666);
 	r = fd < 0 ? -errno : io_write_all(fd, text->data, text->len);
 	return r < 0 ? error_set_exit(err, r, EXIT_STATUS_USAGE,
 				      "cannot write %.150s: %s; say another --output", l->output,
@@ -308,24 +313,42 @@ static int learn(struct learn *l)
 	return r < 0 ? fail(&err) : EXIT_STATUS_OK;
 }
 
+/* Before the command is run: what it took is not lost to a name. */
+static int look_at_output(struct learn *l, struct error *err)
+{
+	struct stat st;
+	if (!l->output || l->overwrite || lstat(l->output, &st) < 0)
+		return 0;
+	if (S_ISREG(st.st_mode) || S_ISLNK(st.st_mode))
+		return error_set_exit(err, -EEXIST, EXIT_STATUS_USAGE,
+				      "learn: %.150s is there already; say another --output, or "
+				      "--yes to write over it",
+				      l->output);
+	l->overwrite = true; /* a device or a pipe holds nothing */
+	return 0;
+}
+
 int policy_run_learn(int argc, char **argv)
 {
-	enum { WORKSPACE = CLI_OPT_OWN, POLICY, OUTPUT };
+	enum { WORKSPACE = CLI_OPT_OWN, POLICY, OUTPUT, YES };
 	static const struct option options[] = {CLI_OPTIONS,
 						{"workspace", required_argument, NULL, WORKSPACE},
 						{"policy", required_argument, NULL, POLICY},
 						{"output", required_argument, NULL, OUTPUT},
+						{"yes", no_argument, NULL, YES},
 						{0}};
 	__attribute__((cleanup(learn_free))) struct learn l = {.q = {.learn = true}, .code = -1};
 	int opt;
 	optind = 0;
-	while ((opt = getopt_long(argc, argv, "+h", options, NULL)) != -1) {
+	while ((opt = cli_getopt(argc, argv, "+h", options)) != -1) {
 		if (opt == WORKSPACE)
 			l.q.workspace = optarg;
 		else if (opt == POLICY)
 			l.q.policy = optarg;
 		else if (opt == OUTPUT)
 			l.output = optarg;
+		else if (opt == YES)
+			l.overwrite = true;
 		else {
 			int r = cli_option(opt == 'h' ? CLI_OPT_HELP : opt, usage);
 			if (r)
@@ -335,5 +358,6 @@ int policy_run_learn(int argc, char **argv)
 	if (optind >= argc)
 		return cli_usage(usage, "learn: no command is named; say one behind --");
 	l.q.argv = argv + optind;
-	return learn(&l);
+	struct error err = {0};
+	return look_at_output(&l, &err) < 0 ? fail(&err) : learn(&l);
 }

@@ -65,6 +65,15 @@ class Cli:
         assert out, (args, code, err)
         return code, json.loads(out)
 
+    def script(self, name, text="true\n"):
+        """A program outside of the workspace."""
+        path = os.path.join(self.root, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w") as f:
+            f.write("#!/bin/sh\n" + text)
+        os.chmod(path, 0o755)
+        return path
+
     def plan(self, text, name="plan.yaml"):
         path = os.path.join(self.root, name)
         with open(path, "w") as f:
@@ -91,9 +100,13 @@ def test_exec_passes_output_and_status():
         assert c.run("exec", "--", "true")[0] == 0
         assert c.run("exec", "--", "/bin/sh", "-c", "kill -9 $$")[0] == 128 + 9
         assert c.run("exec", "--", "/usr/bin/no-such-program")[0] == 127
-        code, _, err = c.run("exec", "--", "/no/grant/for/this")
-        assert code == 125 and "holdfast policy explain" in err and err.count("denied") == 1, err
-        refused = c.plan("steps:\n  - {name: no, run: [/no/grant/for/this], retry: {max: 3}}\n")
+        code, _, err = c.run("exec", "--", "/no/program/of/this/name")
+        assert code == 127 and err.count("No such file") == 1, (code, err)
+        ungranted = c.script("ungranted")
+        code, _, err = c.run("exec", "--", ungranted)
+        assert code == 125 and err.count("denied") == 1, (code, err)
+        assert f'{{path: "{ungranted}", access: rx}} grants it\n' in err, err
+        refused = c.plan(f"steps:\n  - {{name: no, run: [{ungranted}], retry: {{max: 3}}}}\n")
         code, out, err = c.run("run", refused)
         assert code == 3 and out.count("denied") == 1, (code, out, err)
         assert c.run("exec", "--", "no-such-program")[0] == 127
@@ -175,11 +188,59 @@ def test_nothing_to_land_is_said_so():
         assert "succeeded, dropped" in c.run("status", run)[1], c.run("status", run)[1]
 
 
+def test_a_program_that_no_rule_covers_is_named_with_the_line_that_grants_it():
+    with Cli() as c:
+        shim = c.script("home/.pyenv/shims/python")
+        c.env["PATH"] = os.path.dirname(shim) + ":" + c.env["PATH"]
+        code, _, err = c.run("exec", "--", "python")
+        assert code == 125 and f"{shim}: no fs rule" in err, (code, err)
+        line = re.search(r'\{path: "([^"]*)", access: rx\} grants it, as \'--policy coding\' does', err)
+        assert line and line[1] == "${home}/.pyenv", err
+        with open(os.path.join(c.root, "p.yaml"), "w") as f:
+            f.write(f"version: 1\nextends: [offline]\nfs:\n  - {line[0].split(' grants')[0]}\n")
+        for policy in (f.name, "coding"):
+            assert c.run("exec", "--policy", policy, "--", "python")[0] == 0, policy
+
+
+def test_a_folder_that_cannot_be_a_workspace_is_refused_with_what_to_do():
+    with Cli() as c:
+        for folder, why in (("/", "all of it"), ("/tmp", "a folder of its own there"), ("/run", "a folder of its own there")):
+            code, _, err = c.run("exec", "--", "true", cwd=folder)
+            assert code == 125 and f"cannot work in {folder}: " in err and why in err and "--workspace DIR" in err, (code, err)
+            assert c.run("run", c.plan("steps:\n  - {name: a, run: ['true']}\n"), "--workspace", folder)[0] == 2, folder
+        assert c.json("status", "--all")[1]["runs"] == [], "nothing was begun"
+        with tempfile.TemporaryDirectory(dir="/tmp") as below:
+            assert c.run("exec", "--", "true", cwd=below)[0] == 0
+        assert c.run("exec", "--policy", "base", "--", "true", cwd="/tmp")[0] == 0, "a workspace that no step is shown"
+
+
+def test_gc_lists_what_would_go_and_wants_a_persons_word():
+    with Cli() as c:
+        assert c.run("exec", "--name", "old", "--", "/bin/sh", "-c", "echo x > x.txt")[0] == 0
+        time.sleep(1.1)  # the time that is sent has no fraction
+        for held in (True, False):
+            code, out, err = c.run("gc", "--older-than", "0s")
+            assert code == 4 and "1 run would be dropped" in out and "old " in out and "never landed" in out, (held, code, out)
+            assert "nothing was removed" in err and "--yes" in err, (held, err)
+            assert c.json("gc", "--older-than", "0s")[0] == 4 and c.run("gc")[0] == 0, held
+            if held:
+                assert c.run("status", "old")[0] == 0, "it is still there"
+                os.kill(c.json("status")[1]["daemon"]["pid"], signal.SIGTERM)
+                time.sleep(1)
+        code, done = c.json("gc", "--older-than", "0s", "--yes")
+        assert code == 0 and done["version"] == 1 and done["runs"] == 1 and done["blobs"] > 0 and done["freed"] > 0, done
+        code, out, _ = c.run("gc", "--older-than", "0s")
+        assert code == 0 and out.startswith("gc: 0 runs dropped, "), "with nothing to drop nothing is asked"
+
+
 def test_what_is_misplaced_at_step_begins_nothing():
     with Cli() as c:
         for words in (("two", "--needs", "one", "--", "true"), ("two", "extra", "--", "true"), ("two", "true")):
             code, out, err = c.run("step", "--run", "drv", *words)
-            assert code == 2 and f"'{words[1]}' stands between" in err, (words, code, err)
+            assert code == 125 and f"'{words[1]}' stands between" in err, (words, code, err)
+        for words in ((), ("two", "--"), ("--no-such-option",)):
+            assert c.run("step", "--run", "drv", *words)[0] == 125, words
+        assert c.run("step", "--run", "drv", "--end", "two")[0] == 2, "it wraps no command"
         assert not os.path.exists(c.state), "something was begun"
 
 
@@ -693,13 +754,28 @@ def test_a_projects_policy_is_trusted_by_digest():
         assert code == 0 and out == "\n" and "holdfast trust" in err, (code, out, err)
         code, out, err = c.run("run", c.plan("land: never\nsteps:\n  - {name: a, run: [\"true\"]}\n"))
         assert code == 0 and (out + err).count("is not trusted") == 1, (out, err)
-        assert c.run("trust")[0] == 3
+        code, _, err = c.run("trust")
+        assert code == 4 and "--yes" in err and err.count("would allow:") == 1, (code, err)
         code, doc = c.json("trust", "--yes")
         assert code == 0 and doc["path"] == c.path(".holdfast/policy.yaml") and doc["already"] is False, doc
         assert c.json("trust")[1]["already"] is True
         assert c.run("exec", "--", "/bin/sh", "-c", "echo $COLOUR")[:2] == (0, "blue\n")
         c.write(".holdfast/policy.yaml", "version: 1\nname: project\nextends: [offline]\nenv: {set: {COLOUR: red}}\n")
         assert c.run("exec", "--", "/bin/sh", "-c", "echo $COLOUR")[:2] == (0, "\n")
+
+
+def test_learn_writes_over_no_file_unless_it_is_told():
+    with Cli() as c:
+        c.write("draft.yaml", "mine\n")
+        code, _, err = c.run("policy", "learn", "--output", "draft.yaml", "--", "true")
+        assert code == 2 and "draft.yaml is there already" in err and "--yes" in err, (code, err)
+        assert c.read("draft.yaml") == "mine\n" and not os.path.exists(c.state), "nothing was begun"
+        for words in (("new.yaml",), ("draft.yaml", "--yes"), ("/dev/null",)):
+            code, _, err = c.run("policy", "learn", "--output", *words, "--", "true")
+            assert code == 0, (words, err)
+        assert c.read("draft.yaml") == c.read("new.yaml") and "extends" in c.read("new.yaml")
+        code, _, err = c.run("policy", "learn", "--no-such", "--", "true")
+        assert code == 2 and err.count("--no-such") == 1 and err.startswith("holdfast: "), err
 
 
 def test_limits_in_their_weaker_form_are_said():

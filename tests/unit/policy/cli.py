@@ -55,7 +55,7 @@ run("policy", "--help", out="usage:", err=None)
 found = document("check", broken, exit=1)
 expect("findings", [f["code"] for f in found.get("findings", [])], ["E0003", "E0207", "E0010"])
 expect("place", [found["findings"][0][k] for k in ("line", "column")], [11, 1])
-expect("a clean file", document("check", "acme.yaml"), {"findings": [], "errors": 0, "warnings": 0})
+expect("a clean file", document("check", "acme.yaml"), {"version": 1, "findings": [], "errors": 0, "warnings": 0})
 
 # A name that a terminal would obey is shown, not obeyed.
 with tempfile.TemporaryDirectory() as folder:
@@ -88,7 +88,7 @@ expect("test --json", document("test", "acme.yaml")["failed"], 0)
 run("policy", "diff", "coding", "offline", out="", err=None)
 run("policy", "diff", "coding", "acme.yaml", exit=1, out="POST https://api.github.com/repos/acme/app/pulls: ask, was deny")
 run("policy", "diff", "coding", exit=2, err="usage:")
-expect("diff --json", document("diff", "acme.yaml", "acme.yaml"), {"wider": []})
+expect("diff --json", document("diff", "acme.yaml", "acme.yaml"), {"version": 1, "wider": []})
 
 expect("schema", run("policy", "schema"), (source / "policy/policy.schema.json").read_text())
 json.loads(run("policy", "schema"))
