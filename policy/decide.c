@@ -17,8 +17,26 @@ struct asked {
 	char remote[POLICY_REMOTE_MAX];
 	struct buffer path;
 	struct buffer bare; /* the path without parameters; as path where it has none */
+	struct buffer twins[POLICY_TWIN_READINGS];
 	bool http;
 	uint16_t port;
+};
+
+static void asked_clear(struct asked *a)
+{
+	buffer_free(&a->path);
+	buffer_free(&a->bare);
+	for (size_t i = 0; i < POLICY_TWIN_READINGS; i++)
+		buffer_free(&a->twins[i]);
+}
+
+/* How far a rule reaches where a request can be read in more than one way: what grants reaches no
+ * further than it says, what takes away as far as any server may read it. */
+enum {
+	ANY_PORT = 1, /* scheme and port that the rule leaves out are any, not the usual ones */
+	ANY_NUMBER = 2, /* a string of digits is a number */
+	ANY_TWIN = 4, /* of the path (policy_twin_read) */
+	ANY = ANY_PORT | ANY_NUMBER | ANY_TWIN,
 };
 
 /* What one layer makes of it. */
@@ -51,17 +69,16 @@ static const struct policy_field *find_field(const struct policy_request *r, con
 	return NULL;
 }
 
-/* A string of digits is no number: a reader may take it for one, so what takes away or asks (wide)
- * counts it, and what allows does not. */
-static bool field_matches(const struct policy_match *m, const struct policy_field *f, bool wide)
+/* A string of digits is no number: a reader may take it for one. */
+static bool field_matches(const struct policy_match *m, const struct policy_field *f, unsigned any)
 {
 	bool bound = m->kind == POLICY_MATCH_MAX || m->kind == POLICY_MATCH_MIN;
 
-	return (wide || !bound || !f->quoted) && policy_match_value(m, f->value);
+	return ((any & ANY_NUMBER) || !bound || !f->quoted) && policy_match_value(m, f->value);
 }
 
 static enum covering json_covers(const struct policy_list *json, const struct policy_request *r,
-				 bool wide)
+				 unsigned any)
 {
 	const struct policy_match *m = json->v;
 	enum covering all = COVERS_YES;
@@ -69,7 +86,7 @@ static enum covering json_covers(const struct policy_list *json, const struct po
 	for (size_t i = 0; i < json->n; i++) {
 		const struct policy_field *f = find_field(r, m[i].item.name);
 
-		if (f && !field_matches(&m[i], f, wide))
+		if (f && !field_matches(&m[i], f, any))
 			return COVERS_NO;
 		/* A body that was not read may hold anything. */
 		if (!f && (r->field_count || !r->http.body_len))
@@ -80,29 +97,28 @@ static enum covering json_covers(const struct policy_list *json, const struct po
 	return all;
 }
 
-/* Servers differ on whether ";x" is a part of a name: what takes away or asks covers a path where
- * one reading is covered, what allows where both are, or where it says ';' itself. */
-static bool path_covers(const char *pattern, const struct asked *a, bool wide)
+/* What grants covers a path with parameters where it covers it without them too, or has a ';'
+ * itself. */
+static bool path_covers(const char *pattern, const struct asked *a, unsigned any)
 {
 	bool whole = policy_url_match(pattern, buffer_bytes(&a->path));
 	bool bare = policy_url_match(pattern, buffer_bytes(&a->bare));
 
-	return wide ? whole || bare : whole && (bare || strchr(pattern, ';'));
+	if (any & ANY_TWIN)
+		return whole || bare || policy_twin_match(pattern, a->twins);
+	return whole && (bare || strchr(pattern, ';'));
 }
 
-/* lenient: scheme and port that the rule leaves out are any, not the usual ones; for rules that
- * take away. wide: as path_covers. */
-static enum covering http_covers(const struct policy_http *h, const struct asked *a, bool lenient,
-				 bool wide)
+static enum covering http_covers(const struct policy_http *h, const struct asked *a, unsigned any)
 {
 	const struct policy_request *r = a->r;
 	bool passthrough = h->tls == POLICY_TLS_PASSTHROUGH;
 	bool plain = h->scheme == POLICY_SCHEME_HTTP;
 	bool host = false, path = !h->path.set;
 
-	if ((h->scheme || !lenient) && a->http != plain)
+	if ((h->scheme || !(any & ANY_PORT)) && a->http != plain)
 		return COVERS_NO;
-	if (h->port.set ? h->port.v != a->port : !lenient && a->port != (plain ? 80 : 443))
+	if (h->port.set ? h->port.v != a->port : !(any & ANY_PORT) && a->port != (plain ? 80 : 443))
 		return COVERS_NO;
 	for (size_t i = 0; i < h->host.n && !host; i++)
 		host = policy_host_match(h->host.v[i], a->host);
@@ -111,40 +127,49 @@ static enum covering http_covers(const struct policy_http *h, const struct asked
 	if (r->http.passthrough)
 		return passthrough ? COVERS_YES : COVERS_MAYBE;
 	if (passthrough)
-		return lenient ? COVERS_YES : COVERS_NO;
+		return any & ANY_PORT ? COVERS_YES : COVERS_NO;
 	if (h->method.set && !text_among(&h->method, r->http.method))
 		return COVERS_NO;
 	for (size_t i = 0; i < h->path.n && !path; i++)
-		path = path_covers(h->path.v[i], a, wide);
+		path = path_covers(h->path.v[i], a, any);
 	if (!path || (h->query_max.set && r->http.query.len > h->query_max.v) ||
 	    (h->body_max.set && r->http.body_len > h->body_max.v))
 		return COVERS_NO;
-	return json_covers(&h->json, r, wide);
+	return json_covers(&h->json, r, any);
 }
 
-static enum covering net_http_covers(const struct policy_net *n, const struct asked *a)
+/* twins: as widely as any server may read it, for what a rule takes away; else what it grants. */
+static enum covering net_http_covers(const struct policy_net *n, const struct asked *a, bool twins)
 {
 	bool deny = n->rule.verdict - 1 == POLICY_DENY;
+	bool ask = n->rule.verdict - 1 == POLICY_ASK;
 	const struct policy_http *except = n->except.v;
-	enum covering c = http_covers(n->http, a, deny, n->rule.verdict - 1 != POLICY_ALLOW);
+	enum covering c = http_covers(n->http, a,
+				      deny    ? ANY
+				      : twins ? ANY_NUMBER | ANY_TWIN
+				      : ask   ? ANY_NUMBER
+					      : 0);
 
 	for (size_t i = 0; i < n->except.n && c != COVERS_NO; i++) {
-		enum covering x = http_covers(&except[i], a, !deny, !deny);
+		enum covering x = http_covers(&except[i], a, twins ? 0 : ANY);
 
-		if (x == COVERS_YES || (x == COVERS_MAYBE && !deny))
+		if (x == COVERS_YES || (x == COVERS_MAYBE && !twins))
 			return COVERS_NO;
 	}
 	return c;
 }
 
-static enum covering git_covers(const struct policy_net *n, const struct asked *a)
+static enum covering git_covers(const struct policy_net *n, const struct asked *a, bool twins)
 {
 	const struct policy_request *r = a->r;
 	const struct policy_git *g = n->git;
 	bool deny = n->rule.verdict - 1 == POLICY_DENY;
 	bool ref = !g->refs.set || (!r->git.push && r->git.ref.len == 0);
 
-	if ((g->op == POLICY_GIT_PUSH) != r->git.push || !policy_remote_match(g->remote, a->remote))
+	if ((g->op == POLICY_GIT_PUSH) != r->git.push)
+		return COVERS_NO;
+	if (!policy_remote_match(g->remote, a->remote) &&
+	    !(twins && policy_twin_remote_match(g->remote, a->remote)))
 		return COVERS_NO;
 	/* What is forced or deleted is covered only where the rule says so; a rule that denies
 	 * covers it unless it says that it does not. */
@@ -159,13 +184,13 @@ static enum covering git_covers(const struct policy_net *n, const struct asked *
 	return ref ? COVERS_YES : COVERS_NO;
 }
 
-static enum covering net_covers(const struct policy_net *n, const struct asked *a)
+static enum covering net_covers(const struct policy_net *n, const struct asked *a, bool twins)
 {
 	switch (a->r->kind) {
 	case POLICY_HTTP:
-		return n->http ? net_http_covers(n, a) : COVERS_NO;
+		return n->http ? net_http_covers(n, a, twins) : COVERS_NO;
 	case POLICY_GIT:
-		return n->git ? git_covers(n, a) : COVERS_NO;
+		return n->git ? git_covers(n, a, twins) : COVERS_NO;
 	case POLICY_TCP:
 		return n->tcp && n->tcp->port.v == a->port && strcmp(n->tcp->host, a->host) == 0
 			       ? COVERS_YES
@@ -345,6 +370,22 @@ static void take_class(struct found *f, const struct policy_stratum *s,
 	f->has_effect = true;
 }
 
+/* exact: as far as it grants. What denies does so as widely as it may be read; what asks does, too,
+ * but grants only what it says. */
+static enum covering what_counts(const struct policy_gated *rule, enum covering wide,
+				 enum covering exact)
+{
+	switch ((enum policy_verdict)(rule->verdict - 1)) {
+	case POLICY_DENY:
+		return wide;
+	case POLICY_ASK:
+		return exact == COVERS_NO && wide != COVERS_NO ? COVERS_MAYBE : exact;
+	case POLICY_ALLOW:
+		break;
+	}
+	return exact;
+}
+
 static void look_rules(const struct policy_stratum *s, const struct asked *a, struct found *f)
 {
 	bool tool = a->r->kind == POLICY_TOOL;
@@ -356,13 +397,14 @@ static void look_rules(const struct policy_stratum *s, const struct asked *a, st
 		const struct policy_net *n = tool ? NULL : (const struct policy_net *)list->v + i;
 		const struct policy_tool *t = tool ? (const struct policy_tool *)list->v + i : NULL;
 		const struct policy_gated *rule = tool ? &t->rule : &n->rule;
-		enum covering c = tool ? tool_covers(t, a) : net_covers(n, a);
+		enum covering wide = tool ? tool_covers(t, a) : net_covers(n, a, true);
+		enum covering c = what_counts(rule, wide, tool ? wide : net_covers(n, a, false));
 
 		allows |= rule->verdict - 1 == POLICY_ALLOW;
 		count_rule(&all, rule, rule->verdict, c);
 		if (rule->verdict - 1 == POLICY_DENY || !dropped_by(a->e, s, rule->id))
 			count_rule(&kept, rule, rule->verdict, c);
-		if (c == COVERS_YES)
+		if (wide == COVERS_YES)
 			take_class(f, s, rule, a->r);
 	}
 	f->rule = winner(&all, &f->verdict);
@@ -481,7 +523,7 @@ static bool standing_covers(const struct policy_standing *st, const struct asked
 			value = r->git.ref;
 		else
 			return false;
-		if (!policy_match_value(&m[i], value) || (f && !field_matches(&m[i], f, false)))
+		if (!policy_match_value(&m[i], value) || (f && !field_matches(&m[i], f, 0)))
 			return false;
 		if (value.data == a->path.data && value.len &&
 		    !policy_match_value(&m[i], buffer_bytes(&a->bare)))
@@ -516,8 +558,7 @@ bool policy_standing_matches(const struct policy_effective *e, const struct poli
 	bool covers = accept(&a, &scratch) == 0 && strcmp(st->rule, d->rule) == 0 &&
 		      standing_covers(st, &a);
 
-	buffer_free(&a.path);
-	buffer_free(&a.bare);
+	asked_clear(&a);
 	return covers;
 }
 
@@ -635,14 +676,24 @@ static int accept_http(struct asked *a, struct policy_decision *d)
 		return refuse(d, "a method that is not known");
 	if (policy_url_path(r->http.path, &a->path) < 0)
 		return refuse(d, "a path that can be read in more than one way");
+	switch (policy_twin_read(buffer_bytes(&a->path), a->twins)) {
+	case 0:
+		break;
+	case -EINVAL:
+		return refuse(d, "a path that can be read in more than one way");
+	default:
+		return refuse(d, "a path that cannot be looked at");
+	}
 	if (policy_url_bare(buffer_bytes(&a->path), &a->bare) < 0)
 		return refuse(d, "a path that cannot be looked at");
 	if (r->http.query.len && memchr(r->http.query.data, '\0', r->http.query.len))
 		return refuse(d, "a query with a NUL");
 	/* git's own protocol is decided as git, by remote and ref, never as a plain request. */
-	if (ends_with(buffer_bytes(&a->bare), "/git-receive-pack") ||
-	    ends_with(buffer_bytes(&a->bare), "/git-upload-pack"))
-		return refuse(d, "git's protocol: it is decided by remote and ref under `git`");
+	for (unsigned i = 0; i < POLICY_TWIN_READINGS; i++)
+		if (ends_with(buffer_bytes(&a->twins[i]), "/git-receive-pack") ||
+		    ends_with(buffer_bytes(&a->twins[i]), "/git-upload-pack"))
+			return refuse(
+				d, "git's protocol: it is decided by remote and ref under `git`");
 	return 0;
 }
 
@@ -733,8 +784,7 @@ void policy_decide(const struct policy_effective *e, const struct policy_request
 			break;
 		}
 	}
-	buffer_free(&a.path);
-	buffer_free(&a.bare);
+	asked_clear(&a);
 }
 
 /* ---- addresses ---- */

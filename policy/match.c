@@ -232,16 +232,16 @@ static bool segments_valid(struct bytes path)
 		return false;
 	for (size_t i = 1; i <= path.len; i++) {
 		size_t len = 0;
+		bool name = false;
 
 		if (i < path.len && s[i] != '/')
 			continue;
-		/* some servers take "..;x" for "..", and "/;/" for "//" */
-		while (start + len < i && s[start + len] != ';')
-			len++;
+		/* some servers take "..;x" for "..", and "/;/" for "//", others ".. " and "..." */
+		for (; start + len < i && s[start + len] != ';'; len++)
+			name |= s[start + len] != '.' && s[start + len] != ' ';
 		/* A slash at the very end is part of many APIs' paths; two in a row are read in
 		 * many ways. */
-		if ((len == 0 && i < path.len) || (len == 1 && s[start] == '.') ||
-		    (len == 2 && s[start] == '.' && s[start + 1] == '.'))
+		if (!name && (len > 0 || i < path.len))
 			return false;
 		start = i + 1;
 	}

@@ -443,6 +443,19 @@ bool policy_url_path_valid(const char *text);
 /* A decoded path without the parameters (";x") of its segments, as some servers read it. Appends. */
 MUST_CHECK int policy_url_bare(struct bytes path, struct buffer *out);
 bool policy_url_match(const char *pattern, struct bytes path);
+/*
+ * Twins: other spellings that some servers take for the same path. Each reading is without case
+ * (Unicode's full folding and NFKC) and ignorable characters; BARE without parameters (";x") and
+ * what an encoded '?' or '#' cuts off; TRIM without a slash at the end and, of each segment, dots
+ * and spaces behind it, spaces before it and "::$..." (Windows).
+ */
+enum { POLICY_TWIN_BARE = 1, POLICY_TWIN_TRIM = 2, POLICY_TWIN_READINGS = 4 };
+/* path: of policy_url_path(). Appends to each. -EINVAL: a reading has other segments ("..%20", a
+ * wide slash), so that it is no name in the same tree. */
+MUST_CHECK int policy_twin_read(struct bytes path, struct buffer out[static POLICY_TWIN_READINGS]);
+/* Is one of the readings covered? Where that cannot be told, true. */
+bool policy_twin_match(const char *pattern, const struct buffer twins[static POLICY_TWIN_READINGS]);
+bool policy_twin_remote_match(const char *pattern, const char *remote); /* normal, as below */
 /* https://host/path without a trailing '/' or ".git": buf holds POLICY_REMOTE_MAX. */
 enum { POLICY_REMOTE_MAX = 1024 };
 MUST_CHECK int policy_remote_normal(struct bytes remote, char *buf);

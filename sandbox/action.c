@@ -626,8 +626,8 @@ void action_digest(struct bytes canonical, struct digest *ret)
  * ';' begins a segment's parameters, "%3B" is a byte of its name. */
 enum { ENCODED_SEMICOLON = 1 };
 
-/* No empty segment but the last, none of dots alone, each without what may be its parameters: some
- * servers take "..;x" for "..", and "/;/" for "//". */
+/* No empty segment but the last, none of dots and spaces alone, each without what may be its
+ * parameters: some servers take "..;x" for "..", and "/;/" for "//", others ".. " and "...". */
 static bool segments_valid(struct bytes path)
 {
 	const char *s = path.data;
@@ -637,14 +637,15 @@ static bool segments_valid(struct bytes path)
 		return false;
 	for (size_t i = 1; i <= path.len; i++) {
 		size_t len = 0;
+		bool name = false;
 
 		if (i < path.len && s[i] != '/')
 			continue;
-		while (start + len < i && s[start + len] != ';' &&
-		       s[start + len] != ENCODED_SEMICOLON)
-			len++;
-		if ((len == 0 && i < path.len) || (len == 1 && s[start] == '.') ||
-		    (len == 2 && s[start] == '.' && s[start + 1] == '.'))
+		for (; start + len < i && s[start + len] != ';' &&
+		       s[start + len] != ENCODED_SEMICOLON;
+		     len++)
+			name |= s[start + len] != '.' && s[start + len] != ' ';
+		if (!name && (len > 0 || i < path.len))
 			return false;
 		start = i + 1;
 	}
@@ -716,7 +717,8 @@ int action_path(struct bytes raw, struct buffer *out)
 		uint8_t c = plain.data[i] == ENCODED_SEMICOLON ? ';' : plain.data[i];
 		uint8_t three[3] = {'%', (uint8_t)hex[c >> 4], (uint8_t)hex[c & 15]};
 
-		(void)(is_plain(plain.data[i]) ? buffer_append_byte(out, c) : buffer_append(out, three, 3));
+		(void)(is_plain(plain.data[i]) ? buffer_append_byte(out, c)
+					       : buffer_append(out, three, 3));
 	}
 	if (!out->failed && out->len - from > ACTION_PATH_MAX)
 		return -E2BIG;

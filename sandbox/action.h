@@ -129,12 +129,12 @@ bool action_header_name_valid(struct bytes name);
 bool action_header_value_valid(struct bytes value);
 /*
  * The path of a request as it is matched and sent: decoded once (policy_url_path() decodes it to
- * the same bytes), refused where that leaves '/', '%', '\\', a control byte, "//", "." or ".."
- * segments (with parameters or without: "..;x") or what is no UTF-8, and encoded again: RFC 3986's
- * pchar as it is, the rest %XX, and "%3B" where it came so, since ';' has a meaning there. One
- * '%2f' is read as the slash that it means: npm asks for "/@scope%2fname", and every registry of
- * its kind takes "/@scope/name", which is what is matched and sent. raw begins with '/' and holds
- * no '?'. Appends. -EINVAL, -E2BIG.
+ * the same bytes), refused where that leaves '/', '%', '\\', a control byte, "//", segments of
+ * dots and spaces alone (with parameters or without: "..;x") or what is no UTF-8, and encoded
+ * again: RFC 3986's pchar as it is, the rest %XX, and "%3B" where it came so, since ';' has a
+ * meaning there. One '%2f' is read as the slash that it means: npm asks for "/@scope%2fname", and
+ * every registry of its kind takes "/@scope/name", which is what is matched and sent. raw begins
+ * with '/' and holds no '?'. Appends. -EINVAL, -E2BIG.
  */
 MUST_CHECK int action_path(struct bytes raw, struct buffer *out);
 /*

@@ -151,8 +151,9 @@ static int make_target(struct bytes target, const struct request_target *t, stru
 	}
 	if (r == -EINVAL) {
 		error_set(err, r,
-			  "the path has %%2f, %%25, %%00, a control byte, '\\', '//', a '.' or "
-			  "'..' segment (also with ';'), or is not UTF-8: servers read these in more than one way");
+			  "the path has %%2f, %%25, %%00, a control byte, '\\', '//', a segment "
+			  "of dots and spaces alone (also with ';'), or is not UTF-8: servers "
+			  "read these in more than one way");
 		return 400;
 	}
 	a->path = buffer_bytes(&ret->path);

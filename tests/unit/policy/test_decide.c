@@ -86,6 +86,23 @@ static const struct {
 	{"http GET https://api.acme.example/admin%3b/x", POLICY_DENY},
 	{"http GET https://api.acme.example/private;/x", POLICY_DENY},
 	{"http GET https://w.one.example/c/x/git-upload-pack;v=1", POLICY_DENY},
+	{"http GET https://w.one.example/c/x/GIT-Upload-Pack.", POLICY_DENY},
+	{"http GET https://w.one.example/c/x/git-upload-pack/", POLICY_DENY},
+	/* no name is left of a segment */
+	{"http GET https://w.one.example/c/.../d", POLICY_DENY},
+	{"http GET https://w.one.example/c/..%20/d", POLICY_DENY},
+	{"http GET https://w.one.example/c/.%20", POLICY_DENY},
+	{"http GET https://w.one.example/c/%20/d", POLICY_DENY},
+	{"http GET https://w.one.example/c/..%3fx", POLICY_DENY},
+	{"http GET https://w.one.example/c/..::$DATA/d", POLICY_DENY},
+	{"http GET https://w.one.example/c/%ef%bc%8e%ef%bc%8e/d", POLICY_DENY},
+	{"http GET https://w.one.example/c/%e2%80%a5", POLICY_DENY},
+	{"http GET https://w.one.example/c/.%e2%80%8b.", POLICY_DENY},
+	{"http GET https://w.one.example/c%ef%bc%8fd", POLICY_DENY},
+	{"http GET https://w.one.example/c/d%ef%bc%bcx", POLICY_DENY},
+	{"http GET https://w.one.example/c/%ef%bc%8561", POLICY_DENY},
+	{"http GET https://w.one.example/c/.well-known/a.b", POLICY_ALLOW},
+	{"http GET https://w.one.example/c/%c3%84/x", POLICY_ALLOW},
 	{"git fetch https://github.com/acme/secret;app", POLICY_DENY},
 	/* deny > ask > allow, whatever their order; exceptions */
 	{"http PUT https://api.acme.example/x", POLICY_ASK},
@@ -646,10 +663,10 @@ static void test_limits_take_the_smaller_and_weaker_needs_every_word(void **stat
 static void test_approvals_are_the_strictest(void **state)
 {
 	struct policy_effective *e = combine((struct layer_text[]){
-		{POLICY_LAYER_ORG,
-		 V "approvals: {quorum: 2, decide_by: 60d, exclude: [starter], role: ['group:release']}\n"},
-		{POLICY_LAYER_RUN,
-		 V "approvals: {execute_by: 5m, exclude: [\"7\"], role: ['uid:7', 'uid:8'], signers: /s}\n"},
+		{POLICY_LAYER_ORG, V "approvals: {quorum: 2, decide_by: 60d, exclude: [starter], "
+				     "role: ['group:release']}\n"},
+		{POLICY_LAYER_RUN, V "approvals: {execute_by: 5m, exclude: [\"7\"], role: "
+				     "['uid:7', 'uid:8'], signers: /s}\n"},
 		{0}});
 	struct policy_settings s;
 
@@ -700,13 +717,15 @@ static void test_only_named_variables_pass(void **state)
 /* It would be journaled with what passes, and the step would see it. */
 static void test_a_variable_that_a_secret_comes_from_never_passes(void **state)
 {
-#define FROM(name, variable) \
-	"secrets: {" name ": {from: {env: " variable "}, to: [a.example.com], header: X-Key, env: A}}\n"
+#define FROM(name, variable)                         \
+	"secrets: {" name ": {from: {env: " variable \
+	"}, to: [a.example.com], header: X-Key, env: A}}\n"
 	static const char *const environment[] = {"A=1", "B_1=1", "B_2=1", "B_20=1", "C=1", NULL};
-	struct policy_effective *e = combine((struct layer_text[]){
-		{POLICY_LAYER_USER, V "kind: ceiling\n" FROM("s", "C")},
-		{POLICY_LAYER_RUN, V "env: {keep: [A, \"B_*\", C]}\n" FROM("s", "B_2")},
-		{0}});
+	struct policy_effective *e = combine(
+		(struct layer_text[]){{POLICY_LAYER_USER, V "kind: ceiling\n" FROM("s", "C")},
+				      {POLICY_LAYER_RUN,
+				       V "env: {keep: [A, \"B_*\", C]}\n" FROM("s", "B_2")},
+				      {0}});
 	static const char *const expected[] = {"A=1", "B_1=1", "B_20=1"};
 	char **env;
 
@@ -827,6 +846,186 @@ static void test_addresses_that_no_name_may_lead_to(void **state)
 	policy_effective_free(e);
 }
 
+/* What is below "/admin" of one server is so of another only in some spelling. */
+static const struct {
+	const char *path;
+	bool twin; /* of /admin/x */
+} twins[] = {
+	{"/admin/x", true},
+	{"/%61dmin/x", true},
+	{"/ADMIN/x", true},
+	{"/Admin/X", true},
+	{"/admin./x", true},
+	{"/admin../x", true},
+	{"/admin%20/x", true},
+	{"/%20admin/x", true},
+	{"/admin%20./x", true},
+	{"/admin;v=1/x", true},
+	{"/ADMIN.;v=1/x", true},
+	{"/admin%3bv=1/x", true},
+	{"/admin::$INDEX_ALLOCATION/x", true},
+	{"/admin/x/", true},
+	{"/admin/x.", true},
+	{"/admin/x%3fy", true},
+	{"/admin/x%23y", true},
+	{"/adm%c4%b1n/x", true}, /* an i without its dot: in capitals the same */
+	{"/adm%c4%b0n/x", true}, /* an I with a dot */
+	{"/%ef%bd%81dmin/x", true}, /* a wide a */
+	{"/ad%e2%80%8bmin/x", true}, /* a space of no width */
+	{"/ad%c2%admin/x", true}, /* a soft hyphen */
+	{"/admin%c2%a0/x", true}, /* a space that does not break */
+	{"/administrator/x", false},
+	{"/x/admin/x", false},
+	{"/admin-x/x", false},
+	{"/admin+/x", false},
+	{"/a.dmin/x", false},
+	{"/admin/xy", false},
+};
+
+static enum policy_verdict ask_path(const struct policy_effective *e, const char *path,
+				    enum policy_class *ret_class)
+{
+	struct policy_request r = {.kind = POLICY_HTTP};
+	struct policy_decision d;
+
+	r.http.scheme = bytes_str("https");
+	r.http.host = bytes_str("a.example.com");
+	r.http.method = bytes_str("GET");
+	r.http.path = bytes_str(path);
+	policy_decide(e, &r, &d);
+	*ret_class = d.class;
+	return d.verdict;
+}
+
+#define TWINS_HTTP(more) "http: {host: a.example.com, path: [" more "]}"
+
+/* Each takes /admin/x away from a rule that allows all, or asks for it, or calls it graver. */
+static void test_what_takes_away_reaches_every_twin_of_a_path(void **state)
+{
+	static const struct {
+		const char *net;
+		enum policy_verdict twin;
+	} narrow[] = {
+		{"  - {id: all, do: allow, " TWINS_HTTP("/**") ", except: [{host: a.example.com, "
+							       "path: /admin/x}]}\n",
+		 POLICY_DENY},
+		{"  - {id: all, do: allow, " TWINS_HTTP("/**") "}\n"
+							       "  - {id: no, do: deny, " TWINS_HTTP(
+								       "/admin/x") "}\n",
+		 POLICY_DENY},
+		{"  - {id: all, do: allow, " TWINS_HTTP("/**") "}\n"
+							       "  - {id: no, do: deny, " TWINS_HTTP(
+								       "/Admin./x/") "}\n",
+		 POLICY_DENY},
+		{"  - {id: all, do: allow, " TWINS_HTTP("/**") "}\n"
+							       "  - {id: ask, do: ask, " TWINS_HTTP(
+								       "/admin/x") "}\n",
+		 POLICY_ASK},
+		{"  - {id: all, do: allow, " TWINS_HTTP(
+			 "/**") ", effect: read}\n"
+				"  - {id: grave, do: allow, " TWINS_HTTP(
+					"/admin/x") ", effect: irreversible}\n",
+		 POLICY_ASK},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(narrow); i++) {
+		struct policy_effective *e;
+		char yaml[1024];
+
+		snprintf(yaml, sizeof(yaml), "version: 1\nagency: autonomous\nnet:\n%s",
+			 narrow[i].net);
+		e = only(yaml);
+		for (size_t j = 0; j < ARRAY_SIZE(twins); j++) {
+			enum policy_class class;
+			enum policy_verdict v = ask_path(e, twins[j].path, &class);
+
+			if (v != (twins[j].twin ? narrow[i].twin : POLICY_ALLOW))
+				fail_msg("policy %zu: '%s' is %s", i, twins[j].path,
+					 policy_verdict_name(v));
+		}
+		policy_effective_free(e);
+	}
+}
+
+/* What allows, or what an `ask` or its `except` lets pass, is what it says and nothing like it. */
+static void test_what_grants_reaches_no_twin_of_a_path(void **state)
+{
+	static const struct {
+		const char *net;
+		enum policy_verdict exact, twin;
+	} grants[] = {
+		{"  - {id: one, do: allow, " TWINS_HTTP("/admin/x") "}\n", POLICY_ALLOW,
+		 POLICY_DENY},
+		{"  - {id: one, do: ask, " TWINS_HTTP("/admin/x") "}\n", POLICY_ASK, POLICY_DENY},
+		{"  - {id: no, do: deny, " TWINS_HTTP("/**") ", except: [{host: a.example.com, "
+							     "path: /admin/x}]}\n"
+							     "  - {id: all, do: allow, " TWINS_HTTP(
+								     "/**") "}\n",
+		 POLICY_ALLOW, POLICY_DENY},
+		{"  - {id: ask, do: ask, " TWINS_HTTP("/**") ", except: [{host: a.example.com, "
+							     "path: /admin/x}]}\n"
+							     "  - {id: all, do: allow, " TWINS_HTTP(
+								     "/**") "}\n",
+		 POLICY_ALLOW, POLICY_ASK},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(grants); i++) {
+		struct policy_effective *e;
+		char yaml[1024];
+
+		snprintf(yaml, sizeof(yaml), "version: 1\nagency: autonomous\nnet:\n%s",
+			 grants[i].net);
+		e = only(yaml);
+		for (size_t j = 0; j < ARRAY_SIZE(twins); j++) {
+			bool same = j < 2; /* the first two decode to the same bytes */
+			enum policy_class class;
+			enum policy_verdict v = ask_path(e, twins[j].path, &class);
+
+			if (twins[j].twin && v != (same ? grants[i].exact : grants[i].twin))
+				fail_msg("policy %zu: '%s' is %s", i, twins[j].path,
+					 policy_verdict_name(v));
+		}
+		policy_effective_free(e);
+	}
+}
+
+static void test_a_remote_that_is_denied_has_no_twin(void **state)
+{
+	static const struct {
+		const char *remote;
+		enum policy_verdict verdict;
+	} rows[] = {
+		{"https://git.example.com/acme/app", POLICY_ALLOW},
+		{"https://git.example.com/acme/secret", POLICY_DENY},
+		{"https://git.example.com/Acme/SECRET", POLICY_DENY},
+		{"https://git.example.com/acme/secret.git.git", POLICY_DENY},
+		{"https://git.example.com/acme/secret.GIT", POLICY_DENY},
+		{"https://git.example.com/acme/secret.", POLICY_DENY},
+		{"https://git.example.com/acme/secret%20", POLICY_DENY},
+		{"https://git.example.com/acme/secrets", POLICY_ALLOW},
+	};
+	struct policy_effective *e = only(
+		"version: 1\nagency: autonomous\nnet:\n"
+		"  - {id: all, do: allow, git: {remote: \"https://git.example.com/acme/*\", op: "
+		"fetch}}\n"
+		"  - {id: no, do: deny, git: {remote: \"https://git.example.com/acme/secret\", op: "
+		"fetch}}\n");
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct policy_request r = {.kind = POLICY_GIT};
+		struct policy_decision d;
+
+		r.git.remote = bytes_str(rows[i].remote);
+		policy_decide(e, &r, &d);
+		if (d.verdict != rows[i].verdict)
+			fail_msg("'%s' is %s", rows[i].remote, policy_verdict_name(d.verdict));
+	}
+	policy_effective_free(e);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -845,6 +1044,9 @@ int main(void)
 		cmocka_unit_test(test_approvals_are_the_strictest),
 		cmocka_unit_test(test_only_named_variables_pass),
 		cmocka_unit_test(test_a_variable_that_a_secret_comes_from_never_passes),
+		cmocka_unit_test(test_what_takes_away_reaches_every_twin_of_a_path),
+		cmocka_unit_test(test_what_grants_reaches_no_twin_of_a_path),
+		cmocka_unit_test(test_a_remote_that_is_denied_has_no_twin),
 		cmocka_unit_test(test_commands),
 		cmocka_unit_test(test_addresses_that_no_name_may_lead_to),
 	};
