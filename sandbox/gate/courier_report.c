@@ -5,6 +5,7 @@
  * does not happen.
  */
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,9 +17,12 @@ enum {
 	DELIVERED_KEPT = 1024,
 	DRAINED_KEPT = 256,
 	TEXT_CUT = 512,
+	COUNTS_MAX =
+		64, /* attempts whose refusals are counted while there is no room to list them */
 	/* To a supervisor that does not read. All that can be open at once is far less; past it the
 	 * next one hears all of that anew. */
 	MESSAGES_MAX = 4 * COURIER_EXCHANGES_MAX,
+	RING = COURIER_READS_MAX + COUNTS_MAX,
 };
 
 struct message {
@@ -29,6 +33,7 @@ struct message {
 
 struct read {
 	struct report_read r;
+	uint64_t more; /* refusals that it stands for; 0 = it is one itself */
 	char method[32], host[256], path[TEXT_CUT], rule[160], why[256];
 };
 
@@ -38,7 +43,7 @@ struct report {
 	struct event *in, *out, *batch;
 	struct message *first, **last;
 	size_t message_count;
-	struct read *reads; /* ring */
+	struct read *reads; /* ring of RING */
 	size_t read_at, read_count;
 	uint8_t delivered[DELIVERED_KEPT][16];
 	size_t delivered_count;
@@ -265,8 +270,13 @@ static void say_batch(struct report *r, bool now)
 		size_t n = r->read_count < REPORT_READS_MAX ? r->read_count : REPORT_READS_MAX;
 
 		for (size_t i = 0; i < n; i++) {
-			const struct read *d = &r->reads[(r->read_at + i) % COURIER_READS_MAX];
+			struct read *d = &r->reads[(r->read_at + i) % RING];
 
+			if (d->more)
+				snprintf(d->why, sizeof(d->why),
+					 "%" PRIu64 " more were refused, too many to be told one "
+					 "by one while no supervisor heard it",
+					 d->more);
 			items[i] = d->r;
 			items[i].method = bytes_str(d->method);
 			items[i].host = bytes_str(d->host);
@@ -278,7 +288,7 @@ static void say_batch(struct report *r, bool now)
 		say(r, &m, -1);
 		if (r->fd < 0)
 			return;
-		r->read_at = (r->read_at + n) % COURIER_READS_MAX;
+		r->read_at = (r->read_at + n) % RING;
 		r->read_count -= n;
 	}
 }
@@ -326,10 +336,33 @@ void report_drained(struct report *r, const uint8_t *attempt)
 
 static struct read *next_read(struct report *r)
 {
-	struct read *d = &r->reads[(r->read_at + r->read_count++) % COURIER_READS_MAX];
+	struct read *d = &r->reads[(r->read_at + r->read_count++) % RING];
 
 	memset(d, 0, sizeof(*d));
 	return d;
+}
+
+/* Where there is no room for one refusal more: the attempt's number of them, behind all that waits.
+ * A run has far fewer attempts at a time than COUNTS_MAX. */
+static void count_refused(struct report *r, const uint8_t *attempt, int64_t wall_ns, int kind)
+{
+	struct read *d;
+
+	for (size_t i = COURIER_READS_MAX; i < r->read_count; i++) {
+		d = &r->reads[(r->read_at + i) % RING];
+		if (memcmp(d->r.attempt, attempt, sizeof(d->r.attempt)) == 0) {
+			d->more++;
+			return;
+		}
+	}
+	if (r->read_count == RING)
+		return;
+	d = next_read(r);
+	d->more = 1;
+	d->r.wall_ns = wall_ns;
+	d->r.kind = kind;
+	d->r.denied = true;
+	memcpy(d->r.attempt, attempt, sizeof(d->r.attempt));
 }
 
 void report_refused(struct report *r, const struct frames_note *n)
@@ -337,9 +370,11 @@ void report_refused(struct report *r, const struct frames_note *n)
 	struct timespec now;
 	struct read *d;
 
-	if (report_full(r))
-		return;
 	(void)clock_gettime(CLOCK_REALTIME, &now);
+	if (report_full(r)) {
+		count_refused(r, n->attempt, now.tv_sec * 1000000000LL + now.tv_nsec, ACTION_TCP);
+		return;
+	}
 	d = next_read(r);
 	d->r.wall_ns = now.tv_sec * 1000000000LL + now.tv_nsec;
 	d->r.kind = n->kind == FRAMES_NOTE_HTTP ? ACTION_HTTP : ACTION_TCP;
@@ -378,8 +413,11 @@ void report_note(struct report *r, const struct exchange *x, bool denied, int st
 	const struct action *a = &x->action;
 	struct read *d;
 
-	if (report_full(r))
-		return; /* exchange.c refuses before: only what was under way comes here */
+	if (report_full(r)) { /* exchange.c refuses before: only what was under way comes here */
+		if (denied)
+			count_refused(r, x->attempt_id, x->wall_ns, a->kind);
+		return;
+	}
 	d = next_read(r);
 	*d = (struct read){.r = {.wall_ns = x->wall_ns,
 				 .kind = a->kind,
@@ -486,7 +524,7 @@ int report_new(struct courier *c, struct report **ret)
 	r->c = c;
 	r->fd = -1;
 	r->last = &r->first;
-	r->reads = calloc(COURIER_READS_MAX, sizeof(*r->reads));
+	r->reads = calloc(RING, sizeof(*r->reads));
 	r->batch = evtimer_new(c->base, on_batch, r);
 	if (!r->reads || !r->batch) {
 		free(r->reads);

@@ -28,7 +28,7 @@ enum {
 	FRAMES_REASON_MAX = 240, /* bytes; the gate cuts a longer one */
 	FRAMES_ABORT_MAX = 1024, /* bytes of its text */
 	FRAMES_NOTE_MAX = 1024, /* bytes of a datagram on the trunk */
-	FRAMES_NOTES_MAX = 1000, /* of one attempt; the gate says no more */
+	FRAMES_NOTES_MAX = 1000, /* of one attempt; more are told as a number at its end */
 	FRAMES_WHY_MAX = 240, /* bytes */
 };
 

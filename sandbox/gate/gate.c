@@ -2,6 +2,7 @@
 #include "sandbox/gate/gate.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -12,6 +13,13 @@
 #include <openssl/crypto.h>
 #include "base/io.h"
 #include "sandbox/gate/isolate.h"
+
+static const char *const kind_words[] = {
+	[FRAMES_NOTE_DNS] = "names that no rule has",
+	[FRAMES_NOTE_TLS] = "TLS connections",
+	[FRAMES_NOTE_HTTP] = "HTTP requests",
+	[FRAMES_NOTE_LIMIT] = "connections or names past a limit",
+};
 
 enum { PEM_MAX = 64 * 1024, FDS_SPARE = 64, FDS_OF_A_CONNECTION = 3 };
 
@@ -71,30 +79,75 @@ void gate_retry_soon(struct gate *g)
 		(void)evtimer_add(g->retry, &soon);
 }
 
-/* Unlike a note it is never lost for want of room: a step's end waits for it. */
+/* -errno: the trunk has no room (gate_trunk_again is called soon), or no courier lives. */
+static int send_note(struct gate *g, const struct frames_note *n)
+{
+	AUTO_BUFFER out = {0};
+	int r = g->trunk < 0 ? -ENOTCONN : frames_note_encode(n, &out);
+
+	if (r == 0 && send(g->trunk, out.data, out.len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		r = -errno;
+	if (r == -EAGAIN)
+		gate_retry_soon(g);
+	return r;
+}
+
+/* How many were not told one by one, a note of each kind. */
+static int say_more(struct gate *g, const uint8_t attempt[16], struct unsaid *u)
+{
+	for (unsigned kind = FRAMES_NOTE_DNS; kind < FRAMES_NOTE_OVER; kind++) {
+		struct frames_note n = {.kind = (enum frames_note_kind)kind};
+		char why[FRAMES_WHY_MAX];
+		int r;
+
+		if (!u->count[kind])
+			continue;
+		memcpy(n.attempt, attempt, sizeof(n.attempt));
+		snprintf(why, sizeof(why),
+			 "%" PRIu64 " more of %s were refused, too many to be "
+			 "told one by one",
+			 u->count[kind], kind_words[kind]);
+		n.why = bytes_str(why);
+		r = send_note(g, &n);
+		if (r < 0)
+			return r;
+		u->count[kind] = 0;
+	}
+	return 0;
+}
+
+/* A step's end waits for it. Where that courier is gone, the next one hears of it. */
 static void say_over(struct gate *g)
 {
 	struct over *o;
 
 	while (g->trunk >= 0 && (o = STAILQ_FIRST(&g->over))) {
 		struct frames_note n = {.kind = FRAMES_NOTE_OVER};
-		AUTO_BUFFER out = {0};
 
 		memcpy(n.attempt, o->attempt, sizeof(n.attempt));
-		if (frames_note_encode(&n, &out) == 0 &&
-		    send(g->trunk, out.data, out.len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
-			if (errno == EAGAIN)
-				gate_retry_soon(g);
-			return; /* else that courier is gone, and the next one hears of it */
-		}
+		if (say_more(g, o->attempt, &o->unsaid) < 0 || send_note(g, &n) < 0)
+			return;
 		STAILQ_REMOVE_HEAD(&g->over, link);
 		free(o);
 	}
 }
 
+static bool is_unsaid(const struct attempt *a)
+{
+	for (unsigned kind = FRAMES_NOTE_DNS; kind < FRAMES_NOTE_OVER; kind++)
+		if (a->unsaid.count[kind])
+			return true;
+	return false;
+}
+
 void gate_trunk_again(struct gate *g)
 {
+	struct attempt *a;
+
 	conn_trunk_changed(g);
+	LIST_FOREACH(a, &g->attempts, link)
+	if (is_unsaid(a) && a->notes < FRAMES_NOTES_MAX && say_more(g, a->id, &a->unsaid) == 0)
+		a->notes++;
 	say_over(g);
 }
 
@@ -113,6 +166,7 @@ static void attempt_end(struct gate *g, const uint8_t id[16])
 	if (a) {
 		conn_attempt_end(g, a);
 		gate_dns_attempt_end(g, a);
+		o->unsaid = a->unsaid;
 		LIST_REMOVE(a, link);
 		free(a);
 	}
@@ -134,11 +188,11 @@ void gate_note(struct gate *g, struct attempt *a, enum frames_note_kind kind, co
 {
 	char buf[ACTION_HOST_MAX + 1], line[FRAMES_WHY_MAX + 1];
 	struct frames_note n = {.kind = kind, .port = port};
-	AUTO_BUFFER out = {0};
 
-	if (g->trunk < 0 || a->notes >= FRAMES_NOTES_MAX)
+	if (a->notes >= FRAMES_NOTES_MAX) {
+		a->unsaid.count[kind]++;
 		return;
-	a->notes++;
+	}
 	memcpy(n.attempt, a->id, sizeof(n.attempt));
 	n.host = shown_host(host, buf, sizeof(buf));
 	/* It quotes what came from inside: one line of ASCII, cut. */
@@ -147,8 +201,10 @@ void gate_note(struct gate *g, struct attempt *a, enum frames_note_kind kind, co
 		if (*s < ' ' || *s > '~')
 			*s = '?';
 	n.why = bytes_str(line);
-	if (frames_note_encode(&n, &out) == 0)
-		(void)!send(g->trunk, out.data, out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (send_note(g, &n) == 0)
+		a->notes++;
+	else
+		a->unsaid.count[kind]++;
 }
 
 /* ---- listeners ---- */

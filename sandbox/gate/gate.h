@@ -49,10 +49,16 @@ struct gate_limits { /* ms; those above, or smaller ones for a test */
 	uint32_t head_ms, body_ms, idle_ms, linger_ms, courier_ms;
 };
 
+/* Refusals that were not told one by one, by enum frames_note_kind: told as a number. */
+struct unsaid {
+	uint64_t count[FRAMES_NOTE_OVER];
+};
+
 struct attempt {
 	LIST_ENTRY(attempt) link;
 	uint8_t id[16];
 	uint32_t notes; /* said */
+	struct unsaid unsaid;
 	uint64_t refused[GATE_REFUSED_MAX]; /* names that were last noted, hashed: each pair of A
 					       and AAAA, each retry would be one more */
 	uint32_t refused_at;
@@ -72,6 +78,7 @@ struct listener {
 struct over {
 	STAILQ_ENTRY(over) link;
 	uint8_t attempt[16];
+	struct unsaid unsaid; /* goes before it */
 };
 
 struct gate {
@@ -92,8 +99,9 @@ struct gate {
 
 /* ---- gate.c: what the keeper says, and listeners ---- */
 struct attempt *gate_attempt(struct gate *g, const uint8_t id[16]); /* NULL: none of that id */
-/* Something was refused here: a note on the trunk, at most FRAMES_NOTES_MAX of one attempt. Where
- * no courier lives it is lost, as is one past what the trunk holds. */
+/* Something was refused here: a note on the trunk, at most FRAMES_NOTES_MAX of one attempt. One past
+ * that, or past what the trunk holds, or while no courier lives, is counted, and the number is told
+ * when there is room, at the latest before the attempt's end is. */
 void gate_note(struct gate *g, struct attempt *a, enum frames_note_kind kind, const char *host,
 	       uint16_t port, const char *why);
 /* What waited for a trunk, or for room in it, is said. */
@@ -205,6 +213,7 @@ struct conn {
 	enum conn_request request;
 	enum conn_response response;
 	bool some_head; /* of the next request */
+	bool empty_line; /* before it */
 	bool parsed; /* the parser has told the request's end */
 	bool keep; /* the connection lives on behind this exchange */
 	bool is_head, is_old, websocket;

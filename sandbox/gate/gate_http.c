@@ -87,12 +87,60 @@ void conn_http_broken(struct conn *c, const char *why)
 
 /* ---- requests ---- */
 
-/* An upper-case letter begins a request; other first bytes are no HTTP at all. */
+static void no_http(struct conn *c)
+{
+	gate_note(c->gate, c->attempt, FRAMES_NOTE_HTTP, c->name, c->port, "not HTTP");
+	conn_reset(c);
+}
+
+/* RFC 9112 section 2.2: an empty line before a request is ignored; one, not any number. False: what
+ * comes next is not known yet, or it was one too many. */
+static bool skip_empty_line(struct conn *c)
+{
+	uint8_t s[2];
+
+	for (;;) {
+		ssize_t n = evbuffer_copyout(c->in, s, sizeof(s));
+
+		if (n < 1 || (n == 1 && s[0] == '\r' && !c->client_ended))
+			return false;
+		if (n < 2 || s[0] != '\r' || s[1] != '\n')
+			return true;
+		if (c->empty_line) {
+			conn_http_refuse(c, 400, "bad_request",
+					 "more than one empty line before a request");
+			return false;
+		}
+		c->empty_line = true;
+		evbuffer_drain(c->in, sizeof(s));
+	}
+}
+
+/* Methods are case-sensitive (RFC 9110 section 9.1): "get" is none of ours, while "get " shows that
+ * HTTP is meant, so it is told. */
+static void refuse_small_letters(struct conn *c, struct bytes first)
+{
+	const char *s = first.data;
+	size_t n = 0;
+
+	while (n < first.len && ((s[n] >= 'a' && s[n] <= 'z') || (s[n] >= 'A' && s[n] <= 'Z')))
+		n++;
+	if (n < first.len && s[n] == ' ')
+		conn_http_refuse(c, 400, "bad_request",
+				 "request line: a method of other than capital letters");
+	else if (n < first.len || n == FIRST_BYTES || c->client_ended)
+		no_http(c);
+}
+
+/* A letter begins a request; other first bytes are no HTTP at all. */
 static bool begins_well(struct conn *c)
 {
-	size_t len = evbuffer_get_length(c->in);
+	size_t len;
 	const uint8_t *s;
 
+	if (!skip_empty_line(c))
+		return false;
+	len = evbuffer_get_length(c->in);
 	if (len > FIRST_BYTES)
 		len = FIRST_BYTES;
 	s = evbuffer_pullup(c->in, (ssize_t)len);
@@ -100,9 +148,12 @@ static bool begins_well(struct conn *c)
 		conn_reset(c);
 		return false;
 	}
+	if (s[0] >= 'a' && s[0] <= 'z') {
+		refuse_small_letters(c, bytes_of(s, len));
+		return false;
+	}
 	if (s[0] < 'A' || s[0] > 'Z') {
-		gate_note(c->gate, c->attempt, FRAMES_NOTE_HTTP, c->name, c->port, "not HTTP");
-		conn_reset(c);
+		no_http(c);
 		return false;
 	}
 	if (s[0] == 'P' && len < 5 && memcmp(s, "PRI *", len) == 0 && !c->client_ended)
@@ -177,6 +228,7 @@ static bool feed(struct conn *c)
 	switch (r) {
 	case HTTP1_HEAD:
 		c->some_head = false;
+		c->empty_line = false;
 		begin_request(c);
 		break;
 	case HTTP1_BODY:

@@ -480,6 +480,20 @@ def all_of_an_attempt_is_told_before_its_end():
     s.close()
 
 
+def what_the_gate_refused_while_no_supervisor_hears_it_is_counted():
+    kept, refused, other = 8192, 9000, os.urandom(16)
+    with Courier(policy("{id: r, do: allow, http: {host: a.example.com}}")) as c:
+        for i in range(refused):
+            send_fds(c.trunk, enc({1: c.attempt, 2: 1, 3: f"n{i}.example", 4: 0, 5: "no"}))
+        send_fds(c.trunk, enc({1: other, 2: 1, 3: "last.example", 4: 0, 5: "no"}))
+        send_fds(c.trunk, enc({1: c.attempt, 2: 5, 3: "", 4: 0, 5: ""}))
+        hello = c.attach(tell=False)
+        assert hello[1] == c.run and c.hear(DRAINED)[0][1] == c.attempt
+        assert [r[7] for r in c.reads[:kept]] == [f"n{i}.example" for i in range(kept)]
+        more = [(r[1], r[4], r[11].split(" more ")[0]) for r in c.reads[kept:]]
+        assert more == [(c.attempt, True, str(refused - kept)), (other, True, "1")], c.reads[kept:]
+
+
 def a_host_of_before_keeps_no_host_of_now_out_of_the_pool():
     servers = [Server(plain()) for _ in range(POOL_MAX + 1)]
     p = policy(*(f"{{id: r{i}, do: allow, http: {{scheme: http, host: a.example.com, port: {s.port}}}, {HERE}}}"
@@ -1002,7 +1016,8 @@ def bad_answers_of_a_server_are_502():
     s.close()
 
 
-TESTS = [plain_reads_go_by_themselves, all_of_an_attempt_is_told_before_its_end,
+TESTS = [plain_reads_go_by_themselves, what_the_gate_refused_while_no_supervisor_hears_it_is_counted,
+         all_of_an_attempt_is_told_before_its_end,
          what_a_supervisor_that_does_not_read_has_not_recorded_is_not_done, a_host_of_before_keeps_no_host_of_now_out_of_the_pool,
          what_no_rule_covers_is_refused_in_words, upstream_tls_is_verified, an_effect_waits_for_its_records,
          an_effect_is_denied_or_replayed, a_supervisor_that_comes_back_hears_all_that_is_open,

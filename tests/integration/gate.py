@@ -232,6 +232,14 @@ SMUGGLING = [
     ("..", b"GET /a/../b HTTP/1.1\r\n" + HOST + b"\r\n", 400),
     ("%2e%2e", b"GET /a/%2e%2e/b HTTP/1.1\r\n" + HOST + b"\r\n", 400),
     ("backslash", b"GET /a\\..\\b HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    ("dots and a space", b"GET /a/..%20/b HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    ("dots alone", b"GET /a/.../b HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    ("overlong UTF-8", b"GET /a/%c0%ae%c0%ae/b HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    ("a method in small letters", b"get / HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    ("a method in mixed letters", b"Get / HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    ("a method that ends in capitals", b"gET / HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    ("two empty lines", b"\r\n\r\nGET / HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    ("an empty line that is another's", b"\r\nget / HTTP/1.1\r\n" + HOST + b"\r\n", 400),
     ("two spaces", b"GET  / HTTP/1.1\r\n" + HOST + b"\r\n", 400),
     ("HTTP/0.9", b"GET /\r\n\r\n", 400),
     ("HTTP/1.2", b"GET / HTTP/1.2\r\n" + HOST + b"\r\n", 400),
@@ -273,9 +281,26 @@ def test_bad_chunks_end_the_connection_before_the_body_does():
 
 def test_what_is_no_http_is_reset():
     with Gate(API) as g:
-        for data in (b"\x16\x03\x01\x00\x05", b"SSH-2.0-x\r\n"[::-1], b"\0\0\0\0", b"get / HTTP/1.1\r\n\r\n", b"\r\n\r\nGET / HTTP/1.1\r\n\r\n"):
+        for data in (b"\x16\x03\x01\x00\x05", b"SSH-2.0-x\r\n"[::-1], b"\0\0\0\0", b"hello, is it me", b"helo:x", b"a" * 24,
+                     b"\n\nGET / HTTP/1.1\r\n\r\n", b"\rGET / HTTP/1.1\r\n\r\n"):
             assert g.raw("api.example.com", 80, data) == (b"", True), data
         assert g.courier.requests == []
+
+
+def test_an_empty_line_before_a_request_is_ignored():
+    with Gate(API) as g:
+        one = b"GET /%d HTTP/1.1\r\n" + HOST + b"%s\r\n"
+        for pieces in ([b"\r\n" + one % (1, b"Connection: close\r\n")], [b"\r", b"\n", one % (1, b"Connection: close\r\n")],
+                       [b"\r\n" + one % (1, b"") + b"\r\n" + one % (2, b"Connection: close\r\n")]):
+            s, out = g.connect("api.example.com", 80), b""
+            for piece in pieces:
+                s.sendall(piece)
+                time.sleep(0.05)
+            while chunk := s.recv(65536):
+                out += chunk
+            s.close()
+            assert out.count(b"HTTP/1.1 200 ") == out.count(b"HTTP/1.1 ") == sum(p.count(b"GET") for p in pieces), (pieces, out)
+        assert [a.path for a in g.courier.requests] == ["/1", "/1", "/1", "/2"]
 
 
 def test_an_early_close_sends_nothing_on():
@@ -815,10 +840,44 @@ def test_reports_of_one_attempt_have_an_end():
         for i in range(1100):
             s.send(question(b"n%d.evil.example" % i))
             assert parts(s.recv(4096)) == (3, 0)
-            if i % 20 == 19:  # what the trunk cannot hold is lost: not here
+            if i % 20 == 19:  # what the trunk cannot hold is counted: not here
                 g.wait_for(lambda: len(g.courier.notes) >= min(i + 1, 1000))
         time.sleep(0.3)
         assert len(g.courier.notes) == 1000
+        g.send(ATTEMPT_END, [], attempt=g.attempt)
+        g.wait_for(lambda: g.courier.notes[-1]["kind"] == NOTE_OVER)
+        assert [n["why"].split()[:4] for n in g.courier.notes[1000:-1]] == [["100", "more", "of", "names"]], g.courier.notes[1000:]
+
+
+def told(g):
+    """How many refusals the notes stand for, and how many of them are told as a number."""
+    more = [int(n["why"].split()[0]) for n in g.courier.notes if " more of " in n["why"]]
+    return len([n for n in g.courier.notes if n["kind"] != NOTE_OVER]) - len(more) + sum(more), sum(more)
+
+
+def test_a_burst_of_refusals_is_counted_to_the_last_one():
+    with Gate(API) as g:
+        g.courier.listens.clear()
+        refused = 0
+        for i in range(900):
+            assert parts(ask(g, question(b"n%d.evil.example" % i))) == (3, 0)
+            refused += 1
+        for _ in range(20):
+            assert status(g.raw("api.example.com", 80, b"GET /.. HTTP/1.1\r\n" + HOST + b"\r\n")) == 400
+            refused += 1
+        g.courier.listens.set()
+        g.wait_for(lambda: told(g)[0] == refused)
+        assert told(g)[1] > 100, told(g)  # else the trunk held them all, and nothing was tried
+        assert len(g.courier.notes) < refused and {n["attempt"] for n in g.courier.notes} == {g.attempt}
+        # with no courier at all, and told before the attempt's end is
+        g.courier_trunk.shutdown(socket.SHUT_RDWR)
+        for i in range(30):
+            assert parts(ask(g, question(b"m%d.evil.example" % i))) == (3, 0)
+        g.send(ATTEMPT_END, [], attempt=g.attempt)
+        time.sleep(0.1)
+        g.trunk()
+        g.wait_for(lambda: g.courier.notes[-1]["kind"] == NOTE_OVER)
+        assert told(g)[0] == refused + 30, told(g)
 
 
 if __name__ == "__main__":

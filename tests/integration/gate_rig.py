@@ -124,10 +124,13 @@ class Courier:
         self.requests, self.notes, self.tunnels, self.cuts = [], [], [], 0
         self.routes = {}
         self.lock = threading.Lock()
+        self.listens = threading.Event()  # cleared: it is busy, and the trunk fills
+        self.listens.set()
 
     def serve(self, trunk):
         def loop():
             while True:
+                self.listens.wait()
                 try:
                     data, fds, _, _ = socket.recv_fds(trunk, 8192, 4)
                 except OSError:
