@@ -23,7 +23,7 @@ import time
 
 HERE, NAMES, SERVICES = "10.77.0.1", "10.77.0.53", "10.77.0.2"
 TOKEN = "acme-t0ken-that-no-step-sees"
-NEEDED = ("nginx", "fcgiwrap", "dnsmasq", "ip", "git", "curl", "openssl")
+NEEDED = ("nginx", "fcgiwrap", "dnsmasq", "ip", "git", "make", "curl", "openssl")
 BASIC = base64.b64encode(b"x-access-token:" + TOKEN.encode()).decode()
 NGINX = """
 daemon off; master_process off; pid %(root)s/nginx.pid; error_log %(root)s/nginx.log; events {}
@@ -202,11 +202,16 @@ class Stage:
 
     def waiting(self):
         """The queue's first item, when there is one."""
-        self.wait_for("an item in the queue", lambda: self.json("queue")["approvals"])
+        self.wait_for("an item in the queue, or the end of the run", lambda: self.json("queue")["approvals"] or self.is_over())
+        if self.is_over():
+            self.broken("the run ended before it asked")
         return self.json("queue")["approvals"][0]
 
+    def is_over(self):
+        return self.json("status", self.run)["state"] in ("succeeded", "failed", "cancelled")
+
     def ended(self):
-        self.wait_for("the end of the run", lambda: self.json("status", self.run)["state"] in ("succeeded", "failed", "cancelled"))
+        self.wait_for("the end of the run", self.is_over)
         return self.json("status", self.run)["state"]
 
     def remember(self):
