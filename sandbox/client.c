@@ -467,8 +467,8 @@ static int wait_hello(struct sandbox_client *c, struct error *err)
 	return 0;
 }
 
-int sandbox_client_open(int runtime_fd, uint64_t epoch, sandbox_event_fn *fn, void *arg,
-			struct sandbox_client **ret, struct error *err)
+int sandbox_client_open(int state_fd, int runtime_fd, uint64_t epoch, sandbox_event_fn *fn,
+			void *arg, struct sandbox_client **ret, struct error *err)
 {
 	AUTO(sandbox_client_free) struct sandbox_client *c = calloc(1, sizeof(*c));
 
@@ -479,14 +479,14 @@ int sandbox_client_open(int runtime_fd, uint64_t epoch, sandbox_event_fn *fn, vo
 	c->fn = fn;
 	c->arg = arg;
 	c->last = &c->first;
-	c->sock = io_unix_connect_at(runtime_fd, PROTOCOL_SOCKET, SOCK_SEQPACKET);
+	c->sock = io_unix_connect_at(state_fd, PROTOCOL_SOCKET, SOCK_SEQPACKET);
 	if (c->sock < 0)
 		return error_set(err, c->sock, "keeper: cannot connect: %s", strerror(-c->sock));
 	int r = check_peer(c->sock, err);
 	if (r < 0)
 		return r;
 	struct protocol_request hello = {.epoch = epoch};
-	r = request(c, PROTOCOL_HELLO, NULL, &hello, NULL, 0, NULL);
+	r = request(c, PROTOCOL_HELLO, NULL, &hello, &runtime_fd, runtime_fd >= 0 ? 1 : 0, NULL);
 	if (r < 0)
 		return error_set(err, r, "keeper: cannot say hello: %s", strerror(-r));
 	r = wait_hello(c, err);

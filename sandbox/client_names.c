@@ -1,11 +1,11 @@
 /*
- * Names below spool/, and the lock that tells a live attempt from a lost one: for both ends.
+ * Names below spool/, and the locks that tell what lives from what is lost: for both ends.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/file.h>
-#include "sandbox/sandbox.h"
+#include "sandbox/protocol.h"
 
 static char *put_name(const uint8_t *id, const char *suffix, char *buf)
 {
@@ -30,9 +30,9 @@ char *sandbox_net_lock_name(const struct sandbox_net_id *run, char *buf)
 	return put_name(run->b, ".n", buf);
 }
 
-static int is_locked(int spool_fd, const char *name)
+static int is_locked(int dir_fd, const char *name)
 {
-	AUTO_FD fd = openat(spool_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	AUTO_FD fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
 	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
@@ -52,4 +52,9 @@ int sandbox_net_lives(int spool_fd, const struct sandbox_net_id *run)
 	char name[SANDBOX_SPOOL_NAME_SIZE];
 
 	return is_locked(spool_fd, sandbox_net_lock_name(run, name));
+}
+
+int sandbox_keeper_lives(int state_fd)
+{
+	return is_locked(state_fd, PROTOCOL_LOCK);
 }

@@ -4,7 +4,7 @@
  * connection, a sandbox, a template or a sealer is input, and an error in it ends that one object,
  * never the keeper.
  *
- *   keeper_main.c      start, loop, idle exit
+ *   keeper_main.c      start, lock and socket, loop, idle exit
  *   keeper_loop.c      epoll, timers
  *   keeper_conn.c      connections, the table of requests
  *   keeper_attempt.c   the life of an attempt
@@ -221,11 +221,11 @@ struct job {
 
 struct keeper {
 	struct loop loop;
-	int runtime_fd, helpers_fd, layers_fd, spool_fd, init_fd, sealer_fd, self_pidfd, null_fd;
+	int runtime_fd, state_fd, helpers_fd, layers_fd, spool_fd, init_fd, sealer_fd, self_pidfd, null_fd;
 	int gate_fd, courier_fd; /* executables; -1 = not installed */
 	size_t listeners_max; /* descriptors of all attempts together */
-	int listen_fd;
 	struct loop_source listen_source;
+	uint64_t socket_dev, socket_ino; /* of what it listens at, while that is there */
 	uint64_t epoch, next_job, use_counter, arm_counter;
 	uint32_t idle_ms, root_uid;
 	bool privileged; /* uid 0 of the initial user namespace */
@@ -245,7 +245,7 @@ struct keeper {
 	struct job *jobs;
 	size_t job_count;
 	struct limits_host *limits;
-	struct loop_timer idle, sampler, notices;
+	struct loop_timer idle, look, sampler, notices;
 	struct buffer filters[2]; /* plain, and for root-owned workspaces */
 	bool landlock;
 };

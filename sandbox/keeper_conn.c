@@ -233,6 +233,10 @@ static int do_hello(struct request *r)
 	}
 	k->epoch = r->q.epoch;
 	c->phase = CONN_SERVED;
+	if (r->fd_count == 1) {
+		close_fd(&k->runtime_fd);
+		k->runtime_fd = take_fd(&r->fds[0]);
+	}
 	for (struct attempt *a = k->attempts; a; a = a->next)
 		attempt_tell_again(a);
 	return 0;
@@ -425,7 +429,7 @@ static const struct {
 	size_t fds_max;
 	int (*fn)(struct request *);
 } requests[] = {
-	[PROTOCOL_HELLO] = {CONN_NEW, 0, do_hello},
+	[PROTOCOL_HELLO] = {CONN_NEW, 1, do_hello},
 	[PROTOCOL_START] = {CONN_SERVED, 2, do_start},
 	[PROTOCOL_SIGNAL] = {CONN_SERVED, 0, do_signal},
 	[PROTOCOL_KILL] = {CONN_SERVED, 0, do_kill},

@@ -22,20 +22,57 @@
 
 enum { RUNTIME_FD = 3, STATE_FD = 4, HELPERS_FD = 5, READY_FD = 6, INIT_BYTES_MAX = 64 << 20 };
 
-/* Unreachable: the runtime folder was removed, so no supervisor will ever connect again. */
-static bool is_unreachable(const struct keeper *k)
+/* At PROTOCOL_SOCKET, whatever lies there: the lock is held, so it is nobody else's. */
+static int listen_there(struct keeper *k, struct error *err)
 {
 	struct stat st;
 
-	return fstatat(k->runtime_fd, PROTOCOL_SOCKET, &st, AT_SYMLINK_NOFOLLOW) < 0 &&
-	       errno == ENOENT;
+	if (unlinkat(k->state_fd, PROTOCOL_SOCKET, 0) < 0 && errno != ENOENT)
+		return error_set(err, -errno, "keeper: its old socket: %s", strerror(errno));
+	AUTO_FD fd = io_unix_listen_at(k->state_fd, PROTOCOL_SOCKET, SOCK_SEQPACKET, 16);
+	int r = fd < 0 ? fd
+		: fstatat(k->state_fd, PROTOCOL_SOCKET, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+				fcntl(fd, F_SETFL, O_NONBLOCK) < 0
+			? -errno
+			: loop_watch(&k->loop, &k->listen_source, fd, EPOLLIN, conn_accept);
+	if (r < 0)
+		return error_set(err, r, "keeper: its socket: %s", strerror(-r));
+	(void)take_fd(&fd);
+	k->socket_dev = st.st_dev;
+	k->socket_ino = st.st_ino;
+	return 0;
+}
+
+static bool is_reachable(const struct keeper *k)
+{
+	struct stat st;
+
+	return fstatat(k->state_fd, PROTOCOL_SOCKET, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       st.st_dev == k->socket_dev && st.st_ino == k->socket_ino;
+}
+
+/* The next supervisor waits for whoever holds the lock: it must find a socket. */
+static void on_look(struct loop_timer *t)
+{
+	struct keeper *k = container_of(t, struct keeper, look);
+
+	if (!is_reachable(k)) {
+		int old = k->listen_source.fd;
+
+		if (old >= 0)
+			loop_unwatch(&k->loop, &k->listen_source);
+		close_fd(&old);
+		(void)!listen_there(k, NULL); /* as long as the disk is full, or for ever where the
+						 state directory was removed */
+	}
+	keeper_look_idle(k);
 }
 
 static void on_idle(struct loop_timer *t)
 {
 	struct keeper *k = container_of(t, struct keeper, idle);
 
-	if (k->attempt_count == 0 || is_unreachable(k))
+	if (k->attempt_count == 0 || !is_reachable(k))
 		k->loop.stop = true;
 	else
 		keeper_look_idle(k);
@@ -47,11 +84,17 @@ void keeper_look_idle(struct keeper *k)
 {
 	if (k->draining && k->attempt_count == 0)
 		k->loop.stop = true;
-	else if (k->conns)
+	else if (k->conns) {
 		loop_timer_off(&k->loop, &k->idle);
-	else if (k->idle.due_ns == 0)
+		loop_timer_off(&k->loop, &k->look);
+		return;
+	}
+	if (k->idle.due_ns == 0)
 		loop_timer_set(&k->loop, &k->idle, loop_now_ns() + k->idle_ms * 1000000ULL,
 			       on_idle);
+	if (k->look.due_ns == 0)
+		loop_timer_set(&k->loop, &k->look,
+			       loop_now_ns() + SANDBOX_KEEPER_LOOK_MS * 1000000ULL, on_look);
 }
 
 #define ROOT_UID_FILE "root-uid" /* in v1 */
@@ -69,23 +112,16 @@ static int folder_path(int fd, char *buf, size_t size, struct error *err)
 	return 0;
 }
 
-/* One keeper a runtime folder: the lock is held as long as it lives; a socket without it is a dead
- * one's. */
-static int listen_there(struct keeper *k, struct error *err)
+/* One keeper a state directory. The lock is held as long as it lives: never closed. */
+static int lock_folder(struct keeper *k, struct error *err)
 {
-	int lock = openat(k->runtime_fd, PROTOCOL_SOCKET ".lock",
-			  O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int lock =
+		openat(k->state_fd, PROTOCOL_LOCK, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 
 	if (lock < 0)
 		return error_set(err, -errno, "keeper: its lock file: %s", strerror(errno));
 	if (flock(lock, LOCK_EX | LOCK_NB) < 0)
 		return error_set(err, -EADDRINUSE, "keeper: another one serves this folder");
-	if (unlinkat(k->runtime_fd, PROTOCOL_SOCKET, 0) < 0 && errno != ENOENT)
-		return error_set(err, -errno, "keeper: its old socket: %s", strerror(errno));
-	k->listen_fd = io_unix_listen_at(k->runtime_fd, PROTOCOL_SOCKET, SOCK_SEQPACKET, 16);
-	if (k->listen_fd < 0)
-		return error_set(err, k->listen_fd, "keeper: its socket: %s",
-				 strerror(-k->listen_fd));
 	return 0;
 }
 
@@ -190,6 +226,7 @@ static int choose_root_uid(struct keeper *k, uint32_t number, struct error *err)
 static int open_folders(struct keeper *k, struct error *err)
 {
 	k->runtime_fd = RUNTIME_FD;
+	k->state_fd = STATE_FD;
 	k->helpers_fd = HELPERS_FD;
 	for (int fd = RUNTIME_FD; fd <= READY_FD; fd++)
 		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
@@ -210,7 +247,7 @@ static int prepare(struct keeper *k, struct error *err)
 	if (r == 0 && fstat(STATE_FD, &st) < 0)
 		r = error_set(err, -errno, "keeper: the state folder: %s", strerror(errno));
 	if (r == 0)
-		r = listen_there(k, err);
+		r = lock_folder(k, err);
 	if (r == 0)
 		r = choose_root_uid(k, (uint32_t)(st.st_ino & 0xffff), err);
 	if (r == 0)
@@ -232,12 +269,9 @@ static int prepare(struct keeper *k, struct error *err)
 		r = seccomp_program(SECCOMP_NOTIFY | SECCOMP_DENY_SETID, &k->filters[1], err);
 	if (r < 0)
 		return r;
+	k->listen_source.fd = -1;
 	r = loop_open(&k->loop);
-	if (r == 0)
-		r = fcntl(k->listen_fd, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
-	if (r == 0)
-		r = loop_watch(&k->loop, &k->listen_source, k->listen_fd, EPOLLIN, conn_accept);
-	return r < 0 ? error_set(err, r, "keeper: %s", strerror(-r)) : 0;
+	return r < 0 ? error_set(err, r, "keeper: %s", strerror(-r)) : listen_there(k, err);
 }
 
 /* The other half is for all else: two outputs, a layer, a terminal a step. */
@@ -295,7 +329,7 @@ int main(int argc, char **argv)
 	(void)failpoint_hit("keeper.ready");
 	keeper_look_idle(k);
 	r = loop_run(&k->loop);
-	(void)unlinkat(k->runtime_fd, PROTOCOL_SOCKET, 0);
+	(void)unlinkat(k->state_fd, PROTOCOL_SOCKET, 0);
 	while (k->nets)
 		net_free(k->nets);
 	while (k->templates)

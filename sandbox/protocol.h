@@ -32,7 +32,9 @@ enum {
 				  further STARTED messages */
 };
 
+/* Both in the state directory's v1. Whoever holds the lock listens at the socket, or is about to. */
 #define PROTOCOL_SOCKET "keeper"
+#define PROTOCOL_LOCK "keeper.lock"
 
 enum protocol_flags {
 	PROTOCOL_FLAG_MEMFD = 1 << 0, /* the body is the last descriptor's content */

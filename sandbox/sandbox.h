@@ -330,13 +330,18 @@ typedef void sandbox_event_fn(void *arg, const struct sandbox_event *event);
 struct sandbox_keeper_options {
 	int helpers_fd; /* folder with holdfast-keeper, holdfast-init, holdfast-sealer (O_PATH will
 			   do) */
-	int runtime_fd; /* folder for the socket `keeper` */
-	int state_fd; /* state directory's v1: layers/ and spool/ are made there */
+	int runtime_fd; /* the supervisor's runtime folder: no sandbox sees it */
+	int state_fd; /* state directory's v1: layers/ and spool/ are made there, and the socket
+		       * `keeper` with its lock: a runtime folder goes at the user's last logout */
 	uint32_t idle_ms; /* with no attempt and no connection for so long it goes; 0 =
 			     SANDBOX_KEEPER_IDLE_MS */
 };
 
-enum { SANDBOX_KEEPER_IDLE_MS = 60 * 1000 };
+enum {
+	SANDBOX_KEEPER_IDLE_MS = 60 * 1000,
+	SANDBOX_KEEPER_LOOK_MS = 250, /* between two looks, without a connection, whether its socket
+				       * is there */
+};
 
 /* Starts a keeper by posix_spawn, in a session of its own, and returns when it listens.
  * -EADDRINUSE: one lives there. The process is a child only until it detaches: there is nothing to
@@ -359,13 +364,18 @@ struct sandbox_hello {
 	size_t net_count;
 };
 
-/* Connects, says hello with epoch, waits for the answer (at most SANDBOX_OPEN_TIMEOUT_MS). A keeper
- * that serves a newer epoch refuses: -ESTALE. The newer one takes over: the keeper ends the older
+/* Connects, says hello with epoch, waits for the answer (at most SANDBOX_OPEN_TIMEOUT_MS). state_fd:
+ * as in sandbox_keeper_options. runtime_fd, borrowed: the folder that sandboxes started from now on
+ * do not see, in place of the one before; -1 = it stays. A keeper that serves a newer epoch refuses: -ESTALE. The newer one takes over: the keeper ends the older
  * one's connection. For attempts that are EXITED, GONE or NOT_STARTED their events follow again.
- * -ENOENT or -ECONNREFUSED: no keeper there. epoch 0 only looks: it takes nothing over, and every
- * other request is refused. */
-MUST_CHECK int sandbox_client_open(int runtime_fd, uint64_t epoch, sandbox_event_fn *fn, void *arg,
-				   struct sandbox_client **ret, struct error *err);
+ * -ENOENT or -ECONNREFUSED: nobody listens (sandbox_keeper_lives). epoch 0 only looks: it takes
+ * nothing over, and every other request is refused. */
+MUST_CHECK int sandbox_client_open(int state_fd, int runtime_fd, uint64_t epoch,
+				   sandbox_event_fn *fn, void *arg, struct sandbox_client **ret,
+				   struct error *err);
+/* 1 a keeper of this state directory lives: if nobody listens it starts, it ends, or its socket was
+ * removed and is made again within SANDBOX_KEEPER_LOOK_MS; 0 none does; negative errno. */
+MUST_CHECK int sandbox_keeper_lives(int state_fd);
 void sandbox_client_free(struct sandbox_client *c); /* accepts NULL */
 DEFINE_GUARD(struct sandbox_client *, sandbox_client_free)
 const struct sandbox_hello *sandbox_client_hello(const struct sandbox_client *c);

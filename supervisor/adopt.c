@@ -20,6 +20,8 @@ enum {
 	CONNECT_TRIES =
 		20, /* of a keeper that is there and does not answer, as one that is dying */
 	CONNECT_PAUSE_MS = 50,
+	REACH_WAIT_MS = 5000, /* for a keeper that lives to listen again, or to end */
+	REACH_PAUSE_MS = 10,
 	CONNECT_TIMEOUTS = 2, /* each has waited for SANDBOX_OPEN_TIMEOUT_MS already */
 	START_TRIES = 3,
 };
@@ -62,6 +64,13 @@ static void disconnect(struct adopt *a)
 	a->client = NULL;
 }
 
+static void doze(long ms)
+{
+	struct timespec pause = {.tv_nsec = ms * 1000 * 1000};
+
+	nanosleep(&pause, NULL);
+}
+
 static bool nobody_listens(int r)
 {
 	return r == -ENOENT || r == -ECONNREFUSED;
@@ -70,17 +79,16 @@ static bool nobody_listens(int r)
 /* -ENOENT, -ECONNREFUSED: there is none. -ESTALE: a newer supervisor has it. Any other says nothing
  * of the keeper's state (it may be dying in its hello, or descriptors may be short), so it is asked
  * again before it is believed. */
-static int connect_keeper(struct daemon *d, struct error *err)
+static int connect_once(struct daemon *d, struct error *err)
 {
-	struct timespec pause = {.tv_nsec = CONNECT_PAUSE_MS * 1000 * 1000};
 	struct error last = {0};
 	int timeouts = 0, r = 0;
 
 	for (int i = 0; i < CONNECT_TRIES && timeouts < CONNECT_TIMEOUTS; i++) {
 		if (i > 0)
-			nanosleep(&pause, NULL);
+			doze(CONNECT_PAUSE_MS);
 		last = (struct error){0};
-		r = sandbox_client_open(d->paths.runtime_fd, d->epoch, on_event, d,
+		r = sandbox_client_open(d->v1_fd, d->paths.runtime_fd, d->epoch, on_event, d,
 					&d->adopt->client, &last);
 		if (r == 0)
 			watch(d);
@@ -88,6 +96,38 @@ static int connect_keeper(struct daemon *d, struct error *err)
 			break;
 		timeouts += r == -ETIMEDOUT;
 	}
+	if (r < 0 && err)
+		*err = last;
+	return r;
+}
+
+/* After *waited ms: whether a keeper that does not listen is to be looked for again. */
+static bool may_come(struct daemon *d, int *waited)
+{
+	if (*waited >= REACH_WAIT_MS || sandbox_keeper_lives(d->v1_fd) != 1)
+		return false;
+	doze(REACH_PAUSE_MS);
+	*waited += REACH_PAUSE_MS;
+	return true;
+}
+
+/* As connect_once; and -EBUSY: one lives that nobody can talk to, so its attempts run on. */
+static int connect_keeper(struct daemon *d, struct error *err)
+{
+	struct error last = {0};
+	int waited = 0, r;
+
+	do {
+		last = (struct error){0};
+		r = connect_once(d, &last);
+	} while (nobody_listens(r) && may_come(d, &waited));
+	if (nobody_listens(r) && sandbox_keeper_lives(d->v1_fd) == 1)
+		return error_set_exit(err, -EBUSY, EXIT_STATUS_SANDBOX,
+				      "a keeper lives and does not listen (is the disk of %s full, "
+				      "or was it stopped?); free some space, or kill "
+				      "'holdfast-keeper' and the steps in its care with it; then "
+				      "start again",
+				      d->paths.state);
 	if (r < 0 && err)
 		*err = last;
 	return r;
@@ -131,8 +171,12 @@ struct sandbox_client *adopt_client(struct daemon *d, struct error *err)
 uint64_t adopt_look(struct daemon *d)
 {
 	AUTO(sandbox_client_free) struct sandbox_client *c = NULL;
+	int waited = 0, r;
 
-	if (sandbox_client_open(d->paths.runtime_fd, 0, on_event, d, &c, NULL) < 0)
+	do
+		r = sandbox_client_open(d->v1_fd, -1, 0, on_event, d, &c, NULL);
+	while (nobody_listens(r) && may_come(d, &waited));
+	if (r < 0)
 		return 0;
 	return sandbox_client_hello(c)->keeper_epoch;
 }
@@ -401,25 +445,20 @@ static void on_event(void *arg, const struct sandbox_event *e)
 
 /* ---- losing and finding ---- */
 
-/* Nobody listens: sandboxes die with their keeper, and their locks say when. A lock that stays is
- * of a keeper that lives and whose socket was removed, so no attempt of it may be called lost: the
- * step would run twice at once. */
+/* No keeper lives: sandboxes die with it, and their locks say when. While one is held its attempt
+ * may not be called lost: the step would run twice at once. */
 static int wait_for_locks(struct daemon *d, struct error *err)
 {
-	struct timespec pause = {.tv_nsec = 5 * 1000 * 1000};
-
 	for (int waited = 0; attempts_locked(d); waited += 5) {
 		if (waited >= LOCK_WAIT_MS)
 			return error_set_exit(
 				err, -EBUSY, EXIT_STATUS_SANDBOX,
-				"steps run on under a keeper whose socket is gone (was its runtime "
-				"folder removed?); without a supervisor it ends by itself within "
-				"%d s: wait, or kill 'holdfast-keeper'; then start again",
-				SANDBOX_KEEPER_IDLE_MS / 1000);
-		nanosleep(&pause, NULL);
+				"steps outlive their keeper (does a disk not answer them?); kill "
+				"'holdfast-init', then start again");
+		doze(5);
 	}
 	/* Processes outlive the lock by some 50 us (sandbox_attempt_lives). */
-	nanosleep(&pause, NULL);
+	doze(5);
 	return 0;
 }
 

@@ -133,7 +133,7 @@ enum { SUPERVISOR_API_VERSION = 1, SUPERVISOR_CONTROL_SOCKET_BACKLOG = 128 };
 
 struct supervisor_paths {
 	int state_fd; /* the state directory, checked: owner, 0700, O_NOFOLLOW */
-	int runtime_fd; /* where control and keeper sockets are */
+	int runtime_fd; /* where the control socket is */
 	char state[4096];
 	char runtime[4096];
 };

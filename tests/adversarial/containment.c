@@ -171,7 +171,7 @@ static void make_trees(void)
 	make_file(world.layer_file);
 	name(world.spool_file, rig.dir, "state/v1/spool/o-of-a-test");
 	make_file(world.spool_file);
-	name(world.keeper, rig.dir, "run/keeper");
+	name(world.keeper, rig.dir, "state/v1/keeper");
 }
 
 static void make_sockets(void)

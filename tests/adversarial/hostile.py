@@ -109,7 +109,7 @@ def spy(c):
     return (f"ls -A {c.state} 2>/dev/null; ls -A {c.state}/v1 2>/dev/null; cat {c.state}/runtime 2>/dev/null; "
             f"ls -A {c.runtime()} 2>/dev/null; mv {c.state} {c.state}2 2>/dev/null && echo MOVED; "
             f"rm -rf {c.state} 2>/dev/null; chmod 777 {c.state} 2>/dev/null && echo OPENED; "
-            f"{PYTHON} -c '{CONNECT}' {c.runtime()}/control {c.runtime()}/keeper; true")
+            f"{PYTHON} -c '{CONNECT}' {c.runtime()}/control {c.state}/v1/keeper; true")
 
 
 def must_see_nothing(c, code, out, err):

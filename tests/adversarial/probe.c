@@ -339,7 +339,9 @@ static void probe_own_folders(const char *dir)
 	must_fail("the state directory", open(path, O_RDONLY), 0);
 	snprintf(path, sizeof(path), "%s/state", dir);
 	must_fail("list the state directory", open(path, O_RDONLY | O_DIRECTORY), 0);
-	snprintf(path, sizeof(path), "%s/run/keeper", dir);
+	snprintf(path, sizeof(path), "%s/run", dir);
+	must_fail("list the runtime directory", open(path, O_RDONLY | O_DIRECTORY), 0);
+	snprintf(path, sizeof(path), "%s/state/v1/keeper", dir);
 	must_fail("the keeper's socket", open(path, O_PATH), 0);
 	probe_unix_socket(path);
 	snprintf(path, sizeof(path), "%s/state", dir);

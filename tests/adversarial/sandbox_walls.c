@@ -208,6 +208,32 @@ static void state_and_runtime_folders_are_never_seen(void **state)
 	assert_int_equal(x.why_not.why, SANDBOX_NOT_STARTED_SPEC);
 }
 
+/* The folder of a supervisor that the keeper was adopted by, not only of the one that started it. */
+static void the_next_supervisors_runtime_folder_is_never_seen(void **state)
+{
+	struct rig_spec s;
+	struct rig_result x;
+	char path[128];
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/run-of-the-next", rig.dir);
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_int_equal(chown(path, rig.uid, rig.gid), 0);
+	rig_spec(&rig, &s, "ls", path, NULL);
+	rig_mount(&s, SANDBOX_MOUNT_RW, rig.dir, rig.dir);
+	rig_run(&rig, &s, &x);
+	assert_int_equal(x.exit.status, 0);
+	rig_disconnect(&rig);
+	close(rig.runtime_fd);
+	rig.runtime_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	rig_connect(&rig);
+	rig_spec(&rig, &s, "ls", path, NULL);
+	rig_mount(&s, SANDBOX_MOUNT_RW, rig.dir, rig.dir);
+	rig_run(&rig, &s, &x);
+	assert_true(x.started);
+	assert_int_not_equal(x.exit.status, 0);
+}
+
 static bool host_has_process(const char *word)
 {
 	DIR *d = opendir("/proc");
@@ -306,6 +332,7 @@ int main(void)
 		CASE(sockets_and_fifos_stop_at_a_view),
 		CASE(no_packet_leaves),
 		CASE(state_and_runtime_folders_are_never_seen),
+		CASE(the_next_supervisors_runtime_folder_is_never_seen),
 		CASE(nothing_outlives_its_step),
 		CASE(processes_are_bounded),
 		CASE(the_hosts_processes_are_out_of_sight),

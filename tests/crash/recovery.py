@@ -9,6 +9,7 @@ import datetime
 import json
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -248,23 +249,87 @@ def test_keeper_that_is_never_reached_ends_the_supervisor_as_an_error():
         s.check_journal()
 
 
-def test_a_keeper_whose_socket_is_gone_keeps_its_steps():
+def keepers_socket(s):
+    return os.path.join(s.state, "v1", "keeper")
+
+
+def lose_the_runtime_folder(s):
+    shutil.rmtree(s.runtime())  # as logind does at the last logout
+    return {}
+
+
+def move_the_runtime_folder(s):
+    shutil.rmtree(s.runtime())
+    other = os.path.join(s.root, "xdg")
+    os.mkdir(other, 0o700)
+    return {"XDG_RUNTIME_DIR": other}
+
+
+def lose_the_keepers_socket(s):
+    os.unlink(keepers_socket(s))
+    return {}
+
+
+def replace_the_keepers_socket(s):
+    """As a copy of the state directory put back over it does."""
+    os.unlink(keepers_socket(s))
+    dead = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    folder = os.open(os.path.join(s.state, "v1"), os.O_PATH)
+    dead.bind(f"/proc/self/fd/{folder}/keeper")
+    os.close(folder)
+    dead.close()
+    return {}
+
+
+def test_a_keeper_whose_socket_is_gone_is_found_again():
+    for lose in (lose_the_runtime_folder, move_the_runtime_folder, lose_the_keepers_socket, replace_the_keepers_socket):
+        with Counted() as s:
+            s.start()
+            run = s.begin_plan([("work", "echo x > made; sleep 4; cat made", []), ("next", "cat made", ["work"])])
+            s.wait_live(run)
+            s.wait_times("work", 1)
+            keeper = s.remember_keeper()
+            s.kill()
+            found = s.start(lose(s))
+            assert found["keeper"] == keeper, (lose, found, keeper, s.logged())
+            assert s.wait(run)["state"] == "succeeded", s.logged()
+            assert s.times("work") == 1 and s.attempts(run, "work") == ["exited"], lose
+            assert "ATTEMPT_ADOPTED" in [e["type"] for e in s.events(run)], lose
+            s.check_journal()
+
+
+def test_an_idle_keeper_whose_socket_is_gone_is_found_again():
+    for lose in (lose_the_runtime_folder, lose_the_keepers_socket):
+        with Counted() as s:
+            s.start()
+            assert s.wait(s.begin_plan([("before", "true", [])]))["state"] == "succeeded"
+            keeper = s.remember_keeper()
+            assert keeper
+            s.kill()
+            assert s.start(lose(s))["keeper"] == keeper, (lose, s.logged())
+            run = s.begin_plan([("after", "true", [])])
+            assert s.wait(run)["state"] == "succeeded" and s.attempts(run, "after") == ["exited"], s.logged()
+
+
+def test_a_keeper_that_lives_and_never_listens_is_not_called_dead():
     with Counted() as s:
         s.start()
-        run = s.begin_plan([("work", "echo x > made; sleep 8; cat made", [])])
+        run = s.begin_plan([("work", "sleep 2", [])])
         s.wait_live(run)
         s.wait_times("work", 1)
+        keeper = s.remember_keeper()
         s.kill()
-        shutil.rmtree(s.runtime())  # as logind does at the last logout
+        os.kill(keeper, signal.SIGSTOP)
+        os.unlink(keepers_socket(s))
         s.process, said = s.spawn()
-        s.process.wait(20)
+        s.process.wait(60)
         assert said != "ready\n" and s.process.returncode > 0, (said, s.process.returncode)
-        assert "a keeper whose socket is gone" in said + s.logged(), (said, s.logged())
-        assert s.times("work") == 1, "the step ran twice at once"
-        s.kill_keeper()
-        s.start()
+        assert "a keeper lives and does not listen" in said + s.logged(), (said, s.logged())
+        assert s.times("work") == 1
+        os.kill(keeper, signal.SIGCONT)
+        assert s.start()["keeper"] == keeper
         assert s.wait(run)["state"] == "succeeded", s.logged()
-        assert s.times("work") == 2 and s.attempts(run, "work") == ["lost", "exited"]
+        assert s.times("work") == 1 and s.attempts(run, "work") == ["exited"]
         s.check_journal()
 
 

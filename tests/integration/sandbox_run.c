@@ -313,10 +313,10 @@ static void an_older_epoch_is_refused_and_a_newer_takes_over(void **state)
 	(void)state;
 	rig_disconnect(&rig);
 	rig_connect(&rig);
-	assert_int_equal(sandbox_client_open(rig.runtime_fd, rig.epoch - 1, NULL, NULL, &other,
+	assert_int_equal(sandbox_client_open(rig.state_fd, -1, rig.epoch - 1, NULL, NULL, &other,
 					     &err),
 			 -ESTALE);
-	assert_int_equal(sandbox_client_open(rig.runtime_fd, 0, NULL, NULL, &other, &err), 0);
+	assert_int_equal(sandbox_client_open(rig.state_fd, -1, 0, NULL, NULL, &other, &err), 0);
 	assert_int_equal(sandbox_client_hello(other)->keeper_epoch, rig.epoch);
 	sandbox_client_free(other);
 	struct sandbox_client *old = rig.client;

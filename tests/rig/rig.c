@@ -130,7 +130,8 @@ void rig_connect(struct rig *r)
 	struct error err = {0};
 
 	r->lost = false;
-	if (sandbox_client_open(r->runtime_fd, ++r->epoch, on_event, r, &r->client, &err) < 0) {
+	if (sandbox_client_open(r->state_fd, r->runtime_fd, ++r->epoch, on_event, r, &r->client,
+				&err) < 0) {
 		fprintf(stderr, "rig: %s\n", err.msg);
 		abort();
 	}
