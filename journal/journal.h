@@ -913,6 +913,8 @@ uint64_t journal_last_lsn(const struct journal *j);
 MUST_CHECK int journal_wait_durable(struct journal *j,
 				    uint64_t lsn); /* blocks; for start-up and tests */
 bool journal_space_low(struct journal *j); /* then no attempt may start and nothing be RESERVED */
+/* Whether it would be low still, were that many bytes of it free. */
+bool journal_space_low_without(struct journal *j, uint64_t bytes);
 
 /* Blobs: written (fsynced, folder too, unless inline) BEFORE an event names them.
  * Content-addressed; idempotent. These five may be called from any thread, all else of a journal

@@ -653,12 +653,18 @@ static uint64_t free_bytes(int dirfd)
 	return fstatvfs(dirfd, &v) < 0 ? 0 : (uint64_t)v.f_bavail * v.f_frsize;
 }
 
-bool journal_space_low(struct journal *j)
+bool journal_space_low_without(struct journal *j, uint64_t bytes)
 {
 	if (j->dirfd < 0)
 		return false;
 	uint64_t reserve = j->o.reserve_bytes ? j->o.reserve_bytes : JOURNAL_RESERVE_DEFAULT;
-	return free_bytes(j->dirfd) < reserve;
+	uint64_t free = free_bytes(j->dirfd);
+	return free < reserve && bytes < reserve - free;
+}
+
+bool journal_space_low(struct journal *j)
+{
+	return journal_space_low_without(j, 0);
 }
 
 void journal_store_make_room(void *arg)

@@ -38,6 +38,8 @@ static void attempt_free(struct attempt *a)
 		event_free(a->late);
 		close_fd(&a->late_fd);
 	}
+	if (a->measure == MEASURE_ASKED)
+		close_fd(&a->measure_fd);
 	daemon_command_free(a->command);
 	buffer_free(&a->note);
 	cards_free(a->card);

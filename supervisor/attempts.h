@@ -46,6 +46,14 @@ struct attempt {
 	struct event *late; /* it is gone, and that is waited for; or NULL */
 	int late_fd; /* owned: its results folder; -1 = none */
 	struct sandbox_exit exit;
+	/* NONE   nobody asked
+	 * ASKED  it is gone and the disk was full: what its layer takes is asked for, and
+	 *        measure_fd waits as late_fd does
+	 * DONE   filled is known */
+	enum attempt_measure { MEASURE_NONE = 0, MEASURE_ASKED, MEASURE_DONE } measure;
+	int measure_fd;
+	uint64_t filled; /* bytes of its own without which the disk would not be full; 0 = it is not
+			    to blame */
 	int followers;
 	uint64_t pty_ticket; /* of a client that asked for the terminal before it started; 0 = none
 			      */
@@ -105,6 +113,10 @@ void attempts_on_not_started(struct daemon *d, struct attempt *a,
 void attempts_on_exited(struct daemon *d, struct attempt *a, const struct sandbox_exit *e);
 /* out_fd: the results folder, borrowed; -1 = none. */
 void attempts_on_gone(struct daemon *d, struct attempt *a, int out_fd);
+
+/* In buf: that it filled the disk with its own files; NULL where it did not. */
+const char *attempts_filled(const struct daemon *d, const struct journal_id *attempt, char *buf,
+			    size_t size);
 
 /* Its courier has nothing more to tell of it; nothing where it is not of that courier's run. */
 void attempts_drained(struct daemon *d, const struct journal_id *run,

@@ -125,12 +125,12 @@ static void judge(const struct sandbox_exit *e, struct engine_ended *r)
 	r->weaker = e->weaker;
 }
 
-static void settle_step(struct daemon *d, struct attempt *a, int out_fd)
+static void settle_measured(struct daemon *d, struct attempt *a, int out_fd)
 {
 	struct engine_ended r = {0};
 	AUTO_BUFFER denied = {0};
 	struct error err = {0};
-	char limit[40];
+	char limit[40], filled[ERROR_MSG_MAX];
 	int e;
 
 	judge(&a->exit, &r);
@@ -146,6 +146,10 @@ static void settle_step(struct daemon *d, struct attempt *a, int out_fd)
 		r.state = err.exit_status == EXIT_STATUS_LIMIT ? JOURNAL_ATTEMPT_S_KILLED
 							       : JOURNAL_ATTEMPT_S_LOST;
 		r.why = err.msg;
+		if (e == -ENOSPC && attempts_filled(d, &a->attempt, filled, sizeof(filled))) {
+			r.state = JOURNAL_ATTEMPT_S_KILLED;
+			r.why = filled;
+		}
 	}
 	encode_denied(&a->exit, &denied);
 	r.denied = buffer_bytes(&denied);
@@ -159,6 +163,88 @@ static void settle_step(struct daemon *d, struct attempt *a, int out_fd)
 	}
 }
 
+const char *attempts_filled(const struct daemon *d, const struct journal_id *attempt, char *buf,
+			    size_t size)
+{
+	struct sandbox_attempt_id id;
+	const struct attempt *a;
+
+	attempts_id(attempt, &id);
+	a = attempts_find(d, &id);
+	if (!a || a->filled == 0)
+		return NULL;
+	snprintf(
+		buf, size,
+		"limit: it filled the disk of %.100s: %llu MiB of it are its own; free some space, "
+		"or bound it by 'disk' and 'output' of the policy's limits",
+		d->paths.state, (unsigned long long)(a->filled >> 20));
+	return buf;
+}
+
+static void measured(struct daemon *d, struct attempt *a, const struct sealer_reply *layer)
+{
+	AUTO_FD out = take_fd(&a->measure_fd); /* a is gone behind settle_measured */
+	const struct sandbox_exit *x = &a->exit;
+	uint64_t own = x->stdout_bytes - x->stdout_dropped + x->stderr_bytes - x->stderr_dropped;
+
+	a->measure = MEASURE_DONE;
+	if (layer && layer->result == 0)
+		own += layer->bytes;
+	if (journal_space_low(d->journal) && !journal_space_low_without(d->journal, own))
+		a->filled = own;
+	settle_measured(d, a, out);
+}
+
+static void on_measured(struct daemon *d, struct adopt_request *q, const struct sandbox_event *e)
+{
+	struct sandbox_attempt_id id;
+	struct attempt *a;
+
+	attempts_id(&q->attempt, &id);
+	a = attempts_find(d, &id);
+	if (a && a->measure == MEASURE_ASKED)
+		measured(d, a, e->type == SANDBOX_EVENT_LAYER ? &e->layer : NULL);
+}
+
+/* Its end on a full disk is its own doing if the disk would not be full without its files: then it
+ * would fill it again. Else it is nobody's fault, and it runs again when there is room. */
+static bool measure(struct daemon *d, struct attempt *a, int out_fd)
+{
+	static const struct adopt_kind kind = {.answered = on_measured};
+	struct sealer_request q = {.op = SEALER_USAGE, .name_count = 1};
+	struct adopt_request asked = {.kind = &kind, .run = a->run, .attempt = a->attempt};
+	const struct journal_run *run = journal_state_run(d->rows, &a->run);
+	const struct journal_step *step = run ? journal_run_step_of(run, &a->attempt, NULL) : NULL;
+	const struct journal_attempt *row = step ? engine_last_attempt(step) : NULL;
+	struct error ignored = {0};
+	struct sandbox_client *client;
+	struct runs_context *ctx;
+	AUTO_FD copy = -1;
+
+	if (a->measure != MEASURE_NONE || a->exit.why != SANDBOX_WHY_EXITED ||
+	    !journal_space_low(d->journal))
+		return false;
+	client = adopt_client(d, &ignored);
+	if (!client || !row || row->layer[0] == '\0' || runs_get(d, &a->run, &ctx, &ignored) < 0)
+		return false;
+	copy = out_fd < 0 ? -1 : fcntl(out_fd, F_DUPFD_CLOEXEC, 3);
+	if (out_fd >= 0 && copy < 0)
+		return false;
+	snprintf(q.names[0], sizeof(q.names[0]), "%s", row->layer);
+	if (sandbox_client_layer(client, &q, (uid_t)run->ws_uid, ctx->gid, -1, &asked.number) < 0)
+		return false;
+	a->measure = MEASURE_ASKED;
+	a->measure_fd = take_fd(&copy);
+	adopt_await(d, &asked);
+	return true;
+}
+
+static void settle_step(struct daemon *d, struct attempt *a, int out_fd)
+{
+	if (!measure(d, a, out_fd))
+		settle_measured(d, a, out_fd);
+}
+
 static void on_late(evutil_socket_t fd, short what, void *arg)
 {
 	struct attempt *a = arg;
@@ -167,6 +253,8 @@ static void on_late(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	if (a->measure == MEASURE_ASKED)
+		return;
 	settle_step(d, a, out);
 	daemon_settle(d);
 }
@@ -237,10 +325,14 @@ static void step_lost(struct daemon *d, struct attempt *a)
 	struct engine_ended r = {.state = JOURNAL_ATTEMPT_S_LOST, .why = "its keeper died"};
 	struct journal_id id = a->attempt;
 
+	if (a->measure == MEASURE_ASKED) { /* how it ended is known */
+		measured(d, a, NULL);
+		return;
+	}
 	if (a->late) { /* how it ended is known, and its courier died with its keeper */
 		AUTO_FD out = take_fd(&a->late_fd);
 
-		settle_step(d, a, out);
+		settle_measured(d, a, out);
 		return;
 	}
 	attempts_drop(d, a);

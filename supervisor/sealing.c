@@ -7,6 +7,7 @@
 #include "base/escape.h"
 #include "base/failpoint.h"
 #include "supervisor/adopt.h"
+#include "supervisor/attempts.h"
 #include "supervisor/diff.h"
 #include "supervisor/engine_private.h"
 #include "supervisor/intact.h"
@@ -19,6 +20,12 @@
 
 static void seal_failed(struct daemon *d, const struct journal_id *attempt, int r, const char *why)
 {
+	char filled[ERROR_MSG_MAX];
+
+	if (r == -ENOSPC && attempts_filled(d, attempt, filled, sizeof(filled))) {
+		r = -EFBIG; /* to the engine, a limit */
+		why = filled;
+	}
 	daemon_check(d, engine_sealed(d->engine, daemon_now(), attempt, r, why, NULL, 0, 0),
 		     "sealing failed");
 }

@@ -190,6 +190,37 @@ def test_a_step_whose_output_found_no_room_is_not_committed_without_it():
         s.sound()
 
 
+def test_a_step_that_fills_the_disk_itself_fails_and_says_so():
+    """By its output that found no room, by a layer that cannot be sealed: another attempt would fill it again."""
+    for command in ("cat /dev/zero > big 2>/dev/null; seq 1 500000",
+                    "seq -f %0200.0f 40000 | xargs touch; cat /dev/zero > big 2>/dev/null; true"):  # a long manifest
+        with Small() as s:
+            s.start()
+            before = s.begin(["sh", "-c", "echo first"])
+            done = s.wait(before)
+            run = s.begin(plan=plan(command))
+            end = time.monotonic() + 60
+            while True:
+                s.ensure()
+                try:
+                    now = s.status(run)
+                except (OSError, EOFError):
+                    continue
+                if now["state"] == "failed":
+                    break
+                assert now["state"] == "running" and time.monotonic() < end, (now, s.logged())
+                time.sleep(0.05)
+            step = s.step(run, "s0")
+            assert len(step["attempts"]) == 1, step
+            assert f"it filled the disk of {s.state}: " in step["why"] and " MiB of it are its own; free some space" in step["why"], step
+            while (a := s.run(["true"])).status == 503:  # until its files are removed
+                assert time.monotonic() < end, (a, s.logged())
+                time.sleep(0.05)
+            assert s.wait(a.json()["run"])["state"] == "succeeded"
+            assert s.status(before) == done
+            s.sound()
+
+
 def test_the_reserve_is_taken_too_and_nothing_that_was_said_is_lost():
     with Small() as s:
         s.start()
