@@ -10,15 +10,16 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { POINTS_MAX = 16, NAME_BYTES_MAX = 64 };
+enum { POINTS_MAX = 16, NAME_BYTES_MAX = 64, PATH_BYTES_MAX = 256, HOLD_LOOK_MS = 10 };
 
-enum action { ACTION_KILL, ACTION_STOP, ACTION_ERROR, ACTION_OVERREAD, ACTION_DELAY };
+enum action { ACTION_KILL, ACTION_STOP, ACTION_ERROR, ACTION_OVERREAD, ACTION_DELAY, ACTION_HOLD };
 
 struct point {
 	char name[NAME_BYTES_MAX];
 	enum action action;
 	int error; /* negative errno of ACTION_ERROR */
 	unsigned long delay_ms; /* of ACTION_DELAY */
+	char path[PATH_BYTES_MAX]; /* of ACTION_HOLD */
 	unsigned long at; /* acts at this passing, 1 = the first; ACTION_ERROR from there on unless
 			     given */
 	bool only_at; /* "@N" was given */
@@ -93,6 +94,8 @@ static void parse_one(const char *s, size_t len, const char *spec)
 		p->action = ACTION_ERROR;
 	else if (action_len > 6 && memcmp(s, "delay:", 6) == 0)
 		p->action = ACTION_DELAY;
+	else if (action_len > 5 && action_len < 5 + sizeof(p->path) && memcmp(s, "hold:", 5) == 0)
+		p->action = ACTION_HOLD;
 	else
 		die(spec);
 	p->error = p->action == ACTION_ERROR ? error_by_name(s + 6, action_len - 6) : 0;
@@ -104,6 +107,10 @@ static void parse_one(const char *s, size_t len, const char *spec)
 		p->delay_ms = strtoul(s + 6, &end, 10);
 		if (s[6] < '0' || s[6] > '9' || end != s + action_len)
 			die(spec);
+	}
+	if (p->action == ACTION_HOLD) {
+		memcpy(p->path, s + 5, action_len - 5);
+		p->path[action_len - 5] = '\0';
 	}
 	atomic_store(&p->passings, 0);
 	point_count++;
@@ -134,6 +141,13 @@ static void overread(void)
 	free((void *)block);
 }
 
+static void sleep_ms(unsigned long ms)
+{
+	nanosleep(&(struct timespec){.tv_sec = (time_t)(ms / 1000),
+				     .tv_nsec = (long)(ms % 1000) * 1000000},
+		  NULL);
+}
+
 int failpoint_hit(const char *name)
 {
 	for (size_t i = 0; i < point_count; i++) {
@@ -158,10 +172,11 @@ int failpoint_hit(const char *name)
 			overread();
 			break;
 		case ACTION_DELAY:
-			nanosleep(&(struct timespec){.tv_sec = (time_t)(p->delay_ms / 1000),
-						     .tv_nsec =
-							     (long)(p->delay_ms % 1000) * 1000000},
-				  NULL);
+			sleep_ms(p->delay_ms);
+			break;
+		case ACTION_HOLD:
+			while (access(p->path, F_OK) < 0)
+				sleep_ms(HOLD_LOOK_MS);
 			break;
 		}
 		return 0;

@@ -3,7 +3,7 @@
  * Named failpoints: HOLDFAST_FAILPOINT="journal.before_sync=kill" (or =error:EIO, =stop, =kill@3
  * for the third passing) makes the process die, fail or stop at that name: kill and stop act at the
  * first passing, error at every one, each with @N only at the Nth. Several are separated by commas.
- * =delay:MS holds up the thread that passes, once.
+ * =delay:MS holds up the thread that passes, once; =hold:PATH until there is such a file.
  * =overread reads a byte past a heap block, which shows whether a sanitizer's report is seen.
  * A spec that cannot be read ends the process with 125. Only compiled with -Dfailpoints=true. The
  * variable is read once by failpoint_init(), which only a program's main calls.

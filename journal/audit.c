@@ -1,4 +1,4 @@
-/* What the audits share, and export. */
+/* What the audits share: a moment's view and the walks over it; and export. */
 #include "journal/audit.h"
 
 #include <dirent.h>
@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 #include "base/guard.h"
 #include "base/io.h"
@@ -13,6 +14,56 @@
 #include "journal/record.h"
 
 enum { EXPORT_CHUNK = 256 * 1024 };
+
+int journal_view_new(struct journal *j, struct journal_view **ret, struct error *err)
+{
+	struct journal_view *v = calloc(1, sizeof(*v));
+	if (!v)
+		return error_nomem(err);
+	if (j->batch_last)
+		journal_flush(j, false);
+	journal_store_drain(j);
+	int rc = j->kv->ops->snapshot(j->kv, &v->kv);
+	if (rc < 0) {
+		free(v);
+		return error_set(err, rc, "journal: taking a view: %s", strerror(-rc));
+	}
+	v->j = j;
+	*ret = v;
+	return 0;
+}
+
+void journal_view_free(struct journal_view *v)
+{
+	if (!v)
+		return;
+	v->kv->ops->close(v->kv);
+	free(v);
+}
+
+void journal_view_stop(struct journal_view *v)
+{
+	atomic_store(&v->stopped, true);
+}
+
+struct each_walk {
+	const struct journal_view *v;
+	journal_kv_fn *fn;
+	void *arg;
+};
+
+static int each_one(struct bytes key, struct bytes value, void *arg)
+{
+	const struct each_walk *w = arg;
+	return atomic_load(&w->v->stopped) ? -ECANCELED : w->fn(key, value, w->arg);
+}
+
+int journal_audit_each(const struct journal_view *v, enum journal_family f, struct bytes prefix,
+		       journal_kv_fn *fn, void *arg)
+{
+	struct each_walk w = {v, fn, arg};
+	return v->kv->ops->each(v->kv, f, prefix, bytes_of(NULL, 0), false, each_one, &w);
+}
 
 void journal_audit_problem(struct journal_audit *a, const char *fmt, ...)
 {
@@ -72,7 +123,7 @@ int journal_audit_each_digest(const struct journal_record *r,
 	return 0;
 }
 
-static int each_in_folder(int folder, const char *prefix,
+static int each_in_folder(const struct journal_view *v, int folder, const char *prefix,
 			  int (*fn)(const struct digest *, int folder, const char *name, void *),
 			  void *arg)
 {
@@ -88,25 +139,28 @@ static int each_in_folder(int folder, const char *prefix,
 			continue;
 		snprintf(hex, sizeof(hex), "%s%.66s", prefix, e->d_name);
 		bool is_blob = digest_from_hex(bytes_str(hex), &digest) == 0;
-		int rc = fn(is_blob ? &digest : NULL, folder, e->d_name, arg);
+		int rc = atomic_load(&v->stopped)
+				 ? -ECANCELED
+				 : fn(is_blob ? &digest : NULL, folder, e->d_name, arg);
 		if (rc)
 			return rc;
 	}
 	return 0;
 }
 
-int journal_audit_each_file(struct journal *j,
+int journal_audit_each_file(const struct journal_view *v,
 			    int (*fn)(const struct digest *, int folder, const char *name, void *),
 			    void *arg)
 {
-	for (unsigned i = 0; j->blobs_fd >= 0 && i < 256; i++) {
+	int blobs = v->j->blobs_fd;
+	for (unsigned i = 0; blobs >= 0 && i < 256; i++) {
 		char prefix[3];
 		snprintf(prefix, sizeof(prefix), "%02x", i);
-		AUTO_FD folder = openat(j->blobs_fd, prefix,
-					O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		AUTO_FD folder =
+			openat(blobs, prefix, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (folder < 0 && errno == ENOENT)
 			continue;
-		int rc = folder < 0 ? -errno : each_in_folder(folder, prefix, fn, arg);
+		int rc = folder < 0 ? -errno : each_in_folder(v, folder, prefix, fn, arg);
 		if (rc)
 			return rc;
 	}
@@ -132,19 +186,25 @@ static int export_event(struct bytes key, struct bytes value, void *arg)
 	return rc;
 }
 
-int journal_export(struct journal *j, const struct journal_id *run, int out_fd, struct error *err)
+int journal_view_export(const struct journal_view *v, const struct journal_id *run, int out_fd,
+			struct error *err)
 {
 	struct export_walk w = {.fd = out_fd};
 	struct bytes prefix = run ? bytes_of(run->b, JOURNAL_ID_SIZE) : bytes_of(NULL, 0);
 	struct journal_head last;
-	journal_store_drain(j);
-	if (run && journal_store_last_event(j->kv, run, &last) == -ENOENT)
+	if (run && journal_store_last_event(v->kv, run, &last) == -ENOENT)
 		return error_set_exit(err, -ENOENT, EXIT_STATUS_USAGE,
 				      "export: there is no such run");
-	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_EVENT, prefix, bytes_of(NULL, 0), false,
-				  export_event, &w);
+	int rc = journal_audit_each(v, JOURNAL_FAMILY_EVENT, prefix, export_event, &w);
 	if (rc == 0 && w.out.len)
 		rc = io_write_all(out_fd, w.out.data, w.out.len);
 	buffer_free(&w.out);
 	return rc < 0 ? error_set(err, rc, "export: %s", strerror(-rc)) : 0;
+}
+
+int journal_export(struct journal *j, const struct journal_id *run, int out_fd, struct error *err)
+{
+	AUTO(journal_view_free) struct journal_view *v = NULL;
+	int rc = journal_view_new(j, &v, err);
+	return rc < 0 ? rc : journal_view_export(v, run, out_fd, err);
 }

@@ -1,10 +1,10 @@
 #pragma once
-/* What verify, fsck and gc share. */
+/* What verify, fsck, gc and export share. */
 #include "journal/digestset.h"
 #include "journal/store.h"
 
 struct journal_audit {
-	struct journal *j;
+	const struct journal_view *view;
 	journal_problem_fn *fn;
 	void *arg;
 	struct journal_report report;
@@ -19,8 +19,11 @@ bool journal_audit_must_blob(unsigned field);
 /* fn for every digest among the fields of r: must says whether a blob of it has to exist. */
 int journal_audit_each_digest(const struct journal_record *r,
 			      int (*fn)(const struct digest *, bool must, void *), void *arg);
+/* As each of kv, from the first to the last; -ECANCELED when the view is stopped. */
+int journal_audit_each(const struct journal_view *v, enum journal_family f, struct bytes prefix,
+		       journal_kv_fn *fn, void *arg);
 /* Every blob file: fn(digest, folder fd, name in it). Names that are no blob's come with a NULL
- * digest. */
-int journal_audit_each_file(struct journal *j,
+ * digest. -ECANCELED as above. */
+int journal_audit_each_file(const struct journal_view *v,
 			    int (*fn)(const struct digest *, int folder, const char *name, void *),
 			    void *arg);

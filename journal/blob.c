@@ -71,12 +71,25 @@ static struct bytes inline_key(const struct digest *d)
 	return bytes_of(d->b, DIGEST_SIZE);
 }
 
+/* Before it is looked for: a collection under way keeps it. True while there is one, whose delete of
+ * a small one may stand in the queue. */
+static bool spare(struct journal *j, const struct digest *d)
+{
+	pthread_mutex_lock(&j->spare_lock);
+	bool collecting = j->collecting;
+	if (collecting && journal_digestset_add(&j->spared, d) < 0)
+		j->spare_all = true;
+	pthread_mutex_unlock(&j->spare_lock);
+	return collecting;
+}
+
 static int put_inline(struct journal *j, struct bytes content, const struct digest *d,
 		      struct error *err)
 {
 	AUTO_BUFFER there = {0};
 	AUTO_BUFFER ops = {0};
-	if (j->kv->ops->get(j->kv, JOURNAL_FAMILY_BLOB, inline_key(d), &there, NULL) == 0)
+	bool again = spare(j, d);
+	if (!again && j->kv->ops->get(j->kv, JOURNAL_FAMILY_BLOB, inline_key(d), &there, NULL) == 0)
 		return 0;
 	journal_kv_put(&ops, JOURNAL_FAMILY_BLOB, inline_key(d), content);
 	if (ops.failed)
@@ -188,6 +201,7 @@ static int put_file(struct journal *j, struct bytes content, const struct digest
 		    struct error *err)
 {
 	struct growing g;
+	(void)spare(j, d);
 	AUTO_FD there = open_file(j, d);
 	if (there >= 0)
 		return found_file(j, d, err);
@@ -264,6 +278,7 @@ static int put_fd_file(struct journal *j, int fd, uint64_t max, struct digest *r
 	}
 	if (rc == 0) {
 		digest_ctx_final(hash, &d);
+		(void)spare(j, &d);
 		AUTO_FD there = open_file(j, &d);
 		rc = there < 0 ? growing_finish(j, &g, &d, err) : found_file(j, &d, err);
 	}

@@ -7,7 +7,7 @@
 #include "base/guard.h"
 #include "journal/row.h"
 
-enum { REPAIR_CHUNK = 1 << 20 };
+enum { REPAIR_CHUNK = 1 << 20, WALK_FROM = 8, WALK_MAX = 1024 };
 
 struct event_ref {
 	uint64_t lsn, seq;
@@ -22,6 +22,7 @@ struct expected {
 
 struct fsck {
 	struct journal_audit a;
+	struct journal *repair_in; /* NULL: nothing is repaired */
 	bool repair;
 	struct event_ref *refs;
 	size_t ref_count, ref_cap;
@@ -68,31 +69,84 @@ static int by_lsn(const void *a, const void *b)
 	return (x->lsn > y->lsn) - (x->lsn < y->lsn);
 }
 
+static int fold_one(struct fsck *f, struct bytes value)
+{
+	struct journal_record r;
+	struct digest hash;
+	struct error why = {0};
+	int rc = journal_record_decode(value, &r);
+	if (rc == 0) {
+		journal_record_hash(value, &hash);
+		rc = journal_fold(f->state, &r, &hash, &why);
+	}
+	if (rc == -ENOMEM)
+		return rc;
+	if (rc < 0)
+		journal_audit_problem(&f->a, "%s",
+				      why.msg[0] ? why.msg : "a record says that it is another");
+	return 0;
+}
+
+/* Records of one run that follow each other in both orders. */
+struct stretch {
+	struct fsck *f;
+	size_t at, end; /* of refs */
+};
+
+/* 1: this one is not what follows, or it was the last. */
+static int fold_next(struct bytes key, struct bytes value, void *arg)
+{
+	struct stretch *w = arg;
+	const struct event_ref *e = &w->f->refs[w->at];
+	uint8_t want[JOURNAL_EVENT_KEY_SIZE];
+	journal_store_event_key(&e->run, e->seq, want);
+	if (!bytes_equal(key, bytes_of(want, sizeof(want))))
+		return 1;
+	int rc = fold_one(w->f, value);
+	return rc < 0 ? rc : ++w->at == w->end;
+}
+
+static size_t stretch_end(const struct fsck *f, size_t at)
+{
+	size_t end = at + 1;
+	while (end < f->ref_count && end - at < WALK_MAX &&
+	       journal_id_equal(&f->refs[end].run, &f->refs[at].run) &&
+	       f->refs[end].seq == f->refs[at].seq + (end - at))
+		end++;
+	return end;
+}
+
+/* In lsn order. One run at a time is the common case, and walking it costs a tenth of looking each
+ * record up. */
 static int fold_all(struct fsck *f)
 {
-	struct journal_kv *kv = f->a.j->kv;
+	struct journal_kv *kv = f->a.view->kv;
 	AUTO_BUFFER value = {0};
-	for (size_t i = 0; i < f->ref_count; i++) {
+	for (size_t i = 0; i < f->ref_count;) {
 		uint8_t key[JOURNAL_EVENT_KEY_SIZE];
-		struct journal_record r;
-		struct digest hash;
-		struct error why = {0};
-		value.len = 0;
+		struct stretch w = {.f = f, .at = i, .end = stretch_end(f, i)};
+		int rc = atomic_load(&f->a.view->stopped) ? -ECANCELED : 0;
 		journal_store_event_key(&f->refs[i].run, f->refs[i].seq, key);
-		int rc = kv->ops->get(kv, JOURNAL_FAMILY_EVENT, bytes_of(key, sizeof(key)), &value,
-				      NULL);
-		if (rc == 0)
-			rc = journal_record_decode(buffer_bytes(&value), &r);
-		if (rc == 0) {
-			journal_record_hash(buffer_bytes(&value), &hash);
-			rc = journal_fold(f->state, &r, &hash, &why);
-		}
-		if (rc == -ENOMEM)
+		if (rc == 0 && w.end - i >= WALK_FROM)
+			rc = kv->ops->each(kv, JOURNAL_FAMILY_EVENT,
+					   bytes_of(f->refs[i].run.b, JOURNAL_ID_SIZE),
+					   bytes_of(key, sizeof(key)), false, fold_next, &w);
+		if (rc == -ENOMEM || rc == -ECANCELED)
 			return rc;
+		if (w.at > i) {
+			i = w.at;
+			continue;
+		}
+		value.len = 0;
+		rc = kv->ops->get(kv, JOURNAL_FAMILY_EVENT, bytes_of(key, sizeof(key)), &value,
+				  NULL);
+		if (rc == 0)
+			rc = fold_one(f, buffer_bytes(&value));
+		else if (rc != -ENOMEM)
+			rc = fold_one(f, bytes_of(NULL, 0));
 		if (rc < 0)
-			journal_audit_problem(&f->a, "%s",
-					      why.msg[0] ? why.msg
-							 : "a record says that it is another");
+			return rc;
+		i++;
 	}
 	f->a.report.runs = f->state->runs.count;
 	return 0;
@@ -195,7 +249,7 @@ static int repair_put(struct fsck *f, struct bytes key, const struct bytes *valu
 		return f->ops.failed;
 	if (f->ops.len < REPAIR_CHUNK)
 		return 0;
-	int rc = journal_store_write_now(f->a.j, buffer_bytes(&f->ops), &err);
+	int rc = journal_store_write_now(f->repair_in, buffer_bytes(&f->ops), &err);
 	f->ops.len = 0;
 	return rc;
 }
@@ -248,13 +302,11 @@ static int compare_one(struct bytes key, struct bytes value, void *arg)
 
 static int compare_family(struct fsck *f, enum journal_family family)
 {
-	struct journal_kv *kv = f->a.j->kv;
 	f->family = family;
 	f->cursor = 0;
 	if (f->list_count)
 		qsort_r(f->list, f->list_count, sizeof(*f->list), by_key, f->arena.data);
-	int rc = kv->ops->each(kv, family, bytes_of(NULL, 0), bytes_of(NULL, 0), false, compare_one,
-			       f);
+	int rc = journal_audit_each(f->a.view, family, bytes_of(NULL, 0), compare_one, f);
 	for (; rc == 0 && f->cursor < f->list_count; f->cursor++)
 		rc = missing(f);
 	f->list_count = 0;
@@ -264,9 +316,7 @@ static int compare_family(struct fsck *f, enum journal_family family)
 
 static int check_all(struct fsck *f)
 {
-	struct journal_kv *kv = f->a.j->kv;
-	int rc = kv->ops->each(kv, JOURNAL_FAMILY_EVENT, bytes_of(NULL, 0), bytes_of(NULL, 0),
-			       false, add_ref, f);
+	int rc = journal_audit_each(f->a.view, JOURNAL_FAMILY_EVENT, bytes_of(NULL, 0), add_ref, f);
 	if (rc == 0 && f->ref_count)
 		qsort(f->refs, f->ref_count, sizeof(*f->refs), by_lsn);
 	if (rc == 0)
@@ -291,25 +341,20 @@ static int check_all(struct fsck *f)
 		rc = compare_family(f, JOURNAL_FAMILY_INDEX);
 	if (rc == 0 && f->ops.len) {
 		struct error err = {0};
-		rc = journal_store_write_now(f->a.j, buffer_bytes(&f->ops), &err);
+		rc = journal_store_write_now(f->repair_in, buffer_bytes(&f->ops), &err);
 	}
 	return rc;
 }
 
-int journal_fsck(struct journal *j, bool repair, journal_problem_fn *fn, void *arg,
-		 struct journal_report *ret, struct error *err)
+/* repair_in: NULL, or the journal that is repaired. */
+static int fsck(const struct journal_view *v, struct journal *repair_in, journal_problem_fn *fn,
+		void *arg, struct journal_report *ret, struct error *err)
 {
-	struct fsck f = {.a = {.j = j, .fn = fn, .arg = arg},
-			 .repair = repair,
+	struct fsck f = {.a = {.view = v, .fn = fn, .arg = arg},
+			 .repair_in = repair_in,
+			 .repair = repair_in != NULL,
 			 .arena = {.max = SIZE_MAX},
 			 .ops = {.max = SIZE_MAX}};
-	if (repair && (j->o.read_only || !j->o.unloaded))
-		return error_set(
-			err, -EINVAL,
-			"fsck: repairing needs a journal that was opened unloaded and for writing");
-	if (j->batch_last)
-		journal_flush(j, false);
-	journal_store_drain(j);
 	f.state = journal_state_new();
 	int rc = f.state ? check_all(&f) : -ENOMEM;
 	journal_state_free(f.state);
@@ -319,4 +364,22 @@ int journal_fsck(struct journal *j, bool repair, journal_problem_fn *fn, void *a
 	buffer_free(&f.ops);
 	*ret = f.a.report;
 	return rc < 0 ? error_set(err, rc, "fsck: %s", strerror(-rc)) : 0;
+}
+
+int journal_view_fsck(const struct journal_view *v, journal_problem_fn *fn, void *arg,
+		      struct journal_report *ret, struct error *err)
+{
+	return fsck(v, NULL, fn, arg, ret, err);
+}
+
+int journal_fsck(struct journal *j, bool repair, journal_problem_fn *fn, void *arg,
+		 struct journal_report *ret, struct error *err)
+{
+	AUTO(journal_view_free) struct journal_view *v = NULL;
+	if (repair && (j->o.read_only || !j->o.unloaded))
+		return error_set(
+			err, -EINVAL,
+			"fsck: repairing needs a journal that was opened unloaded and for writing");
+	int rc = journal_view_new(j, &v, err);
+	return rc < 0 ? rc : fsck(v, repair ? j : NULL, fn, arg, ret, err);
 }

@@ -1,32 +1,58 @@
-/* gc: runs that are over and old enough go, their heads stay; then blobs that nothing names. */
+/*
+ * gc: runs that are over and old enough go, their heads stay; then blobs that nothing names.
+ *
+ * What takes long looks at a view and is any thread's; the journal goes on meanwhile. A run that
+ * the view shows as over may have gone on since (it lands, an effect of it is undone): it is dropped
+ * by the journal's own thread, and only if its head is still the one that was seen. A blob that no
+ * record of the view names may be put, and named, since: spared (blob.c) has all that were put since
+ * the collection began, each looked up under the lock under which blobs go.
+ */
 #include "journal/audit.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/cbor.h"
+#include "base/failpoint.h"
 #include "base/guard.h"
 #include "base/io.h"
 #include "journal/blob.h"
 
-enum { GC_RUNS_A_BATCH = 256, GC_BLOBS_A_BATCH = 4096, GC_SCAN_CHUNK = 1 << 20 };
+enum {
+	GC_RUNS_A_BATCH = 128,
+	GC_DELETES_A_BATCH = 1 << 20, /* bytes, but for one run that has more */
+	GC_BLOBS_A_BATCH = 4096,
+	GC_SCAN_CHUNK = 1 << 20,
+};
 
-/* ---- Runs ---- */
+enum stage { STAGE_DROP, STAGE_SWEEP };
 
-struct drop {
+struct journal_gc {
 	struct journal *j;
 	int64_t before_ns;
-	struct journal_head heads[GC_RUNS_A_BATCH];
+	struct journal_view *view; /* of the stage; owned */
+	enum stage stage;
+	atomic_bool stopped;
+	/* STAGE_DROP: of the view, and what is to go next. */
+	bool listed;
+	struct buffer ids;
+	size_t at; /* of ids */
+	struct candidate {
+		struct journal_head head;
+		size_t end; /* of ops: its deletes, from the end of the one before */
+	} candidates[GC_RUNS_A_BATCH];
 	size_t count;
-	struct buffer ops; /* the deletes of these; they reach the journal's batch with RUNS_DROPPED
-			      or not at all */
-	uint64_t total;
-	journal_gc_run_fn *tell; /* NULL: they are dropped */
-	void *tell_arg;
-	struct error *err;
+	struct buffer ops;
+	/* What came of the work. */
+	int result;
+	struct error err;
+	struct journal_report report;
 };
+
+/* ---- Runs ---- */
 
 static int delete_event(struct bytes key, struct bytes value, void *arg)
 {
@@ -59,20 +85,20 @@ static void forget_head(struct journal *j, const struct journal_id *run)
 }
 
 /* Everything that has the run's name on it. */
-static int delete_run(struct drop *d, const struct journal_run *run,
+static int delete_run(struct journal_gc *g, const struct journal_run *run,
 		      const struct journal_state *rows)
 {
 	static const uint8_t kinds[] = {JOURNAL_ROW_STEP, JOURNAL_ROW_ATTEMPT, JOURNAL_ROW_EFFECT,
 					JOURNAL_ROW_APPROVAL, JOURNAL_ROW_TIMER};
-	struct journal *j = d->j;
-	struct buffer *ops = &d->ops;
+	const struct journal_view *v = g->view;
+	struct buffer *ops = &g->ops;
 	uint8_t key[1 + JOURNAL_ID_SIZE];
-	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_EVENT, bytes_of(run->id.b, JOURNAL_ID_SIZE),
-				  bytes_of(NULL, 0), false, delete_event, ops);
+	int rc = journal_audit_each(v, JOURNAL_FAMILY_EVENT, bytes_of(run->id.b, JOURNAL_ID_SIZE),
+				    delete_event, ops);
 	for (size_t i = 0; rc == 0 && i < sizeof(kinds); i++)
-		rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_STATE,
-				      journal_store_tag_key(kinds[i], &run->id, key),
-				      bytes_of(NULL, 0), false, delete_row, ops);
+		rc = journal_audit_each(v, JOURNAL_FAMILY_STATE,
+					journal_store_tag_key(kinds[i], &run->id, key), delete_row,
+					ops);
 	if (rc == 0)
 		rc = journal_store_each_index(run, delete_index, ops);
 	for (size_t i = 0; i < rows->approvals.count; i++) {
@@ -93,48 +119,24 @@ static int delete_run(struct drop *d, const struct journal_run *run,
 	return rc < 0 ? rc : ops->failed;
 }
 
-static int drop_batch(struct drop *d)
+static bool goes(const struct journal_run *run, int64_t before_ns)
 {
-	AUTO_BUFFER raw = {0};
-	if (d->count == 0)
-		return 0;
-	int rc = journal_heads_encode(d->heads, d->count, &raw);
-	if (rc < 0)
-		return rc;
-	struct buffer *batch = &d->j->batch;
-	rc = buffer_append(batch, d->ops.data, d->ops.len);
-	if (rc < 0) {
-		batch->failed = 0; /* nothing was appended: the journal goes on without gc */
-		return rc;
-	}
-	for (size_t i = 0; i < d->count; i++)
-		forget_head(d->j, &d->heads[i].run);
-	struct journal_record r = {.type = JOURNAL_RUNS_DROPPED, .step = JOURNAL_NO_STEP};
-	JOURNAL_SET(&r.p, heads, buffer_bytes(&raw));
-	journal_append(d->j, &r, NULL);
-	journal_flush(d->j, true);
-	d->total += d->count;
-	d->count = d->ops.len = 0;
-	return 0;
+	return run && journal_rows_run_settled(run) && run->ended_ns < before_ns;
 }
 
 /* A run that is forked from keeps its own copy of nothing: its layers are named by the fork's own
  * record. */
-static int consider(struct drop *d, const struct journal_id *id)
+static int consider(struct journal_gc *g, const struct journal_id *id)
 {
 	struct journal_state *rows = journal_state_new();
 	if (!rows)
 		return -ENOMEM;
-	int rc = journal_store_load_run(d->j->kv, rows, id, d->err);
+	int rc = journal_store_load_run(g->view->kv, rows, id, &g->err);
 	const struct journal_run *run = rc == 0 ? journal_state_run(rows, id) : NULL;
-	bool goes = run && journal_rows_run_settled(run) && run->ended_ns < d->before_ns;
-	if (goes && d->tell) {
-		d->tell(run, d->tell_arg);
-	} else if (goes) {
-		d->heads[d->count++] = (struct journal_head){run->id, run->seq, run->head};
-		rc = delete_run(d, run, rows);
-		if (rc == 0 && d->count == GC_RUNS_A_BATCH)
-			rc = drop_batch(d);
+	if (goes(run, g->before_ns)) {
+		rc = delete_run(g, run, rows);
+		g->candidates[g->count++] =
+			(struct candidate){{run->id, run->seq, run->head}, g->ops.len};
 	}
 	journal_state_free(rows);
 	return rc;
@@ -148,50 +150,114 @@ static int collect_run(struct bytes key, struct bytes value, void *arg)
 	return buffer_append(arg, (const uint8_t *)key.data + 9, JOURNAL_ID_SIZE);
 }
 
-static int consider_all(struct drop *d)
+static int list_runs(const struct journal_view *v, struct buffer *ret_ids)
 {
 	const uint8_t tag = JOURNAL_INDEX_CREATED;
-	struct journal *j = d->j;
-	AUTO_BUFFER ids = {0};
-	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_INDEX, bytes_of(&tag, 1), bytes_of(NULL, 0),
-				  false, collect_run, &ids);
-	for (size_t at = 0; rc == 0 && at < ids.len; at += JOURNAL_ID_SIZE) {
+	return journal_audit_each(v, JOURNAL_FAMILY_INDEX, bytes_of(&tag, 1), collect_run, ret_ids);
+}
+
+/* The next runs that are to go. */
+static int find_runs(struct journal_gc *g)
+{
+	int rc = g->listed ? 0 : list_runs(g->view, &g->ids);
+	g->listed = true;
+	for (; rc == 0 && g->at < g->ids.len && g->count < GC_RUNS_A_BATCH &&
+	       g->ops.len < GC_DELETES_A_BATCH;
+	     g->at += JOURNAL_ID_SIZE) {
 		struct journal_id id;
-		memcpy(id.b, ids.data + at, JOURNAL_ID_SIZE);
-		rc = consider(d, &id);
+		memcpy(id.b, g->ids.data + g->at, JOURNAL_ID_SIZE);
+		rc = atomic_load(&g->stopped) ? -ECANCELED : consider(g, &id);
 	}
 	return rc;
 }
 
-static int drop_runs(struct journal *j, int64_t before_ns, uint64_t *ret_runs, struct error *err)
+static bool unchanged(struct journal *j, const struct journal_head *seen)
 {
-	struct drop d = {.j = j, .before_ns = before_ns, .ops = {.max = SIZE_MAX}, .err = err};
-	int rc = consider_all(&d);
+	const struct journal_run *row = journal_state_run(j->state, &seen->run);
+	uint8_t key[1 + JOURNAL_ID_SIZE];
+	struct journal_head now;
+	AUTO_BUFFER value = {0};
+	int rc = j->kv->ops->get(j->kv, JOURNAL_FAMILY_META,
+				 journal_store_tag_key(JOURNAL_META_HEAD, &seen->run, key), &value,
+				 NULL);
+	return rc == 0 && journal_store_head_read(buffer_bytes(&value), &now) &&
+	       now.seq == seen->seq && digest_equal(&now.hash, &seen->hash) &&
+	       (!row || row->seq == seen->seq);
+}
+
+/* The deletes reach the journal's batch with RUNS_DROPPED or not at all. */
+static int drop_runs(struct journal_gc *g)
+{
+	struct journal *j = g->j;
+	struct buffer *batch = &j->batch;
+	struct journal_head heads[GC_RUNS_A_BATCH];
+	size_t count = 0, from = 0;
+	AUTO_BUFFER raw = {0};
+	AUTO_BUFFER ops = {.max = SIZE_MAX};
+	if (j->batch_last)
+		journal_flush(j, false);
+	journal_store_drain(j);
+	for (size_t i = 0; i < g->count; from = g->candidates[i++].end) {
+		if (!unchanged(j, &g->candidates[i].head))
+			continue;
+		heads[count++] = g->candidates[i].head;
+		buffer_append(&ops, g->ops.data + from, g->candidates[i].end - from);
+	}
+	g->count = g->ops.len = 0;
+	if (count == 0)
+		return ops.failed;
+	int rc = ops.failed ? ops.failed : journal_heads_encode(heads, count, &raw);
 	if (rc == 0)
-		rc = drop_batch(&d);
-	buffer_free(&d.ops);
-	*ret_runs = d.total;
-	return rc;
+		rc = buffer_append(batch, ops.data, ops.len);
+	if (rc < 0) {
+		batch->failed = 0; /* nothing was appended: the journal goes on without gc */
+		return rc;
+	}
+	for (size_t i = 0; i < count; i++)
+		forget_head(j, &heads[i].run);
+	struct journal_record r = {.type = JOURNAL_RUNS_DROPPED, .step = JOURNAL_NO_STEP};
+	JOURNAL_SET(&r.p, heads, buffer_bytes(&raw));
+	journal_append(j, &r, NULL);
+	journal_flush(j, true);
+	g->report.runs += count;
+	return 0;
+}
+
+int journal_view_gc_each(const struct journal_view *v, int64_t ended_before_ns,
+			 journal_gc_run_fn *fn, void *arg, struct error *err)
+{
+	AUTO_BUFFER ids = {.max = SIZE_MAX};
+	int rc = list_runs(v, &ids);
+	for (size_t at = 0; rc == 0 && at < ids.len; at += JOURNAL_ID_SIZE) {
+		struct journal_state *rows = journal_state_new();
+		struct journal_id id;
+		memcpy(id.b, ids.data + at, JOURNAL_ID_SIZE);
+		rc = !rows			? -ENOMEM
+		     : atomic_load(&v->stopped) ? -ECANCELED
+						: journal_store_load_run(v->kv, rows, &id, err);
+		if (rc == 0 && goes(journal_state_run(rows, &id), ended_before_ns))
+			fn(journal_state_run(rows, &id), arg);
+		journal_state_free(rows);
+	}
+	return rc < 0 ? error_set(err, rc, "gc: %s", strerror(-rc)) : 0;
 }
 
 int journal_gc_each(struct journal *j, int64_t ended_before_ns, journal_gc_run_fn *fn, void *arg,
 		    struct error *err)
 {
-	struct drop d = {
-		.j = j, .before_ns = ended_before_ns, .tell = fn, .tell_arg = arg, .err = err};
-	int rc = consider_all(&d);
-	return rc < 0 ? error_set(err, rc, "gc: %s", strerror(-rc)) : 0;
+	AUTO(journal_view_free) struct journal_view *v = NULL;
+	int rc = journal_view_new(j, &v, err);
+	return rc < 0 ? rc : journal_view_gc_each(v, ended_before_ns, fn, arg, err);
 }
 
 /* ---- Blobs ---- */
 
 struct mark {
-	struct journal *j;
+	struct journal_gc *g;
 	struct journal_digestset known; /* every blob there is */
 	struct journal_digestset named;
 	struct digest *todo; /* named and not yet looked into */
 	size_t todo_count, todo_cap;
-	struct journal_report report;
 };
 
 static int name_digest(const struct digest *d, bool must, void *arg)
@@ -222,7 +288,7 @@ static int mark_event(struct bytes key, struct bytes value, void *arg)
 	int rc = journal_record_decode(value, &r);
 	if (rc < 0)
 		return rc;
-	m->report.events++;
+	m->g->report.events++;
 	return journal_audit_each_digest(&r, name_digest, m);
 }
 
@@ -249,9 +315,9 @@ static int know_file(const struct digest *d, int folder, const char *name, void 
 
 static int know_blobs(struct mark *m)
 {
-	int rc = m->j->kv->ops->each(m->j->kv, JOURNAL_FAMILY_BLOB, bytes_of(NULL, 0),
-				     bytes_of(NULL, 0), false, know_inline, m);
-	return rc < 0 ? rc : journal_audit_each_file(m->j, know_file, m);
+	const struct journal_view *v = m->g->view;
+	int rc = journal_audit_each(v, JOURNAL_FAMILY_BLOB, bytes_of(NULL, 0), know_inline, m);
+	return rc < 0 ? rc : journal_audit_each_file(v, know_file, m);
 }
 
 enum { NAMED_SIZE = 2 + DIGEST_SIZE }; /* canonical CBOR: a byte string of 32 has one head, 58 20 */
@@ -281,7 +347,7 @@ static int mark_within(struct mark *m, struct bytes content)
 /* By chunks: a name that lies across two is found with the second. */
 static int mark_large(struct mark *m, const struct digest *d)
 {
-	AUTO_FD fd = journal_blob_open(m->j, d, NULL);
+	AUTO_FD fd = journal_blob_open(m->g->j, d, NULL);
 	AUTO_FREE uint8_t *chunk = malloc(GC_SCAN_CHUNK);
 	off_t size = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
 	if (fd < 0 || size < 0)
@@ -301,19 +367,22 @@ static int mark_large(struct mark *m, const struct digest *d)
 
 static int mark_blobs(struct mark *m)
 {
+	const struct journal_view *v = m->g->view;
 	int rc = know_blobs(m);
 	if (rc == 0)
-		rc = m->j->kv->ops->each(m->j->kv, JOURNAL_FAMILY_EVENT, bytes_of(NULL, 0),
-					 bytes_of(NULL, 0), false, mark_event, m);
+		rc = journal_audit_each(v, JOURNAL_FAMILY_EVENT, bytes_of(NULL, 0), mark_event, m);
 	while (rc == 0 && m->todo_count) {
 		struct digest d = m->todo[--m->todo_count];
+		AUTO_BUFFER content = {.max = JOURNAL_BLOB_MAX};
 		if (!journal_digestset_has(&m->known, &d))
 			continue; /* a digest that is no blob's */
-		AUTO_BUFFER content = {.max = GC_SCAN_CHUNK + 1};
-		rc = journal_blob_get(m->j, &d, GC_SCAN_CHUNK, &content, NULL);
+		rc = atomic_load(&m->g->stopped)
+			     ? -ECANCELED
+			     : v->kv->ops->get(v->kv, JOURNAL_FAMILY_BLOB,
+					       bytes_of(d.b, DIGEST_SIZE), &content, NULL);
 		if (rc == 0)
 			rc = mark_within(m, buffer_bytes(&content));
-		else if (rc == -E2BIG)
+		else if (rc == -ENOENT)
 			rc = mark_large(m, &d);
 	}
 	return rc;
@@ -321,10 +390,43 @@ static int mark_blobs(struct mark *m)
 
 struct sweep {
 	struct mark *m;
-	struct buffer ops;
-	size_t pending;
-	struct error *err;
+	struct digest pending[GC_BLOBS_A_BATCH];
+	size_t sizes[GC_BLOBS_A_BATCH];
+	size_t count;
 };
+
+static bool spared(const struct journal *j, const struct digest *d)
+{
+	return j->spare_all || journal_digestset_has(&j->spared, d);
+}
+
+/* Queued under the lock: what puts one of them after that stands behind it in the queue. */
+static int sweep_pending(struct sweep *s)
+{
+	struct journal_gc *g = s->m->g;
+	struct journal *j = g->j;
+	AUTO_BUFFER ops = {.max = SIZE_MAX};
+	int rc = 0;
+	pthread_mutex_lock(&j->spare_lock);
+	for (size_t i = 0; i < s->count; i++) {
+		if (spared(j, &s->pending[i]))
+			continue;
+		journal_kv_delete(&ops, JOURNAL_FAMILY_BLOB,
+				  bytes_of(s->pending[i].b, DIGEST_SIZE));
+		g->report.blobs++;
+		g->report.freed += s->sizes[i];
+	}
+	if (ops.failed)
+		rc = ops.failed;
+	else if (ops.len && j->committer)
+		journal_committer_queue(j->committer, buffer_bytes(&ops), 0, true, true);
+	else if (ops.len)
+		rc = j->kv->ops->write(j->kv, buffer_bytes(&ops), bytes_of(NULL, 0), &g->err);
+	pthread_mutex_unlock(&j->spare_lock);
+	journal_store_drain(j);
+	s->count = 0;
+	return rc;
+}
 
 static int sweep_inline(struct bytes key, struct bytes value, void *arg)
 {
@@ -335,59 +437,158 @@ static int sweep_inline(struct bytes key, struct bytes value, void *arg)
 	memcpy(d.b, key.data, DIGEST_SIZE);
 	if (journal_digestset_has(&s->m->named, &d))
 		return 0;
-	journal_kv_delete(&s->ops, JOURNAL_FAMILY_BLOB, key);
-	s->m->report.blobs++;
-	s->m->report.freed += value.len;
-	if (++s->pending < GC_BLOBS_A_BATCH)
-		return s->ops.failed;
-	int rc = journal_store_write_now(s->m->j, buffer_bytes(&s->ops), s->err);
-	s->ops.len = s->pending = 0;
-	return rc;
+	s->sizes[s->count] = value.len;
+	s->pending[s->count++] = d;
+	return s->count < GC_BLOBS_A_BATCH ? 0 : sweep_pending(s);
 }
 
 static int sweep_file(const struct digest *d, int folder, const char *name, void *arg)
 {
 	struct sweep *s = arg;
+	struct journal_gc *g = s->m->g;
+	struct stat st;
+	int rc = 0;
 	if (d && journal_digestset_has(&s->m->named, d))
 		return 0;
-	struct stat st;
-	if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || unlinkat(folder, name, 0) < 0)
-		return -errno;
-	s->m->report.blobs++;
-	s->m->report.freed += (uint64_t)st.st_size;
+	pthread_mutex_lock(&g->j->spare_lock);
+	if (!d || !spared(g->j, d)) {
+		if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+		    unlinkat(folder, name, 0) < 0)
+			rc = -errno;
+		g->report.blobs += rc == 0;
+		g->report.freed += rc == 0 ? (uint64_t)st.st_size : 0;
+	}
+	pthread_mutex_unlock(&g->j->spare_lock);
+	return rc;
+}
+
+static int sweep_blobs(struct mark *m)
+{
+	const struct journal_view *v = m->g->view;
+	struct sweep *s = calloc(1, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	s->m = m;
+	int rc = journal_audit_each(v, JOURNAL_FAMILY_BLOB, bytes_of(NULL, 0), sweep_inline, s);
+	if (rc == 0)
+		rc = sweep_pending(s);
+	if (rc == 0)
+		rc = journal_audit_each_file(v, sweep_file, s);
+	free(s);
+	return rc;
+}
+
+static int mark_and_sweep(struct journal_gc *g)
+{
+	struct mark m = {.g = g};
+	int rc = mark_blobs(&m);
+	if (rc == 0)
+		rc = failpoint_hit("journal.gc_marked");
+	if (rc == 0)
+		rc = sweep_blobs(&m);
+	journal_digestset_free(&m.known);
+	journal_digestset_free(&m.named);
+	free(m.todo);
+	return rc;
+}
+
+/* ---- A collection ---- */
+
+static void set_collecting(struct journal *j, bool on)
+{
+	pthread_mutex_lock(&j->spare_lock);
+	assert(j->collecting != on);
+	j->collecting = on;
+	j->spare_all = false;
+	journal_digestset_free(&j->spared);
+	pthread_mutex_unlock(&j->spare_lock);
+}
+
+int journal_gc_begin(struct journal *j, int64_t ended_before_ns, struct journal_gc **ret,
+		     struct error *err)
+{
+	if (j->o.read_only || j->o.unloaded)
+		return error_set(err, -EROFS, "gc: the journal is not open for writing");
+	struct journal_gc *g = calloc(1, sizeof(*g));
+	if (!g)
+		return error_nomem(err);
+	*g = (struct journal_gc){.j = j,
+				 .before_ns = ended_before_ns,
+				 .ids = {.max = SIZE_MAX},
+				 .ops = {.max = SIZE_MAX}};
+	int rc = journal_view_new(j, &g->view, err);
+	if (rc < 0) {
+		free(g);
+		return rc;
+	}
+	set_collecting(j, true);
+	*ret = g;
 	return 0;
 }
 
-static int sweep_blobs(struct mark *m, struct error *err)
+void journal_gc_work(struct journal_gc *g)
 {
-	struct sweep s = {.m = m, .err = err, .ops = {.max = SIZE_MAX}};
-	int rc = m->j->kv->ops->each(m->j->kv, JOURNAL_FAMILY_BLOB, bytes_of(NULL, 0),
-				     bytes_of(NULL, 0), false, sweep_inline, &s);
-	if (rc == 0 && s.ops.len)
-		rc = journal_store_write_now(m->j, buffer_bytes(&s.ops), err);
-	if (rc == 0)
-		rc = journal_audit_each_file(m->j, sweep_file, &s);
-	buffer_free(&s.ops);
-	return rc;
+	g->result = g->stage == STAGE_DROP ? find_runs(g) : mark_and_sweep(g);
+}
+
+/* Blobs are looked through when the last run has gone: its own are to go with it. */
+static int settle(struct journal_gc *g)
+{
+	if (g->result < 0 || g->stage == STAGE_SWEEP)
+		return g->result;
+	if (atomic_load(&g->stopped))
+		return -ECANCELED;
+	int rc = drop_runs(g);
+	if (rc < 0)
+		return rc;
+	if (g->at < g->ids.len)
+		return 1;
+	journal_view_free(g->view);
+	g->view = NULL;
+	rc = journal_view_new(g->j, &g->view, &g->err);
+	g->stage = STAGE_SWEEP;
+	return rc < 0 ? rc : 1;
+}
+
+int journal_gc_settle(struct journal_gc *g, struct error *err)
+{
+	int rc = settle(g);
+	if (rc < 0 && err)
+		*err = g->err;
+	return rc < 0 ? error_set(err, rc, "gc: %s", strerror(-rc)) : rc;
+}
+
+void journal_gc_stop(struct journal_gc *g)
+{
+	atomic_store(&g->stopped, true);
+	if (g->view)
+		journal_view_stop(g->view);
+}
+
+void journal_gc_end(struct journal_gc *g, struct journal_report *ret)
+{
+	if (!g)
+		return;
+	if (ret)
+		*ret = g->report;
+	set_collecting(g->j, false);
+	journal_view_free(g->view);
+	buffer_free(&g->ids);
+	buffer_free(&g->ops);
+	free(g);
 }
 
 int journal_gc(struct journal *j, int64_t ended_before_ns, struct journal_report *ret,
 	       struct error *err)
 {
-	struct mark m = {.j = j};
-	if (j->o.read_only || j->o.unloaded)
-		return error_set(err, -EROFS, "gc: the journal is not open for writing");
-	journal_flush(j, false);
-	journal_store_drain(j);
-	int rc = drop_runs(j, ended_before_ns, &m.report.runs, err);
-	journal_store_drain(j);
-	if (rc == 0)
-		rc = mark_blobs(&m);
-	if (rc == 0)
-		rc = sweep_blobs(&m, err);
-	journal_digestset_free(&m.known);
-	journal_digestset_free(&m.named);
-	free(m.todo);
-	*ret = m.report;
-	return rc < 0 ? error_set(err, rc, "gc: %s", strerror(-rc)) : 0;
+	struct journal_gc *g = NULL;
+	int rc = journal_gc_begin(j, ended_before_ns, &g, err);
+	if (rc < 0)
+		return rc;
+	do {
+		journal_gc_work(g);
+		rc = journal_gc_settle(g, err);
+	} while (rc == 1);
+	journal_gc_end(g, ret);
+	return rc;
 }

@@ -918,7 +918,7 @@ bool journal_space_low_without(struct journal *j, uint64_t bytes);
 
 /* Blobs: written (fsynced, folder too, unless inline) BEFORE an event names them.
  * Content-addressed; idempotent. These five may be called from any thread, all else of a journal
- * from one; not while journal_gc() runs. */
+ * from one but where it says otherwise. */
 MUST_CHECK int journal_blob_put(struct journal *j, struct bytes content, struct digest *ret,
 				struct error *err);
 /* From a file's start to its end (a spool); max bytes are taken. */
@@ -943,25 +943,65 @@ struct journal_report {
 	uint64_t freed; /* bytes of the blobs that journal_gc() removed */
 };
 typedef void journal_problem_fn(const char *text, void *arg); /* one line a finding, for people */
+
+/*
+ * What the journal holds at one moment: all that was appended before. It is read by any one thread
+ * while the journal goes on with its own, but for a collection: that removes blobs, so it and what
+ * reads a view take turns.
+ */
+struct journal_view; /* opaque, owned; freed before its journal is closed */
+MUST_CHECK int journal_view_new(struct journal *j, struct journal_view **ret, struct error *err);
+void journal_view_free(struct journal_view *v); /* accepts NULL */
+void journal_view_stop(struct journal_view *v); /* any thread: reading it ends, -ECANCELED */
 /* Every chain, every lsn, every blob named. 0 with report->problems, or negative errno. */
+MUST_CHECK int journal_view_verify(const struct journal_view *v, journal_problem_fn *fn, void *arg,
+				   struct journal_report *ret, struct error *err);
+/* Folds all events in lsn order into a fresh state and compares it with the rows and indexes. */
+MUST_CHECK int journal_view_fsck(const struct journal_view *v, journal_problem_fn *fn, void *arg,
+				 struct journal_report *ret, struct error *err);
+/* A stream that any language can read: a CBOR sequence (RFC 8742) of encoded records of a run (or
+ * of all, chain by chain, the daemon's first). */
+MUST_CHECK int journal_view_export(const struct journal_view *v,
+				   const struct journal_id *run_or_null, int out_fd,
+				   struct error *err);
+
+typedef void journal_gc_run_fn(const struct journal_run *run, void *arg); /* run: for the call */
+/* The runs that a collection with this time would drop, oldest first. Of a journal that was opened to
+ * read, too. */
+MUST_CHECK int journal_view_gc_each(const struct journal_view *v, int64_t ended_before_ns,
+				    journal_gc_run_fn *fn, void *arg, struct error *err);
+
+/* The same of a view of now. */
 MUST_CHECK int journal_verify(struct journal *j, journal_problem_fn *fn, void *arg,
 			      struct journal_report *ret, struct error *err);
-/* Folds all events in lsn order into a fresh state and compares it with the rows and indexes.
- * repair (of a journal opened unloaded): rewrites those that differ, unless the records themselves
+/* repair (of a journal opened unloaded): rewrites rows that differ, unless the records themselves
  * are damaged. */
 MUST_CHECK int journal_fsck(struct journal *j, bool repair, journal_problem_fn *fn, void *arg,
 			    struct journal_report *ret, struct error *err);
-/* A stream that any language can read: a CBOR sequence (RFC 8742) of encoded records of a run (or
- * of all, chain by chain, the daemon's first). */
 MUST_CHECK int journal_export(struct journal *j, const struct journal_id *run_or_null, int out_fd,
 			      struct error *err);
-typedef void journal_gc_run_fn(const struct journal_run *run, void *arg); /* run: for the call */
-/* The runs that journal_gc() with this time would drop, oldest first. Of a journal that was opened to
- * read, too. */
 MUST_CHECK int journal_gc_each(struct journal *j, int64_t ended_before_ns, journal_gc_run_fn *fn,
 			       void *arg, struct error *err);
-/* Drops settled runs that ended before the given time (RUNS_DROPPED keeps their heads), then
- * removes blobs that no kept record names, directly or through a blob. The caller holds no blob
- * that it has not named in a record yet. */
+
+/*
+ * A collection: drops settled runs that ended before the given time (RUNS_DROPPED keeps their
+ * heads), then removes blobs that no kept record names, directly or through a blob. When it begins
+ * the caller holds no blob that it has not named in a record yet; whatever is put from then on
+ * stays, named or not. One at a time.
+ *
+ *   journal_gc_begin()  the journal's thread
+ *   journal_gc_work()   any one thread: what takes long; the journal goes on meanwhile
+ *   journal_gc_settle() the journal's thread: records what came of it. 1: work again; 0: through
+ *   journal_gc_end()    the journal's thread, after any of these; *ret is what was removed
+ */
+struct journal_gc; /* opaque, owned */
+MUST_CHECK int journal_gc_begin(struct journal *j, int64_t ended_before_ns, struct journal_gc **ret,
+				struct error *err);
+void journal_gc_work(struct journal_gc *g);
+MUST_CHECK int journal_gc_settle(struct journal_gc *g,
+				 struct error *err); /* also why work failed */
+void journal_gc_stop(struct journal_gc *g); /* the journal's thread: the work ends, -ECANCELED */
+void journal_gc_end(struct journal_gc *g, struct journal_report *ret); /* accepts NULL; ret too */
+/* All of it. */
 MUST_CHECK int journal_gc(struct journal *j, int64_t ended_before_ns, struct journal_report *ret,
 			  struct error *err);

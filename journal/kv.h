@@ -42,6 +42,9 @@ struct journal_kv_ops {
 	 * when reverse). fn's first value other than 0 stops the walk and is returned. */
 	int (*each)(struct journal_kv *kv, enum journal_family f, struct bytes prefix,
 		    struct bytes from, bool reverse, journal_kv_fn *fn, void *arg);
+	/* All families as they are now, to get and walk beside what is written later, from another
+	 * thread too. Closed before kv; -ENOMEM. */
+	int (*snapshot)(struct journal_kv *kv, struct journal_kv **ret);
 	void (*close)(struct journal_kv *kv);
 };
 

@@ -165,11 +165,33 @@ static void memory_close(struct journal_kv *kv)
 	free(m);
 }
 
+static int memory_snapshot(struct journal_kv *kv, struct journal_kv **ret);
+
 static const struct journal_kv_ops memory_ops = {.write = memory_write,
 						 .sync = memory_sync,
 						 .get = memory_get,
 						 .each = memory_each,
+						 .snapshot = memory_snapshot,
 						 .close = memory_close};
+
+static int memory_snapshot(struct journal_kv *kv, struct journal_kv **ret)
+{
+	const struct memory *m = (const struct memory *)kv;
+	struct journal_kv *copy;
+	int rc = journal_kv_memory_open(&copy);
+	if (rc < 0)
+		return rc;
+	for (int f = 0; f < JOURNAL_FAMILY_COUNT; f++)
+		for (size_t i = 0; rc == 0 && i < m->family[f].count; i++)
+			rc = put(&((struct memory *)copy)->family[f], m->family[f].entry[i].key,
+				 m->family[f].entry[i].value);
+	if (rc < 0) {
+		copy->ops->close(copy);
+		return rc;
+	}
+	*ret = copy;
+	return 0;
+}
 
 int journal_kv_memory_open(struct journal_kv **ret)
 {

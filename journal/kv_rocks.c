@@ -31,6 +31,7 @@ struct rocks {
 	rocksdb_writeoptions_t *write;
 	rocksdb_readoptions_t *read, *scan;
 	rocksdb_writebatch_t *batch; /* reused: clearing keeps its memory */
+	const rocksdb_snapshot_t *snapshot; /* of a snapshot, which owns it, read and scan alone */
 };
 
 static const char *const family_names[ROCKS_FAMILIES] = {"event", "state", "index",
@@ -107,6 +108,14 @@ static void set_options(struct rocks *r, enum journal_kv_recovery recovery)
 	rocksdb_block_based_options_set_filter_policy(t, rocksdb_filterpolicy_create_bloom_full(
 								 ROCKS_BLOOM_BITS));
 	rocksdb_options_set_block_based_table_factory(o, t);
+}
+
+static rocksdb_readoptions_t *scan_options(void)
+{
+	rocksdb_readoptions_t *o = rocksdb_readoptions_create();
+	rocksdb_readoptions_set_fill_cache(o, 0);
+	rocksdb_readoptions_set_verify_checksums(o, 1);
+	return o;
 }
 
 static void rocks_close(struct journal_kv *kv)
@@ -224,10 +233,40 @@ static int rocks_each(struct journal_kv *kv, enum journal_family f, struct bytes
 	return rc;
 }
 
+static void snapshot_close(struct journal_kv *kv)
+{
+	struct rocks *s = (struct rocks *)kv;
+	rocksdb_readoptions_destroy(s->read);
+	rocksdb_readoptions_destroy(s->scan);
+	rocksdb_release_snapshot(s->db, s->snapshot);
+	free(s);
+}
+
+static const struct journal_kv_ops snapshot_ops = {.get = rocks_get,
+						   .each = rocks_each,
+						   .close = snapshot_close};
+
+static int rocks_snapshot(struct journal_kv *kv, struct journal_kv **ret)
+{
+	struct rocks *s = malloc(sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	*s = *(const struct rocks *)kv;
+	s->kv.ops = &snapshot_ops;
+	s->snapshot = rocksdb_create_snapshot(s->db);
+	s->read = rocksdb_readoptions_create();
+	rocksdb_readoptions_set_snapshot(s->read, s->snapshot);
+	s->scan = scan_options();
+	rocksdb_readoptions_set_snapshot(s->scan, s->snapshot);
+	*ret = &s->kv;
+	return 0;
+}
+
 static const struct journal_kv_ops rocks_ops = {.write = rocks_write,
 						.sync = rocks_sync,
 						.get = rocks_get,
 						.each = rocks_each,
+						.snapshot = rocks_snapshot,
 						.close = rocks_close};
 
 int journal_kv_rocks_open(const char *path, enum journal_kv_recovery recovery, bool read_only,
@@ -242,9 +281,7 @@ int journal_kv_rocks_open(const char *path, enum journal_kv_recovery recovery, b
 	r->cache = rocksdb_cache_create_lru(ROCKS_CACHE_BYTES);
 	r->write = rocksdb_writeoptions_create();
 	r->read = rocksdb_readoptions_create();
-	r->scan = rocksdb_readoptions_create();
-	rocksdb_readoptions_set_fill_cache(r->scan, 0);
-	rocksdb_readoptions_set_verify_checksums(r->scan, 1);
+	r->scan = scan_options();
 	r->batch = rocksdb_writebatch_create();
 	set_options(r, recovery);
 	/* Beside the database: what is found damaged is left exactly as it is. */

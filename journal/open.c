@@ -654,6 +654,7 @@ int journal_open(const struct journal_options *o, struct journal **ret, struct e
 	j->dirfd = j->lockfd = j->blobs_fd = j->event_fd = -1;
 	j->batch.max = SIZE_MAX;
 	pthread_mutex_init(&j->blob_lock, NULL);
+	pthread_mutex_init(&j->spare_lock, NULL);
 	j->state = journal_state_new();
 	int rc = !j->state	? error_nomem(err)
 		 : o->in_memory ? open_in_memory(j, err)
@@ -687,5 +688,7 @@ void journal_close(struct journal *j)
 	close_fd(&j->lockfd); /* after the database is closed */
 	close_fd(&j->dirfd);
 	pthread_mutex_destroy(&j->blob_lock);
+	pthread_mutex_destroy(&j->spare_lock);
+	journal_digestset_free(&j->spared);
 	free(j);
 }

@@ -1,7 +1,10 @@
 #pragma once
 /* What the files of the store share: the open journal and the keys of its families. */
 #include <pthread.h>
+#include <stdatomic.h>
+#include "base/guard.h"
 #include "journal/committer.h"
+#include "journal/digestset.h"
 #include "journal/heads.h"
 #include "journal/journal.h"
 #include "journal/kv.h"
@@ -21,6 +24,10 @@ struct journal {
 	 * since is unsynced. */
 	bool blob_folder_synced[256];
 	pthread_mutex_t blob_lock; /* guards it: blobs are put by two threads of the supervisor */
+	pthread_mutex_t spare_lock; /* guards these three */
+	bool collecting;
+	bool spare_all; /* out of memory for spared */
+	struct journal_digestset spared; /* what was put since the collection began */
 	struct journal_kv *kv;
 	struct journal_state *state;
 	struct journal_committer *committer; /* NULL in memory and read-only */
@@ -38,6 +45,14 @@ struct journal {
 	int reserve_held; /* the preallocated file is there; touched by the committer's thread alone
 			     once it runs */
 };
+
+struct journal_view {
+	struct journal *j; /* of it only what stays: options, blobs_fd */
+	struct journal_kv *kv; /* owned */
+	atomic_bool stopped;
+};
+
+DEFINE_GUARD(struct journal_view *, journal_view_free)
 
 /* Keys. INDEX and META begin with a letter. */
 enum journal_index_tag {

@@ -134,9 +134,9 @@ static int end_chain(struct verify *v)
 	if (!v->in_chain)
 		return 0;
 	v->in_chain = false;
-	int rc = v->a.j->kv->ops->get(v->a.j->kv, JOURNAL_FAMILY_META,
-				      journal_store_tag_key(JOURNAL_META_HEAD, &v->run, key),
-				      &value, NULL);
+	struct journal_kv *kv = v->a.view->kv;
+	int rc = kv->ops->get(kv, JOURNAL_FAMILY_META,
+			      journal_store_tag_key(JOURNAL_META_HEAD, &v->run, key), &value, NULL);
 	if (rc == -ENOENT || (rc == 0 && !journal_store_head_read(buffer_bytes(&value), &head))) {
 		journal_audit_problem(&v->a, "run %s: its head is missing", v->run_text);
 		return 0;
@@ -252,7 +252,7 @@ static int verify_head(struct bytes key, struct bytes value, void *arg)
 	if (key.len != 1 + JOURNAL_ID_SIZE)
 		return 0;
 	memcpy(run.b, (const uint8_t *)key.data + 1, JOURNAL_ID_SIZE);
-	int rc = journal_store_last_event(v->a.j->kv, &run, &last);
+	int rc = journal_store_last_event(v->a.view->kv, &run, &last);
 	if (rc != -ENOENT)
 		return rc;
 	journal_audit_problem(&v->a, "run %.8s: all its records are missing",
@@ -323,14 +323,16 @@ static int check_inline(struct bytes key, struct bytes value, void *arg)
 	return rc < 0 ? rc : 0;
 }
 
-static int hash_file(int fd, struct digest *ret)
+static int hash_file(const struct journal_view *view, int fd, struct digest *ret)
 {
 	struct digest_ctx *ctx = digest_ctx_new();
 	uint8_t *chunk = malloc(HASH_CHUNK);
 	ssize_t n = -1;
 	int rc = ctx && chunk ? 0 : -ENOMEM;
 	while (rc == 0 && (n = read(fd, chunk, HASH_CHUNK)) != 0) {
-		if (n < 0 && errno != EINTR)
+		if (atomic_load(&view->stopped))
+			rc = -ECANCELED;
+		else if (n < 0 && errno != EINTR)
 			rc = -errno;
 		else if (n > 0)
 			digest_ctx_update(ctx, chunk, (size_t)n);
@@ -349,7 +351,9 @@ static int check_file(const struct digest *name, int folder, const char *file, v
 	if (!name)
 		return 0; /* gc's */
 	AUTO_FD fd = openat(folder, file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	int rc = fd < 0 ? -errno : hash_file(fd, &content);
+	int rc = fd < 0 ? -errno : hash_file(c->v->a.view, fd, &content);
+	if (rc == -ECANCELED)
+		return rc;
 	if (rc < 0 || !digest_equal(name, &content))
 		wrong_blob(c->v, name);
 	c->v->a.report.blobs++;
@@ -360,12 +364,11 @@ static int check_file(const struct digest *name, int folder, const char *file, v
 static int verify_blobs(struct verify *v)
 {
 	struct blob_check c = {.v = v};
-	struct journal *j = v->a.j;
 	char hex[DIGEST_HEX_SIZE];
-	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_BLOB, bytes_of(NULL, 0), bytes_of(NULL, 0),
-				  false, check_inline, &c);
+	int rc = journal_audit_each(v->a.view, JOURNAL_FAMILY_BLOB, bytes_of(NULL, 0), check_inline,
+				    &c);
 	if (rc == 0)
-		rc = journal_audit_each_file(j, check_file, &c);
+		rc = journal_audit_each_file(v->a.view, check_file, &c);
 	for (size_t i = 0; rc == 0 && i < v->blobs.cap; i++) {
 		const struct digest *d = &v->blobs.slot[i];
 		if (!digest_is_zero(d) && !journal_digestset_has(&c.found, d))
@@ -378,30 +381,30 @@ static int verify_blobs(struct verify *v)
 
 static int walk(struct verify *v)
 {
-	struct journal *j = v->a.j;
+	const struct journal_view *view = v->a.view;
+	struct journal_kv *kv = view->kv;
 	static const struct journal_id daemon;
 	const uint8_t heads = JOURNAL_META_HEAD;
 	AUTO_BUFFER lsn = {0};
-	int rc = j->kv->ops->get(j->kv, JOURNAL_FAMILY_META, bytes_str(JOURNAL_META_LSN), &lsn,
-				 NULL);
+	int rc = kv->ops->get(kv, JOURNAL_FAMILY_META, bytes_str(JOURNAL_META_LSN), &lsn, NULL);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
 	v->lsn_max = rc == 0 && lsn.len == 8 ? journal_store_u64(lsn.data) : 0;
 	v->lsn_seen = calloc(1, v->lsn_max / 8 + 1);
 	if (!v->lsn_seen)
 		return -ENOMEM;
-	rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_EVENT, bytes_of(daemon.b, JOURNAL_ID_SIZE),
-			      bytes_of(NULL, 0), false, collect_daemon, v);
+	rc = journal_audit_each(view, JOURNAL_FAMILY_EVENT, bytes_of(daemon.b, JOURNAL_ID_SIZE),
+				collect_daemon, v);
 	if (v->anchor_count)
 		qsort(v->anchors, v->anchor_count, sizeof(*v->anchors), by_run_and_seq);
 	if (rc == 0)
-		rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_EVENT, bytes_of(NULL, 0),
-				      bytes_of(NULL, 0), false, verify_event, v);
+		rc = journal_audit_each(view, JOURNAL_FAMILY_EVENT, bytes_of(NULL, 0), verify_event,
+					v);
 	if (rc == 0)
 		rc = end_chain(v);
 	if (rc == 0)
-		rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_META, bytes_of(&heads, 1),
-				      bytes_of(NULL, 0), false, verify_head, v);
+		rc = journal_audit_each(view, JOURNAL_FAMILY_META, bytes_of(&heads, 1), verify_head,
+					v);
 	if (rc < 0)
 		return rc;
 	verify_anchors(v);
@@ -409,11 +412,10 @@ static int walk(struct verify *v)
 	return verify_blobs(v);
 }
 
-int journal_verify(struct journal *j, journal_problem_fn *fn, void *arg, struct journal_report *ret,
-		   struct error *err)
+int journal_view_verify(const struct journal_view *view, journal_problem_fn *fn, void *arg,
+			struct journal_report *ret, struct error *err)
 {
-	struct verify v = {.a = {.j = j, .fn = fn, .arg = arg}};
-	journal_store_drain(j);
+	struct verify v = {.a = {.view = view, .fn = fn, .arg = arg}};
 	int rc = walk(&v);
 	free(v.anchors);
 	free(v.dropped);
@@ -428,4 +430,12 @@ int journal_verify(struct journal *j, journal_problem_fn *fn, void *arg, struct 
 	}
 	*ret = v.a.report;
 	return rc < 0 ? error_set(err, rc, "verify: %s", strerror(-rc)) : 0;
+}
+
+int journal_verify(struct journal *j, journal_problem_fn *fn, void *arg, struct journal_report *ret,
+		   struct error *err)
+{
+	AUTO(journal_view_free) struct journal_view *v = NULL;
+	int rc = journal_view_new(j, &v, err);
+	return rc < 0 ? rc : journal_view_verify(v, fn, arg, ret, err);
 }

@@ -63,28 +63,16 @@ static struct aside_job *take_next(struct aside *a)
 	return job;
 }
 
-static void finish(struct aside *a)
-{
-	struct aside_job *job = a->current;
-
-	job->done(a->d, job); /* still current: what it starts waits its turn */
-	a->current = NULL;
-}
-
 static void push(struct aside *a)
 {
-	struct aside_job *job;
+	struct aside_job *job = take_next(a);
 
-	while ((job = take_next(a))) {
-		if (!job->work) {
-			finish(a);
-			continue;
-		}
-		pthread_mutex_lock(&a->lock);
-		a->given = job;
-		pthread_cond_signal(&a->wake);
-		pthread_mutex_unlock(&a->lock);
-	}
+	if (!job)
+		return;
+	pthread_mutex_lock(&a->lock);
+	a->given = job;
+	pthread_cond_signal(&a->wake);
+	pthread_mutex_unlock(&a->lock);
 }
 
 static void on_event(evutil_socket_t fd, short what, void *arg)
@@ -95,7 +83,8 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (read(fd, &count, sizeof(count)) != sizeof(count))
 		return;
-	finish(a);
+	a->current->done(a->d, a->current); /* still current: what it starts waits its turn */
+	a->current = NULL;
 	push(a);
 	daemon_settle(a->d);
 }
@@ -132,7 +121,8 @@ int aside_new(struct daemon *d, struct aside **ret, struct error *err)
 	a->started = r == 0;
 	if (r < 0) {
 		aside_free(a);
-		return error_set(err, r, "cannot start the thread that lands: %s", strerror(-r));
+		return error_set(err, r, "cannot start the thread beside the loop: %s",
+				 strerror(-r));
 	}
 	*ret = a;
 	return 0;
@@ -173,6 +163,16 @@ void aside_start(struct daemon *d, struct aside_job *job)
 	*a->waiting_end = job;
 	a->waiting_end = &job->next;
 	push(a);
+}
+
+void aside_again(struct daemon *d, struct aside_job *job)
+{
+	struct aside *a = d->aside;
+
+	job->next = a->waiting;
+	if (!a->waiting)
+		a->waiting_end = &job->next;
+	a->waiting = job;
 }
 
 bool aside_busy(const struct daemon *d)

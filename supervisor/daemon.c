@@ -27,6 +27,7 @@
 #include "supervisor/aside.h"
 #include "supervisor/asks.h"
 #include "supervisor/attempts.h"
+#include "supervisor/audits.h"
 #include "supervisor/card_heads.h"
 #include "supervisor/confine.h"
 #include "supervisor/effect_undo.h"
@@ -403,29 +404,6 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 /* ---- retention ---- */
 
-int daemon_collect(struct daemon *d, int64_t ended_before_ns, struct journal_report *ret,
-		   struct error *err)
-{
-	int r;
-
-	if (!engine_forget_plans(d->engine))
-		return error_set_exit(err, -EBUSY, EXIT_STATUS_CONFLICT,
-				      "gc: a landing is about to be shown to a person, and no "
-				      "record names its plan yet; try again in a moment");
-	if (d->votes_verifying > 0)
-		return error_set_exit(err, -EBUSY, EXIT_STATUS_CONFLICT,
-				      "gc: the signature of a vote is being looked at, and no "
-				      "record names what was signed yet; try again in a moment");
-	/* What is looked at must be all that there is. */
-	journal_flush(d->journal, true);
-	r = journal_wait_durable(d->journal, journal_last_lsn(d->journal));
-	if (r == 0)
-		r = journal_gc(d->journal, ended_before_ns, ret, err);
-	if (r == 0)
-		garbage_collect(d);
-	return r;
-}
-
 /* Looking through a long journal takes a while, and embedded supervisors come and go: when it was
  * done last is kept on disk. */
 static bool collect_is_due(const struct daemon *d)
@@ -445,10 +423,9 @@ static bool collect_is_due(const struct daemon *d)
 
 static void retain(struct daemon *d)
 {
-	struct journal_report rep = {0};
+	struct audits_request q = {.kind = AUDITS_GC};
 	struct error err = {0};
 	AUTO_FD mark = -1;
-	int r;
 
 	if (d->settings->retention_ms == 0 || !collect_is_due(d))
 		return;
@@ -458,12 +435,9 @@ static void retain(struct daemon *d)
 			   d->paths.state, strerror(errno));
 		return;
 	}
-	r = daemon_collect(d, wall_ns() - (int64_t)d->settings->retention_ms * 1000000, &rep, &err);
-	if (r < 0)
-		daemon_log(d, "retention: %s", err.msg[0] ? err.msg : strerror(-r));
-	else if (rep.runs > 0)
-		daemon_log(d, "retention: %llu runs that ended long enough ago were dropped",
-			   (unsigned long long)rep.runs);
+	q.before_ns = wall_ns() - (int64_t)d->settings->retention_ms * 1000000;
+	if (audits_start(d, &q, &err) < 0)
+		daemon_log(d, "retention: %s", err.msg);
 }
 
 /* ---- going away ---- */
@@ -510,7 +484,10 @@ static void on_idle(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (d->stopping) {
 		/* Both: a landing that is half through is recorded where that is soon. */
-		bool answered = api_server_drain(d->api);
+		bool answered;
+
+		audits_stop(d);
+		answered = api_server_drain(d->api);
 
 		if (!aside_drain(d) && answered)
 			event_base_loopbreak(d->loop);
@@ -518,6 +495,7 @@ static void on_idle(evutil_socket_t fd, short what, void *arg)
 			arm_ms(d->idle, 20);
 		return;
 	}
+	audits_look(d);
 	if (!aside_busy(d))
 		runs_collect(d);
 	squash_collect(d);
@@ -819,6 +797,8 @@ int daemon_open(const struct daemon_options *o, struct daemon **ret, struct erro
 		r = open_events(d, err);
 	if (r == 0)
 		r = aside_new(d, &d->aside, err);
+	if (r == 0 && audits_new(&d->audits) < 0)
+		r = error_nomem(err);
 	if (r == 0)
 		r = open_engine(d, err);
 	if (r == 0)
@@ -880,6 +860,7 @@ void daemon_free(struct daemon *d)
 		return;
 	api_server_free(d->api);
 	aside_free(d->aside);
+	audits_free(d->audits);
 	for (size_t i = 0; i < ARRAY_SIZE(events); i++)
 		if (events[i])
 			event_free(events[i]);

@@ -3,8 +3,8 @@
  * holdfastd's own inside: what its parts share. Private to the impure half of the room (daemon,
  * runs, create, confine, adopt, work, api/).
  *
- * One thread runs all of it, but for what blocks on the user's directory (aside.h; the journal's
- * committer is the journal's own). Every input goes the
+ * One thread runs all of it, but for what blocks on the user's directory or looks through the whole
+ * journal (aside.h; the journal's committer is the journal's own). Every input goes the
  * same way: a request, a report of the keeper or a timer calls the engine; the engine appends
  * records and asks for commands; daemon_settle() ends the batch and performs what may be performed;
  * what leaves waits for daemon.durable.
@@ -39,6 +39,7 @@ struct daemon_command { /* a copy of an engine_command that waits for its turn *
 
 struct adopt; /* adopt.h */
 struct aside; /* aside.h */
+struct audits; /* audits.h */
 struct garbage; /* garbage.h */
 struct nets; /* net.h */
 struct attempts; /* attempts.h */
@@ -72,6 +73,7 @@ struct daemon {
 	struct programs *programs;
 	struct undos *undos;
 	struct aside *aside;
+	struct audits *audits;
 	struct card_heads *card_heads;
 	uint64_t epoch, durable;
 	uint8_t boot_id[16];
@@ -103,10 +105,6 @@ void daemon_new_id(struct journal_id *ret); /* UUIDv4 */
 /* A layer's name that no folder has yet; begins with mark unless that is NUL. */
 void daemon_layer_name(const struct daemon *d, char mark, char ret[JOURNAL_LAYER_NAME_SIZE]);
 void daemon_log(const struct daemon *d, const char *fmt, ...) PRINTF_LIKE(2, 3);
-/* Drops runs that ended before the given time, then blobs and layers that nothing names. Waits for
- * the disk. */
-MUST_CHECK int daemon_collect(struct daemon *d, int64_t ended_before_ns, struct journal_report *ret,
-			      struct error *err);
 /* Milliseconds until an embedded supervisor goes; -1 = it stays. */
 int64_t daemon_idle_in_ms(const struct daemon *d);
 /* A refused report (-ESTALE) is logged, another failure too: the engine recorded nothing then. */

@@ -7,11 +7,10 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 
-#include "supervisor/aside.h"
+#include "supervisor/audits.h"
 #include "supervisor/adopt.h"
 #include "supervisor/api/streams.h"
 #include "supervisor/api/effect_view.h"
@@ -27,7 +26,7 @@
 #include "supervisor/votes.h"
 #include "supervisor/wants.h"
 
-enum { RUNS_SHOWN_MAX = 10000, PROBLEMS_MAX = 200 };
+enum { RUNS_SHOWN_MAX = 10000 };
 
 struct call { /* one request on its way through a row */
 	struct daemon *d;
@@ -776,78 +775,40 @@ static int get_trust(struct call *c)
 
 /* ---- the journal ---- */
 
-static void add_problem(const char *line, void *arg)
+static int audit(struct call *c, struct audits_request q)
 {
-	if (json_array_size(arg) < PROBLEMS_MAX)
-		json_array_append_new(arg, api_json_text(bytes_str(line)));
-}
+	int r;
 
-static json_t *report_of(const struct journal_report *r, json_t *problems)
-{
-	return json_pack("{s:i, s:I, s:I, s:I, s:I, s:o}", "version", SUPERVISOR_API_VERSION,
-			 "events", (json_int_t)r->events, "runs", (json_int_t)r->runs, "blobs",
-			 (json_int_t)r->blobs, "problems", (json_int_t)r->problems, "findings",
-			 problems);
-}
-
-static int report(struct call *c, const struct journal_report *r, json_t *problems)
-{
-	return answer(c, 200, report_of(r, problems));
-}
-
-/* What is looked at must be all that there is: the committer is waited for. */
-static int catch_up(struct call *c)
-{
-	journal_flush(c->d->journal, true);
-	return journal_wait_durable(c->d->journal, journal_last_lsn(c->d->journal));
+	q.ticket = c->q->ticket;
+	c->a->later = true;
+	r = audits_start(c->d, &q, &c->err);
+	if (r < 0)
+		c->a->later = false;
+	return r;
 }
 
 static int get_verify(struct call *c)
 {
-	struct journal_report rep = {0};
-	json_t *problems = json_array();
-	int r = catch_up(c);
-
-	if (r == 0)
-		r = journal_verify(c->d->journal, add_problem, problems, &rep, &c->err);
-	if (r < 0) {
-		json_decref(problems);
-		return r;
-	}
-	return report(c, &rep, problems);
+	return audit(c, (struct audits_request){.kind = AUDITS_VERIFY});
 }
 
 static int get_fsck(struct call *c)
 {
-	struct journal_report rep = {0};
-	json_t *problems = json_array();
-	int r = catch_up(c);
-
-	if (r == 0)
-		r = journal_fsck(c->d->journal, false, add_problem, problems, &rep, &c->err);
-	if (r < 0) {
-		json_decref(problems);
-		return r;
-	}
-	return report(c, &rep, problems);
+	return audit(c, (struct audits_request){.kind = AUDITS_FSCK});
 }
 
 static int get_export(struct call *c)
 {
 	const char *name = api_request_query(c->q, "run");
-	const struct journal_run *run = NULL;
-	AUTO_FD fd = memfd_create("export", MFD_CLOEXEC);
-	int r = fd < 0 ? -errno : catch_up(c);
+	struct audits_request q = {.kind = AUDITS_EXPORT, .one_run = name != NULL};
+	const struct journal_run *run;
+	int r = name ? runs_find(c->d, name, true, &run, &c->err) : 0;
 
-	if (r == 0 && name)
-		r = runs_find(c->d, name, true, &run, &c->err);
-	if (r == 0)
-		r = journal_export(c->d->journal, run ? &run->id : NULL, fd, &c->err);
 	if (r < 0)
 		return r;
-	if (lseek(fd, 0, SEEK_SET) < 0)
-		return -errno;
-	return stream(c, streams_fd(take_fd(&fd)), "application/cbor-seq");
+	if (name)
+		q.run = run->id;
+	return audit(c, q);
 }
 
 /* RFC 3339 in UTC, fractions cut off: "2026-05-01T00:00:00Z". */
@@ -864,100 +825,23 @@ static int parse_time(const char *s, int64_t *ret_ns)
 	return 0;
 }
 
-static void add_dropping(const struct journal_run *run, void *arg)
+static int gc_before(struct call *c, enum audits_kind kind, const char *text_before)
 {
-	json_array_append_new(arg, views_dropping(run));
+	struct audits_request q = {.kind = kind};
+
+	if (text_before && parse_time(text_before, &q.before_ns) < 0)
+		return wrong(c, "ended_before is no RFC 3339 time in UTC");
+	return audit(c, q);
 }
 
 static int get_gc(struct call *c)
 {
-	const char *before_text = api_request_query(c->q, "ended_before");
-	json_t *runs = json_array();
-	int64_t before = 0;
-	int r;
-
-	if (before_text && parse_time(before_text, &before) < 0)
-		r = wrong(c, "ended_before is no RFC 3339 time in UTC");
-	else
-		r = catch_up(c);
-	if (r == 0)
-		r = journal_gc_each(c->d->journal, before, add_dropping, runs, &c->err);
-	if (r < 0) {
-		json_decref(runs);
-		return r;
-	}
-	return answer(c, 200,
-		      json_pack("{s:i, s:o}", "version", SUPERVISOR_API_VERSION, "would_drop",
-				runs));
-}
-
-/* No record names yet what a landing under way has kept as blobs: it is waited for. */
-struct gc_job {
-	struct aside_job job; /* the first; without work */
-	uint64_t ticket;
-	int64_t before_ns;
-};
-
-static json_t *collected(const struct journal_report *r)
-{
-	json_t *o = report_of(r, json_array());
-
-	json_object_set_new(o, "freed", json_integer((json_int_t)r->freed));
-	return o;
-}
-
-static void gc_drop(struct aside_job *job)
-{
-	free(job);
-}
-
-static void gc_done(struct daemon *d, struct aside_job *job)
-{
-	struct gc_job *g = (struct gc_job *)job;
-	struct journal_report rep = {0};
-	struct api_answer a = {.fd = -1};
-	struct error err = {0};
-	int r = daemon_collect(d, g->before_ns, &rep, &err);
-
-	if (r < 0) {
-		api_answer_error(&a, 0, &err);
-	} else {
-		a.status = 200;
-		a.json = collected(&rep);
-	}
-	api_server_answer(d->api, g->ticket, &a);
-	free(g);
-}
-
-static int gc_later(struct call *c, int64_t before_ns)
-{
-	struct gc_job *g = calloc(1, sizeof(*g));
-
-	if (!g)
-		return error_nomem(&c->err);
-	*g = (struct gc_job){.job = {.done = gc_done, .drop = gc_drop},
-			     .ticket = c->q->ticket,
-			     .before_ns = before_ns};
-	c->a->later = true;
-	aside_start(c->d, &g->job);
-	return 0;
+	return gc_before(c, AUDITS_GC_LIST, api_request_query(c->q, "ended_before"));
 }
 
 static int post_gc(struct call *c)
 {
-	struct journal_report rep = {0};
-	const char *text_before = text(c, "ended_before");
-	int64_t before = 0;
-	int r;
-
-	if (text_before && parse_time(text_before, &before) < 0)
-		return wrong(c, "ended_before is no RFC 3339 time in UTC");
-	if (aside_busy(c->d))
-		return gc_later(c, before);
-	r = daemon_collect(c->d, before, &rep, &c->err);
-	if (r < 0)
-		return r;
-	return answer(c, 200, collected(&rep));
+	return gc_before(c, AUDITS_GC, text(c, "ended_before"));
 }
 
 /* ---- effects ---- */

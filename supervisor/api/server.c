@@ -6,6 +6,7 @@
 #include "supervisor/api/server.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -722,6 +723,18 @@ void api_server_answer(struct api_server *s, uint64_t ticket, struct api_answer 
 	if (a->stream)
 		a->stream->free(a->stream);
 	*a = (struct api_answer){.fd = -1};
+}
+
+bool api_server_waits(const struct api_server *s, uint64_t ticket)
+{
+	for (const struct conn *c = s->head.next; c != &s->head; c = c->next) {
+		struct pollfd p = {.fd = c->fd};
+
+		/* POLLHUP: both sides are shut (unix(7) sockets: the peer's descriptor is closed). */
+		if (c->phase == PHASE_HANDLING && c->request.ticket == ticket)
+			return poll(&p, 1, 0) == 0 || !(p.revents & (POLLHUP | POLLERR));
+	}
+	return false;
 }
 
 size_t api_server_connections(const struct api_server *s)

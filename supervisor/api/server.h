@@ -112,6 +112,9 @@ void api_server_kick(struct api_server *s);
 /* The answer of a request whose handler said `later`. *a is emptied. The client may be gone:
  * nothing happens then. */
 void api_server_answer(struct api_server *s, uint64_t ticket, struct api_answer *a);
+/* The client that asked by this ticket can still be answered; one that has closed its side for
+ * sending alone can. */
+bool api_server_waits(const struct api_server *s, uint64_t ticket);
 size_t api_server_connections(const struct api_server *s);
 size_t api_server_streams(const struct api_server *s);
 /* No new connections and requests; true once every answer is out (ask again in turns of the loop).

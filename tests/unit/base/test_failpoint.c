@@ -83,6 +83,31 @@ static void a_process_dies_or_stops_at_the_passing_named(void **state)
 	assert_true(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP);
 }
 
+static void a_thread_is_held_until_the_file_is_there(void **state)
+{
+	char folder[] = "/tmp/holdfast-failpoint-XXXXXX", path[64], spec[96];
+	int status;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	snprintf(path, sizeof(path), "%s/go", folder);
+	snprintf(spec, sizeof(spec), "a=hold:%s", path);
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		failpoint_init(spec);
+		_exit(failpoint_hit("a") == 0 && access(path, F_OK) == 0 ? 0 : 1);
+	}
+	usleep(50 * 1000);
+	assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
+	assert_true(close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600)) == 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	unlink(path);
+	rmdir(folder);
+}
+
 static void a_spec_that_cannot_be_read_ends_the_process(void **state)
 {
 	static const char *const specs[] = {
@@ -101,6 +126,7 @@ static void a_spec_that_cannot_be_read_ends_the_process(void **state)
 		"a=error:",
 		"a=delay:",
 		"a=delay:1s",
+		"a=hold:",
 		"a=error:EWHAT",
 		"a=kill,",
 		"a=kill,,b=kill",
@@ -149,6 +175,7 @@ int main(void)
 		cmocka_unit_test(a_helper_inherits_what_the_tests_say_and_nothing_else),
 		cmocka_unit_test(errors_come_when_and_where_they_were_asked_for),
 		cmocka_unit_test(a_process_dies_or_stops_at_the_passing_named),
+		cmocka_unit_test(a_thread_is_held_until_the_file_is_there),
 		cmocka_unit_test(a_spec_that_cannot_be_read_ends_the_process),
 	};
 

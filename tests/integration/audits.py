@@ -1,0 +1,173 @@
+"""verify, fsck, export and gc of a journal in use: held at a failpoint they hold up nobody, and they take nothing that comes meanwhile."""
+
+import json
+import os
+import select
+import signal
+import sys
+import time
+import uuid
+
+from supervised import Supervised, main
+
+AUDITS = {"verify": ("GET", "/v1/verify"), "fsck": ("GET", "/v1/fsck"), "export": ("GET", "/v1/export"), "gc": ("POST", "/v1/gc"),
+          "list": ("GET", "/v1/gc")}
+FUTURE = {"ended_before": "2100-01-01T00:00:00Z"}  # of all that is over
+LARGE = ["/bin/sh", "-c", "head -c 200000 /dev/zero | tr '\\0' x"]  # a blob that is a file
+WAIT_S = 60
+
+
+class Held:
+    """A supervisor whose next audit is held at a failpoint until go()."""
+
+    def __init__(self, s, where):
+        self.s, self.path = s, os.path.join(s.root, "go")
+        s.start({"HOLDFAST_FAILPOINT": f"{where}=hold:{self.path}"})
+
+    def go(self):
+        open(self.path, "w").close()
+
+
+def ask(s, kind, body=None):
+    """Sends the request and waits for nothing."""
+    method, target = AUDITS[kind]
+    c = s.client(timeout=WAIT_S)
+    head = f"{method} {target} HTTP/1.1\r\nHost: holdfast\r\n"
+    if method == "POST":
+        text = json.dumps(body or {})
+        c.send(f"{head}Holdfast-Request: {uuid.uuid4().hex}\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode())
+    else:
+        c.send(f"{head}\r\n".encode())
+    return c
+
+
+def waits(c):
+    return not select.select([c.sock], [], [], 0)[0]
+
+
+def done(s, argv, out):
+    run = s.begin(argv)
+    assert s.wait(run)["state"] == "succeeded"
+    step = os.path.basename(argv[0])
+    assert s.output(run, step) == out, "the step's output is there"
+    return run, step
+
+
+def until(what, said):
+    end = time.monotonic() + WAIT_S
+    while not what():
+        assert time.monotonic() < end, said()
+        time.sleep(0.02)
+
+
+def whole(s):
+    for kind in ("verify", "fsck"):
+        c = ask(s, kind)
+        a = c.answer()
+        c.close()
+        assert a.status == 200 and a.json()["problems"] == 0, (kind, a)
+
+
+def test_steps_and_clients_go_on_while_the_journal_is_looked_through():
+    for kind in AUDITS:
+        with Supervised() as s:
+            held = Held(s, "audits.work")
+            done(s, ["/bin/echo", "before"], b"before\n")
+            c = ask(s, kind)
+            assert s.get("/v1/runs").status == 200
+            run, step = done(s, ["/bin/echo", "beside"], b"beside\n")
+            assert s.get(f"/v1/runs/{run}").status == 200 and waits(c), f"{kind} was not held, so this showed nothing"
+            held.go()
+            a = c.answer()
+            assert a.status == 200 and (kind in ("export", "list") or a.json()["problems"] == 0), (kind, a)
+            assert s.output(run, step) == b"beside\n"
+            whole(s)
+            c.close()
+
+
+def test_gc_takes_nothing_that_a_run_commits_meanwhile():
+    with Supervised() as s:
+        held = Held(s, "journal.gc_marked")
+        old, _ = done(s, ["/bin/echo", "the same"], b"the same\n")
+        c = ask(s, "gc", FUTURE)
+        # Its rows are gone as soon as it is dropped, before anything is marked.
+        until(lambda: s.get(f"/v1/runs/{old}").status == 404, s.logged)
+        again = done(s, ["/bin/echo", "the same"], b"the same\n")  # a blob that gc has found to be nobody's
+        large = done(s, LARGE, b"x" * 200000)
+        assert waits(c), "it was not held, so this showed nothing"
+        held.go()
+        a = c.answer()
+        assert a.status == 200 and a.json()["runs"] == 1, a
+        c.close()
+        assert s.output(*again) == b"the same\n" and s.output(*large) == b"x" * 200000
+        whole(s)
+
+
+def test_audits_wait_for_each_other_and_all_are_answered():
+    with Supervised() as s:
+        held = Held(s, "audits.work")
+        done(s, ["/bin/echo", "one"], b"one\n")
+        asked = [ask(s, kind) for kind in ("verify", "verify", "gc", "fsck", "gc", "list", "export")]
+        assert s.get("/v1/runs").status == 200 and all(waits(c) for c in asked)
+        held.go()
+        for c in asked:
+            assert c.answer().status == 200
+            c.close()
+        whole(s)
+
+
+def test_a_client_that_goes_frees_its_audit():
+    with Supervised() as s:
+        held = Held(s, "audits.work")
+        run, step = done(s, ["/bin/echo", "kept"], b"kept\n")
+        first, second = ask(s, "gc", FUTURE), ask(s, "gc", FUTURE)
+        first.close()
+        second.close()
+        until(lambda: s.logged().count("gc ends: the client that asked for it is gone") == 2, s.logged)
+        held.go()
+        whole(s)  # after it, so it is over
+        assert s.output(run, step) == b"kept\n", "nothing was dropped for nobody"
+        half = ask(s, "verify")
+        half.sock.shutdown(1)  # it has said all; it can be answered
+        assert half.answer().status == 200
+        half.close()
+
+
+def test_sigterm_ends_an_audit_and_its_clients_are_told():
+    for kind in ("verify", "gc"):
+        with Supervised() as s:
+            held = Held(s, "audits.work")
+            done(s, ["/bin/echo", "one"], b"one\n")
+            asked = [ask(s, kind), ask(s, "verify")]
+            assert s.get("/v1/runs").status == 200
+            s.remember_keeper()
+            s.process.send_signal(signal.SIGTERM)
+            for c in asked:
+                a = c.answer()
+                assert a.status == 503 and "supervisor ends" in a.json()["error"]["why"], a
+                c.close()
+            held.go()
+            assert s.process.wait(WAIT_S) == 0, s.logged()
+            s.start()
+            whole(s)
+
+
+def test_nothing_is_lost_where_gc_is_killed():
+    with Supervised() as s:
+        held = Held(s, "journal.gc_marked")
+        old, _ = done(s, ["/bin/echo", "the same"], b"the same\n")
+        c = ask(s, "gc", FUTURE)
+        until(lambda: s.get(f"/v1/runs/{old}").status == 404, s.logged)
+        again = done(s, ["/bin/echo", "the same"], b"the same\n")
+        assert waits(c)
+        s.kill()
+        c.close()
+        s.start()
+        assert s.output(*again) == b"the same\n"
+        whole(s)
+        assert s.post("/v1/gc").status == 200 and s.output(*again) == b"the same\n"
+        held.go()
+
+
+if __name__ == "__main__":
+    main(sys.modules[__name__])
