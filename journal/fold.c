@@ -146,6 +146,13 @@ static int create_run(struct journal_state *s, const struct journal_record *r, s
 	return journal_rows_add_run(s, run);
 }
 
+/* Something goes on: what held the landing up is history. */
+static void forget_failure(struct journal_run *run)
+{
+	free(run->landing_failed);
+	run->landing_failed = NULL;
+}
+
 /* The one setter of a run's state. */
 static int set_run(struct journal_run *run, enum journal_run_state next,
 		   const struct journal_record *r)
@@ -158,8 +165,10 @@ static int set_run(struct journal_run *run, enum journal_run_state next,
 		run->ended_ns = r->wall_ns;
 	if (next == JOURNAL_RUN_S_RUNNING && run->started_ns == 0)
 		run->started_ns = r->wall_ns;
-	if (r->type == JOURNAL_RUN_RESUMED)
+	if (r->type == JOURNAL_RUN_RESUMED) {
 		run->starts_without_progress = 0;
+		forget_failure(run);
+	}
 	run->state = next;
 	return set_why(&run->why, r);
 }
@@ -196,14 +205,19 @@ static int landing_event(struct journal_run *run, const struct journal_record *r
 	int next = journal_state_next_landing(run->landing, r->type);
 	bool conflict = run->landing == JOURNAL_LANDING_S_CONFLICT,
 	     undo = r->type == JOURNAL_UNDO_STARTED || r->type == JOURNAL_UNDO_CONFLICT,
-	     wrong_way = r->type != JOURNAL_LANDING_DROPPED && undo != run->conflict_undo;
+	     failed = r->type == JOURNAL_LANDING_FAILED,
+	     wrong_way =
+		     !failed && r->type != JOURNAL_LANDING_DROPPED && undo != run->conflict_undo;
 	if (next < 0 || (conflict && wrong_way))
 		return journal_fold_refuse_transition(err, r, "landing",
 						      journal_landing_state_name(run->landing));
 	if (run->state == JOURNAL_RUN_S_CREATED)
 		return journal_fold_refuse(err, r, "the run was never started");
+	if (failed)
+		return journal_fold_set_text(&run->landing_failed, r->p.why);
 	if (conflict && run->conflict_undo && r->type == JOURNAL_LANDING_DROPPED)
 		next = JOURNAL_LANDING_S_LANDED; /* its undoing was dropped */
+	forget_failure(run);
 	run->landing = (enum journal_landing_state)next;
 	run->landing_lsn = r->lsn;
 	run->conflict_undo = r->type == JOURNAL_UNDO_CONFLICT;
@@ -511,6 +525,8 @@ static int link_item(struct journal_state *s, struct journal_run *run,
 		if (landing_kind(a->kind) &&
 		    (!over || journal_id_equal(&run->landing_approval, &a->id)))
 			run->landing_approval = over ? no_id : a->id;
+		if (landing_kind(a->kind) && !over)
+			forget_failure(run);
 		return 0;
 	}
 	struct journal_step *step = run->steps[a->step];
@@ -1014,6 +1030,7 @@ static int apply(struct journal_state *s, struct journal_run *run, const struct 
 	case JOURNAL_UNDO_STARTED:
 	case JOURNAL_UNDONE:
 	case JOURNAL_UNDO_CONFLICT:
+	case JOURNAL_LANDING_FAILED:
 		return landing_event(run, r, err);
 	case JOURNAL_EFFECT_PROPOSED:
 	case JOURNAL_EFFECT_WAITING:

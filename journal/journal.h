@@ -118,6 +118,7 @@ enum journal_type {
 	JOURNAL_UNDO_STARTED = 0x54,
 	JOURNAL_UNDONE = 0x55,
 	JOURNAL_UNDO_CONFLICT = 0x56,
+	JOURNAL_LANDING_FAILED = 0x57, /* it could go neither on nor back: why; the state stays */
 
 	JOURNAL_TIMER_ARMED = 0x58,
 	JOURNAL_TIMER_FIRED = 0x59,
@@ -382,6 +383,9 @@ enum journal_wait {
  * DROPPED   a person decided that it shall not land. Final.
  * UNDOING   as LANDING, with the pre-images as target.
  * UNDONE    the directory is as before the landing but for what others changed since. Final.
+ *
+ * LANDING_FAILED leads back to the state it found: nothing goes on there before a person says so,
+ * or, half applied, a supervisor starts. run.landing_failed says why until something goes on.
  */
 enum journal_landing_state {
 	JOURNAL_LANDING_S_UNLANDED,
@@ -700,6 +704,7 @@ struct journal_run {
 	uint64_t landing_lsn; /* of the record that brought the landing into its state; 0 = none */
 	struct digest redo, landing_result, conflicts;
 	char *why;
+	char *landing_failed; /* why planning, landing or undoing cannot go on; NULL: it can */
 	uint64_t seq; /* of its last record */
 	struct digest head; /* hash of its last record */
 	struct journal_grant *grants;

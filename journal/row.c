@@ -70,6 +70,7 @@ static const struct member run_members[] = {
 	RUN(effect_count, U32),
 	RUN(reads, U64),
 	RUN(landing_lsn, U64),
+	RUN(landing_failed, STR),
 };
 
 #define STEP(name, kind) M(journal_step, name, kind)

@@ -173,6 +173,7 @@ void journal_rows_free_run(struct journal_run *run)
 	free((void *)run->request.data);
 	free(run->fork_at);
 	free(run->why);
+	free(run->landing_failed);
 	free(run);
 }
 
@@ -457,7 +458,7 @@ void journal_rows_remove_run(struct journal_state *s, const struct journal_id *i
 bool journal_rows_run_settled(const struct journal_run *run)
 {
 	static const struct journal_id none;
-	return journal_run_final(run->state) && run->open_count == 0 &&
+	return journal_run_final(run->state) && run->open_count == 0 && !run->landing_failed &&
 	       journal_id_equal(&run->landing_approval, &none) &&
 	       run->landing != JOURNAL_LANDING_S_LANDING &&
 	       run->landing != JOURNAL_LANDING_S_UNDOING &&

@@ -210,8 +210,8 @@ MUST_CHECK int engine_run_cancel(struct engine *e, struct engine_now now,
 				 struct error *err);
 MUST_CHECK int engine_run_land(struct engine *e, struct engine_now now,
 			       const struct journal_id *run, uint32_t uid, struct error *err);
-/* Why the landing or undoing of the run can go neither on nor back until a person says so again;
- * NULL: it is not so, or this process has not tried yet. Lives until the engine's next call. */
+/* Why planning, landing or undoing can go neither on nor back until a person says so again; NULL: it
+ * is not so, or it is being tried again. Borrowed from the run's row. */
 const char *engine_land_stuck(const struct engine *e, const struct journal_id *run);
 MUST_CHECK int engine_run_undo(struct engine *e, struct engine_now now,
 			       const struct journal_id *run, uint32_t uid, struct error *err);
@@ -309,6 +309,11 @@ MUST_CHECK int engine_card(struct engine *e, struct engine_now now, const struct
 			   uint32_t step, enum journal_approval_kind kind,
 			   const struct digest *action, const struct digest *card,
 			   const struct digest *object);
+/* The card of a landing or its conflict cannot be made: as a plan that could not be made.
+ * -ESTALE: it is not asked for any more. */
+MUST_CHECK int engine_card_failed(struct engine *e, struct engine_now now,
+				  const struct journal_id *run, enum journal_approval_kind kind,
+				  const struct digest *action, const char *why);
 /* redo, conflicts: blobs, NULL = none. nothing: there is nothing to land. Neither of the three: it
  * could not be planned, why says so, and the run is PAUSED. */
 MUST_CHECK int engine_landing_planned(struct engine *e, struct engine_now now,

@@ -289,8 +289,8 @@ static void push_cancelling(struct engine *e, struct engine_run *r)
 	if (row->landing == JOURNAL_LANDING_S_CONFLICT)
 		engine_land_drop(e, r, "the run was cancelled");
 	engine_land_push(e, r);
-	landing = row->landing == JOURNAL_LANDING_S_LANDING ||
-		  row->landing == JOURNAL_LANDING_S_UNDOING;
+	landing = !r->stuck && (row->landing == JOURNAL_LANDING_S_LANDING ||
+				row->landing == JOURNAL_LANDING_S_UNDOING);
 	engine_effect_push(e, r);
 	if (!lives(row) && !landing && !engine_effect_blocks(e, r, JOURNAL_NO_STEP, false))
 		engine_emit_run(e, r, JOURNAL_RUN_CANCELLED, row->why);

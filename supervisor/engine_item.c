@@ -87,6 +87,19 @@ static void drop_card(struct engine_run *r, size_t i)
 	r->card_count--;
 }
 
+bool engine_item_forget(struct engine_run *r, uint32_t step, enum journal_approval_kind kind,
+			const struct digest *action)
+{
+	for (size_t i = 0; i < r->card_count; i++) {
+		if (r->cards[i].step != step || r->cards[i].kind != kind ||
+		    !digest_equal(&r->cards[i].action, action))
+			continue;
+		drop_card(r, i);
+		return true;
+	}
+	return false;
+}
+
 void engine_item_want(struct engine *e, struct engine_run *r, uint32_t step,
 		      enum journal_approval_kind kind, const struct digest *object)
 {
@@ -468,7 +481,8 @@ static int check_choice(const struct journal_approval *a, const struct engine_vo
 				      "vote: only a conflict has paths");
 	if (file && (v->path.len == 0 || digest_is_zero(&v->file)))
 		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
-				      "vote: a file answers one path; name it with --path");
+				      "vote: a file answers one path, and there are several; name "
+				      "it with --path");
 	return 0;
 }
 
@@ -790,10 +804,39 @@ static void deny_others(struct engine *e, struct engine_run *r, const char *rule
 	}
 }
 
-int engine_vote(struct engine *e, struct engine_now now, const struct engine_vote *v,
+struct one_path {
+	struct bytes path;
+	size_t count;
+};
+
+static int note_path(struct bytes path, void *arg)
+{
+	struct one_path *p = arg;
+
+	p->path = path;
+	return ++p->count > 1;
+}
+
+/* A file answers one path: where there is only one, it need not be named. *keep holds its bytes. */
+static void name_the_one_path(struct engine *e, const struct journal_approval *a,
+			      struct engine_vote *v, struct buffer *keep)
+{
+	struct one_path one = {0};
+
+	if (a->kind != JOURNAL_KIND_CONFLICT || v->decision != JOURNAL_DECISION_APPROVE ||
+	    v->path.len > 0 || !v->choice || strcmp(v->choice, "file") != 0)
+		return;
+	if (e->ops.blob_read(e->ops.ctx, &a->object, keep) == 0 &&
+	    engine_land_each_conflict(buffer_bytes(keep), note_path, &one) == 0 && one.count == 1)
+		v->path = one.path;
+}
+
+int engine_vote(struct engine *e, struct engine_now now, const struct engine_vote *given,
 		struct error *err)
 {
+	struct engine_vote named = *given, *v = &named;
 	const struct journal_approval *a;
+	AUTO_BUFFER conflicts = {0};
 	struct engine_run *r;
 	struct bytes path;
 	int rc;
@@ -804,6 +847,7 @@ int engine_vote(struct engine *e, struct engine_now now, const struct engine_vot
 	rc = find_item(e, v, &r, &a, err);
 	if (rc < 0)
 		return rc;
+	name_the_one_path(e, a, v, &conflicts);
 	if (has_vote(a, v)) /* said before, and recorded: the voter had no answer */
 		return 0;
 	rc = check_vote(e, r, a, v, err);

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include "base/cbor.h"
 #include "supervisor/engine_private.h"
 
@@ -30,10 +31,20 @@ static bool lands_now(const struct journal_run *row)
 	       row->landing == JOURNAL_LANDING_S_UNDOING;
 }
 
+static bool has_lease(const struct engine *e, const struct journal_run *row)
+{
+	const struct journal_lease *l = journal_state_lease(e->rows, row->ws_dev, row->ws_ino);
+
+	return l && l->held && journal_id_equal(&l->holder, &row->id);
+}
+
 bool engine_land_lease_needed(const struct engine *e, const struct engine_run *r)
 {
 	const struct journal_run *row = engine_run_row(e, r);
 
+	/* Given up by a person: what it left half done is told from what others do by its plan. */
+	if (lands_now(row) && r->stuck && row->state == JOURNAL_RUN_S_CANCELLED)
+		return false;
 	if (lands_now(row) || r->planning)
 		return true;
 	if (!digest_is_zero(&r->planned) &&
@@ -196,6 +207,8 @@ static void push_conflict(struct engine *e, struct engine_run *r)
 	const struct journal_approval *a = engine_item_of(e, &row->landing_approval);
 	struct digest redo = r->planned;
 
+	if (r->stuck)
+		return;
 	if (!a) {
 		r->planned = (struct digest){0};
 		engine_item_want(e, r, JOURNAL_NO_STEP, JOURNAL_KIND_CONFLICT, &row->conflicts);
@@ -292,16 +305,34 @@ bool engine_forget_plans(struct engine *e)
 
 /* ---- outcomes ---- */
 
-/* It could neither go on nor back: not again before a person looked. */
+/* It could neither go on nor back: not again before a person looked. Supervisors that readers start
+ * try it each and find the same: that is one record. */
 static void stuck(struct engine *e, struct engine_run *r, const char *why)
 {
 	const struct journal_run *row = engine_run_row(e, r);
 
+	why = why && *why ? why : "the landing failed";
 	r->stuck = true;
-	snprintf(r->stuck_why, sizeof(r->stuck_why), "%s", why ? why : "the landing failed");
 	r->land_wanted = false;
+	r->planned = (struct digest){0};
+	if (r->named || !row->landing_failed || strcmp(row->landing_failed, why) != 0)
+		engine_emit_run(e, r, JOURNAL_LANDING_FAILED, why);
 	if (row->state == JOURNAL_RUN_S_RUNNING || row->state == JOURNAL_RUN_S_WAITING)
-		engine_emit_run(e, r, JOURNAL_RUN_PAUSED, why ? why : "the landing failed");
+		engine_emit_run(e, r, JOURNAL_RUN_PAUSED, why);
+}
+
+int engine_card_failed(struct engine *e, struct engine_now now, const struct journal_id *run,
+		       enum journal_approval_kind kind, const struct digest *action,
+		       const char *why)
+{
+	struct engine_run *r;
+
+	engine_enter(e, now);
+	r = engine_run_cached(e, run);
+	if (!r || !engine_item_forget(r, JOURNAL_NO_STEP, kind, action))
+		return -ESTALE;
+	stuck(e, r, why);
+	return engine_advance(e, r);
 }
 
 static void conflict(struct engine *e, struct engine_run *r, bool undo,
@@ -375,6 +406,13 @@ int engine_landing_planned(struct engine *e, struct engine_now now, const struct
 	return engine_advance(e, r);
 }
 
+/* Nobody but the failure paused it: with that it is over. */
+static bool held_by_failure(const struct journal_run *row)
+{
+	return row->state == JOURNAL_RUN_S_PAUSED && row->landing_failed && row->why &&
+	       strcmp(row->why, row->landing_failed) == 0;
+}
+
 int engine_landing_done(struct engine *e, struct engine_now now, const struct journal_id *run,
 			bool undo, const struct digest *result, const struct digest *conflicts,
 			uint64_t paths, const char *why)
@@ -382,6 +420,7 @@ int engine_landing_done(struct engine *e, struct engine_now now, const struct jo
 	struct engine_run *r;
 	const struct journal_run *row;
 	struct journal_record rec;
+	bool held;
 
 	engine_enter(e, now);
 	r = engine_run_cached(e, run);
@@ -390,6 +429,7 @@ int engine_landing_done(struct engine *e, struct engine_now now, const struct jo
 	    row->landing != (undo ? JOURNAL_LANDING_S_UNDOING : JOURNAL_LANDING_S_LANDING))
 		return -ESTALE;
 	r->applying = false;
+	held = held_by_failure(row);
 	if (result && !digest_is_zero(result)) {
 		rec = engine_record(r, JOURNAL_NO_STEP, undo ? JOURNAL_UNDONE : JOURNAL_LANDED);
 		JOURNAL_SET(&rec.p, result, *result);
@@ -401,7 +441,10 @@ int engine_landing_done(struct engine *e, struct engine_now now, const struct jo
 		conflict(e, r, undo, conflicts, why);
 	} else {
 		stuck(e, r, why);
+		held = false;
 	}
+	if (held)
+		engine_emit_run(e, r, JOURNAL_RUN_RESUMED, NULL);
 	return engine_advance(e, r);
 }
 
@@ -480,6 +523,31 @@ static const char *why_nothing_to_undo(enum journal_landing_state s)
 	return "nothing of it is in the directory; holdfast diff shows what it changed";
 }
 
+/* What failed half way had the workspace, unless it was given up: then others may work there. */
+static int take_again(struct engine *e, struct engine_run *r, const char *verb, struct error *err)
+{
+	if (!lands_now(engine_run_row(e, r)) || engine_land_lease_take(e, r))
+		return 0;
+	return error_set_exit(err, -EBUSY, EXIT_STATUS_CONFLICT,
+			      "%s: another run works in this directory; wait for it or cancel it",
+			      verb);
+}
+
+bool engine_land_give_up(struct engine *e, struct engine_run *r)
+{
+	const struct journal_run *row = engine_run_row(e, r);
+
+	if (!r->stuck || !lands_now(row) || !has_lease(e, row))
+		return false;
+	engine_land_lease_free(e, r);
+	return true;
+}
+
+bool engine_land_needs_word(const struct engine *e, const struct journal_run *row)
+{
+	return row->landing_failed && !(lands_now(row) && has_lease(e, row));
+}
+
 int engine_run_land(struct engine *e, struct engine_now now, const struct journal_id *run,
 		    uint32_t uid, struct error *err)
 {
@@ -492,7 +560,9 @@ int engine_run_land(struct engine *e, struct engine_now now, const struct journa
 	if (rc < 0)
 		return rc;
 	row = engine_run_row(e, r);
-	(void)uid;
+	if (row->state == JOURNAL_RUN_S_PAUSED && row->landing_failed &&
+	    row->agency > AGENCY_OBSERVE)
+		return engine_run_resume(e, now, run, uid, err); /* which tries it again */
 	if (!journal_run_final(row->state))
 		return error_set_exit(
 			err, -EBUSY, EXIT_STATUS_CONFLICT,
@@ -509,6 +579,9 @@ int engine_run_land(struct engine *e, struct engine_now now, const struct journa
 		return error_set_exit(err, -ENODATA, EXIT_STATUS_CONFLICT,
 				      "land: no committed step changed a file; there is nothing to "
 				      "land");
+	rc = take_again(e, r, "land", err);
+	if (rc < 0)
+		return rc;
 	r->named = true;
 	r->stuck = false;
 	r->land_wanted = row->landing == JOURNAL_LANDING_S_UNLANDED;
@@ -530,6 +603,9 @@ int engine_run_undo(struct engine *e, struct engine_now now, const struct journa
 	row = engine_run_row(e, r);
 	if (row->landing == JOURNAL_LANDING_S_UNDOING ||
 	    (row->landing == JOURNAL_LANDING_S_CONFLICT && row->conflict_undo)) {
+		rc = take_again(e, r, "undo", err);
+		if (rc < 0)
+			return rc;
 		r->named = true;
 		r->stuck = false;
 		return engine_advance(e, r);
@@ -553,8 +629,9 @@ int engine_run_undo(struct engine *e, struct engine_now now, const struct journa
 
 const char *engine_land_stuck(const struct engine *e, const struct journal_id *run)
 {
-	for (size_t i = 0; i < e->run_count; i++)
-		if (journal_id_equal(&e->runs[i]->id, run))
-			return e->runs[i]->stuck ? e->runs[i]->stuck_why : NULL;
-	return NULL;
+	const struct journal_run *row = journal_state_run(e->rows, run);
+	const struct engine_run *r = engine_run_cached(e, run);
+
+	/* While it is tried again nothing is said of the last time. */
+	return !row || (r && !r->stuck) ? NULL : row->landing_failed;
 }

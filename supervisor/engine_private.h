@@ -49,9 +49,8 @@ struct engine_run {
 	bool land_wanted; /* a person asked to land a run that is over */
 	bool planning; /* PLAN_LANDING is under way */
 	bool applying; /* APPLY_LANDING is under way */
-	char stuck_why[240]; /* of stuck */
-	bool stuck; /* the landing could neither go on nor back: not again before a person says so
-		     */
+	bool stuck; /* the landing could neither go on nor back: not again before a person says so;
+		       why: landing_failed of its row */
 	bool capped; /* a step could start but for the limit over all runs, or a hold */
 	bool lease_blocked; /* another run holds the workspace */
 	bool kill_now; /* cancel --kill */
@@ -186,6 +185,9 @@ void engine_item_want(struct engine *e, struct engine_run *r, uint32_t step,
 		      enum journal_approval_kind kind, const struct digest *object);
 bool engine_item_pending(const struct engine_run *r, uint32_t step,
 			 enum journal_approval_kind kind);
+/* The card that was asked for cannot be made. False: it is not asked for any more. */
+bool engine_item_forget(struct engine_run *r, uint32_t step, enum journal_approval_kind kind,
+			const struct digest *action);
 void engine_item_consume(struct engine *e, struct engine_run *r, const struct journal_approval *a);
 /* OPEN -> WITHDRAWN, APPROVED -> REVOKED; also forgets a card that was asked for. */
 void engine_item_withdraw(struct engine *e, struct engine_run *r, uint32_t step, const char *why);
@@ -269,6 +271,12 @@ bool engine_land_lease_needed(const struct engine *e, const struct engine_run *r
 /* Pushes the landing of a run whose steps are all committed, or that is over. */
 void engine_land_push(struct engine *e, struct engine_run *r);
 void engine_land_drop(struct engine *e, struct engine_run *r, const char *why);
+/* For a new engine: the landing failed, and only a person's word tries it again. What is half
+ * applied goes on by itself for as long as the run has its workspace. */
+bool engine_land_needs_word(const struct engine *e, const struct journal_run *row);
+/* A person ends a landing that failed half way: its workspace is free for others. False: it is not
+ * so, or free already. */
+bool engine_land_give_up(struct engine *e, struct engine_run *r);
 /* Calls fn with each path of a conflicts blob (holdfast.cddl, landing-conflicts) until it says
  * other than 0. */
 int engine_land_each_conflict(struct bytes blob, int (*fn)(struct bytes path, void *arg),

@@ -415,12 +415,13 @@ int engine_run_cancel(struct engine *e, struct engine_now now, const struct jour
 	if (rc < 0)
 		return rc;
 	state = engine_run_row(e, r)->state;
+	if (journal_run_final(state) && engine_land_give_up(e, r))
+		return engine_advance(e, r);
 	if (journal_run_final(state))
 		return error_set_exit(err, -EALREADY, EXIT_STATUS_CONFLICT,
 				      "cancel: the run is over (%s); there is nothing left to end",
 				      journal_run_state_name(state));
-	r->kill_now = kill;
-	r->stuck = false;
+	r->kill_now = kill; /* what failed to land is not tried again by this */
 	if (state == JOURNAL_RUN_S_CANCELLING)
 		return engine_advance(e, r);
 	return say(e, r, uid, JOURNAL_RUN_CANCELLING, "a person cancelled it");

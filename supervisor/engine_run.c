@@ -157,6 +157,7 @@ struct engine_run *engine_run_get(struct engine *e, const struct journal_id *id)
 	}
 	r->id = *id;
 	r->named = e->start_all;
+	r->stuck = engine_land_needs_word(e, row);
 	rc = load(e, r, row);
 	if (rc < 0) {
 		engine_run_free(r);

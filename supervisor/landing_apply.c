@@ -18,7 +18,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "base/failpoint.h"
@@ -233,6 +235,14 @@ static int roll_back(struct landing_work *w)
 	return r == 0 ? hit(w, "landing.rolled_back") : r;
 }
 
+static void say_what_stands(struct error *err, const char *what)
+{
+	size_t len = err ? strlen(err->msg) : 0;
+
+	if (err)
+		snprintf(err->msg + len, sizeof(err->msg) - len, "; %s in the directory", what);
+}
+
 static int apply(int ws, const struct landing_plan *plan, bool again, bool best_effort,
 		 const struct landing_source *source, struct landing_plan *met, struct error *err)
 {
@@ -258,9 +268,11 @@ static int apply(int ws, const struct landing_plan *plan, bool again, bool best_
 		r = stage(&w);
 	if (r == 0)
 		r = put(&w);
-	if (r == 0)
+	if (r == 0) {
 		r = finish(&w);
-	else if (!best_effort) {
+		if (r < 0)
+			say_what_stands(err, "it is not finished, but stands");
+	} else if (!best_effort) {
 		/* An error too leaves nothing half done where that can be had: the call is made
 		 * again all the same. */
 		struct error later = {0};
@@ -273,6 +285,9 @@ static int apply(int ws, const struct landing_plan *plan, bool again, bool best_
 			if (err)
 				*err = later;
 		}
+		if (r < 0)
+			say_what_stands(err,
+					back < 0 ? "part of it may stand" : "nothing of it stands");
 	}
 	landing_path_close(&w);
 	return r;

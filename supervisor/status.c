@@ -719,7 +719,8 @@ int status_exit(const struct journal_state *rows, const struct journal_run *run)
 		       : run->waits & person	       ? EXIT_STATUS_WAITING
 						       : EXIT_STATUS_OK;
 	case JOURNAL_RUN_S_PAUSED:
-		return is_held(run) ? EXIT_STATUS_SANDBOX : EXIT_STATUS_WAITING;
+		return is_held(run) || run->landing_failed ? EXIT_STATUS_SANDBOX
+							   : EXIT_STATUS_WAITING;
 	case JOURNAL_RUN_S_CANCELLING:
 	case JOURNAL_RUN_S_CANCELLED:
 		return EXIT_STATUS_STEP_FAILED;

@@ -95,7 +95,8 @@
  *
  * Shapes (members that do not apply are absent or null):
  * run summary  {run, name, state, waits: [name], landing, workspace, agency, created, ended, why,
- *              exit, steps: {total, done, failed}}
+ *              exit, landing_failed (why planning, landing or undoing cannot go on), steps: {total,
+ *              done, failed}}
  * status       the summary's members, steps: [{index, name, key, state, attempts, since, why, paths,
  *              bytes}] instead, done: [{step, committed, attempts, exit_code, paths, bytes}],
  *              in_flight: [{step, attempt, state, since, waiting_on, deadline}],
@@ -103,7 +104,8 @@
  *              (in_flight and safe_to_retry name `effect` and `title` where it is about one),
  *              safe_to_retry: [{item, class, until, rule, event, lsn}],
  *              needs_person: [approval summary], policies: [{layer, file}], notes: [text] (an untrusted project policy and what
- *              to type, walls in their weaker form)
+ *              to type, walls in their weaker form), landing_why (DROPPED), landed_paths (how many
+ *              landed or were taken back)
  * step         {run, index, name, key, state, why, input, attempts: [{number, id, state, started,
  *              ended, exit_code, signal, why, out_size, err_size, cpu_us, memory_peak, wall_us,
  *              layer, denied: [{syscall, name, count}], notes: [text]}], result: {exit_code, signal, out, err,

@@ -508,10 +508,44 @@ static const struct digest *or_null(const struct digest *d)
 	return digest_is_zero(d) ? NULL : d;
 }
 
+enum { FAILURE_MAX = ERROR_MSG_MAX + ERROR_WHERE_MAX + 64 };
+
+/* What is to be done about it, where nothing says so yet. */
+static const char *remedy_of(int code)
+{
+	switch (code) {
+	case -ENOSPC:
+	case -EDQUOT:
+		return "; free some space on it first";
+	case -EROFS:
+	case -EACCES:
+	case -EPERM:
+		return "; make it writable first";
+	case -EIO:
+		return "; look at its disk first (dmesg)";
+	case -ENOENT:
+	case -ENOTDIR:
+		return "; put the directory back first";
+	default:
+		return "";
+	}
+}
+
+/* For the record: what and why stand in err, the remedy is told from the error. */
+static const char *failure(int r, const struct error *err, char *why, size_t size)
+{
+	bool told = err->exit_status && strchr(err->msg, ';');
+
+	snprintf(why, size, "%s%s%s%s", err->where, err->where[0] ? ": " : "", err->msg,
+		 told ? "" : remedy_of(r));
+	return why;
+}
+
 static void report_plan(struct daemon *d, const struct journal_id *run,
 			const struct landing_prepared *p, int r, struct error *err)
 {
 	struct digest redo = {0}, conflicts = {0};
+	char why[FAILURE_MAX];
 
 	if (r == 0)
 		r = put(d, &p->conflicts, &conflicts, err);
@@ -522,7 +556,7 @@ static void report_plan(struct daemon *d, const struct journal_id *run,
 	daemon_check(d,
 		     engine_landing_planned(d->engine, daemon_now(), run, or_null(&redo),
 					    or_null(&conflicts), r == 0 && p->nothing,
-					    r < 0 ? err->msg : NULL),
+					    r < 0 ? failure(r, err, why, sizeof(why)) : NULL),
 		     "landing planned");
 }
 
@@ -631,6 +665,7 @@ static void report_applied(struct daemon *d, const struct journal_id *run, bool 
 			   const struct landing_outcome *o, struct error *err)
 {
 	struct digest result = {0}, conflicts = {0};
+	char why[FAILURE_MAX];
 
 	if (r == LANDING_APPLIED)
 		r = put(d, &o->result, &result, err);
@@ -641,7 +676,7 @@ static void report_applied(struct daemon *d, const struct journal_id *run, bool 
 	daemon_check(d,
 		     engine_landing_done(d->engine, daemon_now(), run, undo, or_null(&result),
 					 or_null(&conflicts), o->paths,
-					 r < 0	     ? err->msg
+					 r < 0	     ? failure(r, err, why, sizeof(why))
 					 : o->why[0] ? o->why
 						     : NULL),
 		     "landing done");

@@ -301,26 +301,39 @@ void views_notes(struct daemon *d, const struct journal_run *run, json_t *o)
 	json_object_set_new(o, "notes", notes);
 }
 
-static int keep_drop(const struct journal_record *r, struct bytes encoded, void *arg)
+struct outcome {
+	json_t *why, *paths; /* null: no record says so */
+};
+
+static int keep_outcome(const struct journal_record *r, struct bytes encoded, void *arg)
 {
-	json_t **why = arg;
+	struct outcome *o = arg;
 
 	(void)encoded;
 	if (r->type == JOURNAL_LANDING_DROPPED) {
-		json_decref(*why);
-		*why = JOURNAL_HAS(&r->p, why) ? api_json_text(r->p.why) : json_null();
+		json_decref(o->why);
+		o->why = JOURNAL_HAS(&r->p, why) ? api_json_text(r->p.why) : json_null();
+	} else if (r->type == JOURNAL_LANDED || r->type == JOURNAL_UNDONE) {
+		json_decref(o->paths);
+		o->paths = json_integer((json_int_t)r->p.paths);
 	}
 	return 0;
 }
 
-/* Why nothing landed: a record has it, rows do not. */
-static json_t *drop_of(struct daemon *d, const struct journal_run *run)
+/* Why nothing landed, or how much did: records have it, rows do not. */
+static void add_outcome(struct daemon *d, const struct journal_run *run, json_t *o)
 {
-	json_t *why = json_null();
+	struct outcome is = {json_null(), json_null()};
+	bool dropped = run->landing == JOURNAL_LANDING_S_DROPPED,
+	     done = run->landing == JOURNAL_LANDING_S_LANDED ||
+		    run->landing == JOURNAL_LANDING_S_UNDONE;
 
-	if (run->landing == JOURNAL_LANDING_S_DROPPED)
-		(void)!journal_each_event(d->journal, &run->id, 1, keep_drop, &why);
-	return why;
+	if (dropped || done)
+		(void)!journal_each_event(d->journal, &run->id, 1, keep_outcome, &is);
+	json_object_set(o, "landing_why", dropped ? is.why : json_null());
+	json_object_set(o, "landed_paths", done ? is.paths : json_null());
+	json_decref(is.why);
+	json_decref(is.paths);
 }
 
 /* What people let or stopped beforehand, and the policy's standing as far as it was used. */
@@ -386,7 +399,7 @@ json_t *views_status(struct daemon *d, const struct journal_run *run)
 	json_object_set_new(o, "needs_person", person);
 	json_object_set_new(o, "grants", grants_of(run));
 	if (o) {
-		json_object_set_new(o, "landing_why", drop_of(d, run));
+		add_outcome(d, run, o);
 		views_notes(d, run, o);
 		json_object_set_new(o, "policies", policies_of(d, run));
 	}

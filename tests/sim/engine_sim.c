@@ -216,8 +216,11 @@ static int check_item(const struct journal_approval *a, void *arg)
 static void check_run(struct sim *s, const struct journal_run *run, unsigned *workers)
 {
 	unsigned writers = 0;
-	bool works = run->landing == JOURNAL_LANDING_S_LANDING ||
-		     run->landing == JOURNAL_LANDING_S_UNDOING;
+	const struct journal_lease *l = journal_state_lease(s->f.rows, run->ws_dev, run->ws_ino);
+	bool given_up = run->landing_failed && journal_run_final(run->state) &&
+			!(l && l->held && journal_id_equal(&l->holder, &run->id));
+	bool works = !given_up && (run->landing == JOURNAL_LANDING_S_LANDING ||
+				   run->landing == JOURNAL_LANDING_S_UNDOING);
 
 	for (uint32_t i = 0; i < run->step_count; i++) {
 		const struct journal_step *st = run->steps[i];
@@ -360,12 +363,7 @@ static void check_quiet(struct sim *s)
 			check_asked(s, run);
 		if (!engine_run_named(f->e, &run->id))
 			continue;
-		/* A landing that an I/O error holds up under a cancel: cancelling or resuming again
-		 * tries again. */
 		if (run->state == JOURNAL_RUN_S_RUNNING && driver_idle(f, run))
-			continue;
-		if (run->state == JOURNAL_RUN_S_CANCELLING &&
-		    run->landing == JOURNAL_LANDING_S_LANDING)
 			continue;
 		if (run->state != JOURNAL_RUN_S_WAITING || run->waits == 0) {
 			for (uint32_t k = 0; k < run->open_count; k++)
@@ -860,7 +858,10 @@ static void say(struct sim *s, unsigned what)
 	else if (what == 5)
 		(void)!engine_run_agency(f->e, fake_now(f), run, 1000, (unsigned)rnd(s, 5),
 					 &journal_state_run(f->rows, run)->context, NULL);
-	else if (what == 6)
+	else if (what == 9 && !journal_state_run(f->rows, run)->landing_failed)
+		return; /* in the end what failed is tried again, and nothing else */
+	else if (what == 6 || (what == 9 && journal_state_run(f->rows, run)->landing !=
+						    JOURNAL_LANDING_S_UNDOING))
 		(void)!engine_run_land(f->e, fake_now(f), run, 1000, NULL);
 	else
 		(void)!engine_run_undo(f->e, fake_now(f), run, 1000, NULL);
@@ -897,7 +898,7 @@ static void step_once(struct sim *s)
 	else if (what < 92)
 		pass_time(s);
 	else if (s->drain)
-		say(s, 2);
+		say(s, chance(s, 70) ? 2 : 9);
 	else
 		say(s, (unsigned)rnd(s, 9));
 }

@@ -297,6 +297,44 @@ static void a_conflict_of_an_undoing_is_not_landed(void **state)
 	journal_state_free(s);
 }
 
+/* It changes nothing but what is said of it, and is said until something goes on. */
+static void what_holds_a_landing_up_is_kept_until_it_goes_on(void **state)
+{
+	(void)state;
+	static const struct {
+		enum journal_type type;
+		enum journal_landing_state landing;
+		bool failed;
+	} script[] = {
+		{JOURNAL_RUN_STARTED, JOURNAL_LANDING_S_UNLANDED, false},
+		{JOURNAL_LANDING_FAILED, JOURNAL_LANDING_S_UNLANDED, true},
+		{JOURNAL_RUN_PAUSED, JOURNAL_LANDING_S_UNLANDED, true},
+		{JOURNAL_RUN_RESUMED, JOURNAL_LANDING_S_UNLANDED, false},
+		{JOURNAL_LANDING_FAILED, JOURNAL_LANDING_S_UNLANDED, true},
+		{JOURNAL_LANDING_STARTED, JOURNAL_LANDING_S_LANDING, false},
+		{JOURNAL_LANDING_FAILED, JOURNAL_LANDING_S_LANDING, true},
+		{JOURNAL_LANDED, JOURNAL_LANDING_S_LANDED, false},
+		{JOURNAL_UNDO_STARTED, JOURNAL_LANDING_S_UNDOING, false},
+		{JOURNAL_UNDO_CONFLICT, JOURNAL_LANDING_S_CONFLICT, false},
+		{JOURNAL_LANDING_FAILED, JOURNAL_LANDING_S_CONFLICT, true},
+		{JOURNAL_UNDO_STARTED, JOURNAL_LANDING_S_UNDOING, false}, /* its own direction */
+		{JOURNAL_LANDING_FAILED, JOURNAL_LANDING_S_UNDOING, true},
+		{JOURNAL_UNDONE, JOURNAL_LANDING_S_UNDONE, false},
+	};
+	struct journal_state *s = journal_state_new();
+	struct journal_record r;
+	make_run(s, &r);
+	const struct journal_run *run = journal_state_run(s, &r.run);
+	for (size_t i = 0; i < ARRAY_SIZE(script); i++) {
+		struct error err = {0};
+		maker_record(script[i].type, false, &r);
+		assert_int_equal(maker_fold(s, &r, &err), 0);
+		assert_int_equal(run->landing, script[i].landing);
+		assert_int_equal(run->landing_failed != NULL, script[i].failed);
+	}
+	journal_state_free(s);
+}
+
 static void an_approval_is_consumed_at_most_once(void **state)
 {
 	(void)state;
@@ -416,6 +454,7 @@ int main(void)
 		cmocka_unit_test(a_step_is_judged_after_its_attempt_ended),
 		cmocka_unit_test(resume_leads_back_to_where_the_pause_came_from),
 		cmocka_unit_test(a_conflict_of_an_undoing_is_not_landed),
+		cmocka_unit_test(what_holds_a_landing_up_is_kept_until_it_goes_on),
 		cmocka_unit_test(an_approval_is_consumed_at_most_once),
 		cmocka_unit_test(a_lease_has_one_holder_and_its_generation_grows),
 		cmocka_unit_test(timers_are_walked_by_due_time),

@@ -43,6 +43,10 @@ static const struct allowed landings[] = {
 	{"LANDED", "UNDO_STARTED", "UNDOING"},
 	{"UNDOING", "UNDONE", "UNDONE"},
 	{"UNDOING", "UNDO_CONFLICT", "CONFLICT"},
+	{"UNLANDED", "LANDING_FAILED", "UNLANDED"},
+	{"LANDING", "LANDING_FAILED", "LANDING"},
+	{"CONFLICT", "LANDING_FAILED", "CONFLICT"},
+	{"UNDOING", "LANDING_FAILED", "UNDOING"},
 };
 
 static const struct allowed steps[] = {

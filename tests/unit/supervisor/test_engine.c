@@ -1115,6 +1115,23 @@ static void test_a_conflict_is_answered_path_by_path(void **state)
 	assert_run(f, &run, JOURNAL_RUN_S_SUCCEEDED);
 }
 
+static void test_a_file_needs_no_path_where_there_is_one(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run = created(f, ONE);
+	const struct journal_approval *item;
+
+	ran(f, "a");
+	planned(f, &run);
+	conflicted(f, &run, false, (const char *const[]){"x", NULL});
+	item = asked(f, &run, JOURNAL_KIND_CONFLICT);
+	assert_int_equal(vote_path(f, item, "", "file"), 0);
+	assert_int_equal(item->state, JOURNAL_APPROVAL_S_APPROVED);
+	assert_true(bytes_equal(item->votes[0].path, bytes_str("x")));
+	assert_int_equal(vote_path(f, item, "", "file"), 0); /* said again */
+	assert_int_equal(item->vote_count, 1);
+}
+
 static void test_a_directory_that_changes_again_asks_again(void **state)
 {
 	struct fake *f = fake_of(state);
@@ -1256,6 +1273,181 @@ static void test_a_landing_that_is_stuck_pauses_and_goes_on(void **state)
 	fake_flush(f);
 	applied(f, &run, false);
 	assert_run(f, &run, JOURNAL_RUN_S_SUCCEEDED);
+}
+
+static void apply_fails(struct fake *f, const struct journal_id *run, bool undo, const char *why)
+{
+	struct fake_command c;
+
+	assert_true(fake_take(f, ENGINE_APPLY_LANDING, &c));
+	assert_int_equal(engine_landing_done(f->e, fake_now(f), run, undo, NULL, NULL, 0, why), 0);
+	assert_true(fake_flush(f));
+}
+
+static void test_what_holds_a_landing_up_is_recorded_and_land_tries_again(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run = created(f, ONE);
+	struct error err = {0};
+	struct fake_command c;
+
+	ran(f, "a");
+	planned(f, &run);
+	apply_fails(f, &run, false, "I/O error");
+	assert_int_equal(fake_count(f, &run, JOURNAL_LANDING_FAILED), 1);
+	assert_string_equal(engine_land_stuck(f->e, &run), "I/O error");
+	assert_int_equal(status_exit(f->rows, fake_run(f, &run)), EXIT_STATUS_SANDBOX);
+	/* A supervisor that a reader started: half of it may stand, so it is tried. */
+	fake_restart(f, false);
+	assert_null(engine_land_stuck(f->e, &run));
+	apply_fails(f, &run, false, "I/O error");
+	assert_int_equal(fake_count(f, &run, JOURNAL_LANDING_FAILED), 1); /* nothing new */
+	assert_string_equal(engine_land_stuck(f->e, &run), "I/O error");
+	assert_int_equal(engine_run_land(f->e, fake_now(f), &run, 1000, &err), 0);
+	assert_true(fake_flush(f));
+	assert_null(engine_land_stuck(f->e, &run));
+	apply_fails(f, &run, false, "I/O error");
+	assert_int_equal(fake_count(f, &run, JOURNAL_LANDING_FAILED), 2); /* a person said so */
+	assert_run(f, &run, JOURNAL_RUN_S_PAUSED);
+	assert_int_equal(engine_run_land(f->e, fake_now(f), &run, 1000, &err), 0);
+	assert_true(fake_flush(f));
+	applied(f, &run, false);
+	assert_run(f, &run, JOURNAL_RUN_S_SUCCEEDED);
+	assert_null(engine_land_stuck(f->e, &run));
+	assert_false(fake_take(f, ENGINE_APPLY_LANDING, &c));
+}
+
+static void test_a_failed_landing_that_a_restart_completes_pauses_no_more(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run = created(f, ONE);
+
+	ran(f, "a");
+	planned(f, &run);
+	apply_fails(f, &run, false, "I/O error");
+	assert_run(f, &run, JOURNAL_RUN_S_PAUSED);
+	fake_restart(f, false);
+	applied(f, &run, false);
+	assert_run(f, &run, JOURNAL_RUN_S_SUCCEEDED);
+}
+
+static void test_a_plan_that_cannot_be_made_is_recorded(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run = created(f, ONE NEVER);
+	struct error err = {0};
+	struct fake_command c;
+
+	ran(f, "a");
+	assert_run(f, &run, JOURNAL_RUN_S_SUCCEEDED);
+	assert_int_equal(engine_run_land(f->e, fake_now(f), &run, 1000, &err), 0);
+	assert_true(fake_flush(f));
+	assert_true(fake_take(f, ENGINE_PLAN_LANDING, &c));
+	assert_int_equal(engine_landing_planned(f->e, fake_now(f), &run, NULL, NULL, false, "no"),
+			 0);
+	assert_true(fake_flush(f));
+	assert_string_equal(engine_land_stuck(f->e, &run), "no");
+	fake_restart(f, true);
+	assert_string_equal(engine_land_stuck(f->e, &run), "no");
+	assert_false(fake_take(f, ENGINE_PLAN_LANDING, &c));
+	assert_int_equal(engine_run_land(f->e, fake_now(f), &run, 1000, &err), 0);
+	assert_true(fake_flush(f));
+	planned(f, &run);
+	applied(f, &run, false);
+	assert_int_equal(fake_run(f, &run)->landing, JOURNAL_LANDING_S_LANDED);
+}
+
+static void test_cancel_frees_a_run_whose_landing_failed(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run = created(f, ONE);
+	struct error err = {0};
+	struct fake_command c;
+
+	ran(f, "a");
+	planned(f, &run);
+	apply_fails(f, &run, false, "I/O error");
+	assert_true(journal_state_lease(f->rows, 1, 2)->held);
+	assert_int_equal(engine_run_cancel(f->e, fake_now(f), &run, 1000, true, &err), 0);
+	assert_true(fake_flush(f));
+	assert_run(f, &run, JOURNAL_RUN_S_CANCELLED);
+	assert_false(journal_state_lease(f->rows, 1, 2)->held);
+	fake_restart(f, true);
+	assert_false(fake_take(f, ENGINE_APPLY_LANDING, &c)); /* it was given up */
+	assert_string_equal(engine_land_stuck(f->e, &run), "I/O error");
+	assert_int_equal(engine_run_land(f->e, fake_now(f), &run, 1000, &err), 0);
+	assert_true(fake_flush(f));
+	assert_true(journal_state_lease(f->rows, 1, 2)->held);
+	fake_restart(f, true); /* in the middle: it goes on */
+	applied(f, &run, false);
+	assert_int_equal(fake_run(f, &run)->landing, JOURNAL_LANDING_S_LANDED);
+	assert_false(journal_state_lease(f->rows, 1, 2)->held);
+}
+
+static void test_cancel_frees_the_workspace_of_an_undoing_that_failed(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run = created(f, ONE), other;
+	struct error err = {0};
+
+	ran(f, "a");
+	planned(f, &run);
+	applied(f, &run, false);
+	assert_int_equal(engine_run_undo(f->e, fake_now(f), &run, 1000, &err), 0);
+	assert_true(fake_flush(f));
+	apply_fails(f, &run, true, "I/O error");
+	assert_true(journal_state_lease(f->rows, 1, 2)->held);
+	assert_int_equal(engine_run_cancel(f->e, fake_now(f), &run, 1000, true, &err), 0);
+	assert_true(fake_flush(f));
+	assert_false(journal_state_lease(f->rows, 1, 2)->held);
+	assert_int_equal(engine_run_cancel(f->e, fake_now(f), &run, 1000, true, &err), -EALREADY);
+	other = created(f, ONE);
+	started(f, "a");
+	assert_int_equal(engine_run_undo(f->e, fake_now(f), &run, 1000, &err), -EBUSY);
+	assert_run(f, &other, JOURNAL_RUN_S_RUNNING);
+	assert_string_equal(engine_land_stuck(f->e, &run), "I/O error");
+}
+
+static void test_cancel_lets_a_landing_that_began_come_to_its_end(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run = created(f, ONE);
+	struct error err = {0};
+
+	ran(f, "a");
+	planned(f, &run);
+	assert_int_equal(engine_run_cancel(f->e, fake_now(f), &run, 1000, true, &err), 0);
+	assert_true(fake_flush(f));
+	assert_run(f, &run, JOURNAL_RUN_S_CANCELLING);
+	applied(f, &run, false);
+	assert_run(f, &run, JOURNAL_RUN_S_CANCELLED);
+	assert_int_equal(fake_run(f, &run)->landing, JOURNAL_LANDING_S_LANDED);
+}
+
+static void test_a_landing_whose_card_cannot_be_made_holds_up_no_collecting(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run = created(f, ONE "land: ask\n");
+	struct error err = {0};
+	struct fake_command c;
+
+	ran(f, "a");
+	planned(f, &run);
+	assert_true(fake_take(f, ENGINE_CARD, &c));
+	assert_false(engine_forget_plans(f->e)); /* no record names the plan yet */
+	assert_int_equal(engine_card_failed(f->e, fake_now(f), &run, JOURNAL_KIND_LANDING,
+					    &c.c.action, "no space"),
+			 0);
+	assert_true(fake_flush(f));
+	assert_true(engine_forget_plans(f->e));
+	assert_false(engine_busy(f->e));
+	assert_run(f, &run, JOURNAL_RUN_S_PAUSED);
+	assert_string_equal(engine_land_stuck(f->e, &run), "no space");
+	assert_int_equal(engine_run_resume(f->e, fake_now(f), &run, 1000, &err), 0);
+	assert_true(fake_flush(f));
+	planned(f, &run);
+	asked(f, &run, JOURNAL_KIND_LANDING);
+	assert_null(engine_land_stuck(f->e, &run));
 }
 
 static void test_two_runs_of_one_workspace_take_turns(void **state)
@@ -1936,12 +2128,20 @@ int main(void)
 		T(test_the_dial_of_a_run_that_is_over_stays),
 		T(test_nothing_to_land_is_no_conflict),
 		T(test_a_conflict_is_answered_path_by_path),
+		T(test_a_file_needs_no_path_where_there_is_one),
 		T(test_a_directory_that_changes_again_asks_again),
 		T(test_conflicts_met_while_planning_touch_nothing),
 		T(test_undo_takes_back_what_landed),
 		T(test_an_undoing_that_is_dropped_leaves_it_landed),
 		T(test_a_failed_run_may_land_what_it_committed),
 		T(test_a_landing_that_is_stuck_pauses_and_goes_on),
+		T(test_what_holds_a_landing_up_is_recorded_and_land_tries_again),
+		T(test_a_failed_landing_that_a_restart_completes_pauses_no_more),
+		T(test_a_plan_that_cannot_be_made_is_recorded),
+		T(test_cancel_frees_a_run_whose_landing_failed),
+		T(test_cancel_frees_the_workspace_of_an_undoing_that_failed),
+		T(test_cancel_lets_a_landing_that_began_come_to_its_end),
+		T(test_a_landing_whose_card_cannot_be_made_holds_up_no_collecting),
 		T(test_two_runs_of_one_workspace_take_turns),
 		T(test_runs_that_do_not_land_need_no_turn),
 		T(test_a_living_attempt_is_adopted_untouched),
