@@ -385,6 +385,56 @@ static void put_lines(struct card *c)
 	}
 }
 
+/* The lines in which the two sides differ, some of each path. */
+static void put_sides(struct card *c)
+{
+	struct bytes rest = c->in->diff;
+	bool complete = c->complete;
+	size_t shown = 0, of_file = 0, more = 0;
+	struct hunks h = {0};
+	struct bytes line;
+
+	if (rest.len > 0)
+		buffer_append_str(c->out,
+				  c->in->undo ? "\nwhere they differ (- mine, + from before the "
+						"landing):\n"
+					      : "\nwhere they differ (- mine, + the run's):\n");
+	while (next_line(&rest, &line)) {
+		enum diff_line what = classify(&h, line);
+
+		if (what == DIFF_OTHER)
+			continue;
+		of_file = what == DIFF_FILE ? 0 : of_file + 1;
+		if (shown == CARD_CONFLICT_ALL_MAX || of_file > CARD_CONFLICT_LINES_MAX) {
+			more++;
+			continue;
+		}
+		if (what == DIFF_FILE) {
+			put_file(c, line);
+		} else {
+			buffer_append_str(c->out, "  | ");
+			put(c, line);
+			buffer_append_byte(c->out, '\n');
+		}
+		shown++;
+	}
+	if (more > 0 || c->in->diff_cut)
+		buffer_printf(c->out, "  and %s%zu more line%s\n",
+			      c->in->diff_cut ? "at least " : "", more, more == 1 ? "" : "s");
+	if (c->in->diff_skipped > 0)
+		buffer_printf(c->out,
+			      "not compared (too large, not readable, or changed since): %llu "
+			      "path%s\n",
+			      (unsigned long long)c->in->diff_skipped,
+			      c->in->diff_skipped == 1 ? "" : "s");
+	if (c->in->diff_missing) {
+		buffer_append_str(c->out, "\nwhere they differ cannot be shown: ");
+		put_str(c, c->in->diff_missing);
+		buffer_append_byte(c->out, '\n');
+	}
+	c->complete = complete; /* what is chosen is the state, and that is above */
+}
+
 static void put_diff(struct card *c)
 {
 	uint64_t skipped = c->in->diff_skipped;
@@ -493,6 +543,7 @@ static void conflict(struct card *c)
 	}
 	if (in->conflict_count > CARD_LIST_MAX)
 		put_more(c, in->conflict_count - CARD_LIST_MAX, "paths");
+	put_sides(c);
 	buffer_append_str(c->out, "\nNothing was changed. For each path (--path), or for all:\n"
 				  "  --as mine    it stays as it is in the directory\n");
 	buffer_append_str(c->out, in->undo ? "  --as theirs  it becomes what it was before the "

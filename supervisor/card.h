@@ -19,6 +19,8 @@ enum {
 	CARD_BYTES_MAX = 64 * 1024, /* more than its lists can come to */
 	CARD_LIST_MAX = 20, /* paths of one list; then "and N more" */
 	CARD_DIFF_LINES_MAX = 40, /* changed lines shown; then "N more lines" */
+	CARD_CONFLICT_LINES_MAX = 12, /* of one path in conflict; of all of them: */
+	CARD_CONFLICT_ALL_MAX = 100,
 	CARD_LINE_MAX = 200, /* bytes of one line of others' text; then "…" */
 	CARD_ARGS_MAX = 20,
 };
@@ -44,7 +46,9 @@ struct card_input {
 
 	const struct landing_plan *plan; /* STEP_COMMIT, LANDING: what changes and what is left out;
 					    NULL: nothing changes */
-	struct bytes diff; /* STEP_COMMIT, LANDING: text of diff(1) -u, may be empty */
+	/* Text of diff(1) -u, may be empty. CONFLICT: from mine to theirs, for people who choose:
+	 * the choice is bound to the states above it, so the card is whole without these lines. */
+	struct bytes diff;
 	bool diff_cut; /* there is more of it than these bytes */
 	uint64_t diff_skipped; /* files that were not compared */
 	const char *diff_missing; /* why there is none, though files change; NULL: there is */

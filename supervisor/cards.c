@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/failpoint.h"
 #include "supervisor/asks.h"
 #include "supervisor/card.h"
 #include "supervisor/diffs.h"
@@ -200,10 +201,22 @@ static int fill(struct daemon *d, struct cards_work *w, struct error *err)
 	return 0;
 }
 
-static void not_made(struct daemon *d, int r, const struct error *err)
+/* Without a card nothing can be voted on. A step's is asked for again at the next start; a landing
+ * waits for a person's word, who is told. */
+static void not_made(struct daemon *d, const struct engine_command *c, int r,
+		     const struct error *err)
 {
-	/* Without a card nothing can be voted on; it is asked for again at the next start. */
-	daemon_log(d, "cannot make a card: %s", err->msg[0] ? err->msg : strerror(-r));
+	const char *what = err->msg[0] ? err->msg : strerror(-r);
+	char why[sizeof(err->msg) + 64];
+
+	daemon_log(d, "cannot make a card: %s", what);
+	if (!c || (c->card_kind != JOURNAL_KIND_LANDING && c->card_kind != JOURNAL_KIND_CONFLICT))
+		return;
+	snprintf(why, sizeof(why), "what would land cannot be shown: %s", what);
+	daemon_check(d,
+		     engine_card_failed(d->engine, daemon_now(), &c->run, c->card_kind, &c->action,
+					why),
+		     "card");
 }
 
 void cards_finish(struct daemon *d, struct cards_work *work, struct bytes diff, bool cut,
@@ -224,7 +237,7 @@ void cards_finish(struct daemon *d, struct cards_work *work, struct bytes diff, 
 	if (r == 0)
 		r = journal_blob_put(d->journal, buffer_bytes(&card), &blob, &err);
 	if (r < 0) {
-		not_made(d, r, &err);
+		not_made(d, c, r, &err);
 		return;
 	}
 	daemon_check(d,
@@ -242,6 +255,12 @@ static int start_diff(struct daemon *d, struct cards_work *w, struct error *err)
 	const struct journal_run *run = journal_state_run(d->rows, &c->run);
 	int r;
 
+	if (c->card_kind == JOURNAL_KIND_CONFLICT) {
+		r = work_stack(d, run, NULL, &layers, err);
+		return r < 0 ? r
+			     : diffs_for_conflict(d, run, &layers, w->plan, w, &w->in.diff_skipped,
+						  err);
+	}
 	if (!w->plan || w->plan->action_count == 0)
 		return 1;
 	if (c->card_kind == JOURNAL_KIND_STEP_COMMIT) {
@@ -270,13 +289,16 @@ void cards_make(struct daemon *d, const struct engine_command *c)
 	if (w)
 		w->command = daemon_command_copy(c);
 	if (w && w->command)
+		r = failpoint_hit("cards.make");
+	if (r == 0)
 		r = gather(d, w, &err);
 	if (r < 0) {
-		not_made(d, r, &err);
+		not_made(d, c, r, &err);
 		cards_free(w);
 		return;
 	}
-	if (c->card_kind == JOURNAL_KIND_LANDING || c->card_kind == JOURNAL_KIND_STEP_COMMIT)
+	if (c->card_kind == JOURNAL_KIND_LANDING || c->card_kind == JOURNAL_KIND_STEP_COMMIT ||
+	    c->card_kind == JOURNAL_KIND_CONFLICT)
 		r = start_diff(d, w, &err);
 	else
 		r = 1;

@@ -1,7 +1,7 @@
 #pragma once
 /*
- * ENGINE_CARD: what a card is made of is found here; card.c renders it. A landing's and a step
- * commit's card show the first changed lines, and those are made by diff(1) in a sandbox: such a
+ * ENGINE_CARD: what a card is made of is found here; card.c renders it. A landing's, a
+ * conflict's and a step commit's card show the first changed lines, and those are made by diff(1) in a sandbox: such a
  * card is finished when that has ended. Nothing of it is durable before: lost with the supervisor,
  * the card is asked for again (engine_recover).
  */

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "supervisor/adopt.h"
+#include "supervisor/card.h"
 #include "supervisor/cards.h"
 #include "supervisor/diff.h"
 #include "supervisor/results.h"
@@ -119,7 +120,7 @@ static int make_dest(struct daemon *d, char *name, size_t size, struct error *er
 /* Lays the trees and starts diff(1). 1: there is nothing to compare, *note is all there is to say.
  */
 static int start(struct daemon *d, const struct journal_run *run, struct diff_request *q,
-		 uint64_t ticket, struct cards_work *card, struct buffer *note,
+		 bool conflict, uint64_t ticket, struct cards_work *card, struct buffer *note,
 		 uint64_t *ret_skipped, struct error *err)
 {
 	__attribute__((cleanup(diff_prepared_free))) struct diff_prepared p = {0};
@@ -135,8 +136,8 @@ static int start(struct daemon *d, const struct journal_run *run, struct diff_re
 	if (r < 0)
 		return r;
 	/* Once it is over the copy is gone: diff tells by digest what of the workspace is still as
-	 * it was. */
-	if (runs_base(d, ctx, &base_fd, NULL) < 0)
+	 * it was. A conflict is with what stands in the directory itself. */
+	if (conflict || runs_base(d, ctx, &base_fd, NULL) < 0)
 		base_fd = ctx->workspace_fd;
 	dest = make_dest(d, name, sizeof(name), err);
 	if (dest < 0)
@@ -173,7 +174,55 @@ int diffs_for_card(struct daemon *d, const struct journal_run *run, const struct
 				 .exact = true,
 				 .total_max = CARDS_DIFF_TOTAL_MAX};
 
-	return start(d, run, &q, 0, card, &note, ret_skipped, err);
+	return start(d, run, &q, false, 0, card, &note, ret_skipped, err);
+}
+
+/* A file that a person gave, or what an undoing puts back, is a blob; the run's is in a layer. */
+static enum landing_from source_of(struct daemon *d, const struct landing_state *want)
+{
+	AUTO_FD blob = want->type == MANIFEST_FILE
+			       ? journal_blob_open(d->journal, &want->digest, NULL)
+			       : -ENOENT;
+
+	return blob >= 0 ? LANDING_FROM_BLOB : LANDING_FROM_LAYER;
+}
+
+int diffs_for_conflict(struct daemon *d, const struct journal_run *run,
+		       const struct work_stack *layers, const struct landing_plan *conflicts,
+		       struct cards_work *card, uint64_t *ret_skipped, struct error *err)
+{
+	size_t count = conflicts->conflict_count < CARD_LIST_MAX ? conflicts->conflict_count
+								 : CARD_LIST_MAX;
+	AUTO_FREE struct landing_action *actions = calloc(count + 1, sizeof(*actions));
+	struct landing_plan sides = {.actions = actions};
+	AUTO_BUFFER note = {0};
+	struct diff_request q = {.layers = layers->layers,
+				 .layer_count = layers->count,
+				 .only = &sides,
+				 .exact = true,
+				 .total_max = CARDS_DIFF_TOTAL_MAX};
+	uint64_t unknown = 0;
+	int r;
+
+	if (!actions)
+		return error_nomem(err);
+	for (size_t i = 0; i < count; i++) {
+		const struct landing_conflict *c = &conflicts->conflicts[i];
+
+		if (c->now.unseen || (c->now.type == MANIFEST_FILE && !c->now.has_digest)) {
+			unknown++;
+			continue;
+		}
+		actions[sides.action_count++] =
+			(struct landing_action){.path = c->path,
+						.before = c->now,
+						.after = c->want,
+						.from = source_of(d, &c->want)};
+	}
+	*ret_skipped = 0;
+	r = sides.action_count == 0 ? 1 : start(d, run, &q, true, 0, card, &note, ret_skipped, err);
+	*ret_skipped += unknown;
+	return r;
 }
 
 static int answer_text(struct daemon *d, const struct journal_run *run,
@@ -188,7 +237,7 @@ static int answer_text(struct daemon *d, const struct journal_run *run,
 				 .layer_count = layers->count,
 				 .only = only};
 	uint64_t skipped;
-	int r = start(d, run, &q, ticket, NULL, &note, &skipped, err);
+	int r = start(d, run, &q, false, ticket, NULL, &note, &skipped, err);
 
 	if (r < 0)
 		return r;

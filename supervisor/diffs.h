@@ -22,5 +22,10 @@ MUST_CHECK int diffs_for_card(struct daemon *d, const struct journal_run *run,
 			      const struct work_stack *below, const struct work_stack *layers,
 			      const struct landing_plan *plan, struct cards_work *card,
 			      uint64_t *ret_skipped, struct error *err);
+/* The same from the first version of each conflict to the second, of the paths that a card lists. */
+MUST_CHECK int diffs_for_conflict(struct daemon *d, const struct journal_run *run,
+				  const struct work_stack *layers,
+				  const struct landing_plan *conflicts, struct cards_work *card,
+				  uint64_t *ret_skipped, struct error *err);
 /* At start: removes the folders of diffs that an earlier supervisor did not come to remove. */
 void diffs_sweep(struct daemon *d);

@@ -244,6 +244,9 @@ static void conflict(void **state)
 	in.argv = NULL;
 	in.conflicts = c;
 	in.conflict_count = 2;
+	in.diff = bytes_str("--- a/a.c\t1\n+++ b/a.c\t2\n@@ -1,2 +1,2 @@\n same\n-mine \x1b[2J\n"
+			    "+theirs\n");
+	in.diff_skipped = 1;
 	render(&in,
 	       "landing of run fix-42 abababab in conflict: 2 paths in /home/u/proj\nrun     "
 	       "fix-42 abababab\n"
@@ -254,6 +257,11 @@ static void conflict(void **state)
 	       "    no space\n"
 	       "    mine:   nothing\n"
 	       "    theirs: (the run's) file of 1 byte, mode 644, 01010101\n"
+	       "\nwhere they differ (- mine, + the run's):\n"
+	       "  a.c\n"
+	       "  | -mine \\x1b[2J\n"
+	       "  | +theirs\n"
+	       "not compared (too large, not readable, or changed since): 1 path\n"
 	       "\nNothing was changed. For each path (--path), or for all:\n"
 	       "  --as mine    it stays as it is in the directory\n"
 	       "  --as theirs  the run's version goes in; mine is kept for `holdfast undo`\n"
