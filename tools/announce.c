@@ -1,4 +1,5 @@
 #include "tools/announce.h"
+#include "tools/status_print.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -20,9 +21,11 @@ void announce_item(const json_t *approval, bool raw)
 	if (!*id || said_before(id))
 		return;
 	fprintf(stderr,
-		"%sholdfast: waits for you: %s: 'holdfast approve %.8s' or 'holdfast deny %.8s'; 'holdfast "
+		"%sholdfast: waits for you: %s: 'holdfast approve %.8s%s' or 'holdfast deny %.8s'; "
+		"'holdfast "
 		"show %.8s' shows what%s\n",
-		cr, cli_escaped(cli_str(approval, "title")), id, id, id, cr);
+		cr, cli_escaped(cli_str(approval, "title")), id,
+		status_choices_of(cli_str(approval, "kind")), id, id, cr);
 	fflush(stderr);
 }
 

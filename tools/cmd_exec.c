@@ -395,13 +395,38 @@ static void tell_left_out(struct client *c, const char *run)
 	json_decref(doc);
 }
 
+static bool landing_waits(const json_t *status)
+{
+	size_t i;
+	const json_t *a;
+	if (strcmp(cli_str(status, "landing"), "conflict") == 0)
+		return true;
+	json_array_foreach(cli_get(status, "needs_person"), i,
+			   a) if (strcmp(cli_str(a, "kind"), "landing") == 0) return true;
+	return false;
+}
+
 static void tell_changes(struct client *c, const json_t *status, const json_t *result,
 			 const char *run)
 {
 	long long paths = (long long)cli_int(result, "paths");
-	bool landed = strcmp(cli_str(status, "landing"), "landed") == 0,
-	     dropped = strcmp(cli_str(status, "landing"), "dropped") == 0;
-	if (landed)
+	const char *landing = cli_str(status, "landing"),
+		   *failed = cli_str(status, "landing_failed");
+	bool landed = strcmp(landing, "landed") == 0, dropped = strcmp(landing, "dropped") == 0;
+	if (*failed)
+		fprintf(stderr, "holdfast: landing failed: %s; 'holdfast land %.8s' tries again\n",
+			cli_escaped(failed), run);
+	else if (strcmp(landing, "conflict") == 0) /* what goes on is said with what waits */
+		fprintf(stderr,
+			"holdfast: nothing landed: what the run changed was changed in %s, too; "
+			"'holdfast diff %.8s' shows the run's changes\n",
+			cli_escaped(cli_str(status, "workspace")), run);
+	else if (landing_waits(status))
+		fprintf(stderr,
+			"holdfast: nothing landed yet: %lld %s changed; 'holdfast diff %.8s' "
+			"shows\n",
+			paths, paths == 1 ? "path" : "paths", run);
+	else if (landed)
 		fprintf(stderr, "holdfast: changes landed; 'holdfast undo %.8s' takes them back\n",
 			run);
 	else if (dropped && paths == 0)
@@ -413,6 +438,8 @@ static void tell_changes(struct client *c, const json_t *status, const json_t *r
 			run);
 	if (landed || dropped)
 		tell_left_out(c, run);
+	else if (*failed || landing_waits(status))
+		return;
 	else if (paths > 0 && strcmp(cli_str(status, "agency"), "observe") == 0)
 		fprintf(stderr,
 			"holdfast: %lld %s changed, and at the level observe nothing lands: "
@@ -423,17 +450,6 @@ static void tell_changes(struct client *c, const json_t *status, const json_t *r
 			"holdfast: %lld %s changed, kept aside: 'holdfast diff %.8s' shows, "
 			"'holdfast land %.8s' applies\n",
 			paths, paths == 1 ? "path" : "paths", run, run);
-}
-
-static bool landing_waits(const json_t *status)
-{
-	size_t i;
-	const json_t *a;
-	if (strcmp(cli_str(status, "landing"), "conflict") == 0)
-		return true;
-	json_array_foreach(cli_get(status, "needs_person"), i,
-			   a) if (strcmp(cli_str(a, "kind"), "landing") == 0) return true;
-	return false;
 }
 
 /* The wrapper's exit status from the step's last attempt. */
@@ -473,7 +489,7 @@ static int outcome(struct client *c, const char *run, const char *step_name)
 	else
 		code = EXEC_OWN;
 	/* The command went well, and what it was run for waits for a person. */
-	if (code == 0 && landing_waits(status))
+	if (code == 0 && (landing_waits(status) || *cli_str(status, "landing_failed")))
 		code = EXEC_OWN;
 	if (cli.json) {
 		json_object_set(step, "status", status);
@@ -493,7 +509,7 @@ static int outcome(struct client *c, const char *run, const char *step_name)
 			fprintf(stderr, "holdfast: refused inside: %s\n", status_refusal(a));
 		status_print_notes(last, stderr);
 		json_array_foreach(cli_get(status, "needs_person"), i, a) announce_item(a, false);
-		if (paused)
+		if (paused && !*cli_str(status, "landing_failed"))
 			fprintf(stderr,
 				"holdfast: run %.8s is paused, nothing landed%s%s; 'holdfast "
 				"resume "

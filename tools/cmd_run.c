@@ -167,9 +167,9 @@ int cmd_resume(int argc, char **argv)
 
 static const char undo_usage[] = "usage: holdfast undo RUN\n       holdfast undo --effect "
 				 "EFFECT\nTakes a landing back; a file "
-				 "edited since then is a conflict, never overwritten. With "
-				 "--effect: runs the tool that\nthe "
-				 "effect's rule names under 'undo', once it was confirmed.\n";
+				 "edited since then is a conflict, never overwritten. It is final: "
+				 "the run\ndoes not land again. With --effect: runs the tool that "
+				 "the effect's rule names under 'undo', once it was\nconfirmed.\n";
 
 static int undo_effect(const char *id)
 {
@@ -216,11 +216,13 @@ int cmd_run_verb(int argc, char **argv)
 		 false},
 		{"cancel",
 		 "usage: holdfast cancel RUN\nEnds the run: what runs is killed, nothing more is "
-		 "started, nothing lands by itself.\n",
+		 "started, nothing lands by itself. A landing that has\nbegun is brought to its "
+		 "end; one that failed half way is given up, and its workspace is free for other "
+		 "runs.\n",
 		 false},
 		{"land",
 		 "usage: holdfast land RUN\nApplies the committed changes of a run to its "
-		 "workspace.\n",
+		 "workspace; tries a landing that failed once more.\n",
 		 true},
 		{"undo", undo_usage, true},
 	};
@@ -241,6 +243,8 @@ int cmd_run_verb(int argc, char **argv)
 	if (r < 0)
 		return cli_fail(&err);
 	json_decref(answer);
+	if (strcmp(verbs[at].verb, "cancel") == 0)
+		return status_tell_cancelled(c, run);
 	return verbs[at].follow ? status_wait_landed(c, run, verbs[at].verb) : status_tell(c, run);
 }
 

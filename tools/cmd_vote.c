@@ -156,6 +156,15 @@ static int preview(struct client *c, const struct vote *v, const json_t *doc, st
 	return e;
 }
 
+/* The vote decided that something lands or is taken back: it begins at once. */
+static bool lets_land(const json_t *doc, const json_t *answer)
+{
+	const char *kind = cli_str(doc, "kind");
+
+	return strcmp(cli_str(answer, "state"), "open") != 0 &&
+	       (strcmp(kind, "landing") == 0 || strcmp(kind, "conflict") == 0);
+}
+
 static int cast(struct vote *v)
 {
 	struct error err = {0};
@@ -196,15 +205,18 @@ static int cast(struct vote *v)
 		v->shown_ms = (uint64_t)(client_now_ms() - since);
 	if (r == 0)
 		r = vote_send(c, v, doc, &answer, &err);
-	if (r == 0 && cli.json) {
-		cli_print_json(json_incref(answer));
-	} else if (r == 0) {
+	if (r == 0 && !cli.json) {
 		fputs(cli_escaped(cli_str(doc, "title")), stdout);
 		printf(": %s\n", cli_escaped(vote_outcome(v, answer)));
+		fflush(stdout);
 	}
+	if (r == 0 && !v->deny && lets_land(doc, answer))
+		exit_status = status_tell_voted(c, doc, answer);
+	if (r == 0 && cli.json)
+		cli_print_json(json_incref(answer));
 	json_decref(answer);
 	json_decref(doc);
-	return r < 0 ? cli_fail(&err) : EXIT_STATUS_OK;
+	return r < 0 ? cli_fail(&err) : exit_status;
 }
 
 static const char approve_usage[] =

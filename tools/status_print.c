@@ -4,6 +4,11 @@
 #include "tools/show_effect.h"
 #include "tools/status_print.h"
 
+enum {
+	LANDING_WAIT_MS = 30000, /* for a landing, after which it is said that it goes on */
+	LANDING_ASK_US = 20000
+};
+
 static enum cli_tone tone_of(const char *state)
 {
 	static const struct {
@@ -137,6 +142,37 @@ void status_print_answers(const json_t *a, const char *indent)
 		       cli_int(a, "unanswered") == 1 ? "" : "s");
 }
 
+static bool is_final(const char *state)
+{
+	return strcmp(state, "succeeded") == 0 || strcmp(state, "failed") == 0 ||
+	       strcmp(state, "cancelled") == 0;
+}
+
+static bool lands_now(const json_t *status)
+{
+	const char *landing = cli_str(status, "landing");
+
+	return strcmp(landing, "landing") == 0 || strcmp(landing, "undoing") == 0;
+}
+
+/* What held it up, and what a person can say to it. */
+static void print_failure(const json_t *status)
+{
+	const char *why = cli_str(status, "landing_failed"), *run = cli_str(status, "run"),
+		   *state = cli_str(status, "state");
+	bool undo = strcmp(cli_str(status, "landing"), "undoing") == 0;
+
+	if (!*why)
+		return;
+	printf("  %s failed: %s\n", undo ? "undo" : "landing", cli_escaped(why));
+	printf("            holdfast %s %.8s tries it again", undo ? "undo" : "land", run);
+	if (!is_final(state))
+		printf(" | holdfast cancel %.8s ends the run", run);
+	else if (lands_now(status) && strcmp(state, "cancelled") != 0)
+		printf(" | holdfast cancel %.8s lets other runs work there", run);
+	putchar('\n');
+}
+
 /* A conflict is what it waits for already. */
 static void print_landing(const json_t *run)
 {
@@ -151,6 +187,8 @@ static void print_landing(const json_t *run)
 	} else if (strcmp(landing, "unlanded") != 0 && !waits) {
 		printf(", %s", cli_escaped(landing));
 	}
+	if (*cli_str(run, "landing_failed"))
+		printf(", %s failed", strcmp(landing, "undoing") == 0 ? "its undo" : "its landing");
 }
 
 void status_print_summary(const json_t *s, size_t items)
@@ -171,9 +209,10 @@ void status_print_summary(const json_t *s, size_t items)
 		fputs(", waits for you", stdout);
 	print_landing(s);
 	putchar('\n');
+	print_failure(s);
 }
 
-static const char *choices_of(const char *kind)
+const char *status_choices_of(const char *kind)
 {
 	return strcmp(kind, "conflict") == 0	? " --as mine|theirs|file=F"
 	       : strcmp(kind, "exhausted") == 0 ? " --as retry|fail"
@@ -192,7 +231,7 @@ static void print_needs_person(const json_t *status)
 		printf("            holdfast show %.8s | holdfast approve %.8s%s | holdfast deny "
 		       "%.8s\n",
 		       cli_str(a, "approval"), cli_str(a, "approval"),
-		       choices_of(cli_str(a, "kind")), cli_str(a, "approval"));
+		       status_choices_of(cli_str(a, "kind")), cli_str(a, "approval"));
 	}
 }
 
@@ -204,9 +243,10 @@ static void print_head(const json_t *status)
 	print_state(cli_str(status, "state"), 0);
 	print_waits(cli_get(status, "waits"));
 	print_landing(status);
-	if (*why)
+	if (*why && strcmp(why, cli_str(status, "landing_failed")) != 0)
 		printf(": %s", cli_escaped(why));
 	putchar('\n');
+	print_failure(status);
 }
 
 /* What a person may want to do now. */
@@ -216,6 +256,8 @@ static void print_next(const json_t *status)
 		   *run = cli_str(status, "run");
 	bool unlanded = strcmp(landing, "unlanded") == 0,
 	     observed = strcmp(cli_str(status, "agency"), "observe") == 0;
+	if (*cli_str(status, "landing_failed"))
+		return; /* said already */
 	if (strcmp(landing, "landed") == 0)
 		printf("  changes are in %s; 'holdfast undo %.8s' takes them back\n",
 		       cli_escaped(cli_str(status, "workspace")), run);
@@ -226,6 +268,10 @@ static void print_next(const json_t *status)
 	else if (strcmp(state, "succeeded") == 0 && unlanded)
 		printf("  at the level observe nothing lands; 'holdfast diff %.8s' shows what "
 		       "changed\n",
+		       run);
+	else if (strcmp(landing, "undone") == 0)
+		printf("  taken back for good: this run does not land again; 'holdfast diff "
+		       "%.8s' still shows its changes, starting it again makes them anew\n",
 		       run);
 	else if (strcmp(state, "paused") == 0)
 		printf("  'holdfast resume %.8s' goes on\n", run);
@@ -393,12 +439,124 @@ int status_wait_landed(struct client *c, const char *run, const char *verb)
 		} else {
 			print_head(status);
 			print_needs_person(status);
+			print_next(status);
 		}
 		json_decref(status);
 		return done	  ? EXIT_STATUS_OK
 		       : conflict ? EXIT_STATUS_CONFLICT
 				  : EXIT_STATUS_WAITING;
 	}
+}
+
+static json_t *fetch_status(struct client *c, const char *run, int *ret_exit)
+{
+	AUTO_BUFFER target = {0};
+	buffer_printf(&target, "/v1/runs/%s", run);
+	return cli_fetch(c, (const char *)target.data, ret_exit);
+}
+
+int status_tell_cancelled(struct client *c, const char *run)
+{
+	int exit_status = EXIT_STATUS_OK;
+	int64_t until = client_now_ms() + LANDING_WAIT_MS;
+	json_t *status;
+	while ((status = fetch_status(c, run, &exit_status)) && lands_now(status) &&
+	       !*cli_str(status, "landing_failed") && client_now_ms() < until) {
+		json_decref(status);
+		usleep(LANDING_ASK_US);
+	}
+	if (!status)
+		return exit_status;
+	if (cli.json) {
+		cli_print_json(status);
+		return EXIT_STATUS_OK;
+	}
+	if (strcmp(cli_str(status, "landing"), "landed") == 0)
+		puts("its landing had begun before the cancel, and was brought to its end");
+	else if (lands_now(status) && !*cli_str(status, "landing_failed"))
+		puts("its landing had begun before the cancel, and goes on to its end");
+	status_print_brief(status);
+	json_decref(status);
+	return EXIT_STATUS_OK;
+}
+
+/* Whether a person is asked about the landing, by another item than this. */
+static bool asked_again(const json_t *status, const char *item)
+{
+	size_t i;
+	const json_t *a;
+	json_array_foreach(cli_get(status, "needs_person"), i, a)
+	{
+		const char *kind = cli_str(a, "kind");
+		if ((strcmp(kind, "landing") == 0 || strcmp(kind, "conflict") == 0) &&
+		    strcmp(cli_str(a, "approval"), item) != 0)
+			return true;
+	}
+	return false;
+}
+
+static void print_voted(const json_t *status, const char *landing, bool undo)
+{
+	long long paths = (long long)cli_int(status, "landed_paths");
+	const char *run = cli_str(status, "run");
+	if (strcmp(landing, "landed") == 0 && undo)
+		puts("nothing was taken back");
+	else if (strcmp(landing, "landed") == 0)
+		printf("landed: %lld path%s; 'holdfast undo %.8s' takes them back\n", paths,
+		       paths == 1 ? "" : "s", run);
+	else if (strcmp(landing, "undone") == 0)
+		printf("undone: %lld path%s\n", paths, paths == 1 ? "" : "s");
+	else if (strcmp(landing, "dropped") == 0)
+		printf("nothing landed: %s\n", cli_escaped(cli_str(status, "landing_why")));
+	else if (strcmp(cli_str(status, "state"), "paused") == 0)
+		printf("it waits, since the run is paused: 'holdfast resume %.8s' goes on\n", run);
+	else
+		printf("it goes on: 'holdfast status %.8s' tells how it stands\n", run);
+}
+
+int status_tell_voted(struct client *c, const json_t *item, json_t *answer)
+{
+	static const char *const members[] = {"landing", "landing_failed", "landing_why",
+					      "landed_paths"};
+	int exit_status = EXIT_STATUS_OK;
+	int64_t until = client_now_ms() + LANDING_WAIT_MS;
+	const char *id = cli_str(item, "approval"), *landing = "";
+	bool asked = false, failed = false, over = false, paused = false;
+	json_t *status = NULL;
+	while (!over && !asked && !failed && !paused && client_now_ms() < until) {
+		if (status)
+			usleep(LANDING_ASK_US);
+		json_decref(status);
+		status = fetch_status(c, cli_str(item, "run"), &exit_status);
+		if (!status)
+			return exit_status;
+		landing = cli_str(status, "landing");
+		over = strcmp(landing, "landed") == 0 || strcmp(landing, "undone") == 0 ||
+		       strcmp(landing, "dropped") == 0;
+		asked = asked_again(status, id);
+		failed = *cli_str(status, "landing_failed") != '\0';
+		paused = strcmp(cli_str(status, "state"), "paused") == 0 && !lands_now(status);
+	}
+	bool conflict = asked && strcmp(landing, "conflict") == 0;
+	for (size_t i = 0; cli.json && i < ARRAY_SIZE(members); i++)
+		if (cli_get(status, members[i]))
+			json_object_set(answer, members[i], cli_get(status, members[i]));
+	if (cli.json) {
+		/* said in the answer */
+	} else if (asked) {
+		printf("%s; this waits for you:\n",
+		       conflict ? "conflict: nothing was changed" : "nothing was changed");
+		print_needs_person(status);
+	} else if (failed) {
+		print_failure(status);
+	} else {
+		print_voted(status, landing, strncmp(cli_str(item, "title"), "undo ", 5) == 0);
+	}
+	json_decref(status);
+	return failed	  ? EXIT_STATUS_SANDBOX
+	       : conflict ? EXIT_STATUS_CONFLICT
+	       : asked	  ? EXIT_STATUS_WAITING
+			  : EXIT_STATUS_OK;
 }
 
 const char *status_refusal(const json_t *call)

@@ -18,6 +18,15 @@ void status_print_answers(const json_t *approval, const char *indent); /* to a c
 const char *status_refusal(const json_t *call);
 /* GET the run's status and print it brief (or --json); returns its exit status. */
 int status_tell(struct client *c, const char *run);
+/* How an item of this kind is approved: " --as mine|theirs|file=F", or "". */
+const char *status_choices_of(const char *kind);
+/* After a cancel: waits, for a while, until a landing that had begun has come to its end, and prints
+ * how it stands; returns its exit status. */
+int status_tell_cancelled(struct client *c, const char *run);
+/* After the vote that approved a landing or answered its conflict: waits, for a while, for what comes
+ * of it, and prints that; with --json it is put into answer. 0 it landed, was taken back, or goes
+ * on; 4 it is asked again, 8 it failed, 9 conflict. */
+int status_tell_voted(struct client *c, const json_t *item, json_t *answer);
 /* Waits until a landing or undoing has an outcome, prints it; 0 landed or undone, 4 waits for a
  * person, 9 conflict. */
 int status_wait_landed(struct client *c, const char *run, const char *verb);
