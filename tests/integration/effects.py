@@ -222,6 +222,65 @@ def test_a_courier_that_is_killed_while_it_sends_leaves_a_doubt():
         assert len(w.service.seen) == 1, w.service.seen
 
 
+def test_what_a_kill_left_in_doubt_is_asked_by_a_supervisor_that_only_looks():
+    """Nobody names the run, so nothing of it is started; but what waits for a person stands in the queue at once."""
+    for keeper_too in (False, True):
+        with Effects() as w:
+            w.service.hold.clear()
+            run = network.run_plan(w, [post("/never", "{}", "--retry 9 --retry-all-errors --retry-delay 1")], w.policy)
+            w.delivered(1)
+            couriers = w.pids("holdfast-courier")
+            assert couriers
+            w.s.kill()
+            if keeper_too:
+                w.s.kill_keeper()
+            else:
+                for pid in couriers:
+                    os.kill(pid, signal.SIGKILL)
+            w.service.hold.set()
+            item = w.item()  # of the supervisor that this command started
+            assert item["run"] == run and item["kind"] == "doubt", item
+            assert item["approval"] in w.holdfast("queue", "--json").stdout
+            if keeper_too:
+                time.sleep(1)  # nor does one come later
+                attempts = [e["type"] for e in w.s.events(run)].count("ATTEMPT_STARTED")
+                assert attempts == 1 and not w.pids("holdfast-courier"), w.s.events(run)
+            w.vote("approve", item, "--as", "done")
+            w.s.wait(run)
+            assert b'"confirmed"' in w.s.output(run, "s0"), w.s.logged()
+            assert len(w.service.seen) == 1, w.service.seen
+            w.end_embedded()
+
+
+def test_a_doubt_has_no_deadline_and_holds_no_process():
+    """What became of something is a fact, whoever is late: it is not denied by a clock, as what nobody decides else is."""
+    with Effects() as w:
+        local = w.policy_text.format(root=w.root, ca=w.path("ca.pem"), local="")
+        policy = w.write("clocks.yaml", local + "approvals: {decide_by: 2s, freeze: 1s, suspend: 3s}\n")
+        w.service.hold.clear()
+        doubt = network.run_plan(w, [post("/never", "{}", "--retry 30 --retry-all-errors --retry-delay 1")], policy)
+        w.delivered(1)
+        for pid in w.pids("holdfast-courier"):
+            os.kill(pid, signal.SIGKILL)
+        w.service.hold.set()
+        item = w.item()
+        asked = network.run_plan(w, [post("/pay", '{"to":"bob","sum":5}', "-w '%{http_code}'")], policy)
+        w.s.wait(asked, ("succeeded",))
+        assert w.s.output(asked, "s0").endswith(b"403"), w.s.output(asked, "s0")  # nobody decided in time: denied
+        end = time.monotonic() + 30
+        while (s := w.s.status(doubt))["state"] != "waiting" or w.pids("holdfast-courier"):
+            assert time.monotonic() < end, (s, w.s.logged())
+            time.sleep(0.2)
+        types = [e["type"] for e in w.s.events(doubt)]
+        assert "ATTEMPT_SUSPENDED" in types and "EFFECT_ABANDONED" not in types, types
+        assert [i["approval"] for i in w.queue()] == [item["approval"]], w.queue()
+        assert "decide_by" not in item or not item["decide_by"], item
+        w.vote("approve", item, "--as", "done")
+        w.s.wait(doubt)
+        assert b'"confirmed"' in w.s.output(doubt, "s0"), w.s.logged()
+        assert len(w.service.seen) == 1, w.service.seen
+
+
 def test_a_courier_that_dies_at_each_named_point():
     """At most one delivery, and either its answer or a question to a person."""
     for point, deliveries, doubt in (("before_send", 0, "not-done"), ("before_result", 1, "done"), ("before_release", 1, None)):
