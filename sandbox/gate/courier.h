@@ -7,7 +7,8 @@
  *   supervisor <-- report  --> courier_report.c
  *   inside: courier_exchange.c (one request: proposed, answered), courier_decide.c (what it is, and
  *   whether), courier_http.c and courier_tunnel.c (what is done with a connection)
- *   outside: courier_upstream.c (addresses, TLS, pool), courier_names.c
+ *   outside: courier_upstream.c (addresses, TLS, pool), courier_names.c,
+ *   courier_names_tcp.c
  *
  * Nothing that comes from outside may end the process: a broken channel ends itself, a broken
  * upstream ends its exchange.
@@ -21,6 +22,7 @@
 #include "base/http1.h"
 #include "policy/policy.h"
 #include "sandbox/gate/control.h"
+#include "sandbox/gate/dns.h"
 #include "sandbox/gate/frames.h"
 #include "sandbox/gate/git.h"
 #include "sandbox/gate/scan.h"
@@ -56,7 +58,9 @@ struct vault {
 MUST_CHECK int vault_put(struct vault *v, struct bytes content); /* -ENOMEM */
 void vault_clear(struct vault *v);
 
-/* ---- names (courier_names.c) ---- */
+/* ---- names (courier_names.c, courier_names_tcp.c) ---- */
+
+enum { NAMES_RESOLVERS_MAX = 8 };
 
 struct names;
 struct names_address {
@@ -77,6 +81,16 @@ void names_cancel(struct names_query *q);
 bool names_own(struct names *n, const struct names_address *a); /* an address of this host */
 void names_text(const struct names_address *a, char *buf, size_t size);
 MUST_CHECK int names_parse(const char *text, struct names_address *ret);
+
+struct names_tcp;
+/* Calls back once, never before this returns; NULL: no resolver gave an answer. */
+typedef void names_tcp_answer(void *arg, const struct dns_answer *a);
+/* One question over TCP; NULL: out of memory, or no such question. host is in lower case. It is gone
+ * when it called back. */
+struct names_tcp *names_tcp_ask(struct event_base *base, const struct sockaddr_storage *resolvers,
+				size_t count, const char *host, enum dns_type type,
+				names_tcp_answer *fn, void *arg);
+void names_tcp_cancel(struct names_tcp *t); /* accepts NULL */
 
 /* ---- attempts and their policies (courier.c) ---- */
 

@@ -1,7 +1,8 @@
 /*
  * Names: hosts as it was at the start, then the resolvers of the settings or of the system's
- * resolv.conf, by libevent's resolver. It asks for both families and follows aliases; what it
- * answers is only a proposal: every address is decided by policy and dialled as it was checked.
+ * resolv.conf, by libevent's resolver, which follows no answer that was cut
+ * short: that is asked over TCP (courier_names_tcp.c). Both families are asked for; what they
+ * answer is only a proposal: every address is decided by policy and dialled as it was checked.
  *
  * The host's own addresses are asked of the kernel again before each dial, over a netlink socket
  * that was opened before isolation: interfaces come and go while a courier lives.
@@ -18,7 +19,11 @@
 #include "base/io.h"
 #include "sandbox/gate/courier.h"
 
-enum { FILE_MAX = 1024 * 1024, RESOLVERS_MAX = 8, OWN_MAX = 4096 };
+enum {
+	FILE_MAX = 1024 * 1024,
+	OWN_MAX = 4096,
+	SKEW_S = 3, /* that a family's addresses wait for the other's */
+};
 
 struct names {
 	struct buffer hosts, resolv;
@@ -28,11 +33,25 @@ struct names {
 	struct buffer said; /* the settings' resolvers */
 };
 
+struct family {
+	struct names_query *q;
+	enum dns_type type;
+	struct evdns_request *udp;
+	struct names_tcp *tcp;
+	bool done;
+	struct names_address found[COURIER_ADDRESSES_MAX];
+	size_t count;
+	const char *why; /* static; NULL: it has none, or has addresses */
+};
+
 struct names_query {
+	struct names *n;
+	char host[DNS_NAME_MAX + 1];
 	names_answer *fn;
 	void *arg;
-	struct evdns_getaddrinfo_request *request;
-	bool cancelled;
+	struct family v4, v6;
+	struct event *skew;
+	bool over; /* told or cancelled */
 };
 
 static void read_file(const char *path, struct buffer *out)
@@ -110,7 +129,7 @@ static void add_resolver(char **words, size_t n, void *arg)
 	struct evdns_base *dns = arg;
 
 	if (n >= 2 && strcmp(words[0], "nameserver") == 0 &&
-	    evdns_base_count_nameservers(dns) < RESOLVERS_MAX)
+	    evdns_base_count_nameservers(dns) < NAMES_RESOLVERS_MAX)
 		(void)evdns_base_nameserver_ip_add(dns, words[1]);
 }
 
@@ -185,68 +204,154 @@ static void match_host(char **words, size_t n, void *arg)
 		}
 }
 
-static void on_answer(int code, struct evutil_addrinfo *list, void *arg)
+static struct names_address *add(struct names_address *to, const struct family *f, size_t *count)
 {
-	struct names_query *q = arg;
+	for (size_t i = 0; i < f->count && *count < COURIER_ADDRESSES_MAX; i++)
+		to[(*count)++] = f->found[i];
+	return to;
+}
+
+static void free_query(struct names_query *q)
+{
+	if (!q->v4.udp && !q->v6.udp)
+		free(q);
+}
+
+/* libevent calls back also what was cancelled: q lives until then. */
+static void end_query(struct names_query *q)
+{
+	q->over = true;
+	names_tcp_cancel(q->v4.tcp);
+	names_tcp_cancel(q->v6.tcp);
+	if (q->skew)
+		event_free(q->skew);
+	if (q->v4.udp)
+		evdns_cancel_request(NULL, q->v4.udp);
+	if (q->v6.udp)
+		evdns_cancel_request(NULL, q->v6.udp);
+	free_query(q);
+}
+
+static void tell(struct names_query *q)
+{
 	struct names_address found[COURIER_ADDRESSES_MAX];
+	names_answer *fn = q->fn;
+	const char *why = q->v4.why ? q->v4.why : q->v6.why;
+	void *arg = q->arg;
 	size_t count = 0;
 
-	for (const struct evutil_addrinfo *a = list; a && count < ARRAY_SIZE(found);
-	     a = a->ai_next) {
-		const struct sockaddr_in *v4 = (const void *)a->ai_addr;
-		const struct sockaddr_in6 *v6 = (const void *)a->ai_addr;
+	add(add(found, &q->v4, &count), &q->v6, &count);
+	end_query(q);
+	fn(arg, found, count, count ? "" : why ? why : "the name has no address");
+}
 
-		if (a->ai_family == AF_INET) {
-			memcpy(found[count].b, &v4->sin_addr, 4);
-			found[count++].len = 4;
-		} else if (a->ai_family == AF_INET6) {
-			memcpy(found[count].b, &v6->sin6_addr, 16);
-			found[count++].len = 16;
-		}
+static void on_skew(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	tell(arg);
+}
+
+/* Both families are asked at once; one that has addresses waits a little for the other. */
+static void family_done(struct family *f)
+{
+	const struct timeval skew = {.tv_sec = SKEW_S};
+	struct names_query *q = f->q;
+
+	f->done = true;
+	if ((q->v4.done && q->v6.done) || (f->count && evtimer_add(q->skew, &skew) < 0))
+		tell(q);
+}
+
+static void take(struct family *f, const void *addresses, size_t count, size_t stride)
+{
+	for (size_t i = 0; i < count && i < ARRAY_SIZE(f->found); i++) {
+		f->found[i].len = f->type == DNS_A ? 4 : 16;
+		memcpy(f->found[i].b, (const uint8_t *)addresses + i * stride, f->found[i].len);
+		f->count++;
 	}
-	if (list)
-		evutil_freeaddrinfo(list);
-	if (!q->cancelled)
-		q->fn(q->arg, found, count,
-		      count  ? ""
-		      : code ? evutil_gai_strerror(code)
-			     : "the name has no address");
-	free(q);
+}
+
+static void on_tcp(void *arg, const struct dns_answer *a)
+{
+	struct family *f = arg;
+
+	f->tcp = NULL;
+	if (a && a->rcode == DNS_OK)
+		take(f, a->addresses, a->count, sizeof(a->addresses[0]));
+	else
+		f->why = a ? "its resolver has no answer over TCP"
+			   : "its answer is too long for UDP, and no resolver gives it over TCP";
+	family_done(f);
+}
+
+static struct names_tcp *ask_tcp(struct family *f)
+{
+	struct evdns_base *dns = f->q->n->dns;
+	struct sockaddr_storage to[NAMES_RESOLVERS_MAX];
+	int have = evdns_base_count_nameservers(dns);
+	size_t count = 0;
+
+	for (int i = 0; i < have && count < ARRAY_SIZE(to); i++)
+		if (evdns_base_get_nameserver_addr(dns, i, (struct sockaddr *)&to[count],
+						   sizeof(to[count])) > 0)
+			count++;
+	return names_tcp_ask(f->q->n->base, to, count, f->q->host, f->type, on_tcp, f);
+}
+
+static void on_udp(int result, char type, int count, int ttl, void *addresses, void *arg)
+{
+	struct family *f = arg;
+
+	(void)type;
+	(void)ttl;
+	f->udp = NULL;
+	if (f->q->over) {
+		free_query(f->q);
+		return;
+	}
+	if (result == DNS_ERR_TRUNCATED && (f->tcp = ask_tcp(f)))
+		return;
+	if (result == DNS_ERR_NONE && count > 0)
+		take(f, addresses, (size_t)count, f->type == DNS_A ? 4 : 16);
+	else if (result != DNS_ERR_NONE && result != DNS_ERR_NODATA)
+		f->why = evdns_err_to_string(result);
+	family_done(f);
 }
 
 void names_ask(struct names *n, const char *host, names_answer *fn, void *arg,
 	       struct names_query **ret)
 {
-	const struct evutil_addrinfo hints = {.ai_family = AF_UNSPEC,
-					      .ai_socktype = SOCK_STREAM,
-					      .ai_protocol = IPPROTO_TCP};
 	struct hosts_search s = {.host = host};
 	struct names_query *q;
 
 	*ret = NULL;
 	each_line(&n->hosts, match_host, &s);
-	q = s.count ? NULL : calloc(1, sizeof(*q));
+	q = s.count || strlen(host) > DNS_NAME_MAX ? NULL : calloc(1, sizeof(*q));
 	if (!q) {
 		fn(arg, s.found, s.count, s.count ? "" : "out of memory");
 		return;
 	}
-	q->fn = fn;
-	q->arg = arg;
+	*q = (struct names_query){.n = n, .fn = fn, .arg = arg};
+	q->v4 = (struct family){.q = q, .type = DNS_A};
+	q->v6 = (struct family){.q = q, .type = DNS_AAAA};
+	memcpy(q->host, host, strlen(host) + 1);
+	q->skew = evtimer_new(n->base, on_skew, q);
+	/* Neither calls back before it returns. */
+	q->v4.udp = evdns_base_resolve_ipv4(n->dns, host, DNS_QUERY_NO_SEARCH, on_udp, &q->v4);
+	q->v6.udp = evdns_base_resolve_ipv6(n->dns, host, DNS_QUERY_NO_SEARCH, on_udp, &q->v6);
+	if (!q->skew || !q->v4.udp || !q->v6.udp) {
+		end_query(q);
+		fn(arg, NULL, 0, "out of memory, or no resolver");
+		return;
+	}
 	*ret = q;
-	/* Without a resolver or memory it calls back at once, and q is gone. */
-	struct evdns_getaddrinfo_request *request =
-		evdns_getaddrinfo(n->dns, host, NULL, &hints, on_answer, q);
-	if (request)
-		q->request = request;
 }
 
 void names_cancel(struct names_query *q)
 {
-	if (!q)
-		return;
-	q->cancelled = true;
-	if (q->request)
-		evdns_getaddrinfo_cancel(q->request);
+	if (q)
+		end_query(q);
 }
 
 /* ---- this host's own ---- */

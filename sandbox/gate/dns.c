@@ -1,6 +1,7 @@
 #include "sandbox/gate/dns.h"
 #include <assert.h>
 #include <errno.h>
+#include <string.h>
 
 enum {
 	HEADER = 12,
@@ -10,6 +11,7 @@ enum {
 	TYPE_OPT = 41,
 	FLAG_RESPONSE = 0x8000,
 	FLAG_OPCODE = 0x7800,
+	FLAG_TRUNCATED = 0x0200,
 	FLAG_DESIRED = 0x0100, /* recursion */
 	FLAG_AVAILABLE = 0x0080,
 	FLAG_CHECKING_OFF = 0x0010,
@@ -202,4 +204,79 @@ int dns_reply(const struct dns_query *q, enum dns_rcode rcode, struct bytes addr
 		w16(out, 0); /* no options */
 	}
 	return out->failed;
+}
+
+int dns_ask(uint16_t id, const char *name, enum dns_type type, struct buffer *out)
+{
+	if (strlen(name) > DNS_NAME_MAX || !*name)
+		return -EINVAL;
+	w16(out, id);
+	w16(out, FLAG_DESIRED);
+	w16(out, 1);
+	w16(out, 0);
+	w16(out, 0);
+	w16(out, 0);
+	for (const char *label = name;; label++) {
+		size_t len = strcspn(label, ".");
+
+		if (len == 0 || len > LABEL_MAX)
+			return -EINVAL;
+		(void)buffer_append_byte(out, (uint8_t)len);
+		(void)buffer_append(out, label, len);
+		label += len;
+		if (!*label)
+			break;
+	}
+	(void)buffer_append_byte(out, 0);
+	w16(out, type);
+	w16(out, CLASS_IN);
+	return out->failed;
+}
+
+static bool is_question(struct reader *r, const char *name, enum dns_type type)
+{
+	char said[DNS_NAME_MAX + 1];
+
+	read_name(r, said);
+	return r16(r) == type && r16(r) == CLASS_IN && !r->bad && strcmp(said, name) == 0;
+}
+
+int dns_answer_parse(struct bytes b, uint16_t id, const char *name, enum dns_type type,
+		     struct dns_answer *ret)
+{
+	struct reader r = {b.data, b.len, 0, false};
+	size_t len = type == DNS_A ? 4 : 16;
+	struct dns_answer a = {0};
+	uint16_t flags, questions, records;
+
+	if (b.len < HEADER || r16(&r) != id)
+		return -EBADMSG;
+	flags = r16(&r);
+	questions = r16(&r);
+	records = r16(&r);
+	skip(&r, 4);
+	if (!(flags & FLAG_RESPONSE) || (flags & (FLAG_OPCODE | FLAG_TRUNCATED)) ||
+	    questions != 1 || !is_question(&r, name, type))
+		return -EBADMSG;
+	a.rcode = (flags & 15) <= DNS_NXDOMAIN ? (enum dns_rcode)(flags & 15) : DNS_SERVFAIL;
+	for (size_t i = 0; i < records && !r.bad; i++) {
+		uint16_t is, class, size;
+
+		skip_name(&r);
+		is = r16(&r);
+		class = r16(&r);
+		skip(&r, 4); /* TTL */
+		size = r16(&r);
+		skip(&r, size);
+		if (r.bad || is != type || class != CLASS_IN)
+			continue;
+		if (size != len)
+			return -EBADMSG;
+		if (a.count < DNS_ANSWERS_MAX)
+			memcpy(a.addresses[a.count++], r.data + r.at - len, len);
+	}
+	if (r.bad)
+		return -EBADMSG;
+	*ret = a;
+	return 0;
 }

@@ -1,6 +1,9 @@
 #pragma once
 /*
- * One DNS question and its answer (RFC 1035, RFC 6891): a reader and a writer, bounded. Pure.
+ * One DNS question and its answer (RFC 1035, RFC 6891): readers and writers, bounded. Pure.
+ *
+ * For the gate dns_parse() and dns_reply(), for the courier, which asks over TCP what was too long
+ * for UDP, dns_ask() and dns_answer_parse().
  *
  * The gate answers from the run's name table and forwards nothing, so this is all of DNS that there
  * is: one question of class IN, an A or an AAAA record, or none. A compressed name in the question
@@ -14,6 +17,7 @@ enum {
 	DNS_REPLY_MAX = 512, /* bytes of ours: always fits UDP */
 	DNS_NAME_MAX = 253, /* bytes of a name as text */
 	DNS_TTL_S = 60,
+	DNS_ANSWERS_MAX = 32, /* addresses that are taken of one answer */
 };
 
 enum dns_type { DNS_A = 1, DNS_AAAA = 28 }; /* those that are answered with a record */
@@ -42,3 +46,16 @@ MUST_CHECK int dns_parse(struct bytes b, struct dns_query *ret);
 /* Appends the reply: rcode, and with DNS_OK the address (4 or 16 bytes; len 0: no record). */
 MUST_CHECK int dns_reply(const struct dns_query *q, enum dns_rcode rcode, struct bytes address,
 			 struct buffer *out);
+
+/* Appends the question for name's addresses, as it stands behind its length on TCP. -EINVAL: no
+ * such name can be asked for. */
+MUST_CHECK int dns_ask(uint16_t id, const char *name, enum dns_type type, struct buffer *out);
+struct dns_answer {
+	enum dns_rcode rcode; /* others than those above are DNS_SERVFAIL */
+	uint8_t addresses[DNS_ANSWERS_MAX][16]; /* the first 4 bytes of each for DNS_A */
+	size_t count;
+};
+/* -EBADMSG: it is no whole answer to that question. Whose the addresses are is not looked at, as
+ * in every stub: a resolver follows aliases itself, and each address is decided by policy. */
+MUST_CHECK int dns_answer_parse(struct bytes b, uint16_t id, const char *name, enum dns_type type,
+				struct dns_answer *ret);

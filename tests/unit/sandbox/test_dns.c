@@ -119,12 +119,93 @@ static void an_answer_repeats_its_question(void **state)
 	assert_true(bytes_equal(buffer_bytes(&out), bytes_of(refused, sizeof(refused) - 1)));
 }
 
+static void a_question_is_written_as_it_is_asked(void **state)
+{
+	static const char want[] = HEAD(ONE) "\3api\7example\3com\0" A_IN;
+	static const char *const none[] = {"", ".", "a..b", "a.", ".a"};
+	AUTO_BUFFER out = {0};
+
+	(void)state;
+	assert_int_equal(dns_ask(0x1234, "api.example.com", DNS_A, &out), 0);
+	assert_true(bytes_equal(buffer_bytes(&out), bytes_of(want, sizeof(want) - 1)));
+	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
+		AUTO_BUFFER no = {0};
+
+		assert_int_equal(dns_ask(1, none[i], DNS_A, &no), -EINVAL);
+	}
+}
+
+#define ANSWERS(n)   "\x12\x34\x81\x80\0\1\0" n "\0\0\0\0" API A_IN
+#define REC(t, more) "\xc0\x0c\0" t "\0\1\0\0\0\x3c" more
+#define ALIAS	     REC("\5", "\0\2\xc0\x0c")
+#define HERE	     REC("\1", "\0\4\x0a\x4d\0\1")
+#define WHOLE(why, text, want, count)                    \
+	{                                                \
+		why, text, sizeof(text) - 1, want, count \
+	}
+
+static void an_answer_is_to_the_question_that_was_asked(void **state)
+{
+	static const struct {
+		const char *why, *data;
+		size_t len;
+		int want;
+		size_t count;
+	} rows[] = {
+		WHOLE("one", ANSWERS("\1") HERE, 0, 1),
+		WHOLE("none", ANSWERS("\0"), 0, 0),
+		WHOLE("by an alias", ANSWERS("\3") ALIAS HERE HERE, 0, 2),
+		WHOLE("another type", ANSWERS("\1") REC("\x1c", "\0\4\x0a\x4d\0\1"), 0, 0),
+		WHOLE("an address of another length", ANSWERS("\1") REC("\1", "\0\3\x0a\x4d\0"),
+		      -EBADMSG, 0),
+		WHOLE("fewer than it says", ANSWERS("\2") HERE, -EBADMSG, 0),
+		WHOLE("a record past the end", ANSWERS("\1") REC("\1", "\0\5\x0a\x4d\0\1"),
+		      -EBADMSG, 0),
+		WHOLE("cut short", "\x12\x34\x83\x80" ONE API A_IN, -EBADMSG, 0),
+		WHOLE("a question", "\x12\x34\x01\x80" ONE API A_IN, -EBADMSG, 0),
+		WHOLE("of another number", "\x12\x35\x81\x80" ONE API A_IN, -EBADMSG, 0),
+		WHOLE("of another name", "\x12\x34\x81\x80" ONE "\3apo\7example\3com\0" A_IN,
+		      -EBADMSG, 0),
+		WHOLE("of another type", "\x12\x34\x81\x80" ONE API "\0\x1c\0\1", -EBADMSG, 0),
+		WHOLE("two questions", "\x12\x34\x81\x80\0\2\0\0\0\0\0\0" API A_IN API A_IN,
+		      -EBADMSG, 0),
+		WHOLE("too short", "\x12\x34\x81\x80\0\1\0\0\0\0\0", -EBADMSG, 0),
+	};
+	AUTO_BUFFER many = {0};
+	struct dns_answer a;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		int r = dns_answer_parse(bytes_of(rows[i].data, rows[i].len), 0x1234,
+					 "api.example.com", DNS_A, &a);
+
+		if (r != rows[i].want || (r == 0 && a.count != rows[i].count))
+			fail_msg("%s: %d, %zu", rows[i].why, r, a.count);
+		if (r == 0 && a.count)
+			assert_memory_equal(a.addresses[a.count - 1], "\x0a\x4d\0\1", 4);
+	}
+	buffer_append(&many, ANSWERS("\x3c"), sizeof(ANSWERS("\x3c")) - 1);
+	for (int i = 0; i < 60; i++)
+		buffer_append(&many, HERE, sizeof(HERE) - 1);
+	assert_int_equal(dns_answer_parse(buffer_bytes(&many), 0x1234, "api.example.com", DNS_A,
+					  &a),
+			 0);
+	assert_int_equal(a.count, DNS_ANSWERS_MAX);
+	many.data[3] = (uint8_t)(0x80 | DNS_NXDOMAIN);
+	assert_int_equal(dns_answer_parse(buffer_bytes(&many), 0x1234, "api.example.com", DNS_A,
+					  &a),
+			 0);
+	assert_int_equal(a.rcode, DNS_NXDOMAIN);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(only_one_plain_question_is_read),
 		cmocka_unit_test(a_name_has_255_bytes),
 		cmocka_unit_test(an_answer_repeats_its_question),
+		cmocka_unit_test(a_question_is_written_as_it_is_asked),
+		cmocka_unit_test(an_answer_is_to_the_question_that_was_asked),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
