@@ -279,7 +279,7 @@ def main(file, play, answers=None):
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     missing = [t for t in NEEDED if not shutil.which(t)]
     if missing:
-        print("not installed:", *missing)
+        print(f"not installed: {' '.join(missing)}; 'tools/install-deps build test' installs what this takes", file=sys.stderr)
         sys.exit(77)
     if "HOLDFAST_DEMO_NETNS" not in os.environ:
         os.environ["HOLDFAST_DEMO_NETNS"] = "1"

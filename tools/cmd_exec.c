@@ -661,7 +661,8 @@ static int run_command(struct run_request *q)
 		return own_failure(&err);
 	snprintf(run, sizeof(run), "%s", cli_str(made, "run"));
 	snprintf(step, sizeof(step), "%s", cli_str(made, "step"));
-	status_print_notes(made, stderr);
+	if (!cli.json)
+		status_print_notes(made, stderr);
 	json_decref(made);
 	r = *step ? EXIT_STATUS_OK : wait_declared(c, run, step, sizeof(step));
 	if (r == EXIT_STATUS_OK)
@@ -738,7 +739,10 @@ static int make_driver_run(struct client **ret, struct run_request *q, char *ret
 	if (r < 0)
 		return r;
 	snprintf(ret_run, size, "%s", cli_str(made, "run"));
-	status_print_notes(made, stderr);
+	if (cli_bool(made, "attached"))
+		status_mute_notes(made); /* said by the step that made the run */
+	else if (!cli.json)
+		status_print_notes(made, stderr);
 	json_decref(made);
 	return 0;
 }

@@ -85,7 +85,8 @@ int cmd_run(int argc, char **argv)
 		return cli_fail(&err);
 	char run[64];
 	snprintf(run, sizeof(run), "%s", cli_str(made, "run"));
-	status_print_notes(made, stderr);
+	if (!cli.json)
+		status_print_notes(made, stderr);
 	if (detach) {
 		if (cli.json)
 			cli_print_json(made);

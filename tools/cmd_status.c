@@ -469,13 +469,10 @@ static void print_attempts(const json_t *step)
 			printf("  %s", cli_escaped(cli_str(a, "why")));
 		putchar('\n');
 		size_t k;
-		json_t *note;
 		const json_t *call;
 		json_array_foreach(cli_get(a, "denied"), k, call)
 			printf("    refused: %s\n", status_refusal(call));
-		json_array_foreach(cli_get(a, "notes"), k, note)
-			printf("    note: %s\n",
-			       cli_escaped(json_string_value(note) ? json_string_value(note) : ""));
+		status_print_notes(a, stdout);
 	}
 }
 

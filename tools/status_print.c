@@ -65,6 +65,14 @@ static bool said_before(const char *note)
 	return false;
 }
 
+void status_mute_notes(const json_t *doc)
+{
+	size_t i;
+	const json_t *n;
+	json_array_foreach(cli_get(doc, "notes"), i, n) if (json_is_string(n))
+		said_before(json_string_value(n));
+}
+
 void status_print_notes(const json_t *doc, FILE *to)
 {
 	size_t i;

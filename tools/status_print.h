@@ -7,7 +7,9 @@
 void status_print_brief(
 	const json_t *status); /* after run, resume: a few lines and what to type next */
 void status_print_whole(const json_t *status); /* holdfast status RUN */
+/* Each note once in the life of this program. */
 void status_print_notes(const json_t *doc, FILE *to);
+void status_mute_notes(const json_t *doc); /* were printed by an earlier one, and are not again */
 /* The command of a step, as a shell would be told it; what is past max bytes is left out, and that is said. */
 void status_print_argv(const json_t *doc, size_t max);
 /* One line of the roll-up; items: how many of the run wait for a person. */

@@ -909,6 +909,53 @@ def test_a_projects_policy_is_trusted_by_digest():
         assert c.run("exec", "--", "/bin/sh", "-c", "echo $COLOUR")[:2] == (0, "\n")
 
 
+def test_a_note_is_said_once():
+    with Cli() as c:
+        os.mkdir(c.path(".holdfast"))
+        c.write(".holdfast/policy.yaml", "version: 1\nextends: [offline]\n")
+        said = [sum(c.run("step", "--run", "drv", name, "--", "true")[2].count("is not trusted") for name in names)
+                for names in (("a",), ("b", "c"))]
+        assert said == [1, 0], "once for the run, by the step that made it"
+        code, out, err = c.run("--json", "exec", "--", "true")
+        assert code == 0 and err == "" and sum("is not trusted" in n for n in json.loads(out)["status"]["notes"]) == 1, (out, err)
+        c.write("p.yaml", "version: 1\nextends: [offline]\nlimits: {output: 10}\n")
+        c.run("run", c.plan("land: never\nsteps:\n  - {name: a, run: 'echo 0123456789abcdef; exit 3', retry: {max: 3, backoff: 1s..1s,"
+                            " on: [exit]}}\n"), "--policy", "tree/p.yaml", cwd=c.root)
+        out = c.run("show", c.latest(), "a")[1]
+        assert out.count("  attempt ") == 3 and out.count("note: output kept") == 1, out
+
+
+def on_terminal(argv, env, cwd):
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.chdir(cwd)
+        os.execve(argv[0], argv, env)
+    said = b""
+    while select.select([fd], [], [], 30)[0]:
+        try:
+            said += os.read(fd, 4096)
+        except OSError:
+            break
+    os.close(fd)
+    os.waitpid(pid, 0)
+    return said
+
+
+def test_colours_are_for_terminals_and_for_who_wants_them():
+    with Cli() as c:
+        assert c.run("exec", "--name", "one", "--", "true")[0] == 0
+        false = c.script("bin/git", "exit 1\n")  # the example ends after its first words
+        demo = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "examples", "fix-bug", "run")
+        path = f"{os.path.dirname(false)}:{os.environ['PATH']}"
+        for argv, env in (([HOLDFAST, "--state", c.state, "status", "one"], c.env),
+                          ([HOLDFAST, "--state", c.state, "verify"], c.env),
+                          (["/bin/sh", demo, HOLDFAST], {**c.env, "PATH": path})):
+            assert b"\033[" in on_terminal(argv, env, c.tree), argv
+            plain = on_terminal(argv, {**env, "NO_COLOR": "1"}, c.tree)
+            piped = subprocess.run(argv, env=env, cwd=c.tree, capture_output=True, check=False, stdin=subprocess.DEVNULL).stdout
+            assert plain and b"\033" not in plain and piped and b"\033" not in piped, (argv, plain, piped)
+
+
 def test_learn_writes_over_no_file_unless_it_is_told():
     with Cli() as c:
         c.write("draft.yaml", "mine\n")
