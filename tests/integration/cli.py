@@ -11,7 +11,11 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import json_shapes  # noqa: E402
+
 HOLDFAST = os.path.join(os.environ["HOLDFAST_BUILD"], "tools", "holdfast")
+PAGE = json_shapes.Page()
 
 
 class Cli:
@@ -58,7 +62,18 @@ class Cli:
     def run(self, *args, stdin=None, cwd=None):
         r = subprocess.run([HOLDFAST, "--state", self.state, *args], input=stdin, text=True, capture_output=True, timeout=120,
                            cwd=cwd or self.tree, env=self.env, **({} if stdin is not None else {"stdin": subprocess.DEVNULL}))
+        ours = args[:args.index("--")] if "--" in args else args
+        if "--json" in ours and "--help" not in ours and "export" not in ours:
+            self.named([a for a in ours if not a.startswith("-")], r.stdout)
         return r.returncode, r.stdout, r.stderr
+
+    @staticmethod
+    def named(words, out):
+        """Every member that is printed is named in holdfast-json(5)."""
+        command = next((c for c in (" ".join(words[:2]), *words[:1]) if c in PAGE.commands), "")
+        for line in out.splitlines():
+            unnamed = PAGE.check(command, json.loads(line))
+            assert not unnamed, (words, unnamed, line[:2000])
 
     def json(self, *args):
         code, out, err = self.run("--json", *args)
@@ -954,6 +969,82 @@ def test_colours_are_for_terminals_and_for_who_wants_them():
             plain = on_terminal(argv, {**env, "NO_COLOR": "1"}, c.tree)
             piped = subprocess.run(argv, env=env, cwd=c.tree, capture_output=True, check=False, stdin=subprocess.DEVNULL).stdout
             assert plain and b"\033" not in plain and piped and b"\033" not in piped, (argv, plain, piped)
+
+
+def test_every_document_has_its_version_and_its_members_are_in_the_manual():
+    with Cli() as c:  # Cli.run compares each with holdfast-json(5)
+        c.write("p.yaml", "version: 1\nextends: [offline]\ntools:\n  - {id: t, do: ask, run: [/usr/bin/true], undo: {tool: t}, effect: reversible}\n"
+                "limits: {output: 4KiB}\ntests:\n  - {read: /etc/shadow, expect: deny}\n")
+        plan = c.plan("name: all\nsteps:\n  - {name: one, run: 'echo x > x.txt; holdfast tool t; mount -t tmpfs none /tmp; true'}\n"
+                      "  - {name: two, needs: [one], run: 'echo y > y.txt'}\n")
+        policy = ("--policy", c.path("p.yaml"))
+        asked = []
+
+        def document(*words):
+            code, out, err = c.run("--json", *words)
+            asked.append(words[0] if words[0] != "policy" else " ".join(words[:2]))
+            documents = [json.loads(line) for line in out.splitlines()]
+            assert documents and all(d["version"] == 1 for d in documents), (words, code, out, err)
+            return documents[0]
+
+        run = document("run", plan, *policy, "--detach")["run"]
+        c.until(c.waiting)
+        for words in (("queue",), ("status",), ("status", run), ("show", c.waiting()[0]["approval"])):
+            document(*words)
+        document("approve", c.waiting()[0]["approval"], "--yes", "--reason", "read")
+        effect = c.until(lambda: c.json("status", run)[1]["effects_done"]) or c.json("status", run)[1]["effects_done"][0]["effect"]
+        c.until(lambda: c.json("status", run)[1]["landing"] == "landed")
+        other = document("run", c.plan("land: ask\nsteps:\n  - {name: a, run: 'echo 1 > a.txt'}\n", "other.yaml"))["run"]
+        document("deny", c.waiting()[0]["approval"], "--yes")
+        document("show", c.json("step", "--run", "drv", "s", "--", "true")[1]["run"])
+        document("policy", "test", "--replay", run, "base")
+        for words in (("exec", "--", "false"), ("exec", "--", "/no/program"), ("show", run, "one"), ("show", effect), ("log", run),
+                      ("diff", run), ("diff", run, "one", "--all"), ("undo", run), ("land", other), ("queue", "--stats"), ("agency", run),
+                      ("agency", run, "draft"), ("step", "--run", "drv", "t", "--", "true"), ("pause", "drv"),
+                      ("cancel", "drv"), ("resume", run), ("--version",), ("fork", run, "--at", "two"), ("undo", "--effect", effect),
+                      ("status", "--all"), ("doctor",), ("verify",), ("fsck",), ("gc",), ("policy", "check", "p.yaml"),
+                      ("policy", "explain", "p.yaml"), ("policy", "explain", "p.yaml", "read", "/etc/shadow"), ("policy", "explain", "E0001"),
+                      ("policy", "test", "p.yaml"), ("policy", "diff", "base", "p.yaml"), ("policy", "learn", "--", "true"), ("gc", "--older-than", "0s")):
+            document(*words)
+        os.mkdir(c.path(".holdfast"))
+        c.write(".holdfast/policy.yaml", "version: 1\nextends: [offline]\n")
+        document("trust", "--yes")
+        assert set(PAGE.commands) - {""} == set(asked) - {"--version"}, "and every command that prints one"
+        assert PAGE.check("trust", {"version": 1, "unheard_of": 1}) == [".unheard_of"], "this comparison can fail"
+
+
+def manual(page):
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", page)) as f:
+        return f.read()
+
+
+def test_the_example_of_the_manual_is_a_policy_without_findings():
+    with Cli() as c:
+        text = re.search(r"^# EXAMPLE\n.*?^```\n(.*?)^```$", manual("holdfast-policy.5.scd"), re.S | re.M)[1]
+        c.write("acme.yaml", text)
+        assert c.run("policy", "check", "acme.yaml")[:2] == (0, "")
+        code, out, err = c.run("policy", "test", "acme.yaml")
+        assert code == 0 and out == f"{text.count('expect:')} tests, 0 failed\n", (code, out, err)
+        for part in ("fs", "net", "secrets", "limits", "approvals", "steps", "tests", "card"):
+            assert re.search(rf"^ *{part}:", text, re.M), part
+
+
+def test_the_built_in_mask_holds_at_the_top_of_the_workspace_as_the_manual_says():
+    said = re.search(r"^\*offline\*\n(.*?)^\*coding\*", manual("holdfast-policy.5.scd"), re.S | re.M)[1].replace("\\", "")
+    with Cli() as c:
+        code, text, _ = c.run("--json", "policy", "explain", "offline")
+        masked = [os.path.basename(m["path"]) for m in json.loads(text)["fs"]
+                  if m["access"] == "none" and os.path.dirname(m["path"]) == c.tree]
+        assert code == 0 and len(masked) > 10
+        for name in masked:
+            assert f"*{name.removeprefix('*')}*" in said, name
+        os.mkdir(c.path("api"))
+        for name in (".env", "api/.env", "api/server.key"):
+            c.write(name, "secret\n")
+        assert c.run("exec", "--", "cat", ".env")[0] == 1
+        assert c.run("exec", "--", "cat", "api/.env", "api/server.key")[:2] == (0, "secret\nsecret\n")
+        c.write("p.yaml", 'version: 1\nextends: [offline]\nfs:\n  - {path: "${workspace}/api/.env*", access: none}\n')
+        assert c.run("exec", "--policy", c.path("p.yaml"), "--", "cat", "api/.env")[:2] == (1, "")
 
 
 def test_learn_writes_over_no_file_unless_it_is_told():
