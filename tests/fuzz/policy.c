@@ -1,6 +1,7 @@
 /* Any bytes as YAML give a policy that decides without falling over and whose canonical form comes
  * back, or findings with places; any bytes as canonical form give a policy that encodes to the same
- * bytes, or an error. */
+ * bytes, or an error. Any bytes as a path that is denied are so with other capitals and with a slash
+ * behind them. */
 #include "policy/policy.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -46,6 +47,63 @@ static void as_canonical(struct bytes b)
 	policy_effective_free(e);
 }
 
+static const struct policy_effective *fenced(void)
+{
+	static const char yaml[] =
+		"version: 1\nagency: autonomous\nnet:\n"
+		"  - {id: all, do: allow, http: {host: a.example}, except: [{host: a.example, "
+		"path: "
+		"[\"/k*s/**\", /b]}]}\n"
+		"  - {id: no, do: deny, http: {host: a.example, path: [\"/a/*.x\", \"/*/c\"]}}\n";
+	static struct policy_effective *e;
+	struct policy_input input = {POLICY_LAYER_RUN, NULL};
+	struct policy_combine c = {.inputs = &input, .count = 1};
+	struct policy *p = NULL;
+
+	if (e)
+		return e;
+	MUST(policy_parse(bytes_str(yaml), "f", NULL, &p) == 0);
+	MUST(policy_findings(p)->errors == 0);
+	input.policy = p;
+	MUST(policy_combine(&c, &e, NULL) == 0);
+	policy_free(p);
+	return e;
+}
+
+static enum policy_verdict decide(struct bytes path)
+{
+	struct policy_request r = {.kind = POLICY_HTTP};
+	struct policy_decision d;
+
+	r.http.scheme = bytes_str("https");
+	r.http.host = bytes_str("a.example");
+	r.http.method = bytes_str("GET");
+	r.http.path = path;
+	policy_decide(fenced(), &r, &d);
+	return d.verdict;
+}
+
+static void as_path(const uint8_t *data, size_t size)
+{
+	AUTO_BUFFER path = {0};
+	AUTO_BUFFER other = {0};
+
+	if (size > 512)
+		return;
+	MUST(buffer_append_byte(&path, '/') == 0 && buffer_append(&path, data, size) == 0);
+	for (size_t i = 0; i < path.len; i++) {
+		uint8_t c = path.data[i], small = (uint8_t)(c | 0x20);
+		bool letter = small >= 'a' && small <= 'z';
+
+		MUST(buffer_append_byte(&other, (uint8_t)(letter ? c ^ 0x20 : c)) == 0);
+	}
+	MUST(decide(buffer_bytes(&path)) == decide(buffer_bytes(&other)));
+	if (decide(buffer_bytes(&path)) != POLICY_DENY)
+		return;
+	MUST(buffer_append_byte(&path, '/') == 0);
+	MUST(decide(buffer_bytes(&path)) == POLICY_DENY);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct policy_effective *e = NULL;
@@ -54,6 +112,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct policy_combine c = {.inputs = &input, .count = 1};
 	struct policy *p = NULL;
 
+	as_path(data, size);
 	as_canonical(bytes_of(data, size));
 	MUST(policy_parse(bytes_of(data, size), "f", NULL, &p) == 0);
 	for (size_t i = 0; i < policy_findings(p)->count; i++)
