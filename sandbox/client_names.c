@@ -3,8 +3,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <sys/stat.h>
+#include "base/io.h"
 #include "sandbox/protocol.h"
 
 static char *put_name(const uint8_t *id, const char *suffix, char *buf)
@@ -57,4 +60,23 @@ int sandbox_net_lives(int spool_fd, const struct sandbox_net_id *run)
 int sandbox_keeper_lives(int state_fd)
 {
 	return is_locked(state_fd, PROTOCOL_LOCK);
+}
+
+bool sandbox_keeper_is_old(int state_fd, int helpers_fd)
+{
+	AUTO_BUFFER is = {0};
+	char now[PROTOCOL_PROGRAM_SIZE];
+	struct stat st;
+
+	if (io_read_file_at(state_fd, PROTOCOL_LOCK, sizeof(now), &is) < 0 || is.len == 0 ||
+	    fstatat(helpers_fd, "holdfast-keeper", &st, 0) < 0)
+		return false;
+	protocol_program(&st, now);
+	return !bytes_equal(buffer_bytes(&is), bytes_str(now));
+}
+
+void protocol_program(const struct stat *st, char buf[PROTOCOL_PROGRAM_SIZE])
+{
+	snprintf(buf, PROTOCOL_PROGRAM_SIZE, "%ju:%ju\n", (uintmax_t)st->st_dev,
+		 (uintmax_t)st->st_ino);
 }

@@ -115,6 +115,8 @@ static int folder_path(int fd, char *buf, size_t size, struct error *err)
 /* One keeper a state directory. The lock is held as long as it lives: never closed. */
 static int lock_folder(struct keeper *k, struct error *err)
 {
+	char program[PROTOCOL_PROGRAM_SIZE] = "";
+	struct stat st;
 	int lock =
 		openat(k->state_fd, PROTOCOL_LOCK, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 
@@ -122,6 +124,11 @@ static int lock_folder(struct keeper *k, struct error *err)
 		return error_set(err, -errno, "keeper: its lock file: %s", strerror(errno));
 	if (flock(lock, LOCK_EX | LOCK_NB) < 0)
 		return error_set(err, -EADDRINUSE, "keeper: another one serves this folder");
+	if (stat("/proc/self/exe", &st) == 0)
+		protocol_program(&st, program);
+	/* Empty, as on a full disk: nobody can say that it is old. */
+	(void)!ftruncate(lock, 0);
+	(void)!io_write_all(lock, program, strlen(program));
 	return 0;
 }
 

@@ -32,9 +32,14 @@ enum {
 				  further STARTED messages */
 };
 
-/* Both in the state directory's v1. Whoever holds the lock listens at the socket, or is about to. */
+/* Both in the state directory's v1. Whoever holds the lock listens at the socket, or is about to.
+ * The lock file says which program that is: "DEV:INO\n" of its executable. */
 #define PROTOCOL_SOCKET "keeper"
-#define PROTOCOL_LOCK "keeper.lock"
+#define PROTOCOL_LOCK	"keeper.lock"
+enum { PROTOCOL_PROGRAM_SIZE = 48 };
+struct stat;
+/* What the lock file says of an executable. */
+void protocol_program(const struct stat *st, char buf[PROTOCOL_PROGRAM_SIZE]);
 
 enum protocol_flags {
 	PROTOCOL_FLAG_MEMFD = 1 << 0, /* the body is the last descriptor's content */

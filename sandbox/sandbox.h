@@ -376,6 +376,9 @@ MUST_CHECK int sandbox_client_open(int state_fd, int runtime_fd, uint64_t epoch,
 /* 1 a keeper of this state directory lives: if nobody listens it starts, it ends, or its socket was
  * removed and is made again within SANDBOX_KEEPER_LOOK_MS; 0 none does; negative errno. */
 MUST_CHECK int sandbox_keeper_lives(int state_fd);
+/* Whether the one that lives runs another program than the helpers' folder has now: an upgrade came
+ * since. False where that cannot be told. */
+bool sandbox_keeper_is_old(int state_fd, int helpers_fd);
 void sandbox_client_free(struct sandbox_client *c); /* accepts NULL */
 DEFINE_GUARD(struct sandbox_client *, sandbox_client_free)
 const struct sandbox_hello *sandbox_client_hello(const struct sandbox_client *c);
@@ -415,7 +418,7 @@ MUST_CHECK int sandbox_client_follow(struct sandbox_client *c, const struct sand
  * error. */
 MUST_CHECK int sandbox_client_forget(struct sandbox_client *c, const struct sandbox_attempt_id *a,
 				     uint64_t *ret);
-/* No new attempts; the keeper ends when its last one is forgotten. */
+/* No new attempts; the keeper ends when its last one is forgotten, at once where it has none. */
 MUST_CHECK int sandbox_client_drain(struct sandbox_client *c, uint64_t *ret);
 /* SEAL, REMOVE, SQUASH, USAGE, OPEN, VIEW, done by a sealer in the user namespace of uid:gid. q->id
  * is ignored. base_fd is borrowed and only for SEAL (-1 else). SEAL of a layer whose attempt is not

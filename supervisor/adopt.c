@@ -163,6 +163,34 @@ static int need_keeper(struct daemon *d, struct error *err)
 	return r;
 }
 
+/*
+ * An upgrade is a restart: the keeper of before was adopted with its steps, and when it has nothing
+ * more in its care the next step is another's, of the program that is installed now. Not from
+ * within a dispatch: the connection goes.
+ */
+static void replace_old_keeper(struct daemon *d)
+{
+	struct adopt *a = d->adopt;
+	uint64_t number;
+
+	if (!a->client || attempts_any(d) || a->requests || net_any(d) ||
+	    !sandbox_keeper_is_old(d->v1_fd, d->helpers_fd))
+		return;
+	daemon_log(d, "the keeper is of an earlier installation: another takes its place");
+	if (sandbox_client_drain(a->client, &number) < 0)
+		return;
+	for (int waited = 0; waited < REACH_WAIT_MS && !a->lost; waited += REACH_PAUSE_MS) {
+		struct pollfd p = {.fd = sandbox_client_fd(a->client),
+				   .events = sandbox_client_poll_events(a->client)};
+
+		(void)poll(&p, 1, REACH_PAUSE_MS);
+		if (sandbox_client_dispatch(a->client) < 0)
+			a->lost = true;
+	}
+	a->lost = false;
+	disconnect(a);
+}
+
 struct sandbox_client *adopt_client(struct daemon *d, struct error *err)
 {
 	return need_keeper(d, err) < 0 ? NULL : d->adopt->client;
@@ -305,8 +333,10 @@ int adopt_net(struct daemon *d, enum adopt_net_what what, const struct journal_i
 static void perform_start(struct daemon *d, const struct engine_command *c)
 {
 	struct error err = {0};
-	int r = need_keeper(d, &err);
+	int r;
 
+	replace_old_keeper(d);
+	r = need_keeper(d, &err);
 	if (r < 0)
 		attempts_not_started(d, c, "machine", err.msg, true);
 	else

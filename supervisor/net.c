@@ -79,6 +79,14 @@ static const enum table_mode modes[] = {[POLICY_REACH_TLS] = TABLE_TLS,
 					[POLICY_REACH_PASSTHROUGH] = TABLE_PASSTHROUGH,
 					[POLICY_REACH_TCP] = TABLE_TCP};
 
+bool net_any(const struct daemon *d)
+{
+	for (const struct net *n = d->nets->first; n; n = n->next)
+		if (n->state != NET_NONE)
+			return true;
+	return false;
+}
+
 static struct net *find(const struct daemon *d, const struct journal_id *run)
 {
 	struct net *n = d->nets->first;

@@ -64,5 +64,6 @@ void net_settle_lost(struct daemon *d);
 /* The answer to adopt_net(). fd is taken over; -1 = none. */
 void net_answered(struct daemon *d, const struct journal_id *run, enum adopt_net_what what,
 		  int result, const struct error *err, int fd);
+bool net_any(const struct daemon *d); /* the keeper has one, or is asked for one */
 /* Ends those that nobody needs. Between turns of the loop. */
 void net_collect(struct daemon *d);

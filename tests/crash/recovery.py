@@ -18,6 +18,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "integration"))
 
+import supervised  # noqa: E402
 from supervised import Supervised, main  # noqa: E402
 
 
@@ -331,6 +332,44 @@ def test_a_keeper_that_lives_and_never_listens_is_not_called_dead():
         assert s.wait(run)["state"] == "succeeded", s.logged()
         assert s.times("work") == 1 and s.attempts(run, "work") == ["exited"]
         s.check_journal()
+
+
+def install(s):
+    """The programs, as an installation lays them out: each new file takes the place of the one before."""
+    folder = os.path.join(s.root, "programs")
+    os.makedirs(folder, exist_ok=True)
+    for name in ("tools/holdfastd", "sandbox/holdfast-keeper", "sandbox/holdfast-init", "sandbox/holdfast-sealer"):
+        target = os.path.join(folder, os.path.basename(name))
+        shutil.copy2(os.path.join(supervised.BUILD, name), target + ".new")
+        os.rename(target + ".new", target)
+    return os.path.join(folder, "holdfastd")
+
+
+def test_a_keeper_of_before_an_upgrade_keeps_its_steps_and_gets_no_others():
+    before = supervised.DAEMON
+    try:
+        with Counted() as s:
+            supervised.DAEMON = install(s)
+            s.start()
+            run = s.begin_plan([("long", "echo x > made; sleep 3", []), ("next", "cat made", ["long"])])
+            s.wait_live(run)
+            s.wait_times("long", 1)
+            old = s.remember_keeper()
+            install(s)
+            s.kill()
+            assert s.start()["keeper"] == old, s.logged()
+            assert s.wait(run)["state"] == "succeeded", s.logged()
+            assert s.times("long") == 1 and s.attempts(run, "long") == ["exited"] and s.output(run, "next") == b"x\n"
+            assert s.wait(s.begin_plan([("after", "true", [])]))["state"] == "succeeded", s.logged()
+            new = s.remember_keeper()
+            assert new and new != old, (old, new, s.logged())
+            gone = not os.path.exists(f"/proc/{old}")
+            assert gone or open(f"/proc/{old}/stat").read().split(") ")[1][0] in "ZX", "two keepers"
+            assert s.wait(s.begin_plan([("again", "true", [])]))["state"] == "succeeded", s.logged()
+            assert s.remember_keeper() == new, s.logged()
+            s.check_journal()
+    finally:
+        supervised.DAEMON = before
 
 
 def test_embedded_settles_and_starts_nothing_before_it_is_told():
