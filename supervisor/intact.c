@@ -12,6 +12,8 @@
 #include "base/failpoint.h"
 #include "base/io.h"
 
+enum { INTACT_PIECE = 128 * 1024 };
+
 static bool noted(const struct runs_context *ctx, const char *layer)
 {
 	for (size_t i = ctx->intact_count; i-- > 0;)
@@ -106,8 +108,46 @@ static bool same_kind(const struct manifest_entry *e, const struct stat *st)
 	return true;
 }
 
+/* 1 it is, 0 it is not, or it cannot be read: the step took its own right away. */
+static int is_other_content(int upper, const char *path, const struct manifest_entry *e,
+			    struct digest_ctx *ctx)
+{
+	AUTO_FREE uint8_t *piece = malloc(INTACT_PIECE);
+	AUTO_FD fd = io_open_beneath(upper, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0);
+	struct digest is;
+	ssize_t n;
+
+	if (!piece)
+		return -ENOMEM;
+	if (fd < 0)
+		return is_shortage(fd) ? fd : 0;
+	digest_ctx_reset(ctx);
+	while ((n = read(fd, piece, INTACT_PIECE)) > 0)
+		digest_ctx_update(ctx, piece, (size_t)n);
+	if (n < 0)
+		return 1; /* EIO: the disk has lost it */
+	digest_ctx_final(ctx, &is);
+	return !digest_equal(&is, &e->digest);
+}
+
+/* Content as far as *left bytes go, which it takes of. 1 another, 0 not seen to be. */
+static int compare_content(int upper, const char *path, const struct manifest_entry *e,
+			   uint64_t *left)
+{
+	AUTO(digest_ctx_free) struct digest_ctx *ctx = NULL;
+
+	if (e->type != MANIFEST_FILE || e->link.len > 0 || e->size > *left)
+		return 0;
+	ctx = digest_ctx_new();
+	if (!ctx)
+		return -ENOMEM;
+	*left -= e->size;
+	return is_other_content(upper, path, e, ctx);
+}
+
 /* 0, or 1 with what is wrong with it in shown. */
-static int compare_entry(int upper, const struct manifest_entry *e, char *shown, size_t size)
+static int compare_entry(int upper, const struct manifest_entry *e, uint64_t *left, char *shown,
+			 size_t size)
 {
 	AUTO_FREE char *path = bytes_dup_str(e->path);
 	AUTO_FREE char *name = escape_dup(e->path, ESCAPE_LINE);
@@ -127,6 +167,10 @@ static int compare_entry(int upper, const struct manifest_entry *e, char *shown,
 		return 1;
 	}
 	r = !same_kind(e, &st) ? 0 : e->opaque ? is_opaque(upper, path) : 1;
+	if (r > 0) {
+		r = compare_content(upper, path, e, left);
+		r = r < 0 ? r : !r;
+	}
 	if (r != 0)
 		return r < 0 ? r : 0;
 	snprintf(shown, size, "has another %.60s than was sealed", name);
@@ -134,7 +178,7 @@ static int compare_entry(int upper, const struct manifest_entry *e, char *shown,
 }
 
 static int compare(struct daemon *d, const struct journal_run *run, const char *layer, int upper,
-		   struct error *err)
+		   uint64_t *left, struct error *err)
 {
 	const struct journal_step *s = step_that_made(run, layer);
 	AUTO(manifest_free) struct manifest *m = NULL;
@@ -159,7 +203,7 @@ static int compare(struct daemon *d, const struct journal_run *run, const char *
 	if (r < 0)
 		return damaged(run, layer, "has a manifest that cannot be read", err);
 	for (size_t i = 0; i < manifest_count(m); i++) {
-		r = compare_entry(upper, manifest_at(m, i), shown, sizeof(shown));
+		r = compare_entry(upper, manifest_at(m, i), left, shown, sizeof(shown));
 		if (r < 0)
 			return unseen(layer, r, err);
 		if (r > 0)
@@ -168,8 +212,9 @@ static int compare(struct daemon *d, const struct journal_run *run, const char *
 	return 0;
 }
 
-int intact_stack(struct daemon *d, struct runs_context *ctx,
-		 const char (*stack)[JOURNAL_LAYER_NAME_SIZE], size_t count, struct error *err)
+static int look_at(struct daemon *d, struct runs_context *ctx,
+		   const char (*stack)[JOURNAL_LAYER_NAME_SIZE], size_t count, uint64_t left,
+		   struct error *err)
 {
 	const struct journal_run *run = journal_state_run(d->rows, &ctx->id);
 
@@ -190,12 +235,18 @@ int intact_stack(struct daemon *d, struct runs_context *ctx,
 		if (upper < 0)
 			return damaged(run, stack[i], "is no folder that can be opened", err);
 		if (!noted(ctx, stack[i]))
-			r = compare(d, run, stack[i], upper, err);
+			r = compare(d, run, stack[i], upper, &left, err);
 		if (r < 0)
 			return r;
 		intact_note(ctx, stack[i]);
 	}
 	return 0;
+}
+
+int intact_stack(struct daemon *d, struct runs_context *ctx,
+		 const char (*stack)[JOURNAL_LAYER_NAME_SIZE], size_t count, struct error *err)
+{
+	return look_at(d, ctx, stack, count, INTACT_HASHED_MAX, err);
 }
 
 int intact_landing(struct daemon *d, struct runs_context *ctx, struct error *err)
@@ -211,6 +262,6 @@ int intact_landing(struct daemon *d, struct runs_context *ctx, struct error *err
 		engine_stack(run, NULL, steps);
 	ctx->intact_count = 0;
 	for (size_t i = 0; i < n && r == 0; i++)
-		r = intact_stack(d, ctx, &steps[i]->layer, 1, err);
+		r = look_at(d, ctx, &steps[i]->layer, 1, 0, err);
 	return r;
 }

@@ -150,6 +150,11 @@ def cut_a_file(layer):
     os.truncate(os.path.join(layer, "u", "d", "f"), 1)
 
 
+def flip_a_file(layer):
+    with open(os.path.join(layer, "u", "d", "f"), "r+b") as f:
+        f.write(b"0")
+
+
 def exchange_a_file(layer):
     path = os.path.join(layer, "u", "g")
     os.unlink(path)
@@ -169,7 +174,7 @@ def lose_mark(layer):
 
 
 HARM = [(lose, "one", "is gone"), (lose_upper, "one", "is gone"), (lose_a_file, "one", "has lost its d/f"),
-        (cut_a_file, "one", "has another d/f"), (exchange_a_file, "one", "has another g"),
+        (cut_a_file, "one", "has another d/f"), (flip_a_file, "one", "has another d/f"), (exchange_a_file, "one", "has another g"),
         (lose_manifest, "two", "has no manifest"), (cut_manifest, "two", "has another manifest"),
         (lose_mark, "two", "has another d than was sealed")]
 HARMED = """version: 1
