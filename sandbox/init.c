@@ -1,7 +1,8 @@
 /*
- * holdfast-init: template, and pid 1 of every sandbox. One file that reads in the order in which a
- * sandbox comes to be. Statically linked; after clone there is no allocation, no stdio and no
- * library state: system calls on data that the keeper prepared (init.h).
+ * holdfast-init: template, and pid 1 of every sandbox. Its stages read in the order in which a
+ * sandbox comes to be; what is mounted in stages 4 and 7 is init_mount.c's. Statically linked;
+ * after clone there is no allocation, no stdio and no library state: system calls on data that the
+ * keeper prepared (init.h).
  *
  *   template_main   stages 1 to 4, then one clone for each step
  *   step_main       stages 6 to 13, in pid 1
@@ -9,7 +10,6 @@
  *   reap            pid 1 until the command ends
  */
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
@@ -35,25 +35,16 @@
 #include <termios.h>
 #include <time.h>
 #include "sandbox/init.h"
+#include "sandbox/init_work.h"
 #include "sandbox/sys.h"
 
 /* One process, one job: what it works on is static, so that a clone finds it at the same address.
  */
-static uint8_t plan[INIT_PLAN_MAX] __attribute__((aligned(16)));
-static int trees[INIT_SOURCES_MAX];
-static size_t tree_count;
+uint8_t init_plan[INIT_PLAN_MAX] __attribute__((aligned(16)));
+int init_trees[INIT_SOURCES_MAX];
+size_t init_tree_count;
 static bool armed; /* an overlay is mounted at INIT_STAGED_ARMED */
 static char *command_argv[SANDBOX_ARGS_MAX + 1], *command_env[SANDBOX_ARGS_MAX + 1];
-
-static const void *at(uint32_t offset)
-{
-	return plan + offset;
-}
-
-static const char *str(uint32_t offset)
-{
-	return (const char *)plan + offset;
-}
 
 /* ---- messages ---- */
 
@@ -84,14 +75,14 @@ static int send_report(int sock, const struct init_report *r, const int *fds, si
 	}
 }
 
-static int send_fd(int sock, enum init_report_type type, int fd)
+int init_send_fd(int sock, enum init_report_type type, int fd)
 {
 	struct init_report r = {.type = type};
 
 	return send_report(sock, &r, &fd, 1);
 }
 
-_Noreturn static void fail(int sock, enum init_stage stage, int error, uint32_t object)
+_Noreturn void init_fail(int sock, enum init_stage stage, int error, uint32_t object)
 {
 	struct init_report r = {.type = INIT_REPORT_FAILED,
 				.stage = stage,
@@ -102,7 +93,7 @@ _Noreturn static void fail(int sock, enum init_stage stage, int error, uint32_t 
 	_exit(1);
 }
 
-/* Receives a header, descriptors, and what follows the header into `plan`. Ends the process when
+/* Receives a header, descriptors, and what follows the header into `init_plan`. Ends the process when
  * the keeper is gone. */
 static size_t receive(struct init_message *ret, int *fds, size_t *ret_fd_count)
 {
@@ -110,7 +101,7 @@ static size_t receive(struct init_message *ret, int *fds, size_t *ret_fd_count)
 		struct cmsghdr align;
 		char space[CMSG_SPACE(sizeof(int) * INIT_FD_BATCH)];
 	} control;
-	struct iovec iov[2] = {{ret, sizeof(*ret)}, {plan, sizeof(plan)}};
+	struct iovec iov[2] = {{ret, sizeof(*ret)}, {init_plan, sizeof(init_plan)}};
 	struct msghdr msg = {.msg_iov = iov,
 			     .msg_iovlen = 2,
 			     .msg_control = &control,
@@ -149,395 +140,9 @@ static void die_with_keeper(void)
 static void become(uint32_t uid, uint32_t gid)
 {
 	if (setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
-		fail(INIT_CONTROL_FD, INIT_STAGE_USERNS, -errno, 0);
+		init_fail(INIT_CONTROL_FD, INIT_STAGE_USERNS, -errno, 0);
 	prctl(PR_SET_DUMPABLE, 0);
 	die_with_keeper();
-}
-
-/* ---- following a plan ---- */
-
-static int resolve(int root, const char *path, uint64_t flags)
-{
-	return sys_openat2(root, path, flags | O_NOFOLLOW | O_CLOEXEC, 0,
-			   RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
-}
-
-static uint64_t mount_attrs(uint16_t flags)
-{
-	return MOUNT_ATTR_NOSUID | (flags & INIT_OP_DEV ? 0 : MOUNT_ATTR_NODEV) |
-	       (flags & INIT_OP_RDONLY ? MOUNT_ATTR_RDONLY : 0) |
-	       (flags & INIT_OP_NOEXEC ? MOUNT_ATTR_NOEXEC : 0);
-}
-
-static unsigned long mount_flags(uint16_t flags)
-{
-	return MS_NOSUID | MS_NODEV | (flags & INIT_OP_RDONLY ? MS_RDONLY : 0) |
-	       (flags & INIT_OP_NOEXEC ? MS_NOEXEC : 0);
-}
-
-static int mkdir_parents(int root, const char *path, bool last, mode_t mode)
-{
-	char name[SANDBOX_PATH_MAX + 1];
-	size_t len = strlen(path);
-
-	if (len >= sizeof(name))
-		return -ENAMETOOLONG;
-	memcpy(name, path, len + 1);
-	for (char *p = name; (p = strchr(p, '/')); p++) {
-		*p = '\0';
-		if (mkdirat(root, name, 0755) < 0 && errno != EEXIST)
-			return -errno;
-		*p = '/';
-	}
-	if (last && mkdirat(root, name, mode) < 0 && errno != EEXIST)
-		return -errno;
-	return 0;
-}
-
-static int make_file(int root, const char *path, const void *content, size_t len, mode_t mode)
-{
-	int err = mkdir_parents(root, path, false, 0);
-	if (err < 0)
-		return err;
-	int fd = openat(root, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
-	if (fd < 0)
-		return errno == EEXIST ? 0 : -errno;
-	for (size_t done = 0; done < len && err == 0;) {
-		ssize_t n = write(fd, (const char *)content + done, len - done);
-		if (n < 0)
-			err = -errno;
-		else
-			done += (size_t)n;
-	}
-	close(fd);
-	return err;
-}
-
-/* Opens the place where op mounts, made first where op says so. */
-static int mount_point(int root, const struct init_op *op)
-{
-	const char *target = str(op->target);
-	int err = 0;
-
-	int fd = resolve(root, target, O_PATH);
-	if (fd != -ENOENT || !(op->flags & (INIT_OP_POINT_DIR | INIT_OP_POINT_FILE)))
-		return fd;
-	if (op->flags & INIT_OP_POINT_DIR)
-		err = mkdir_parents(root, target, true, 0755);
-	else
-		err = make_file(root, target, NULL, 0, 0644);
-	return err < 0 ? err : resolve(root, target, O_PATH);
-}
-
-static int attach(int tree, int target)
-{
-	return sys_move_mount(tree, "", target, "",
-			      MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
-}
-
-static int op_bind(int root, int target, const char *path, uint16_t flags)
-{
-	unsigned recursive = flags & INIT_OP_RECURSIVE ? AT_RECURSIVE : 0;
-	struct mount_attr attr = {.attr_set = mount_attrs(flags)};
-
-	int source = resolve(root, path, O_PATH);
-	if (source < 0)
-		return source;
-	int tree = sys_open_tree(source, "",
-				 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | recursive);
-	close(source);
-	if (tree < 0)
-		return tree;
-	int err = sys_mount_setattr(tree, "", AT_EMPTY_PATH | recursive, &attr);
-	if (err == 0)
-		err = attach(tree, target);
-	close(tree);
-	return err;
-}
-
-static int op_mask(int root, int target)
-{
-	struct stat st;
-
-	if (fstat(target, &st) < 0)
-		return -errno;
-	return op_bind(root, target,
-		       S_ISDIR(st.st_mode) ? INIT_STAGING "/" INIT_STAGED_MASK_DIR
-					   : INIT_STAGING "/" INIT_STAGED_MASK_FILE,
-		       INIT_OP_RDONLY | INIT_OP_NOEXEC);
-}
-
-/*
- * An overlay makes its own folders with mode 000 (fs/overlayfs/super.c, ovl_create_volatile_dirty),
- * and then cp and rm of the state directory fail for the user whose it is. It writes there by the
- * capabilities of who mounted it, so that the mode is nothing to it. The folder itself is for its
- * owner alone.
- */
-static void open_work(const char *options)
-{
-	static const char *const made[] = {"work", "work/incompat", "work/incompat/volatile",
-					   "work/incompat/volatile/dirty"};
-	static const char key[] = ",workdir=";
-	const char *at = strstr(options, key);
-	char path[SANDBOX_PATH_MAX + 1];
-
-	for (size_t i = 0; at && i < ARRAY_SIZE(made); i++) {
-		const char *work = at + sizeof(key) - 1;
-		int n = snprintf(path, sizeof(path), "%.*s/%s", (int)strcspn(work, ","), work,
-				 made[i]);
-
-		if (n > 0 && (size_t)n < sizeof(path)) /* another kernel may make less */
-			(void)!fchmodat(AT_FDCWD, path, 0700, 0);
-	}
-}
-
-static int op_overlay(int root, int target, const struct init_op *op)
-{
-	const char *point = op->flags & INIT_OP_ARMED ? INIT_STAGED_ARMED : INIT_STAGED_POINT;
-	int err = 0;
-
-	if (chdir("/" INIT_STAGING) < 0)
-		return -errno;
-	if (!(op->flags & INIT_OP_ARMED) &&
-	    mount("overlay", point, "overlay", mount_flags(op->flags), str(op->source)) < 0)
-		err = -errno;
-	else
-		err = sys_move_mount(AT_FDCWD, point, target, "", MOVE_MOUNT_T_EMPTY_PATH);
-	if (err == 0 && !(op->flags & INIT_OP_ARMED))
-		open_work(str(op->source));
-	if (fchdir(root) < 0 && err == 0)
-		err = -errno;
-	return err;
-}
-
-/* One name of INIT_OP_MERGE, unless the folder at `to` has it already. */
-static int merge_name(int from, int to, const char *name)
-{
-	char link[SANDBOX_PATH_MAX + 1];
-	struct stat st;
-	int err = 0;
-
-	if (fstatat(to, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
-		return 0;
-	int entry = openat(from, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	if (entry < 0)
-		return errno == ENOENT ? 0 : -errno;
-	if (fstat(entry, &st) < 0)
-		err = -errno;
-	if (err == 0 && S_ISLNK(st.st_mode)) {
-		ssize_t n = readlinkat(entry, "", link, sizeof(link) - 1);
-		link[n > 0 ? n : 0] = '\0';
-		if (n < 0 || symlinkat(link, to, name) < 0)
-			err = -errno;
-	} else if (err == 0 && (S_ISDIR(st.st_mode) || S_ISREG(st.st_mode))) {
-		err = S_ISDIR(st.st_mode) ? mkdir_parents(to, name, true, 0755)
-					  : make_file(to, name, NULL, 0, 0644);
-		int point = err < 0 ? err : openat(to, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-		int tree = sys_open_tree(entry, "",
-					 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH |
-						 AT_RECURSIVE);
-		if (err == 0)
-			err = point < 0 ? -errno : tree < 0 ? tree : attach(tree, point);
-		if (point >= 0)
-			close(point);
-		if (tree >= 0)
-			close(tree);
-	}
-	close(entry);
-	return err;
-}
-
-static int merge_names(int from, int to)
-{
-	static char names[32768] __attribute__((aligned(8)));
-	int count = 0, err = 0;
-
-	for (;;) {
-		ssize_t n = getdents64(from, names, sizeof(names));
-		if (n <= 0)
-			return n < 0 ? -errno : 0;
-		for (ssize_t at_name = 0; at_name < n;) {
-			const struct dirent64 *e = (const void *)(names + at_name);
-			at_name += e->d_reclen;
-			if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-				continue;
-			err = ++count > INIT_MERGE_MAX ? -E2BIG : merge_name(from, to, e->d_name);
-			if (err < 0)
-				return err;
-		}
-	}
-}
-
-/* The folder of names that go over stays writable until the others have their places in it. */
-static int op_merge(int root, int target, const struct init_op *op)
-{
-	struct mount_attr attr = {.attr_set = mount_attrs(op->flags)};
-
-	int err = op_bind(root, target, INIT_STAGING "/" INIT_STAGED_ETC, INIT_OP_NOEXEC);
-	if (err < 0)
-		return err;
-	int from = resolve(root, str(op->source), O_RDONLY | O_DIRECTORY);
-	int to = resolve(root, str(op->target), O_RDONLY | O_DIRECTORY);
-	err = from < 0 ? from : to < 0 ? to : merge_names(from, to);
-	if (err == 0)
-		err = sys_mount_setattr(to, "", AT_EMPTY_PATH, &attr);
-	if (from >= 0)
-		close(from);
-	if (to >= 0)
-		close(to);
-	return err;
-}
-
-/* Mounts on the folder itself, so that no path is walked a second time. */
-static int mount_here(int root, int target, const char *type, unsigned long flags, const char *data)
-{
-	int err = 0;
-
-	if (fchdir(target) < 0 || mount(type, ".", type, flags, data) < 0)
-		err = -errno;
-	if (fchdir(root) < 0 && err == 0)
-		err = -errno;
-	return err;
-}
-
-static int op_tmpfs(int root, int target, const struct init_op *op)
-{
-	char data[96];
-
-	snprintf(data, sizeof(data), "mode=%o,size=%llu,nr_inodes=%u", op->mode,
-		 (unsigned long long)op->size, op->inodes);
-	return mount_here(root, target, "tmpfs", mount_flags(op->flags), data);
-}
-
-/* The kernel mounts a new proc only while a whole one is visible: the host's, in the staging
- * folder, which goes between fsmount and move_mount. */
-static int op_proc(int root)
-{
-	int err = 0, mnt = -1;
-
-	int fs = sys_fsopen("proc", FSOPEN_CLOEXEC);
-	if (fs < 0)
-		return fs;
-	err = sys_fsconfig(fs, FSCONFIG_SET_STRING, "hidepid", "invisible", 0);
-	if (err == 0)
-		err = sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
-	if (err == 0) {
-		mnt = sys_fsmount(fs, FSMOUNT_CLOEXEC,
-				  MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
-		err = mnt < 0 ? mnt : 0;
-	}
-	close(fs);
-	if (err == 0 && umount2("/" INIT_STAGING, MNT_DETACH) < 0)
-		err = -errno;
-	if (err == 0)
-		err = sys_move_mount(mnt, "", root, "proc", MOVE_MOUNT_F_EMPTY_PATH);
-	if (mnt >= 0)
-		close(mnt);
-	return err;
-}
-
-static int op_out(int root, int target, const struct init_op *op, int status)
-{
-	int err = op_tmpfs(root, target, op);
-	if (err < 0)
-		return err;
-	int fd = resolve(root, str(op->target), O_RDONLY | O_DIRECTORY);
-	if (fd < 0)
-		return fd;
-	err = send_fd(status, INIT_REPORT_OUT, fd);
-	close(fd);
-	return err;
-}
-
-static int op_lock(int target)
-{
-	struct mount_attr attr = {.attr_set =
-					  MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV};
-
-	return sys_mount_setattr(target, "", AT_EMPTY_PATH, &attr);
-}
-
-static int op_mount(int root, int target, const struct init_op *op, int status)
-{
-	switch ((enum init_op_kind)op->kind) {
-	case INIT_OP_TREE:
-		return op->tree < tree_count ? attach(trees[op->tree], target) : -EPROTO;
-	case INIT_OP_BIND:
-		return op_bind(root, target, str(op->source), op->flags);
-	case INIT_OP_MASK:
-		return op_mask(root, target);
-	case INIT_OP_MERGE:
-		return op_merge(root, target, op);
-	case INIT_OP_TMPFS:
-		return op_tmpfs(root, target, op);
-	case INIT_OP_OVERLAY:
-		return op_overlay(root, target, op);
-	case INIT_OP_DEVPTS:
-		return mount_here(root, target, "devpts", MS_NOSUID | MS_NOEXEC,
-				  "newinstance,ptmxmode=0666,mode=0600");
-	case INIT_OP_OUT:
-		return op_out(root, target, op, status);
-	case INIT_OP_LOCK:
-		return op_lock(target);
-	case INIT_OP_MKDIR:
-	case INIT_OP_FILE:
-	case INIT_OP_SYMLINK:
-	case INIT_OP_PROC:
-		break;
-	}
-	return -EPROTO;
-}
-
-static int follow(int root, const struct init_op *op, int status)
-{
-	int err = 0;
-
-	switch ((enum init_op_kind)op->kind) {
-	case INIT_OP_MKDIR:
-		return mkdir_parents(root, str(op->target), true, op->mode);
-	case INIT_OP_FILE:
-		return make_file(root, str(op->target), at(op->source), op->size, op->mode);
-	case INIT_OP_SYMLINK:
-		err = mkdir_parents(root, str(op->target), false, 0);
-		if (err == 0 && symlinkat(str(op->source), root, str(op->target)) < 0 &&
-		    errno != EEXIST)
-			err = -errno;
-		return err;
-	case INIT_OP_PROC:
-		return op_proc(root);
-	case INIT_OP_TREE:
-	case INIT_OP_BIND:
-	case INIT_OP_TMPFS:
-	case INIT_OP_OVERLAY:
-	case INIT_OP_DEVPTS:
-	case INIT_OP_OUT:
-	case INIT_OP_LOCK:
-	case INIT_OP_MASK:
-	case INIT_OP_MERGE:
-		break;
-	}
-	int target = mount_point(root, op);
-	/* What we cannot even look up, with all capabilities that this namespace has, nobody in it
-	 * can: an overlay answers so for folders of others (/etc/ssl/private). */
-	if (op->kind == INIT_OP_MASK && (op->flags & INIT_OP_OPTIONAL) && target == -EACCES)
-		return 0;
-	err = target < 0 ? target : op_mount(root, target, op, status);
-	if (target >= 0)
-		close(target);
-	if ((op->flags & INIT_OP_OPTIONAL) && (err == -ENOENT || err == -ELOOP || err == -ENOTDIR))
-		return 0;
-	return err;
-}
-
-static void follow_all(int root, const struct init_list *ops, int status, enum init_stage stage)
-{
-	const struct init_op *op = at(ops->at);
-
-	for (uint32_t i = 0; i < ops->count; i++) {
-		int err = follow(root, &op[i], status);
-		if (err < 0)
-			fail(status, stage, err, op[i].target);
-	}
 }
 
 /* ---- template ---- */
@@ -550,12 +155,12 @@ static void open_sources(const struct init_template *t)
 	const struct init_source *s = at(t->sources.at);
 
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		fail(INIT_CONTROL_FD, INIT_STAGE_SOURCES, -errno, 0);
+		init_fail(INIT_CONTROL_FD, INIT_STAGE_SOURCES, -errno, 0);
 	if (t->trees_come)
 		return;
 	for (uint32_t i = 0; i < t->sources.count; i++) {
 		unsigned recursive = s[i].flags & INIT_OP_RECURSIVE ? AT_RECURSIVE : 0;
-		struct mount_attr attr = {.attr_set = mount_attrs(s[i].flags)};
+		struct mount_attr attr = {.attr_set = init_mount_attrs(s[i].flags)};
 		struct stat st;
 		int tree = sys_open_tree(AT_FDCWD, str(s[i].path),
 					 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW |
@@ -567,8 +172,8 @@ static void open_sources(const struct init_template *t)
 		if (err == 0)
 			err = sys_mount_setattr(tree, "", AT_EMPTY_PATH | recursive, &attr);
 		if (err < 0)
-			fail(INIT_CONTROL_FD, INIT_STAGE_SOURCES, err, s[i].path);
-		trees[tree_count++] = tree;
+			init_fail(INIT_CONTROL_FD, INIT_STAGE_SOURCES, err, s[i].path);
+		init_trees[init_tree_count++] = tree;
 	}
 }
 
@@ -577,39 +182,39 @@ static void make_root(void)
 {
 	if (mount("tmpfs", "/proc", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=16m") < 0 ||
 	    chdir("/proc") < 0)
-		fail(INIT_CONTROL_FD, INIT_STAGE_ROOT, -errno, 0);
+		init_fail(INIT_CONTROL_FD, INIT_STAGE_ROOT, -errno, 0);
 	int err = sys_pivot_root(".", ".");
 	if (err == 0 && (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0))
 		err = -errno;
 	if (err < 0)
-		fail(INIT_CONTROL_FD, INIT_STAGE_ROOT, err, 0);
+		init_fail(INIT_CONTROL_FD, INIT_STAGE_ROOT, err, 0);
 }
 
 static void drop_bounding_set(void)
 {
 	for (cap_value_t c = 0; cap_get_bound(c) >= 0; c++)
 		if (cap_drop_bound(c) < 0)
-			fail(INIT_CONTROL_FD, INIT_STAGE_CAPABILITIES, -errno, 0);
+			init_fail(INIT_CONTROL_FD, INIT_STAGE_CAPABILITIES, -errno, 0);
 }
 
 /* Stage 4, skeleton: all that is the same for every step of this template. */
 static void template_build(const struct init_template *t)
 {
 	if (t->magic != INIT_MAGIC)
-		fail(INIT_CONTROL_FD, INIT_STAGE_SOURCES, -EPROTO, 0);
+		init_fail(INIT_CONTROL_FD, INIT_STAGE_SOURCES, -EPROTO, 0);
 	become(t->uid, t->gid);
 	if (unshare(CLONE_NEWNS | CLONE_NEWUTS) < 0)
-		fail(INIT_CONTROL_FD, INIT_STAGE_USERNS, -errno, 0);
+		init_fail(INIT_CONTROL_FD, INIT_STAGE_USERNS, -errno, 0);
 	if (sethostname(str(t->hostname), strlen(str(t->hostname))) < 0)
-		fail(INIT_CONTROL_FD, INIT_STAGE_USERNS, -errno, 0);
+		init_fail(INIT_CONTROL_FD, INIT_STAGE_USERNS, -errno, 0);
 	umask(0022);
 	open_sources(t);
 	make_root();
 	int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	follow_all(root, &t->ops, INIT_CONTROL_FD, INIT_STAGE_SKELETON);
+	init_mount_follow(root, &t->ops, INIT_CONTROL_FD, INIT_STAGE_SKELETON);
 	close(root);
-	for (size_t i = 0; i < tree_count; i++)
-		close(trees[i]);
+	for (size_t i = 0; i < init_tree_count; i++)
+		close(init_trees[i]);
 	drop_bounding_set();
 }
 
@@ -636,7 +241,7 @@ static int arm(const struct init_arm *a)
 	    mount("overlay", INIT_STAGED_ARMED, "overlay", MS_NOSUID | MS_NODEV, a->options) < 0)
 		return -errno;
 	armed = true;
-	open_work(a->options);
+	init_mount_open_work(a->options);
 	return 0;
 }
 
@@ -646,7 +251,7 @@ static void template_arm(size_t len)
 	const struct init_arm *a = at(0);
 
 	disarm();
-	if (len <= sizeof(*a) || a->magic != INIT_MAGIC || plan[len - 1] != '\0' ||
+	if (len <= sizeof(*a) || a->magic != INIT_MAGIC || init_plan[len - 1] != '\0' ||
 	    !memchr(a->folder, 0, sizeof(a->folder)))
 		r.error = -EPROTO;
 	else
@@ -677,7 +282,8 @@ static void template_step(struct init_message *m, int *fds, size_t fd_count, siz
 	struct init_report r = {.type = INIT_REPORT_CLONED};
 
 	if (m->fds & INIT_FD_PLAN) {
-		ssize_t n = fd_count > 0 ? pread(fds[fd_count - 1], plan, sizeof(plan), 0) : -1;
+		ssize_t n = fd_count > 0 ? pread(fds[fd_count - 1], init_plan, sizeof(init_plan), 0)
+					 : -1;
 		len = n < 0 ? 0 : (size_t)n;
 	}
 	const struct init_step *s = at(0);
@@ -727,17 +333,18 @@ static int template_main(void)
 		switch ((enum init_message_type)m.type) {
 		case INIT_USERNS:
 			if (fd_count != 1 || setns(fds[0], CLONE_NEWUSER) < 0)
-				fail(INIT_CONTROL_FD, INIT_STAGE_USERNS, -errno, 0);
+				init_fail(INIT_CONTROL_FD, INIT_STAGE_USERNS, -errno, 0);
 			close(fds[0]);
 			break;
 		case INIT_TREES:
-			for (size_t i = 0; i < fd_count && tree_count < INIT_SOURCES_MAX; i++)
-				trees[tree_count++] = fds[i];
+			for (size_t i = 0; i < fd_count && init_tree_count < INIT_SOURCES_MAX; i++)
+				init_trees[init_tree_count++] = fds[i];
 			break;
 		case INIT_BUILD:
 			if (m.fds & INIT_FD_PLAN) {
-				if (fd_count != 1 || pread(fds[0], plan, sizeof(plan), 0) < 0)
-					fail(INIT_CONTROL_FD, INIT_STAGE_SOURCES, -EPROTO, 0);
+				if (fd_count != 1 ||
+				    pread(fds[0], init_plan, sizeof(init_plan), 0) < 0)
+					init_fail(INIT_CONTROL_FD, INIT_STAGE_SOURCES, -EPROTO, 0);
 				close(fds[0]);
 			}
 			template_build(at(0));
@@ -771,13 +378,13 @@ static int make_terminal(const struct init_step *s, int status)
 	int master = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
 	if (master < 0 || ioctl(master, TIOCSPTLCK, &unlock) < 0 ||
 	    ioctl(master, TIOCSWINSZ, &size) < 0)
-		fail(status, INIT_STAGE_TERMINAL, -errno, 0);
+		init_fail(status, INIT_STAGE_TERMINAL, -errno, 0);
 	int slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
 	if (slave < 0)
-		fail(status, INIT_STAGE_TERMINAL, -errno, 0);
-	int err = send_fd(status, INIT_REPORT_TERMINAL, master);
+		init_fail(status, INIT_STAGE_TERMINAL, -errno, 0);
+	int err = init_send_fd(status, INIT_REPORT_TERMINAL, master);
 	if (err < 0)
-		fail(status, INIT_STAGE_TERMINAL, err, 0);
+		init_fail(status, INIT_STAGE_TERMINAL, err, 0);
 	close(master);
 	return slave;
 }
@@ -843,11 +450,11 @@ static void make_listeners(const struct init_step *s, int status)
 		for (; n < INIT_FD_BATCH && i < s->listeners.count; n++, i++) {
 			fds[n] = s->net ? make_net_listener(&l[i]) : make_listener(&l[i]);
 			if (fds[n] < 0)
-				fail(status, INIT_STAGE_LISTENERS, fds[n], 0);
+				init_fail(status, INIT_STAGE_LISTENERS, fds[n], 0);
 		}
 		int err = send_listeners(status, &r, fds, n);
 		if (err < 0)
-			fail(status, INIT_STAGE_LISTENERS, err, 0);
+			init_fail(status, INIT_STAGE_LISTENERS, err, 0);
 		while (n > 0)
 			close(fds[--n]);
 	}
@@ -892,7 +499,7 @@ static void set_limit(int status, int which, uint64_t value)
 	struct rlimit r = {value, value};
 
 	if (setrlimit(which, &r) < 0)
-		fail(status, INIT_STAGE_LIMITS, -errno, 0);
+		init_fail(status, INIT_STAGE_LIMITS, -errno, 0);
 }
 
 enum { SIGPENDING_MAX = 16384 };
@@ -903,11 +510,11 @@ static void take_limits(const struct init_step *s, int status)
 	int err;
 
 	if (unshare(CLONE_NEWCGROUP) < 0)
-		fail(status, INIT_STAGE_LIMITS, -errno, 0);
+		init_fail(status, INIT_STAGE_LIMITS, -errno, 0);
 	if (s->own_userns) {
 		err = enter_own_userns(s);
 		if (err < 0)
-			fail(status, INIT_STAGE_LIMITS, err, 0);
+			init_fail(status, INIT_STAGE_LIMITS, err, 0);
 	}
 	set_limit(status, RLIMIT_CORE, 0);
 	set_limit(status, RLIMIT_MEMLOCK, 8 << 20);
@@ -967,7 +574,7 @@ static void enter_landlock(const struct init_step *s, int status)
 		return;
 	if (abi < 1) {
 		if (!s->landlock_weaker)
-			fail(status, INIT_STAGE_LANDLOCK, abi < 0 ? abi : -ENOTSUP, 0);
+			init_fail(status, INIT_STAGE_LANDLOCK, abi < 0 ? abi : -ENOTSUP, 0);
 		return;
 	}
 	uint64_t all = landlock_rights(abi);
@@ -993,7 +600,7 @@ static void enter_landlock(const struct init_step *s, int status)
 	if (err == 0)
 		err = sys_landlock_restrict(set);
 	if (err < 0)
-		fail(status, INIT_STAGE_LANDLOCK, err, 0);
+		init_fail(status, INIT_STAGE_LANDLOCK, err, 0);
 	close(set);
 }
 
@@ -1009,7 +616,7 @@ static void drop_capabilities(int status)
 
 	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
 	    prctl(PR_SET_SECUREBITS, bits) < 0 || syscall(SYS_capset, &head, none) < 0)
-		fail(status, INIT_STAGE_CAPABILITIES, -errno, 0);
+		init_fail(status, INIT_STAGE_CAPABILITIES, -errno, 0);
 }
 
 struct command {
@@ -1092,7 +699,7 @@ static int command_main(void *arg)
 				     s->filter_notifies ? SECCOMP_FILTER_FLAG_NEW_LISTENER : 0,
 				     &program);
 		c->failed.error = fd < 0	       ? fd
-				  : s->filter_notifies ? send_fd(3, INIT_REPORT_FILTER, fd)
+				  : s->filter_notifies ? init_send_fd(3, INIT_REPORT_FILTER, fd)
 						       : 0;
 		if (c->failed.error < 0)
 			_exit(1);
@@ -1110,7 +717,7 @@ static void fill_vector(char **vector, const struct init_list *list)
 	const uint32_t *offsets = at(list->at);
 
 	for (uint32_t i = 0; i < list->count && i < SANDBOX_ARGS_MAX; i++)
-		vector[i] = (char *)plan + offsets[i];
+		vector[i] = (char *)init_plan + offsets[i];
 }
 
 static uint64_t usage_cpu_us(const struct rusage *u)
@@ -1155,7 +762,7 @@ static void enter_groups(const int *fds, uint32_t which, int status)
 	for (int i = 0; i < INIT_TASKS_MAX; i++) {
 		int fd = fd_of(fds, which, INIT_FD_TASKS << i);
 		if (fd >= 0 && write(fd, "0", 1) != 1)
-			fail(status, INIT_STAGE_LIMITS, -errno, 0);
+			init_fail(status, INIT_STAGE_LIMITS, -errno, 0);
 	}
 }
 
@@ -1192,10 +799,10 @@ _Noreturn static void step_main(const int *given, uint32_t which)
 	enter_groups(given, which, status);
 	/* Stage 6, network: one with nothing but lo, used once */
 	if (netns >= 0 && setns(netns, CLONE_NEWNET) < 0)
-		fail(status, INIT_STAGE_NETWORK, -errno, 0);
+		init_fail(status, INIT_STAGE_NETWORK, -errno, 0);
 	/* Stage 7, mounts: this step's own. Should leave: no way back to the staging folder. */
 	int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	follow_all(root, &s->ops, status, INIT_STAGE_MOUNTS);
+	init_mount_follow(root, &s->ops, status, INIT_STAGE_MOUNTS);
 	close(root);
 	struct command c = {.step = s,
 			    .status = status,
@@ -1209,7 +816,7 @@ _Noreturn static void step_main(const int *given, uint32_t which)
 		wait_for_go(status);
 	take_limits(s, status);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		fail(status, INIT_STAGE_CAPABILITIES, -errno, 0);
+		init_fail(status, INIT_STAGE_CAPABILITIES, -errno, 0);
 	enter_landlock(s, status);
 	drop_capabilities(status);
 	prctl(PR_SET_DUMPABLE, 0);
@@ -1219,10 +826,10 @@ _Noreturn static void step_main(const int *given, uint32_t which)
 	pid_t pid = clone(command_main, stack + sizeof(stack),
 			  CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &c, &pidfd);
 	if (pid < 0)
-		fail(status, INIT_STAGE_EXEC, -errno, 0);
+		init_fail(status, INIT_STAGE_EXEC, -errno, 0);
 	if (c.failed.error < 0)
-		fail(status, c.failed.stage, c.failed.error, 0);
-	int err = send_fd(status, INIT_REPORT_STARTED, pidfd);
+		init_fail(status, c.failed.stage, c.failed.error, 0);
+	int err = init_send_fd(status, INIT_REPORT_STARTED, pidfd);
 	if (err < 0)
 		_exit(1);
 	/* The status socket; the attempt's lock as long as it lives; and the terminal until the

@@ -2,7 +2,7 @@
 /*
  * Plans: which mounts, in which order, make the sandbox of a spec; what belongs to the template and
  * what to each step. Pure: the keeper looks at the sources first and gives what it saw (struct
- * plan_seen); init.c follows the result.
+ * plan_seen); init_mount.c follows the result.
  *
  * Order: parents before what is below them, so that the deepest target wins. What lies at or below
  * a place that each step has of its own (/tmp, $HOME, tmpfs, workspace) is mounted by the step: its
