@@ -8,6 +8,7 @@
  *   keeper_loop.c      epoll, timers
  *   keeper_conn.c      connections, the table of requests
  *   keeper_attempt.c   the life of an attempt
+ *   keeper_launch.c    making its sandbox
  *   keeper_userns.c    user namespaces, sealers
  *   keeper_template.c  sources, the cache of templates
  *   keeper_pool.c      network namespaces
@@ -349,6 +350,14 @@ void attempt_free(struct attempt *a);
 void attempt_tell_again(struct attempt *a); /* to a new connection */
 void attempt_usage(struct attempt *a, const struct sealer_reply *r);
 bool attempt_uses_layer(struct keeper *k, const char *name); /* its sandbox is not GONE yet */
+void attempt_on_status(struct loop_source *s, uint32_t events); /* its reports, a->status */
+void attempt_on_pid1(struct loop_source *s, uint32_t events); /* its end, a->pid1 */
+
+/* ---- keeper_launch.c ---- */
+
+/* Makes its sandbox, up to a pid 1 that was let go; reports and the end are watched then.
+ * *ret_stage, static: how far it came. What it has made so far is a's on failure too. */
+MUST_CHECK int launch_attempt(struct attempt *a, const char **ret_stage, struct error *err);
 
 /* ---- keeper_net.c ---- */
 
