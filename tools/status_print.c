@@ -367,14 +367,15 @@ void status_print_whole(const json_t *status)
 	json_array_foreach(cli_get(status, "effects_done"), i, o) show_effect_line(o);
 	json_array_foreach(cli_get(status, "in_flight"), i, o)
 	{
-		char age[32];
-		age_of(age, sizeof(age), cli_str(o, "since"));
+		char age[32] = "";
+		if (*cli_str(o, "since")) /* no record of a landing says it */
+			age_of(age, sizeof(age), cli_str(o, "since"));
 		printf("in flight: %s", cli_escaped(cli_str(o, "step")));
 		if (*cli_str(o, "title"))
 			printf(" %.8s %s", cli_str(o, "effect"), cli_escaped(cli_str(o, "title")));
 		if (cli_int(o, "attempt") > 0) /* a landing has none */
 			printf(" attempt %lld", (long long)cli_int(o, "attempt"));
-		printf(", %s for %s", cli_escaped(cli_str(o, "state")), age);
+		printf(", %s%s%s", cli_escaped(cli_str(o, "state")), *age ? " for " : "", age);
 		const char *on = cli_str(o, "waiting_on");
 		bool said = strcmp(on, cli_str(o, "state")) == 0;
 		printf("%s%s\n", *on && !said ? ", waiting on " : "", said ? "" : cli_escaped(on));

@@ -701,6 +701,8 @@ def test_an_undoing_that_meets_edits_again_and_again():
         c.run("undo", run)
         c.until(c.waiting)
         first = c.waiting()[0]["approval"]
+        card = c.run("show", first)[1]
+        assert "where they differ (- mine, + from before the landing):\n  a.txt\n  | -person\n  | +one\n" in card, card
         c.write("b.txt", "person\n")
         assert c.run("approve", first, "--as", "theirs")[0] == 9
         c.until(lambda: any(a["approval"] != first for a in c.waiting()))
@@ -754,6 +756,7 @@ def test_what_holds_a_landing_up_is_said_and_kept_until_it_lands():
             for _ in range(2):  # the same after a restart
                 for said in (c.run("status", run)[1], c.run("status")[1]):
                     assert why in said and f"holdfast land {run[:8]} tries it again | holdfast cancel {run[:8]} ends" in said, said
+                    assert " for ?" not in said, said
                 log = [json.loads(line) for line in c.run("--json", "log", run)[1].splitlines()]
                 assert [r["payload"]["why"] for r in log if r["type"] == "LANDING_FAILED"][0].find(why) >= 0, log
                 restarted(c)
