@@ -90,7 +90,7 @@
  * POST /v1/trust                  {path, digest}; the path is absolute, resolved by the client
  * GET  /v1/trust?path=P
  * GET  /v1/verify | /v1/fsck | /v1/export?run=R    served while a daemon holds the journal
- * GET  /v1/gc?ended_before=T      {would_drop: [{run, name, state, landing, ended}]}
+ * GET  /v1/gc?ended_before=T      {would_drop: [{run, name, state, landing, paths, ended}]}
  * POST /v1/gc                     {ended_before?: time} -> as verify, and freed (bytes of blobs)
  *
  * Shapes (members that do not apply are absent or null):

@@ -4,7 +4,9 @@
  * not executable, 127 not found.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -452,6 +454,29 @@ static void tell_changes(struct client *c, const json_t *status, const json_t *r
 			paths, paths == 1 ? "path" : "paths", run, run);
 }
 
+/* exec(3) says of the script what it means of the program that the script's first line names. */
+static void tell_interpreter(const char *workspace, const char *program)
+{
+	char path[PATH_MAX], line[PATH_MAX];
+	if (!strchr(program, '/') ||
+	    (size_t)snprintf(path, sizeof(path), "%s/%s", program[0] == '/' ? "" : workspace,
+			     program) >= sizeof(path))
+		return;
+	AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	ssize_t n = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
+	if (n < 3 || line[0] != '#' || line[1] != '!')
+		return;
+	line[n] = 0;
+	char *name = line + 2 + strspn(line + 2, " \t");
+	name[strcspn(name, " \t\r\n")] = 0;
+	if (name[0] == '/' && access(name, X_OK) == 0)
+		fprintf(stderr,
+			"holdfast: its first line names %s, which is there, and not to be executed "
+			"inside; under fs, {path: \"%s\", access: rx} grants that file, and "
+			"'--policy coding' what people keep under their home\n",
+			cli_escaped(name), cli_escaped(name));
+}
+
 /* The wrapper's exit status from the step's last attempt. */
 static int outcome(struct client *c, const char *run, const char *step_name)
 {
@@ -503,6 +528,9 @@ static int outcome(struct client *c, const char *run, const char *step_name)
 			fprintf(stderr, "holdfast: %s: %s\n",
 				*state ? cli_escaped(state) : cli_escaped(cli_str(step, "state")),
 				cli_escaped(why));
+		const char *program = json_string_value(json_array_get(cli_get(step, "argv"), 0));
+		if (program && strcmp(state, "not-started") == 0 && code >= 126)
+			tell_interpreter(cli_str(status, "workspace"), program);
 		size_t i;
 		const json_t *a;
 		json_array_foreach(cli_get(last, "denied"), i, a)

@@ -427,13 +427,17 @@ static json_t *lower(const char *name)
 static void add_dropping(const struct journal_run *run, void *arg)
 {
 	char hex[2 * JOURNAL_ID_SIZE + 1], ended[40];
+	uint64_t paths = 0;
 	for (size_t i = 0; i < JOURNAL_ID_SIZE; i++)
 		snprintf(hex + 2 * i, 3, "%02x", run->id.b[i]);
-	json_array_append_new(arg,
-			      json_pack("{s:s, s:s?, s:o, s:o, s:s}", "run", hex, "name", run->name,
-					"state", lower(journal_run_state_name(run->state)),
-					"landing", lower(journal_landing_state_name(run->landing)),
-					"ended", utc(run->ended_ns, ended, sizeof(ended))));
+	for (uint32_t i = 0; i < run->step_count; i++)
+		paths += run->steps[i]->layer_paths;
+	json_array_append_new(arg, json_pack("{s:s, s:s?, s:o, s:o, s:I, s:s}", "run", hex, "name",
+					     run->name, "state",
+					     lower(journal_run_state_name(run->state)), "landing",
+					     lower(journal_landing_state_name(run->landing)),
+					     "paths", (json_int_t)paths, "ended",
+					     utc(run->ended_ns, ended, sizeof(ended))));
 }
 
 /* NULL, and *ret: what to leave with. */
@@ -480,12 +484,12 @@ static void print_dropping(const json_t *runs)
 	{
 		char age[32];
 		cli_duration(age, sizeof(age), cli_now_ns() - cli_parse_time(cli_str(o, "ended")));
+		bool kept = strcmp(cli_str(o, "state"), "succeeded") == 0 &&
+			    strcmp(cli_str(o, "landing"), "unlanded") == 0 &&
+			    cli_int(o, "paths") > 0;
 		printf("  %.8s  %-10s %-20s ended %s ago%s\n", cli_str(o, "run"),
 		       cli_escaped(cli_str(o, "state")), cli_escaped(cli_str(o, "name")), age,
-		       strcmp(cli_str(o, "state"), "succeeded") == 0 &&
-				       strcmp(cli_str(o, "landing"), "unlanded") == 0
-			       ? ", its changes were never landed"
-			       : "");
+		       kept ? ", its changes were never landed" : "");
 	}
 	fflush(stdout);
 }
@@ -508,9 +512,13 @@ static int ask_to_drop(int64_t before_ns, bool yes)
 	if (count == 0 || yes || (asks && cli_confirm("drop")))
 		return EXIT_STATUS_OK;
 	struct error err = {0};
-	error_set_exit(&err, -ECANCELED, EXIT_STATUS_WAITING,
-		       "gc: nothing was removed: dropping %zu run%s is a person's word; give --yes",
-		       count, count == 1 ? "" : "s");
+	if (asks)
+		error_set_exit(&err, -ECANCELED, EXIT_STATUS_WAITING, "gc: nothing was removed");
+	else
+		error_set_exit(&err, -ECANCELED, EXIT_STATUS_WAITING,
+			       "gc: nothing was removed: dropping %zu run%s is a person's word; "
+			       "give --yes",
+			       count, count == 1 ? "" : "s");
 	return cli_fail(&err);
 }
 

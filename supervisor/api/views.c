@@ -135,10 +135,14 @@ static json_t *head_of(struct daemon *d, const struct journal_run *run)
 
 json_t *views_dropping(const struct journal_run *run)
 {
-	return json_pack("{s:o, s:o, s:o, s:o, s:o}", "run", views_id(&run->id), "name",
+	uint64_t paths = 0;
+
+	for (uint32_t i = 0; i < run->step_count; i++)
+		paths += run->steps[i]->layer_paths;
+	return json_pack("{s:o, s:o, s:o, s:o, s:I, s:o}", "run", views_id(&run->id), "name",
 			 text_of(run->name), "state", state_of(journal_run_state_name(run->state)),
-			 "landing", state_of(journal_landing_state_name(run->landing)), "ended",
-			 views_time(run->ended_ns));
+			 "landing", state_of(journal_landing_state_name(run->landing)), "paths",
+			 (json_int_t)paths, "ended", views_time(run->ended_ns));
 }
 
 json_t *views_summary(struct daemon *d, const struct journal_run *run)

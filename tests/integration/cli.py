@@ -215,6 +215,10 @@ def test_a_program_that_no_rule_covers_is_named_with_the_line_that_grants_it():
             f.write(f"version: 1\nextends: [offline]\nfs:\n  - {line[0].split(' grants')[0]}\n")
         for policy in (f.name, "coding"):
             assert c.run("exec", "--policy", policy, "--", "python")[0] == 0, policy
+        c.write("script", f"#!{shim}\n")
+        os.chmod(c.path("script"), 0o755)
+        code, _, err = c.run("exec", "--", "./script")
+        assert code == 127 and f'names {shim}, ' in err and f'{{path: "{shim}", access: rx}}' in err, (code, err)
 
 
 def test_a_folder_that_cannot_be_a_workspace_is_refused_with_what_to_do():
@@ -232,10 +236,13 @@ def test_a_folder_that_cannot_be_a_workspace_is_refused_with_what_to_do():
 def test_gc_lists_what_would_go_and_wants_a_persons_word():
     with Cli() as c:
         assert c.run("exec", "--name", "old", "--", "/bin/sh", "-c", "echo x > x.txt")[0] == 0
+        assert c.run("exec", "--name", "idle", "--", "true")[0] == 0
         time.sleep(1.1)  # the time that is sent has no fraction
         for held in (True, False):
             code, out, err = c.run("gc", "--older-than", "0s")
-            assert code == 4 and "1 run would be dropped" in out and "old " in out and "never landed" in out, (held, code, out)
+            lines = out.splitlines()
+            assert code == 4 and lines[0].startswith("2 runs would be dropped") and "old " in lines[1], (held, code, out)
+            assert "never landed" in lines[1] and "idle " in lines[2] and "landed" not in lines[2], (held, out)
             assert "nothing was removed" in err and "--yes" in err, (held, err)
             assert c.json("gc", "--older-than", "0s")[0] == 4 and c.run("gc")[0] == 0, held
             if held:
@@ -243,7 +250,7 @@ def test_gc_lists_what_would_go_and_wants_a_persons_word():
                 os.kill(c.json("status")[1]["daemon"]["pid"], signal.SIGTERM)
                 time.sleep(1)
         code, done = c.json("gc", "--older-than", "0s", "--yes")
-        assert code == 0 and done["version"] == 1 and done["runs"] == 1 and done["blobs"] > 0 and done["freed"] > 0, done
+        assert code == 0 and done["version"] == 1 and done["runs"] == 2 and done["blobs"] > 0 and done["freed"] > 0, done
         code, out, _ = c.run("gc", "--older-than", "0s")
         assert code == 0 and out.startswith("gc: 0 runs dropped, "), "with nothing to drop nothing is asked"
 
