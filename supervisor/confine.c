@@ -646,9 +646,10 @@ static int refuse_exec(struct confine *c, const char *program, const struct poli
 	if (f.verdict == POLICY_FS_ALLOW || f.at.line > 0)
 		return error_set_exit(err, -EACCES, EXIT_STATUS_DENIED,
 				      "%.100s: %s; see 'holdfast policy explain'", program, d->why);
-	if (access(program, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR))
+	if (access(program, F_OK) < 0 &&
+	    (errno == ENOENT || errno == ENOTDIR || errno == ENAMETOOLONG))
 		return error_set_exit(err, -ENOENT, EXIT_STATUS_STEP_FAILED, "%.150s: %s", program,
-				      strerror(ENOENT));
+				      strerror(errno == ENAMETOOLONG ? errno : ENOENT));
 	folder = granted_by_coding(c, program);
 	below_home = home && path_within(folder ? folder : program, home);
 	return error_set_exit(err, -EACCES, EXIT_STATUS_DENIED,
