@@ -632,7 +632,7 @@ int adopt_signal(struct daemon *d, const struct journal_id *attempt, int sig, st
 	struct attempt *a = attempts_of(d, attempt);
 	int r;
 
-	if (!a || !d->adopt->client || !a->live)
+	if (!a || !d->adopt->client || a->state < ATTEMPT_LIVE)
 		return no_attempt(err);
 	r = sandbox_client_signal(d->adopt->client, &a->id, sig, NULL);
 	watch(d);
@@ -692,9 +692,9 @@ int adopt_pty(struct daemon *d, const struct journal_id *attempt, uint64_t ticke
 	struct adopt_request asked = {.kind = &kind, .attempt = *attempt, .ticket = ticket};
 	int r;
 
-	if (!a || !d->adopt->client || a->exited)
+	if (!a || !d->adopt->client || a->state >= ATTEMPT_EXITED)
 		return no_attempt(err);
-	if (!a->live) { /* asked for when it starts: on_event */
+	if (a->state < ATTEMPT_LIVE) { /* asked for when it starts: on_event */
 		a->pty_ticket = ticket;
 		return 0;
 	}
@@ -735,7 +735,7 @@ bool adopt_live(const struct daemon *d, const struct journal_id *attempt)
 {
 	const struct attempt *a = attempts_of(d, attempt);
 
-	return a && !a->exited;
+	return a && a->state < ATTEMPT_EXITED;
 }
 
 int adopt_diff(struct daemon *d, const struct journal_id *run, const char *const *argv, int dest_fd,

@@ -1,5 +1,6 @@
 #include "supervisor/attempts.h"
 
+#include <assert.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/random.h>
@@ -95,6 +96,22 @@ bool attempts_any(const struct daemon *d)
 	return d->attempts->first != NULL;
 }
 
+void attempts_move(struct attempt *a, enum attempt_state to)
+{
+	static const unsigned legal[] = {
+		[ATTEMPT_WAITS] = 1U << ATTEMPT_WAITS | 1U << ATTEMPT_ASKED | 1U << ATTEMPT_EXITED,
+		[ATTEMPT_ASKED] = 1U << ATTEMPT_WAITS | 1U << ATTEMPT_ASKED | 1U << ATTEMPT_LIVE |
+				  1U << ATTEMPT_EXITED,
+		[ATTEMPT_LIVE] = 1U << ATTEMPT_EXITED,
+		[ATTEMPT_EXITED] = 1U << ATTEMPT_DRAINING,
+		[ATTEMPT_DRAINING] = 0,
+	};
+
+	assert(legal[a->state] & 1U << to);
+	assert((to == ATTEMPT_DRAINING) == (a->late != NULL));
+	a->state = to;
+}
+
 void attempts_drop(struct daemon *d, struct attempt *a)
 {
 	struct attempt **at = &d->attempts->first;
@@ -116,6 +133,7 @@ static struct attempt *add(struct daemon *d, const struct sandbox_attempt_id *id
 		return NULL;
 	a->id = *id;
 	a->kind = kind;
+	a->state = ATTEMPT_ASKED;
 	a->next = d->attempts->first;
 	d->attempts->first = a;
 	return a;
@@ -397,9 +415,10 @@ static void launch(struct daemon *d, struct sandbox_client *client, struct attem
 	char why[ERROR_MSG_MAX + ERROR_WHERE_MAX + 2];
 	int r = a->command ? start(d, client, &a->command->c, a, squash_failed, &err) : -ENOMEM;
 
-	a->waits = r > 0;
-	if (r >= 0)
+	if (r >= 0) {
+		attempts_move(a, r > 0 ? ATTEMPT_WAITS : ATTEMPT_ASKED);
 		return;
+	}
 	attempts_spool_remove(d, &id);
 	attempts_drop(d, a);
 	snprintf(why, sizeof(why), "%s%s%s", err.where, err.where[0] ? ": " : "",
@@ -439,16 +458,16 @@ static void start_waiting(struct daemon *d, const struct journal_id *run, bool s
 	struct attempt *a;
 
 	for (a = d->attempts->first; a; a = a->next)
-		a->again = a->waits && journal_id_equal(&a->run, run);
+		a->marked = a->state == ATTEMPT_WAITS && journal_id_equal(&a->run, run);
 	for (;;) { /* a start that fails goes to the engine, which may change the list */
 		struct sandbox_client *client;
 		struct error err = {0};
 
-		for (a = d->attempts->first; a && !a->again; a = a->next)
+		for (a = d->attempts->first; a && !a->marked; a = a->next)
 			;
 		if (!a)
 			return;
-		a->again = false;
+		a->marked = false;
 		client = why ? NULL : adopt_client(d, &err);
 		if (why)
 			err = *why;
@@ -488,7 +507,7 @@ void attempts_each_net(struct daemon *d, const struct journal_id *run,
 		       void (*fn)(struct attempt *a, void *arg), void *arg)
 {
 	for (struct attempt *a = d->attempts->first; a; a = a->next)
-		if (a->net && !a->waits && journal_id_equal(&a->run, run))
+		if (a->net && a->state != ATTEMPT_WAITS && journal_id_equal(&a->run, run))
 			fn(a, arg);
 }
 
@@ -543,7 +562,7 @@ void attempts_kill(struct daemon *d, struct sandbox_client *c, struct attempt *a
 {
 	struct timeval tv = {.tv_sec = ATTEMPTS_TERM_MS / 1000};
 
-	if (a->waits) {
+	if (a->state == ATTEMPT_WAITS) {
 		struct engine_command told = {.attempt_id = a->attempt,
 					      .check = a->kind == ATTEMPT_CHECK};
 
@@ -554,7 +573,7 @@ void attempts_kill(struct daemon *d, struct sandbox_client *c, struct attempt *a
 	a->owner = d;
 	if (!a->kill_timer)
 		a->kill_timer = event_new(d->loop, -1, 0, on_kill_timer, a);
-	if (now || !a->live || !a->kill_timer) {
+	if (now || a->state < ATTEMPT_LIVE || !a->kill_timer) {
 		if (sandbox_client_kill(c, &a->id, NULL) < 0)
 			daemon_log(d, "the keeper cannot be asked to kill an attempt");
 		return;
@@ -600,6 +619,7 @@ static int want(const struct journal_run *run, void *arg)
 bool attempts_adopt(struct daemon *d, const struct sandbox_attempt_id *id)
 {
 	struct wanted w = {.id = id};
+	const struct journal_step *s;
 	struct attempt *a;
 
 	if (journal_state_each_run(d->rows, want, &w) == 0)
@@ -614,8 +634,10 @@ bool attempts_adopt(struct daemon *d, const struct sandbox_attempt_id *id)
 	a->run = w.run->id;
 	a->step = w.step;
 	net_adopt(d, a);
-	a->live = w.run->steps[w.step]->attempts[w.run->steps[w.step]->attempt_count - 1].state !=
-		  JOURNAL_ATTEMPT_S_STARTING;
+	s = w.run->steps[w.step];
+	if (a->state == ATTEMPT_ASKED &&
+	    s->attempts[s->attempt_count - 1].state != JOURNAL_ATTEMPT_S_STARTING)
+		attempts_move(a, ATTEMPT_LIVE);
 	return true;
 }
 
@@ -638,13 +660,13 @@ void attempts_after_loss(struct daemon *d, const struct sandbox_hello *h)
 	struct attempt *a;
 
 	for (a = d->attempts->first; a; a = a->next)
-		a->lost = !a->waits && !named(h, &a->id);
+		a->marked = a->state != ATTEMPT_WAITS && !named(h, &a->id);
 	for (;;) { /* a loss goes to the engine, which may change the list */
-		for (a = d->attempts->first; a && !a->lost; a = a->next)
+		for (a = d->attempts->first; a && !a->marked; a = a->next)
 			;
 		if (!a)
 			return;
-		a->lost = false;
+		a->marked = false;
 		attempts_lose(d, a);
 	}
 }

@@ -26,26 +26,54 @@ enum attempt_kind {
 	ATTEMPT_JOB, /* a command of jobs.c */
 };
 
+/*
+ * How far it is, by what its keeper told us. Each begins as ASKED, and may be dropped from any:
+ *
+ *   WAITS     the keeper does not know it: layers are merged first, or its run's network is made
+ *   ASKED     START is sent, or is being made; or the keeper had it when we came
+ *   LIVE      its command runs: it has a terminal, and is sent TERM before it is killed
+ *   EXITED    `exit` has its end; the keeper clears up behind it, and says GONE
+ *   DRAINING  a step's, and GONE: its end is recorded once its courier has told all of it, or when
+ *             `late` fires; then it waits to be forgotten
+ *
+ *   WAITS          -> WAITS, ASKED   news of what it waits for: it waits for more, or starts
+ *   ASKED          -> WAITS, ASKED   as its START is made
+ *   ASKED          -> LIVE           STARTED; an adopted one: the journal has it so
+ *   WAITS .. LIVE  -> EXITED         EXITED, or its keeper died. It may be all that we hear of an
+ *                                    adopted one; and a check that is run again has its name of
+ *                                    before
+ *   EXITED         -> DRAINING       GONE, and its courier has not told all
+ *
+ * From GONE to its recorded end its layer may be measured (`measure`), EXITED or DRAINING as it is.
+ * After a hello the keeper tells what it told last once again: that moves nothing back.
+ */
+enum attempt_state {
+	ATTEMPT_WAITS,
+	ATTEMPT_ASKED,
+	ATTEMPT_LIVE,
+	ATTEMPT_EXITED,
+	ATTEMPT_DRAINING,
+};
+
 struct attempt {
 	struct attempt *next;
 	enum attempt_kind kind;
+	enum attempt_state state; /* attempts_move */
+	bool marked; /* of the walk under way, which goes to the engine with one after the other
+			while the list may change; walks do not meet */
 	struct sandbox_attempt_id id; /* toward the keeper */
 	struct journal_id attempt; /* in the journal */
 	struct journal_id run;
 	uint32_t step;
-	bool live, exited;
-	bool lost; /* attempts_after_loss: to be told of, while the list may change */
-	bool waits, again; /* for a squash or a network: the keeper does not know it yet; and there
-			    * is news of it */
 	bool net; /* it may use its run's network */
 	char squashed[JOURNAL_LAYER_NAME_SIZE]; /* the squashed layer that it stands on; empty =
 						   none */
 	struct daemon *owner; /* borrowed, for the timer */
 	struct event *kill_timer; /* KILL after TERM; NULL = it was not asked to end */
-	bool drained; /* its courier has told all of it */
-	struct event *late; /* it is gone, and that is waited for; or NULL */
-	int late_fd; /* owned: its results folder; -1 = none */
-	struct sandbox_exit exit;
+	bool drained; /* its courier has told all of it, which may be before its keeper has */
+	struct event *late; /* DRAINING, else NULL: for at most ATTEMPTS_DRAIN_MS */
+	int late_fd; /* of late; owned: its results folder; -1 = none */
+	struct sandbox_exit exit; /* from EXITED on */
 	/* NONE   nobody asked
 	 * ASKED  it is gone and the disk was full: what its layer takes is asked for, and
 	 *        measure_fd waits as late_fd does
@@ -76,6 +104,7 @@ struct attempt *attempts_find(const struct daemon *d, const struct sandbox_attem
 /* The step's own attempt or its check that runs now; NULL = none. */
 struct attempt *attempts_of(const struct daemon *d, const struct journal_id *attempt);
 bool attempts_any(const struct daemon *d);
+void attempts_move(struct attempt *a, enum attempt_state to); /* asserts that it is legal */
 void attempts_drop(struct daemon *d, struct attempt *a);
 
 /* Makes the sandbox of a command's attempt, or of its next check. Every failure is told to the

@@ -266,7 +266,7 @@ static bool settle_late(struct daemon *d, struct attempt *a, int out_fd)
 	struct timeval most = {.tv_sec = ATTEMPTS_DRAIN_MS / 1000};
 	AUTO_FD copy = -1;
 
-	if (a->late)
+	if (a->state == ATTEMPT_DRAINING)
 		return true;
 	if (!a->net || a->drained)
 		return false;
@@ -284,6 +284,7 @@ static bool settle_late(struct daemon *d, struct attempt *a, int out_fd)
 		return false;
 	}
 	a->late_fd = take_fd(&copy);
+	attempts_move(a, ATTEMPT_DRAINING);
 	return true;
 }
 
@@ -295,7 +296,7 @@ void attempts_drained(struct daemon *d, const struct journal_id *run,
 	if (!a || !journal_id_equal(&a->run, run))
 		return;
 	a->drained = true;
-	if (a->late)
+	if (a->state == ATTEMPT_DRAINING)
 		event_active(a->late, EV_TIMEOUT, 0);
 }
 
@@ -329,7 +330,8 @@ static void step_lost(struct daemon *d, struct attempt *a)
 		measured(d, a, NULL);
 		return;
 	}
-	if (a->late) { /* how it ended is known, and its courier died with its keeper */
+	/* So it is here, and its courier died with its keeper. */
+	if (a->state == ATTEMPT_DRAINING) {
 		AUTO_FD out = take_fd(&a->late_fd);
 
 		settle_measured(d, a, out);
@@ -445,11 +447,17 @@ static void check_not_started(struct daemon *d, struct attempt *a, const char *k
 	attempts_not_started(d, &c, kind, why, infra);
 }
 
+static void take_exit(struct attempt *a, const struct sandbox_exit *e)
+{
+	a->exit = *e;
+	if (a->state < ATTEMPT_EXITED)
+		attempts_move(a, ATTEMPT_EXITED);
+}
+
 /* What it would have said is not known: its end is settled as a loss. */
 static void gone_lost(struct daemon *d, struct attempt *a)
 {
-	a->exit = (struct sandbox_exit){.why = SANDBOX_WHY_LOST, .status = -1};
-	a->exited = true;
+	take_exit(a, &(struct sandbox_exit){.why = SANDBOX_WHY_LOST, .status = -1});
 	attempts_on_gone(d, a, -1);
 }
 
@@ -594,9 +602,9 @@ static const struct behaviour {
 
 void attempts_on_started(struct daemon *d, struct attempt *a)
 {
-	if (a->live)
+	if (a->state != ATTEMPT_ASKED)
 		return;
-	a->live = true;
+	attempts_move(a, ATTEMPT_LIVE);
 	if (behaviours[a->kind].started)
 		behaviours[a->kind].started(d, a);
 }
@@ -633,16 +641,15 @@ void attempts_on_not_started(struct daemon *d, struct attempt *a,
 void attempts_on_exited(struct daemon *d, struct attempt *a, const struct sandbox_exit *e)
 {
 	(void)d;
-	a->exited = true;
-	a->exit = *e;
+	take_exit(a, e);
 	if (a->kill_timer)
 		event_del(a->kill_timer);
 }
 
 void attempts_on_gone(struct daemon *d, struct attempt *a, int out_fd)
 {
-	if (a->exited) /* else this connection did not hear its EXITED; the keeper tells both again
-			* after hello */
+	/* Else this connection did not hear its EXITED; the keeper tells both again after hello. */
+	if (a->state >= ATTEMPT_EXITED)
 		behaviours[a->kind].gone(d, a, out_fd);
 }
 
