@@ -3,18 +3,18 @@
  * order of paths (a folder before what is in it), settle what stays out, what conflicts, and what
  * is left to do. Each sees what the ones before it made of an item's neighbours, so the order holds:
  *
- *   1  make_items       what each path by itself allows: names of our own, special files, the
- *                       policy's `fs`, a person's "mine" -> OUT, else ACT. Then strangers, which the
- *                       run knows nothing of and which lie in a folder that goes, join the items;
- *                       and find_places marks the folders where another thing stands now
- *   2  leave_around     what follows for folders (landing_items_leave_around): what would lie in one
- *                       that is not made -> OUT; a new one of which nothing lands -> OUT; one that
- *                       something stays in is not removed -> OUT
- *   3  find_conflicts   what stands already -> NOTHING; what the user changed meanwhile -> CONFLICT,
- *                       unless a person chose "theirs" or a file: that may make a folder above ACT
- *                       again (make_again), the only way back
- *   4  find_strangers   a folder that goes and holds more names than there are items -> CONFLICT
- *      emit             every ACT that is left becomes an action (landing_items_emit)
+ *   make_items       what each path by itself allows: names of our own, special files, the policy's
+ *                    `fs`, a person's "mine" -> OUT, else ACT. Then strangers, which the run knows
+ *                    nothing of and which lie in a folder that goes, join the items; and find_places
+ *                    marks the folders where another thing stands now
+ *   leave_around     (landing_items.c) what follows for folders: what would lie in one that is not
+ *                    made -> OUT; a new one of which nothing lands -> OUT; one that something stays
+ *                    in is not removed -> OUT
+ *   find_conflicts   what stands already -> NOTHING; what the user changed meanwhile -> CONFLICT,
+ *                    unless a person chose "theirs" or a file: that may make a folder above ACT
+ *                    again (make_again), the only way back
+ *   find_strangers   a folder that goes and holds more names than there are items -> CONFLICT
+ *   emit             (landing_items.c) every ACT that is left becomes an action
  */
 #include "supervisor/landing_items.h"
 
@@ -106,7 +106,7 @@ int landing_facts_want(const struct manifest *net,
 	return 0;
 }
 
-/* ---- pass 1: what each path by itself allows ---- */
+/* ---- make_items: what each path by itself allows ---- */
 
 static void want_of(const struct landing_inputs *in, const struct manifest_entry *e,
 		    const struct landing_state *now, struct landing_state *ret)
@@ -423,9 +423,7 @@ static int make_items(struct landing_items *m)
 	return r < 0 ? r : find_places(m);
 }
 
-/* ---- pass 2: what follows for folders, which is landing_items_leave_around ---- */
-
-/* ---- pass 3: conflicts ---- */
+/* ---- find_conflicts: what stands already, and what the user changed meanwhile ---- */
 
 static int64_t start_of(const struct landing_clock *c)
 {
@@ -694,7 +692,7 @@ static int find_conflicts(struct landing_items *m)
 	return r;
 }
 
-/* ---- pass 4: folders that hold more than the run knows ---- */
+/* ---- find_strangers: folders that hold more than the run knows ---- */
 
 static uint64_t known_names(const struct landing_items *m, size_t folder)
 {
