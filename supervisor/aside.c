@@ -128,6 +128,17 @@ int aside_new(struct daemon *d, struct aside **ret, struct error *err)
 	return 0;
 }
 
+static void drop_waiting(struct aside *a)
+{
+	while (a->waiting) {
+		struct aside_job *job = a->waiting;
+
+		a->waiting = job->next;
+		job->drop(job);
+	}
+	a->waiting_end = &a->waiting;
+}
+
 void aside_free(struct aside *a)
 {
 	if (!a)
@@ -144,12 +155,7 @@ void aside_free(struct aside *a)
 	close_fd(&a->fd);
 	if (a->current)
 		a->current->drop(a->current);
-	while (a->waiting) {
-		struct aside_job *job = a->waiting;
-
-		a->waiting = job->next;
-		job->drop(job);
-	}
+	drop_waiting(a);
 	pthread_cond_destroy(&a->wake);
 	pthread_mutex_destroy(&a->lock);
 	free(a);
@@ -183,5 +189,6 @@ bool aside_busy(const struct daemon *d)
 bool aside_drain(struct daemon *d)
 {
 	d->aside->draining = true;
+	drop_waiting(d->aside);
 	return d->aside->current != NULL;
 }

@@ -1,7 +1,8 @@
 #pragma once
 /*
  * Work that would hold up the loop, on one thread beside it: planning and applying a landing walks,
- * hashes and syncs the user's directory, an audit reads the whole journal (audits.h).
+ * hashes and syncs the user's directory, a diff copies what it compares, an audit reads the
+ * whole journal (audits.h).
  *
  * One job at a time, first come first served, and the next begins only after the loop has taken
  * the one before (`done`). So between a job's work and what is recorded of it no other runs: a
@@ -19,7 +20,8 @@ struct aside_job { /* the first member of whoever's job it is, which owns it all
 	struct aside_job *next;
 	void (*work)(struct aside_job *job); /* on the thread */
 	void (*done)(struct daemon *d, struct aside_job *job); /* on the loop: takes job over */
-	void (*drop)(struct aside_job *job); /* instead of done, where the supervisor goes */
+	void (*drop)(struct aside_job *job); /* on the loop, instead of done, where the
+						supervisor goes */
 };
 
 MUST_CHECK int aside_new(struct daemon *d, struct aside **ret, struct error *err);
@@ -32,5 +34,6 @@ void aside_start(struct daemon *d, struct aside_job *job);
 void aside_again(struct daemon *d, struct aside_job *job);
 /* Jobs are under way or wait: contexts of runs, rows and blobs that they came from are to stay. */
 bool aside_busy(const struct daemon *d);
-/* For a supervisor that stops: no other job begins. True while one is under way. */
+/* For a supervisor that stops: no other job begins, those that wait are dropped. True while one is
+ * under way. */
 bool aside_drain(struct daemon *d);

@@ -10,6 +10,7 @@
 #include "base/failpoint.h"
 #include "base/io.h"
 #include "supervisor/adopt.h"
+#include "supervisor/diffs.h"
 #include "supervisor/engine_private.h"
 #include "supervisor/results.h"
 
@@ -561,7 +562,10 @@ static void settle_own(struct daemon *d, struct attempt *a, const char *not_star
 		settle_card(d, a, fd, not_started);
 	else
 		settle_diff(d, a, fd, not_started);
-	(void)!results_remove(d->spool_fd, a->dest);
+	if (a->kind == ATTEMPT_JOB)
+		(void)!results_remove(d->spool_fd, a->dest);
+	else
+		diffs_remove(d, a->dest); /* thousands of files, at times */
 	adopt_forget(d, &a->id);
 	attempts_drop(d, a);
 }

@@ -19,7 +19,8 @@ enum { PROBLEMS_MAX = 200 };
 
 struct audit {
 	struct aside_job job; /* the first */
-	struct audit *next; /* in the list of all */
+	struct audits *owner;
+	struct audit *next; /* in the list of owner */
 	struct audits_request q; /* ticket 0 also: it was answered */
 	bool stopped;
 	struct journal_view *view; /* owned; of all but GC, once begun */
@@ -56,9 +57,21 @@ static void release(struct audit *a)
 	free(a);
 }
 
+static void unlink_audit(struct audit *a)
+{
+	struct audit **at = &a->owner->list;
+
+	while (*at != a)
+		at = &(*at)->next;
+	*at = a->next;
+}
+
 static void drop(struct aside_job *job)
 {
-	release((struct audit *)job);
+	struct audit *a = (struct audit *)job;
+
+	unlink_audit(a);
+	release(a);
 }
 
 /* ---- on the thread ---- */
@@ -168,8 +181,6 @@ static void log_retention(const struct daemon *d, const struct audit *a, int r)
 
 static void finish(struct daemon *d, struct audit *a, int r)
 {
-	struct audit **at = &d->audits->list;
-
 	journal_view_free(a->view);
 	a->view = NULL;
 	if (a->gc)
@@ -181,9 +192,7 @@ static void finish(struct daemon *d, struct audit *a, int r)
 		answer(d, a, r);
 	else if (!a->stopped)
 		log_retention(d, a, r);
-	while (*at != a)
-		at = &(*at)->next;
-	*at = a->next;
+	unlink_audit(a);
 	release(a);
 }
 
@@ -243,6 +252,7 @@ int audits_start(struct daemon *d, const struct audits_request *q, struct error 
 	if (!a)
 		return error_nomem(err);
 	*a = (struct audit){.job = {.work = wait_turn, .done = begin, .drop = drop},
+			    .owner = d->audits,
 			    .q = *q,
 			    .fd = -1};
 	a->findings = json_array();

@@ -246,7 +246,7 @@ void cards_finish(struct daemon *d, struct cards_work *work, struct bytes diff, 
 		     "card");
 }
 
-/* 1: there is nothing to compare. */
+/* 0: diffs.c finishes the card. 1: there is nothing to compare. */
 static int start_diff(struct daemon *d, struct cards_work *w, struct error *err)
 {
 	__attribute__((cleanup(work_stack_free))) struct work_stack below = {0};
@@ -302,7 +302,7 @@ void cards_make(struct daemon *d, const struct engine_command *c)
 		r = start_diff(d, w, &err);
 	else
 		r = 1;
-	if (r != 0) /* else attempts.c finishes it */
+	if (r != 0)
 		cards_finish(d, w, bytes_of("", 0), false,
 			     r > 0	  ? NULL
 			     : err.msg[0] ? err.msg

@@ -859,6 +859,7 @@ void daemon_free(struct daemon *d)
 	if (!d)
 		return;
 	api_server_free(d->api);
+	d->api = NULL;
 	aside_free(d->aside);
 	audits_free(d->audits);
 	for (size_t i = 0; i < ARRAY_SIZE(events); i++)

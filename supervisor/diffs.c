@@ -6,7 +6,9 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
+#include "base/failpoint.h"
 #include "supervisor/adopt.h"
+#include "supervisor/aside.h"
 #include "supervisor/card.h"
 #include "supervisor/cards.h"
 #include "supervisor/diff.h"
@@ -56,12 +58,14 @@ static json_t *left_out_of(const struct landing_plan *only)
 }
 
 /* only NULL: everything. */
-static int answer_stat(const struct work_stack *below, const struct work_stack *layers,
-		       const struct landing_plan *only, struct api_answer *a, struct error *err)
+static int write_stat(const struct work_stack *below, const struct work_stack *layers,
+		      const struct landing_plan *only, struct buffer *ret, struct error *err)
 {
 	AUTO(manifest_free) struct manifest *net = NULL;
 	AUTO_FREE struct diff_entry *entries = NULL;
+	AUTO_FREE char *text = NULL;
 	size_t count = 0, scratch = 0, others = 0;
+	json_t *o;
 	int r;
 
 	if (only) {
@@ -74,12 +78,15 @@ static int answer_stat(const struct work_stack *below, const struct work_stack *
 	}
 	if (r < 0)
 		return r;
-	a->status = 200;
-	a->json = json_pack("{s:i, s:o, s:{s:I, s:I, s:o}}", "version", SUPERVISOR_API_VERSION,
-			    "changes", changes_of(entries, count), "not_landing", "scratch",
-			    (json_int_t)scratch, "left_out", (json_int_t)others, "paths",
-			    left_out_of(only));
-	return 0;
+	o = json_pack("{s:i, s:o, s:{s:I, s:I, s:o}}", "version", SUPERVISOR_API_VERSION, "changes",
+		      changes_of(entries, count), "not_landing", "scratch", (json_int_t)scratch,
+		      "left_out", (json_int_t)others, "paths", left_out_of(only));
+	text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+	json_decref(o);
+	ret->max = API_ANSWER_MAX;
+	if (text)
+		buffer_append_str(ret, text);
+	return text ? ret->failed : -ENOMEM;
 }
 
 static void note_left_out(const struct landing_plan *only, struct buffer *note)
@@ -117,64 +124,224 @@ static int make_dest(struct daemon *d, char *name, size_t size, struct error *er
 	return fd < 0 ? error_set(err, -errno, "cannot make a diff: %s", strerror(errno)) : fd;
 }
 
-/* Lays the trees and starts diff(1). 1: there is nothing to compare, *note is all there is to say.
- */
-static int start(struct daemon *d, const struct journal_run *run, struct diff_request *q,
-		 bool conflict, uint64_t ticket, struct cards_work *card, struct buffer *note,
-		 uint64_t *ret_skipped, struct error *err)
-{
-	__attribute__((cleanup(diff_prepared_free))) struct diff_prepared p = {0};
+/* ---- beside the loop ---- */
+
+struct job { /* all that it is made from, and what comes of it */
+	struct aside_job job; /* the first */
+	struct daemon *d; /* of the thread's concern only through source */
+	struct journal_id run;
+	uint64_t ticket; /* of a client's */
+	struct cards_work *card; /* owned; NULL: a client's */
+	uint64_t *skipped; /* of card */
+	unsigned flags;
+	struct work_stack below, layers; /* owned, as all that follows */
+	struct policy_fs *fs; /* NULL: it is not asked what would land */
+	char *workspace;
+	struct landing_plan *plan;
+	struct landing_plan sides; /* of a conflict: its actions, whose paths are card's */
+	uint64_t unknown; /* further files of card that are not compared */
+	const struct landing_plan *only; /* plan, sides, or card's */
+	int base_fd, dest_fd;
+	char name[32]; /* of dest_fd in the spool; "" = none */
 	struct landing_source source;
+	struct buffer stat;
+	struct diff_prepared prepared;
+	int result;
+	struct error err;
+};
+
+static void job_free(struct job *p)
+{
+	if (p->name[0])
+		(void)!results_remove(p->d->spool_fd, p->name);
+	cards_free(p->card);
+	work_stack_free(&p->below);
+	work_stack_free(&p->layers);
+	policy_fs_free(p->fs);
+	free(p->workspace);
+	landing_plan_free(p->plan);
+	free(p->sides.actions);
+	close_fd(&p->base_fd);
+	close_fd(&p->dest_fd);
+	buffer_free(&p->stat);
+	diff_prepared_free(&p->prepared);
+	free(p);
+}
+
+static int plan_landing(struct job *p)
+{
+	struct diff_scope scope = {.below = p->below.layers,
+				   .below_count = p->below.count,
+				   .layers = p->layers.layers,
+				   .layer_count = p->layers.count,
+				   .fs = p->fs,
+				   .workspace = p->workspace};
+	int r = diff_landing(&scope, &p->plan, &p->err);
+
+	p->only = p->plan;
+	return r;
+}
+
+static int lay_trees(struct job *p)
+{
+	struct diff_request q = {.workspace_fd = p->base_fd,
+				 .below = p->below.layers,
+				 .below_count = p->below.count,
+				 .layers = p->layers.layers,
+				 .layer_count = p->layers.count,
+				 .only = p->only,
+				 .exact = p->card != NULL,
+				 .total_max = p->card ? CARDS_DIFF_TOTAL_MAX : 0,
+				 .source = &p->source,
+				 .dest_fd = p->dest_fd};
+
+	return diff_prepare(&q, &p->prepared, &p->err);
+}
+
+/* On the thread. */
+static void work(struct aside_job *job)
+{
+	struct job *p = (struct job *)job;
+	int r = failpoint_hit("diffs.work");
+
+	if (r == 0 && p->fs)
+		r = plan_landing(p);
+	if (r == 0 && (p->flags & DIFFS_STAT))
+		r = write_stat(&p->below, &p->layers, p->only, &p->stat, &p->err);
+	else if (r == 0)
+		r = lay_trees(p);
+	p->result = r;
+}
+
+static void answer(struct job *p, const char *type, struct buffer *text)
+{
+	struct api_answer a = {.fd = -1, .status = 200, .type = type};
+
+	if (p->result < 0) {
+		error_set(&p->err, p->result, "no diff: %s", strerror(-p->result));
+		api_answer_error(&a, 0, &p->err);
+	} else {
+		a.text = *text;
+		*text = (struct buffer){0};
+	}
+	api_server_answer(p->d->api, p->ticket, &a);
+}
+
+/* 1: there is nothing to compare, the note is all there is to say. */
+static int start_diff(struct job *p)
+{
+	struct daemon *d = p->d;
+	int r;
+
+	note_left_out(p->card ? NULL : p->only, &p->prepared.note);
+	if (p->prepared.empty || (!p->card && !api_server_waits(d->api, p->ticket)))
+		return 1;
+	if (!journal_state_run(d->rows, &p->run))
+		return error_set_exit(&p->err, -ENOENT, EXIT_STATUS_USAGE,
+				      "no diff: the run was dropped meanwhile");
+	r = adopt_diff(d, &p->run, p->prepared.argv, p->dest_fd, p->name, &p->prepared.note,
+		       p->ticket, p->card, &p->err);
+	if (r == 0) {
+		p->card = NULL;
+		p->name[0] = '\0';
+	}
+	return r;
+}
+
+static void done(struct daemon *d, struct aside_job *job)
+{
+	struct job *p = (struct job *)job;
+	bool stat = p->flags & DIFFS_STAT;
+
+	if (p->skipped)
+		*p->skipped = p->prepared.skipped + p->unknown;
+	if (p->result == 0 && !stat)
+		p->result = start_diff(p);
+	else if (p->result == 0)
+		p->result = 1;
+	if (p->result != 0 && p->card)
+		cards_finish(d, take_ptr(p->card), bytes_of("", 0), false,
+			     p->result > 0   ? NULL
+			     : p->err.msg[0] ? p->err.msg
+					     : strerror(-p->result));
+	else if (p->result != 0)
+		answer(p, stat ? NULL : "text/x-diff; charset=utf-8",
+		       stat ? &p->stat : &p->prepared.note);
+	job_free(p);
+}
+
+/* The supervisor ends, and its clients are told while they can be. */
+static void drop(struct aside_job *job)
+{
+	struct job *p = (struct job *)job;
+
+	p->result = -ECANCELED;
+	error_set(&p->err, p->result, "no diff: the supervisor ends; try again");
+	if (!p->card && p->d->api)
+		answer(p, NULL, NULL);
+	job_free(p);
+}
+
+static struct job *job_new(struct daemon *d, const struct journal_id *run)
+{
+	struct job *p = calloc(1, sizeof(*p));
+
+	if (p)
+		*p = (struct job){.job = {.work = work, .done = done, .drop = drop},
+				  .d = d,
+				  .run = *run,
+				  .base_fd = -1,
+				  .dest_fd = -1};
+	return p;
+}
+DEFINE_GUARD(struct job *, job_free)
+
+/* Once it is over the copy is gone: diff tells by digest what of the workspace is still as it was. A
+ * conflict is with what stands in the directory itself. */
+static int open_places(struct job *p, bool conflict, struct error *err)
+{
+	struct daemon *d = p->d;
 	struct runs_context *ctx;
-	char name[32];
-	AUTO_FD dest = -1;
 	int base_fd;
-	int r = runs_get(d, &run->id, &ctx, err);
+	int r = runs_get(d, &p->run, &ctx, err);
 
 	if (r == 0)
 		r = runs_workspace(d, ctx, err);
 	if (r < 0)
 		return r;
-	/* Once it is over the copy is gone: diff tells by digest what of the workspace is still as
-	 * it was. A conflict is with what stands in the directory itself. */
 	if (conflict || runs_base(d, ctx, &base_fd, NULL) < 0)
 		base_fd = ctx->workspace_fd;
-	dest = make_dest(d, name, sizeof(name), err);
-	if (dest < 0)
-		return dest;
-	work_source(d, &source);
-	q->workspace_fd = base_fd;
-	q->source = &source;
-	q->dest_fd = dest;
-	r = diff_prepare(q, &p, err);
-	q->source = NULL; /* it ends here */
-	if (r == 0) {
-		*ret_skipped = p.skipped;
-		*note = p.note;
-		p.note = (struct buffer){0};
-		note_left_out(q->only, note);
-		r = p.empty ? 1
-			    : adopt_diff(d, &run->id, p.argv, dest, name, note, ticket, card, err);
+	p->base_fd = fcntl(base_fd, F_DUPFD_CLOEXEC, 3);
+	if (p->base_fd < 0)
+		return error_set(err, -errno, "the workspace cannot be held open: %s",
+				 strerror(errno));
+	r = make_dest(d, p->name, sizeof(p->name), err);
+	if (r < 0) {
+		p->name[0] = '\0';
+		return r;
 	}
-	if (r != 0)
-		(void)!results_remove(d->spool_fd, name);
-	return r;
+	p->dest_fd = r;
+	work_source(d, &p->source);
+	return 0;
 }
 
-int diffs_for_card(struct daemon *d, const struct journal_run *run, const struct work_stack *below,
-		   const struct work_stack *layers, const struct landing_plan *plan,
-		   struct cards_work *card, uint64_t *ret_skipped, struct error *err)
+int diffs_for_card(struct daemon *d, const struct journal_run *run, struct work_stack *below,
+		   struct work_stack *layers, const struct landing_plan *plan,
+		   struct cards_work *card, uint64_t *skipped, struct error *err)
 {
-	AUTO_BUFFER note = {0};
-	struct diff_request q = {.below = below->layers,
-				 .below_count = below->count,
-				 .layers = layers->layers,
-				 .layer_count = layers->count,
-				 .only = plan,
-				 .exact = true,
-				 .total_max = CARDS_DIFF_TOTAL_MAX};
+	AUTO(job_free) struct job *p = job_new(d, &run->id);
+	int r = p ? open_places(p, false, err) : error_nomem(err);
 
-	return start(d, run, &q, false, 0, card, &note, ret_skipped, err);
+	if (r < 0)
+		return r;
+	p->below = *below;
+	p->layers = *layers;
+	*below = *layers = (struct work_stack){0};
+	p->only = plan;
+	p->card = card;
+	p->skipped = skipped;
+	aside_start(d, &take_ptr(p)->job);
+	return 0;
 }
 
 /* A file that a person gave, or what an undoing puts back, is a blob; the run's is in a layer. */
@@ -187,92 +354,112 @@ static enum landing_from source_of(struct daemon *d, const struct landing_state 
 	return blob >= 0 ? LANDING_FROM_BLOB : LANDING_FROM_LAYER;
 }
 
-int diffs_for_conflict(struct daemon *d, const struct journal_run *run,
-		       const struct work_stack *layers, const struct landing_plan *conflicts,
-		       struct cards_work *card, uint64_t *ret_skipped, struct error *err)
+int diffs_for_conflict(struct daemon *d, const struct journal_run *run, struct work_stack *layers,
+		       const struct landing_plan *conflicts, struct cards_work *card,
+		       uint64_t *skipped, struct error *err)
 {
 	size_t count = conflicts->conflict_count < CARD_LIST_MAX ? conflicts->conflict_count
 								 : CARD_LIST_MAX;
-	AUTO_FREE struct landing_action *actions = calloc(count + 1, sizeof(*actions));
-	struct landing_plan sides = {.actions = actions};
-	AUTO_BUFFER note = {0};
-	struct diff_request q = {.layers = layers->layers,
-				 .layer_count = layers->count,
-				 .only = &sides,
-				 .exact = true,
-				 .total_max = CARDS_DIFF_TOTAL_MAX};
-	uint64_t unknown = 0;
+	AUTO(job_free) struct job *p = job_new(d, &run->id);
 	int r;
 
-	if (!actions)
+	if (p)
+		p->sides.actions = calloc(count + 1, sizeof(*p->sides.actions));
+	if (!p || !p->sides.actions)
 		return error_nomem(err);
 	for (size_t i = 0; i < count; i++) {
 		const struct landing_conflict *c = &conflicts->conflicts[i];
 
 		if (c->now.unseen || (c->now.type == MANIFEST_FILE && !c->now.has_digest)) {
-			unknown++;
+			p->unknown++;
 			continue;
 		}
-		actions[sides.action_count++] =
+		p->sides.actions[p->sides.action_count++] =
 			(struct landing_action){.path = c->path,
 						.before = c->now,
 						.after = c->want,
 						.from = source_of(d, &c->want)};
 	}
-	*ret_skipped = 0;
-	r = sides.action_count == 0 ? 1 : start(d, run, &q, true, 0, card, &note, ret_skipped, err);
-	*ret_skipped += unknown;
-	return r;
-}
-
-static int answer_text(struct daemon *d, const struct journal_run *run,
-		       const struct work_stack *below, const struct work_stack *layers,
-		       const struct landing_plan *only, uint64_t ticket, struct api_answer *a,
-		       struct error *err)
-{
-	AUTO_BUFFER note = {0};
-	struct diff_request q = {.below = below->layers,
-				 .below_count = below->count,
-				 .layers = layers->layers,
-				 .layer_count = layers->count,
-				 .only = only};
-	uint64_t skipped;
-	int r = start(d, run, &q, false, ticket, NULL, &note, &skipped, err);
-
+	*skipped = p->unknown;
+	if (p->sides.action_count == 0)
+		return 1;
+	r = open_places(p, true, err);
 	if (r < 0)
 		return r;
-	a->later = r == 0;
-	if (r > 0) {
-		a->status = 200;
-		a->type = "text/x-diff; charset=utf-8";
-		a->text = note;
-		note = (struct buffer){0};
-	}
+	p->layers = *layers;
+	*layers = (struct work_stack){0};
+	p->only = &p->sides;
+	p->card = card;
+	p->skipped = skipped;
+	aside_start(d, &take_ptr(p)->job);
 	return 0;
 }
 
 int diffs_answer(struct daemon *d, const struct journal_run *run, const struct journal_step *step,
 		 unsigned flags, uint64_t ticket, struct api_answer *a, struct error *err)
 {
-	__attribute__((cleanup(work_stack_free))) struct work_stack below = {0};
-	__attribute__((cleanup(work_stack_free))) struct work_stack layers = {0};
-	AUTO(landing_plan_free) struct landing_plan *only = NULL;
+	AUTO(job_free) struct job *p = job_new(d, &run->id);
 	int r;
 
+	if (!p)
+		return error_nomem(err);
+	p->flags = flags;
+	p->ticket = ticket;
+	p->workspace = strdup(run->workspace);
+	if (!p->workspace)
+		return error_nomem(err);
 	if (step) {
-		r = work_stack(d, run, step, &below, err);
+		r = work_stack(d, run, step, &p->below, err);
 		if (r == 0)
-			r = work_layer(d, run, step, &layers, err);
+			r = work_layer(d, run, step, &p->layers, err);
 	} else {
-		r = work_stack(d, run, NULL, &layers, err);
+		r = work_stack(d, run, NULL, &p->layers, err);
 	}
 	if (r == 0 && !(flags & DIFFS_ALL))
-		r = work_landing(d, run, &below, &layers, &only, err);
+		r = work_table(d, run, &p->fs, err);
+	if (r == 0 && !(flags & DIFFS_STAT))
+		r = open_places(p, false, err);
 	if (r < 0)
 		return r;
-	if (flags & DIFFS_STAT)
-		return answer_stat(&below, &layers, only, a, err);
-	return answer_text(d, run, &below, &layers, only, ticket, a, err);
+	a->later = true;
+	aside_start(d, &take_ptr(p)->job);
+	return 0;
+}
+
+struct removal {
+	struct aside_job job; /* the first */
+	int spool_fd; /* borrowed */
+	char name[32];
+};
+
+static void remove_folder(struct aside_job *job)
+{
+	const struct removal *p = (const struct removal *)job;
+
+	(void)!results_remove(p->spool_fd, p->name);
+}
+
+static void removed(struct daemon *d, struct aside_job *job)
+{
+	(void)d;
+	free(job);
+}
+
+static void left(struct aside_job *job)
+{
+	free(job);
+}
+
+void diffs_remove(struct daemon *d, const char *name)
+{
+	struct removal *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return; /* the next start does it */
+	*p = (struct removal){.job = {.work = remove_folder, .done = removed, .drop = left},
+			      .spool_fd = d->spool_fd};
+	snprintf(p->name, sizeof(p->name), "%s", name);
+	aside_start(d, &p->job);
 }
 
 void diffs_sweep(struct daemon *d)

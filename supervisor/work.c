@@ -370,8 +370,8 @@ static void plan_job_free(struct aside_job *job)
 	free(p);
 }
 
-static int run_table(struct daemon *d, const struct journal_run *run, struct policy_fs **ret,
-		     struct error *err)
+int work_table(struct daemon *d, const struct journal_run *run, struct policy_fs **ret,
+	       struct error *err)
 {
 	struct policy_vars vars = {.workspace = run->workspace,
 				   .tmp = "/tmp",
@@ -394,7 +394,7 @@ int work_landing(struct daemon *d, const struct journal_run *run, const struct w
 				   .layers = layers->layers,
 				   .layer_count = layers->count,
 				   .workspace = run->workspace};
-	int r = run_table(d, run, &fs, err);
+	int r = work_table(d, run, &fs, err);
 
 	scope.fs = fs;
 	return r < 0 ? r : diff_landing(&scope, ret, err);
@@ -422,7 +422,7 @@ static int gather_plan(struct daemon *d, const struct journal_run *run, struct p
 	if (!p->workspace || p->workspace_fd < 0)
 		return error_set(err, p->workspace ? -errno : -ENOMEM,
 				 "the workspace cannot be held open: %s", strerror(errno));
-	r = run_table(d, run, &p->fs, err);
+	r = work_table(d, run, &p->fs, err);
 	if (r == 0)
 		r = make_clock(d, run, &p->q.clock, err);
 	if (r == 0 && !digest_is_zero(&run->redo))

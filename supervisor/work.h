@@ -28,6 +28,9 @@ MUST_CHECK int work_layer(struct daemon *d, const struct journal_run *run,
 			  const struct journal_step *step, struct work_stack *ret,
 			  struct error *err);
 void work_stack_free(struct work_stack *s); /* accepts a zeroed one */
+/* The run's own table of paths. *ret is the caller's. */
+MUST_CHECK int work_table(struct daemon *d, const struct journal_run *run, struct policy_fs **ret,
+			  struct error *err);
 /* What of these layers would land, as diff_landing has it: whatever the user's directory holds by
  * now. */
 MUST_CHECK int work_landing(struct daemon *d, const struct journal_run *run,

@@ -28,6 +28,7 @@ static int status_for(const struct error *err)
 	case EAGAIN:
 	case ENOSPC:
 	case ECONNREFUSED:
+	case ECANCELED:
 		return 503;
 	case EIO:
 	case ENOMEM:

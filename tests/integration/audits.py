@@ -1,4 +1,4 @@
-"""verify, fsck, export and gc of a journal in use: held at a failpoint they hold up nobody, and they take nothing that comes meanwhile."""
+"""verify, fsck, export, gc and diff beside the loop: held at a failpoint they hold up nobody, and gc takes nothing that comes meanwhile."""
 
 import json
 import os
@@ -167,6 +167,52 @@ def test_nothing_is_lost_where_gc_is_killed():
         whole(s)
         assert s.post("/v1/gc").status == 200 and s.output(*again) == b"the same\n"
         held.go()
+
+
+def diff_of(s, run, query=""):
+    c = s.client(timeout=WAIT_S)
+    c.send(f"GET /v1/runs/{run}/diff{query} HTTP/1.1\r\nHost: holdfast\r\n\r\n".encode())
+    return c
+
+
+def test_steps_and_clients_go_on_while_a_diff_is_laid_out():
+    for query, want in (("", b"+made\n"), ("?stat=1", b'"path":"file"'), ("?all=1", b"+made\n"), ("?stat=1&all=1", b'"path":"file"')):
+        with Supervised() as s:
+            held = Held(s, "diffs.work")
+            run = s.begin(["/bin/sh", "-c", "echo made > file"], land="never")
+            assert s.wait(run)["state"] == "succeeded"
+            c, gone, waiting = diff_of(s, run, query), diff_of(s, run, query), diff_of(s, run, query)
+            gone.close()
+            assert s.get("/v1/runs").status == 200
+            done(s, ["/bin/echo", "beside"], b"beside\n")
+            assert waits(c) and waits(waiting), "it was not held, so this showed nothing"
+            held.go()
+            for asked in (c, waiting):
+                a = asked.answer()
+                assert a.status == 200 and want in a.body, a
+                asked.close()
+            whole(s)  # aside as well: what was laid out has been removed by then
+            spool = os.path.join(s.state, "v1", "spool")
+            until(lambda: not [n for n in os.listdir(spool) if n.startswith("diff-")], lambda: os.listdir(spool))
+
+
+def test_sigterm_while_a_diff_is_laid_out_is_told_to_those_who_wait():
+    with Supervised() as s:
+        held = Held(s, "diffs.work")
+        run = s.begin(["/bin/sh", "-c", "echo made > file"], land="never")
+        assert s.wait(run)["state"] == "succeeded"
+        c, waiting = diff_of(s, run), diff_of(s, run)
+        assert s.get("/v1/runs").status == 200
+        s.remember_keeper()
+        s.process.send_signal(signal.SIGTERM)
+        a = waiting.answer()
+        assert a.status == 503 and "supervisor ends" in a.json()["error"]["why"], a
+        held.go()
+        a = c.answer()
+        assert a.status == 200 and b"+made\n" in a.body, a
+        assert s.process.wait(WAIT_S) == 0, s.logged()
+        s.start()
+        assert b"+made\n" in diff_of(s, run).answer().body
 
 
 if __name__ == "__main__":
