@@ -136,11 +136,29 @@ char *escape_dup(struct bytes in, unsigned flags)
 	return buffer_take(&b, NULL);
 }
 
+/* Bytes from at on that stand for themselves: most of all that is shown. */
+static size_t plain_json(struct bytes in, size_t at)
+{
+	const uint8_t *p = in.data;
+	size_t end = at;
+
+	while (end < in.len && p[end] >= ' ' && p[end] < 0x7f && p[end] != '"' && p[end] != '\\')
+		end++;
+	return end - at;
+}
+
 void escape_json(struct buffer *out, struct bytes in)
 {
 	for (size_t at = 0; at < in.len;) {
-		size_t start = at;
-		int32_t cp = utf8_next(in, &at);
+		size_t start = at, plain = plain_json(in, at);
+		int32_t cp;
+
+		if (plain > 0) {
+			buffer_append(out, (const uint8_t *)in.data + at, plain);
+			at += plain;
+			continue;
+		}
+		cp = utf8_next(in, &at);
 
 		if (cp < 0)
 			buffer_append_str(out, "\xef\xbf\xbd");

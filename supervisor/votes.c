@@ -182,7 +182,7 @@ static void answer_item(struct daemon *d, const struct journal_id *id, struct ap
 	const struct journal_approval *item = journal_state_approval(d->rows, id);
 
 	a->status = 200;
-	a->json = item ? views_approval(d, item, true)
+	a->json = item ? views_approval(d, item)
 		       : json_pack("{s:i, s:b}", "version", SUPERVISOR_API_VERSION, "ok", 1);
 }
 

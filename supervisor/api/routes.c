@@ -191,16 +191,9 @@ static int queue_of(struct daemon *d, uint64_t max, struct buffer *out, size_t *
 	out->max = API_ANSWER_MAX;
 	buffer_append_byte(out, '[');
 	for (size_t i = 0; r == 0 && i < count && i < max; i++) {
-		json_t *o = views_approval(d, items[i], false);
-		AUTO_FREE char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
-
-		json_decref(o);
-		if (!text)
-			return -ENOMEM;
 		if (i > 0)
 			buffer_append_byte(out, ',');
-		buffer_append_str(out, text);
-		r = out->failed;
+		r = views_approval_line(d, items[i], out);
 	}
 	buffer_append_byte(out, ']');
 	*ret_count = count;
@@ -641,7 +634,7 @@ static int get_approval(struct call *c)
 	const struct journal_approval *a;
 	int r = find_approval(c, &a);
 
-	return r < 0 ? r : answer(c, 200, views_approval(c->d, a, true));
+	return r < 0 ? r : answer(c, 200, views_approval(c->d, a));
 }
 
 static int keep_vote_file(struct call *c, struct digest *ret)

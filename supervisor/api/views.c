@@ -45,18 +45,51 @@ json_t *views_digest(const struct digest *d)
 	return digest_is_zero(d) ? json_null() : json_string(digest_hex(d, hex));
 }
 
-json_t *views_time(int64_t ns)
+enum { TIME_SIZE = 40 };
+
+/* NULL: none. */
+static const char *time_text(int64_t ns, char text[TIME_SIZE])
 {
 	time_t s = (time_t)(ns / 1000000000);
 	struct tm tm;
-	char text[40];
 	size_t n;
 
 	if (ns == 0 || !gmtime_r(&s, &tm))
-		return json_null();
-	n = strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
-	snprintf(text + n, sizeof(text) - n, ".%06dZ", (int)(ns % 1000000000 / 1000));
-	return json_string(text);
+		return NULL;
+	n = strftime(text, TIME_SIZE, "%Y-%m-%dT%H:%M:%S", &tm);
+	snprintf(text + n, TIME_SIZE - n, ".%06dZ", (int)(ns % 1000000000 / 1000));
+	return text;
+}
+
+json_t *views_time(int64_t ns)
+{
+	char buf[TIME_SIZE];
+	const char *text = time_text(ns, buf);
+
+	return text ? json_string(text) : json_null();
+}
+
+/* A member of an object that is written down as it is made: as api_json_text has it. */
+static void put_text(struct buffer *line, const char *key, struct bytes text)
+{
+	AUTO_FREE char *escaped = utf8_valid(text) ? NULL : escape_dup(text, ESCAPE_KEEP_NEWLINE);
+
+	buffer_append_str(line, ",\"");
+	buffer_append_str(line, key);
+	buffer_append_str(line, "\":\"");
+	escape_json(line, escaped ? bytes_str(escaped) : text);
+	buffer_append_byte(line, '"');
+}
+
+static void put(struct buffer *line, const char *key, const char *s)
+{
+	if (s && s[0]) {
+		put_text(line, key, bytes_str(s));
+		return;
+	}
+	buffer_append_str(line, ",\"");
+	buffer_append_str(line, key);
+	buffer_append_str(line, "\":null");
 }
 
 static json_t *text_of(const char *s)
@@ -65,17 +98,25 @@ static json_t *text_of(const char *s)
 }
 
 /* "GATED_COMMIT" -> "gated-commit" */
-static json_t *state_of(const char *name)
+enum { STATE_SIZE = 48 };
+
+static const char *state_text(const char *name, char out[STATE_SIZE])
 {
-	char out[48];
 	size_t i;
 
-	for (i = 0; name && name[i] && i < sizeof(out) - 1; i++)
+	for (i = 0; name && name[i] && i < STATE_SIZE - 1; i++)
 		out[i] = name[i] == '_'			    ? '-'
 			 : name[i] >= 'A' && name[i] <= 'Z' ? (char)(name[i] + 32)
 							    : name[i];
 	out[i] = '\0';
-	return json_string(out);
+	return out;
+}
+
+static json_t *state_of(const char *name)
+{
+	char out[STATE_SIZE];
+
+	return json_string(state_text(name, out));
 }
 
 static json_t *waits_of(unsigned waits)
@@ -363,6 +404,8 @@ static json_t *grants_of(const struct journal_run *run)
 	return list;
 }
 
+static json_t *head_of_item(struct daemon *d, const struct journal_approval *a);
+
 json_t *views_status(struct daemon *d, const struct journal_run *run)
 {
 	json_t *o = head_of(d, run);
@@ -393,7 +436,7 @@ json_t *views_status(struct daemon *d, const struct journal_run *run)
 	for (size_t i = 0; s && i < s->open_count; i++)
 		json_array_append_new(open, open_line(&s->open[i]));
 	for (size_t i = 0; s && i < s->needs_person_count; i++)
-		json_array_append_new(person, views_approval(d, s->needs_person[i], false));
+		json_array_append_new(person, head_of_item(d, s->needs_person[i]));
 	status_free(s);
 	json_object_set_new(o, "steps", steps);
 	json_object_set_new(o, "done", done);
@@ -620,24 +663,31 @@ static struct bytes title_of(struct bytes card)
 	return nl ? bytes_of(card.data, (size_t)(nl - (const char *)card.data)) : card;
 }
 
-/* ret: the card, where it is wanted or its head is not known yet. */
-static json_t *read_card(struct daemon *d, const struct digest *digest, bool whole,
-			 struct buffer *ret, bool *ret_complete)
+/* Writes the title. ret: the card, where it is wanted or its head is not known yet. */
+static void read_card(struct daemon *d, const struct digest *digest, bool whole, struct buffer *ret,
+		      struct buffer *line, bool *ret_complete)
 {
 	struct card_head head = card_heads_get(d->card_heads, digest);
 	struct bytes card;
 
+	*ret_complete = head.complete;
 	if (head.title && !whole) {
-		*ret_complete = head.complete;
-		return api_json_text(bytes_str(head.title));
+		put_text(line, "title", bytes_str(head.title));
+		return;
 	}
 	*ret_complete = true;
-	if (digest_is_zero(digest) || journal_blob_get(d->journal, digest, CARD_MAX, ret, NULL) < 0)
-		return json_null();
+	if (digest_is_zero(digest) ||
+	    journal_blob_get(d->journal, digest, CARD_MAX, ret, NULL) < 0) {
+		put(line, "title", NULL);
+		return;
+	}
 	card = buffer_bytes(ret);
 	*ret_complete = card_is_complete(card);
 	card_heads_put(d->card_heads, digest, title_of(card), *ret_complete);
-	return card.len ? api_json_text(title_of(card)) : json_null();
+	if (card.len)
+		put_text(line, "title", title_of(card));
+	else
+		put(line, "title", NULL);
 }
 
 static json_t *votes_of(const struct journal_approval *a)
@@ -712,17 +762,72 @@ static void add_answers(struct daemon *d, const struct journal_approval *a, bool
 		json_object_set_new(o, "unanswered", unanswered_of(d, a));
 }
 
+static void put_digest(struct buffer *line, const char *key, const struct digest *d)
+{
+	char hex[DIGEST_HEX_SIZE];
+
+	put(line, key, digest_is_zero(d) ? NULL : digest_hex(d, hex));
+}
+
 /* What an effect's item is about; `object` is the same for equal actions. */
-static void add_effect(struct daemon *d, const struct journal_approval *a, json_t *o)
+static void put_effect(struct daemon *d, const struct journal_approval *a, struct buffer *line)
 {
 	const struct journal_effect *f = journal_state_effect(d->rows, &a->effect);
+	char id[JOURNAL_ID_TEXT_SIZE];
 
 	if (!f)
 		return;
-	json_object_set_new(o, "effect", views_id(&f->id));
-	json_object_set_new(o, "class", json_string(journal_class_name(f->class)));
-	json_object_set_new(o, "rule", text_of(f->rule));
-	json_object_set_new(o, "object", views_digest(&a->object));
+	put(line, "effect", journal_id_text(&f->id, id));
+	put(line, "class", journal_class_name(f->class));
+	put(line, "rule", f->rule);
+	put_digest(line, "object", &a->object);
+}
+
+static void put_answers(struct daemon *d, const struct journal_approval *a, struct buffer *line)
+{
+	json_t *o = json_object();
+	AUTO_FREE char *text = NULL;
+
+	add_answers(d, a, false, o);
+	text = json_dumps(json_object_get(o, "answers"), JSON_COMPACT);
+	json_decref(o);
+	buffer_append_str(line, ",\"answers\":");
+	buffer_append_str(line, text ? text : "[]");
+}
+
+static void put_item(struct daemon *d, const struct journal_approval *a, bool with_card,
+		     struct buffer *card, struct buffer *line)
+{
+	const struct journal_run *run = journal_state_run(d->rows, &a->run);
+	const struct journal_step *step =
+		run && a->step < run->step_count ? run->steps[a->step] : NULL;
+	const char *const *choices = status_choices(a->kind);
+	char id[JOURNAL_ID_TEXT_SIZE], time[TIME_SIZE], state[STATE_SIZE];
+	bool complete;
+
+	buffer_printf(line, "{\"version\":%d", SUPERVISOR_API_VERSION);
+	put(line, "approval", journal_id_text(&a->id, id));
+	put(line, "run", journal_id_text(&a->run, id));
+	put(line, "run_name", run ? run->name : NULL);
+	put(line, "step", step ? step->name : NULL);
+	put(line, "kind", journal_approval_kind_name(a->kind));
+	put(line, "state", state_text(journal_approval_state_name(a->state), state));
+	read_card(d, &a->card, with_card, card, line, &complete);
+	put(line, "opened", time_text(a->opened_ns, time));
+	put(line, "decide_by", time_text(a->decide_by_ns, time));
+	put(line, "execute_by", time_text(a->execute_by_ns, time));
+	put_digest(line, "card_digest", &a->card);
+	buffer_append_str(line, ",\"choices\":[");
+	for (size_t i = 0; choices && choices[i]; i++) {
+		buffer_append_str(line, i > 0 ? ",\"" : "\"");
+		escape_json(line, bytes_str(choices[i]));
+		buffer_append_byte(line, '"');
+	}
+	buffer_append_byte(line, ']');
+	put_effect(d, a, line);
+	if (a->kind == JOURNAL_KIND_CONFLICT)
+		put_answers(d, a, line);
+	buffer_append_str(line, complete ? ",\"complete\":true}" : ",\"complete\":false}");
 }
 
 /* How many must agree, and whether they must sign. */
@@ -738,41 +843,45 @@ static void add_rules(struct daemon *d, const struct journal_approval *a, json_t
 	json_object_set_new(o, "signed", json_boolean(s.signers));
 }
 
-json_t *views_approval(struct daemon *d, const struct journal_approval *a, bool with_card)
+/* By hand: a queue of ten thousand is told in a moment, and as trees it took ten times that. */
+int views_approval_line(struct daemon *d, const struct journal_approval *a, struct buffer *out)
 {
-	const struct journal_run *run = journal_state_run(d->rows, &a->run);
-	const struct journal_step *step =
-		run && a->step < run->step_count ? run->steps[a->step] : NULL;
-	json_t *choices = json_array();
 	AUTO_BUFFER card = {0};
-	bool complete;
-	json_t *title = read_card(d, &a->card, with_card, &card, &complete);
-	json_t *o;
 
-	for (const char *const *c = status_choices(a->kind); c && *c; c++)
-		json_array_append_new(choices, json_string(*c));
-	o = json_pack("{s:i, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
-		      "version", SUPERVISOR_API_VERSION, "approval", views_id(&a->id), "run",
-		      views_id(&a->run), "run_name", text_of(run ? run->name : NULL), "step",
-		      text_of(step ? step->name : NULL), "kind",
-		      journal_approval_kind_name(a->kind), "state",
-		      state_of(journal_approval_state_name(a->state)), "title", title, "opened",
-		      views_time(a->opened_ns), "decide_by", views_time(a->decide_by_ns),
-		      "execute_by", views_time(a->execute_by_ns), "card_digest",
-		      views_digest(&a->card), "choices", choices);
-	add_effect(d, a, o);
+	put_item(d, a, false, &card, out);
+	return out->failed;
+}
+
+/* card: NULL = it is not wanted. */
+static json_t *item_of(struct daemon *d, const struct journal_approval *a, struct buffer *card)
+{
+	AUTO_BUFFER read = {0};
+	AUTO_BUFFER line = {0};
+
+	put_item(d, a, card != NULL, card ? card : &read, &line);
+	return line.failed ? NULL : json_loadb((const char *)line.data, line.len, 0, NULL);
+}
+
+static json_t *head_of_item(struct daemon *d, const struct journal_approval *a)
+{
+	return item_of(d, a, NULL);
+}
+
+json_t *views_approval(struct daemon *d, const struct journal_approval *a)
+{
+	AUTO_BUFFER card = {0};
+	json_t *o = item_of(d, a, &card);
+
+	if (!o)
+		return NULL;
 	if (a->kind == JOURNAL_KIND_CONFLICT)
-		add_answers(d, a, with_card, o);
-	if (with_card)
-		add_rules(d, a, o);
-	json_object_set_new(o, "complete", json_boolean(complete));
-	if (with_card) {
-		json_object_set_new(o, "card", api_json_text(buffer_bytes(&card)));
-		json_object_set_new(o, "action", views_digest(&a->action));
-		json_object_set_new(o, "choice", text_of(a->choice));
-		json_object_set_new(o, "why", text_of(a->why));
-		json_object_set_new(o, "votes", votes_of(a));
-	}
+		add_answers(d, a, true, o);
+	add_rules(d, a, o);
+	json_object_set_new(o, "card", api_json_text(buffer_bytes(&card)));
+	json_object_set_new(o, "action", views_digest(&a->action));
+	json_object_set_new(o, "choice", text_of(a->choice));
+	json_object_set_new(o, "why", text_of(a->why));
+	json_object_set_new(o, "votes", votes_of(a));
 	return o;
 }
 

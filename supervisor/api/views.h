@@ -11,7 +11,10 @@ json_t *views_status(struct daemon *d, const struct journal_run *run);
 void views_notes(struct daemon *d, const struct journal_run *run, json_t *o); /* sets "notes" */
 json_t *views_step(struct daemon *d, const struct journal_run *run,
 		   const struct journal_step *step);
-json_t *views_approval(struct daemon *d, const struct journal_approval *a, bool with_card);
+json_t *views_approval(struct daemon *d, const struct journal_approval *a);
+/* What a list tells of it: an object, as JSON text. 0 or -ENOMEM. */
+MUST_CHECK int views_approval_line(struct daemon *d, const struct journal_approval *a,
+				   struct buffer *out);
 /* run may be NULL: then the step's index stands for its name. */
 json_t *views_event(struct daemon *d, const struct journal_run *run,
 		    const struct journal_record *r);

@@ -50,6 +50,29 @@ static void a_head_is_its_own_cards_or_not_known(void **state)
 	card_heads_free(NULL);
 }
 
+/* A queue of ten thousand is told without reading its cards again. */
+static void a_queue_finds_its_places(void **state)
+{
+	enum { CARDS = 10000 };
+	struct card_heads *h;
+	size_t known = 0;
+
+	(void)state;
+	assert_int_equal(card_heads_new(&h), 0);
+	for (unsigned i = 0; i < CARDS; i++) {
+		struct digest d = digest_for(i);
+
+		card_heads_put(h, &d, bytes_str("a card"), true);
+	}
+	for (unsigned i = 0; i < CARDS; i++) {
+		struct digest d = digest_for(i);
+
+		known += card_heads_get(h, &d).title != NULL;
+	}
+	assert_true(known > CARDS - CARDS / 100);
+	card_heads_free(h);
+}
+
 static void what_is_too_long_or_no_string_is_read_again(void **state)
 {
 	static char longer[CARD_HEADS_TITLE_MAX + 1];
@@ -72,6 +95,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_head_is_its_own_cards_or_not_known),
+		cmocka_unit_test(a_queue_finds_its_places),
 		cmocka_unit_test(what_is_too_long_or_no_string_is_read_again),
 	};
 
