@@ -174,7 +174,8 @@ def test_workspace_that_was_moved_is_landed_in_when_it_is_back():
         assert s.wait(run)["landing"] == "landed" and read(s, "f") == "new\n"
         os.rename(s.workspace, moved)
         refused = s.post(f"/v1/runs/{run}/undo")
-        assert refused.status == 409 and moved in refused.json()["error"]["why"] and s.status(run)["landing"] == "landed", refused
+        why = refused.json()["error"]["why"]  # where it is now is known only as long as the ended run's folder is held
+        assert refused.status == 409 and (moved in why or "move that one back" in why) and s.status(run)["landing"] == "landed", why
         os.rename(moved, s.workspace)
         assert s.post(f"/v1/runs/{run}/undo").status == 200
         until(s, run, lambda now: now["landing"] == "undone")
