@@ -6,6 +6,7 @@ import pty
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -100,6 +101,16 @@ class Cli:
 
     def waiting(self):
         return self.json("queue")[1]["approvals"]
+
+    def stop_supervisor(self):
+        """Returns when the one that runs, or is started by the question, has ended."""
+        pid = self.json("status")[1]["daemon"]["pid"]
+        if not pid:
+            return
+        fd = os.pidfd_open(pid)
+        os.kill(pid, signal.SIGTERM)
+        assert select.select([fd], [], [], 30)[0], "it does not end"
+        os.close(fd)
 
     def until(self, what, seconds=30):
         end = time.monotonic() + seconds
@@ -247,8 +258,7 @@ def test_gc_lists_what_would_go_and_wants_a_persons_word():
             assert c.json("gc", "--older-than", "0s")[0] == 4 and c.run("gc")[0] == 0, held
             if held:
                 assert c.run("status", "old")[0] == 0, "it is still there"
-                os.kill(c.json("status")[1]["daemon"]["pid"], signal.SIGTERM)
-                time.sleep(1)
+                c.stop_supervisor()
         code, done = c.json("gc", "--older-than", "0s", "--yes")
         assert code == 0 and done["version"] == 1 and done["runs"] == 2 and done["blobs"] > 0 and done["freed"] > 0, done
         code, out, _ = c.run("gc", "--older-than", "0s")
@@ -1377,8 +1387,7 @@ def test_the_journal_can_be_checked_and_carried_away():
                 r = subprocess.run([HOLDFAST, "--state", c.state, "export"], stdout=f, env=c.env, check=False)
             assert r.returncode == 0 and os.path.getsize(out) > 1000
             if held:
-                os.kill(c.json("status")[1]["daemon"]["pid"], signal.SIGTERM)
-                time.sleep(1)
+                c.stop_supervisor()
         assert c.run("gc")[0] == 0
 
 
@@ -1412,13 +1421,17 @@ def test_the_settings_say_where_the_state_is():
         assert f"({path}:2:8)" in plain("doctor")[1]
         assert '"--state"' in c.run("--json", "doctor")[1]
         # A daemon that is started by hand, and what only reads the journal, honour it too.
-        os.kill(c.json("status")[1]["daemon"]["pid"], signal.SIGTERM)
-        time.sleep(1)
+        c.stop_supervisor()
         assert plain("verify")[0] == 0
-        daemon = subprocess.Popen([os.path.join(os.path.dirname(HOLDFAST), "holdfastd")], env=c.env, cwd="/",
-                                  stderr=subprocess.DEVNULL)
+        c.stop_supervisor()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
+            ready.bind(os.path.join(c.root, "ready"))
+            ready.settimeout(30)
+            daemon = subprocess.Popen([os.path.join(os.path.dirname(HOLDFAST), "holdfastd")], cwd="/", stderr=subprocess.DEVNULL,
+                                      env={**c.env, "NOTIFY_SOCKET": os.path.join(c.root, "ready")})
+            assert b"READY=1" in ready.recv(4096)  # nothing else may start one meanwhile
         try:
-            c.until(lambda: c.json("status")[1]["daemon"]["pid"] == daemon.pid)
+            assert c.json("status")[1]["daemon"]["pid"] == daemon.pid
         finally:
             daemon.terminate()
             assert daemon.wait(20) == 0
@@ -1676,11 +1689,6 @@ def test_a_copied_state_directory_is_not_served_by_the_originals_supervisor():
         assert c.run("show", "slow", "slow")[1].endswith("".join(f"{i}\n" for i in range(1, 6)))
 
 
-def stop(c):
-    os.kill(c.json("status")[1]["daemon"]["pid"], signal.SIGTERM)
-    time.sleep(1)
-
-
 def test_a_damaged_database_is_said_and_left_as_it_is():
     def content(folder):
         return {n: open(os.path.join(folder, n), "rb").read() for n in sorted(os.listdir(folder))}
@@ -1700,7 +1708,7 @@ def test_a_damaged_database_is_said_and_left_as_it_is():
     for says, damage in damages.items():
         with Cli() as c:
             assert c.run("exec", "--", "true")[0] == 0
-            stop(c)
+            c.stop_supervisor()
             journal = os.path.join(c.state, "v1", "journal")
             damage(journal)
             before = content(journal)
