@@ -578,12 +578,13 @@ static char *clean(struct confine *c, const char *folder, const char *path)
 	return own_printf(c, "%s", out[0] ? out : "/");
 }
 
-/* The program that argv[0] names, as the policy decides it: looked up in PATH as the sandbox will.
- */
+/* The program that argv[0] names, as the policy decides it: looked up in PATH as the sandbox will,
+ * where execvp(3) passes over what it may not execute. */
 static char *resolve_program(struct confine *c)
 {
 	const char *name = c->in->argv[0], *path = find_env(c->env, "PATH");
-	char candidate[2 * PATH_SIZE];
+	char candidate[2 * PATH_SIZE], first[2 * PATH_SIZE] = "";
+	struct policy_fs_decision d;
 
 	if (strchr(name, '/'))
 		return clean(c, c->spec.cwd, name);
@@ -593,10 +594,17 @@ static char *resolve_program(struct confine *c)
 		if (end > path && path[0] == '/' &&
 		    (size_t)snprintf(candidate, sizeof(candidate), "%.*s/%s", (int)(end - path),
 				     path, name) < sizeof(candidate) &&
-		    access(candidate, X_OK) == 0)
-			return clean(c, "/", candidate);
+		    access(candidate, X_OK) == 0) {
+			policy_fs_decide(c->fs, bytes_str(candidate), POLICY_WANT_EXEC, &d);
+			if (d.verdict == POLICY_FS_ALLOW)
+				return clean(c, "/", candidate);
+			if (!*first)
+				memcpy(first, candidate, sizeof(first));
+		}
 		path = *end ? end + 1 : end;
 	}
+	if (*first)
+		return clean(c, "/", first);
 	return clean(
 		c, c->spec.cwd,
 		name); /* not found here: what an earlier step made may still be found inside */

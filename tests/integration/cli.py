@@ -220,6 +220,8 @@ def test_a_program_that_no_rule_covers_is_named_with_the_line_that_grants_it():
         c.env["PATH"] = os.path.dirname(shim) + ":" + c.env["PATH"]
         code, _, err = c.run("exec", "--", "python")
         assert code == 125 and f"{shim}: no fs rule" in err, (code, err)
+        c.script("home/.pyenv/shims/cat")  # one that is granted stands later in PATH
+        assert c.run("exec", "--", "cat", "a.txt")[:2] == (0, "one\n")
         line = re.search(r'\{path: "([^"]*)", access: rx\} grants it, as \'--policy coding\' does', err)
         assert line and line[1] == "${home}/.pyenv", err
         with open(os.path.join(c.root, "p.yaml"), "w") as f:
