@@ -43,11 +43,26 @@ struct queued {
 	size_t fd_count;
 };
 
-struct request { /* of a client that waits for an effect */
+/*
+ * A client that waits for an effect. What its courier does (enum exchange_state), `sent`, and the
+ * effect's row go together:
+ *
+ *   courier           sent         row
+ *   ASKED             false        PROPOSED, WAITING, ALLOWED, IN_DOUBT; RESERVED and not on disk
+ *                                  yet, or for another request
+ *   DIALING, SENDING  true         RESERVED
+ *   HELD              true         RESERVED; CONFIRMED or REFUSED once RESULT came, until RELEASE
+ *   DELIVERING, gone  no request   CONFIRMED, or turned down: RELEASE, REPLAY or DENY dropped it
+ *
+ * A RESULT of doubt puts the courier back to ASKED, and `sent` to false. A tool runs here: its
+ * courier stays ASKED the while. Of what an earlier supervisor had sent there is no request before
+ * its RESULT; the courier's HELLO names the effect.
+ */
+struct request {
 	struct request *next;
 	uint64_t number;
 	struct journal_id effect;
-	bool sent; /* it was told to send: its RESULT is to come */
+	bool sent; /* it was told to send, and that is not over */
 };
 
 struct policy_of { /* an attempt's own, narrowed */

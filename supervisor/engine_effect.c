@@ -6,6 +6,7 @@
  * for a client that is attached, so that nothing is sent for nobody. Attachments are the one thing
  * that is not in the rows: after a crash the couriers say again who waits.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include "base/cbor.h"
@@ -46,6 +47,53 @@ static void client_drop(struct engine_run *r, const struct journal_id *effect)
 
 	if (c)
 		*c = r->clients[--r->client_count];
+}
+
+static void client_move(struct engine_client *c, enum engine_client_state to)
+{
+	static const unsigned legal[] = {
+		[ENGINE_CLIENT_UNTOLD] = 1U << ENGINE_CLIENT_TOLD | 1U << ENGINE_CLIENT_TOLD_AGAIN |
+					 1U << ENGINE_CLIENT_PROBING,
+		[ENGINE_CLIENT_TOLD] = 1U << ENGINE_CLIENT_UNTOLD,
+		[ENGINE_CLIENT_TOLD_AGAIN] = 1U << ENGINE_CLIENT_UNTOLD | 1U << ENGINE_CLIENT_TOLD |
+					     1U << ENGINE_CLIENT_SPENT,
+		[ENGINE_CLIENT_SPENT] = 1U << ENGINE_CLIENT_UNTOLD,
+		[ENGINE_CLIENT_PROBING] = 1U << ENGINE_CLIENT_PROBE_UNKNOWN,
+		[ENGINE_CLIENT_PROBE_UNKNOWN] = 0,
+	};
+
+	assert(legal[c->state] & 1U << to);
+	c->state = to;
+}
+
+static bool client_is_told(const struct engine_client *c)
+{
+	return c->state == ENGINE_CLIENT_TOLD || c->state == ENGINE_CLIENT_TOLD_AGAIN;
+}
+
+/* What it was told to send came to no outcome. */
+static void client_in_doubt(struct engine_client *c)
+{
+	if (client_is_told(c))
+		client_move(c, c->state == ENGINE_CLIENT_TOLD ? ENGINE_CLIENT_UNTOLD
+							      : ENGINE_CLIENT_SPENT);
+}
+
+/* What was sent by itself does not count any more. */
+static void client_asks(struct engine_client *c)
+{
+	if (c->state == ENGINE_CLIENT_TOLD_AGAIN)
+		client_move(c, ENGINE_CLIENT_TOLD);
+	else if (c->state == ENGINE_CLIENT_SPENT)
+		client_move(c, ENGINE_CLIENT_UNTOLD);
+}
+
+/* Its courier is gone, or will say again who waits and what is being sent. */
+static void client_detach(struct engine_client *c)
+{
+	c->attached = false;
+	if (client_is_told(c) || c->state == ENGINE_CLIENT_SPENT)
+		client_move(c, ENGINE_CLIENT_UNTOLD);
 }
 
 static bool attached(const struct engine_run *r, const struct journal_effect *f)
@@ -248,8 +296,9 @@ static void reserve(struct engine *e, struct engine_run *r, const struct journal
 	const struct journal_approval *a = engine_item_of(e, &f->approval);
 	struct engine_client *c = client_of(r, &f->id);
 	struct journal_record rec = record_of(r, f, JOURNAL_EFFECT_RESERVED);
+	bool again = f->state == JOURNAL_EFFECT_S_IN_DOUBT;
 
-	if (f->state == JOURNAL_EFFECT_S_IN_DOUBT) {
+	if (again) {
 		engine_item_forget_effect(r, &f->id);
 		engine_item_end(e, r, engine_item_of(e, &f->doubt), "it is sent again");
 	}
@@ -259,7 +308,7 @@ static void reserve(struct engine *e, struct engine_run *r, const struct journal
 	JOURNAL_SET(&rec.p, number, c->request);
 	JOURNAL_SET(&rec.p, action, f->action);
 	engine_emit(e, &rec);
-	c->sent = true;
+	client_move(c, again ? ENGINE_CLIENT_TOLD_AGAIN : ENGINE_CLIENT_TOLD);
 	command(e, r, f, ENGINE_EFFECT_ANSWER, ENGINE_ANSWER_SEND, true);
 }
 
@@ -271,7 +320,7 @@ static void in_doubt(struct engine *e, struct engine_run *r, const struct journa
 
 	emit(e, r, f, JOURNAL_EFFECT_IN_DOUBT, why);
 	if (c)
-		c->sent = false;
+		client_in_doubt(c);
 	if (engine_effect_doubt(f, e->now.wall_ns, &until) == ENGINE_DOUBT_SEND && until)
 		engine_timer_arm(e, r, f->step, JOURNAL_TIMER_KEY_WINDOW, until, &f->id);
 }
@@ -316,7 +365,7 @@ static void push_reserved(struct engine *e, struct engine_run *r, const struct j
 	struct engine_client *c = client_of(r, &f->id);
 	bool known = !engine_id_is_zero(&r->courier) && journal_id_equal(&r->courier, &f->courier);
 
-	if (!known || (c && c->sent))
+	if (!known || (c && client_is_told(c)))
 		return;
 	/* It ran here, under a supervisor that is gone: no courier can say how far it came. */
 	if (f->action_kind == ENGINE_ACTION_TOOL) {
@@ -325,7 +374,7 @@ static void push_reserved(struct engine *e, struct engine_run *r, const struct j
 	}
 	/* This courier never heard that it may send: the same request asks again, or none does. */
 	if (c && c->attached && c->request == f->request) {
-		c->sent = true;
+		client_move(c, ENGINE_CLIENT_TOLD);
 		command(e, r, f, ENGINE_EFFECT_ANSWER, ENGINE_ANSWER_SEND, true);
 	} else if (!a || a->number != f->attempt || !engine_attempt_lives(a)) {
 		in_doubt(e, r, f, "its courier does not say what became of it");
@@ -404,13 +453,12 @@ static void push_doubt(struct engine *e, struct engine_run *r, const struct jour
 	}
 	switch (engine_effect_doubt(f, e->now.wall_ns, &until)) {
 	case ENGINE_DOUBT_SEND:
-		if (may_send(e, r, f) && !c->again) {
-			c->again = true;
+		if (may_send(e, r, f) && c->state == ENGINE_CLIENT_UNTOLD) {
 			reserve(e, r, f);
 			break;
 		}
 		/* Twice is enough by itself: what follows is the client's to ask for. */
-		if (c && c->attached && c->again)
+		if (c && c->attached && c->state == ENGINE_CLIENT_SPENT)
 			answer(e, r, f, ENGINE_ANSWER_DENY);
 		if (!nobody_asks_again(e, r, f))
 			break;
@@ -425,10 +473,10 @@ static void push_doubt(struct engine *e, struct engine_run *r, const struct jour
 		if (!c)
 			return;
 		/* A probe is a sandbox: where nobody named the run, a person is asked meanwhile. */
-		if (c->probe_unknown || !r->named) {
+		if (c->state == ENGINE_CLIENT_PROBE_UNKNOWN || !r->named) {
 			ask_what_became(e, r, f);
-		} else if (!c->probing) {
-			c->probing = true;
+		} else if (c->state != ENGINE_CLIENT_PROBING) {
+			client_move(c, ENGINE_CLIENT_PROBING);
 			command(e, r, f, ENGINE_EFFECT_PROBE, 0, false);
 		}
 		break;
@@ -775,7 +823,7 @@ int engine_effect_proposed(struct engine *e, struct engine_now now, const struct
 	if (!c)
 		return e->failed;
 	c->attached = true;
-	c->again = false;
+	client_asks(c);
 	c->courier = x->courier;
 	if (!f || f->state != JOURNAL_EFFECT_S_RESERVED || x->request == f->request)
 		c->request = x->request;
@@ -867,7 +915,7 @@ int engine_effect_result(struct engine *e, struct engine_now now, const struct e
 	case ENGINE_IN_DOUBT:
 		c = client_of(r, &f->id);
 		if (c)
-			c->sent = false;
+			client_in_doubt(c);
 		if (f->state == JOURNAL_EFFECT_S_RESERVED)
 			in_doubt(e, r, f, x->why ? x->why : "no whole response came");
 		command(e, r, f, ENGINE_EFFECT_RELEASE, 0, true);
@@ -927,7 +975,7 @@ int engine_effect_cut(struct engine *e, struct engine_now now, const struct jour
 		return 0;
 	}
 	c->attached = false;
-	if (!c->sent && !c->probing && !c->probe_unknown)
+	if (c->state == ENGINE_CLIENT_UNTOLD || c->state == ENGINE_CLIENT_SPENT)
 		client_drop(r, effect);
 	return engine_advance(e, r);
 }
@@ -974,7 +1022,7 @@ int engine_effect_courier(struct engine *e, struct engine_now now, const struct 
 	if (!r)
 		return e->failed ? e->failed : -ESTALE;
 	for (size_t i = 0; i < r->client_count; i++)
-		r->clients[i].attached = r->clients[i].sent = false;
+		client_detach(&r->clients[i]);
 	r->courier = courier ? *courier : no_id;
 	for (uint32_t i = 0; i < row->open_count && !e->failed;) {
 		const struct journal_effect *f = row->open[i++];
@@ -987,7 +1035,7 @@ int engine_effect_courier(struct engine *e, struct engine_now now, const struct 
 			struct engine_client *c = client_get(e, r, &f->id);
 
 			if (c)
-				c->sent = true;
+				client_move(c, ENGINE_CLIENT_TOLD);
 		}
 	}
 	return engine_advance(e, r);
@@ -1005,11 +1053,10 @@ int engine_effect_probed(struct engine *e, struct engine_now now, const struct j
 	if (rc < 0)
 		return rc;
 	c = client_of(r, effect);
-	if (f->state != JOURNAL_EFFECT_S_IN_DOUBT || !c || !c->probing)
+	if (f->state != JOURNAL_EFFECT_S_IN_DOUBT || !c || c->state != ENGINE_CLIENT_PROBING)
 		return -ESTALE;
-	c->probing = false;
 	if (said == ENGINE_PROBE_UNKNOWN) {
-		c->probe_unknown = true;
+		client_move(c, ENGINE_CLIENT_PROBE_UNKNOWN);
 		return engine_advance(e, r);
 	}
 	if (said == ENGINE_PROBE_NOT_DONE)

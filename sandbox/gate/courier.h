@@ -201,6 +201,13 @@ enum exchange_state {
 	EXCHANGE_DONE,
 };
 
+/* What the supervisor has of an effect's outcome; SEND and REPLAY begin anew. */
+enum exchange_result {
+	EXCHANGE_UNSAID, /* nothing */
+	EXCHANGE_SAID, /* RESULT is said; to each supervisor that attaches, until one has it */
+	EXCHANGE_RELEASED, /* it is on disk: the last byte may go inside */
+};
+
 struct exchange {
 	struct courier *c;
 	struct exchange *next;
@@ -255,7 +262,7 @@ struct exchange {
 	bool head_pending; /* the RESPONSE frame too */
 	uint64_t passed; /* bytes of the body that went inside */
 	/* what was said */
-	bool result_said, released;
+	enum exchange_result result;
 	enum report_outcome outcome;
 	char why[640];
 	int status_inside;

@@ -404,8 +404,7 @@ static struct exchange *by_number(struct courier *c, uint64_t number)
 static void say_result(struct exchange *x, enum report_outcome outcome)
 {
 	x->outcome = outcome;
-	x->result_said = true;
-	x->released = false;
+	x->result = EXCHANGE_SAID;
 	report_result(x->c->report, x);
 }
 
@@ -436,7 +435,7 @@ static void start_again(struct exchange *x)
 static void answer_send(struct exchange *x, const struct report_answer *a)
 {
 	memcpy(x->effect_id, a->effect, sizeof(x->effect_id));
-	x->result_said = x->released = false;
+	x->result = EXCHANGE_UNSAID;
 	buffer_free(&x->key_header);
 	buffer_free(&x->key);
 	if (buffer_append(&x->key_header, a->key_header.data, a->key_header.len) < 0 ||
@@ -462,7 +461,7 @@ static void answer_replay(struct exchange *x, const struct report_answer *a, con
 	off_t len = 0;
 
 	memcpy(x->effect_id, a->effect, sizeof(x->effect_id));
-	x->result_said = false;
+	x->result = EXCHANGE_UNSAID;
 	if (!x->channel) {
 		exchange_free(x);
 		return;
@@ -538,10 +537,10 @@ void exchange_answer(struct courier *c, const struct report_answer *a, const int
 void exchange_release(struct courier *c, const uint8_t *effect)
 {
 	for (struct exchange *x = c->exchanges; x; x = x->next) {
-		if (!x->effect || !x->result_said || x->released ||
+		if (!x->effect || x->result != EXCHANGE_SAID ||
 		    memcmp(x->effect_id, effect, 16) != 0)
 			continue;
-		x->released = true;
+		x->result = EXCHANGE_RELEASED;
 		if (x->state != EXCHANGE_HELD)
 			return;
 		if (x->outcome == REPORT_CONFIRMED && (x->is_tunnel || x->upgraded)) {

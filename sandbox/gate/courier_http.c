@@ -253,7 +253,7 @@ static void send_head(struct exchange *x)
 /* How many of the pending bytes must stay. */
 static size_t kept_back(const struct exchange *x)
 {
-	bool held = x->effect && !x->released;
+	bool held = x->effect && x->result != EXCHANGE_RELEASED;
 	size_t keep = held ? 1 : 0;
 
 	if (x->scan && !x->response_ended) {
@@ -268,7 +268,7 @@ static size_t kept_back(const struct exchange *x)
 static void pass(struct exchange *x)
 {
 	size_t keep = kept_back(x), have = evbuffer_get_length(x->pending), n;
-	bool held = x->effect && !x->released;
+	bool held = x->effect && x->result != EXCHANGE_RELEASED;
 	bool empty = x->no_body || (x->response.has_length && x->response.length == 0);
 
 	if (x->head_pending && keep != SIZE_MAX && !(held && empty))

@@ -210,7 +210,7 @@ static void say_hello(struct report *r)
 	for (const struct exchange *x = r->c->exchanges; x; x = x->next)
 		if (x->effect && m.hello.sending_count < REPORT_SENDING_MAX &&
 		    (x->state == EXCHANGE_DIALING || x->state == EXCHANGE_SENDING ||
-		     (x->result_said && !x->released)))
+		     x->result == EXCHANGE_SAID))
 			memcpy(sending[m.hello.sending_count++], x->effect_id, 16);
 	say(r, &m, -1);
 }
@@ -224,7 +224,7 @@ static void say_open(struct report *r)
 	for (struct exchange *x = r->c->exchanges; x; x = x->next) {
 		if (!x->number)
 			continue;
-		if (x->result_said && !x->released)
+		if (x->result == EXCHANGE_SAID)
 			report_result(r, x);
 		else if (x->state == EXCHANGE_ASKED)
 			report_propose(r, x);
