@@ -1,112 +1,22 @@
 /*
- * Effects: what is proposed is matched with what this step proposed before, decided, and reserved
- * before it may leave; what came of it is recorded, or asked.
+ * Effects: what was decided (engine_effect_propose.c) is reserved before it may leave; what came of
+ * it is recorded, or asked.
  *
- * Nothing here sends. A client is attached to its effect while it waits; an effect is reserved only
- * for a client that is attached, so that nothing is sent for nobody. Attachments are the one thing
- * that is not in the rows: after a crash the couriers say again who waits.
+ * Nothing here sends. A client is attached to its effect while it waits (engine_client.h); an effect
+ * is reserved only for a client that is attached, so that nothing is sent for nobody.
  */
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include "base/cbor.h"
+#include "supervisor/engine_client.h"
 #include "supervisor/engine_private.h"
 
 static const struct journal_id no_id;
 
-/* ---- attachments ---- */
-
-static struct engine_client *client_of(const struct engine_run *r, const struct journal_id *effect)
-{
-	for (size_t i = 0; i < r->client_count; i++)
-		if (journal_id_equal(&r->clients[i].effect, effect))
-			return &r->clients[i];
-	return NULL;
-}
-
-static struct engine_client *client_get(struct engine *e, struct engine_run *r,
-					const struct journal_id *effect)
-{
-	struct engine_client *c = client_of(r, effect), *grown;
-
-	if (c)
-		return c;
-	grown = reallocarray(r->clients, r->client_count + 1, sizeof(*grown));
-	if (!grown) {
-		e->failed = -ENOMEM;
-		return NULL;
-	}
-	r->clients = grown;
-	grown[r->client_count] = (struct engine_client){.effect = *effect};
-	return &grown[r->client_count++];
-}
-
-static void client_drop(struct engine_run *r, const struct journal_id *effect)
-{
-	struct engine_client *c = client_of(r, effect);
-
-	if (c)
-		*c = r->clients[--r->client_count];
-}
-
-static void client_move(struct engine_client *c, enum engine_client_state to)
-{
-	static const unsigned legal[] = {
-		[ENGINE_CLIENT_UNTOLD] = 1U << ENGINE_CLIENT_TOLD | 1U << ENGINE_CLIENT_TOLD_AGAIN |
-					 1U << ENGINE_CLIENT_PROBING,
-		[ENGINE_CLIENT_TOLD] = 1U << ENGINE_CLIENT_UNTOLD,
-		[ENGINE_CLIENT_TOLD_AGAIN] = 1U << ENGINE_CLIENT_UNTOLD | 1U << ENGINE_CLIENT_TOLD |
-					     1U << ENGINE_CLIENT_SPENT,
-		[ENGINE_CLIENT_SPENT] = 1U << ENGINE_CLIENT_UNTOLD,
-		[ENGINE_CLIENT_PROBING] = 1U << ENGINE_CLIENT_PROBE_UNKNOWN,
-		[ENGINE_CLIENT_PROBE_UNKNOWN] = 0,
-	};
-
-	assert(legal[c->state] & 1U << to);
-	c->state = to;
-}
-
-static bool client_is_told(const struct engine_client *c)
-{
-	return c->state == ENGINE_CLIENT_TOLD || c->state == ENGINE_CLIENT_TOLD_AGAIN;
-}
-
-/* What it was told to send came to no outcome. */
-static void client_in_doubt(struct engine_client *c)
-{
-	if (client_is_told(c))
-		client_move(c, c->state == ENGINE_CLIENT_TOLD ? ENGINE_CLIENT_UNTOLD
-							      : ENGINE_CLIENT_SPENT);
-}
-
-/* What was sent by itself does not count any more. */
-static void client_asks(struct engine_client *c)
-{
-	if (c->state == ENGINE_CLIENT_TOLD_AGAIN)
-		client_move(c, ENGINE_CLIENT_TOLD);
-	else if (c->state == ENGINE_CLIENT_SPENT)
-		client_move(c, ENGINE_CLIENT_UNTOLD);
-}
-
-/* Its courier is gone, or will say again who waits and what is being sent. */
-static void client_detach(struct engine_client *c)
-{
-	c->attached = false;
-	if (client_is_told(c) || c->state == ENGINE_CLIENT_SPENT)
-		client_move(c, ENGINE_CLIENT_UNTOLD);
-}
-
-static bool attached(const struct engine_run *r, const struct journal_effect *f)
-{
-	const struct engine_client *c = client_of(r, &f->id);
-
-	return c && c->attached;
-}
-
 /* ---- records and commands ---- */
 
-static struct journal_record record_of(const struct engine_run *r, const struct journal_effect *f,
-				       enum journal_type type)
+struct journal_record engine_effect_record(const struct engine_run *r,
+					   const struct journal_effect *f, enum journal_type type)
 {
 	struct journal_record rec = engine_record(r, f->step, type);
 
@@ -115,10 +25,10 @@ static struct journal_record record_of(const struct engine_run *r, const struct 
 	return rec;
 }
 
-static void emit(struct engine *e, const struct engine_run *r, const struct journal_effect *f,
-		 enum journal_type type, const char *why)
+void engine_effect_emit(struct engine *e, const struct engine_run *r,
+			const struct journal_effect *f, enum journal_type type, const char *why)
 {
-	struct journal_record rec = record_of(r, f, type);
+	struct journal_record rec = engine_effect_record(r, f, type);
 
 	if (why)
 		JOURNAL_SET(&rec.p, why, bytes_str(why));
@@ -139,13 +49,12 @@ static void command(struct engine *e, const struct engine_run *r, const struct j
 	e->ops.command(e->ops.ctx, &c);
 }
 
-/* Whoever waits gets what the row says; nobody waits any more then. */
-static void answer(struct engine *e, struct engine_run *r, const struct journal_effect *f,
-		   enum engine_answer what)
+void engine_effect_answer(struct engine *e, struct engine_run *r, const struct journal_effect *f,
+			  enum engine_answer what)
 {
 	command(e, r, f, ENGINE_EFFECT_ANSWER, what, what != ENGINE_ANSWER_WAITING);
 	if (what == ENGINE_ANSWER_REPLAY || what == ENGINE_ANSWER_DENY)
-		client_drop(r, &f->id);
+		engine_client_drop(r, &f->id);
 }
 
 /* ---- its key, its items' digest, what may be done in doubt ---- */
@@ -223,27 +132,27 @@ enum engine_doubt engine_effect_doubt(const struct journal_effect *f, int64_t no
 
 /* ---- turning down ---- */
 
-static void end_item_of(struct engine *e, struct engine_run *r, const struct journal_effect *f,
-			const char *why)
+void engine_effect_end_item(struct engine *e, struct engine_run *r, const struct journal_effect *f,
+			    const char *why)
 {
 	engine_item_forget_effect(r, &f->id);
 	engine_item_end(e, r, engine_item_of(e, &f->approval), why);
 }
 
-static void deny(struct engine *e, struct engine_run *r, const struct journal_effect *f,
-		 const char *why)
+void engine_effect_deny(struct engine *e, struct engine_run *r, const struct journal_effect *f,
+			const char *why)
 {
-	end_item_of(e, r, f, why);
-	emit(e, r, f, JOURNAL_EFFECT_DENIED, why);
-	answer(e, r, f, ENGINE_ANSWER_DENY);
+	engine_effect_end_item(e, r, f, why);
+	engine_effect_emit(e, r, f, JOURNAL_EFFECT_DENIED, why);
+	engine_effect_answer(e, r, f, ENGINE_ANSWER_DENY);
 }
 
 static void withdraw(struct engine *e, struct engine_run *r, const struct journal_effect *f,
 		     const char *why)
 {
-	end_item_of(e, r, f, why);
-	emit(e, r, f, JOURNAL_EFFECT_WITHDRAWN, why);
-	answer(e, r, f, ENGINE_ANSWER_DENY);
+	engine_effect_end_item(e, r, f, why);
+	engine_effect_emit(e, r, f, JOURNAL_EFFECT_WITHDRAWN, why);
+	engine_effect_answer(e, r, f, ENGINE_ANSWER_DENY);
 }
 
 /* A decision lets a step go on whose attempt was suspended for it. */
@@ -266,13 +175,13 @@ void engine_effect_refused(struct engine *e, struct engine_run *r, const struct 
 		return;
 	if (a->kind == JOURNAL_KIND_DOUBT) {
 		if (f->state == JOURNAL_EFFECT_S_IN_DOUBT) {
-			emit(e, r, f, JOURNAL_EFFECT_ABANDONED, why);
-			answer(e, r, f, ENGINE_ANSWER_DENY);
+			engine_effect_emit(e, r, f, JOURNAL_EFFECT_ABANDONED, why);
+			engine_effect_answer(e, r, f, ENGINE_ANSWER_DENY);
 			wake_step(e, r, step, "a person gave it up");
 		}
 	} else if (f->state == JOURNAL_EFFECT_S_WAITING && journal_id_equal(&f->approval, &a->id)) {
-		emit(e, r, f, JOURNAL_EFFECT_DENIED, why);
-		answer(e, r, f, ENGINE_ANSWER_DENY);
+		engine_effect_emit(e, r, f, JOURNAL_EFFECT_DENIED, why);
+		engine_effect_answer(e, r, f, ENGINE_ANSWER_DENY);
 		wake_step(e, r, step, "a person denied it");
 	}
 }
@@ -285,7 +194,7 @@ static bool may_send(const struct engine *e, const struct engine_run *r,
 	const struct journal_run *row = engine_run_row(e, r);
 	const struct journal_attempt *a = engine_last_attempt(row->steps[f->step]);
 
-	return attached(r, f) && !e->held && a && a->number == f->attempt &&
+	return engine_client_attached(r, f) && !e->held && a && a->number == f->attempt &&
 	       engine_attempt_lives(a) && !a->suspending &&
 	       (row->state == JOURNAL_RUN_S_RUNNING || row->state == JOURNAL_RUN_S_WAITING);
 }
@@ -294,8 +203,8 @@ static bool may_send(const struct engine *e, const struct engine_run *r,
 static void reserve(struct engine *e, struct engine_run *r, const struct journal_effect *f)
 {
 	const struct journal_approval *a = engine_item_of(e, &f->approval);
-	struct engine_client *c = client_of(r, &f->id);
-	struct journal_record rec = record_of(r, f, JOURNAL_EFFECT_RESERVED);
+	struct engine_client *c = engine_client_of(r, &f->id);
+	struct journal_record rec = engine_effect_record(r, f, JOURNAL_EFFECT_RESERVED);
 	bool again = f->state == JOURNAL_EFFECT_S_IN_DOUBT;
 
 	if (again) {
@@ -308,19 +217,19 @@ static void reserve(struct engine *e, struct engine_run *r, const struct journal
 	JOURNAL_SET(&rec.p, number, c->request);
 	JOURNAL_SET(&rec.p, action, f->action);
 	engine_emit(e, &rec);
-	client_move(c, again ? ENGINE_CLIENT_TOLD_AGAIN : ENGINE_CLIENT_TOLD);
+	engine_client_move(c, again ? ENGINE_CLIENT_TOLD_AGAIN : ENGINE_CLIENT_TOLD);
 	command(e, r, f, ENGINE_EFFECT_ANSWER, ENGINE_ANSWER_SEND, true);
 }
 
 static void in_doubt(struct engine *e, struct engine_run *r, const struct journal_effect *f,
 		     const char *why)
 {
-	struct engine_client *c = client_of(r, &f->id);
+	struct engine_client *c = engine_client_of(r, &f->id);
 	int64_t until;
 
-	emit(e, r, f, JOURNAL_EFFECT_IN_DOUBT, why);
+	engine_effect_emit(e, r, f, JOURNAL_EFFECT_IN_DOUBT, why);
 	if (c)
-		client_in_doubt(c);
+		engine_client_in_doubt(c);
 	if (engine_effect_doubt(f, e->now.wall_ns, &until) == ENGINE_DOUBT_SEND && until)
 		engine_timer_arm(e, r, f->step, JOURNAL_TIMER_KEY_WINDOW, until, &f->id);
 }
@@ -336,7 +245,7 @@ static bool closed(const struct journal_approval *a)
 static void push_waiting(struct engine *e, struct engine_run *r, const struct journal_effect *f)
 {
 	const struct journal_approval *a = engine_item_of(e, &f->approval);
-	struct journal_record rec = record_of(r, f, JOURNAL_EFFECT_ALLOWED);
+	struct journal_record rec = engine_effect_record(r, f, JOURNAL_EFFECT_ALLOWED);
 
 	if (closed(a)) {
 		engine_item_want_effect(e, r, f, JOURNAL_KIND_EFFECT);
@@ -354,7 +263,8 @@ static void push_allowed(struct engine *e, struct engine_run *r, const struct jo
 	const struct journal_approval *a = engine_item_of(e, &f->approval);
 
 	if (!engine_id_is_zero(&f->approval) && closed(a))
-		emit(e, r, f, JOURNAL_EFFECT_WAITING, "its approval was not used in time");
+		engine_effect_emit(e, r, f, JOURNAL_EFFECT_WAITING,
+				   "its approval was not used in time");
 	else if (may_send(e, r, f))
 		reserve(e, r, f);
 }
@@ -362,10 +272,10 @@ static void push_allowed(struct engine *e, struct engine_run *r, const struct jo
 static void push_reserved(struct engine *e, struct engine_run *r, const struct journal_effect *f)
 {
 	const struct journal_attempt *a = engine_last_attempt(engine_run_row(e, r)->steps[f->step]);
-	struct engine_client *c = client_of(r, &f->id);
+	struct engine_client *c = engine_client_of(r, &f->id);
 	bool known = !engine_id_is_zero(&r->courier) && journal_id_equal(&r->courier, &f->courier);
 
-	if (!known || (c && client_is_told(c)))
+	if (!known || (c && engine_client_is_told(c)))
 		return;
 	/* It ran here, under a supervisor that is gone: no courier can say how far it came. */
 	if (f->action_kind == ENGINE_ACTION_TOOL) {
@@ -374,7 +284,7 @@ static void push_reserved(struct engine *e, struct engine_run *r, const struct j
 	}
 	/* This courier never heard that it may send: the same request asks again, or none does. */
 	if (c && c->attached && c->request == f->request) {
-		client_move(c, ENGINE_CLIENT_TOLD);
+		engine_client_move(c, ENGINE_CLIENT_TOLD);
 		command(e, r, f, ENGINE_EFFECT_ANSWER, ENGINE_ANSWER_SEND, true);
 	} else if (!a || a->number != f->attempt || !engine_attempt_lives(a)) {
 		in_doubt(e, r, f, "its courier does not say what became of it");
@@ -397,10 +307,10 @@ static void settle(struct engine *e, struct engine_run *r, const struct journal_
 		return;
 	}
 	engine_item_consume(e, r, a);
-	rec = record_of(r, f,
-			done	   ? JOURNAL_EFFECT_CONFIRMED
-			: not_done ? JOURNAL_EFFECT_REFUSED
-				   : JOURNAL_EFFECT_ABANDONED);
+	rec = engine_effect_record(r, f,
+				   done	      ? JOURNAL_EFFECT_CONFIRMED
+				   : not_done ? JOURNAL_EFFECT_REFUSED
+					      : JOURNAL_EFFECT_ABANDONED);
 	JOURNAL_SET(&rec.p, principal, bytes_str(by));
 	JOURNAL_SET(&rec.p, why,
 		    bytes_str(done	 ? "a person said: done"
@@ -411,7 +321,7 @@ static void settle(struct engine *e, struct engine_run *r, const struct journal_
 	if (done && !digest_is_zero(&file))
 		JOURNAL_SET(&rec.p, response_body, file);
 	engine_emit(e, &rec);
-	answer(e, r, f, done ? ENGINE_ANSWER_REPLAY : ENGINE_ANSWER_DENY);
+	engine_effect_answer(e, r, f, done ? ENGINE_ANSWER_REPLAY : ENGINE_ANSWER_DENY);
 	wake_step(e, r, step, "a person said what became of its effect");
 }
 
@@ -443,7 +353,7 @@ static void ask_what_became(struct engine *e, struct engine_run *r, const struct
 static void push_doubt(struct engine *e, struct engine_run *r, const struct journal_effect *f)
 {
 	const struct journal_approval *said = engine_item_of(e, &f->doubt);
-	struct engine_client *c = client_of(r, &f->id);
+	struct engine_client *c = engine_client_of(r, &f->id);
 	int64_t until;
 
 	/* A person's word stands, also while a probe is asked again after a restart. */
@@ -459,24 +369,24 @@ static void push_doubt(struct engine *e, struct engine_run *r, const struct jour
 		}
 		/* Twice is enough by itself: what follows is the client's to ask for. */
 		if (c && c->attached && c->state == ENGINE_CLIENT_SPENT)
-			answer(e, r, f, ENGINE_ANSWER_DENY);
+			engine_effect_answer(e, r, f, ENGINE_ANSWER_DENY);
 		if (!nobody_asks_again(e, r, f))
 			break;
 		if (f->retry == JOURNAL_RETRY_SAFE)
-			emit(e, r, f, JOURNAL_EFFECT_ABANDONED,
-			     "nobody asks for it again, and doing it twice is safe");
+			engine_effect_emit(e, r, f, JOURNAL_EFFECT_ABANDONED,
+					   "nobody asks for it again, and doing it twice is safe");
 		else
 			ask_what_became(e, r, f);
 		break;
 	case ENGINE_DOUBT_PROBE:
-		c = client_get(e, r, &f->id);
+		c = engine_client_get(e, r, &f->id);
 		if (!c)
 			return;
 		/* A probe is a sandbox: where nobody named the run, a person is asked meanwhile. */
 		if (c->state == ENGINE_CLIENT_PROBE_UNKNOWN || !r->named) {
 			ask_what_became(e, r, f);
 		} else if (c->state != ENGINE_CLIENT_PROBING) {
-			client_move(c, ENGINE_CLIENT_PROBING);
+			engine_client_move(c, ENGINE_CLIENT_PROBING);
 			command(e, r, f, ENGINE_EFFECT_PROBE, 0, false);
 		}
 		break;
@@ -555,7 +465,7 @@ bool engine_effect_waits(const struct engine *e, const struct engine_run *r, uin
 	for (uint32_t i = 0; i < row->open_count; i++) {
 		const struct journal_effect *f = row->open[i];
 
-		if (f->step != step || (by_client && !unknown && !attached(r, f)))
+		if (f->step != step || (by_client && !unknown && !engine_client_attached(r, f)))
 			continue;
 		if (f->state == JOURNAL_EFFECT_S_WAITING ||
 		    (f->state == JOURNAL_EFFECT_S_IN_DOUBT &&
@@ -563,281 +473,6 @@ bool engine_effect_waits(const struct engine *e, const struct engine_run *r, uin
 			return true;
 	}
 	return false;
-}
-
-/* ---- proposals ---- */
-
-/* What this step proposed before and this one stands for; NULL: it is the next occurrence. */
-static const struct journal_effect *match(const struct journal_effect *const *same, size_t count,
-					  uint32_t attempt)
-{
-	for (size_t i = 0; i < count; i++) {
-		const struct journal_effect *f = same[i];
-
-		if (f->state == JOURNAL_EFFECT_S_DENIED || f->state == JOURNAL_EFFECT_S_WITHDRAWN)
-			continue;
-		if (f->state == JOURNAL_EFFECT_S_REFUSED || f->attempt != attempt || !f->delivered)
-			return f;
-	}
-	return NULL;
-}
-
-static void fill(struct journal_payload *p, const struct engine_proposal *x)
-{
-	JOURNAL_SET(p, action, x->action);
-	JOURNAL_SET(p, canonical, x->canonical);
-	JOURNAL_SET(p, action_kind, x->action_kind);
-	JOURNAL_SET(p, class, x->class);
-	JOURNAL_SET(p, retry, x->retry);
-	if (!digest_is_zero(&x->body))
-		JOURNAL_SET(p, body, x->body);
-	if (x->window_ms)
-		JOURNAL_SET(p, window_ms, x->window_ms);
-#define TEXT(field)                                                 \
-	do {                                                        \
-		if (x->field)                                       \
-			JOURNAL_SET(p, field, bytes_str(x->field)); \
-	} while (0)
-	TEXT(header);
-	TEXT(probe);
-	TEXT(rule);
-	TEXT(at);
-	TEXT(secret);
-	TEXT(claim);
-	TEXT(dropped);
-	TEXT(title);
-#undef TEXT
-}
-
-static uint32_t denied_count(const struct engine *e, struct engine_run *r)
-{
-	const struct journal_run *row = engine_run_row(e, r);
-
-	for (; r->denied_seen < row->effect_count; r->denied_seen++)
-		r->denied += row->effects[r->denied_seen]->state == JOURNAL_EFFECT_S_DENIED;
-	return r->denied;
-}
-
-static uint32_t waiting_count(const struct journal_run *row)
-{
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; i < row->open_count; i++)
-		n += row->open[i]->state == JOURNAL_EFFECT_S_WAITING;
-	return n;
-}
-
-/* The policy's word, made stricter by the run's limits. */
-static enum engine_verdict judge(struct engine *e, struct engine_run *r, uint32_t step,
-				 const struct engine_proposal *x, bool waits,
-				 const struct journal_grant **ret_grant, const char **ret_why)
-{
-	struct engine_rules rules;
-
-	*ret_why = x->why;
-	*ret_grant = NULL;
-	if (engine_grant_denial(e, r, step, x->rule)) {
-		*ret_why = "a person denied this rule for the run";
-		return ENGINE_DENY;
-	}
-	if (x->verdict != ENGINE_ASK || waits)
-		return x->verdict;
-	*ret_grant = engine_grant_for(e, r, step, x);
-	if (*ret_grant) {
-		*ret_why = (*ret_grant)->at ? "a standing grant of the policy" : "a person's grant";
-		return ENGINE_ALLOW;
-	}
-	engine_item_rules(e, r, &rules);
-	if (rules.unattended_deny) {
-		*ret_why = "a person would be asked, and the policy says that nobody is there";
-		return ENGINE_DENY;
-	}
-	if (waiting_count(engine_run_row(e, r)) >= e->limits.effects_open_max) {
-		*ret_why = "too many effects of this run wait for people already";
-		return ENGINE_DENY;
-	}
-	return ENGINE_ASK;
-}
-
-static void decide(struct engine *e, struct engine_run *r, const struct journal_effect *f,
-		   enum engine_verdict verdict, const char *why)
-{
-	switch (verdict) {
-	case ENGINE_DENY:
-		deny(e, r, f, why);
-		break;
-	case ENGINE_ASK:
-		emit(e, r, f, JOURNAL_EFFECT_WAITING, why);
-		break;
-	case ENGINE_ALLOW:
-		emit(e, r, f, JOURNAL_EFFECT_ALLOWED, why);
-		break;
-	}
-}
-
-/* The policy's word of now, for what was decided before and not sent. */
-static void decide_again(struct engine *e, struct engine_run *r, const struct journal_effect *f,
-			 enum engine_verdict verdict, const char *why)
-{
-	bool allowed = f->state == JOURNAL_EFFECT_S_ALLOWED;
-
-	if (verdict == ENGINE_DENY) {
-		deny(e, r, f, why);
-	} else if (verdict == ENGINE_ASK && allowed && engine_id_is_zero(&f->approval)) {
-		emit(e, r, f, JOURNAL_EFFECT_WAITING, why);
-	} else if (verdict == ENGINE_ALLOW && !allowed) {
-		end_item_of(e, r, f, "the policy allows it now");
-		emit(e, r, f, JOURNAL_EFFECT_ALLOWED, why);
-	}
-}
-
-/* Another action of the same identity stands instead: what was asked, or said, was about the old
- * one. */
-static void supersede(struct engine *e, struct engine_run *r, const struct journal_effect *f)
-{
-	const struct journal_approval *a = engine_item_of(e, &f->approval);
-
-	engine_item_forget_effect(r, &f->id);
-	if (a && a->state == JOURNAL_APPROVAL_S_OPEN)
-		engine_item_supersede(e, r, a);
-	else
-		engine_item_end(e, r, a, "another action stands instead of it");
-	if (f->state == JOURNAL_EFFECT_S_ALLOWED)
-		emit(e, r, f, JOURNAL_EFFECT_WAITING, "another action stands instead of it");
-}
-
-static void attach(struct engine *e, struct engine_run *r, const struct journal_effect *f,
-		   const struct engine_proposal *x, uint32_t attempt)
-{
-	bool other = !digest_equal(&f->action, &x->action),
-	     unsent = f->state == JOURNAL_EFFECT_S_PROPOSED ||
-		      f->state == JOURNAL_EFFECT_S_WAITING || f->state == JOURNAL_EFFECT_S_ALLOWED;
-	struct digest before = f->canonical;
-	struct journal_record rec;
-	const char *why;
-
-	if (other && unsent)
-		supersede(e, r, f);
-	if (f->attempt != attempt || (other && unsent)) {
-		rec = record_of(r, f, JOURNAL_EFFECT_ATTACHED);
-		rec.attempt = attempt;
-		if (other && unsent) {
-			fill(&rec.p, x);
-			JOURNAL_SET(&rec.p, before, before);
-		}
-		engine_emit(e, &rec);
-	}
-	if (unsent) {
-		/* What a grant allowed and nobody sent is looked at anew: it may be gone. */
-		bool allowed =
-			f->state == JOURNAL_EFFECT_S_ALLOWED && engine_id_is_zero(&f->approval);
-		const struct journal_grant *grant;
-		enum engine_verdict verdict = judge(e, r, f->step, x, !allowed, &grant, &why);
-
-		if (grant)
-			engine_grant_use(e, r, grant, &f->id);
-		decide_again(e, r, f, verdict, why);
-	}
-}
-
-static void propose(struct engine *e, struct engine_run *r, const struct engine_proposal *x,
-		    uint32_t step, uint32_t attempt, const struct journal_effect *again,
-		    size_t occurrence, struct journal_id *ret)
-{
-	struct journal_record rec = engine_record(r, step, JOURNAL_EFFECT_PROPOSED);
-
-	if (again)
-		*ret = again->id;
-	else
-		e->ops.new_id(e->ops.ctx, ret);
-	rec.attempt = attempt;
-	JOURNAL_SET(&rec.p, effect, *ret);
-	JOURNAL_SET(&rec.p, identity, x->identity);
-	JOURNAL_SET(&rec.p, occurrence, occurrence);
-	fill(&rec.p, x);
-	engine_emit(e, &rec);
-}
-
-/* What it waits for is there already, or is told that it waits. */
-static void answer_now(struct engine *e, struct engine_run *r, const struct journal_effect *f)
-{
-	switch (f->state) {
-	case JOURNAL_EFFECT_S_CONFIRMED:
-	case JOURNAL_EFFECT_S_COMPENSATED:
-		answer(e, r, f, ENGINE_ANSWER_REPLAY);
-		break;
-	case JOURNAL_EFFECT_S_ABANDONED:
-		if (!f->delivered) /* the answer is final: asking again is another effect */
-			emit(e, r, f, JOURNAL_EFFECT_DELIVERED, NULL);
-		answer(e, r, f, ENGINE_ANSWER_DENY);
-		break;
-	case JOURNAL_EFFECT_S_WAITING:
-		answer(e, r, f, ENGINE_ANSWER_WAITING);
-		break;
-	case JOURNAL_EFFECT_S_PROPOSED:
-	case JOURNAL_EFFECT_S_ALLOWED:
-	case JOURNAL_EFFECT_S_RESERVED:
-	case JOURNAL_EFFECT_S_IN_DOUBT: /* pushed */
-	case JOURNAL_EFFECT_S_DENIED: /* answered as it was denied */
-	case JOURNAL_EFFECT_S_WITHDRAWN:
-	case JOURNAL_EFFECT_S_REFUSED:
-	case JOURNAL_EFFECT_S_COUNT:
-		break;
-	}
-}
-
-int engine_effect_proposed(struct engine *e, struct engine_now now, const struct engine_proposal *x,
-			   struct journal_id *ret)
-{
-	const struct journal_effect *const *same, *f;
-	const struct journal_attempt *a;
-	const struct journal_run *row;
-	const struct journal_grant *grant;
-	enum engine_verdict verdict;
-	struct engine_client *c;
-	struct engine_run *r;
-	struct journal_id id;
-	uint32_t step, number;
-	const char *why;
-	size_t count;
-
-	engine_enter(e, now);
-	if (!engine_find_attempt(e, &x->attempt, &r, &step))
-		return -ESTALE;
-	row = engine_run_row(e, r);
-	a = engine_last_attempt(row->steps[step]);
-	if (!engine_attempt_lives(a) || a->suspending || row->state == JOURNAL_RUN_S_CANCELLING ||
-	    journal_run_final(row->state))
-		return -ESTALE;
-	number = a->number;
-	count = journal_state_effects_same(e->rows, &r->id, step, &x->identity, &same);
-	f = match(same, count, number);
-	verdict = judge(e, r, step, x, f && f->state == JOURNAL_EFFECT_S_WAITING, &grant, &why);
-	if (!f && verdict == ENGINE_DENY && denied_count(e, r) >= e->limits.effects_denied_max)
-		return ENGINE_PROPOSED_DENIED;
-	if (!f || f->state == JOURNAL_EFFECT_S_REFUSED)
-		propose(e, r, x, step, number, f, f ? f->occurrence : count + 1, &id);
-	else
-		id = f->id;
-	c = client_get(e, r, &id);
-	if (!c)
-		return e->failed;
-	c->attached = true;
-	client_asks(c);
-	c->courier = x->courier;
-	if (!f || f->state != JOURNAL_EFFECT_S_RESERVED || x->request == f->request)
-		c->request = x->request;
-	if (f && f->state != JOURNAL_EFFECT_S_PROPOSED) {
-		attach(e, r, f, x, number);
-	} else {
-		f = journal_state_effect(e->rows, &id);
-		if (grant)
-			engine_grant_use(e, r, grant, &id);
-		decide(e, r, f, verdict, why);
-	}
-	answer_now(e, r, f);
-	*ret = id;
-	return engine_advance(e, r);
 }
 
 /* ---- what became of it ---- */
@@ -855,7 +490,7 @@ static int find(struct engine *e, struct engine_now now, const struct journal_id
 static void record_result(struct engine *e, struct engine_run *r, const struct journal_effect *f,
 			  const struct engine_result *x, enum journal_type type)
 {
-	struct journal_record rec = record_of(r, f, type);
+	struct journal_record rec = engine_effect_record(r, f, type);
 
 	if (x->status)
 		JOURNAL_SET(&rec.p, status, x->status);
@@ -909,13 +544,14 @@ int engine_effect_result(struct engine *e, struct engine_now now, const struct e
 			      x->outcome == ENGINE_CONFIRMED ? JOURNAL_EFFECT_CONFIRMED
 							     : JOURNAL_EFFECT_REFUSED);
 		command(e, r, f, ENGINE_EFFECT_RELEASE, 0, true);
-		answer(e, r, f,
-		       x->outcome == ENGINE_CONFIRMED ? ENGINE_ANSWER_REPLAY : ENGINE_ANSWER_DENY);
+		engine_effect_answer(e, r, f,
+				     x->outcome == ENGINE_CONFIRMED ? ENGINE_ANSWER_REPLAY
+								    : ENGINE_ANSWER_DENY);
 		break;
 	case ENGINE_IN_DOUBT:
-		c = client_of(r, &f->id);
+		c = engine_client_of(r, &f->id);
 		if (c)
-			client_in_doubt(c);
+			engine_client_in_doubt(c);
 		if (f->state == JOURNAL_EFFECT_S_RESERVED)
 			in_doubt(e, r, f, x->why ? x->why : "no whole response came");
 		command(e, r, f, ENGINE_EFFECT_RELEASE, 0, true);
@@ -937,7 +573,7 @@ int engine_effect_delivered(struct engine *e, struct engine_now now,
 	    (f->state != JOURNAL_EFFECT_S_CONFIRMED && f->state != JOURNAL_EFFECT_S_ABANDONED &&
 	     f->state != JOURNAL_EFFECT_S_COMPENSATED))
 		return 0;
-	emit(e, r, f, JOURNAL_EFFECT_DELIVERED, NULL);
+	engine_effect_emit(e, r, f, JOURNAL_EFFECT_DELIVERED, NULL);
 	return 0;
 }
 
@@ -951,7 +587,7 @@ int engine_effect_compensated(struct engine *e, struct engine_now now,
 	if (rc < 0 || f->state != JOURNAL_EFFECT_S_CONFIRMED)
 		return rc < 0 ? rc : -EINVAL;
 	engine_act_as(e, JOURNAL_ACTOR_PERSON, uid);
-	emit(e, r, f, JOURNAL_EFFECT_COMPENSATED, NULL);
+	engine_effect_emit(e, r, f, JOURNAL_EFFECT_COMPENSATED, NULL);
 	engine_act_as(e, JOURNAL_ACTOR_SUPERVISOR, 0);
 	return 0;
 }
@@ -966,7 +602,7 @@ int engine_effect_cut(struct engine *e, struct engine_now now, const struct jour
 
 	if (rc < 0)
 		return rc;
-	c = client_of(r, effect);
+	c = engine_client_of(r, effect);
 	if (!c)
 		return 0;
 	if (next) {
@@ -976,7 +612,7 @@ int engine_effect_cut(struct engine *e, struct engine_now now, const struct jour
 	}
 	c->attached = false;
 	if (c->state == ENGINE_CLIENT_UNTOLD || c->state == ENGINE_CLIENT_SPENT)
-		client_drop(r, effect);
+		engine_client_drop(r, effect);
 	return engine_advance(e, r);
 }
 
@@ -994,7 +630,7 @@ int engine_effect_unshown(struct engine *e, struct engine_now now, const struct 
 	    engine_effect_item_action(e, r, f, JOURNAL_KIND_EFFECT, &is) < 0 ||
 	    !digest_equal(&is, item))
 		return -ESTALE;
-	deny(e, r, f, why);
+	engine_effect_deny(e, r, f, why);
 	wake_step(e, r, f->step, "an effect of it cannot be shown to a person");
 	return engine_advance(e, r);
 }
@@ -1022,7 +658,7 @@ int engine_effect_courier(struct engine *e, struct engine_now now, const struct 
 	if (!r)
 		return e->failed ? e->failed : -ESTALE;
 	for (size_t i = 0; i < r->client_count; i++)
-		client_detach(&r->clients[i]);
+		engine_client_detach(&r->clients[i]);
 	r->courier = courier ? *courier : no_id;
 	for (uint32_t i = 0; i < row->open_count && !e->failed;) {
 		const struct journal_effect *f = row->open[i++];
@@ -1032,10 +668,10 @@ int engine_effect_courier(struct engine *e, struct engine_now now, const struct 
 		if (!courier || !journal_id_equal(&f->courier, courier)) {
 			in_doubt(e, r, f, "its courier died before it said what became of it");
 		} else if (named(sending, sending_count, &f->id)) {
-			struct engine_client *c = client_get(e, r, &f->id);
+			struct engine_client *c = engine_client_get(e, r, &f->id);
 
 			if (c)
-				client_move(c, ENGINE_CLIENT_TOLD);
+				engine_client_move(c, ENGINE_CLIENT_TOLD);
 		}
 	}
 	return engine_advance(e, r);
@@ -1052,11 +688,11 @@ int engine_effect_probed(struct engine *e, struct engine_now now, const struct j
 
 	if (rc < 0)
 		return rc;
-	c = client_of(r, effect);
+	c = engine_client_of(r, effect);
 	if (f->state != JOURNAL_EFFECT_S_IN_DOUBT || !c || c->state != ENGINE_CLIENT_PROBING)
 		return -ESTALE;
 	if (said == ENGINE_PROBE_UNKNOWN) {
-		client_move(c, ENGINE_CLIENT_PROBE_UNKNOWN);
+		engine_client_move(c, ENGINE_CLIENT_PROBE_UNKNOWN);
 		return engine_advance(e, r);
 	}
 	if (said == ENGINE_PROBE_NOT_DONE)
@@ -1066,7 +702,8 @@ int engine_effect_probed(struct engine *e, struct engine_now now, const struct j
 		      said == ENGINE_PROBE_DONE ? JOURNAL_EFFECT_CONFIRMED
 						: JOURNAL_EFFECT_REFUSED);
 	wake_step(e, r, f->step, "its probe said what became of its effect");
-	answer(e, r, f, said == ENGINE_PROBE_DONE ? ENGINE_ANSWER_REPLAY : ENGINE_ANSWER_DENY);
+	engine_effect_answer(e, r, f,
+			     said == ENGINE_PROBE_DONE ? ENGINE_ANSWER_REPLAY : ENGINE_ANSWER_DENY);
 	return engine_advance(e, r);
 }
 

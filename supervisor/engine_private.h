@@ -19,45 +19,7 @@ struct engine_pending_card {
 	struct journal_id effect; /* of EFFECT and DOUBT */
 };
 
-/*
- * What was done by itself about an effect for whoever waits for it, beside what its row says:
- *
- *   UNTOLD         nothing, or once, in doubt: where its rule says so it is sent once more
- *   TOLD           RESERVED: its client was told to send, and the outcome is to come
- *   TOLD_AGAIN     as TOLD, for the second time since its client asked
- *   SPENT          IN_DOUBT after both: only its client can have it sent again, by asking
- *   PROBING        IN_DOUBT: its probe was asked, and has not answered
- *   PROBE_UNKNOWN  IN_DOUBT: the probe could not tell, so a person is asked
- *
- *   UNTOLD      -> TOLD           reserved; or the courier says that it is sending
- *   UNTOLD      -> TOLD_AGAIN     reserved out of doubt
- *   UNTOLD      -> PROBING
- *   TOLD        -> UNTOLD         in doubt, or a courier attaches, which says itself what it sends
- *   TOLD_AGAIN  -> SPENT          in doubt
- *   TOLD_AGAIN  -> TOLD           its client asks again meanwhile
- *   TOLD_AGAIN  -> UNTOLD         a courier attaches
- *   SPENT       -> UNTOLD         its client asks again, or a courier attaches
- *   PROBING     -> PROBE_UNKNOWN
- *
- * Whatever ends the effect, or its doubt, forgets the client.
- */
-enum engine_client_state {
-	ENGINE_CLIENT_UNTOLD,
-	ENGINE_CLIENT_TOLD,
-	ENGINE_CLIENT_TOLD_AGAIN,
-	ENGINE_CLIENT_SPENT,
-	ENGINE_CLIENT_PROBING,
-	ENGINE_CLIENT_PROBE_UNKNOWN,
-};
-
-/* Who waits for an effect: what the rows do not say. */
-struct engine_client {
-	struct journal_id effect, courier;
-	uint64_t request; /* that is told to send */
-	enum engine_client_state state; /* client_move in engine_effect.c */
-	bool attached; /* it waits now. One that goes away is forgotten, but for what is under way
-			  (TOLD..) or was learnt (PROBE..) */
-};
+struct engine_client; /* engine_client.h */
 
 enum engine_clock { ENGINE_CLOCK_UNKNOWN, ENGINE_CLOCK_NONE, ENGINE_CLOCK_ARMED };
 
@@ -242,6 +204,20 @@ void engine_item_supersede(struct engine *e, struct engine_run *r,
 			   const struct journal_approval *a); /* of an OPEN one */
 
 /* ---- engine_effect.c ---- */
+/* A record of it, by its attempt; and the shape of one that says no more than why (NULL: not even
+ * that). */
+struct journal_record engine_effect_record(const struct engine_run *r,
+					   const struct journal_effect *f, enum journal_type type);
+void engine_effect_emit(struct engine *e, const struct engine_run *r,
+			const struct journal_effect *f, enum journal_type type, const char *why);
+/* Whoever waits gets what the row says; nobody waits any more then. */
+void engine_effect_answer(struct engine *e, struct engine_run *r, const struct journal_effect *f,
+			  enum engine_answer what);
+void engine_effect_deny(struct engine *e, struct engine_run *r, const struct journal_effect *f,
+			const char *why);
+/* What asked a person whether it may be is over. */
+void engine_effect_end_item(struct engine *e, struct engine_run *r, const struct journal_effect *f,
+			    const char *why);
 /* Every open effect as far as it goes. */
 void engine_effect_push(struct engine *e, struct engine_run *r);
 /* The item was denied, or expired. */
