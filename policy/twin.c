@@ -60,16 +60,27 @@ static int fold(struct bytes text, struct buffer *out)
 	return i == text.len ? fold_ascii(text, out) : fold_unicode(text, out);
 }
 
-/* Windows drops dots and spaces behind a name, and "::$DATA" names the file itself; others drop the
- * spaces before it. */
+/* "name::$DATA" and "name:$I30:$INDEX_ALLOCATION" are the file and the folder themselves on NTFS:
+ * what is before the first colon, if a colon and a dollar sign follow there or later. */
+static size_t before_stream(struct bytes segment)
+{
+	const char *s = segment.data;
+	size_t n = 1;
+
+	while (n < segment.len && s[n] != ':')
+		n++;
+	for (size_t i = n; i + 1 < segment.len; i++)
+		if (s[i] == ':' && s[i + 1] == '$')
+			return n;
+	return segment.len;
+}
+
+/* Windows drops dots and spaces behind a name, and streams of it; others drop the spaces before it. */
 static struct bytes trim(struct bytes segment)
 {
 	const char *s = segment.data;
-	size_t start = 0, end = segment.len;
+	size_t start = 0, end = before_stream(segment);
 
-	for (size_t i = 0; i + 2 < end; i++)
-		if (i > 0 && memcmp(s + i, "::$", 3) == 0)
-			end = i;
 	while (end > 0 && (s[end - 1] == '.' || s[end - 1] == ' '))
 		end--;
 	while (start < end && s[start] == ' ')

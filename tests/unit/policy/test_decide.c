@@ -864,6 +864,7 @@ static const struct {
 	{"/ADMIN.;v=1/x", true},
 	{"/admin%3bv=1/x", true},
 	{"/admin::$INDEX_ALLOCATION/x", true},
+	{"/admin:$i30:$INDEX_ALLOCATION/x", true},
 	{"/admin/x/", true},
 	{"/admin/x.", true},
 	{"/admin/x%3fy", true},
