@@ -3,7 +3,7 @@
  *
  * Every function here checks first and changes afterwards, so that a refused record leaves the
  * state as it was. What a state means stands above its enum in journal.h; which event leads where
- * is state.c.
+ * is state.c. Steps and attempts are fold_step.c, approvals fold_approval.c, effects fold_effect.c.
  */
 #include "journal/fold.h"
 
@@ -50,8 +50,7 @@ int journal_fold_set_text(char **to, struct bytes text)
 	return 0;
 }
 
-/* The reason of the newest transition, or none: an old one never explains a new state. */
-static int set_why(char **to, const struct journal_record *r)
+int journal_fold_set_why(char **to, const struct journal_record *r)
 {
 	if (JOURNAL_HAS(&r->p, why))
 		return journal_fold_set_text(to, r->p.why);
@@ -65,32 +64,10 @@ static bool layer_fits(struct bytes name)
 	return name.len < JOURNAL_LAYER_NAME_SIZE && !(name.len && memchr(name.data, 0, name.len));
 }
 
-static void set_layer(char *to, struct bytes name)
-{
-	memset(to, 0, JOURNAL_LAYER_NAME_SIZE);
-	if (name.len)
-		memcpy(to, name.data, name.len);
-}
-
 static int mark_run(struct journal_state *s, const struct journal_run *run)
 {
 	return journal_rows_mark(s,
 				 (struct journal_change){.kind = JOURNAL_ROW_RUN, .run = run->id});
-}
-
-static int mark_step(struct journal_state *s, const struct journal_record *r)
-{
-	return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_STEP,
-							    .run = r->run,
-							    .step = r->step});
-}
-
-static int mark_attempt(struct journal_state *s, const struct journal_record *r)
-{
-	return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_ATTEMPT,
-							    .run = r->run,
-							    .step = r->step,
-							    .attempt = r->attempt});
 }
 
 /* ---- Runs ---- */
@@ -146,8 +123,7 @@ static int create_run(struct journal_state *s, const struct journal_record *r, s
 	return journal_rows_add_run(s, run);
 }
 
-/* Something goes on: what held the landing up is history. */
-static void forget_failure(struct journal_run *run)
+void journal_fold_forget_failure(struct journal_run *run)
 {
 	free(run->landing_failed);
 	run->landing_failed = NULL;
@@ -167,10 +143,10 @@ static int set_run(struct journal_run *run, enum journal_run_state next,
 		run->started_ns = r->wall_ns;
 	if (r->type == JOURNAL_RUN_RESUMED) {
 		run->starts_without_progress = 0;
-		forget_failure(run);
+		journal_fold_forget_failure(run);
 	}
 	run->state = next;
-	return set_why(&run->why, r);
+	return journal_fold_set_why(&run->why, r);
 }
 
 static int run_event(struct journal_run *run, const struct journal_record *r, struct error *err)
@@ -217,7 +193,7 @@ static int landing_event(struct journal_run *run, const struct journal_record *r
 		return journal_fold_set_text(&run->landing_failed, r->p.why);
 	if (conflict && run->conflict_undo && r->type == JOURNAL_LANDING_DROPPED)
 		next = JOURNAL_LANDING_S_LANDED; /* its undoing was dropped */
-	forget_failure(run);
+	journal_fold_forget_failure(run);
 	run->landing = (enum journal_landing_state)next;
 	run->landing_lsn = r->lsn;
 	run->conflict_undo = r->type == JOURNAL_UNDO_CONFLICT;
@@ -227,425 +203,6 @@ static int landing_event(struct journal_run *run, const struct journal_record *r
 		run->landing_result = r->p.result;
 	run->conflicts = JOURNAL_HAS(&r->p, conflicts) ? r->p.conflicts : no_digest;
 	return 0;
-}
-
-/* ---- Steps ---- */
-
-static int declare_step(struct journal_state *s, struct journal_run *run,
-			const struct journal_record *r, struct error *err)
-{
-	const struct journal_payload *p = &r->p;
-	if (journal_run_final(run->state) || run->state == JOURNAL_RUN_S_CANCELLING)
-		return journal_fold_refuse_transition(err, r, "run",
-						      journal_run_state_name(run->state));
-	if (r->step != run->step_count)
-		return journal_fold_refuse(err, r, "steps are declared in order, without holes");
-	if (JOURNAL_HAS(p, index) && p->index >= JOURNAL_STEPS_MAX)
-		return journal_fold_refuse(err, r, "its position is past the limit");
-	struct journal_step *step = calloc(1, sizeof(*step));
-	if (!step || journal_fold_set_text(&step->key, p->key) < 0 ||
-	    (JOURNAL_HAS(p, name) && journal_fold_set_text(&step->name, p->name) < 0)) {
-		journal_rows_free_step(step);
-		return -ENOMEM;
-	}
-	step->index = r->step;
-	step->position = JOURNAL_HAS(p, index) ? (uint32_t)p->index : r->step;
-	step->state = JOURNAL_STEP_S_DECLARED;
-	step->state_lsn = r->lsn;
-	step->input = p->input;
-	step->context = p->context;
-	step->declared_ns = r->wall_ns;
-	step->deadline_ns = p->due_ns;
-	int rc = journal_rows_add_step(run, step);
-	return rc < 0 ? rc : mark_step(s, r);
-}
-
-static struct journal_attempt *last_attempt(struct journal_step *step)
-{
-	return step->attempt_count ? &step->attempts[step->attempt_count - 1] : NULL;
-}
-
-bool journal_fold_attempt_lives(const struct journal_attempt *a)
-{
-	return a && (a->state == JOURNAL_ATTEMPT_S_STARTING || a->state == JOURNAL_ATTEMPT_S_LIVE ||
-		     a->state == JOURNAL_ATTEMPT_S_FROZEN);
-}
-
-static void take_outcome(struct journal_attempt *a, const struct journal_record *r)
-{
-	TAKE(a, r, exit_code);
-	TAKE(a, r, signal);
-	TAKE(a, r, out);
-	TAKE(a, r, err);
-	TAKE(a, r, out_size);
-	TAKE(a, r, err_size);
-	TAKE(a, r, results);
-	TAKE(a, r, cpu_us);
-	TAKE(a, r, memory_peak);
-	TAKE(a, r, wall_us);
-	TAKE(a, r, weaker);
-	if (JOURNAL_HAS(&r->p, layer))
-		set_layer(a->layer, r->p.layer);
-}
-
-/* Equal failures are counted so that a policy can stop repeating itself; a record may also say the
- * number. */
-static void take_failure(struct journal_step *step, const struct journal_record *r)
-{
-	if (!JOURNAL_HAS(&r->p, failure))
-		return;
-	bool equal = digest_equal(&step->failure, &r->p.failure);
-	step->same_failure = JOURNAL_HAS(&r->p, same_failure) ? (uint32_t)r->p.same_failure
-			     : equal			      ? step->same_failure + 1
-							      : 1;
-	step->failure = r->p.failure;
-}
-
-/* What a step-level record says besides its transition. */
-static int take_step_fields(struct journal_state *s, struct journal_step *step,
-			    const struct journal_record *r)
-{
-	take_failure(step, r);
-	TAKE(step, r, approval);
-	TAKE(step, r, context);
-	TAKE(step, r, feedback);
-	if (r->type == JOURNAL_STEP_DIVERGED) {
-		step->diverged = r->p.input;
-		step->diverged_lsn = r->lsn;
-	} else if (r->type == JOURNAL_STEP_REUSED || JOURNAL_HAS(&r->p, input)) {
-		step->diverged = no_digest;
-		if (step->state != JOURNAL_STEP_S_COMMITTED)
-			TAKE(step, r, input);
-	}
-	if (r->type != JOURNAL_STEP_SEALED && r->type != JOURNAL_STEP_COMMITTED)
-		return 0;
-	if (JOURNAL_HAS(&r->p, layer))
-		set_layer(step->layer, r->p.layer);
-	TAKE(step, r, manifest);
-	if (JOURNAL_HAS(&r->p, paths))
-		step->layer_paths = r->p.paths;
-	if (JOURNAL_HAS(&r->p, size))
-		step->layer_bytes = r->p.size;
-	struct journal_attempt *a = last_attempt(step);
-	if (!a)
-		return 0;
-	take_outcome(a, r);
-	return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_ATTEMPT,
-							    .run = r->run,
-							    .step = r->step,
-							    .attempt = a->number});
-}
-
-/* The one setter of a step's state. */
-static int set_step(struct journal_step *step, enum journal_step_state next,
-		    const struct journal_record *r)
-{
-	if (next == JOURNAL_STEP_S_COMMITTED)
-		step->committed_lsn = r->lsn;
-	if (step->state == JOURNAL_STEP_S_CHECKING && next == JOURNAL_STEP_S_CHECKING)
-		step->lost++; /* the checker */
-	else if (step->state == JOURNAL_STEP_S_CHECKING || next == JOURNAL_STEP_S_SEALED)
-		step->lost = 0;
-	bool layer_gone = next == JOURNAL_STEP_S_RUNNABLE || next == JOURNAL_STEP_S_BACKOFF;
-	if (layer_gone) {
-		memset(step->layer, 0, sizeof(step->layer));
-		step->manifest = no_digest;
-		step->layer_paths = step->layer_bytes = 0;
-	}
-	step->due_ns = next == JOURNAL_STEP_S_BACKOFF ? r->p.due_ns : 0;
-	step->state = next;
-	step->state_lsn = r->lsn;
-	return set_why(&step->why, r);
-}
-
-static int step_event(struct journal_state *s, struct journal_run *run,
-		      const struct journal_record *r, struct error *err)
-{
-	bool asked_again = r->type == JOURNAL_STEP_DIVERGED || r->type == JOURNAL_STEP_REUSED;
-	if (r->step >= run->step_count)
-		return journal_fold_refuse(err, r, "no such step");
-	if (journal_run_final(run->state) && !asked_again)
-		return journal_fold_refuse_transition(err, r, "run",
-						      journal_run_state_name(run->state));
-	struct journal_step *step = run->steps[r->step];
-	int next = journal_state_next_step(step->state, r->type);
-	if (next < 0)
-		return journal_fold_refuse_transition(err, r, "step",
-						      journal_step_state_name(step->state));
-	const struct journal_attempt *a = last_attempt(step);
-	if (step->state == JOURNAL_STEP_S_ACTIVE && !asked_again &&
-	    r->type != JOURNAL_STEP_CANCELLED && journal_fold_attempt_lives(a))
-		return journal_fold_refuse_transition(err, r, "attempt",
-						      journal_attempt_state_name(a->state));
-	if (r->type == JOURNAL_STEP_COMMITTED && journal_effect_blocks(run, r->step, true))
-		return journal_fold_refuse(err, r, "an effect of it has no known outcome");
-	if (r->type == JOURNAL_STEP_SEALED && (!a || a->state != JOURNAL_ATTEMPT_S_EXITED))
-		return journal_fold_refuse_transition(err, r, "attempt",
-						      a ? journal_attempt_state_name(a->state)
-							: "missing");
-	int rc = 0;
-	if (!asked_again)
-		rc = set_step(step, (enum journal_step_state)next, r);
-	if (rc == 0)
-		rc = take_step_fields(s, step, r);
-	return rc < 0 ? rc : mark_step(s, r);
-}
-
-/* ---- Attempts ---- */
-
-static int start_attempt(struct journal_state *s, struct journal_run *run,
-			 const struct journal_record *r, struct error *err)
-{
-	if (r->step >= run->step_count)
-		return journal_fold_refuse(err, r, "no such step");
-	if (run->state != JOURNAL_RUN_S_RUNNING && run->state != JOURNAL_RUN_S_WAITING)
-		return journal_fold_refuse_transition(err, r, "run",
-						      journal_run_state_name(run->state));
-	struct journal_step *step = run->steps[r->step];
-	int next = journal_state_next_step(step->state, r->type);
-	if (next < 0)
-		return journal_fold_refuse_transition(err, r, "step",
-						      journal_step_state_name(step->state));
-	if (r->attempt != step->attempt_count + 1)
-		return journal_fold_refuse(err, r, "attempts are numbered without holes");
-	struct journal_attempt a = {
-		.number = r->attempt,
-		.state = JOURNAL_ATTEMPT_S_STARTING,
-		.id = r->p.attempt_id,
-		.epoch = r->epoch,
-		.started_ns = r->wall_ns,
-		.started_mono_ns = r->mono_ns,
-		.weaker = r->p.weaker,
-	};
-	memcpy(a.boot_id, r->boot_id, sizeof(a.boot_id));
-	set_layer(a.layer, r->p.layer);
-	int rc = journal_rows_add_attempt(step, &a);
-	if (rc == 0)
-		rc = set_step(step, (enum journal_step_state)next, r);
-	if (rc == 0)
-		rc = take_step_fields(s, step, r);
-	if (rc == 0)
-		rc = mark_attempt(s, r);
-	return rc < 0 ? rc : mark_step(s, r);
-}
-
-/* Counters of the step when an attempt ends: LOST and SUSPENDED never count toward the retry
- * budget. */
-static void count_ending(struct journal_step *step, struct journal_attempt *a,
-			 const struct journal_record *r)
-{
-	bool lost = r->type == JOURNAL_ATTEMPT_LOST,
-	     was_counted = a->ended_ns != 0 && !a->uncharged;
-	if (was_counted)
-		step->charged--; /* EXITED, and now its layer is gone */
-	a->uncharged = lost || r->type == JOURNAL_ATTEMPT_SUSPENDED ||
-		       (JOURNAL_HAS(&r->p, uncharged) && r->p.uncharged);
-	if (!a->uncharged)
-		step->charged++;
-	/* A command that ended well is not over before its layer is sealed: a sealer that always
-	 * dies loses every attempt of it after its exit. */
-	bool to_seal = r->type == JOURNAL_ATTEMPT_EXITED &&
-		       !(JOURNAL_HAS(&r->p, exit_code) && r->p.exit_code) &&
-		       !(JOURNAL_HAS(&r->p, signal) && r->p.signal);
-	if (lost)
-		step->lost++;
-	else if (!to_seal)
-		step->lost = 0;
-	a->ended_ns = r->wall_ns;
-	step->state_lsn = r->lsn;
-}
-
-static int attempt_event(struct journal_state *s, struct journal_run *run,
-			 const struct journal_record *r, struct error *err)
-{
-	if (r->step >= run->step_count)
-		return journal_fold_refuse(err, r, "no such step");
-	if (journal_run_final(run->state))
-		return journal_fold_refuse_transition(err, r, "run",
-						      journal_run_state_name(run->state));
-	struct journal_step *step = run->steps[r->step];
-	struct journal_attempt *a = last_attempt(step);
-	if (!a || r->attempt != a->number)
-		return journal_fold_refuse(err, r, "it is not the step's last attempt");
-	int next = journal_state_next_attempt(a->state, r->type);
-	if (next < 0)
-		return journal_fold_refuse_transition(err, r, "attempt",
-						      journal_attempt_state_name(a->state));
-	if (r->type == JOURNAL_ATTEMPT_THAWED && a->suspending)
-		return journal_fold_refuse(err, r, "it is being suspended");
-	take_outcome(a, r);
-	if (r->type == JOURNAL_ATTEMPT_FROZEN && r->p.uncharged)
-		a->suspending = true;
-	a->state = (enum journal_attempt_state)next;
-	if (!journal_fold_attempt_lives(a)) {
-		count_ending(step, a, r);
-		take_failure(step, r);
-		run->starts_without_progress = 0;
-	}
-	if (r->type == JOURNAL_ATTEMPT_ADOPTED) {
-		a->epoch = r->epoch;
-		run->starts_without_progress = 0;
-	}
-	int rc = set_why(&a->why, r);
-	if (rc == 0)
-		rc = mark_attempt(s, r);
-	return rc < 0 || journal_fold_attempt_lives(a) ? rc
-						       : mark_step(s, r); /* its counters moved */
-}
-
-/* ---- Approvals ---- */
-
-static bool landing_kind(enum journal_approval_kind kind)
-{
-	return kind == JOURNAL_KIND_LANDING || kind == JOURNAL_KIND_CONFLICT;
-}
-
-static int mark_item(struct journal_state *s, const struct journal_approval *a)
-{
-	return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_APPROVAL,
-							    .run = a->run,
-							    .id = a->id});
-}
-
-/* The row that the item is about remembers it until it is over. */
-static int link_item(struct journal_state *s, struct journal_run *run,
-		     const struct journal_approval *a, const struct journal_record *r, bool over)
-{
-	struct journal_effect *e = journal_rows_effect(s, &a->effect);
-	if (e) {
-		if (over)
-			return 0; /* it stays the one that was asked */
-		*(a->kind == JOURNAL_KIND_DOUBT ? &e->doubt : &e->approval) = a->id;
-		return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_EFFECT,
-								    .run = e->run,
-								    .effect = e->number,
-								    .id = e->id});
-	}
-	if (a->step == JOURNAL_NO_STEP) {
-		if (landing_kind(a->kind) &&
-		    (!over || journal_id_equal(&run->landing_approval, &a->id)))
-			run->landing_approval = over ? no_id : a->id;
-		if (landing_kind(a->kind) && !over)
-			forget_failure(run);
-		return 0;
-	}
-	struct journal_step *step = run->steps[a->step];
-	if (over && !journal_id_equal(&step->approval, &a->id))
-		return 0;
-	step->approval = over ? no_id : a->id;
-	return journal_rows_mark(s, (struct journal_change){.kind = JOURNAL_ROW_STEP,
-							    .run = r->run,
-							    .step = a->step});
-}
-
-static int open_item(struct journal_state *s, struct journal_run *run,
-		     const struct journal_record *r, struct error *err)
-{
-	const struct journal_payload *p = &r->p;
-	if (r->step != JOURNAL_NO_STEP && r->step >= run->step_count)
-		return journal_fold_refuse(err, r, "no such step");
-	if (p->kind < JOURNAL_KIND_STEP_GATE || p->kind > JOURNAL_KIND_DOUBT)
-		return journal_fold_refuse(err, r, "unknown kind of approval");
-	const struct journal_effect *e =
-		JOURNAL_HAS(p, effect) ? journal_rows_effect(s, &p->effect) : NULL;
-	bool of_effect = p->kind == JOURNAL_KIND_EFFECT || p->kind == JOURNAL_KIND_DOUBT;
-	if (of_effect != JOURNAL_HAS(p, effect) ||
-	    (of_effect &&
-	     (!e || !journal_id_equal(&e->run, &r->run) || e->step != r->step ||
-	      e->state != (p->kind == JOURNAL_KIND_EFFECT ? JOURNAL_EFFECT_S_WAITING
-							  : JOURNAL_EFFECT_S_IN_DOUBT))))
-		return journal_fold_refuse(err, r, "no effect of this run and step asks that");
-	if (journal_rows_approval(s, &p->approval))
-		return journal_fold_refuse(err, r, "an approval has this id already");
-	struct journal_approval *a = calloc(1, sizeof(*a));
-	if (!a || (JOURNAL_HAS(p, why) && journal_fold_set_text(&a->why, p->why) < 0)) {
-		journal_rows_free_approval(a);
-		return -ENOMEM;
-	}
-	a->id = p->approval;
-	a->run = r->run;
-	a->step = r->step;
-	a->kind = (enum journal_approval_kind)p->kind;
-	a->state = JOURNAL_APPROVAL_S_OPEN;
-	a->action = p->action;
-	a->card = p->card;
-	a->effect = p->effect;
-	a->object = JOURNAL_HAS(p, conflicts) ? p->conflicts
-		    : JOURNAL_HAS(p, input)   ? p->input
-					      : p->digest;
-	a->opened_lsn = r->lsn;
-	a->opened_ns = r->wall_ns;
-	a->decide_by_ns = p->decide_by_ns;
-	a->execute_by_ns = p->execute_by_ns;
-	int rc = journal_rows_add_approval(s, a);
-	if (rc == 0)
-		rc = link_item(s, run, a, r, false);
-	return rc < 0 ? rc : mark_item(s, a);
-}
-
-static int add_vote(struct journal_approval *a, const struct journal_record *r)
-{
-	const struct journal_payload *p = &r->p;
-	struct journal_vote *grown = reallocarray(a->votes, a->vote_count + 1ul, sizeof(*grown));
-	if (!grown)
-		return -ENOMEM;
-	a->votes = grown;
-	struct journal_vote *v = &grown[a->vote_count];
-	*v = (struct journal_vote){
-		.decision = (enum journal_decision)p->decision,
-		.card = p->card,
-		.at_ns = r->wall_ns,
-		.file = p->digest,
-		.proof = p->proof,
-		.signed_ns = p->signed_ns,
-		.shown_ms = p->shown_ms,
-	};
-	a->vote_count++;
-	if ((JOURNAL_HAS(p, principal) && journal_fold_set_text(&v->principal, p->principal) < 0) ||
-	    (JOURNAL_HAS(p, auth) && journal_fold_set_text(&v->auth, p->auth) < 0) ||
-	    (JOURNAL_HAS(p, why) && journal_fold_set_text(&v->reason, p->why) < 0) ||
-	    (JOURNAL_HAS(p, choice) && journal_fold_set_text(&v->choice, p->choice) < 0))
-		return -ENOMEM;
-	if (!JOURNAL_HAS(p, path) || p->path.len == 0)
-		return 0;
-	v->path = bytes_of(bytes_dup_str(p->path), p->path.len);
-	return v->path.data ? 0 : -ENOMEM;
-}
-
-static int item_event(struct journal_state *s, struct journal_run *run,
-		      const struct journal_record *r, struct error *err)
-{
-	struct journal_approval *a = journal_rows_approval(s, &r->p.approval);
-	if (!a || !journal_id_equal(&a->run, &r->run) || a->step != r->step)
-		return journal_fold_refuse(err, r, "no such approval of this run and step");
-	int next = journal_state_next_approval(a->state, r->type);
-	if (next < 0)
-		return journal_fold_refuse_transition(err, r, "approval",
-						      journal_approval_state_name(a->state));
-	int rc = 0;
-	if (r->type == JOURNAL_VOTE_CAST) {
-		if (r->p.decision != JOURNAL_DECISION_APPROVE &&
-		    r->p.decision != JOURNAL_DECISION_DENY)
-			return journal_fold_refuse(err, r, "unknown decision");
-		if (a->vote_count >= JOURNAL_VOTES_MAX)
-			return journal_fold_refuse(err, r, "too many votes");
-		run->starts_without_progress = 0;
-		rc = add_vote(a, r);
-		return rc < 0 ? rc : mark_item(s, a);
-	}
-	if (r->type == JOURNAL_APPROVAL_TOLD) {
-		a->told |= (uint32_t)r->p.told;
-		return mark_item(s, a);
-	}
-	a->state = (enum journal_approval_state)next;
-	TAKE(a, r, execute_by_ns);
-	if (JOURNAL_HAS(&r->p, choice))
-		rc = journal_fold_set_text(&a->choice, r->p.choice);
-	if (rc == 0 && JOURNAL_HAS(&r->p, why))
-		rc = journal_fold_set_text(&a->why, r->p.why);
-	if (rc == 0)
-		rc = link_item(s, run, a, r, a->state != JOURNAL_APPROVAL_S_APPROVED);
-	return rc < 0 ? rc : mark_item(s, a);
 }
 
 /* ---- Grants ---- */
@@ -974,7 +531,7 @@ static int apply(struct journal_state *s, struct journal_run *run, const struct 
 	case JOURNAL_RUN_AGENCY:
 		return run_event(run, r, err);
 	case JOURNAL_STEP_DECLARED:
-		return declare_step(s, run, r, err);
+		return journal_fold_declare_step(s, run, r, err);
 	case JOURNAL_STEP_GATED:
 	case JOURNAL_STEP_RUNNABLE:
 	case JOURNAL_STEP_DENIED:
@@ -990,9 +547,9 @@ static int apply(struct journal_state *s, struct journal_run *run, const struct 
 	case JOURNAL_STEP_REUSED:
 	case JOURNAL_STEP_SEALED:
 	case JOURNAL_STEP_WAITING:
-		return step_event(s, run, r, err);
+		return journal_fold_step(s, run, r, err);
 	case JOURNAL_ATTEMPT_STARTED:
-		return start_attempt(s, run, r, err);
+		return journal_fold_start_attempt(s, run, r, err);
 	case JOURNAL_ATTEMPT_LIVE:
 	case JOURNAL_ATTEMPT_NOT_STARTED:
 	case JOURNAL_ATTEMPT_ADOPTED:
@@ -1004,14 +561,14 @@ static int apply(struct journal_state *s, struct journal_run *run, const struct 
 	case JOURNAL_ATTEMPT_KILLED:
 	case JOURNAL_ATTEMPT_SUSPENDED:
 	case JOURNAL_ATTEMPT_LOST:
-		return attempt_event(s, run, r, err);
+		return journal_fold_attempt(s, run, r, err);
 	case JOURNAL_GRANT_MADE:
 		return make_grant(s, run, r, err);
 	case JOURNAL_GRANT_USED:
 	case JOURNAL_GRANT_REVOKED:
 		return grant_event(s, run, r, err);
 	case JOURNAL_APPROVAL_OPENED:
-		return open_item(s, run, r, err);
+		return journal_fold_open_approval(s, run, r, err);
 	case JOURNAL_VOTE_CAST:
 	case JOURNAL_APPROVAL_TOLD:
 	case JOURNAL_APPROVAL_APPROVED:
@@ -1022,7 +579,7 @@ static int apply(struct journal_state *s, struct journal_run *run, const struct 
 	case JOURNAL_APPROVAL_CONSUMED:
 	case JOURNAL_APPROVAL_LAPSED:
 	case JOURNAL_APPROVAL_REVOKED:
-		return item_event(s, run, r, err);
+		return journal_fold_approval(s, run, r, err);
 	case JOURNAL_LANDING_STARTED:
 	case JOURNAL_LANDED:
 	case JOURNAL_LANDING_CONFLICT:

@@ -1,6 +1,6 @@
 #pragma once
 /*
- * The rows in memory: owned by struct journal_state, changed by fold.c alone, encoded for the store
+ * The rows in memory: owned by struct journal_state, changed by the fold alone, encoded for the store
  * by row.c. Pure.
  */
 #include "journal/journal.h"
@@ -51,7 +51,7 @@ struct journal_state {
 	bool track_changes; /* a store reads them; else they are not kept */
 };
 
-/* Mutable look-ups for fold.c and the loader. NULL = not there. */
+/* Mutable look-ups for the fold and the loader. NULL = not there. */
 struct journal_run *journal_rows_run(const struct journal_state *s, const struct journal_id *id);
 struct journal_approval *journal_rows_approval(const struct journal_state *s,
 					       const struct journal_id *id);
