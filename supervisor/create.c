@@ -1,13 +1,12 @@
 /*
  * A request becomes a run: what the client sent is read, checked and kept as blobs, in the order
- * of the functions below, and only then is the engine asked. Called by routes.c (runs, forks,
- * steps) on the loop's thread.
+ * of the functions below, and only then is the engine asked. The layers of the policy are
+ * create_policy.c, standard inputs create_stdin.c. Called by routes.c (runs, forks, steps) on the
+ * loop's thread.
  */
 #include "supervisor/create.h"
 
-#include <dirent.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <pwd.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,32 +17,15 @@
 #include "base/utf8.h"
 #include "base/yaml.h"
 #include "supervisor/confine.h"
+#include "supervisor/create_private.h"
 #include "supervisor/pins.h"
 #include "supervisor/runs.h"
 #include "supervisor/votes.h"
 #include "supervisor/workspace.h"
 
-enum { INPUTS_MAX = POLICY_LAYERS_MAX, NOTES_MAX = 32, STDIN_MAX = 1024 * 1024 * 1024 };
+enum { NOTES_MAX = 32 };
 
-#define ORG_POLICIES "/etc/holdfast/policy.d"
-
-struct making { /* one request on its way to a run */
-	struct daemon *d;
-	struct api_request *q;
-	struct plan *plan;
-	struct policy *policies[INPUTS_MAX]; /* owned */
-	struct policy_input inputs[INPUTS_MAX];
-	size_t input_count;
-	struct policy_effective *effective;
-	struct runs_settings settings;
-	size_t note_count;
-	struct workspace workspace;
-	char path[4096]; /* of the workspace, real */
-	int workspace_fd; /* owned */
-	bool exec, exec_lands;
-};
-
-static void making_free(struct making *m)
+static void making_free(struct create_making *m)
 {
 	plan_free(m->plan);
 	for (size_t i = 0; i < m->input_count; i++)
@@ -53,7 +35,7 @@ static void making_free(struct making *m)
 	close_fd(&m->workspace_fd);
 }
 
-static const char *text(const struct api_request *q, const char *key)
+const char *create_text(const struct api_request *q, const char *key)
 {
 	return json_string_value(json_object_get(q->body, key));
 }
@@ -64,8 +46,7 @@ static int wrong(struct error *err, const char *what)
 			      what);
 }
 
-static int note(struct making *m, const char *fmt, ...) PRINTF_LIKE(2, 3);
-static int note(struct making *m, const char *fmt, ...)
+int create_note(struct create_making *m, const char *fmt, ...)
 {
 	va_list args;
 	int n;
@@ -91,7 +72,7 @@ static int note(struct making *m, const char *fmt, ...)
 
 /* The path comes from the descriptor, not from the client's word: it is what the sandbox will show.
  */
-static int open_workspace(struct making *m, struct error *err)
+static int open_workspace(struct create_making *m, struct error *err)
 {
 	int given = api_request_fd(m->q, "workspace");
 	char link[64];
@@ -156,25 +137,7 @@ static char *step_name(const char *argv0)
 	return strdup(utf8_check_name(bytes_str(name)) == 0 ? name : "exec");
 }
 
-static int keep_stdin(struct making *m, const char *fd_name, struct digest *ret, struct error *err)
-{
-	int fd = api_request_fd(m->q, fd_name);
-	struct stat st;
-	uint64_t size;
-
-	if (fd < 0)
-		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
-				      "bad request: descriptor '%s' is missing; see supervisor.h",
-				      fd_name);
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > STDIN_MAX)
-		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
-				      "bad request: descriptor '%s' is not a regular file of at "
-				      "most 1 GiB; pass a file or a memfd",
-				      fd_name);
-	return journal_blob_put_fd(m->d->journal, fd, STDIN_MAX, ret, &size, err);
-}
-
-static int make_exec_step(struct making *m, const json_t *exec, struct plan_step *s,
+static int make_exec_step(struct create_making *m, const json_t *exec, struct plan_step *s,
 			  struct error *err)
 {
 	const json_t *tty = json_object_get(exec, "tty");
@@ -200,7 +163,7 @@ static int make_exec_step(struct making *m, const json_t *exec, struct plan_step
 	m->exec_lands = !m->settings.learn && json_is_true(json_object_get(exec, "land"));
 	if (json_is_true(json_object_get(exec, "stdin"))) {
 		s->stdin_kind = PLAN_STDIN_BLOB;
-		r = keep_stdin(m, "stdin", &s->stdin_blob, err);
+		r = create_stdin_keep(m, "stdin", &s->stdin_blob, err);
 	}
 	if (json_is_object(tty)) {
 		m->settings.tty = true;
@@ -210,7 +173,7 @@ static int make_exec_step(struct making *m, const json_t *exec, struct plan_step
 	return r;
 }
 
-static int make_exec(struct making *m, const json_t *exec, struct error *err)
+static int make_exec(struct create_making *m, const json_t *exec, struct error *err)
 {
 	struct plan *p = calloc(1, sizeof(*p));
 	int r;
@@ -229,7 +192,7 @@ static int make_exec(struct making *m, const json_t *exec, struct error *err)
 	return r < 0 ? r : plan_check(p, NULL, err);
 }
 
-static int make_driver(struct making *m, struct error *err)
+static int make_driver(struct create_making *m, struct error *err)
 {
 	struct plan *p = calloc(1, sizeof(*p));
 
@@ -242,7 +205,7 @@ static int make_driver(struct making *m, struct error *err)
 	return plan_check(p, NULL, err);
 }
 
-static int read_fd(int fd, const char *name, struct buffer *out, struct error *err)
+int create_read_fd(int fd, const char *name, struct buffer *out, struct error *err)
 {
 	struct stat st;
 	int r;
@@ -259,10 +222,10 @@ static int read_fd(int fd, const char *name, struct buffer *out, struct error *e
 		     : 0;
 }
 
-static int make_plan(struct making *m, struct error *err)
+static int make_plan(struct create_making *m, struct error *err)
 {
 	const json_t *exec = json_object_get(m->q->body, "exec");
-	const char *path = text(m->q, "plan_path");
+	const char *path = create_text(m->q, "plan_path");
 	AUTO_BUFFER yaml = {0};
 	int fd = api_request_fd(m->q, "plan");
 	int r;
@@ -273,212 +236,10 @@ static int make_plan(struct making *m, struct error *err)
 		return make_exec(m, exec, err);
 	if (fd < 0)
 		return make_driver(m, err);
-	r = read_fd(fd, path ? path : "plan", &yaml, err);
+	r = create_read_fd(fd, path ? path : "plan", &yaml, err);
 	if (r == 0)
 		r = plan_parse(buffer_bytes(&yaml), path ? path : "plan", &m->plan, err);
 	return r;
-}
-
-/* ---- policy ---- */
-
-/* Takes policy over. */
-static int add_input(struct making *m, enum policy_layer layer, struct policy *policy,
-		     struct error *err)
-{
-	if (m->input_count == INPUTS_MAX) {
-		policy_free(policy);
-		return error_set_exit(err, -E2BIG, EXIT_STATUS_USAGE,
-				      "too many policy files: more than %d layers; merge some",
-				      INPUTS_MAX);
-	}
-	m->policies[m->input_count] = policy;
-	m->inputs[m->input_count++] = (struct policy_input){.layer = layer, .policy = policy};
-	return policy_check(policy, err);
-}
-
-static int add_text(struct making *m, enum policy_layer layer, struct bytes yaml, const char *name,
-		    struct error *err)
-{
-	struct policy *p = NULL;
-	int r = policy_parse(yaml, name, NULL, &p);
-
-	return r < 0 ? error_nomem(err) : add_input(m, layer, p, err);
-}
-
-static int add_fd(struct making *m, enum policy_layer layer, const char *fd_name,
-		  const char *path_key, struct error *err)
-{
-	int fd = api_request_fd(m->q, fd_name);
-	const char *path = text(m->q, path_key);
-	AUTO_BUFFER yaml = {0};
-	int r;
-
-	if (fd < 0)
-		return 0;
-	r = read_fd(fd, path ? path : fd_name, &yaml, err);
-	return r < 0 ? r : add_text(m, layer, buffer_bytes(&yaml), path ? path : fd_name, err);
-}
-
-static int is_yaml(const struct dirent *e)
-{
-	const char *dot = strrchr(e->d_name, '.');
-
-	return dot && e->d_name[0] != '.' && strcmp(dot, ".yaml") == 0;
-}
-
-/* The organisation's ceiling counts only where none but root could have written it; a file that
- * fails this refuses the run. */
-static int add_org(struct making *m, struct error *err)
-{
-	AUTO_FD dir = open(ORG_POLICIES, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct dirent **names = NULL;
-	int n, r = 0;
-
-	if (dir < 0 && (errno == ENOENT || errno == ENOTDIR))
-		return 0;
-	n = dir < 0 ? -1 : scandir(ORG_POLICIES, &names, is_yaml, alphasort);
-	if (n < 0)
-		return error_set_exit(err, -errno, EXIT_STATUS_USAGE,
-				      "cannot read " ORG_POLICIES
-				      ": %s; ask who administers this machine",
-				      strerror(errno));
-	for (int i = 0; i < n; i++) {
-		char path[sizeof(ORG_POLICIES) + 1 + NAME_MAX];
-		AUTO_FD fd = r < 0 ? -1
-				   : openat(dir, names[i]->d_name,
-					    O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-		AUTO_BUFFER yaml = {0};
-		struct stat st;
-
-		snprintf(path, sizeof(path), ORG_POLICIES "/%s", names[i]->d_name);
-		free(names[i]);
-		if (r < 0)
-			continue;
-		if (fd < 0 || fstat(fd, &st) < 0 || st.st_uid != 0 ||
-		    (st.st_mode & (S_IWGRP | S_IWOTH))) {
-			r = error_set_exit(
-				err, -EPERM, EXIT_STATUS_USAGE,
-				"cannot use %s: it must be readable, root's, and writable by root "
-				"alone; ask who administers this machine",
-				path);
-			continue;
-		}
-		r = read_fd(fd, path, &yaml, err);
-		if (r == 0)
-			r = add_text(m, POLICY_LAYER_ORG, buffer_bytes(&yaml), path, err);
-	}
-	free(names);
-	return r;
-}
-
-/* A project's file is input, not authority: pinned by digest, or only what it takes away counts. */
-static int add_project(struct making *m, struct bytes yaml, const char *path, struct error *err)
-{
-	const struct journal_trust *trust = journal_state_trust(m->d->rows, path);
-	struct digest digest;
-	bool trusted;
-
-	policy_trust_digest(yaml, &digest);
-	trusted = trust && digest_equal(&trust->digest, &digest);
-	if (!trusted && note(m,
-			     "%s is not trusted: only what it takes away counts; read it, then "
-			     "type: holdfast trust %s",
-			     path, path) < 0)
-		return error_nomem(err);
-	return add_text(m, trusted ? POLICY_LAYER_PROJECT : POLICY_LAYER_PROJECT_UNTRUSTED, yaml,
-			path, err);
-}
-
-static int add_run_policy(struct making *m, struct error *err)
-{
-	const char *builtin = text(m->q, "policy");
-	struct policy *p = NULL;
-
-	if (!builtin)
-		return add_fd(m, POLICY_LAYER_RUN, "policy", "policy_path", err);
-	if (policy_builtin(builtin, &p) < 0)
-		return error_set_exit(err, -ENOENT, EXIT_STATUS_USAGE,
-				      "no built-in policy '%s': there are base, offline and coding",
-				      builtin);
-	return add_input(m, POLICY_LAYER_RUN, p, err);
-}
-
-static int make_policy(struct making *m, enum policy_agency agency, struct error *err)
-{
-	struct policy_combine c = {.inputs = m->inputs, .agency = agency, .fallback = "offline"};
-	int project = api_request_fd(m->q, "project-policy");
-	const char *path = text(m->q, "project_policy_path");
-	const struct policy_findings *notes;
-	AUTO_BUFFER yaml = {0};
-	int r = add_org(m, err);
-
-	if (r == 0)
-		r = add_fd(m, POLICY_LAYER_USER, "user-policy", "user_policy_path", err);
-	/* A plan that holds one has no other: a client cannot tell it from a file. */
-	if (r == 0 && project >= 0 && !m->plan->policy_text) {
-		r = read_fd(project, path ? path : "project policy", &yaml, err);
-		if (r == 0)
-			r = add_project(m, buffer_bytes(&yaml), path ? path : "project policy",
-					err);
-	}
-	if (r == 0 && m->plan->policy_text) {
-		path = text(m->q, "plan_path");
-		r = add_project(m, bytes_of(m->plan->policy_text, m->plan->policy_text_len),
-				path ? path : "plan", err);
-	}
-	if (r == 0)
-		r = add_run_policy(m, err);
-	c.count = m->input_count;
-	if (m->plan->agency >= 0)
-		c.plan_agency = (enum policy_agency)(m->plan->agency + POLICY_OBSERVE);
-	if (r == 0)
-		r = policy_combine(&c, &m->effective, err);
-	if (r < 0)
-		return r;
-	notes = policy_effective_notes(m->effective);
-	for (size_t i = 0; i < notes->count; i++) {
-		AUTO_BUFFER line = {0};
-
-		policy_finding_print(&notes->items[i], &line);
-		if (line.len > 0 && note(m, "%.*s", (int)line.len - 1, (const char *)line.data) < 0)
-			return error_nomem(err);
-	}
-	return 0;
-}
-
-/* What a policy demands of a step's result, and nobody looks at, is not passed over. */
-static int check_demands(const struct policy_effective *e, struct error *err)
-{
-	struct policy_place at = {0};
-
-	if (policy_contract(e, 0, &at)) {
-		if (at.file && at.line > 0)
-			error_where(err, "%s:%d:%d", at.file, at.line, at.column);
-		return error_set_exit(err, -ENOTSUP, EXIT_STATUS_SANDBOX,
-				      "the policy says 'contract', which this version does not "
-				      "enforce; say it on the plan's steps, remove it here");
-	}
-	return 0;
-}
-
-/* A step that asks for more than the run has is an error before anything starts. */
-static int check_steps(struct making *m, struct error *err)
-{
-	int demanded = check_demands(m->effective, err);
-
-	if (demanded < 0)
-		return demanded;
-	for (size_t i = 0; i < m->plan->step_count; i++) {
-		AUTO(policy_effective_free) struct policy_effective *e = NULL;
-		int r = policy_effective_step(m->effective, m->plan->steps[i].name,
-					      POLICY_AGENCY_UNSET, &e, err);
-
-		if (r == 0)
-			r = check_demands(e, err);
-		if (r < 0)
-			return r;
-	}
-	return 0;
 }
 
 /* What stands at these inside a sandbox is the sandbox's. */
@@ -490,7 +251,7 @@ static bool is_sandboxs_own(const char *path)
 }
 
 /* A workspace that no step is shown may be anywhere. */
-static int check_workspace(struct making *m, struct error *err)
+static int check_workspace(struct create_making *m, struct error *err)
 {
 	size_t count = m->plan->step_count > 0 ? m->plan->step_count : 1;
 
@@ -517,7 +278,7 @@ static int check_workspace(struct making *m, struct error *err)
 
 /* ---- environment ---- */
 
-static int find_home(struct making *m, const char *env_home, struct error *err)
+static int find_home(struct create_making *m, const char *env_home, struct error *err)
 {
 	struct passwd *pw = env_home ? NULL : getpwuid((uid_t)m->workspace.uid);
 	const char *home = env_home ? env_home : pw ? pw->pw_dir : NULL;
@@ -528,7 +289,7 @@ static int find_home(struct making *m, const char *env_home, struct error *err)
 	return m->settings.home ? 0 : error_nomem(err);
 }
 
-static int make_env(struct making *m, struct error *err)
+static int make_env(struct create_making *m, struct error *err)
 {
 	const json_t *env = json_object_get(m->q->body, "env"),
 		     *tty = json_object_get(json_object_get(m->q->body, "exec"), "tty");
@@ -587,124 +348,11 @@ static int make_env(struct making *m, struct error *err)
 	return r == 0 && !m->settings.notes ? error_nomem(err) : r;
 }
 
-/* ---- standard inputs ---- */
-
-static int path_of(int fd, char ret[PATH_MAX])
-{
-	char link[48];
-	ssize_t n;
-
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	n = readlink(link, ret, PATH_MAX - 1);
-	if (n < 0)
-		return -errno;
-	ret[n] = '\0';
-	return 0;
-}
-
-/* Whether the file lies in the folder of the plan. One that lies in / has no folder of its own. */
-static bool is_beside_plan(const struct making *m, const char *file)
-{
-	char folder[PATH_MAX];
-	char *slash;
-
-	if (path_of(api_request_fd(m->q, "plan"), folder) < 0)
-		return false;
-	slash = strrchr(folder, '/');
-	if (!slash || slash == folder)
-		return false;
-	*slash = '\0';
-	return path_within(file, folder);
-}
-
-/* What the step could read there itself. A home of its own is an empty one inside. */
-static bool is_readable(const struct making *m, const char *file,
-			const struct policy_fs_decision *d)
-{
-	if (d->verdict == POLICY_FS_DENY)
-		return false;
-	return path_within(file, m->path) || d->access == POLICY_ACCESS_R ||
-	       d->access == POLICY_ACCESS_RX || d->access == POLICY_ACCESS_RW;
-}
-
-/*
- * A plan may come from anywhere, and what it names is opened with the rights of who runs it: a step
- * is given no file that its policy would not let it read. But what lies beside the plan, outside
- * the workspace, came with it: that is refused only where a rule masks it. By where the descriptor
- * really leads, so that neither a link nor "..", nor a rename meanwhile, makes it another's.
- */
-static int check_stdin(struct making *m, const struct plan_step *s, int fd, struct error *err)
-{
-	AUTO(policy_effective_free) struct policy_effective *e = NULL;
-	AUTO(policy_fs_free) struct policy_fs *fs = NULL;
-	const char *plan = text(m->q, "plan_path");
-	struct policy_fs_decision d;
-	char file[PATH_MAX];
-	bool ours = false, may;
-	int r = path_of(fd, file);
-
-	if (r < 0)
-		return error_set(err, r, "cannot tell the path of step %s's stdin: %s; mount /proc",
-				 s->name, strerror(-r));
-	r = confine_fs(m->effective, s->name, m->path, m->settings.home, &e, &fs, err);
-	if (r < 0)
-		return r;
-	policy_fs_decide(fs, bytes_str(file), POLICY_WANT_READ, &d);
-	for (size_t i = 0; i < m->d->own->state_count; i++)
-		ours |= path_within(file, m->d->own->state[i]);
-	may = is_readable(m, file, &d) || (is_beside_plan(m, file) && !path_within(file, m->path) &&
-					   !(d.access == POLICY_ACCESS_NONE && d.at.line > 0));
-	if (may && !ours)
-		return 0;
-	error_where(err, "%s:%d:%d", plan ? plan : "plan", s->line, s->column);
-	return error_set_exit(err, -EACCES, EXIT_STATUS_DENIED,
-			      "step %s: stdin is %s, which its policy does not let it read%s%s; "
-			      "put the file beside the plan, or grant it 'r'",
-			      s->name, file, d.why[0] ? ": " : "", d.why);
-}
-
-/* Those that stand in the plan or in files become blobs: the run must not need the client again. */
-static int resolve_stdins(struct making *m, struct error *err)
-{
-	unsigned file = 0;
-	int r = 0;
-
-	for (size_t i = 0; i < m->plan->step_count && r == 0; i++) {
-		struct plan_step *s = &m->plan->steps[i];
-		char name[24];
-
-		if (s->stdin_kind == PLAN_STDIN_FILE) {
-			int fd;
-
-			snprintf(name, sizeof(name), "file%u", file++);
-			fd = api_request_fd(m->q, name);
-			r = fd < 0 ? 0 : check_stdin(m, s, fd, err);
-			if (r == 0)
-				r = keep_stdin(m, name, &s->stdin_blob, err);
-			if (r == 0) {
-				free(s->stdin_file);
-				s->stdin_file = NULL;
-				s->stdin_kind = PLAN_STDIN_BLOB;
-			}
-		} else if (s->stdin_text) {
-			r = journal_blob_put(m->d->journal,
-					     bytes_of(s->stdin_text, s->stdin_text_len),
-					     &s->stdin_blob, err);
-			if (r == 0) {
-				free(s->stdin_text);
-				s->stdin_text = NULL;
-				s->stdin_text_len = 0;
-			}
-		}
-	}
-	return r;
-}
-
 /* ---- the run ---- */
 
-static int choose_agency(struct making *m, enum policy_agency *ret, struct error *err)
+static int choose_agency(struct create_making *m, enum policy_agency *ret, struct error *err)
 {
-	const char *asked = text(m->q, "agency");
+	const char *asked = create_text(m->q, "agency");
 
 	*ret = asked ? policy_agency_from(asked) : POLICY_AGENCY_UNSET;
 	if (asked && *ret == POLICY_AGENCY_UNSET)
@@ -717,10 +365,10 @@ static int choose_agency(struct making *m, enum policy_agency *ret, struct error
 
 /* A request can only make landing stricter than the plan; so does the dial, which may be turned
  * later (engine_land). */
-static enum journal_land choose_land(const struct making *m)
+static enum journal_land choose_land(const struct create_making *m)
 {
 	static const char *const names[] = {"auto", "ask", "never"};
-	const char *asked = text(m->q, "land");
+	const char *asked = create_text(m->q, "land");
 	int land = m->plan->land;
 
 	for (int i = 0; asked && i < 3; i++)
@@ -730,7 +378,7 @@ static enum journal_land choose_land(const struct making *m)
 }
 
 /* Pinned with the run: a key that is added later decides nothing of what waits. */
-static int keep_signers(struct making *m, struct error *err)
+static int keep_signers(struct create_making *m, struct error *err)
 {
 	AUTO_BUFFER signers = {0};
 	int r = votes_read_signers(m->effective, &signers, err);
@@ -744,7 +392,7 @@ static int keep_signers(struct making *m, struct error *err)
 	return m->settings.signers ? 0 : error_nomem(err);
 }
 
-static int store(struct making *m, struct engine_run_request *r, struct error *err)
+static int store(struct create_making *m, struct engine_run_request *r, struct error *err)
 {
 	AUTO_BUFFER plan = {0};
 	AUTO_BUFFER policy = {0};
@@ -768,7 +416,7 @@ static int store(struct making *m, struct engine_run_request *r, struct error *e
 }
 
 /* The name of a run that is not in memory is the caller's to look for (engine.h). */
-static int check_name(struct making *m, const char *name, struct error *err)
+static int check_name(struct create_making *m, const char *name, struct error *err)
 {
 	struct journal_id other;
 	const struct journal_run *run;
@@ -812,7 +460,7 @@ static int create(struct daemon *d, const struct engine_run_request *r, int from
 	return e;
 }
 
-static int make(struct making *m, struct journal_id *ret, struct error *err)
+static int make(struct create_making *m, struct journal_id *ret, struct error *err)
 {
 	struct engine_run_request r = {.request = bytes_str(m->q->request_id),
 				       .uid = m->q->uid,
@@ -820,7 +468,7 @@ static int make(struct making *m, struct journal_id *ret, struct error *err)
 	struct policy_settings settings;
 	struct runs_context *ctx;
 	enum policy_agency agency;
-	const char *base = text(m->q, "base");
+	const char *base = create_text(m->q, "base");
 	int e = open_workspace(m, err);
 
 	if (e == 0)
@@ -828,22 +476,22 @@ static int make(struct making *m, struct journal_id *ret, struct error *err)
 	if (e == 0)
 		e = choose_agency(m, &agency, err);
 	if (e == 0)
-		e = make_policy(m, agency, err);
+		e = create_policy_make(m, agency, err);
 	if (e == 0)
-		e = check_steps(m, err);
+		e = create_policy_check_steps(m, err);
 	if (e == 0)
 		e = make_env(m, err);
 	if (e == 0)
 		e = check_workspace(m, err);
 	if (e == 0)
-		e = resolve_stdins(m, err);
+		e = create_stdin_resolve(m, err);
 	if (e == 0)
 		e = keep_signers(m, err);
 	if (e < 0)
 		return e;
 	policy_settings(m->effective, &settings);
 	daemon_new_id(&r.id);
-	r.name = text(m->q, "name");
+	r.name = create_text(m->q, "name");
 	r.plan = m->plan;
 	r.workspace = m->path;
 	r.ws_dev = m->workspace.dev;
@@ -901,7 +549,7 @@ static int find_request(struct daemon *d, const char *request_id, struct journal
 int create_run(struct daemon *d, struct api_request *q, struct journal_id *ret, bool *ret_attached,
 	       struct error *err)
 {
-	struct making *m;
+	struct create_making *m;
 	int r = find_request(d, q->request_id, ret, err);
 
 	*ret_attached = r == 0;
@@ -960,7 +608,7 @@ int create_fork(struct daemon *d, struct api_request *q, const struct journal_ru
 int create_policy(struct daemon *d, struct api_request *q, const struct plan *plan,
 		  struct policy_effective **ret, struct error *err)
 {
-	struct making *m = calloc(1, sizeof(*m));
+	struct create_making *m = calloc(1, sizeof(*m));
 	enum policy_agency agency;
 	int r;
 
@@ -972,7 +620,7 @@ int create_policy(struct daemon *d, struct api_request *q, const struct plan *pl
 	m->plan = (struct plan *)plan; /* read only */
 	r = choose_agency(m, &agency, err);
 	if (r == 0)
-		r = make_policy(m, agency, err);
+		r = create_policy_make(m, agency, err);
 	if (r == 0)
 		*ret = take_ptr(m->effective);
 	m->plan = NULL;
@@ -984,9 +632,9 @@ int create_policy(struct daemon *d, struct api_request *q, const struct plan *pl
 int create_step(struct daemon *d, struct api_request *q, struct plan_step **ret, struct error *err)
 {
 	AUTO(plan_step_free) struct plan_step *s = calloc(1, sizeof(*s));
-	const char *name = text(q, "name"), *cwd = text(q, "cwd");
+	const char *name = create_text(q, "name"), *cwd = create_text(q, "cwd");
 	const json_t *needs = json_object_get(q->body, "needs");
-	struct making m = {.d = d, .q = q, .workspace_fd = -1};
+	struct create_making m = {.d = d, .q = q, .workspace_fd = -1};
 	int r = 0;
 
 	if (!s)
@@ -1001,7 +649,7 @@ int create_step(struct daemon *d, struct api_request *q, struct plan_step **ret,
 		return wrong(err, "a step needs a name and argv");
 	if (json_is_true(json_object_get(q->body, "stdin"))) {
 		s->stdin_kind = PLAN_STDIN_BLOB;
-		r = keep_stdin(&m, "stdin", &s->stdin_blob, err);
+		r = create_stdin_keep(&m, "stdin", &s->stdin_blob, err);
 	}
 	if (r == 0)
 		r = plan_step_check(s, NULL, err);
