@@ -130,6 +130,8 @@ int cli_follow_run(struct client *c, const char *run, const char *step, bool qui
  * what runs goes on; how it goes on is said. The second kills it. False: there is nothing more to
  * wait for. */
 bool cli_interrupt(struct client *c, const char *run, int before);
+/* Exit status of a wrapper (exec, step) for Holdfast's own outcomes, as of env(1) and timeout(1). */
+enum { CLI_EXEC_OWN = 125 };
 /* Shows what the run's only step writes until it is over, as `exec` does. EXIT_STATUS_OK, or what to
  * leave with (said already). */
 int cmd_exec_follow(struct client *c, const char *run, const char *step);

@@ -1,35 +1,22 @@
 /*
  * holdfast exec and step: one command, with its own output and exit status passed through as env(1)
  * and timeout(1) do: the command's status, 128+n for a signal, 125 for Holdfast's own outcomes, 126
- * not executable, 127 not found.
+ * not executable, 127 not found. What it writes comes through pump.c.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <limits.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/signalfd.h>
-#include <termios.h>
 #include <unistd.h>
-#include "base/io.h"
 #include "base/utf8.h"
 #include "tools/announce.h"
 #include "tools/cli.h"
+#include "tools/pump.h"
 #include "tools/run_request.h"
 #include "tools/status_print.h"
 #include "tools/trust.h"
-
-enum {
-	EXEC_OWN = 125,
-	RECONNECTS_MAX = 100,
-	RECONNECT_PAUSE_MS = 200,
-	TTY_WAIT_MS = 20,
-	TTY_WAITS_MAX = 500
-};
 
 static const char exec_usage[] =
 	"usage: holdfast exec [--policy FILE|base|offline|coding] [--workspace DIR] [--agency "
@@ -45,332 +32,7 @@ static const char exec_usage[] =
 static int own_failure(const struct error *err)
 {
 	cli_fail(err);
-	return EXEC_OWN;
-}
-
-/* ---- output
- * -----------------------------------------------------------------------------------------------------
- */
-
-struct pump { /* one of the two streams */
-	const char *name;
-	int to;
-	uint64_t written; /* where it goes on after a lost connection */
-	bool ended;
-	int refused; /* -errno of writing to `to` */
-	struct client_stream *stream;
-};
-
-enum { PUMP_REFUSED = 1 }; /* our own output takes no more; the pump's `refused` says why */
-
-static int open_output(struct client *c, const char *run, const char *step, json_int_t attempt,
-		       struct pump *p, struct error *err)
-{
-	AUTO_BUFFER target = {0};
-	client_stream_close(p->stream);
-	p->stream = NULL;
-	if (p->ended)
-		return 0;
-	buffer_printf(&target, "/v1/runs/%s/steps/", run);
-	client_encode(&target, step);
-	buffer_printf(&target, "/output?stream=%s&attempt=%lld&from=%" PRIu64 "&follow=1", p->name,
-		      (long long)attempt, p->written);
-	return client_stream_open(c, (const char *)target.data, &p->stream, err);
-}
-
-static int open_outputs(struct client *c, const char *run, const char *step, json_int_t attempt,
-			struct pump p[2], struct error *err)
-{
-	int r = open_output(c, run, step, attempt, &p[0], err);
-	return r == 0 ? open_output(c, run, step, attempt, &p[1], err) : r;
-}
-
-/* 0; -errno of the supervisor's side alone; PUMP_REFUSED. */
-static int pump_one(struct pump *p, struct error *err)
-{
-	AUTO_BUFFER piece = {0};
-	int r = client_stream_read(p->stream, &piece, err);
-	if (r < 0)
-		return r;
-	p->refused = io_write_all(p->to, piece.data, piece.len);
-	if (p->refused < 0)
-		return PUMP_REFUSED;
-	p->written += piece.len;
-	if (r == 0) {
-		client_stream_close(p->stream);
-		p->stream = NULL;
-		p->ended = true;
-	}
-	return 0;
-}
-
-/* r: how it went until now. The supervisor died: the step goes on in the keeper's care. */
-static int go_on_pumping(struct client *c, const char *run, const char *step, json_int_t attempt,
-			 struct pump p[2], int *reconnects, int r, struct error *err)
-{
-	while (client_lost(r) && (*reconnects)++ < RECONNECTS_MAX) {
-		if (*reconnects > 1)
-			poll(NULL, 0, RECONNECT_PAUSE_MS);
-		r = cli_go_on(c, run, err);
-		if (r == 0)
-			r = open_outputs(c, run, step, attempt, p, err);
-	}
-	if (r < 0 && !err->msg[0])
-		error_set_exit(err, r, EXIT_STATUS_SANDBOX,
-			       "lost the output of the step: %s; 'holdfast status %.8s' tells how "
-			       "it stands",
-			       strerror(-r), run);
-	return r;
-}
-
-static void signal_step(struct client *c, const char *run, const char *step, int sig)
-{
-	AUTO_BUFFER target = {0};
-	buffer_printf(&target, "/v1/runs/%s/steps/", run);
-	client_encode(&target, step);
-	buffer_append_str(&target, "/signal");
-	struct client_request r = {.method = "POST",
-				   .target = (const char *)target.data,
-				   .body = json_pack("{s:i}", "signal", sig)};
-	struct error err = {0};
-	if (client_call(c, &r, NULL, NULL, NULL, &err) < 0)
-		cli_fail(&err);
-	json_decref(r.body);
-}
-
-static void cancel_run(struct client *c, const char *run)
-{
-	AUTO_BUFFER target = {0};
-	buffer_printf(&target, "/v1/runs/%s/cancel", run);
-	struct client_request r = {.method = "POST",
-				   .target = (const char *)target.data,
-				   .body = json_pack("{s:b}", "kill", 1)};
-	struct error err = {0};
-	if (client_call(c, &r, NULL, NULL, NULL, &err) < 0)
-		cli_fail(&err);
-	json_decref(r.body);
-}
-
-/* Our own output takes no more, and nobody would hear the command: the run is ended, as SIGPIPE or a
- * failing write(2) would end the command without us. */
-static int output_refused(struct client *c, const char *run, const char *name, int refused,
-			  struct error *err)
-{
-	cancel_run(c, run);
-	if (refused == -EPIPE)
-		exit(128 + SIGPIPE);
-	return error_set_exit(err, refused, EXEC_OWN,
-			      "standard %s cannot be written: %s; the run %.8s is cancelled: "
-			      "mend that and run the command again",
-			      name, strerror(-refused), run);
-}
-
-/* Passes the output of one attempt on as it comes. Ctrl-C is for the run, as everywhere
- * (cli_interrupt); SIGTERM goes to the command, a second one ends only this program. */
-static int pump_output(struct client *c, const char *run, const char *step, json_int_t attempt,
-		       struct error *err)
-{
-	struct pump p[2] = {{.name = "out", .to = STDOUT_FILENO},
-			    {.name = "err", .to = STDERR_FILENO}};
-	struct announce asks = {.c = c, .run = run};
-	sigset_t set, old;
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGPIPE); /* blocked: write(2) tells */
-	sigprocmask(SIG_BLOCK, &set, &old);
-	sigdelset(&set, SIGPIPE);
-	AUTO_FD signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	int interrupts = 0, terminations = 0, reconnects = 0, watched = -1;
-	bool runs = true;
-	int r = open_outputs(c, run, step, attempt, p, err);
-	r = go_on_pumping(c, run, step, attempt, p, &reconnects, r, err);
-	while (r == 0 && runs && !(p[0].ended && p[1].ended)) {
-		if (watched != reconnects)
-			announce_watch(&asks);
-		watched = reconnects;
-		struct pollfd at[4] = {{.fd = signals, .events = POLLIN}};
-		bool pending[2];
-		for (int i = 0; i < 2; i++) {
-			at[1 + i] =
-				(struct pollfd){.fd = p[i].stream ? client_stream_fd(p[i].stream)
-								  : -1,
-						.events = POLLIN};
-			pending[i] = p[i].stream && client_stream_pending(p[i].stream);
-		}
-		bool asked = announce_pending(&asks);
-		at[3] = (struct pollfd){.fd = announce_fd(&asks), .events = POLLIN};
-		if (poll(at, 4, pending[0] || pending[1] || asked ? 0 : -1) < 0 && errno != EINTR)
-			r = -errno;
-		if (asked || at[3].revents)
-			announce_read(&asks);
-		for (int i = 0; i < 2; i++)
-			if (r == 0 && p[i].stream && (pending[i] || at[1 + i].revents))
-				r = pump_one(&p[i], err);
-		r = go_on_pumping(c, run, step, attempt, p, &reconnects, r, err);
-		struct signalfd_siginfo info;
-		if (at[0].revents && read(signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-			if (info.ssi_signo == SIGINT)
-				runs = cli_interrupt(c, run, interrupts++);
-			else if (terminations++ == 0)
-				signal_step(c, run, step, SIGTERM);
-			else
-				exit(128 + SIGTERM);
-		}
-	}
-	announce_close(&asks);
-	for (int i = 0; i < 2; i++) {
-		client_stream_close(p[i].stream);
-		if (p[i].refused < 0)
-			r = output_refused(c, run, i == 0 ? "output" : "error", p[i].refused, err);
-	}
-	sigprocmask(SIG_SETMASK, &old, NULL);
-	return r;
-}
-
-/* ---- terminal
- * ---------------------------------------------------------------------------------------------------
- */
-
-static int terminal_size(unsigned *rows, unsigned *cols)
-{
-	struct winsize w;
-	if (ioctl(STDIN_FILENO, TIOCGWINSZ, &w) < 0)
-		return -errno;
-	*rows = w.ws_row;
-	*cols = w.ws_col;
-	return 0;
-}
-
-static void resize_step(struct client *c, const char *run, const char *step)
-{
-	unsigned rows = 0, cols = 0;
-	if (terminal_size(&rows, &cols) < 0)
-		return;
-	AUTO_BUFFER target = {0};
-	buffer_printf(&target, "/v1/runs/%s/steps/", run);
-	client_encode(&target, step);
-	buffer_append_str(&target, "/resize");
-	struct client_request r = {.method = "POST",
-				   .target = (const char *)target.data,
-				   .body = json_pack("{s:i, s:i}", "rows", rows, "cols", cols)};
-	/* Without the supervisor the size stays as it was; the session goes on. */
-	struct error ignored = {0};
-	int e = client_call(c, &r, NULL, NULL, NULL, &ignored);
-	(void)e;
-	json_decref(r.body);
-}
-
-/* 0; -errno: standard output takes no more. */
-static int pump_terminal(struct client *c, const char *run, const char *step, int remote)
-{
-	struct announce asks = {.c = c, .run = run, .raw = true};
-	sigset_t set, old;
-	sigemptyset(&set);
-	sigaddset(&set, SIGWINCH);
-	sigaddset(&set, SIGPIPE); /* blocked: write(2) tells */
-	sigprocmask(SIG_BLOCK, &set, &old);
-	sigdelset(&set, SIGPIPE);
-	AUTO_FD signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	int r = 0;
-	bool input = true;
-	announce_watch(&asks);
-	for (;;) {
-		struct pollfd p[4] = {{.fd = remote, .events = POLLIN},
-				      {.fd = input ? STDIN_FILENO : -1, .events = POLLIN},
-				      {.fd = signals, .events = POLLIN},
-				      {.fd = announce_fd(&asks), .events = POLLIN}};
-		bool asks_pending = announce_pending(&asks);
-		if (poll(p, 4, asks_pending ? 0 : -1) < 0) {
-			if (errno == EINTR)
-				continue;
-			r = -errno;
-			break;
-		}
-		if (asks_pending || p[3].revents)
-			announce_read(&asks);
-		char piece[16384];
-		if (p[0].revents) {
-			ssize_t n = read(remote, piece, sizeof(piece));
-			if (n <= 0)
-				break;
-			r = io_write_all(STDOUT_FILENO, piece, (size_t)n);
-			if (r < 0)
-				break;
-		}
-		if (p[1].revents) {
-			ssize_t n = read(STDIN_FILENO, piece, sizeof(piece));
-			if (n <= 0)
-				input = false;
-			else if (io_write_all(remote, piece, (size_t)n) < 0)
-				break;
-		}
-		struct signalfd_siginfo info;
-		if (p[2].revents && read(signals, &info, sizeof(info)) == (ssize_t)sizeof(info))
-			resize_step(c, run, step);
-	}
-	announce_close(&asks);
-	sigprocmask(SIG_SETMASK, &old, NULL);
-	return r;
-}
-
-static bool step_is_over(struct client *c, const char *run, const char *step)
-{
-	struct error ignored = {0};
-	AUTO_BUFFER target = {0};
-	buffer_printf(&target, "/v1/runs/%s/steps/", run);
-	client_encode(&target, step);
-	struct client_request q = {.method = "GET", .target = (const char *)target.data};
-	json_t *doc = NULL;
-	if (client_call(c, &q, NULL, &doc, NULL, &ignored) < 0)
-		return false;
-	const char *state = cli_str(doc, "state");
-	bool over = strcmp(state, "committed") == 0 || strcmp(state, "failed") == 0 ||
-		    strcmp(state, "denied") == 0 || strcmp(state, "cancelled") == 0;
-	json_decref(doc);
-	return over;
-}
-
-/* The sandbox's terminal: the keeper pumps the other end, so that this goes on though the
- * supervisor died. */
-static int run_terminal(struct client *c, const char *run, const char *step, json_int_t attempt,
-			struct error *err)
-{
-	AUTO_BUFFER target = {0};
-	buffer_printf(&target, "/v1/runs/%s/steps/", run);
-	client_encode(&target, step);
-	buffer_append_str(&target, "/tty");
-	AUTO_FD remote = -1;
-	struct client_request q = {.method = "GET", .target = (const char *)target.data};
-	int r = -EAGAIN;
-	/* There is one from when the command was started until it has ended, which may be before we
-	 * asked: then its record is shown. */
-	for (int i = 0; r < 0 && i < TTY_WAITS_MAX; i++) {
-		*err = (struct error){0};
-		r = client_call(c, &q, NULL, NULL, &remote, err);
-		if (r == 0 || step_is_over(c, run, step))
-			break;
-		poll(NULL, 0, TTY_WAIT_MS);
-	}
-	if (r < 0 || remote < 0)
-		return step_is_over(c, run, step) ? pump_output(c, run, step, attempt, err)
-		       : r < 0			  ? r
-						  : error_set(err, -EPROTO,
-							      "the supervisor sent no terminal; see 'holdfast show "
-										 "%.8s'",
-							      run);
-	struct termios saved, raw;
-	bool have = tcgetattr(STDIN_FILENO, &saved) == 0;
-	if (have) {
-		raw = saved;
-		cfmakeraw(&raw);
-		/* Drained, not flushed: what was typed before the command was ready is for it. */
-		tcsetattr(STDIN_FILENO, TCSADRAIN, &raw);
-	}
-	r = pump_terminal(c, run, step, remote);
-	if (have)
-		tcsetattr(STDIN_FILENO, TCSADRAIN, &saved);
-	return r < 0 ? output_refused(c, run, "output", r, err) : 0;
+	return CLI_EXEC_OWN;
 }
 
 /* ---- outcome
@@ -489,7 +151,7 @@ static int outcome(struct client *c, const char *run, const char *step_name)
 	json_t *step = status ? cli_fetch(c, (const char *)target.data, &exit_status) : NULL;
 	if (!step) {
 		json_decref(status);
-		return EXEC_OWN;
+		return CLI_EXEC_OWN;
 	}
 	const json_t *attempts = cli_get(step, "attempts");
 	const json_t *last = json_array_size(attempts)
@@ -512,10 +174,10 @@ static int outcome(struct client *c, const char *run, const char *step_name)
 					 cli_int(last, "exit_code") >= 126)))
 		code = (int)cli_int(last, "exit_code");
 	else
-		code = EXEC_OWN;
+		code = CLI_EXEC_OWN;
 	/* The command went well, and what it was run for waits for a person. */
 	if (code == 0 && (landing_waits(status) || *cli_str(status, "landing_failed")))
-		code = EXEC_OWN;
+		code = CLI_EXEC_OWN;
 	if (cli.json) {
 		json_object_set(step, "status", status);
 		json_object_set_new(step, "exec_exit", json_integer(code));
@@ -610,7 +272,7 @@ static int follow_step(struct client *c, const char *run, const char *step, cons
 			tell_next_attempt(c, run, step, attempt);
 		shown = attempt;
 		if (tty)
-			r = run_terminal(c, run, step, attempt, &err);
+			r = pump_terminal(c, run, step, attempt, &err);
 		else if (!cli.json)
 			r = pump_output(c, run, step, attempt, &err);
 		if (r < 0)
@@ -652,13 +314,13 @@ static int wait_declared(struct client *c, const char *run, char *ret_step, size
 			exit(128 + sig);
 		}
 		if (sig > 0) {
-			cancel_run(c, run);
+			pump_cancel_run(c, run);
 			fprintf(stderr,
 				"holdfast: run %.8s is cancelled before its command began\n", run);
 			exit(128 + sig);
 		}
 		if (!known || (over && !*ret_step))
-			return EXEC_OWN;
+			return CLI_EXEC_OWN;
 	}
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	return EXIT_STATUS_OK;
@@ -672,7 +334,7 @@ static int run_command(struct run_request *q)
 	struct error err = {0};
 	char run[64], step[256];
 	json_t *made = NULL;
-	if (q->tty && terminal_size(&q->rows, &q->cols) < 0) {
+	if (q->tty && pump_terminal_size(&q->rows, &q->cols) < 0) {
 		error_set_exit(
 			&err, -ENOTTY, EXIT_STATUS_USAGE,
 			"-t wants a terminal on standard input; leave -t out, or run it from one");
@@ -695,7 +357,7 @@ static int run_command(struct run_request *q)
 	r = *step ? EXIT_STATUS_OK : wait_declared(c, run, step, sizeof(step));
 	if (r == EXIT_STATUS_OK)
 		r = follow_step(c, run, step, NULL, q->tty);
-	return r == EXIT_STATUS_OK ? outcome(c, run, step) : EXEC_OWN;
+	return r == EXIT_STATUS_OK ? outcome(c, run, step) : CLI_EXEC_OWN;
 }
 
 int cmd_exec(int argc, char **argv)
@@ -728,12 +390,12 @@ int cmd_exec(int argc, char **argv)
 		else {
 			int r = cli_option(opt, exec_usage);
 			if (r)
-				return r > 0 ? EXIT_STATUS_OK : EXEC_OWN;
+				return r > 0 ? EXIT_STATUS_OK : CLI_EXEC_OWN;
 		}
 	}
 	if (optind >= argc || !argv[optind][0]) {
 		cli_usage(exec_usage, "no command is named; say it after --");
-		return EXEC_OWN;
+		return CLI_EXEC_OWN;
 	}
 	q.argv = argv + optind;
 	return run_command(&q);
@@ -891,7 +553,7 @@ int cmd_step(int argc, char **argv)
 		else {
 			int r = cli_option(opt, step_usage);
 			if (r)
-				return r > 0 ? EXIT_STATUS_OK : EXEC_OWN;
+				return r > 0 ? EXIT_STATUS_OK : CLI_EXEC_OWN;
 		}
 	}
 	/* STEP -- CMD: getopt stopped at STEP; the "--" after it is ours to skip. */
@@ -902,7 +564,7 @@ int cmd_step(int argc, char **argv)
 			"'%.40s' stands between the STEP and the --; options come before the STEP, "
 			"the command after the --",
 			argv[at]);
-		return EXEC_OWN;
+		return CLI_EXEC_OWN;
 	}
 	at++;
 	const char *missing = !q.name || !*q.name ? "no run is named; say --run NAME"
@@ -914,7 +576,7 @@ int cmd_step(int argc, char **argv)
 						   : NULL;
 	if (missing) {
 		int wrong = cli_usage(step_usage, "%s", missing);
-		return end ? wrong : EXEC_OWN; /* --end wraps no command */
+		return end ? wrong : CLI_EXEC_OWN; /* --end wraps no command */
 	}
 	struct error err = {0};
 	AUTO(client_close) struct client *c = NULL;
@@ -942,7 +604,7 @@ int cmd_step(int argc, char **argv)
 		return own_failure(&err);
 	r = follow_step(c, run, step, step, false);
 	if (r != EXIT_STATUS_OK)
-		return EXEC_OWN;
+		return CLI_EXEC_OWN;
 	if (reused && !cli.json)
 		fprintf(stderr, "holdfast: %s is committed already: its recorded result\n",
 			cli_escaped(step));
