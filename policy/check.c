@@ -551,6 +551,43 @@ static void check_paths(struct policy_parser *c, struct policy_body *b)
 	}
 }
 
+/* Every program but a static one is started by a loader (ld.so(8)), which stands in one of these. */
+static bool reaches_loader(const struct policy_fs_rule *r)
+{
+	static const char *const places[] = {"/lib",	   "/lib64", "/lib32", "/libx32",
+					     "/nix/store", "/gnu/store"};
+
+	for (size_t i = 0; r->path && r->path[0] == '/' && r->access - 1 >= POLICY_ACCESS_RX &&
+			   i < ARRAY_SIZE(places);
+	     i++)
+		if (path_within(places[i], r->path) || path_within(r->path, places[i]))
+			return true;
+	return false;
+}
+
+const struct policy_fs_rule *policy_check_no_loader(const struct policy_body *b)
+{
+	const struct policy_fs_rule *rules = b->fs.v, *first = NULL;
+
+	for (size_t i = 0; i < b->fs.n; i++) {
+		if (reaches_loader(&rules[i]))
+			return NULL;
+		if (!first && rules[i].access - 1 > POLICY_ACCESS_NONE)
+			first = &rules[i];
+	}
+	return first;
+}
+
+static void check_loader(struct policy_parser *c, const struct policy_body *b)
+{
+	const struct policy_fs_rule *first = policy_check_no_loader(b);
+
+	if (first && !c->depth)
+		policy_find(c, first->item.at, 609, POLICY_WARNING,
+			    "no rule covers /lib or /lib64, without which hardly a program can be "
+			    "executed; say `extends: [offline]`");
+}
+
 static void check_step(struct policy_parser *c, struct policy_body *b, const struct policy_step *s)
 {
 	const struct policy_fs_rule *fs = s->fs.v;
@@ -594,6 +631,7 @@ void policy_check_body(struct policy_parser *c, struct policy_body *b)
 	check_references(c, b);
 	check_paths(c, b);
 	check_kept(c, b);
+	check_loader(c, b);
 	for (size_t i = 0; i < b->steps.n; i++)
 		check_step(c, b, &steps[i]);
 }

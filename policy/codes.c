@@ -106,6 +106,8 @@ static const struct policy_code codes[] = {
 	  "Move it to the user's policy or to --policy."),
 	W(608, "`keep` names a variable that a secret comes from: it does not pass.",
 	  "Drop it; the step gets the placeholder in `env` of the secret."),
+	W(609, "No rule lets the system's libraries be executed, so that hardly a program can.",
+	  "Say `extends: [offline]`."),
 };
 
 const struct policy_code *policy_code_at(size_t i)

@@ -255,6 +255,20 @@ static enum policy_access outside_of(const struct policy_stratum *s)
 	return s->body->fs.n ? POLICY_ACCESS_RW : POLICY_ACCESS_NONE;
 }
 
+bool policy_fs_bare(const struct policy_effective *e, struct policy_place *ret)
+{
+	for (size_t i = 0; i < e->count; i++) {
+		const struct policy_stratum *s = &e->layers[i];
+		const struct policy_fs_rule *r = policy_check_no_loader(s->body);
+
+		if (r && s->layer - 1 != POLICY_LAYER_PROJECT_UNTRUSTED) {
+			*ret = r->item.at;
+			return true;
+		}
+	}
+	return false;
+}
+
 static int make_tables(struct policy_fs *fs, const struct policy_effective *e,
 		       const struct policy_vars *vars)
 {

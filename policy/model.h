@@ -397,6 +397,8 @@ void policy_extend(struct policy_parser *c, struct policy_body *into,
 
 /* Checks over a whole file, after extends: ids, references, steps that widen, warnings. */
 void policy_check_body(struct policy_parser *c, struct policy_body *b);
+/* The first rule that grants something where none lets a loader be executed; else NULL. */
+const struct policy_fs_rule *policy_check_no_loader(const struct policy_body *b);
 /* Between the keys of one item; each is some table's check. */
 void policy_check_fs(struct policy_parser *c, const struct yaml_node *n, void *item);
 void policy_check_exec(struct policy_parser *c, const struct yaml_node *n, void *item);

@@ -320,6 +320,9 @@ struct policy_mount {
 	struct policy_place at; /* of the entry that decided */
 	const char *why; /* "" if none is given */
 };
+/* Where the first rule of a layer stands that grants something and lets no program of the system be
+ * executed, mostly since its file extends nothing: then no other layer can. False: no layer is so. */
+bool policy_fs_bare(const struct policy_effective *e, struct policy_place *ret);
 const struct policy_mount *policy_fs_table(const struct policy_fs *fs, size_t *ret_count);
 
 enum policy_want {

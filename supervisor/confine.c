@@ -647,6 +647,7 @@ static int refuse_exec(struct confine *c, const char *program, const struct poli
 		       struct error *err)
 {
 	struct policy_fs_decision f;
+	struct policy_place bare;
 	const char *home = c->in->home, *folder;
 	bool below_home;
 
@@ -660,6 +661,13 @@ static int refuse_exec(struct confine *c, const char *program, const struct poli
 				      strerror(errno == ENAMETOOLONG ? errno : ENOENT));
 	folder = granted_by_coding(c, program);
 	below_home = home && path_within(folder ? folder : program, home);
+	/* One file of the system would not do: it wants its libraries, and the links to them. */
+	if (folder && !below_home && policy_fs_bare(c->policy, &bare))
+		return error_set_exit(err, -EACCES, EXIT_STATUS_DENIED,
+				      "%.60s: %.90s:%d grants no program of the system: write "
+				      "'extends: [offline]' in that file; no other policy can "
+				      "grant it",
+				      program, bare.file, bare.line);
 	return error_set_exit(err, -EACCES, EXIT_STATUS_DENIED,
 			      "%.80s: %.60s; under fs, {path: \"%s%.80s\", access: rx} grants it%s",
 			      program, d->why, below_home ? "${home}" : "",

@@ -234,6 +234,29 @@ def test_a_program_that_no_rule_covers_is_named_with_the_line_that_grants_it():
         assert code == 127 and f'names {shim}, ' in err and f'{{path: "{shim}", access: rx}}' in err, (code, err)
 
 
+def test_a_policy_that_extends_nothing_is_named_where_it_refuses_every_program():
+    with Cli() as c:
+        bare = "version: 1\nfs:\n  - {path: \"${workspace}\", access: stage}\n"
+        policy = os.path.join(c.root, "p.yaml")
+        os.mkdir(c.path(".holdfast"))
+        for path, args in ((policy, ("--policy", policy)), (c.path(".holdfast/policy.yaml"), ("--policy", "coding"))):
+            with open(path, "w") as f:
+                f.write(bare)
+            code, out, _ = c.run("policy", "check", path)
+            assert code == 0 and f"{path}:3:5: warning[W0609]" in out, (code, out)
+            if path != policy:
+                assert c.run("trust", "--yes", ".")[0] == 0
+            code, _, err = c.run("exec", *args, "--", "cat", "a.txt")
+            said = f"/cat: {path}:3 grants no program of the system: write 'extends: [offline]' in that file"
+            assert code == 125 and said in err and "access: rx" not in err, (code, err)
+            with open(path, "w") as f:
+                f.write(bare.replace("fs:", "extends: [offline]\nfs:"))
+            if path != policy:
+                assert c.run("trust", "--yes", ".")[0] == 0
+            assert c.run("exec", *args, "--", "cat", "a.txt")[:2] == (0, "one\n"), path
+            os.unlink(path)
+
+
 def test_a_folder_that_cannot_be_a_workspace_is_refused_with_what_to_do():
     with Cli() as c:
         for folder, why in (("/", "all of it"), ("/tmp", "a folder of its own there"), ("/run", "a folder of its own there")):

@@ -432,9 +432,14 @@ static void test_warnings_are_given_where_attention_is_needed(void **state)
 		int code, line, column;
 	} cases[] = {
 		{"a deeper path is wider",
-		 HEAD "fs:\n  - {path: /a, access: r}\n  - {path: /a/b, access: stage}\n", 601, 4,
-		 5},
-		{"rw", HEAD "fs:\n  - {path: /a, access: rw}\n", 602, 3, 16},
+		 HEAD "extends: base\nfs:\n  - {path: /a, access: r}\n  - {path: /a/b, access: "
+		      "stage}\n",
+		 601, 5, 5},
+		{"rw", HEAD "extends: base\nfs:\n  - {path: /a, access: rw}\n", 602, 4, 16},
+		{"no program of the system",
+		 HEAD "fs:\n  - {path: /b, access: none}\n  - {path: \"${workspace}\", access: "
+		      "stage}\n  - {path: /usr, access: rx}\n",
+		 609, 4, 5},
 		{"reversible gated like irreversible",
 		 HEAD "net:\n  - {id: a, do: ask, effect: reversible, undo: {text: t}, http: "
 		      "{host: a.example.com}}\n",
