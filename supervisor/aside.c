@@ -139,10 +139,17 @@ static void drop_waiting(struct aside *a)
 	a->waiting_end = &a->waiting;
 }
 
+static void stop(struct aside_job *job)
+{
+	if (job && job->stop)
+		job->stop(job);
+}
+
 void aside_free(struct aside *a)
 {
 	if (!a)
 		return;
+	stop(a->current);
 	if (a->started) {
 		pthread_mutex_lock(&a->lock);
 		a->stop = true;
@@ -186,9 +193,21 @@ bool aside_busy(const struct daemon *d)
 	return d->aside->current || d->aside->waiting;
 }
 
+void aside_look(struct daemon *d)
+{
+	struct aside *a = d->aside;
+
+	if (a->current && a->current->look)
+		a->current->look(d, a->current);
+	for (struct aside_job *job = a->waiting; job; job = job->next)
+		if (job->look)
+			job->look(d, job);
+}
+
 bool aside_drain(struct daemon *d)
 {
 	d->aside->draining = true;
+	stop(d->aside->current);
 	drop_waiting(d->aside);
 	return d->aside->current != NULL;
 }

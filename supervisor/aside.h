@@ -1,8 +1,9 @@
 #pragma once
 /*
  * Work that would hold up the loop, on one thread beside it: planning and applying a landing walks,
- * hashes and syncs the user's directory, a diff copies what it compares, an audit reads the
- * whole journal (audits.h).
+ * hashes and syncs the user's directory, a diff copies what it compares and removes it afterwards,
+ * an audit reads the whole journal (audits.h). Undoing a landing is planned on the loop and applied
+ * here.
  *
  * One job at a time, first come first served, and the next begins only after the loop has taken
  * the one before (`done`). So between a job's work and what is recorded of it no other runs: a
@@ -22,6 +23,11 @@ struct aside_job { /* the first member of whoever's job it is, which owns it all
 	void (*done)(struct daemon *d, struct aside_job *job); /* on the loop: takes job over */
 	void (*drop)(struct aside_job *job); /* on the loop, instead of done, where the
 						supervisor goes */
+	/* Both on the loop, from aside_start on, while work may be under way; NULL = it is worked
+	 * at to its end. */
+	void (*stop)(struct aside_job *job); /* work returns soon; told more than once */
+	void (*look)(struct daemon *d, struct aside_job *job); /* stops itself where nobody waits
+								  for it any more */
 };
 
 MUST_CHECK int aside_new(struct daemon *d, struct aside **ret, struct error *err);
@@ -34,6 +40,8 @@ void aside_start(struct daemon *d, struct aside_job *job);
 void aside_again(struct daemon *d, struct aside_job *job);
 /* Jobs are under way or wait: contexts of runs, rows and blobs that they came from are to stay. */
 bool aside_busy(const struct daemon *d);
+/* Now and then. */
+void aside_look(struct daemon *d);
 /* For a supervisor that stops: no other job begins, those that wait are dropped. True while one is
- * under way. */
+ * under way, which is told to stop. */
 bool aside_drain(struct daemon *d);

@@ -496,6 +496,7 @@ static void on_idle(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	audits_look(d);
+	aside_look(d);
 	if (!aside_busy(d))
 		runs_collect(d);
 	squash_collect(d);

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/escape.h"
+#include "base/failpoint.h"
 #include "base/io.h"
 #include "supervisor/landing_look.h"
 
@@ -326,6 +327,11 @@ static int lay(struct work *w, const struct manifest_entry *e, enum landing_from
 			    digest_equal(&e->digest, &e->base.digest);
 	int r;
 
+	r = failpoint_hit("diffs.file");
+	if (r == 0 && w->q->stop && atomic_load(w->q->stop))
+		r = -ECANCELED;
+	if (r < 0)
+		return r;
 	if (e->type == e->base.type && e->mode != e->base.mode) {
 		char text[64];
 

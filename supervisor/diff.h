@@ -4,6 +4,8 @@
  * diff(1) inside a sandbox, since its input is an agent's: diff_prepare() lays two trees with only
  * the changed paths in them, and says what to run.
  */
+#include <stdatomic.h>
+
 #include "supervisor/landing_plan.h"
 #include "supervisor/landing.h"
 
@@ -65,6 +67,7 @@ struct diff_request {
 	uint64_t total_max; /* bytes of both trees; 0 = DIFF_TOTAL_MAX */
 	const struct landing_source *source;
 	int dest_fd; /* an empty folder: `a`, `b` are made in it */
+	const atomic_bool *stop; /* NULL, or -ECANCELED at the next file once it is set */
 };
 
 struct diff_prepared {

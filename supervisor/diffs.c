@@ -129,6 +129,7 @@ static int make_dest(struct daemon *d, char *name, size_t size, struct error *er
 struct job { /* all that it is made from, and what comes of it */
 	struct aside_job job; /* the first */
 	struct daemon *d; /* of the thread's concern only through source */
+	atomic_bool stopped; /* by the loop: nobody waits for what comes of it */
 	struct journal_id run;
 	uint64_t ticket; /* of a client's */
 	struct cards_work *card; /* owned; NULL: a client's */
@@ -193,7 +194,8 @@ static int lay_trees(struct job *p)
 				 .exact = p->card != NULL,
 				 .total_max = p->card ? CARDS_DIFF_TOTAL_MAX : 0,
 				 .source = &p->source,
-				 .dest_fd = p->dest_fd};
+				 .dest_fd = p->dest_fd,
+				 .stop = &p->stopped};
 
 	return diff_prepare(&q, &p->prepared, &p->err);
 }
@@ -204,8 +206,12 @@ static void work(struct aside_job *job)
 	struct job *p = (struct job *)job;
 	int r = failpoint_hit("diffs.work");
 
+	if (r == 0 && atomic_load(&p->stopped))
+		r = -ECANCELED;
 	if (r == 0 && p->fs)
 		r = plan_landing(p);
+	if (r == 0 && atomic_load(&p->stopped))
+		r = -ECANCELED;
 	if (r == 0 && (p->flags & DIFFS_STAT))
 		r = write_stat(&p->below, &p->layers, p->only, &p->stat, &p->err);
 	else if (r == 0)
@@ -248,11 +254,37 @@ static int start_diff(struct job *p)
 	return r;
 }
 
+/* The supervisor ends, and its clients are told while they can be; or nobody waits for it. */
+static void drop(struct aside_job *job)
+{
+	struct job *p = (struct job *)job;
+
+	p->result = -ECANCELED;
+	p->err = (struct error){0};
+	error_set(&p->err, p->result, "no diff: the supervisor ends; try again");
+	if (!p->card && p->d->api)
+		answer(p, NULL, NULL);
+	job_free(p);
+}
+
+/* A copy that is left half made may be thousands of files. */
+static void leave_folder(struct job *p)
+{
+	if (p->name[0])
+		diffs_remove(p->d, p->name);
+	p->name[0] = '\0';
+}
+
 static void done(struct daemon *d, struct aside_job *job)
 {
 	struct job *p = (struct job *)job;
 	bool stat = p->flags & DIFFS_STAT;
 
+	if (atomic_load(&p->stopped)) {
+		leave_folder(p);
+		drop(job);
+		return;
+	}
 	if (p->skipped)
 		*p->skipped = p->prepared.skipped + p->unknown;
 	if (p->result == 0 && !stat)
@@ -267,19 +299,25 @@ static void done(struct daemon *d, struct aside_job *job)
 	else if (p->result != 0)
 		answer(p, stat ? NULL : "text/x-diff; charset=utf-8",
 		       stat ? &p->stat : &p->prepared.note);
+	leave_folder(p);
 	job_free(p);
 }
 
-/* The supervisor ends, and its clients are told while they can be. */
-static void drop(struct aside_job *job)
+static void stop(struct aside_job *job)
 {
 	struct job *p = (struct job *)job;
 
-	p->result = -ECANCELED;
-	error_set(&p->err, p->result, "no diff: the supervisor ends; try again");
-	if (!p->card && p->d->api)
-		answer(p, NULL, NULL);
-	job_free(p);
+	atomic_store(&p->stopped, true);
+}
+
+static void look(struct daemon *d, struct aside_job *job)
+{
+	struct job *p = (struct job *)job;
+
+	if (p->card || atomic_load(&p->stopped) || api_server_waits(d->api, p->ticket))
+		return;
+	daemon_log(d, "a diff ends: the client that asked for it is gone");
+	stop(job);
 }
 
 static struct job *job_new(struct daemon *d, const struct journal_id *run)
@@ -287,7 +325,11 @@ static struct job *job_new(struct daemon *d, const struct journal_id *run)
 	struct job *p = calloc(1, sizeof(*p));
 
 	if (p)
-		*p = (struct job){.job = {.work = work, .done = done, .drop = drop},
+		*p = (struct job){.job = {.work = work,
+					  .done = done,
+					  .drop = drop,
+					  .stop = stop,
+					  .look = look},
 				  .d = d,
 				  .run = *run,
 				  .base_fd = -1,

@@ -196,23 +196,54 @@ def test_steps_and_clients_go_on_while_a_diff_is_laid_out():
             until(lambda: not [n for n in os.listdir(spool) if n.startswith("diff-")], lambda: os.listdir(spool))
 
 
-def test_sigterm_while_a_diff_is_laid_out_is_told_to_those_who_wait():
-    with Supervised() as s:
-        held = Held(s, "diffs.work")
-        run = s.begin(["/bin/sh", "-c", "echo made > file"], land="never")
-        assert s.wait(run)["state"] == "succeeded"
-        c, waiting = diff_of(s, run), diff_of(s, run)
-        assert s.get("/v1/runs").status == 200
-        s.remember_keeper()
-        s.process.send_signal(signal.SIGTERM)
-        a = waiting.answer()
-        assert a.status == 503 and "supervisor ends" in a.json()["error"]["why"], a
-        held.go()
-        a = c.answer()
-        assert a.status == 200 and b"+made\n" in a.body, a
-        assert s.process.wait(WAIT_S) == 0, s.logged()
-        s.start()
-        assert b"+made\n" in diff_of(s, run).answer().body
+MANY = ["/bin/sh", "-c", "for i in $(seq 50); do echo made > file$i; done"]
+
+
+def laid_out(s):
+    """What diffs have left in the spool: (their folders, files in them)."""
+    spool = os.path.join(s.state, "v1", "spool")
+    names = [n for n in os.listdir(spool) if n.startswith("diff-")]
+    return names, [f for n in names for _, _, files in os.walk(os.path.join(spool, n)) for f in files]
+
+
+def test_sigterm_ends_a_diff_at_its_next_file_and_its_clients_are_told():
+    for where in ("diffs.work", "diffs.file"):
+        with Supervised() as s:
+            held = Held(s, where)
+            run = s.begin(MANY, land="never")
+            assert s.wait(run)["state"] == "succeeded"
+            c, waiting = diff_of(s, run), diff_of(s, run)
+            assert s.get("/v1/runs").status == 200
+            s.remember_keeper()
+            s.process.send_signal(signal.SIGTERM)
+            a = waiting.answer()
+            assert a.status == 503 and "supervisor ends" in a.json()["error"]["why"], a
+            held.go()
+            a = c.answer()
+            assert a.status == 503 and "supervisor ends" in a.json()["error"]["why"], a
+            assert s.process.wait(WAIT_S) == 0, s.logged()
+            assert not laid_out(s)[1], (where, laid_out(s))
+            s.start()
+            assert not laid_out(s)[0] and diff_of(s, run).answer().body.count(b"+made\n") == 50
+
+
+def test_a_diff_whose_client_goes_ends_at_its_next_file():
+    for query in ("", "?all=1", "?stat=1"):
+        with Supervised() as s:
+            held = Held(s, "diffs.work" if "stat" in query else "diffs.file")
+            run = s.begin(MANY, land="never")
+            assert s.wait(run)["state"] == "succeeded"
+            first, second, kept = (diff_of(s, run, query) for _ in range(3))
+            assert s.get("/v1/runs").status == 200 and waits(first)
+            first.close()
+            second.close()
+            until(lambda: s.logged().count("a diff ends: the client that asked for it is gone") == 2, s.logged)
+            held.go()
+            a = kept.answer()
+            assert a.status == 200 and a.body.count(b"+made\n" if "stat" not in query else b'"path":"file') == 50, a
+            kept.close()
+            whole(s)  # aside as well: what was laid out has been removed by then
+            until(lambda: not laid_out(s)[0], lambda: laid_out(s))
 
 
 if __name__ == "__main__":
