@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "base/guard.h"
 #include "base/io.h"
@@ -172,24 +173,39 @@ int journal_audit_each_file(const struct journal_view *v,
 struct export_walk {
 	int fd;
 	struct buffer out;
+	struct journal *guarded; /* its disk is the one that is written to; else NULL */
 };
+
+static int export_write(struct export_walk *w)
+{
+	if (w->guarded && journal_space_low(w->guarded))
+		return -ENOSPC;
+	int rc = io_write_all(w->fd, w->out.data, w->out.len);
+	w->out.len = 0;
+	return rc;
+}
+
+static bool same_disk(const struct journal *j, int fd)
+{
+	struct stat own, out;
+	return !j->o.read_only && j->dirfd >= 0 && fstat(j->dirfd, &own) == 0 &&
+	       fstat(fd, &out) == 0 && S_ISREG(out.st_mode) && own.st_dev == out.st_dev;
+}
 
 static int export_event(struct bytes key, struct bytes value, void *arg)
 {
 	struct export_walk *w = arg;
 	(void)key;
 	int rc = buffer_append(&w->out, value.data, value.len);
-	if (rc == 0 && w->out.len >= EXPORT_CHUNK) {
-		rc = io_write_all(w->fd, w->out.data, w->out.len);
-		w->out.len = 0;
-	}
+	if (rc == 0 && w->out.len >= EXPORT_CHUNK)
+		rc = export_write(w);
 	return rc;
 }
 
 int journal_view_export(const struct journal_view *v, const struct journal_id *run, int out_fd,
 			struct error *err)
 {
-	struct export_walk w = {.fd = out_fd};
+	struct export_walk w = {.fd = out_fd, .guarded = same_disk(v->j, out_fd) ? v->j : NULL};
 	struct bytes prefix = run ? bytes_of(run->b, JOURNAL_ID_SIZE) : bytes_of(NULL, 0);
 	struct journal_head last;
 	if (run && journal_store_last_event(v->kv, run, &last) == -ENOENT)
@@ -197,8 +213,10 @@ int journal_view_export(const struct journal_view *v, const struct journal_id *r
 				      "export: there is no such run");
 	int rc = journal_audit_each(v, JOURNAL_FAMILY_EVENT, prefix, export_event, &w);
 	if (rc == 0 && w.out.len)
-		rc = io_write_all(out_fd, w.out.data, w.out.len);
+		rc = export_write(&w);
 	buffer_free(&w.out);
+	if (rc == -ENOSPC)
+		return error_set(err, rc, "export: the disk is nearly full; free some space");
 	return rc < 0 ? error_set(err, rc, "export: %s", strerror(-rc)) : 0;
 }
 

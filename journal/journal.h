@@ -965,7 +965,8 @@ MUST_CHECK int journal_view_verify(const struct journal_view *v, journal_problem
 MUST_CHECK int journal_view_fsck(const struct journal_view *v, journal_problem_fn *fn, void *arg,
 				 struct journal_report *ret, struct error *err);
 /* A stream that any language can read: a CBOR sequence (RFC 8742) of encoded records of a run (or
- * of all, chain by chain, the daemon's first). */
+ * of all, chain by chain, the daemon's first). Into a file on the disk of a journal that is written
+ * to: -ENOSPC before it takes from the journal's reserve. */
 MUST_CHECK int journal_view_export(const struct journal_view *v,
 				   const struct journal_id *run_or_null, int out_fd,
 				   struct error *err);

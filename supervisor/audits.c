@@ -4,9 +4,9 @@
  */
 #include "supervisor/audits.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/failpoint.h"
@@ -222,6 +222,15 @@ static int begin_gc(struct daemon *d, struct audit *a)
 	return journal_gc_begin(d->journal, a->q.before_ns, &a->gc, &a->err);
 }
 
+/* A journal may be larger than memory: what is exported goes to the spool's disk, under no name, as
+ * far as the journal's reserve allows. */
+static int make_export(const struct daemon *d, struct error *err)
+{
+	int fd = openat(d->spool_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	return fd < 0 ? error_set(err, -errno, "cannot make an export: %s", strerror(errno)) : fd;
+}
+
 /* At its turn: what is looked at is all that there is by then. */
 static void begin(struct daemon *d, struct aside_job *job)
 {
@@ -233,8 +242,8 @@ static void begin(struct daemon *d, struct aside_job *job)
 	else if (r == 0)
 		r = journal_view_new(d->journal, &a->view, &a->err);
 	if (r == 0 && a->q.kind == AUDITS_EXPORT) {
-		a->fd = memfd_create("export", MFD_CLOEXEC);
-		r = a->fd < 0 ? -errno : 0;
+		a->fd = make_export(d, &a->err);
+		r = a->fd < 0 ? a->fd : 0;
 	}
 	if (r < 0) {
 		finish(d, a, r);

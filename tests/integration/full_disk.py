@@ -145,6 +145,19 @@ def test_what_could_start_waits_and_goes_on_with_room():
         s.sound()
 
 
+def test_an_export_does_not_take_the_reserve():
+    with Small() as s:
+        s.start()
+        s.wait(s.begin(["true"]))
+        assert s.get("/v1/export").status == 200
+        s.fill(leave=20 << 20)
+        refused = s.get("/v1/export")
+        assert refused.status == 503 and "nearly full" in str(refused.json()) and "free some space" in str(refused.json()), refused
+        s.empty()
+        assert s.get("/v1/export").status == 200
+        s.sound()
+
+
 def test_a_step_that_ends_on_a_full_disk_runs_again_with_room():
     with Small() as s:
         s.start()
