@@ -35,6 +35,7 @@ struct audit {
 
 struct audits {
 	struct audit *list;
+	size_t count; /* of list */
 };
 
 int audits_new(struct audits **ret)
@@ -64,6 +65,7 @@ static void unlink_audit(struct audit *a)
 	while (*at != a)
 		at = &(*at)->next;
 	*at = a->next;
+	a->owner->count--;
 }
 
 static void drop(struct aside_job *job)
@@ -256,8 +258,14 @@ static void begin(struct daemon *d, struct aside_job *job)
 
 int audits_start(struct daemon *d, const struct audits_request *q, struct error *err)
 {
-	struct audit *a = calloc(1, sizeof(*a));
+	struct audit *a;
 
+	if (d->audits->count >= AUDITS_MAX)
+		return error_set_exit(err, -EAGAIN, EXIT_STATUS_LIMIT,
+				      "audit: %d of the journal are under way or wait already; "
+				      "try again when some are done",
+				      AUDITS_MAX);
+	a = calloc(1, sizeof(*a));
 	if (!a)
 		return error_nomem(err);
 	*a = (struct audit){.job = {.work = wait_turn, .done = begin, .drop = drop},
@@ -271,6 +279,7 @@ int audits_start(struct daemon *d, const struct audits_request *q, struct error 
 	}
 	a->next = d->audits->list;
 	d->audits->list = a;
+	d->audits->count++;
 	aside_start(d, &a->job);
 	return 0;
 }

@@ -7,6 +7,10 @@
  */
 #include "supervisor/daemon.h"
 
+enum {
+	AUDITS_MAX = 32, /* under way and waiting */
+};
+
 enum audits_kind {
 	AUDITS_VERIFY,
 	AUDITS_FSCK,
@@ -27,7 +31,7 @@ struct audits; /* opaque, owned */
 
 MUST_CHECK int audits_new(struct audits **ret); /* 0 or -ENOMEM */
 void audits_free(struct audits *a); /* after aside_free(); accepts NULL */
-/* 0: the answer comes by the ticket. */
+/* 0: the answer comes by the ticket. -EAGAIN: AUDITS_MAX wait already. */
 MUST_CHECK int audits_start(struct daemon *d, const struct audits_request *q, struct error *err);
 /* Now and then: those whose client is gone end. */
 void audits_look(struct daemon *d);

@@ -246,5 +246,23 @@ def test_a_diff_whose_client_goes_ends_at_its_next_file():
             until(lambda: not laid_out(s)[0], lambda: laid_out(s))
 
 
+def test_audits_are_bounded_and_those_that_were_taken_are_answered():
+    with Supervised() as s:
+        held = Held(s, "audits.work")
+        done(s, ["/bin/echo", "one"], b"one\n")
+        asked = [ask(s, ("verify", "export", "list")[i % 3]) for i in range(32)]
+        assert s.get("/v1/runs").status == 200 and all(waits(c) for c in asked)
+        for kind in AUDITS:
+            c = ask(s, kind)
+            a = c.answer()
+            assert a.status == 503 and "32 of the journal are under way" in a.json()["error"]["why"], (kind, a)
+            c.close()
+        held.go()
+        for c in asked:
+            assert c.answer().status == 200
+            c.close()
+        whole(s)
+
+
 if __name__ == "__main__":
     main(sys.modules[__name__])
