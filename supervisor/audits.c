@@ -172,8 +172,9 @@ static void answer(struct daemon *d, struct audit *a, int r)
 	a->q.ticket = 0;
 }
 
-static void log_retention(const struct daemon *d, const struct audit *a, int r)
+static void settle_retention(struct daemon *d, const struct audit *a, int r)
 {
+	daemon_retained(d, r == 0);
 	if (r < 0)
 		daemon_log(d, "retention: %s", a->err.msg[0] ? a->err.msg : strerror(-r));
 	else if (a->report.runs > 0)
@@ -193,7 +194,7 @@ static void finish(struct daemon *d, struct audit *a, int r)
 	if (a->q.ticket)
 		answer(d, a, r);
 	else if (!a->stopped)
-		log_retention(d, a, r);
+		settle_retention(d, a, r);
 	unlink_audit(a);
 	release(a);
 }

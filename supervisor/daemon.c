@@ -421,23 +421,34 @@ static bool collect_is_due(const struct daemon *d)
 	       wall_ns() - last_ns >= (keep_ns < every_ns ? keep_ns : every_ns);
 }
 
+void daemon_retained(struct daemon *d, bool done)
+{
+	AUTO_FD mark = -1;
+
+	if (done)
+		mark = openat(d->v1_fd, COLLECTED_NAME, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
+			      0600);
+	if (mark >= 0 && futimens(mark, NULL) == 0)
+		return;
+	if (done)
+		daemon_log(d, "cannot write %s/v1/" COLLECTED_NAME ": %s", d->paths.state,
+			   strerror(errno));
+	d->retain_at_ms = boot_ns() / 1000000 + DAEMON_RETAIN_AGAIN_MS;
+}
+
 static void retain(struct daemon *d)
 {
 	struct audits_request q = {.kind = AUDITS_GC};
 	struct error err = {0};
-	AUTO_FD mark = -1;
 
-	if (d->settings->retention_ms == 0 || !collect_is_due(d))
+	if (d->settings->retention_ms == 0 || boot_ns() / 1000000 < d->retain_at_ms ||
+	    !collect_is_due(d))
 		return;
-	mark = openat(d->v1_fd, COLLECTED_NAME, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (mark < 0 || futimens(mark, NULL) < 0) {
-		daemon_log(d, "cannot write %s/v1/" COLLECTED_NAME ": %s; old runs are kept",
-			   d->paths.state, strerror(errno));
-		return;
-	}
 	q.before_ns = wall_ns() - (int64_t)d->settings->retention_ms * 1000000;
-	if (audits_start(d, &q, &err) < 0)
+	if (audits_start(d, &q, &err) < 0) {
 		daemon_log(d, "retention: %s", err.msg);
+		daemon_retained(d, false);
+	}
 }
 
 /* ---- going away ---- */

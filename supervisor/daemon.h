@@ -21,6 +21,7 @@
 enum {
 	DAEMON_IDLE_TICK_MS = 750, /* whether there is anything to do is looked at so often */
 	DAEMON_COLLECT_MS = 60 * 60 * 1000, /* between looks for runs that were kept long enough */
+	DAEMON_RETAIN_AGAIN_MS = 5 * 60 * 1000, /* after one that failed */
 	DAEMON_TICK_MAX_MS =
 		10000, /* timers are looked at so often at least: the wall clock may jump */
 	DAEMON_SPACE_TICK_MS = 1000, /* and while the disk is nearly full */
@@ -85,6 +86,7 @@ struct daemon {
 	bool failed; /* daemon_fail */
 	bool space_low; /* no step starts and no run is taken */
 	int64_t idle_since_ms;
+	int64_t retain_at_ms; /* CLOCK_BOOTTIME; not before: it failed */
 	unsigned votes_verifying; /* their proofs are kept, and no record names them yet */
 };
 
@@ -100,6 +102,8 @@ void daemon_settle(struct daemon *d);
 void daemon_stop(struct daemon *d);
 /* The same, and daemon_run says -EIO: it cannot go on; the caller has logged why. */
 void daemon_fail(struct daemon *d);
+/* What retention began is over. done: it is not due again for a while. */
+void daemon_retained(struct daemon *d, bool done);
 struct engine_now daemon_now(void);
 void daemon_new_id(struct journal_id *ret); /* UUIDv4 */
 /* A layer's name that no folder has yet; begins with mark unless that is NUL. */

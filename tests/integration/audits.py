@@ -264,5 +264,23 @@ def test_audits_are_bounded_and_those_that_were_taken_are_answered():
         whole(s)
 
 
+def test_retention_that_failed_is_not_said_to_be_done():
+    with Supervised() as s:
+        folder = os.path.join(s.home, ".config", "holdfast")
+        os.makedirs(folder)
+        with open(os.path.join(folder, "config.yaml"), "w", encoding="ascii") as f:
+            f.write("version: 1\nretention: 1h\n")
+        mark = os.path.join(s.state, "v1", "collected")
+        held = Held(s, "audits.work=error:EIO,journal.gc_marked")  # retention's is the first
+        until(lambda: "retention: " in s.logged(), s.logged)
+        assert not os.path.exists(mark)
+        time.sleep(2)
+        assert s.logged().count("retention: ") == 1, "it is not tried again at once"
+        held.go()
+        s.stop()
+        s.start()
+        until(lambda: os.path.exists(mark), s.logged)
+
+
 if __name__ == "__main__":
     main(sys.modules[__name__])
