@@ -881,8 +881,14 @@ const struct journal_state *journal_rows(const struct journal *j);
  * (by the daemon when idle). */
 MUST_CHECK int journal_load_run(struct journal *j, const struct journal_id *id, struct error *err);
 void journal_drop_final(struct journal *j);
+/* For a caller whose journal_load_run() brought it into memory, and before anyone else may have a
+ * pointer into it: its rows go again, unless some are to be written still. */
+void journal_unload_run(struct journal *j, const struct journal_id *id);
 /* Ids of all runs, newest first. Returns how many were stored (at most max), or negative errno. */
 MUST_CHECK int journal_list_runs(struct journal *j, size_t max, struct journal_id *ret);
+/* The same in order of id, those behind `after`; NULL = from the first. */
+MUST_CHECK int journal_list_runs_after(struct journal *j, const struct journal_id *after,
+				       size_t max, struct journal_id *ret);
 MUST_CHECK int journal_find_run(struct journal *j, const char *hex_prefix_or_name,
 				struct journal_id *ret, struct error *err); /* -ENOENT, -ENOTUNIQ */
 /* The run that a client's request id created, loaded or not. -ENOENT. */

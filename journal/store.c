@@ -460,6 +460,13 @@ void journal_drop_final(struct journal *j)
 	}
 }
 
+void journal_unload_run(struct journal *j, const struct journal_id *id)
+{
+	const struct journal_run *run = journal_rows_run(j->state, id);
+	if (run && !j->batch_last && journal_rows_run_settled(run))
+		journal_rows_remove_run(j->state, id);
+}
+
 struct id_list {
 	struct journal_id *ids;
 	size_t count, max, skip; /* skip: bytes of the key before the id */
@@ -483,6 +490,19 @@ int journal_list_runs(struct journal *j, size_t max, struct journal_id *ret)
 	journal_store_drain(j);
 	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_INDEX, bytes_of(&tag, 1), bytes_of(NULL, 0),
 				  true, take_id, &l);
+	return rc < 0 ? rc : (int)l.count;
+}
+
+int journal_list_runs_after(struct journal *j, const struct journal_id *after, size_t max,
+			    struct journal_id *ret)
+{
+	struct id_list l = {.ids = ret, .max = max < INT32_MAX ? max : INT32_MAX, .skip = 1};
+	uint8_t from[1 + JOURNAL_ID_SIZE + 1] = {JOURNAL_ROW_RUN}; /* the least behind after */
+	if (after)
+		memcpy(from + 1, after->b, JOURNAL_ID_SIZE);
+	journal_store_drain(j);
+	int rc = j->kv->ops->each(j->kv, JOURNAL_FAMILY_STATE, bytes_of(from, 1),
+				  bytes_of(from, after ? sizeof(from) : 1), false, take_id, &l);
 	return rc < 0 ? rc : (int)l.count;
 }
 

@@ -9,6 +9,7 @@
 enum {
 	GARBAGE_AFTER_MS = 2000,
 	GARBAGE_AGAIN_MS = 30000, /* while an adopted attempt may stand on a squashed layer */
+	GARBAGE_RUNS_AT_ONCE = 32, /* whose ids are in memory */
 };
 
 struct garbage {
@@ -53,23 +54,36 @@ static int strike_run(const struct journal_run *run, void *arg)
 	return 0;
 }
 
+/* Those in memory were struck before; what is read for this goes again, since others may be many. */
+static int strike_unloaded(struct daemon *d, const struct journal_id *id, struct list *g)
+{
+	int r;
+
+	if (journal_state_run(d->rows, id))
+		return 0;
+	r = journal_load_run(d->journal, id, NULL);
+	if (r < 0)
+		return r; /* then every name may be its own */
+	(void)!strike_run(journal_state_run(d->rows, id), g);
+	journal_unload_run(d->journal, id);
+	return 0;
+}
+
 /* Rows of ended runs are read only while some name is unexplained. */
 static int strike_ended(struct daemon *d, struct list *g)
 {
-	enum { RUNS_MAX = 100000 };
-	AUTO_FREE struct journal_id *ids = calloc(RUNS_MAX, sizeof(*ids));
-	int n = ids ? journal_list_runs(d->journal, RUNS_MAX, ids) : -ENOMEM;
+	struct journal_id ids[GARBAGE_RUNS_AT_ONCE], last;
+	int n, r = 0;
 
-	for (int i = 0; i < n && g->count > 0; i++) {
-		const struct journal_run *run = journal_state_run(d->rows, &ids[i]);
-
-		if (!run && journal_load_run(d->journal, &ids[i], NULL) == 0)
-			run = journal_state_run(d->rows, &ids[i]);
-		if (!run)
-			return -EIO; /* then every name may be its own */
-		(void)!strike_run(run, g);
+	for (const struct journal_id *after = NULL; r == 0 && g->count > 0; after = &last) {
+		n = journal_list_runs_after(d->journal, after, GARBAGE_RUNS_AT_ONCE, ids);
+		for (int i = 0; i < n && r == 0; i++)
+			r = strike_unloaded(d, &ids[i], g);
+		if (n <= 0)
+			return r < 0 ? r : n;
+		last = ids[n - 1];
 	}
-	return n < 0 || n == RUNS_MAX ? -E2BIG : 0;
+	return r;
 }
 
 /* Those of an earlier supervisor go when nothing lives that may stand on them. True while they

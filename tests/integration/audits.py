@@ -4,6 +4,7 @@ import json
 import os
 import select
 import signal
+import subprocess
 import sys
 import time
 import uuid
@@ -261,6 +262,27 @@ def test_audits_are_bounded_and_those_that_were_taken_are_answered():
         for c in asked:
             assert c.answer().status == 200
             c.close()
+        whole(s)
+
+
+def test_a_layer_of_no_run_goes_and_those_of_all_runs_stay():
+    """Of more runs than are in memory at once."""
+    with Supervised() as s:
+        s.start()
+        runs = [s.begin(["/bin/sh", "-c", f"echo made{i} > file"], land="never") for i in range(40)]
+        for run in runs:
+            assert s.wait(run)["state"] == "succeeded"
+        s.stop()  # the next one has none of them in memory
+        layers = os.path.join(s.state, "v1", "layers")
+        orphans = [os.path.join(layers, name) for name in ("aaaaaaa", "7777777")]
+        one = next(n for n in os.listdir(layers) if n[0] != "+")
+        for path in orphans:
+            subprocess.run(["cp", "-a", os.path.join(layers, one), path], check=True)
+        s.start()
+        done(s, ["/bin/echo", "keeper"], b"keeper\n")  # which removes them
+        until(lambda: not any(os.path.exists(p) for p in orphans), lambda: (os.listdir(layers), s.logged()))
+        for i, run in enumerate(runs):
+            assert f"+made{i}\n".encode() in diff_of(s, run).answer().body, (i, os.listdir(layers))
         whole(s)
 
 

@@ -188,6 +188,13 @@ static void runs_are_found_by_name_prefix_request_and_time(void **state)
 		assert_int_equal(journal_list_runs(j, 8, list), 3);
 		assert_true(journal_id_equal(&list[0], &c) && journal_id_equal(&list[2], &a));
 		assert_int_equal(journal_list_runs(j, 2, list), 2);
+		/* By id, page by page. */
+		assert_int_equal(journal_list_runs_after(j, NULL, 2, list), 2);
+		assert_true(journal_id_equal(&list[0], &c) && journal_id_equal(&list[1], &a));
+		got = list[1];
+		assert_int_equal(journal_list_runs_after(j, &got, 2, list), 1);
+		assert_true(journal_id_equal(&list[0], &b));
+		assert_int_equal(journal_list_runs_after(j, &b, 2, list), 0);
 		assert_int_equal(journal_find_request(j, bytes_str("req-2"), &got), 0);
 		assert_true(journal_id_equal(&got, &c));
 		assert_int_equal(journal_find_request(j, bytes_str("req-3"), &got), -ENOENT);
