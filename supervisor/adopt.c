@@ -2,8 +2,11 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/failpoint.h"
 #include "base/io.h"
@@ -22,6 +25,9 @@ enum {
 	CONNECT_PAUSE_MS = 50,
 	REACH_WAIT_MS = 5000, /* for a keeper that lives to listen again, or to end */
 	REACH_PAUSE_MS = 10,
+	REPLACE_WAIT_MS = 1000, /* for a keeper with nothing in its care to end by itself; the loop
+				   waits with it */
+	REPLACE_KILL_MS = 1000, /* and behind SIGKILL */
 	CONNECT_TIMEOUTS = 2, /* each has waited for SANDBOX_OPEN_TIMEOUT_MS already */
 	START_TRIES = 3,
 };
@@ -163,23 +169,68 @@ static int need_keeper(struct daemon *d, struct error *err)
 	return r;
 }
 
+static bool hung_up(const struct sandbox_client *c)
+{
+	struct pollfd p = {.fd = sandbox_client_fd(c)};
+
+	return poll(&p, 1, 0) > 0;
+}
+
+static bool ends_within(int pidfd, int ms)
+{
+	struct pollfd p = {.fd = pidfd, .events = POLLIN};
+
+	return poll(&p, 1, ms) > 0;
+}
+
+/* One that drains takes no attempts any more: living on it would be the end of every later start. */
+static int end_old_keeper(const struct daemon *d, int pidfd, pid_t pid, struct error *err)
+{
+	if (ends_within(pidfd, 0))
+		return 0;
+	daemon_log(d, "the keeper of before, process %d, does not end: it is killed", (int)pid);
+	/* ESRCH: it has ended meanwhile. */
+	if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
+		return error_set_exit(
+			err, -errno, EXIT_STATUS_SANDBOX,
+			"the keeper of before, process %d, does not end and cannot be "
+			"killed: %s; kill it, then start again",
+			(int)pid, strerror(errno));
+	if (!ends_within(pidfd, REPLACE_KILL_MS))
+		return error_set_exit(
+			err, -EBUSY, EXIT_STATUS_SANDBOX,
+			"the keeper of before, process %d, does not end though it was "
+			"killed (does a disk not answer it?); start again when it has",
+			(int)pid);
+	return 0;
+}
+
 /*
  * An upgrade is a restart: the keeper of before was adopted with its steps, and when it has nothing
  * more in its care the next step is another's, of the program that is installed now. Not from
  * within a dispatch: the connection goes.
  */
-static void replace_old_keeper(struct daemon *d)
+static int replace_old_keeper(struct daemon *d, struct error *err)
 {
 	struct adopt *a = d->adopt;
+	AUTO_FD pidfd = -1;
 	uint64_t number;
+	pid_t pid;
 
 	if (!a->client || attempts_any(d) || a->requests || net_any(d) ||
 	    !sandbox_keeper_is_old(d->v1_fd, d->helpers_fd))
-		return;
+		return 0;
 	daemon_log(d, "the keeper is of an earlier installation: another takes its place");
-	if (sandbox_client_drain(a->client, &number) < 0)
-		return;
-	for (int waited = 0; waited < REACH_WAIT_MS && !a->lost; waited += REACH_PAUSE_MS) {
+	pid = adopt_keeper_pid(d);
+	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (pidfd < 0 && errno != ESRCH)
+		return error_set_exit(err, -errno, EXIT_STATUS_SANDBOX,
+				      "the keeper of before, process %d, cannot be watched: %s",
+				      (int)pid, strerror(errno));
+	/* Only of one that is still connected is the number its own; another's loss is told. */
+	if (pidfd < 0 || hung_up(a->client) || sandbox_client_drain(a->client, &number) < 0)
+		return 0;
+	for (int waited = 0; waited < REPLACE_WAIT_MS && !a->lost; waited += REACH_PAUSE_MS) {
 		struct pollfd p = {.fd = sandbox_client_fd(a->client),
 				   .events = sandbox_client_poll_events(a->client)};
 
@@ -187,8 +238,11 @@ static void replace_old_keeper(struct daemon *d)
 		if (sandbox_client_dispatch(a->client) < 0)
 			a->lost = true;
 	}
+	if (a->lost)
+		(void)!ends_within(pidfd, REPLACE_WAIT_MS); /* it has hung up, and clears up */
 	a->lost = false;
 	disconnect(a);
+	return end_old_keeper(d, pidfd, pid, err);
 }
 
 struct sandbox_client *adopt_client(struct daemon *d, struct error *err)
@@ -335,8 +389,9 @@ static void perform_start(struct daemon *d, const struct engine_command *c)
 	struct error err = {0};
 	int r;
 
-	replace_old_keeper(d);
-	r = need_keeper(d, &err);
+	r = replace_old_keeper(d, &err);
+	if (r == 0)
+		r = need_keeper(d, &err);
 	if (r < 0)
 		attempts_not_started(d, c, "machine", err.msg, true);
 	else

@@ -376,6 +376,39 @@ def test_a_keeper_of_before_an_upgrade_keeps_its_steps_and_gets_no_others():
         supervised.DAEMON = before
 
 
+def in_care(s):
+    """What is left of attempts that are over, and of their empty layers."""
+    v1 = os.path.join(s.state, "v1")
+    return os.listdir(os.path.join(v1, "spool")) + [n for n in os.listdir(os.path.join(v1, "layers")) if n[0] != "+"]
+
+
+def test_a_keeper_of_before_an_upgrade_that_does_not_end_is_killed():
+    before = supervised.DAEMON
+    try:
+        with Counted() as s:
+            supervised.DAEMON = install(s)
+            s.start()
+            assert s.wait(s.begin_plan([("one", "true", [])]))["state"] == "succeeded", s.logged()
+            old = s.remember_keeper()
+            end = time.monotonic() + 30
+            while in_care(s):
+                assert time.monotonic() < end, (in_care(s), s.logged())
+                time.sleep(0.02)
+            install(s)
+            s.kill()
+            assert s.start()["keeper"] == old, s.logged()
+            os.kill(old, signal.SIGSTOP)
+            assert s.wait(s.begin_plan([("two", "true", [])]))["state"] == "succeeded", s.logged()
+            assert f"process {old}, does not end: it is killed" in s.logged()
+            new = s.remember_keeper()
+            assert new and new != old, (old, new, s.logged())
+            gone = not os.path.exists(f"/proc/{old}")
+            assert gone or open(f"/proc/{old}/stat").read().split(") ")[1][0] in "ZX", "two keepers"
+            s.check_journal()
+    finally:
+        supervised.DAEMON = before
+
+
 def test_embedded_settles_and_starts_nothing_before_it_is_told():
     with Counted() as s:
         s.embedded = True
