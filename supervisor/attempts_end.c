@@ -207,11 +207,23 @@ static void on_measured(struct daemon *d, struct adopt_request *q, const struct 
 		measured(d, a, e->type == SANDBOX_EVENT_LAYER ? &e->layer : NULL);
 }
 
+/* Its keeper lives on, and tells no more of it: what it filled is not known. */
+static void measure_lost(struct daemon *d, struct adopt_request *q)
+{
+	struct sandbox_attempt_id id;
+	struct attempt *a;
+
+	attempts_id(&q->attempt, &id);
+	a = attempts_find(d, &id);
+	if (a && a->measure == MEASURE_ASKED)
+		measured(d, a, NULL);
+}
+
 /* Its end on a full disk is its own doing if the disk would not be full without its files: then it
  * would fill it again. Else it is nobody's fault, and it runs again when there is room. */
 static bool measure(struct daemon *d, struct attempt *a, int out_fd)
 {
-	static const struct adopt_kind kind = {.answered = on_measured};
+	static const struct adopt_kind kind = {.answered = on_measured, .lost = measure_lost};
 	struct sealer_request q = {.op = SEALER_USAGE, .name_count = 1};
 	struct adopt_request asked = {.kind = &kind, .run = a->run, .attempt = a->attempt};
 	const struct journal_run *run = journal_state_run(d->rows, &a->run);
@@ -303,6 +315,9 @@ void attempts_drained(struct daemon *d, const struct journal_id *run,
 
 static void step_gone(struct daemon *d, struct attempt *a, int out_fd)
 {
+	/* Told again by its keeper: what was measured settles its end, or has. */
+	if (a->measure != MEASURE_NONE)
+		return;
 	if (!settle_late(d, a, out_fd))
 		settle_step(d, a, out_fd);
 }
