@@ -1,7 +1,7 @@
 #pragma once
 /*
  * What supervisor and keeper say to each other, over a SOCK_SEQPACKET socket called `keeper` in the
- * runtime folder.
+ * state directory's v1.
  *
  * One datagram = one header and one body: one canonical CBOR map with integer keys
  * (base/holdfast.cddl, `keeper-request`, `keeper-event`), descriptors by SCM_RIGHTS. A body past
@@ -32,7 +32,8 @@ enum {
 				  further STARTED messages */
 };
 
-/* Both in the state directory's v1. Whoever holds the lock listens at the socket, or is about to.
+/* Both in the state directory's v1. Whoever holds the lock listens at the socket, is about to, or
+ * ends.
  * The lock file says which program that is: "DEV:INO\n" of its executable. */
 #define PROTOCOL_SOCKET "keeper"
 #define PROTOCOL_LOCK	"keeper.lock"

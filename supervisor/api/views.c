@@ -1,5 +1,6 @@
 /*
- * Rows as JSON, for api/ and for what asks of rows elsewhere (votes.c, replay.c). On the loop's thread; changes nothing.
+ * Rows as JSON, for api/ and for what asks of rows elsewhere (votes.c, replay.c). Changes nothing. On the loop's thread, but for
+ * views_dropping, which audits.c calls beside it and which sees nothing but the run it is given.
  */
 #include "supervisor/card.h"
 #include "supervisor/card_heads.h"
