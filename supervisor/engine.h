@@ -184,8 +184,8 @@ struct engine_run_request {
 MUST_CHECK int engine_run_create(struct engine *e, struct engine_now now,
 				 const struct engine_run_request *r, struct journal_id *ret,
 				 struct error *err);
-/* Outside driver: declare one more step. Same key and digest and COMMITTED -> *ret_reused. Other
- * digest -> diverged item. */
+/* Outside driver: declare one more step. Same key and digest (or one that a person accepted) and
+ * COMMITTED -> *ret_reused. Other digest -> diverged item. */
 MUST_CHECK int engine_step_declare(struct engine *e, struct engine_now now,
 				   const struct journal_id *run, uint32_t uid,
 				   const struct plan_step *spec, uint32_t *ret_step,

@@ -41,10 +41,11 @@ static void write_digest(struct buffer *b, const struct digest *d)
 	cbor_w_bytes(b, bytes_of(d->b, DIGEST_SIZE));
 }
 
-/* What an item of this kind stands on now, besides its object. */
-static int action_of(const struct engine *e, const struct engine_run *r, uint32_t step,
+/* What an item of this kind stands on, besides its object, where the step's other input is
+ * `diverged`. */
+static int action_on(const struct engine *e, const struct engine_run *r, uint32_t step,
 		     enum journal_approval_kind kind, const struct digest *object,
-		     struct digest *ret)
+		     const struct digest *diverged, struct digest *ret)
 {
 	const struct journal_run *row = engine_run_row(e, r);
 	const struct journal_step *s = step == JOURNAL_NO_STEP ? NULL : row->steps[step];
@@ -62,13 +63,25 @@ static int action_of(const struct engine *e, const struct engine_run *r, uint32_
 	cbor_w_str(&b, s ? s->key : "");
 	write_digest(&b, object);
 	write_digest(&b, s ? &s->input : &no_digest);
-	write_digest(&b, s ? &s->diverged : &no_digest);
+	write_digest(&b, diverged);
 	cbor_w_bytes(&b, bytes_of(a ? a->id.b : no_id.b, JOURNAL_ID_SIZE));
 	cbor_w_bool(&b, kind == JOURNAL_KIND_CONFLICT && row->conflict_undo);
 	if (b.failed)
 		return b.failed;
 	digest_domain("holdfast.action", buffer_bytes(&b), ret);
 	return 0;
+}
+
+/* As it stands now. */
+static int action_of(const struct engine *e, const struct engine_run *r, uint32_t step,
+		     enum journal_approval_kind kind, const struct digest *object,
+		     struct digest *ret)
+{
+	const struct digest *diverged = step == JOURNAL_NO_STEP
+						? &no_digest
+						: &engine_run_row(e, r)->steps[step]->diverged;
+
+	return action_on(e, r, step, kind, object, diverged, ret);
 }
 
 /* ---- asking ---- */
@@ -328,7 +341,6 @@ static void refused(struct engine *e, struct engine_run *r, const struct journal
 {
 	uint32_t step = item->step;
 	enum journal_approval_kind kind = item->kind;
-	const struct journal_attempt *a;
 
 	switch (kind) {
 	case JOURNAL_KIND_STEP_GATE:
@@ -337,8 +349,7 @@ static void refused(struct engine *e, struct engine_run *r, const struct journal
 		break;
 	case JOURNAL_KIND_STEP_COMMIT:
 		engine_emit_step(e, r, step, JOURNAL_STEP_DENIED, why);
-		a = engine_last_attempt(engine_run_row(e, r)->steps[step]);
-		engine_step_remove_layer(e, r, step, a->layer, true);
+		engine_step_throw_away(e, r, step);
 		break;
 	case JOURNAL_KIND_EXHAUSTED:
 		engine_emit_step(e, r, step, JOURNAL_STEP_FAILED, why);
@@ -412,6 +423,34 @@ const char *engine_item_diverged(struct engine *e, struct engine_run *r, uint32_
 		return NULL;
 	*ret_item = s.found;
 	return s.found->choice ? s.found->choice : "fail";
+}
+
+static int match_accepted(const struct journal_approval *a, void *arg)
+{
+	struct diverged_search *s = arg;
+
+	if (!journal_id_equal(&a->run, &s->run->id) || a->step != s->step ||
+	    a->kind != JOURNAL_KIND_DIVERGED || a->state != JOURNAL_APPROVAL_S_CONSUMED ||
+	    !a->choice || strcmp(a->choice, "accept") != 0 || !digest_equal(&a->action, &s->action))
+		return 0;
+	s->found = a;
+	return 1;
+}
+
+int engine_item_accepted(struct engine *e, struct engine_run *r, uint32_t step,
+			 const struct digest *input)
+{
+	struct diverged_search s = {.run = r, .step = step};
+	struct digest object;
+	int rc = engine_input_difference(e, &engine_run_row(e, r)->steps[step]->input, input,
+					 &object);
+
+	if (rc == 0)
+		rc = action_on(e, r, step, JOURNAL_KIND_DIVERGED, &object, input, &s.action);
+	if (rc < 0)
+		return rc;
+	journal_state_each_approval(e->rows, match_accepted, &s);
+	return s.found != NULL;
 }
 
 void engine_item_want_diverged(struct engine *e, struct engine_run *r, uint32_t step)

@@ -192,6 +192,10 @@ void engine_item_lapsed(struct engine *e, struct engine_run *r, const struct jou
 const char *engine_item_diverged(struct engine *e, struct engine_run *r, uint32_t step,
 				 const struct journal_approval **ret_item);
 void engine_item_want_diverged(struct engine *e, struct engine_run *r, uint32_t step);
+/* Whether a person accepted before that the step is described by this input: what was recorded then
+ * holds for it too. 1, 0, negative errno. */
+MUST_CHECK int engine_item_accepted(struct engine *e, struct engine_run *r, uint32_t step,
+				    const struct digest *input);
 
 /* The card of an effect's question, unless it is asked for. */
 void engine_item_want_effect(struct engine *e, struct engine_run *r, const struct journal_effect *f,

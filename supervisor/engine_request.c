@@ -465,10 +465,15 @@ static int declare_again(struct engine *e, struct engine_run *r, uint32_t uid,
 	struct journal_record rec;
 	struct digest input;
 	int rc = engine_input_describe(e, r, s->key, spec, &s->input, &input);
+	bool same = rc == 0 && digest_equal(&input, &s->input);
 
+	if (rc == 0 && !same) {
+		rc = engine_item_accepted(e, r, s->index, &input);
+		same = rc > 0;
+	}
 	if (rc < 0)
 		return error_set(err, rc, "step '%s': its input cannot be described", spec->name);
-	if (digest_equal(&input, &s->input)) {
+	if (same) {
 		*ret_reused = s->state == JOURNAL_STEP_S_COMMITTED;
 		if (*ret_reused && digest_is_zero(&s->diverged))
 			engine_emit_step(e, r, s->index, JOURNAL_STEP_REUSED, NULL);

@@ -412,7 +412,7 @@ static const char step_usage[] = "usage: holdfast step --run NAME [--workspace D
 				 "waits for it. A step of that name and input that is committed "
 				 "already is not executed again: its recorded output is\n"
 				 "printed. --end ends the run: it succeeds and its changes land as "
-				 "a plan's would. Exit: as 'holdfast exec'.\n";
+				 "a plan's would. Exit: as 'holdfast exec', for --end as 'holdfast run'.\n";
 
 static int make_driver_run(struct client **ret, struct run_request *q, char *ret_run, size_t size,
 			   struct error *err)
@@ -520,7 +520,7 @@ static int end_driver_run(struct client *c, const char *name)
 	if (client_call(c, &r, NULL, NULL, NULL, &err) < 0)
 		return cli_fail(&err);
 	exit_status = cli_follow_run(c, run, NULL, false);
-	return exit_status == EXIT_STATUS_OK ? status_tell(c, run) : exit_status;
+	return exit_status == EXIT_STATUS_OK ? status_tell_outcome(c, run) : exit_status;
 }
 
 int cmd_step(int argc, char **argv)

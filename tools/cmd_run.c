@@ -18,21 +18,7 @@ static const char run_usage[] = "usage: holdfast run PLAN [--name N] [--workspac
 static int follow_and_tell(struct client *c, const char *run)
 {
 	int exit_status = cli_follow_run(c, run, NULL, false);
-	if (exit_status != EXIT_STATUS_OK)
-		return exit_status;
-	AUTO_BUFFER target = {0};
-	buffer_printf(&target, "/v1/runs/%s", run);
-	json_t *status = cli_fetch(c, (const char *)target.data, &exit_status);
-	if (!status)
-		return exit_status;
-	exit_status = (int)cli_int(status, "exit");
-	if (cli.json) {
-		cli_print_json(status);
-		return exit_status;
-	}
-	status_print_brief(status);
-	json_decref(status);
-	return exit_status;
+	return exit_status == EXIT_STATUS_OK ? status_tell_outcome(c, run) : exit_status;
 }
 
 int cmd_run(int argc, char **argv)

@@ -398,7 +398,7 @@ void status_print_whole(const json_t *status)
 	print_next(status);
 }
 
-int status_tell(struct client *c, const char *run)
+static int tell(struct client *c, const char *run, bool outcome)
 {
 	int exit_status = EXIT_STATUS_OK;
 	AUTO_BUFFER target = {0};
@@ -406,13 +406,25 @@ int status_tell(struct client *c, const char *run)
 	json_t *status = cli_fetch(c, (const char *)target.data, &exit_status);
 	if (!status)
 		return exit_status;
+	if (outcome)
+		exit_status = (int)cli_int(status, "exit");
 	if (cli.json) {
 		cli_print_json(status);
 	} else {
 		status_print_brief(status);
 		json_decref(status);
 	}
-	return EXIT_STATUS_OK;
+	return exit_status;
+}
+
+int status_tell(struct client *c, const char *run)
+{
+	return tell(c, run, false);
+}
+
+int status_tell_outcome(struct client *c, const char *run)
+{
+	return tell(c, run, true);
 }
 
 int status_wait_landed(struct client *c, const char *run, const char *verb)

@@ -20,6 +20,8 @@ void status_print_answers(const json_t *approval, const char *indent); /* to a c
 const char *status_refusal(const json_t *call);
 /* GET the run's status and print it brief (or --json); returns its exit status. */
 int status_tell(struct client *c, const char *run);
+/* As it, but leaves with what became of the run: 1 a step failed, 4 it waits, ... */
+int status_tell_outcome(struct client *c, const char *run);
 /* How an item of this kind is approved: " --as mine|theirs|file=F", or "". */
 const char *status_choices_of(const char *kind);
 /* After a cancel: waits, for a while, until a landing that had begun has come to its end, and prints

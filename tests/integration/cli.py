@@ -946,9 +946,38 @@ def test_an_outside_driver_repeats_nothing():
         assert code == 125 and "holdfast queue" in err, (code, err)
         assert c.run("approve", c.waiting()[0]["approval"], "--as", "accept")[0] == 0
         assert c.run(*step, "more", "--", "echo", "more")[:2] == (0, "more\n")
+        for _ in range(2):  # what was accepted once is not asked about again
+            code, out, err = c.run(*step, "count", "--", "echo", "other")
+            assert (code, out) == (0, "1\n") and "committed already" in err and not c.waiting(), (code, out, err)
         code, out, err = c.run(*step, "--end")
         assert code == 0, (code, out, err)
         assert c.read("n.txt") == "x\n"
+
+
+def test_ending_a_drivers_run_leaves_with_what_became_of_it():
+    with Cli() as c:
+        assert c.run("step", "--run", "fails", "a", "--", "false")[0] == 1
+        assert c.run("step", "--run", "fails", "--end")[0] == 1
+        code, doc = c.json("step", "--run", "fails", "--end")
+        assert code == doc["exit"] == 1, (code, doc)
+        asks = os.path.join(c.root, "asks.yaml")
+        with open(asks, "w") as f:
+            f.write("version: 1\nname: asks\nextends: [offline]\nagency: draft\n")
+        assert c.run("step", "--run", "waits", "--policy", asks, "a", "--", "/bin/sh", "-c", "echo new > new.txt")[0] == 0
+        code, doc = c.json("step", "--run", "waits", "--end")
+        assert code == doc["exit"] == 4, (code, doc)
+        assert c.run("approve", c.waiting()[0]["approval"])[0] == 0
+        assert c.run("step", "--run", "waits", "--end")[0] == 0 and c.read("new.txt") == "new\n"
+
+
+def test_a_denied_commit_leaves_nothing_to_wait_for():
+    with Cli() as c:
+        assert c.run("run", c.plan("steps:\n  - {name: a, gate: commit, run: \"echo new > new.txt\"}\n"))[0] == 4
+        assert c.run("deny", c.waiting()[0]["approval"])[0] == 0
+        pid = c.json("status")[1]["daemon"]["pid"]
+        fd = os.pidfd_open(pid)
+        assert select.select([fd], [], [], 60)[0], "the supervisor stays though nothing is to be done"
+        os.close(fd)
 
 
 def test_a_projects_policy_is_trusted_by_digest():

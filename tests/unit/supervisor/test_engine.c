@@ -890,6 +890,27 @@ static void test_gate_commit_asks_with_the_layer_in_hand(void **state)
 	assert_run(f, &run, JOURNAL_RUN_S_SUCCEEDED);
 }
 
+/* Whoever still holds its attempt would never be told, and wait for it for good. */
+static void test_a_denied_commit_leaves_nothing_of_its_attempt(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run =
+		created(f,
+			"version: 1\nland: never\nsteps:\n  - {name: a, run: x, gate: commit}\n");
+	const struct journal_attempt *a;
+	struct fake_command c;
+
+	ran(f, "a");
+	a = &fake_step(f, &run, "a")->attempts[0];
+	assert_int_equal(vote(f, asked(f, &run, JOURNAL_KIND_STEP_COMMIT), DENY, NULL), 0);
+	assert_step(f, &run, "a", JOURNAL_STEP_S_DENIED);
+	assert_true(fake_take(f, ENGINE_REMOVE_LAYER, &c));
+	assert_string_equal(c.c.layer, a->layer);
+	assert_true(fake_take(f, ENGINE_FORGET_ATTEMPT, &c));
+	assert_true(journal_id_equal(&c.c.attempt_id, &a->id));
+	assert_run(f, &run, JOURNAL_RUN_S_FAILED);
+}
+
 /* ---- landing ---- */
 
 static void test_land_ask_shows_the_plan_and_waits(void **state)
@@ -1824,6 +1845,53 @@ static void test_a_diverged_step_waits_for_a_person(void **state)
 	assert_int_equal(fake_step(f, &run, "a")->attempt_count, 1);
 }
 
+/* However often, and by whichever supervisor, it is asked; another one is another question. */
+static void test_an_accepted_input_is_the_steps_from_then_on(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run = driver_run(f);
+	bool reused = false;
+
+	declare(f, &run, "a", "1", &reused);
+	ran(f, "a");
+	assert_int_equal(declare(f, &run, "a", "2", &reused), -EINPROGRESS);
+	assert_int_equal(vote(f, asked(f, &run, JOURNAL_KIND_DIVERGED), APPROVE, "accept"), 0);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(declare(f, &run, "a", "2", &reused), 0);
+		assert_true(reused);
+		assert_int_equal(declare(f, &run, "a", "1", &reused), 0);
+		assert_true(reused);
+		assert_null(fake_open_item(f, &run, JOURNAL_KIND_DIVERGED));
+		fake_restart(f, true);
+	}
+	nothing_starts(f);
+	assert_int_equal(declare(f, &run, "a", "3", &reused), -EINPROGRESS);
+	assert_int_equal(vote(f, asked(f, &run, JOURNAL_KIND_DIVERGED), APPROVE, "accept"), 0);
+	assert_int_equal(declare(f, &run, "a", "3", &reused), 0);
+	assert_int_equal(declare(f, &run, "a", "2", &reused), 0);
+	assert_true(reused);
+}
+
+static void test_an_accepted_input_is_taken_where_nothing_ran_yet(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run = driver_run(f);
+	const struct journal_step *s;
+	bool reused = false;
+
+	declare(f, &run, "a", "1", &reused);
+	started(f, "a");
+	declare(f, &run, "b", "1", &reused); /* one at a time: it has no attempt yet */
+	assert_int_equal(declare(f, &run, "b", "2", &reused), -EINPROGRESS);
+	assert_int_equal(vote(f, asked(f, &run, JOURNAL_KIND_DIVERGED), APPROVE, "accept"), 0);
+	s = fake_step(f, &run, "b");
+	assert_int_equal(s->attempt_count, 0);
+	assert_int_equal(declare(f, &run, "b", "2", &reused), 0);
+	assert_false(reused);
+	assert_true(digest_is_zero(&s->diverged));
+	assert_int_equal(declare(f, &run, "b", "1", &reused), -EINPROGRESS);
+}
+
 static int name_field(const char *field, struct bytes before, struct bytes after, void *arg)
 {
 	struct buffer *out = arg;
@@ -2119,6 +2187,7 @@ int main(void)
 		T(test_nobody_decides_by_rules_that_cannot_be_read),
 		T(test_unattended_deny_asks_nobody),
 		T(test_gate_commit_asks_with_the_layer_in_hand),
+		T(test_a_denied_commit_leaves_nothing_of_its_attempt),
 		T(test_land_ask_shows_the_plan_and_waits),
 		T(test_a_denied_landing_is_dropped_and_the_run_succeeds),
 		T(test_observe_has_no_layer_and_lands_nothing),
@@ -2159,6 +2228,8 @@ int main(void)
 		T(test_a_hold_and_a_full_house_wait),
 		T(test_a_committed_step_is_reused),
 		T(test_a_diverged_step_waits_for_a_person),
+		T(test_an_accepted_input_is_the_steps_from_then_on),
+		T(test_an_accepted_input_is_taken_where_nothing_ran_yet),
 		T(test_a_changed_program_is_another_input),
 		T(test_a_diverged_step_may_fail_or_fork_the_run),
 		T(test_a_fork_of_a_plan_goes_on_from_its_step),
