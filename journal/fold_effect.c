@@ -229,6 +229,8 @@ static int add_reads(struct journal_run *run, const struct journal_record *r, st
 	if (journal_run_final(run->state))
 		return journal_fold_refuse(err, r, "the run is over");
 	run->reads += r->p.paths;
+	if (JOURNAL_HAS(&r->p, refused))
+		run->refused += r->p.refused;
 	return 0;
 }
 

@@ -264,7 +264,8 @@ enum {
 	X(104, grant, ID)                                                                        \
 	X(105, pattern, DIGEST) /* blob: what a grant covers, the JSON of a `match` */           \
 	X(106, uses, UINT) /* how often a grant may be used */                                   \
-	X(107, expires_ns, INT) /* wall time; of a grant */
+	X(107, expires_ns, INT) /* wall time; of a grant */                                      \
+	X(108, refused, UINT) /* how many of `reads` were denied */
 
 enum journal_field {
 #define X(num, name, kind) JOURNAL_F_##name = num,
@@ -716,6 +717,7 @@ struct journal_run {
 	struct journal_effect **open; /* those that journal_effect_open(), by number */
 	uint32_t open_count;
 	uint64_t reads; /* plain reads, and what was denied unasked */
+	uint64_t refused; /* of them: denied */
 };
 
 struct journal_vote {

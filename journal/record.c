@@ -196,7 +196,7 @@ static const struct record_type types[JOURNAL_TYPE_LIMIT] = {
 	[JOURNAL_EFFECT_DELIVERED] = {"EFFECT_DELIVERED", OF_EFFECT(false, 0, 0)},
 	[JOURNAL_EFFECT_ATTACHED] = {"EFFECT_ATTACHED", OF_EFFECT(false, 0, EFFECT)},
 	[JOURNAL_EFFECT_READS] = {"EFFECT_READS", JOURNAL_LEVEL_ATTEMPT, false, F(reads) | F(paths),
-				  0},
+				  F(refused)},
 };
 
 static const struct record_type *type_of(uint64_t type)

@@ -71,6 +71,7 @@ static const struct member run_members[] = {
 	RUN(reads, U64),
 	RUN(landing_lsn, U64),
 	RUN(landing_failed, STR),
+	RUN(refused, U64),
 };
 
 #define STEP(name, kind) M(journal_step, name, kind)

@@ -293,7 +293,7 @@ static void on_hello(struct effects_channel *c, const struct report_hello *m)
 static void on_reads(struct effects_channel *c, const struct report_reads *m)
 {
 	const struct journal_run *run = journal_state_run(c->d->rows, &c->run);
-	size_t from = 0;
+	size_t from = 0, denied = 0;
 
 	/* One record for each stretch of one attempt's. */
 	for (size_t i = 1; i <= m->count; i++) {
@@ -303,6 +303,7 @@ static void on_reads(struct effects_channel *c, const struct report_reads *m)
 		uint32_t number;
 		int rc;
 
+		denied += m->items[i - 1].denied;
 		if (i < m->count && memcmp(m->items[i].attempt, m->items[from].attempt, 16) == 0)
 			continue;
 		memcpy(attempt.b, m->items[from].attempt, sizeof(attempt.b));
@@ -310,10 +311,11 @@ static void on_reads(struct effects_channel *c, const struct report_reads *m)
 		rc = effects_code_reads_encode(m->items + from, i - from, &b);
 		if (step && rc == 0)
 			rc = engine_effect_reads(c->d->engine, daemon_now(), &c->run, step->index,
-						 number, buffer_bytes(&b), i - from);
+						 number, buffer_bytes(&b), i - from, denied);
 		if (rc < 0)
 			daemon_check(c->d, rc, "reads");
 		from = i;
+		denied = 0;
 	}
 }
 

@@ -413,10 +413,11 @@ enum engine_probe { ENGINE_PROBE_DONE, ENGINE_PROBE_NOT_DONE, ENGINE_PROBE_UNKNO
 MUST_CHECK int engine_effect_probed(struct engine *e, struct engine_now now,
 				    const struct journal_id *effect, enum engine_probe said,
 				    const char *why);
-/* reads: canonical (effect-reads); of an attempt that ran at some time. */
+/* reads: canonical (effect-reads), so many, and of them so many denied; of an attempt that ran at some
+ * time. */
 MUST_CHECK int engine_effect_reads(struct engine *e, struct engine_now now,
 				   const struct journal_id *run, uint32_t step, uint32_t attempt,
-				   struct bytes reads, uint64_t count);
+				   struct bytes reads, uint64_t count, uint64_t denied);
 /* base32 (RFC 4648, lower case, no padding) of SHA-256(effect key, action digest): the same over
  * every retry and restart. run: of the effect. */
 enum { ENGINE_KEY_SIZE = 53 };

@@ -708,7 +708,8 @@ int engine_effect_probed(struct engine *e, struct engine_now now, const struct j
 }
 
 int engine_effect_reads(struct engine *e, struct engine_now now, const struct journal_id *run,
-			uint32_t step, uint32_t attempt, struct bytes reads, uint64_t count)
+			uint32_t step, uint32_t attempt, struct bytes reads, uint64_t count,
+			uint64_t denied)
 {
 	const struct journal_run *row = journal_state_run(e->rows, run);
 	struct journal_record rec = {.run = *run,
@@ -722,6 +723,8 @@ int engine_effect_reads(struct engine *e, struct engine_now now, const struct jo
 		return -ESTALE;
 	JOURNAL_SET(&rec.p, reads, reads);
 	JOURNAL_SET(&rec.p, paths, count);
+	if (denied)
+		JOURNAL_SET(&rec.p, refused, denied);
 	engine_emit(e, &rec);
 	return 0;
 }

@@ -41,7 +41,9 @@
  *                                 201 {run, name, attached: false, notes, step?} | 200 {..,
  *                                 attached: true}; step: the name of an exec's only one
  * GET  /v1/runs                   roll-up: {runs: [summary...], needs_person: [...], in_doubt: [...],
- *                                 ended: how many are left out}; ?all=1
+ *                                 ended: how many are left out}: runs that have not ended, and
+ *                                 the ten that began last of those that have; ?all=1: all runs,
+ *                                 newest first
  * GET  /v1/runs/R                 status; R = id prefix or name; for GETs and replay also the plan's
  *                                 name, for the latest such run; not with ?decide=1: a
  *                                 decision follows
@@ -108,7 +110,8 @@
  *              landed or were taken back)
  * step         {run, index, name, key, state, why, input, attempts: [{number, id, state, started,
  *              ended, exit_code, signal, why, out_size, err_size, cpu_us, memory_peak, wall_us,
- *              layer, denied: [{syscall, name, count}], notes: [text]}], result: {exit_code, signal, out, err,
+ *              layer, denied: [{syscall, name, count}], refused: [read of the log], refused_more,
+ *              notes: [text]}], effects_denied: [effect], result: {exit_code, signal, out, err,
  *              out_size, err_size, manifest, paths, bytes, results: {name: digest}}}
  * event        {lsn, seq, time, type, step, attempt, actor: {kind, uid}, payload: {field: value}};
  *              field names of JOURNAL_FIELDS

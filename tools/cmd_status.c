@@ -71,7 +71,7 @@ static int print_rollup(bool all)
 		     "run PLAN' starts something.");
 	json_int_t ended = cli_int(doc, "ended");
 	if (ended > 0)
-		printf("%lld %s ended: 'holdfast status --all' shows %s too\n", (long long)ended,
+		printf("%lld more %s ended: 'holdfast status --all' shows %s too\n", (long long)ended,
 		       ended == 1 ? "run has" : "runs have", ended == 1 ? "it" : "them");
 	printf("%ssupervisor %lld%s, epoch %lld; keeper %lld%s\n", cli_tone(CLI_DIM),
 	       (long long)cli_int(daemon, "pid"), cli_bool(daemon, "embedded") ? " (embedded)" : "",
@@ -146,7 +146,8 @@ int cmd_status(int argc, char **argv)
 	static const char usage[] = "usage: holdfast status [RUN | --all]\n"
 				    "Three questions: what is done, what is in flight, what is "
 				    "safe to retry. Without RUN: over all runs that have\n"
-				    "not ended; --all names those that have, newest first.\n";
+				    "not ended and the ten newest of those that have; --all: over all, newest "
+				    "first.\n";
 	static const struct option options[] = {CLI_OPTIONS,
 						{"all", no_argument, NULL, CLI_OPT_OWN},
 						{0}};
@@ -472,6 +473,10 @@ static void print_attempts(const json_t *step)
 		const json_t *call;
 		json_array_foreach(cli_get(a, "denied"), k, call)
 			printf("    refused: %s\n", status_refusal(call));
+		json_array_foreach(cli_get(a, "refused"), k, call) print_read(call);
+		if (cli_int(a, "refused_more") > 0)
+			printf("    and %lld more denied: 'holdfast log' shows them\n",
+			       (long long)cli_int(a, "refused_more"));
 		status_print_notes(a, stdout);
 	}
 }
@@ -527,6 +532,9 @@ static int show_step(struct client *c, const char *run, const char *step)
 		putchar('\n');
 	}
 	print_attempts(doc);
+	size_t i;
+	const json_t *o;
+	json_array_foreach(cli_get(doc, "effects_denied"), i, o) show_effect_line(o);
 	const char *name;
 	json_t *digest;
 	json_object_foreach(cli_get(cli_get(doc, "result"), "results"), name, digest)

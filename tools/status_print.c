@@ -356,10 +356,10 @@ void status_print_whole(const json_t *status)
 	size_t i;
 	const json_t *o;
 	const json_t *effects = cli_get(status, "effects");
-	if (cli_int(effects, "proposed") > 0 || cli_int(effects, "reads") > 0)
+	if (cli_int(effects, "proposed") + cli_int(effects, "reads") + cli_int(effects, "denied") >
+	    0)
 		printf("  effects: %lld done of %lld proposed, %lld denied, %lld failed, %lld in "
-		       "doubt; %lld plain reads and "
-		       "denials ('holdfast log' shows them)\n",
+		       "doubt; %lld plain reads ('holdfast log' shows them)\n",
 		       (long long)cli_int(effects, "done"), (long long)cli_int(effects, "proposed"),
 		       (long long)cli_int(effects, "denied"), (long long)cli_int(effects, "failed"),
 		       (long long)cli_int(effects, "in_doubt"),

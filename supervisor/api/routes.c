@@ -26,7 +26,7 @@
 #include "supervisor/votes.h"
 #include "supervisor/wants.h"
 
-enum { RUNS_SHOWN_MAX = 10000 };
+enum { RUNS_SHOWN_MAX = 10000, ENDED_SHOWN_MAX = 10 };
 
 struct call { /* one request on its way through a row */
 	struct daemon *d;
@@ -153,6 +153,9 @@ static int post_runs(struct call *c)
 struct rollup {
 	struct daemon *d;
 	json_t *runs;
+	struct journal_id ended[ENDED_SHOWN_MAX]; /* that are shown though they have ended */
+	size_t ended_count;
+	int left_out;
 };
 
 static int add_run(const struct journal_run *run, void *arg)
@@ -218,16 +221,47 @@ static int answer_list(struct call *c, json_t *o, const char *name, const struct
 	return out->failed;
 }
 
-/* Runs that have ended and that nobody looked up since: the roll-up leaves them out. */
-static int count_ended(struct call *c)
+/* Ended, and nothing of it is open, waits for a person or is being applied: its rows need not be in
+ * memory. */
+static bool settled(const struct journal_run *run)
+{
+	static const struct journal_id none;
+
+	return journal_run_final(run->state) && run->open_count == 0 && !run->landing_failed &&
+	       journal_id_equal(&run->landing_approval, &none) &&
+	       run->landing != JOURNAL_LANDING_S_LANDING &&
+	       run->landing != JOURNAL_LANDING_S_UNDOING &&
+	       run->landing != JOURNAL_LANDING_S_CONFLICT;
+}
+
+static int add_shown(const struct journal_run *run, void *arg)
+{
+	struct rollup *x = arg;
+	bool shown = !settled(run);
+
+	for (size_t i = 0; i < x->ended_count && !shown; i++)
+		shown = journal_id_equal(&x->ended[i], &run->id);
+	return shown ? add_run(run, arg) : 0;
+}
+
+/* Chooses those that began last of the runs that have ended, by what is recorded alone: whose rows
+ * happen to be in memory, because somebody looked them up, changes nothing. Loads their rows. */
+static int choose_ended(struct call *c, struct rollup *x)
 {
 	AUTO_FREE struct journal_id *ids = calloc(RUNS_SHOWN_MAX, sizeof(*ids));
-	int n = ids ? journal_list_runs(c->d->journal, RUNS_SHOWN_MAX, ids) : 0;
-	int ended = 0;
+	int n = ids ? journal_list_runs(c->d->journal, RUNS_SHOWN_MAX, ids) : -ENOMEM;
 
-	for (int i = 0; i < n; i++)
-		ended += !journal_state_run(c->d->rows, &ids[i]);
-	return ended;
+	for (int i = 0; i < n; i++) {
+		const struct journal_run *run = journal_state_run(c->d->rows, &ids[i]);
+
+		if (run && !settled(run))
+			continue;
+		if (x->ended_count == ENDED_SHOWN_MAX)
+			x->left_out++;
+		else if (run || journal_load_run(c->d->journal, &ids[i], NULL) == 0)
+			x->ended[x->ended_count++] = ids[i];
+	}
+	return n < 0 ? n : 0;
 }
 
 static int add_doubts(const struct journal_run *run, void *arg)
@@ -243,7 +277,7 @@ static int add_doubts(const struct journal_run *run, void *arg)
 /* Runs with an effect in doubt are in memory, ended or not. */
 static json_t *doubts_of(struct daemon *d)
 {
-	struct rollup x = {d, json_array()};
+	struct rollup x = {.d = d, .runs = json_array()};
 
 	(void)!journal_state_each_run(d->rows, add_doubts, &x);
 	return x.runs;
@@ -251,14 +285,14 @@ static json_t *doubts_of(struct daemon *d)
 
 static int get_runs(struct call *c)
 {
-	struct rollup x = {c->d, json_array()};
-	int ended = asked(c, "all") ? 0 : count_ended(c);
-	int r = asked(c, "all") ? each_run(c, add_run, &x)
-				: journal_state_each_run(c->d->rows, add_run, &x);
+	struct rollup x = {.d = c->d, .runs = json_array()};
+	int r = asked(c, "all") ? each_run(c, add_run, &x) : choose_ended(c, &x);
 	AUTO_BUFFER person = {0};
 	size_t open = 0;
 	uint64_t max;
 
+	if (r == 0 && !asked(c, "all"))
+		r = journal_state_each_run(c->d->rows, add_shown, &x);
 	if (r == 0)
 		r = number(c, "max", UINT64_MAX, &max);
 	if (r == 0)
@@ -270,7 +304,7 @@ static int get_runs(struct call *c)
 	return answer_list(c,
 			   json_pack("{s:i, s:o, s:I, s:o, s:i}", "version", SUPERVISOR_API_VERSION,
 				     "runs", x.runs, "open", (json_int_t)open, "in_doubt",
-				     doubts_of(c->d), "ended", ended),
+				     doubts_of(c->d), "ended", x.left_out),
 			   "needs_person", &person);
 }
 

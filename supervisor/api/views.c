@@ -47,6 +47,7 @@ json_t *views_digest(const struct digest *d)
 }
 
 enum { TIME_SIZE = 40 };
+enum { REFUSED_SHOWN_MAX = 100 };
 
 /* NULL: none. */
 static const char *time_text(int64_t ns, char text[TIME_SIZE])
@@ -426,12 +427,14 @@ json_t *views_status(struct daemon *d, const struct journal_run *run)
 		json_array_append_new(effects, effect_view_line(d, run, s->effects[i]));
 	if (s)
 		json_object_set_new(o, "effects",
-				    json_pack("{s:i, s:i, s:i, s:i, s:i, s:I}", "proposed",
+				    json_pack("{s:i, s:i, s:I, s:i, s:i, s:I}", "proposed",
 					      (int)run->effect_count, "done", (int)s->effects_done,
-					      "denied", (int)s->effects_denied, "failed",
+					      "denied",
+					      (json_int_t)(s->effects_denied + run->refused),
+					      "failed",
 					      (int)s->effects_failed, "in_doubt",
 					      (int)s->effects_in_doubt, "reads",
-					      (json_int_t)run->reads));
+					      (json_int_t)(run->reads - run->refused)));
 	for (size_t i = 0; s && i < s->in_flight_count; i++)
 		json_array_append_new(flight, flight_line(&s->in_flight[i]));
 	for (size_t i = 0; s && i < s->open_count; i++)
@@ -578,6 +581,31 @@ struct denials {
 	json_t *attempts;
 };
 
+/* Requests that were denied without asking; of very many the first. */
+static void add_refused(json_t *attempt, const struct journal_record *r)
+{
+	json_t *list = json_object_get(attempt, "refused"), *reads, *read;
+	json_int_t more = json_integer_value(json_object_get(attempt, "refused_more"));
+	size_t i;
+
+	if (!list) {
+		list = json_array();
+		json_object_set_new(attempt, "refused", list);
+	}
+	reads = effect_view_reads(r->p.reads);
+	json_array_foreach(reads, i, read)
+	{
+		if (!json_is_true(json_object_get(read, "denied")))
+			continue;
+		if (json_array_size(list) < REFUSED_SHOWN_MAX)
+			json_array_append(list, read);
+		else
+			more++;
+	}
+	json_decref(reads);
+	json_object_set_new(attempt, "refused_more", json_integer(more));
+}
+
 static json_t *denied_of(struct bytes denied)
 {
 	json_t *list = json_array();
@@ -615,12 +643,28 @@ static int add_denied(const struct journal_record *r, struct bytes encoded, void
 	    x->attempt <= json_array_size(x->attempts))
 		json_object_set_new(json_array_get(x->attempts, x->attempt - 1), "rejected",
 				    api_json_text(r->p.why));
-	if (r->step != x->step || !JOURNAL_HAS(&r->p, denied) || r->attempt == 0 ||
-	    r->attempt > json_array_size(x->attempts))
+	if (r->step != x->step || r->attempt == 0 || r->attempt > json_array_size(x->attempts))
+		return 0;
+	if (JOURNAL_HAS(&r->p, reads))
+		add_refused(json_array_get(x->attempts, r->attempt - 1), r);
+	if (!JOURNAL_HAS(&r->p, denied))
 		return 0;
 	json_object_set_new(json_array_get(x->attempts, r->attempt - 1), "denied",
 			    denied_of(r->p.denied));
 	return 0;
+}
+
+static json_t *effects_denied(struct daemon *d, const struct journal_run *run,
+			      const struct journal_step *step)
+{
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < run->effect_count; i++)
+		if (run->effects[i]->step == step->index &&
+		    run->effects[i]->state == JOURNAL_EFFECT_S_DENIED &&
+		    json_array_size(list) < REFUSED_SHOWN_MAX)
+			json_array_append_new(list, effect_view_line(d, run, run->effects[i]));
+	return list;
 }
 
 json_t *views_step(struct daemon *d, const struct journal_run *run, const struct journal_step *step)
@@ -639,6 +683,7 @@ json_t *views_step(struct daemon *d, const struct journal_run *run, const struct
 		      state_of(journal_step_state_name(step->state)), "why", text_of(step->why),
 		      "input", views_digest(&step->input), "attempts", attempts);
 	add_argv(d, &step->input, o);
+	json_object_set_new(o, "effects_denied", effects_denied(d, run, step));
 	if (a && a->ended_ns)
 		json_object_set_new(o, "result",
 				    json_pack("{s:o, s:I, s:o, s:o, s:I, s:I, s:o, s:I, s:I, s:o}",

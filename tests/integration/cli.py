@@ -1704,8 +1704,28 @@ def test_words_of_the_small_commands():
         assert c.run("show", "")[0] == 2 and c.run("log", "")[0] == 2
         code, _, err = c.run("exec", "--", "echo", *map(str, range(5000)))
         assert code == 125 and "5001 arguments" in err and "4096" in err, (code, err)
-        # What has ended goes out of the roll-up once nobody looks at it any more, and the roll-up says where it is.
-        c.until(lambda: time.sleep(1) or "holdfast status --all" in c.run()[1])
+
+
+def test_the_roll_up_shows_the_same_whoever_asked_for_what_before():
+    with Cli() as c:
+        waits = c.plan("land: never\nsteps:\n  - {name: g, gate: ask, run: 'true'}\n")
+        assert c.run("run", waits, "--name", "waits")[0] == 4
+        for i in range(12):
+            assert c.run("exec", "--name", f"n{i}", "--", "true")[0] == 0
+
+        def shown():
+            doc = c.json("status")[1]
+            return [r["name"] for r in doc["runs"]], doc["ended"]
+
+        want = (["waits"] + [f"n{i}" for i in range(2, 12)], 2)
+        assert shown() == want, shown()
+        assert [r["name"] for r in c.json("status", "--all")[1]["runs"]] == [f"n{i}" for i in range(11, -1, -1)] + ["waits"]
+        assert shown() == want, ("--all was asked for before", shown())
+        out = c.run()[1]
+        assert "2 more runs have ended: 'holdfast status --all' shows them too" in out and " n2 " in out and " n1 " not in out, out
+        assert c.run("status", "n0")[0] == 0 and shown() == want, ("n0 was looked up before", shown())
+        c.stop_supervisor()
+        assert shown() == want, ("a supervisor that has looked nothing up", shown())
 
 
 def test_a_killed_supervisor_is_started_again_under_any_command():

@@ -755,6 +755,12 @@ def test_what_was_refused_is_in_the_steps_record():
         for line in ("denied nowhere.example: no rule", "denied www.acme.example:443: the path has %2f",
                      "denied other.example:443: TLS names another host", "denied POST www.acme.example:443/post -> 403"):
             assert line in log, log
+        said = {words[0]: subprocess.run([HOLDFAST, "--state", w.s.state, *words], capture_output=True, text=True, check=True,
+                                         env=w.s.environment({"PATH": "/usr/bin:/bin"})).stdout
+                for words in (("status", run), ("show", run, w.s.get("/v1/runs/" + run).json()["steps"][0]["name"]))}
+        assert f"effects: 0 done of 0 proposed, {log.count('  denied ')} denied, 0 failed, 0 in doubt; 0 plain reads" in said["status"], said
+        for line in log.splitlines():  # the step's attempt shows each, as the log does
+            assert "  denied " not in line or line in said["show"], (line, said)
 
 
 def test_a_steps_end_waits_for_its_last_reads_and_refusals():
