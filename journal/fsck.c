@@ -59,6 +59,9 @@ static int add_ref(struct bytes key, struct bytes value, void *arg)
 		f->refs = grown;
 		f->ref_cap = cap;
 	}
+	/* In key order: a chain's records follow each other. */
+	f->a.report.runs += f->ref_count == 0 ||
+			    !journal_id_equal(&f->refs[f->ref_count - 1].run, &r.run);
 	f->refs[f->ref_count++] = (struct event_ref){r.lsn, r.seq, r.run};
 	return 0;
 }
@@ -148,7 +151,6 @@ static int fold_all(struct fsck *f)
 			return rc;
 		i++;
 	}
-	f->a.report.runs = f->state->runs.count;
 	return 0;
 }
 

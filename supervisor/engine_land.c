@@ -563,6 +563,10 @@ int engine_run_land(struct engine *e, struct engine_now now, const struct journa
 	if (row->state == JOURNAL_RUN_S_PAUSED && row->landing_failed &&
 	    row->agency > AGENCY_OBSERVE)
 		return engine_run_resume(e, now, run, uid, err); /* which tries it again */
+	if (!journal_run_final(row->state) && r->plan && r->plan->outside_driver)
+		return error_set_exit(err, -EBUSY, EXIT_STATUS_CONFLICT,
+				      "land: the run is not over; it lands when its driver ends it "
+				      "('holdfast step --run NAME --end'), or cancel it first");
 	if (!journal_run_final(row->state))
 		return error_set_exit(
 			err, -EBUSY, EXIT_STATUS_CONFLICT,

@@ -109,6 +109,12 @@ static void tell_changes(struct client *c, const json_t *status, const json_t *r
 			"holdfast: %lld %s changed, and at the level observe nothing lands: "
 			"'holdfast diff %.8s' shows\n",
 			paths, paths == 1 ? "path" : "paths", run);
+	else if (paths > 0 && !*cli_str(status, "ended")) /* a driver's run goes on */
+		fprintf(stderr,
+			"holdfast: %lld %s changed, kept aside until the run ends: 'holdfast diff "
+			"%.8s' shows, 'holdfast step --run %s --end' ends it\n",
+			paths, paths == 1 ? "path" : "paths", run,
+			cli_escaped(*cli_str(status, "name") ? cli_str(status, "name") : run));
 	else if (paths > 0)
 		fprintf(stderr,
 			"holdfast: %lld %s changed, kept aside: 'holdfast diff %.8s' shows, "

@@ -322,6 +322,9 @@ def test_a_step_whose_workspace_is_not_staged_commits_and_runs_once():
             assert code == 0, (access, code, out, err)
         assert c.read("n") == "ran\nran\n", c.read("n")  # once by exec, once by run
         assert c.run("fsck")[0] == 0
+        chains = {command: re.search(r": (\d+ records of \d+ chains), (.*)", c.run(command)[1]) for command in ("verify", "fsck")}
+        assert chains["verify"][1] == chains["fsck"][1], chains
+        assert re.fullmatch(r"[1-9]\d* blobs", chains["verify"][2]) and "blobs" in chains["fsck"][2], chains
 
 
 def test_exec_keeps_changes_aside_until_they_land():
@@ -933,7 +936,10 @@ def test_pause_resume_cancel_fork():
 def test_an_outside_driver_repeats_nothing():
     with Cli() as c:
         step = ("step", "--run", "mine")
-        assert c.run(*step, "count", "--", "/bin/sh", "-c", "echo x >> n.txt; wc -l < n.txt")[:2] == (0, "1\n")
+        code, out, err = c.run(*step, "count", "--", "/bin/sh", "-c", "echo x >> n.txt; wc -l < n.txt")
+        assert (code, out) == (0, "1\n") and "'holdfast step --run mine --end' ends it" in err and "land" not in err, (code, out, err)
+        code, _, err = c.run("land", "mine")
+        assert code == 9 and "step --run NAME --end" in err and "by itself" not in err, (code, err)
         code, out, err = c.run(*step, "count", "--", "/bin/sh", "-c", "echo x >> n.txt; wc -l < n.txt")
         assert (code, out) == (0, "1\n") and "committed already" in err, (code, out, err)
         assert c.run(*step, "next", "--", "cat", "n.txt")[:2] == (0, "x\n")
