@@ -454,7 +454,7 @@ static int drop_run(const struct journal_head *head, void *arg)
 static int check_droppable(const struct journal_head *head, void *arg)
 {
 	const struct journal_run *run = journal_rows_run(arg, &head->run);
-	return run && !journal_rows_run_settled(run) ? 1 : 0;
+	return run && !journal_run_settled(run) ? 1 : 0;
 }
 
 static int drop_runs(struct journal_state *s, const struct journal_record *r, struct error *err)

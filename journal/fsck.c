@@ -199,7 +199,7 @@ static int expect_run_index(const struct journal_run *run, void *arg)
 {
 	uint8_t key[1 + JOURNAL_ID_SIZE];
 	int rc = journal_store_each_index(run, expect_index, arg);
-	if (rc == 0 && !journal_rows_run_settled(run))
+	if (rc == 0 && !journal_run_settled(run))
 		rc = expect(arg, journal_store_tag_key(JOURNAL_INDEX_IN_FLIGHT, &run->id, key),
 			    bytes_of(NULL, 0));
 	for (uint32_t i = 0; rc == 0 && i < run->effect_count; i++)

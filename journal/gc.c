@@ -3,9 +3,10 @@
  *
  * What takes long looks at a view and is any thread's; the journal goes on meanwhile. A run that
  * the view shows as over may have gone on since (it lands, an effect of it is undone): it is dropped
- * by the journal's own thread, and only if its head is still the one that was seen. A blob that no
- * record of the view names may be put, and named, since: spared (blob.c) has all that were put since
- * the collection began, each looked up under the lock under which blobs go.
+ * by the journal's own thread, and only if its head is still the one that was seen, and nobody says
+ * that it is about to go on, which no record tells yet. A blob that no record of the view names may
+ * be put, and named, since: spared (blob.c) has all that were put since the collection began, each
+ * looked up under the lock under which blobs go.
  */
 #include "journal/audit.h"
 
@@ -33,6 +34,8 @@ enum stage { STAGE_DROP, STAGE_SWEEP };
 struct journal_gc {
 	struct journal *j;
 	int64_t before_ns;
+	journal_keep_fn *keep;
+	void *keep_arg;
 	struct journal_view *view; /* of the stage; owned */
 	enum stage stage;
 	atomic_bool stopped;
@@ -121,7 +124,7 @@ static int delete_run(struct journal_gc *g, const struct journal_run *run,
 
 static bool goes(const struct journal_run *run, int64_t before_ns)
 {
-	return run && journal_rows_run_settled(run) && run->ended_ns < before_ns;
+	return run && journal_run_settled(run) && run->ended_ns < before_ns;
 }
 
 /* A run that is forked from keeps its own copy of nothing: its layers are named by the fork's own
@@ -198,7 +201,8 @@ static int drop_runs(struct journal_gc *g)
 		journal_flush(j, false);
 	journal_store_drain(j);
 	for (size_t i = 0; i < g->count; from = g->candidates[i++].end) {
-		if (!unchanged(j, &g->candidates[i].head))
+		const struct journal_head *seen = &g->candidates[i].head;
+		if (!unchanged(j, seen) || (g->keep && g->keep(&seen->run, g->keep_arg)))
 			continue;
 		heads[count++] = g->candidates[i].head;
 		buffer_append(&ops, g->ops.data + from, g->candidates[i].end - from);
@@ -504,8 +508,8 @@ static void set_collecting(struct journal *j, bool on)
 	pthread_mutex_unlock(&j->spare_lock);
 }
 
-int journal_gc_begin(struct journal *j, int64_t ended_before_ns, struct journal_gc **ret,
-		     struct error *err)
+int journal_gc_begin(struct journal *j, int64_t ended_before_ns, journal_keep_fn *keep,
+		     void *keep_arg, struct journal_gc **ret, struct error *err)
 {
 	if (j->o.read_only || j->o.unloaded)
 		return error_set(err, -EROFS, "gc: the journal is not open for writing");
@@ -514,6 +518,8 @@ int journal_gc_begin(struct journal *j, int64_t ended_before_ns, struct journal_
 		return error_nomem(err);
 	*g = (struct journal_gc){.j = j,
 				 .before_ns = ended_before_ns,
+				 .keep = keep,
+				 .keep_arg = keep_arg,
 				 .ids = {.max = SIZE_MAX},
 				 .ops = {.max = SIZE_MAX}};
 	int rc = journal_view_new(j, &g->view, err);
@@ -582,7 +588,7 @@ int journal_gc(struct journal *j, int64_t ended_before_ns, struct journal_report
 	       struct error *err)
 {
 	struct journal_gc *g = NULL;
-	int rc = journal_gc_begin(j, ended_before_ns, &g, err);
+	int rc = journal_gc_begin(j, ended_before_ns, NULL, NULL, &g, err);
 	if (rc < 0)
 		return rc;
 	do {

@@ -719,6 +719,13 @@ struct journal_run {
 	uint64_t reads; /* plain reads, and what was denied unasked */
 	uint64_t refused; /* of them: denied */
 };
+/*
+ * How over a run is. `final`: no step of it follows; effects may be open, and it may land, be undone
+ * or wait for a person. `at rest`: nothing of that either. `settled`: nor is there a landing that
+ * failed and that nobody gave up: it needs no rows in memory, and a collection may drop it.
+ */
+bool journal_run_at_rest(const struct journal_run *run);
+bool journal_run_settled(const struct journal_run *run);
 
 struct journal_vote {
 	char *principal, *auth, *reason;
@@ -880,9 +887,21 @@ void journal_close(struct journal *j); /* writes and syncs what is queued; accep
 const char *journal_recovery_note(const struct journal *j);
 const struct journal_state *journal_rows(const struct journal *j);
 /* Reads the rows of an ended run into memory. -ENOENT. Stays until journal_drop_final() is called
- * (by the daemon when idle). */
+ * (by the daemon when idle) or a collection drops the run. */
 MUST_CHECK int journal_load_run(struct journal *j, const struct journal_id *id, struct error *err);
-void journal_drop_final(struct journal *j);
+/* Whether somebody holds the rows of this run, which then stay. NULL: nobody holds any. */
+typedef bool journal_keep_fn(const struct journal_id *run, void *arg);
+/*
+ * Takes the rows of settled runs out of memory, but for those that are kept.
+ *
+ * Who may hold a row from one turn of the loop to the next: rows of a run that is not settled never
+ * go, so whoever works on one may. Of a settled run nothing in the rows says that somebody is about
+ * to go on with it: a landing that a person asked for is not recorded before it is planned, nor the
+ * undoing of an effect before its tool has ended. Whoever begins such a thing says so when `keep`
+ * asks, from then until its record is made; the daemon asks them all (daemon_holds). All others
+ * keep the id, look it up again in their own turn, and find that it may be gone.
+ */
+void journal_drop_final(struct journal *j, journal_keep_fn *keep, void *arg);
 /* For a caller whose journal_load_run() brought it into memory, and before anyone else may have a
  * pointer into it: its rows go again, unless some are to be written still. */
 void journal_unload_run(struct journal *j, const struct journal_id *id);
@@ -1005,17 +1024,18 @@ MUST_CHECK int journal_gc_each(struct journal *j, int64_t ended_before_ns, journ
  *
  *   journal_gc_begin()  the journal's thread
  *   journal_gc_work()   any one thread: what takes long; the journal goes on meanwhile
- *   journal_gc_settle() the journal's thread: records what came of it. 1: work again; 0: through
+ *   journal_gc_settle() the journal's thread: records what came of it; first `keep` is asked about
+ *                       each run that is to go (see journal_drop_final). 1: work again; 0: through
  *   journal_gc_end()    the journal's thread, after any of these; *ret is what was removed
  */
 struct journal_gc; /* opaque, owned */
-MUST_CHECK int journal_gc_begin(struct journal *j, int64_t ended_before_ns, struct journal_gc **ret,
-				struct error *err);
+MUST_CHECK int journal_gc_begin(struct journal *j, int64_t ended_before_ns, journal_keep_fn *keep,
+				void *keep_arg, struct journal_gc **ret, struct error *err);
 void journal_gc_work(struct journal_gc *g);
 MUST_CHECK int journal_gc_settle(struct journal_gc *g,
 				 struct error *err); /* also why work failed */
 void journal_gc_stop(struct journal_gc *g); /* the journal's thread: the work ends, -ECANCELED */
 void journal_gc_end(struct journal_gc *g, struct journal_report *ret); /* accepts NULL; ret too */
-/* All of it. */
+/* All of it, where nobody holds a run. */
 MUST_CHECK int journal_gc(struct journal *j, int64_t ended_before_ns, struct journal_report *ret,
 			  struct error *err);

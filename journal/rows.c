@@ -455,14 +455,19 @@ void journal_rows_remove_run(struct journal_state *s, const struct journal_id *i
 	journal_rows_free_run(run);
 }
 
-bool journal_rows_run_settled(const struct journal_run *run)
+bool journal_run_at_rest(const struct journal_run *run)
 {
 	static const struct journal_id none;
-	return journal_run_final(run->state) && run->open_count == 0 && !run->landing_failed &&
+	return journal_run_final(run->state) && run->open_count == 0 &&
 	       journal_id_equal(&run->landing_approval, &none) &&
 	       run->landing != JOURNAL_LANDING_S_LANDING &&
 	       run->landing != JOURNAL_LANDING_S_UNDOING &&
 	       run->landing != JOURNAL_LANDING_S_CONFLICT;
+}
+
+bool journal_run_settled(const struct journal_run *run)
+{
+	return journal_run_at_rest(run) && !run->landing_failed;
 }
 
 int journal_rows_mark(struct journal_state *s, struct journal_change c)

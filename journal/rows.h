@@ -85,9 +85,6 @@ void journal_rows_remove_trust(struct journal_state *s, struct journal_trust *t)
 /* The run and all rows that belong to it, out of memory. */
 void journal_rows_remove_run(struct journal_state *s, const struct journal_id *id);
 
-/* A run that needs no rows in memory: final, nothing of its landing in flight or in the queue. */
-bool journal_rows_run_settled(const struct journal_run *run);
-
 MUST_CHECK int journal_rows_mark(struct journal_state *s, struct journal_change c);
 void journal_rows_clear_changes(struct journal_state *s);
 

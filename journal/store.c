@@ -134,7 +134,7 @@ static void check(struct journal *j, int rc, struct error *err)
 static bool settled(const struct journal *j, const struct journal_id *run)
 {
 	const struct journal_run *row = journal_rows_run(j->state, run);
-	return !row || journal_rows_run_settled(row);
+	return !row || journal_run_settled(row);
 }
 
 /* Index entries that this record makes or ends. */
@@ -446,16 +446,16 @@ int journal_load_run(struct journal *j, const struct journal_id *id, struct erro
 	return journal_store_load_run(j->kv, j->state, id, err);
 }
 
-void journal_drop_final(struct journal *j)
+void journal_drop_final(struct journal *j, journal_keep_fn *keep, void *arg)
 {
 	/* Rows that still have to be written stay. */
 	if (j->batch_last)
 		return;
 	for (size_t i = j->state->runs.count; i-- > 0;) {
 		struct journal_run *run = j->state->runs.item[i];
-		if (!journal_rows_run_settled(run))
-			continue;
 		struct journal_id id = run->id;
+		if (!journal_run_settled(run) || (keep && keep(&id, arg)))
+			continue;
 		journal_rows_remove_run(j->state, &id);
 	}
 }
@@ -463,7 +463,7 @@ void journal_drop_final(struct journal *j)
 void journal_unload_run(struct journal *j, const struct journal_id *id)
 {
 	const struct journal_run *run = journal_rows_run(j->state, id);
-	if (run && !j->batch_last && journal_rows_run_settled(run))
+	if (run && !j->batch_last && journal_run_settled(run))
 		journal_rows_remove_run(j->state, id);
 }
 

@@ -204,8 +204,10 @@ static void settle(struct daemon *d, struct aside_job *job)
 	struct audit *a = (struct audit *)job;
 	int r = a->result;
 
-	if (r == 0 && a->gc)
+	if (r == 0 && a->gc) {
+		engine_forget_settled(d->engine);
 		r = journal_gc_settle(a->gc, &a->err);
+	}
 	if (r == 1)
 		aside_again(d, job);
 	else
@@ -222,7 +224,7 @@ static int begin_gc(struct daemon *d, struct audit *a)
 		return error_set_exit(&a->err, -EBUSY, EXIT_STATUS_CONFLICT,
 				      "gc: the signature of a vote is being looked at, and no "
 				      "record names what was signed yet; try again in a moment");
-	return journal_gc_begin(d->journal, a->q.before_ns, &a->gc, &a->err);
+	return journal_gc_begin(d->journal, a->q.before_ns, daemon_holds, d, &a->gc, &a->err);
 }
 
 /* A journal may be larger than memory: what is exported goes to the spool's disk, under no name, as

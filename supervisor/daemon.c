@@ -451,6 +451,26 @@ static void retain(struct daemon *d)
 	}
 }
 
+/* ---- rows that are held ---- */
+
+bool daemon_holds(const struct journal_id *run, void *arg)
+{
+	const struct daemon *d = arg;
+
+	for (const struct daemon_command *c = d->commands; c; c = c->next)
+		if (journal_id_equal(&c->c.run, run))
+			return true;
+	return engine_holds(d->engine, run) || effect_undo_holds(d->undos, run);
+}
+
+/* Between turns. What clients looked up goes when they have gone: followers would lose the names of
+ * steps. */
+static void drop_final(struct daemon *d)
+{
+	engine_forget_settled(d->engine);
+	journal_drop_final(d->journal, daemon_holds, d);
+}
+
 /* ---- going away ---- */
 
 static bool idle(const struct daemon *d)
@@ -514,8 +534,7 @@ static void on_idle(evutil_socket_t fd, short what, void *arg)
 	net_collect(d);
 	pins_collect(d);
 	if (api_server_connections(d->api) == 0 && !d->commands && !adopt_busy(d) && !aside_busy(d))
-		journal_drop_final(d->journal); /* what clients looked up; followers would lose the
-						   names of steps */
+		drop_final(d);
 	if (api_server_connections(d->api) == 0 && !d->commands && !adopt_busy(d) &&
 	    !aside_busy(d) && !engine_busy(d->engine))
 		retain(d);

@@ -97,6 +97,8 @@ void daemon_command_free(struct daemon_command *c); /* accepts NULL */
 /* Before every input that may start a step: below the reserve of free space what could start waits
  * (engine_hold), and goes on with room again. */
 void daemon_look_at_space(struct daemon *d);
+/* A journal_keep_fn; arg is the daemon. engine_forget_settled() first, in the same turn. */
+bool daemon_holds(const struct journal_id *run, void *arg);
 /* After every input: performs commands, ends the batch, sets the timers. */
 void daemon_settle(struct daemon *d);
 void daemon_stop(struct daemon *d);

@@ -13,7 +13,9 @@
 enum { UNDOS_MAX = 16, BODY_SEEN_MAX = 4 * 1024 * 1024, SAID_MAX = 160 };
 
 struct undos {
-	struct journal_id running[UNDOS_MAX];
+	struct {
+		struct journal_id effect, run;
+	} running[UNDOS_MAX];
 	size_t count;
 };
 
@@ -37,7 +39,15 @@ void effect_undo_free(struct undos *u)
 static bool runs_now(const struct undos *u, const struct journal_id *effect)
 {
 	for (size_t i = 0; i < u->count; i++)
-		if (journal_id_equal(&u->running[i], effect))
+		if (journal_id_equal(&u->running[i].effect, effect))
+			return true;
+	return false;
+}
+
+bool effect_undo_holds(const struct undos *u, const struct journal_id *run)
+{
+	for (size_t i = 0; i < u->count; i++)
+		if (journal_id_equal(&u->running[i].run, run))
 			return true;
 	return false;
 }
@@ -45,7 +55,7 @@ static bool runs_now(const struct undos *u, const struct journal_id *effect)
 static void forget(struct undos *u, const struct journal_id *effect)
 {
 	for (size_t i = 0; i < u->count; i++)
-		if (journal_id_equal(&u->running[i], effect)) {
+		if (journal_id_equal(&u->running[i].effect, effect)) {
 			u->running[i] = u->running[--u->count];
 			return;
 		}
@@ -127,7 +137,6 @@ static void on_undone(struct daemon *d, void *arg, const struct tools_result *r)
 	struct error err = {0};
 	int rc = 0;
 
-	forget(d->undos, &u->effect);
 	if (r->failed || r->status != 0) {
 		not_undone(r, &err);
 		rc = -EIO;
@@ -139,6 +148,7 @@ static void on_undone(struct daemon *d, void *arg, const struct tools_result *r)
 			error_set(&err, rc, "undo: it is done, and cannot be recorded: %s",
 				  strerror(-rc));
 	}
+	forget(d->undos, &u->effect);
 	if (rc < 0)
 		api_answer_error(&a, 0, &err);
 	else
@@ -229,7 +239,8 @@ int effect_undo_start(struct daemon *d, const struct journal_run *run,
 	if (!u)
 		return error_nomem(err);
 	*u = (struct undoing){f->id, uid, ticket};
-	d->undos->running[d->undos->count++] = f->id;
+	d->undos->running[d->undos->count].effect = f->id;
+	d->undos->running[d->undos->count++].run = f->run;
 	r = start(d, run, f, how.tool, u, err);
 	if (r < 0) {
 		forget(d->undos, &f->id);

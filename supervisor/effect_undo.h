@@ -13,6 +13,8 @@
 struct undos; /* opaque: which run now */
 MUST_CHECK int effect_undo_new(struct undos **ret);
 void effect_undo_free(struct undos *u); /* accepts NULL */
+/* Whether an effect of the run is being taken back, and no record tells it yet. */
+bool effect_undo_holds(const struct undos *u, const struct journal_id *run);
 
 /* What its rule says now of taking it back: tool or text; both NULL = nothing. Owned by *ret. */
 struct effect_undo {

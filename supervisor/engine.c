@@ -116,7 +116,7 @@ bool engine_find_attempt(struct engine *e, const struct journal_id *attempt,
 	for (size_t i = 0; i < e->run_count; i++) {
 		const struct journal_run *row = engine_run_row(e, e->runs[i]);
 
-		for (uint32_t k = 0; row && k < row->step_count; k++) {
+		for (uint32_t k = 0; k < row->step_count; k++) {
 			const struct journal_attempt *a;
 
 			if (journal_step_final(row->steps[k]->state))

@@ -205,6 +205,9 @@ MUST_CHECK int engine_run_pause(struct engine *e, struct engine_now now,
 MUST_CHECK int engine_run_agency(struct engine *e, struct engine_now now,
 				 const struct journal_id *run, uint32_t uid, unsigned agency,
 				 const struct digest *context, struct error *err);
+/* Of a run that is over: gives up its landing or undoing that failed. One that touched nothing is
+ * dropped, the undoing of one that landed leaves it landed; one that stands half way leaves the
+ * workspace to others. -EALREADY: there is none. */
 MUST_CHECK int engine_run_cancel(struct engine *e, struct engine_now now,
 				 const struct journal_id *run, uint32_t uid, bool kill,
 				 struct error *err);
@@ -449,6 +452,10 @@ MUST_CHECK int engine_recover(struct engine *e, struct engine_now now, const uin
 /* True while something is under way that this process must stay for (live attempt, sealing,
  * landing, armed timer). */
 bool engine_busy(const struct engine *e);
+/* Whether it needs the rows of this run: none that it holds may leave memory, nor be collected.
+ * engine_forget_settled() first: it holds what a request asked about until then. */
+bool engine_holds(const struct engine *e, const struct journal_id *run);
+void engine_forget_settled(struct engine *e);
 /* Before blobs that no record names are removed: plans that wait for their workspace are forgotten,
  * and made again. False: one is being shown to a person just now, so nothing is to be removed. */
 MUST_CHECK bool engine_forget_plans(struct engine *e);

@@ -467,17 +467,12 @@ static void push(struct engine *e, struct engine_run *r)
 		engine_land_lease_free(e, r);
 }
 
-/* Nothing of it can follow by itself: its rows may leave memory. */
+/* Nothing of it can follow by itself, also not from what no record tells: its rows may leave
+ * memory. */
 static bool settled(const struct engine *e, const struct engine_run *r)
 {
-	const struct journal_run *row = engine_run_row(e, r);
-
-	return journal_run_final(row->state) && row->open_count == 0 && !r->planning &&
-	       !r->applying && !r->stuck && !r->land_wanted && r->card_count == 0 &&
-	       engine_id_is_zero(&row->landing_approval) &&
-	       row->landing != JOURNAL_LANDING_S_LANDING &&
-	       row->landing != JOURNAL_LANDING_S_UNDOING &&
-	       row->landing != JOURNAL_LANDING_S_CONFLICT;
+	return journal_run_at_rest(engine_run_row(e, r)) && !r->planning && !r->applying &&
+	       !r->stuck && !r->land_wanted && r->card_count == 0;
 }
 
 /* Those that wait for a place or a workspace, in the order of their ids, until nothing becomes free
@@ -492,7 +487,7 @@ static void push_blocked(struct engine *e)
 	} while (e->wake && !e->failed);
 }
 
-static void forget_settled(struct engine *e)
+void engine_forget_settled(struct engine *e)
 {
 	for (size_t i = e->run_count; i-- > 0;)
 		if (settled(e, e->runs[i]))
@@ -504,7 +499,7 @@ int engine_advance(struct engine *e, struct engine_run *r)
 	engine_act_as(e, JOURNAL_ACTOR_SUPERVISOR, 0);
 	push(e, r);
 	push_blocked(e);
-	forget_settled(e);
+	engine_forget_settled(e);
 	return e->failed;
 }
 
@@ -516,5 +511,5 @@ void engine_advance_all(struct engine *e)
 	}
 	e->failed = 0;
 	push_blocked(e);
-	forget_settled(e);
+	engine_forget_settled(e);
 }

@@ -2,6 +2,7 @@
  * The cache over one run's rows: its plan, which step of the plan has which row, what each step
  * runs.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include "supervisor/engine_private.h"
@@ -25,7 +26,10 @@ void engine_run_free(struct engine_run *r)
 
 const struct journal_run *engine_run_row(const struct engine *e, const struct engine_run *r)
 {
-	return journal_state_run(e->rows, &r->id);
+	const struct journal_run *row = journal_state_run(e->rows, &r->id);
+
+	assert(row); /* engine_holds kept it */
+	return row;
 }
 
 const struct journal_step *engine_run_step(const struct engine *e, const struct engine_run *r,
@@ -54,6 +58,11 @@ struct engine_run *engine_run_cached(const struct engine *e, const struct journa
 	size_t at = place_of(e, id);
 
 	return at < e->run_count && journal_id_equal(&e->runs[at]->id, id) ? e->runs[at] : NULL;
+}
+
+bool engine_holds(const struct engine *e, const struct journal_id *run)
+{
+	return engine_run_cached(e, run) != NULL;
 }
 
 void engine_run_forget(struct engine *e, struct engine_run *r)

@@ -757,8 +757,7 @@ static bool is_over(const struct daemon *d, const struct journal_id *id)
 {
 	const struct journal_run *run = journal_state_run(d->rows, id);
 
-	return !run || run->state == JOURNAL_RUN_S_SUCCEEDED ||
-	       run->state == JOURNAL_RUN_S_FAILED || run->state == JOURNAL_RUN_S_CANCELLED;
+	return !run || journal_run_final(run->state);
 }
 
 static void close_net(struct daemon *d, const struct journal_id *run)

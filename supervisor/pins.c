@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/io.h"
+#include "supervisor/runs.h"
 #include "supervisor/workspace.h"
 
 #define PINS                                                                                       \
@@ -89,14 +90,13 @@ int pins_make(struct daemon *d, const struct journal_id *run, int from, struct e
 	return 0;
 }
 
-/* Runs in memory are those that go on; all others are over. */
+/* Runs that are not over are in memory. */
 static int strike(const struct journal_run *run, void *arg)
 {
 	const char **name = arg;
 	char text[JOURNAL_ID_TEXT_SIZE];
-	bool over = journal_run_final(run->state) && run->landing != JOURNAL_LANDING_S_LANDING;
 
-	return !over && strcmp(journal_id_text(&run->id, text), *name) == 0;
+	return !runs_over(run) && strcmp(journal_id_text(&run->id, text), *name) == 0;
 }
 
 void pins_collect(struct daemon *d)

@@ -47,8 +47,7 @@ void runs_free(struct runs *r)
 	free(r);
 }
 
-/* Over, and nothing of it is being applied: a later land or undo makes the context again. */
-static bool is_over(const struct journal_run *run)
+bool runs_over(const struct journal_run *run)
 {
 	return !run ||
 	       (journal_run_final(run->state) && run->landing != JOURNAL_LANDING_S_LANDING &&
@@ -62,7 +61,7 @@ void runs_collect(struct daemon *d)
 	while (*at) {
 		struct runs_context *c = *at;
 
-		if (is_over(journal_state_run(d->rows, &c->id))) {
+		if (runs_over(journal_state_run(d->rows, &c->id))) {
 			*at = c->next;
 			context_free(c);
 		} else {

@@ -61,6 +61,9 @@ MUST_CHECK int runs_context_digest(const struct policy_effective *policy, unsign
 /* Turns the dial of a run (engine_run_agency), where its policy allows it. */
 MUST_CHECK int runs_dial(struct daemon *d, const struct journal_id *run, uint32_t uid,
 			 enum policy_agency level, struct error *err);
+/* Final, and nothing of it is being applied (NULL: so, too). Less than journal_run_at_rest: what a
+ * person is asked about, or a later land or undo, makes its context again. */
+bool runs_over(const struct journal_run *run);
 /* Frees the contexts of runs that are over, with their descriptors. Not while one is in use:
  * between turns of the loop. */
 void runs_collect(struct daemon *d);

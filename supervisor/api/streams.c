@@ -5,6 +5,7 @@
 
 #include "supervisor/adopt.h"
 #include "supervisor/api/views.h"
+#include "supervisor/runs.h"
 
 enum { PIECE = 64 * 1024, EVENTS_A_PIECE = 200, STREAMS_CHECKED_MAX = 256 * 1024 * 1024 };
 
@@ -49,12 +50,7 @@ static int show_event(const struct journal_record *r, struct bytes encoded, void
 /* Nothing more will come but by a person's later word (land, undo). */
 static bool run_over(const struct daemon *d, const struct journal_id *id)
 {
-	const struct journal_run *run = journal_state_run(d->rows, id);
-
-	if (!run)
-		return true;
-	return journal_run_final(run->state) && run->landing != JOURNAL_LANDING_S_LANDING &&
-	       run->landing != JOURNAL_LANDING_S_UNDOING;
+	return runs_over(journal_state_run(d->rows, id));
 }
 
 static int fill_events(struct api_stream *s, struct buffer *out)

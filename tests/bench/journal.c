@@ -66,7 +66,7 @@ static void next_run(struct bench *b)
 	if (b->run.steps) {
 		events_end_run(&b->run);
 		journal_flush(b->j, true);
-		journal_drop_final(b->j);
+		journal_drop_final(b->j, NULL, NULL);
 	}
 	events_begin_run(&b->run, b->j, b->runs++);
 	journal_flush(b->j, true);

@@ -262,7 +262,7 @@ static void build(const struct folder *f, uint32_t events)
 		for (size_t i = 0; i < ARRAY_SIZE(rest); i++)
 			append(j, run, rest[i]);
 		journal_flush(j, false);
-		journal_drop_final(j);
+		journal_drop_final(j, NULL, NULL);
 		/* the queue must not grow without bound */
 		if (run % 256 == 0)
 			must(journal_wait_durable(j, journal_last_lsn(j)), &(struct error){0});

@@ -36,7 +36,7 @@ static void make_settled(struct journal *j, uint64_t events, bool end)
 		if (end || journal_last_lsn(j) < events)
 			events_end_run(&e);
 		journal_flush(j, false);
-		journal_drop_final(j);
+		journal_drop_final(j, NULL, NULL);
 	}
 }
 

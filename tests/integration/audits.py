@@ -104,6 +104,27 @@ def test_gc_takes_nothing_that_a_run_commits_meanwhile():
         whole(s)
 
 
+def test_gc_drops_no_run_whose_landing_was_accepted_meanwhile():
+    with Supervised() as s:
+        held = Held(s, "audits.work")
+        old, _ = done(s, ["/bin/echo", "old"], b"old\n")
+        run = s.begin(["/bin/sh", "-c", "echo made > file"], land="never")
+        assert s.wait(run)["state"] == "succeeded"
+        c = ask(s, "gc", FUTURE)
+        assert s.get("/v1/runs").status == 200
+        assert s.post(f"/v1/runs/{run}/land").status == 200
+        assert waits(c), "it was not held, so this showed nothing"
+        held.go()
+        a = c.answer()
+        assert a.status == 200 and a.json()["runs"] == 1, a
+        c.close()
+        until(lambda: s.status(run)["landing"] == "landed", s.logged)
+        with open(os.path.join(s.workspace, "file")) as f:
+            assert f.read() == "made\n"
+        assert s.get(f"/v1/runs/{old}").status == 404
+        whole(s)
+
+
 def test_audits_wait_for_each_other_and_all_are_answered():
     with Supervised() as s:
         held = Held(s, "audits.work")

@@ -1,5 +1,6 @@
 """Runs from a request to their end, over the socket: what steps give each other, who is asked, what lands."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -585,6 +586,29 @@ def test_runs_that_are_over_hold_no_descriptor():
         time.sleep(2)
         assert len(os.listdir(f"/proc/{s.process.pid}/fd")) <= before + 5
         assert s.status(run)["state"] == "succeeded", "a run that is over can still be asked for"
+
+
+def test_what_is_said_to_a_run_that_is_over_ends_no_supervisor():
+    words = {"cancel": {"kill": True}, "pause": {}, "resume": {}, "agency": {"agency": "observe"}, "land": {}, "undo": {}, "end": {},
+             "steps": {"name": "more", "argv": ["/bin/true"]}}
+    with contextlib.ExitStack() as stack:
+        said = []
+        for word, body in words.items():
+            s = stack.enter_context(Supervised())
+            pid = s.start()["pid"]
+            driver = word == "steps"
+            run = s.begin(driver=True) if driver else s.begin(["/bin/true"])
+            if driver:
+                assert s.post(f"/v1/runs/{run}/cancel").status == 200
+            s.wait(run)
+            time.sleep(1.6)  # two idle ticks without a client: its rows leave memory
+            a = s.post(f"/v1/runs/{run}/{word}", body)
+            assert a.status == 200 if word in ("resume", "end") else a.json()["error"]["exit"] == 9, (word, a)
+            said.append((s, word, run, pid))
+        time.sleep(1.6)  # and again, after the word
+        for s, word, run, pid in said:
+            assert s.process.poll() is None, (word, s.logged()[-2000:])
+            assert s.get("/v1/daemon").json()["pid"] == pid and s.status(run)["state"] in ("succeeded", "cancelled"), word
 
 
 def test_fork_goes_on_from_before_a_step():

@@ -462,6 +462,38 @@ def test_what_its_rule_can_take_back_is_taken_back_once():
         assert c.run("undo", "--effect", "ffff")[0] == 2
 
 
+def test_gc_drops_no_run_of_which_an_effect_is_being_taken_back():
+    with Tools() as c:
+        back, go, begun, end = (os.path.join(folder, name) for folder, name in
+                                ((c.root, "unsend"), (c.root, "go"), (c.log, "begun"), (c.log, "end")))
+        with open(back, "w") as f:
+            f.write(f"#!/bin/sh\necho x > {begun}; while ! test -e {end}; do sleep 0.05; done\n")
+        os.chmod(back, 0o755)
+        c.env["HOLDFAST_FAILPOINT"] = f"audits.work=hold:{go}@2"  # the first lists what would go
+        run = c.start(c.policy(c.mail("allow", ", effect: reversible, undo: {tool: unsend}")
+                               + f"  - {{id: unsend, do: ask, run: [{back}], args: {{key: \"*\"}}}}\n"), c.call("--to", "a@b", "--text", "hi"))
+        assert c.over(run) == "succeeded", c.output(run)
+        effect = c.json("status", run)[1]["effects_done"][0]["effect"]
+        pid = c.json("status")[1]["daemon"]["pid"]
+        time.sleep(1.1)  # the time that is sent has no fraction
+        asked = [subprocess.Popen([HOLDFAST, "--state", c.state, *words], env=c.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                  stdin=subprocess.DEVNULL) for words in (("--json", "gc", "--older-than", "0s", "--yes"), ("undo", "--effect", effect))]
+        c.until(lambda: os.path.exists(begun))
+        time.sleep(1)  # gc has begun by then, or begins while the tool runs: it is to drop nothing in either
+        with open(go, "w"):
+            pass
+        out, err = asked[0].communicate(timeout=60)
+        assert asked[0].returncode == 0 and json.loads(out)["runs"] == 0, (out, err)
+        with open(end, "w"):
+            pass
+        out, err = asked[1].communicate(timeout=60)
+        assert asked[1].returncode == 0 and "taken back" in out, (out, err)
+        time.sleep(1.6)  # two idle ticks without a client: its rows leave memory
+        assert c.json("show", effect)[1]["state"] == "compensated" and c.json("status")[1]["daemon"]["pid"] == pid
+        code, done = c.json("gc", "--older-than", "0s", "--yes")
+        assert code == 0 and done["runs"] == 1, done
+
+
 def test_calls_of_a_run_are_decided_again_by_another_policy():
     with Tools() as c:
         policy = c.policy(c.mail("allow", ", effect: read"))

@@ -102,7 +102,7 @@ static void oracle(bool in_memory, uint64_t seeds, int events)
 				journal_flush(j, maker_random(m, 2));
 			if (maker_random(m, 20) == 0) {
 				journal_flush(j, false);
-				journal_drop_final(j);
+				journal_drop_final(j, NULL, NULL);
 			}
 			if (maker_random(m, 20) == 0) {
 				journal_flush(j, false);

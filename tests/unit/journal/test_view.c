@@ -159,7 +159,7 @@ static void what_reads_a_stopped_view_ends(void **state)
 	journal_view_free(v);
 
 	for (int worked = 0; worked < 2; worked++) {
-		assert_int_equal(journal_gc_begin(j, INT64_MAX, &g, &err), 0);
+		assert_int_equal(journal_gc_begin(j, INT64_MAX, NULL, NULL, &g, &err), 0);
 		if (worked)
 			journal_gc_work(g);
 		journal_gc_stop(g);
@@ -227,7 +227,7 @@ static void gc_takes_nothing_that_was_put_since_it_began(void **state)
 		story_run(j, 0x21, false);
 		for (size_t i = 0; i < 4; i++) /* a to d: garbage when it begins */
 			put_both(j, letters[i], false, d[i]);
-		assert_int_equal(journal_gc_begin(j, INT64_MAX, &g, &err), 0);
+		assert_int_equal(journal_gc_begin(j, INT64_MAX, NULL, NULL, &g, &err), 0);
 		put_both(j, 'b', spool, d[1]);
 		put_both(j, 'e', spool, d[4]);
 		journal_gc_work(g);
@@ -271,7 +271,7 @@ static void gc_drops_no_run_that_went_on_since_it_was_seen(void **state)
 		story_run(j, 0x22, true);
 		story_run_id(0x21, &gone);
 		story_run_id(0x22, &r.run);
-		assert_int_equal(journal_gc_begin(j, INT64_MAX, &g, &err), 0);
+		assert_int_equal(journal_gc_begin(j, INT64_MAX, NULL, NULL, &g, &err), 0);
 		journal_gc_work(g);
 		struct digest redo;
 		put(j, 'r', 100, &redo);
@@ -298,6 +298,46 @@ static void gc_drops_no_run_that_went_on_since_it_was_seen(void **state)
 	}
 }
 
+static bool is_kept(const struct journal_id *run, void *arg)
+{
+	return journal_id_equal(run, arg);
+}
+
+/* No record tells that somebody is about to go on with it. */
+static void what_is_held_stays_in_memory_and_is_not_dropped(void **state)
+{
+	(void)state;
+	struct folder f;
+	struct error err = {0};
+	struct journal_report report;
+	struct journal_gc *g = NULL;
+	struct journal_id held, other;
+	folder_make(&f);
+	struct journal *j = open_one(&f, false);
+	story_set_time(1000);
+	story_run(j, 0x21, true);
+	story_run(j, 0x22, true);
+	story_run_id(0x21, &other);
+	story_run_id(0x22, &held);
+	journal_flush(j, true);
+	journal_drop_final(j, is_kept, &held);
+	assert_null(journal_state_run(journal_rows(j), &other));
+	assert_non_null(journal_state_run(journal_rows(j), &held));
+	assert_int_equal(journal_gc_begin(j, INT64_MAX, is_kept, &held, &g, &err), 0);
+	do
+		journal_gc_work(g);
+	while (journal_gc_settle(g, &err) == 1);
+	journal_gc_end(g, &report);
+	assert_int_equal(report.runs, 1);
+	assert_int_equal(journal_load_run(j, &other, &err), -ENOENT);
+	assert_non_null(journal_state_run(journal_rows(j), &held));
+	assert_whole(j);
+	assert_int_equal(journal_gc(j, INT64_MAX, &report, &err), 0);
+	assert_int_equal(report.runs, 1);
+	journal_close(j);
+	folder_remove(&f);
+}
+
 /* One batch of them is not all. */
 static void gc_goes_on_until_the_last_run(void **state)
 {
@@ -314,7 +354,7 @@ static void gc_goes_on_until_the_last_run(void **state)
 		story_run(j, (uint8_t)tag, true);
 	story_set_time(1000000);
 	story_run(j, 255, true);
-	journal_drop_final(j);
+	journal_drop_final(j, NULL, NULL);
 	assert_int_equal(journal_gc(j, 1000000, &report, &err), 0);
 	assert_int_equal(report.runs, RUNS);
 	assert_int_equal(journal_list_runs(j, 4, ids), 1);
@@ -334,6 +374,7 @@ int main(void)
 		cmocka_unit_test(gc_takes_nothing_that_was_put_since_it_began),
 		cmocka_unit_test(gc_drops_no_run_that_went_on_since_it_was_seen),
 		cmocka_unit_test(gc_goes_on_until_the_last_run),
+		cmocka_unit_test(what_is_held_stays_in_memory_and_is_not_dropped),
 	};
 	return cmocka_run_group_tests_name("journal/view", tests, NULL, NULL);
 }
