@@ -165,6 +165,7 @@ void engine_land_drop(struct engine *e, struct engine_run *r, const char *why)
 	engine_emit_run(e, r, JOURNAL_LANDING_DROPPED, why);
 	r->planned = (struct digest){0};
 	r->land_wanted = false;
+	r->stuck = false;
 }
 
 /* ---- what is next ---- */
@@ -533,13 +534,21 @@ static int take_again(struct engine *e, struct engine_run *r, const char *verb, 
 			      verb);
 }
 
-bool engine_land_give_up(struct engine *e, struct engine_run *r)
+bool engine_land_give_up(struct engine *e, struct engine_run *r, uint32_t uid)
 {
+	static const char why[] = "a person gave it up after it failed";
 	const struct journal_run *row = engine_run_row(e, r);
 
-	if (!r->stuck || !lands_now(row) || !has_lease(e, row))
+	if (!r->stuck || !row->landing_failed || (lands_now(row) && !has_lease(e, row)))
 		return false;
-	engine_land_lease_free(e, r);
+	if (lands_now(row)) {
+		engine_land_lease_free(e, r);
+		return true;
+	}
+	engine_act_as(e, JOURNAL_ACTOR_PERSON, uid);
+	engine_item_withdraw(e, r, JOURNAL_NO_STEP, why);
+	engine_land_drop(e, r, why);
+	engine_act_as(e, JOURNAL_ACTOR_SUPERVISOR, 0);
 	return true;
 }
 

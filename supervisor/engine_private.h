@@ -92,6 +92,7 @@ int engine_run_find(struct engine *e, const struct journal_id *run, struct engin
 struct engine_run *engine_run_cached(const struct engine *e, const struct journal_id *id);
 void engine_run_forget(struct engine *e, struct engine_run *r);
 void engine_run_free(struct engine_run *r);
+/* Never NULL: a run that is cached has its rows. */
 const struct journal_run *engine_run_row(const struct engine *e, const struct engine_run *r);
 const struct journal_step *engine_run_step(const struct engine *e, const struct engine_run *r,
 					   uint32_t step);
@@ -284,9 +285,9 @@ void engine_land_drop(struct engine *e, struct engine_run *r, const char *why);
 /* For a new engine: the landing failed, and only a person's word tries it again. What is half
  * applied goes on by itself for as long as the run has its workspace. */
 bool engine_land_needs_word(const struct engine *e, const struct journal_run *row);
-/* A person ends a landing that failed half way: its workspace is free for others. False: it is not
- * so, or free already. */
-bool engine_land_give_up(struct engine *e, struct engine_run *r);
+/* A person gives up the landing or undoing that failed. One that stands half way in the workspace
+ * leaves it to others; any other is dropped for good. False: none failed, or that was said. */
+bool engine_land_give_up(struct engine *e, struct engine_run *r, uint32_t uid);
 /* Calls fn with each path of a conflicts blob (holdfast.cddl, landing-conflicts) until it says
  * other than 0. */
 int engine_land_each_conflict(struct bytes blob, int (*fn)(struct bytes path, void *arg),

@@ -306,6 +306,7 @@ static int say(struct engine *e, struct engine_run *r, uint32_t uid, enum journa
 int engine_run_resume(struct engine *e, struct engine_now now, const struct journal_id *run,
 		      uint32_t uid, struct error *err)
 {
+	const struct journal_run *row;
 	struct engine_run *r;
 	int rc;
 
@@ -313,9 +314,11 @@ int engine_run_resume(struct engine *e, struct engine_now now, const struct jour
 	rc = engine_run_find(e, run, &r, err);
 	if (rc < 0)
 		return rc;
+	row = engine_run_row(e, r);
 	r->named = true;
-	r->stuck = false;
-	if (engine_run_row(e, r)->state == JOURNAL_RUN_S_PAUSED)
+	if (!journal_run_final(row->state) || row->landing != JOURNAL_LANDING_S_UNLANDED)
+		r->stuck = false; /* else `land` alone tries it again */
+	if (row->state == JOURNAL_RUN_S_PAUSED)
 		return say(e, r, uid, JOURNAL_RUN_RESUMED, NULL);
 	return engine_advance(e, r);
 }
@@ -415,7 +418,7 @@ int engine_run_cancel(struct engine *e, struct engine_now now, const struct jour
 	if (rc < 0)
 		return rc;
 	state = engine_run_row(e, r)->state;
-	if (journal_run_final(state) && engine_land_give_up(e, r))
+	if (journal_run_final(state) && engine_land_give_up(e, r, uid))
 		return engine_advance(e, r);
 	if (journal_run_final(state))
 		return error_set_exit(err, -EALREADY, EXIT_STATUS_CONFLICT,

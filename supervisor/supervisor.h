@@ -59,7 +59,8 @@
  * GET  /v1/runs/R/diff?step=S     text/x-diff made by diff(1) in a sandbox; &stat=1 JSON list of net
  *                                 changes, with not_landing {scratch, left_out, paths}
  * POST /v1/runs/R/resume | pause | cancel {kill?: bool} | land | undo | end
- *                                 fds: workspace? where its path leads elsewhere now
+ *                                 fds: workspace? where its path leads elsewhere now; cancel of a
+ *                                 run that is over gives up its landing that failed
  * POST /v1/runs/R/agency          {agency: level, from?: the level that was seen} {agency, before};
  *                                 409 where from is not the level now
  * POST /v1/runs/R/fork            {at: step}  201 {run}

@@ -205,7 +205,7 @@ int cmd_run_verb(int argc, char **argv)
 		 "usage: holdfast cancel RUN\nEnds the run: what runs is killed, nothing more is "
 		 "started, nothing lands by itself. A landing that has\nbegun is brought to its "
 		 "end; one that failed half way is given up, and its workspace is free for other "
-		 "runs.\n",
+		 "runs.\nOf a run that is over: gives up its landing or undoing that failed.\n",
 		 false},
 		{"land",
 		 "usage: holdfast land RUN\nApplies the committed changes of a run to its "
@@ -225,13 +225,14 @@ int cmd_run_verb(int argc, char **argv)
 	struct error err = {0};
 	json_t *body = strcmp(verbs[at].verb, "cancel") == 0 ? json_pack("{s:b}", "kill", 1) : NULL;
 	json_t *answer = NULL;
+	bool was_over = body && status_is_over(c, run);
 	int r = post_verb(c, run, verbs[at].verb, body, &answer, &err);
 	json_decref(body);
 	if (r < 0)
 		return cli_fail(&err);
 	json_decref(answer);
 	if (strcmp(verbs[at].verb, "cancel") == 0)
-		return status_tell_cancelled(c, run);
+		return status_tell_cancelled(c, run, was_over);
 	return verbs[at].follow ? status_wait_landed(c, run, verbs[at].verb) : status_tell(c, run);
 }
 

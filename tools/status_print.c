@@ -176,7 +176,9 @@ static void print_failure(const json_t *status)
 	printf("            holdfast %s %.8s tries it again", undo ? "undo" : "land", run);
 	if (!is_final(state))
 		printf(" | holdfast cancel %.8s ends the run", run);
-	else if (lands_now(status) && strcmp(state, "cancelled") != 0)
+	else if (!lands_now(status))
+		printf(" | holdfast cancel %.8s gives it up", run);
+	else if (strcmp(state, "cancelled") != 0)
 		printf(" | holdfast cancel %.8s lets other runs work there", run);
 	putchar('\n');
 }
@@ -476,12 +478,21 @@ static json_t *fetch_status(struct client *c, const char *run, int *ret_exit)
 	return cli_fetch(c, (const char *)target.data, ret_exit);
 }
 
-int status_tell_cancelled(struct client *c, const char *run)
+bool status_is_over(struct client *c, const char *run)
+{
+	int exit_status = EXIT_STATUS_OK;
+	json_t *status = fetch_status(c, run, &exit_status);
+	bool over = is_final(cli_str(status, "state"));
+	json_decref(status);
+	return over;
+}
+
+int status_tell_cancelled(struct client *c, const char *run, bool was_over)
 {
 	int exit_status = EXIT_STATUS_OK;
 	int64_t until = client_now_ms() + LANDING_WAIT_MS;
 	json_t *status;
-	while ((status = fetch_status(c, run, &exit_status)) && lands_now(status) &&
+	while ((status = fetch_status(c, run, &exit_status)) && lands_now(status) && !was_over &&
 	       !*cli_str(status, "landing_failed") && client_now_ms() < until) {
 		json_decref(status);
 		usleep(LANDING_ASK_US);
@@ -492,7 +503,14 @@ int status_tell_cancelled(struct client *c, const char *run)
 		cli_print_json(status);
 		return EXIT_STATUS_OK;
 	}
-	if (strcmp(cli_str(status, "landing"), "landed") == 0)
+	const char *landing = cli_str(status, "landing");
+	if (was_over && strcmp(landing, "dropped") == 0)
+		puts("its landing, which failed, is given up: it does not land any more");
+	else if (was_over && strcmp(landing, "landed") == 0)
+		puts("its undoing, which failed, is given up: what landed stays");
+	else if (was_over)
+		puts("what failed half way is given up: other runs may work there");
+	else if (strcmp(landing, "landed") == 0)
 		puts("its landing had begun before the cancel, and was brought to its end");
 	else if (lands_now(status) && !*cli_str(status, "landing_failed"))
 		puts("its landing had begun before the cancel, and goes on to its end");

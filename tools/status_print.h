@@ -24,9 +24,10 @@ int status_tell(struct client *c, const char *run);
 int status_tell_outcome(struct client *c, const char *run);
 /* How an item of this kind is approved: " --as mine|theirs|file=F", or "". */
 const char *status_choices_of(const char *kind);
+bool status_is_over(struct client *c, const char *run);
 /* After a cancel: waits, for a while, until a landing that had begun has come to its end, and prints
- * how it stands; returns its exit status. */
-int status_tell_cancelled(struct client *c, const char *run);
+ * how it stands; returns its exit status. was_over: before the cancel, which gave up what failed. */
+int status_tell_cancelled(struct client *c, const char *run, bool was_over);
 /* After the vote that approved a landing or answered its conflict: waits, for a while, for what comes
  * of it, and prints that; with --json it is put into answer. 0 it landed, was taken back, or goes
  * on; 4 it is asked again, 8 it failed, 9 conflict. */

@@ -825,7 +825,8 @@ def test_cancel_frees_a_run_whose_landing_failed():
             assert c.run("run", c.plan("steps:\n  - {name: s, run: \"echo agent > a.txt\"}\n"))[0] == 8
             run = c.latest()
             code, out, _ = c.run("cancel", run)
-            assert code == 0 and f"holdfast land {run[:8]} tries it again\n" in out, out
+            assert code == 0 and f"holdfast land {run[:8]} tries it again" in out, out
+            assert (f"holdfast cancel {run[:8]} gives it up" in out) == (point == "work.plan"), out
             assert c.json("status", run)[1]["state"] == "cancelled"
             restarted(c)
             del c.env["HOLDFAST_FAILPOINT"]
@@ -834,6 +835,34 @@ def test_cancel_frees_a_run_whose_landing_failed():
             assert (c.read("a.txt"), c.read("b.txt")) == ("one\n", "other\n"), point
             assert "Read-only file system" in c.run("status", run)[1]
             assert c.run("land", run)[0] == 0 and c.read("a.txt") == "agent\n", point
+
+
+def test_cancel_gives_up_a_landing_that_failed_after_the_end_and_gc_takes_the_run():
+    if not failpoints():
+        print("     (built without failpoints)")
+        return
+    with Cli() as c:
+        c.env["HOLDFAST_FAILPOINT"] = "work.plan=error:EIO"
+        assert c.run("run", c.plan("land: never\nsteps:\n  - {name: s, run: \"echo agent > a.txt\"}\n"))[0] == 0
+        run = c.latest()
+        code, _, err = c.run("land", run)
+        assert code == 8 and "Input/output error" in err, (code, err)
+        assert f"holdfast cancel {run[:8]} gives it up" in c.run("status", run)[1]
+        time.sleep(1.1)  # the time that is sent has no fraction
+        code, done = c.json("gc", "--older-than", "0s", "--yes")
+        assert code == 0 and done["runs"] == 0, "it may be landed still"
+        code, out, err = c.run("cancel", run)
+        assert code == 0 and "its landing, which failed, is given up: it does not land any more" in out, (code, out, err)
+        for _ in range(2):
+            is_now = c.json("status", run)[1]
+            assert is_now["state"] == "succeeded" and is_now["landing"] == "dropped" and "landing_failed" not in is_now, is_now
+            restarted(c)
+        for verb in ("cancel", "land"):
+            code, _, err = c.run(verb, run)
+            assert code == 9 and "is over" in err, (verb, code, err)
+        code, done = c.json("gc", "--older-than", "0s", "--yes")
+        assert code == 0 and done["runs"] == 1 and c.read("a.txt") == "one\n", done
+        assert c.run("fsck")[0] == 0 and c.run("verify")[0] == 0
 
 
 def test_cancel_says_that_a_landing_that_began_is_brought_to_its_end():

@@ -1429,6 +1429,151 @@ static void test_cancel_frees_the_workspace_of_an_undoing_that_failed(void **sta
 	assert_string_equal(engine_land_stuck(f->e, &run), "I/O error");
 }
 
+static void plan_fails(struct fake *f, const struct journal_id *run, const char *why)
+{
+	struct fake_command c;
+
+	assert_true(fake_take(f, ENGINE_PLAN_LANDING, &c));
+	assert_int_equal(engine_landing_planned(f->e, fake_now(f), run, NULL, NULL, false, why), 0);
+	assert_true(fake_flush(f));
+}
+
+static void test_cancel_gives_up_a_landing_that_failed_and_touched_nothing(void **state)
+{
+	for (int restarted = 0; restarted < 2; restarted++) {
+		struct fake *f = fake_of(state);
+		struct journal_id run = created(f, ONE);
+		struct error err = {0};
+
+		ran(f, "a");
+		plan_fails(f, &run, "I/O error");
+		assert_int_equal(engine_run_cancel(f->e, fake_now(f), &run, 1000, true, &err), 0);
+		assert_true(fake_flush(f));
+		assert_run(f, &run, JOURNAL_RUN_S_CANCELLED);
+		assert_int_equal(engine_run_land(f->e, fake_now(f), &run, 1000, &err), 0);
+		plan_fails(f, &run, "I/O error"); /* of a run that is over */
+		assert_int_equal(engine_run_resume(f->e, fake_now(f), &run, 1000, &err), 0);
+		assert_string_equal(engine_land_stuck(f->e, &run), "I/O error");
+		assert_false(journal_run_settled(fake_run(f, &run)));
+		if (restarted)
+			fake_restart(f, true);
+		assert_int_equal(engine_run_cancel(f->e, fake_now(f), &run, 1000, true, &err), 0);
+		assert_true(fake_flush(f));
+		assert_int_equal(fake_run(f, &run)->landing, JOURNAL_LANDING_S_DROPPED);
+		assert_true(journal_run_settled(fake_run(f, &run)));
+		assert_null(engine_land_stuck(f->e, &run));
+		assert_int_equal(engine_run_cancel(f->e, fake_now(f), &run, 1000, true, &err),
+				 -EALREADY);
+		assert_int_equal(engine_run_land(f->e, fake_now(f), &run, 1000, &err), -EALREADY);
+	}
+}
+
+static void test_cancel_gives_up_an_undoing_whose_answer_cannot_be_planned(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run = created(f, ONE);
+	const struct journal_approval *item;
+	struct error err = {0};
+
+	ran(f, "a");
+	planned(f, &run);
+	applied(f, &run, false);
+	assert_int_equal(engine_run_undo(f->e, fake_now(f), &run, 1000, &err), 0);
+	conflicted(f, &run, true, (const char *const[]){"x", NULL});
+	item = asked(f, &run, JOURNAL_KIND_CONFLICT);
+	assert_int_equal(vote(f, item, APPROVE, "theirs"), 0);
+	plan_fails(f, &run, "I/O error");
+	assert_int_equal(engine_run_cancel(f->e, fake_now(f), &run, 1000, true, &err), 0);
+	assert_true(fake_flush(f));
+	assert_int_equal(item->state, JOURNAL_APPROVAL_S_REVOKED);
+	assert_int_equal(fake_run(f, &run)->landing, JOURNAL_LANDING_S_LANDED);
+	assert_true(journal_run_settled(fake_run(f, &run)));
+	assert_false(journal_state_lease(f->rows, 1, 2)->held);
+	assert_int_equal(engine_run_undo(f->e, fake_now(f), &run, 1000, &err), 0);
+}
+
+static void test_a_run_whose_conflict_cancel_dropped_has_nothing_to_give_up(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run = created(f, ONE);
+	const struct journal_approval *item;
+	struct error err = {0};
+
+	ran(f, "a");
+	planned(f, &run);
+	conflicted(f, &run, false, (const char *const[]){"x", NULL});
+	item = asked(f, &run, JOURNAL_KIND_CONFLICT);
+	assert_int_equal(vote(f, item, APPROVE, "theirs"), 0);
+	plan_fails(f, &run, "I/O error");
+	assert_int_equal(engine_run_cancel(f->e, fake_now(f), &run, 1000, true, &err), 0);
+	assert_true(fake_flush(f));
+	assert_run(f, &run, JOURNAL_RUN_S_CANCELLED);
+	assert_int_equal(fake_run(f, &run)->landing, JOURNAL_LANDING_S_DROPPED);
+	assert_false(engine_holds(f->e, &run));
+	assert_int_equal(engine_run_cancel(f->e, fake_now(f), &run, 1000, true, &err), -EALREADY);
+}
+
+typedef int word_fn(struct engine *e, struct engine_now now, const struct journal_id *run,
+		    uint32_t uid, struct error *err);
+
+static int cancel(struct engine *e, struct engine_now now, const struct journal_id *run,
+		  uint32_t uid, struct error *err)
+{
+	return engine_run_cancel(e, now, run, uid, true, err);
+}
+
+static int turn_dial(struct engine *e, struct engine_now now, const struct journal_id *run,
+		     uint32_t uid, struct error *err)
+{
+	struct digest context = {{1}};
+
+	return engine_run_agency(e, now, run, uid, 0, &context, err);
+}
+
+static void test_what_is_said_to_a_settled_run_holds_none_of_its_rows(void **state)
+{
+	static word_fn *const words[] = {cancel,	  turn_dial,	   engine_run_pause,
+					 engine_run_land, engine_run_undo, engine_run_end,
+					 engine_run_resume};
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		struct fake *f = fake_of(state);
+		struct journal_id run = created(f, ONE);
+		struct error err = {0};
+
+		ran(f, "a");
+		planned(f, &run);
+		applied(f, &run, false);
+		if (words[i] == engine_run_undo) {
+			assert_int_equal(words[i](f->e, fake_now(f), &run, 1000, &err), 0);
+			applied(f, &run, true);
+		}
+		assert_false(engine_holds(f->e, &run));
+		if (words[i](f->e, fake_now(f), &run, 1000, &err) < 0)
+			assert_int_not_equal(err.msg[0], '\0');
+		engine_forget_settled(f->e);
+		assert_false(engine_holds(f->e, &run));
+	}
+}
+
+static void test_a_landing_that_is_planned_after_the_end_holds_its_rows(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run = created(f, ONE NEVER);
+	struct error err = {0};
+
+	ran(f, "a");
+	assert_run(f, &run, JOURNAL_RUN_S_SUCCEEDED);
+	assert_false(engine_holds(f->e, &run));
+	assert_int_equal(engine_run_land(f->e, fake_now(f), &run, 1000, &err), 0);
+	engine_forget_settled(f->e);
+	assert_true(engine_holds(f->e, &run)); /* and no record of it says so yet */
+	assert_true(journal_run_settled(fake_run(f, &run)));
+	planned(f, &run);
+	applied(f, &run, false);
+	assert_false(engine_holds(f->e, &run));
+}
+
 static void test_cancel_lets_a_landing_that_began_come_to_its_end(void **state)
 {
 	struct fake *f = fake_of(state);
@@ -2208,6 +2353,11 @@ int main(void)
 		T(test_a_failed_landing_that_a_restart_completes_pauses_no_more),
 		T(test_a_plan_that_cannot_be_made_is_recorded),
 		T(test_cancel_frees_a_run_whose_landing_failed),
+		T(test_cancel_gives_up_a_landing_that_failed_and_touched_nothing),
+		T(test_cancel_gives_up_an_undoing_whose_answer_cannot_be_planned),
+		T(test_a_run_whose_conflict_cancel_dropped_has_nothing_to_give_up),
+		T(test_what_is_said_to_a_settled_run_holds_none_of_its_rows),
+		T(test_a_landing_that_is_planned_after_the_end_holds_its_rows),
 		T(test_cancel_frees_the_workspace_of_an_undoing_that_failed),
 		T(test_cancel_lets_a_landing_that_began_come_to_its_end),
 		T(test_a_landing_whose_card_cannot_be_made_holds_up_no_collecting),
