@@ -4,9 +4,11 @@ and with space again the run goes on.
 The disk is a small tmpfs in a mount namespace of this test's own; as an ordinary user in a user namespace of its own too.
 """
 
+import contextlib
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -55,6 +57,7 @@ class Small(Supervised):
 
     def __init__(self):
         super().__init__()
+        self.policy = POLICY
         self.state = os.path.join(os.environ["HOLDFAST_SMALL_DISK"], "state")
         self.filler = os.path.join(os.environ["HOLDFAST_SMALL_DISK"], "filler")
         os.mkdir(self.state, 0o700)
@@ -62,7 +65,7 @@ class Small(Supervised):
     def post(self, target, body=None, fds=None, request_id=None):
         if target == "/v1/runs":
             fds["policy"] = os.memfd_create("policy")
-            os.write(fds["policy"], POLICY)
+            os.write(fds["policy"], self.policy)
             os.lseek(fds["policy"], 0, os.SEEK_SET)
         return super().post(target, body, fds, request_id)
 
@@ -178,6 +181,45 @@ def test_a_step_that_ends_on_a_full_disk_runs_again_with_room():
         assert s.wait(run)["state"] == "succeeded"
         assert s.output(run, "s0") == b"second\n" and s.output(run, "s1") == b"third\n"
         assert s.status(before) == done and s.output(before, done["steps"][0]["name"]) == b"first\n"
+        s.sound()
+
+
+def courier_of(keeper):
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{name}/stat") as f, open(f"/proc/{name}/cmdline") as c:
+            if int(f.read().rsplit(")", 1)[1].split()[1]) == keeper and c.read().split("\0")[0].endswith("holdfast-courier"):
+                return int(name)
+    return 0
+
+
+def test_an_end_whose_measuring_is_lost_with_the_connection_is_settled():
+    """Of a step whose courier is late: nothing else would settle it."""
+    with Small() as s:
+        s.policy += b"net: [{id: web, do: allow, http: {host: www.acme.example, method: [GET]}}]\n"
+        s.start({"HOLDFAST_FAILPOINT": "attempts.measure=error:EIO"})
+        go = os.path.join(s.workspace, "go")
+        open(go, "w").close()
+        run = s.begin(plan=plan(f"until test -s {go}; do sleep 0.05; done; echo over"))
+        s.wait_live(run)
+        keeper = s.remember_keeper()
+        courier = courier_of(keeper)
+        assert courier, s.logged()
+        os.kill(courier, signal.SIGSTOP)
+        try:
+            s.fill(leave=20 << 20)
+            with open(go, "w", encoding="ascii") as f:
+                f.write("go")
+            end = time.monotonic() + 30
+            while s.step(run, "s0")["state"] != "committed":
+                assert time.monotonic() < end, (s.status(run), s.logged())
+                time.sleep(0.05)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(courier, signal.SIGCONT)
+        assert s.remember_keeper() == keeper, "the connection was lost, and not the keeper"
+        s.empty()
+        assert s.wait(run)["state"] == "succeeded" and s.output(run, "s0") == b"over\n"
+        assert [a["state"] for a in s.step(run, "s0")["attempts"]] == ["exited"], s.step(run, "s0")
         s.sound()
 
 
