@@ -221,23 +221,10 @@ static int answer_list(struct call *c, json_t *o, const char *name, const struct
 	return out->failed;
 }
 
-/* Ended, and nothing of it is open, waits for a person or is being applied: its rows need not be in
- * memory. */
-static bool settled(const struct journal_run *run)
-{
-	static const struct journal_id none;
-
-	return journal_run_final(run->state) && run->open_count == 0 && !run->landing_failed &&
-	       journal_id_equal(&run->landing_approval, &none) &&
-	       run->landing != JOURNAL_LANDING_S_LANDING &&
-	       run->landing != JOURNAL_LANDING_S_UNDOING &&
-	       run->landing != JOURNAL_LANDING_S_CONFLICT;
-}
-
 static int add_shown(const struct journal_run *run, void *arg)
 {
 	struct rollup *x = arg;
-	bool shown = !settled(run);
+	bool shown = !journal_run_settled(run);
 
 	for (size_t i = 0; i < x->ended_count && !shown; i++)
 		shown = journal_id_equal(&x->ended[i], &run->id);
@@ -254,7 +241,7 @@ static int choose_ended(struct call *c, struct rollup *x)
 	for (int i = 0; i < n; i++) {
 		const struct journal_run *run = journal_state_run(c->d->rows, &ids[i]);
 
-		if (run && !settled(run))
+		if (run && !journal_run_settled(run))
 			continue;
 		if (x->ended_count == ENDED_SHOWN_MAX)
 			x->left_out++;
