@@ -149,11 +149,10 @@ static void tell_interpreter(const char *workspace, const char *program)
 static int outcome(struct client *c, const char *run, const char *step_name)
 {
 	int exit_status = EXIT_STATUS_OK;
-	AUTO_BUFFER target = {0}, run_path = {0};
+	AUTO_BUFFER target = {0};
 	buffer_printf(&target, "/v1/runs/%s/steps/", run);
 	client_encode(&target, step_name);
-	buffer_printf(&run_path, "/v1/runs/%s", run);
-	json_t *status = cli_fetch(c, (const char *)run_path.data, &exit_status);
+	json_t *status = status_fetch_asked(c, run, &exit_status);
 	json_t *step = status ? cli_fetch(c, (const char *)target.data, &exit_status) : NULL;
 	if (!step) {
 		json_decref(status);

@@ -6,7 +6,8 @@
 
 enum {
 	LANDING_WAIT_MS = 30000, /* for a landing, after which it is said that it goes on */
-	LANDING_ASK_US = 20000
+	LANDING_ASK_US = 20000,
+	CONFLICT_ITEM_MS = 5000 /* for the item of a conflict, which opens a moment after it */
 };
 
 static enum cli_tone tone_of(const char *state)
@@ -400,12 +401,46 @@ void status_print_whole(const json_t *status)
 	print_next(status);
 }
 
+static json_t *fetch_status(struct client *c, const char *run, int *ret_exit)
+{
+	AUTO_BUFFER target = {0};
+	buffer_printf(&target, "/v1/runs/%s", run);
+	return cli_fetch(c, (const char *)target.data, ret_exit);
+}
+
+/* A conflict of which nobody is asked yet: its card is being made, or an answer carried out. */
+static bool unasked_conflict(const json_t *status)
+{
+	size_t i;
+	const json_t *a;
+	if (strcmp(cli_str(status, "landing"), "conflict") != 0 ||
+	    *cli_str(status, "landing_failed") || strcmp(cli_str(status, "state"), "paused") == 0)
+		return false;
+	json_array_foreach(cli_get(status, "needs_person"), i, a)
+	{
+		if (strcmp(cli_str(a, "kind"), "conflict") == 0)
+			return false;
+	}
+	return true;
+}
+
+json_t *status_fetch_asked(struct client *c, const char *run, int *ret_exit)
+{
+	int64_t until = client_now_ms() + CONFLICT_ITEM_MS;
+	json_t *status;
+	while ((status = fetch_status(c, run, ret_exit)) && unasked_conflict(status) &&
+	       client_now_ms() < until) {
+		json_decref(status);
+		usleep(LANDING_ASK_US);
+	}
+	return status;
+}
+
 static int tell(struct client *c, const char *run, bool outcome)
 {
 	int exit_status = EXIT_STATUS_OK;
-	AUTO_BUFFER target = {0};
-	buffer_printf(&target, "/v1/runs/%s", run);
-	json_t *status = cli_fetch(c, (const char *)target.data, &exit_status);
+	json_t *status = outcome ? status_fetch_asked(c, run, &exit_status)
+				 : fetch_status(c, run, &exit_status);
 	if (!status)
 		return exit_status;
 	if (outcome)
@@ -432,11 +467,9 @@ int status_tell_outcome(struct client *c, const char *run)
 int status_wait_landed(struct client *c, const char *run, const char *verb)
 {
 	bool undo = strcmp(verb, "undo") == 0;
-	AUTO_BUFFER target = {0};
-	buffer_printf(&target, "/v1/runs/%s", run);
 	for (;;) {
 		int exit_status = EXIT_STATUS_OK;
-		json_t *status = cli_fetch(c, (const char *)target.data, &exit_status);
+		json_t *status = status_fetch_asked(c, run, &exit_status);
 		if (!status)
 			return exit_status;
 		const char *landing = cli_str(status, "landing");
@@ -469,13 +502,6 @@ int status_wait_landed(struct client *c, const char *run, const char *verb)
 		       : conflict ? EXIT_STATUS_CONFLICT
 				  : EXIT_STATUS_WAITING;
 	}
-}
-
-static json_t *fetch_status(struct client *c, const char *run, int *ret_exit)
-{
-	AUTO_BUFFER target = {0};
-	buffer_printf(&target, "/v1/runs/%s", run);
-	return cli_fetch(c, (const char *)target.data, ret_exit);
 }
 
 bool status_is_over(struct client *c, const char *run)

@@ -18,6 +18,9 @@ void status_print_approval(const json_t *approval); /* one line of the queue */
 void status_print_answers(const json_t *approval, const char *indent); /* to a conflict, so far */
 /* "mount (system call 165), 3 times": of an attempt's denied; as long as cli_escaped. */
 const char *status_refusal(const json_t *call);
+/* GET the run's status (owned); of a conflict, once its item is in the queue or did not come in 5 s.
+ * NULL: said, and *ret_exit is what to leave with. */
+json_t *status_fetch_asked(struct client *c, const char *run, int *ret_exit);
 /* GET the run's status and print it brief (or --json); returns its exit status. */
 int status_tell(struct client *c, const char *run);
 /* As it, but leaves with what became of the run: 1 a step failed, 4 it waits, ... */

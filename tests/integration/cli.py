@@ -929,6 +929,31 @@ def test_exec_says_what_waits_after_a_conflict():
         assert "kept aside" not in err and "holdfast land" not in err, err
 
 
+def test_a_conflict_is_told_when_its_item_waits():
+    if os.environ.get("HOLDFAST_HAS_FAILPOINTS", "1") != "1":
+        return
+    with Cli() as c:
+        c.env["HOLDFAST_FAILPOINT"] = "cards.make=delay:1500"  # in each supervisor, the first card that is made
+        assert c.run("exec", "--", "/bin/sh", "-c", "echo run > a.txt")[0] == 0
+        run = c.latest()
+        c.write("a.txt", "mine\n")
+        code, _, err = c.run("land", run)
+        kinds = [a["kind"] for a in c.waiting()]
+        assert code == 9 and kinds == ["conflict"], (code, kinds, err)
+        c.stop_supervisor()
+        step = "while ! grep -q mine b.txt; do sleep 0.05; done; rm b.txt; echo run > b.txt"
+        c.write("b.txt", "one\n")
+        p = subprocess.Popen([HOLDFAST, "--state", c.state, "exec", "--land", "--", "/bin/sh", "-c", step], cwd=c.tree, env=c.env,
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        c.until(lambda: any(s["state"] == "active" for r in c.json("status", "--all")[1]["runs"] for s in c.json("status", r["run"])[1]["steps"]))
+        time.sleep(0.2)
+        c.write("b.txt", "mine\n")
+        _, err = p.communicate(timeout=60)
+        items = [a for a in c.waiting() if a["run"] != run]
+        assert p.returncode == 125 and [a["kind"] for a in items] == ["conflict"], (p.returncode, err, items)
+        assert items[0]["approval"][:8] in err, err
+
+
 def test_an_exhausted_step_asks():
     with Cli() as c:
         plan = c.plan("land: never\nsteps:\n  - {name: flaky, run: \"false\", retry: {max: 2, backoff: 10ms..20ms, on: [exit]}}\n")
