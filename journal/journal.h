@@ -876,7 +876,7 @@ struct journal_options {
 	void (*fatal)(const struct error *err);
 };
 
-/* -EBUSY: another process has it open. -ENOTSUP: a format newer than known. -EUCLEAN: damage that
+/* -EBUSY (exit CONFLICT): another process has it open. -ENOTSUP: a format newer than known. -EUCLEAN: damage that
  * names synced records (remedy in *err: restore). Recovery: open.c. Rows of runs that are not final
  * are in memory afterwards; others are loaded by journal_load_run(). */
 MUST_CHECK int journal_open(const struct journal_options *o, struct journal **ret,

@@ -41,15 +41,13 @@ static int take_lock(struct journal *j, struct error *err)
 			return error_set(err, -errno, "journal: cannot lock: %s", strerror(errno));
 		ssize_t n = pread(j->lockfd, holder, sizeof(holder) - 1, 0);
 		holder[n > 0 ? strcspn(holder, "\n") : 0] = '\0';
-		return error_set(err, -EBUSY,
-				 "journal: process %s has it open; wait until it is idle or end it "
-				 "with kill(1), then try "
-				 "again",
-				 holder[0] ? holder : "(another)");
+		return error_set_exit(
+			err, -EBUSY, EXIT_STATUS_CONFLICT,
+			"journal: process %s has it open; wait until it is idle or end it with "
+			"kill(1), then try again",
+			holder[0] ? holder : "(another)");
 	}
-	if (j->o.read_only)
-		return 0;
-	char pid[24];
+	char pid[24]; /* also a reader's: who waits for it is told whom for */
 	int len = snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());
 	if (ftruncate(j->lockfd, 0) < 0 || pwrite(j->lockfd, pid, (size_t)len, 0) != len) {
 		/* Only a courtesy: a full disk must not keep the journal closed. */

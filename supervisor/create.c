@@ -534,6 +534,19 @@ static int refuse_full(const struct daemon *d, struct error *err)
 			    : 0;
 }
 
+/* Who says the name of a run that lives takes no room for another. */
+static bool names_live_run(struct daemon *d, struct api_request *q)
+{
+	const char *name = create_text(q, "name");
+	const struct journal_run *run;
+	struct journal_id id;
+
+	if (!name || journal_find_run(d->journal, name, &id, NULL) < 0)
+		return false;
+	run = journal_state_run(d->rows, &id); /* one that lives is in memory */
+	return run && run->name && strcmp(run->name, name) == 0 && !journal_run_final(run->state);
+}
+
 /* A client that lost its answer asks again, perhaps another supervisor, perhaps after the run has
  * ended. */
 static int find_request(struct daemon *d, const char *request_id, struct journal_id *ret,
@@ -554,7 +567,7 @@ int create_run(struct daemon *d, struct api_request *q, struct journal_id *ret, 
 
 	*ret_attached = r == 0;
 	if (r == -ENOENT)
-		r = refuse_full(d, err);
+		r = names_live_run(d, q) ? 0 : refuse_full(d, err);
 	if (r != 0 || *ret_attached)
 		return r;
 	m = calloc(1, sizeof(*m));

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
+#include "base/escape.h"
 #include "base/failpoint.h"
 #include "base/http1.h"
 #include "base/io.h"
@@ -24,9 +25,10 @@ extern char **environ;
 
 enum {
 	START_WAIT_MS = 20000,
-	START_TRIES = 5,
 	JOIN_WAIT_MS = 2000,
 	START_POLL_MS = 20,
+	HELD_PAUSE_MS = 50, /* before it is tried again; doubled up to */
+	HELD_PAUSE_MAX_MS = 1000,
 	REQUEST_TRIES = 3,
 	REQUEST_ID_BYTES = 16
 };
@@ -122,11 +124,11 @@ static int spawn_daemon(struct client *c, int ready_fd, pid_t *ret_pid, struct e
 }
 
 /* Another client may be starting one at the same moment: the loser's daemon finds the lock taken,
- * and the winner's serves us both. START_AGAIN: it was taken, and nobody serves: by one that is
- * just dying. */
+ * and the winner's serves us both. START_AGAIN: it was taken, and nobody served for join_ms: by one
+ * that cannot be reached and is about to end, or the journal by an audit. */
 enum { START_AGAIN = 1 };
 
-static int start_once(struct client *c, struct error *err)
+static int start_once(struct client *c, int64_t join_ms, struct error *err)
 {
 	int ready[2];
 	if (pipe2(ready, O_CLOEXEC) < 0)
@@ -147,20 +149,23 @@ static int start_once(struct client *c, struct error *err)
 		if (c->sock >= 0)
 			return 0;
 	}
-	int64_t deadline = client_now_ms() + JOIN_WAIT_MS;
+	int64_t begun = client_now_ms();
+	int exit_status = EXIT_STATUS_SANDBOX;
+	bool taken = false, ended = false;
 	do {
+		int status = 0;
 		c->sock = connect_control(c);
 		if (c->sock >= 0)
 			return 0;
+		if (!ended && waitpid(pid, &status, WNOHANG) == pid) {
+			ended = true;
+			if (WIFEXITED(status) && WEXITSTATUS(status) > 0 &&
+			    WEXITSTATUS(status) <= EXIT_STATUS_CONFLICT)
+				exit_status = WEXITSTATUS(status);
+			taken = exit_status == EXIT_STATUS_CONFLICT;
+		}
 		poll(NULL, 0, START_POLL_MS);
-	} while (client_now_ms() < deadline);
-	int status = 0;
-	int exit_status = EXIT_STATUS_SANDBOX;
-	bool taken = false;
-	if (waitpid(pid, &status, WNOHANG) == pid && WIFEXITED(status) && WEXITSTATUS(status) > 0 &&
-	    WEXITSTATUS(status) <= EXIT_STATUS_CONFLICT)
-		exit_status = WEXITSTATUS(status);
-	taken = exit_status == EXIT_STATUS_CONFLICT;
+	} while (client_now_ms() - begun < (taken ? join_ms : JOIN_WAIT_MS));
 	if (said.len > 0) {
 		while (said.len > 0 && said.data[said.len - 1] == '\n')
 			said.data[--said.len] = 0;
@@ -173,15 +178,39 @@ static int start_once(struct client *c, struct error *err)
 	return taken ? START_AGAIN : -ECONNREFUSED;
 }
 
+bool client_held_wait(struct client_held *h, const struct error *by)
+{
+	int64_t now_ms = client_now_ms();
+	AUTO_BUFFER who = {0};
+
+	if (!h->since_ms)
+		h->since_ms = now_ms;
+	if (failpoint_hit("client.held") < 0 || now_ms - h->since_ms >= CLIENT_HELD_MS)
+		return false;
+	if (h->told || now_ms - h->since_ms < CLIENT_HELD_NOTE_MS)
+		return true;
+	h->told = true;
+	escape_append(&who, (struct bytes){.data = by->msg, .len = strcspn(by->msg, ";")},
+		      ESCAPE_LINE | ESCAPE_KEEP_BACKSLASH);
+	fprintf(stderr, "holdfast: %s: waiting for it, %d s at most\n",
+		who.len ? (const char *)who.data : "the journal is held", CLIENT_HELD_MS / 1000);
+	return true;
+}
+
 static int start_daemon(struct client *c, struct error *err)
 {
-	for (int i = 0;; i++) {
-		struct error said = {0};
-		int r = start_once(c, &said);
+	struct client_held held = {0};
 
+	for (int64_t pause_ms = HELD_PAUSE_MS;; pause_ms *= 2) {
+		struct error said = {0};
+		int r;
+
+		if (pause_ms > HELD_PAUSE_MAX_MS)
+			pause_ms = HELD_PAUSE_MAX_MS;
+		r = start_once(c, pause_ms, &said);
 		if (r == 0)
 			return 0;
-		if (r == START_AGAIN && i + 1 < START_TRIES)
+		if (r == START_AGAIN && client_held_wait(&held, &said))
 			continue;
 		if (err && err->code == 0)
 			*err = said;

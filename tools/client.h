@@ -30,6 +30,17 @@ MUST_CHECK int client_open(const char *state, enum client_start start, struct cl
 MUST_CHECK int client_reopen(struct client *c, struct error *err);
 void client_close(struct client *c); /* accepts NULL */
 DEFINE_GUARD(struct client *, client_close)
+
+/* Somebody has what the command needs, and will let go of it: an audit the journal, a supervisor
+ * that cannot be reached the state directory. */
+enum { CLIENT_HELD_MS = 60000, CLIENT_HELD_NOTE_MS = 1000 };
+struct client_held {
+	int64_t since_ms; /* 0 = not yet */
+	bool told;
+};
+/* Whether to try again; false after CLIENT_HELD_MS. After CLIENT_HELD_NOTE_MS it says on standard
+ * error, once, whom it waits for: what `by` says up to its remedy. The caller pauses. */
+bool client_held_wait(struct client_held *h, const struct error *by);
 int64_t client_now_ms(void); /* CLOCK_MONOTONIC: for how long, never for when */
 
 struct client_fd {

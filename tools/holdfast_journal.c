@@ -15,7 +15,7 @@
 #include "journal/journal.h"
 #include "tools/cli.h"
 
-enum { GOING_TRIES = 30, GOING_PAUSE_NS = 100 * 1000 * 1000 };
+enum { HELD_PAUSE_NS = 50 * 1000 * 1000 };
 enum { OPT_REPAIR = CLI_OPT_OWN, OPT_OUTPUT, OPT_OLDER_THAN, OPT_YES };
 
 static const char usage_verify[] = "usage: holdfast verify [--json]\n\n"
@@ -79,27 +79,36 @@ static int open_once(struct journal_options how, struct journal **ret, struct er
 	return rc;
 }
 
-/* The daemon that has it; NULL where none answers: then the error that names the holder says more
- * than this one's. */
-static struct client *open_daemon(void)
+static bool daemon_answers(void)
 {
-	struct client *c = NULL;
+	AUTO(client_close) struct client *c = NULL;
 	struct error err = {0};
-	return client_open(cli.state, CLIENT_START_NO, &c, &err) == 0 ? c : NULL;
+	return client_open(cli.state, CLIENT_START_NO, &c, &err) == 0;
 }
 
-/* -EBUSY: a daemon has it, and answers; or one that is just going does not let go of it. */
+/* The daemon that has it; or, where it has died since it answered, the next one. */
+static struct client *open_daemon(struct error *err)
+{
+	struct client *c = NULL;
+	return client_open(cli.state, CLIENT_START_THERE, &c, err) == 0 ? c : NULL;
+}
+
+/* -EBUSY: a daemon has it, and answers. -ETIMEDOUT: who has it, one that is just going or another
+ * audit, did not let go of it in CLIENT_HELD_MS. */
 static int open_here(struct journal_options how, struct journal **ret, struct error *err)
 {
+	struct client_held held = {0};
 	struct error last = {0};
 	int rc = open_once(how, ret, &last);
 
-	for (int i = 0; rc == -EBUSY && i < GOING_TRIES; i++) {
-		AUTO(client_close) struct client *c = open_daemon();
-
-		if (c)
+	while (rc == -EBUSY) {
+		if (daemon_answers())
 			break;
-		nanosleep(&(struct timespec){.tv_nsec = GOING_PAUSE_NS}, NULL);
+		if (!client_held_wait(&held, &last)) {
+			rc = -ETIMEDOUT;
+			break;
+		}
+		nanosleep(&(struct timespec){.tv_nsec = HELD_PAUSE_NS}, NULL);
 		last = (struct error){0};
 		rc = open_once(how, ret, &last);
 	}
@@ -176,13 +185,14 @@ static int own_options(int argc, char **argv, const char *shorts, const struct o
 
 /* ---- verify, fsck ---- */
 
-static int audit_by_daemon(const char *command, struct error *busy, const char *whole)
+static int audit_by_daemon(const char *command, const char *whole)
 {
-	AUTO(client_close) struct client *c = open_daemon();
+	struct error err = {0};
+	AUTO(client_close) struct client *c = open_daemon(&err);
 	char target[32];
 	int status;
 	if (!c)
-		return cli_fail(busy);
+		return cli_fail(&err);
 	snprintf(target, sizeof(target), "/v1/%s", command);
 	json_t *doc = cli_fetch(c, target, &status);
 	return doc ? print_report(command, doc, whole) : status;
@@ -201,7 +211,7 @@ static int verify(int argc, char **argv)
 		return cli_words(argc, argv, 0, 0, "", usage_verify);
 	int rc = open_here((struct journal_options){.read_only = true, .unloaded = true}, &j, &err);
 	if (rc == -EBUSY)
-		return audit_by_daemon("verify", &err, "whole");
+		return audit_by_daemon("verify", "whole");
 	if (rc < 0)
 		return cli_fail(&err);
 	json_t *findings = json_array();
@@ -238,7 +248,7 @@ static int fsck(int argc, char **argv)
 	int rc = open_here((struct journal_options){.read_only = !repair, .unloaded = true}, &j,
 			   &err);
 	if (rc == -EBUSY && !repair)
-		return audit_by_daemon("fsck", &err, "clean");
+		return audit_by_daemon("fsck", "clean");
 	if (rc < 0)
 		return cli_fail(&err);
 	json_t *findings = json_array();
@@ -273,16 +283,16 @@ static int open_output(const char *output, int *ret, struct error *err)
 	return 0;
 }
 
-static int export_by_daemon(const char *run, const char *output, struct error *busy)
+static int export_by_daemon(const char *run, const char *output)
 {
 	AUTO_FD out = -1;
-	AUTO(client_close) struct client *c = open_daemon();
+	struct error err = {0};
+	AUTO(client_close) struct client *c = open_daemon(&err);
 	AUTO(client_stream_close) struct client_stream *s = NULL;
 	AUTO_BUFFER target = {0};
-	struct error err = {0};
 	int rc;
 	if (!c)
-		return cli_fail(busy);
+		return cli_fail(&err);
 	buffer_append_str(&target, "/v1/export");
 	if (run) {
 		buffer_append_str(&target, "?run=");
@@ -340,7 +350,7 @@ static int export(int argc, char **argv)
 	if (rc < 0 && rc != -EBUSY)
 		return cli_fail(&err);
 	if (rc == -EBUSY)
-		return export_by_daemon(run, output, &err);
+		return export_by_daemon(run, output);
 	rc = export_here(j, run, output, &err);
 	journal_close(j);
 	return rc < 0 ? cli_fail(&err) : EXIT_STATUS_OK;
@@ -445,12 +455,13 @@ static void add_dropping(const struct journal_run *run, void *arg)
 }
 
 /* NULL, and *ret: what to leave with. */
-static json_t *would_drop_by_daemon(int64_t before_ns, struct error *busy, int *ret)
+static json_t *would_drop_by_daemon(int64_t before_ns, int *ret)
 {
-	AUTO(client_close) struct client *c = open_daemon();
+	struct error err = {0};
+	AUTO(client_close) struct client *c = open_daemon(&err);
 	char target[64], text[40];
 	if (!c) {
-		*ret = cli_fail(busy);
+		*ret = cli_fail(&err);
 		return NULL;
 	}
 	snprintf(target, sizeof(target), "/v1/gc?ended_before=%s",
@@ -475,7 +486,7 @@ static json_t *would_drop(int64_t before_ns, int *ret)
 		return runs;
 	json_decref(runs);
 	if (rc == -EBUSY)
-		return would_drop_by_daemon(before_ns, &err, ret);
+		return would_drop_by_daemon(before_ns, ret);
 	*ret = cli_fail(&err);
 	return NULL;
 }
@@ -526,16 +537,16 @@ static int ask_to_drop(int64_t before_ns, bool yes)
 	return cli_fail(&err);
 }
 
-static int gc_by_daemon(int64_t before_ns, struct error *busy)
+static int gc_by_daemon(int64_t before_ns)
 {
-	AUTO(client_close) struct client *c = open_daemon();
-	struct client_request q = {.method = "POST", .target = "/v1/gc", .body = json_object()};
 	struct error err = {0};
+	AUTO(client_close) struct client *c = open_daemon(&err);
+	struct client_request q = {.method = "POST", .target = "/v1/gc", .body = json_object()};
 	json_t *doc = NULL;
 	char text[40];
 	if (!c) {
 		json_decref(q.body);
-		return cli_fail(busy);
+		return cli_fail(&err);
 	}
 	if (before_ns)
 		json_object_set_new(q.body, "ended_before",
@@ -574,7 +585,7 @@ static int gc(int argc, char **argv)
 		return status;
 	int rc = open_here((struct journal_options){.read_only = false}, &j, &err);
 	if (rc == -EBUSY)
-		return gc_by_daemon(before, &err);
+		return gc_by_daemon(before);
 	if (rc == 0)
 		rc = journal_gc(j, before, &r, &err);
 	journal_close(j);

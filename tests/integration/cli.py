@@ -1505,6 +1505,92 @@ def test_the_journal_can_be_checked_and_carried_away():
         assert c.run("gc")[0] == 0
 
 
+class Held:
+    """The journal, locked as an audit locks it."""
+
+    def __init__(self, c):
+        program = (f"import fcntl, os, sys, time; f = open({os.path.join(c.state, 'v1', 'lock')!r}, 'r+'); fcntl.flock(f, fcntl.LOCK_EX)\n"
+                   "f.truncate(); f.write(str(os.getpid()) + '\\n'); f.flush(); print('locked', flush=True)\n"
+                   "time.sleep(120)")
+        self.process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self):
+        assert self.process.stdout.readline() == "locked\n"
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def test_who_finds_the_journal_held_waits_and_says_whom_for():
+    with Cli() as c:
+        c.run("exec", "--", "true")
+        for command in (("status",), ("exec", "--", "echo", "hi"), ("verify",), ("fsck",), ("fsck", "--repair"), ("gc",)):
+            c.stop_supervisor()
+            with Held(c) as held:
+                p = subprocess.Popen([HOLDFAST, "--state", c.state, *command], cwd=c.tree, env=c.env, stdin=subprocess.DEVNULL,
+                                     stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                said = p.stderr.readline()
+                assert f"process {held.process.pid} has it open: waiting for it, 60 s at most\n" in said, (command, said)
+            _, err = p.communicate(timeout=120)
+            assert p.returncode == 0 and "waiting for it" not in err, (command, p.returncode, err)
+        if os.environ.get("HOLDFAST_HAS_FAILPOINTS", "1") != "1":
+            return
+        for command, status in ((("status",), 9), (("exec", "--", "true"), 125), (("verify",), 9)):
+            c.stop_supervisor()
+            with Held(c) as held:
+                c.env["HOLDFAST_FAILPOINT"] = "client.held=error:EIO"  # as if it had waited long enough
+                code, _, err = c.run(*command)
+                c.env.pop("HOLDFAST_FAILPOINT")
+            assert code == status and f"process {held.process.pid} has it open; " in err, (command, code, err)
+
+
+def test_audits_and_commands_beside_each_other_all_have_their_answer():
+    with Cli() as c:
+        c.run("exec", "--", "true")
+        for _ in range(3):
+            c.stop_supervisor()
+            begun = [(a, subprocess.Popen([HOLDFAST, "--state", c.state, *a], cwd=c.tree, env=c.env, stdin=subprocess.DEVNULL,
+                                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+                     for a in (("verify",), ("status",), ("fsck",), ("exec", "--", "true"), ("gc",), ("queue",))]
+            for a, p in begun:
+                _, err = p.communicate(timeout=120)
+                assert p.returncode == 0, (a, p.returncode, err)
+
+
+def test_a_supervisor_that_cannot_be_reached_is_waited_for():
+    with Cli() as c:
+        # longer than a first command would go on asking without waiting for its end
+        plan = c.plan("land: never\nsteps:\n  - {name: slow, run: 'sleep 15'}\n")
+        assert c.run("run", plan, "--name", "slow", "--detach")[0] == 0
+        pid = c.json("status")[1]["daemon"]["pid"]
+        with open(os.path.join(c.state, "runtime")) as f:
+            runtime = f.read().strip()
+        assert runtime.startswith(c.root), runtime
+        subprocess.run(["rm", "-rf", runtime], check=True)
+        code, out, err = c.run("status", "slow")
+        assert code == 0 and "succeeded" in out, (code, out, err)
+        assert f"process {pid}: waiting for it, 60 s at most\n" in err, err
+
+
+def test_a_live_run_is_attached_to_while_the_disk_is_nearly_full():
+    with Cli() as c:
+        plan = c.plan("land: never\nsteps:\n  - {name: slow, run: 'while ! test -e go; do sleep 0.1; done'}\n")
+        assert c.run("run", plan, "--name", "Q", "--detach")[0] == 0
+        run = c.latest()
+        c.stop_supervisor()
+        settings(c, "limits: {reserve: 4096GiB}\n")
+        code, _, err = c.run("run", plan, "--name", "Q", "--detach")
+        assert code == 0 and c.latest() == run, (code, err)
+        for words in ((), ("--name", "R")):
+            code, _, err = c.run("run", plan, *words, "--detach")
+            assert code == 7 and "nearly full" in err, (code, err)
+        c.run("cancel", "Q")
+        c.until(lambda: c.json("status", "Q")[1]["state"] == "cancelled")
+
+
 def settings(c, text, mode=0o644):
     folder = os.path.join(c.env["HOME"], ".config", "holdfast")
     os.makedirs(folder, exist_ok=True)

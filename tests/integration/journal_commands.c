@@ -179,11 +179,14 @@ static void who_holds_it_and_what_to_do_is_said(void **state)
 	make_state(&s);
 	struct journal *j = open_journal(&s);
 	snprintf(pid, sizeof(pid), "process %ld has it open", (long)getpid());
+	/* As if they had waited long enough: a release waits. */
+	setenv("HOLDFAST_FAILPOINT", "client.held=error:EIO", 1);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
-		assert_int_equal(run(&s, &out, commands[i], NULL, NULL), 1);
+		assert_int_equal(run(&s, &out, commands[i], NULL, NULL), EXIT_STATUS_CONFLICT);
 		assert_true(says(&out, pid));
 		assert_true(says(&out, "then try again"));
 	}
+	unsetenv("HOLDFAST_FAILPOINT");
 	journal_close(j);
 	remove_state(&s);
 }
