@@ -176,7 +176,7 @@ def test_workspace_that_was_moved_is_landed_in_when_it_is_back():
         os.rename(s.workspace, moved)
         refused = s.post(f"/v1/runs/{run}/undo")
         why = refused.json()["error"]["why"]  # where it is now is known only as long as the ended run's folder is held
-        assert refused.status == 409 and (moved in why or "move that one back" in why) and s.status(run)["landing"] == "landed", why
+        assert refused.status == 409 and (moved in why or "is not the directory" in why) and s.status(run)["landing"] == "landed", why
         os.rename(moved, s.workspace)
         assert s.post(f"/v1/runs/{run}/undo").status == 200
         until(s, run, lambda now: now["landing"] == "undone")
