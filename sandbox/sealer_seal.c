@@ -23,6 +23,7 @@ struct walk {
 	uint64_t bytes;
 	uint64_t bytes_max;
 	uint64_t entries_max;
+	size_t gone; /* entries whose base is what overlay's mark says (manifest_seen_gone) */
 	struct error *err;
 };
 
@@ -146,6 +147,27 @@ static int see_base(struct walk *w, int dir, const char *name, struct manifest_s
 	return 0;
 }
 
+/* Overlay marks what it copied up, files of one name and folders, with where that came from (empty
+ * for us, who may not decode a file handle); what is made new has no mark. */
+static bool is_copied_up(int dir, const char *name, const struct stat *st)
+{
+	AUTO_FD fd = -1;
+
+	if (S_ISREG(st->st_mode) && st->st_nlink == 1)
+		fd = open_file(dir, name);
+	else if (S_ISDIR(st->st_mode))
+		fd = sealer_tree_enter(dir, name);
+	return fd >= 0 && fgetxattr(fd, "user.overlay.origin", NULL, 0) >= 0;
+}
+
+/* The base has nothing at a path that was copied up: it was there when the step looked, if the step
+ * did not rename it to here (forget_renamed). Of what it was, only its type is known. */
+static void see_gone(struct walk *w, struct manifest_entry *e)
+{
+	e->base = (struct manifest_seen){.type = e->type, .mode = e->mode, .size = e->size};
+	w->gone++;
+}
+
 /* Marks of overlay that would make the files here mean something else than they say. */
 static int check_marks(struct walk *w, int fd, bool folder, bool *ret_opaque)
 {
@@ -249,6 +271,8 @@ static int seal_entry(struct walk *w, const struct place *p, const char *name)
 	r = see_base(w, p->base, name, &e.base);
 	if (r < 0)
 		return r;
+	if (e.base.type == MANIFEST_ABSENT && is_copied_up(p->upper, name, &st))
+		see_gone(w, &e);
 	return add(w, &e);
 }
 
@@ -443,6 +467,60 @@ int sealer_seal_write(int layer, const struct manifest *m, bool sync, struct sea
 	return 0;
 }
 
+static int by_base_digest(const void *a, const void *b)
+{
+	const struct manifest_entry *x = *(const struct manifest_entry *const *)a;
+	const struct manifest_entry *y = *(const struct manifest_entry *const *)b;
+
+	return memcmp(&x->base.digest, &y->base.digest, sizeof(x->base.digest));
+}
+
+static bool is_in_base(const struct manifest_entry *const *seen, size_t count,
+		       const struct manifest_entry *e)
+{
+	const struct manifest_entry key = {.base.digest = e->digest};
+	const struct manifest_entry *at = &key;
+
+	return e->type == MANIFEST_FILE && count > 0 &&
+	       bsearch(&at, seen, count, sizeof(*seen), by_base_digest);
+}
+
+/* A file that the step renamed takes its mark along, to where the base never had one: it holds what
+ * the base has at another path that the step changed. */
+static int forget_renamed(struct walk *w)
+{
+	size_t count = manifest_count(w->manifest);
+	AUTO(manifest_free) struct manifest *kept = manifest_new();
+	AUTO_FREE const struct manifest_entry **seen = calloc(count + 1, sizeof(*seen));
+	size_t seen_count = 0;
+	int r = 0;
+
+	if (!kept || !seen)
+		return error_nomem(w->err);
+	for (size_t i = 0; i < count; i++) {
+		const struct manifest_entry *e = manifest_at(w->manifest, i);
+
+		if (e->base.type == MANIFEST_FILE && e->base.has_digest)
+			seen[seen_count++] = e;
+	}
+	if (seen_count > 0)
+		qsort(seen, seen_count, sizeof(*seen), by_base_digest);
+	for (size_t i = 0; i < count && r == 0; i++) {
+		struct manifest_entry e = *manifest_at(w->manifest, i);
+
+		if (manifest_seen_gone(&e.base) && is_in_base(seen, seen_count, &e))
+			e.base = (struct manifest_seen){.type = MANIFEST_ABSENT};
+		r = manifest_add(kept, &e, w->err);
+	}
+	if (r == 0)
+		r = manifest_finish(kept, w->err);
+	if (r < 0)
+		return r;
+	manifest_free(w->manifest);
+	w->manifest = take_ptr(kept);
+	return 0;
+}
+
 static int seal_walk(struct walk *w, int upper, int base)
 {
 	int r;
@@ -455,6 +533,8 @@ static int seal_walk(struct walk *w, int upper, int base)
 	if (r < 0)
 		return r;
 	r = manifest_finish(w->manifest, w->err);
+	if (r == 0 && w->gone > 0)
+		r = forget_renamed(w);
 	if (r < 0)
 		return r;
 	r = failpoint_hit("sealer.walked");

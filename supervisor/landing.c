@@ -159,6 +159,7 @@ int landing_prepare(const struct landing_request *r, struct landing_prepared *re
 				 strerror(errno));
 	in.ws_dev = st.st_dev;
 	in.ws_ino = st.st_ino;
+	in.ws_mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
 	n = landing_net(r->layers, r->layer_count, &net, err);
 	g.net = net;
 	if (n == 0)

@@ -198,6 +198,18 @@ static int sweep_name(struct landing_work *w, int dir, const char *hidden)
 	return r;
 }
 
+static int sweep_folder(struct landing_work *w, int dir, int depth);
+
+static int sweep_below(struct landing_work *w, int dir, const char *name, int depth)
+{
+	AUTO_FD below = -1;
+
+	if (depth >= MANIFEST_DEPTH_MAX)
+		return 0;
+	below = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return below < 0 ? 0 : sweep_folder(w, below, depth + 1);
+}
+
 static int sweep_folder(struct landing_work *w, int dir, int depth)
 {
 	AUTO_BUFFER prefix = {0};
@@ -214,24 +226,20 @@ static int sweep_folder(struct landing_work *w, int dir, int depth)
 	if (buffer_printf(&prefix, LANDING_HIDDEN_PREFIX "%s-", w->id) < 0)
 		return error_nomem(w->err);
 	for (struct dirent *e; r >= 0 && (e = readdir(d));) {
-		if (strncmp(e->d_name, (const char *)prefix.data, prefix.len) == 0) {
-			r = sweep_name(w, dirfd(d), e->d_name);
-			if (r < 0)
-				error_set(w->err, r,
-					  "landing: what it left in a moved folder cannot be "
-					  "removed: %s",
-					  strerror(-r));
-			continue;
-		}
-		if ((e->d_type != DT_DIR && e->d_type != DT_UNKNOWN) ||
-		    strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
-		    depth >= MANIFEST_DEPTH_MAX)
-			continue;
-		AUTO_FD below = openat(dirfd(d), e->d_name,
-				       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		bool hidden = strncmp(e->d_name, (const char *)prefix.data, prefix.len) == 0;
 
-		if (below >= 0)
-			r = sweep_folder(w, below, depth + 1);
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+			continue;
+		/* What lies in a removed folder first: the folder gets its own name back with it. */
+		if (e->d_type == DT_DIR || e->d_type == DT_UNKNOWN)
+			r = sweep_below(w, dirfd(d), e->d_name, depth);
+		if (r < 0 || !hidden)
+			continue;
+		r = sweep_name(w, dirfd(d), e->d_name);
+		if (r < 0)
+			error_set(w->err, r,
+				  "landing: what it left in a moved folder cannot be removed: %s",
+				  strerror(-r));
 	}
 	return r < 0 ? r : 0;
 }

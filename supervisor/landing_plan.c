@@ -516,6 +516,34 @@ static bool written_again(const struct landing_items *m, const struct manifest_s
 	       now->uid == m->in->uid && (now->mtime_ns >= start || now->ino != seen->ino);
 }
 
+/* Whether names came or went since the start in the folder that the path is in. The mark of a
+ * copied-up file moves along when the run renames it to where the base never had one: a removal by
+ * the user shows in the folder too. */
+static bool folder_changed(const struct landing_items *m, const struct landing_item *it)
+{
+	const char *slash = memrchr(it->path.data, '/', it->path.len);
+	const struct landing_state *now;
+	int64_t mtime = m->in->ws_mtime_ns;
+
+	if (slash) {
+		now = landing_facts_find(m->in->facts,
+					 bytes_of(it->path.data,
+						  (size_t)(slash - (const char *)it->path.data)));
+		if (!now || now->type != MANIFEST_DIR)
+			return true;
+		mtime = now->mtime_ns;
+	}
+	return m->in->clock.suspect || mtime >= start_of(&m->in->clock);
+}
+
+static bool was_there(const struct landing_items *m, const struct landing_item *it)
+{
+	const struct manifest_seen *seen = &it->entry->base;
+
+	return seen->type != MANIFEST_ABSENT &&
+	       (!manifest_seen_gone(seen) || seen->type == MANIFEST_DIR || folder_changed(m, it));
+}
+
 /* 0, or enum landing_conflict_why: the rules of landing_plan.h, in their order. */
 static unsigned find_conflict(struct landing_items *m, const struct landing_item *it)
 {
@@ -526,7 +554,7 @@ static unsigned find_conflict(struct landing_items *m, const struct landing_item
 
 	if (why)
 		return why;
-	if (seen->type == MANIFEST_ABSENT)
+	if (!was_there(m, it))
 		return now->type == MANIFEST_ABSENT ? 0 : LANDING_CONFLICT_APPEARED;
 	if (now->type == MANIFEST_ABSENT)
 		return LANDING_CONFLICT_GONE;

@@ -21,9 +21,10 @@
  *   REFUSED  a folder above it may not be passed, or the file not be read, so that what would be
  *            displaced is not known
  *
- * Paths that stand already as the run wants them are neither. Nor is one that the user removed
- * before the sealer looked and that the run has: that it was ever there is not known by then, and
- * it lands as a new one.
+ * Paths that stand already as the run wants them are neither. A path that the user removed before
+ * the sealer looked, and that the run has, is GONE where overlay's mark says that it was copied up
+ * (manifest_seen_gone) and names came or went in its folder since the start; a file that the run
+ * replaced by another carries no mark, and lands as a new one.
  *
  * A person answers a conflict per path: MINE leaves the user's version (the run's is not landed),
  * THEIRS lands the run's version over it, FILE lands a content that the person gives. THEIRS and
@@ -241,6 +242,7 @@ struct landing_inputs {
 	const char *const *own; /* Holdfast's own places (own.h), NULL-terminated: nothing lands in
 				   them, whatever fs says; NULL = none */
 	uint64_t ws_dev, ws_ino;
+	int64_t ws_mtime_ns; /* of the workspace's own folder */
 	uint32_t uid, gid;
 	struct landing_clock clock;
 	struct landing_facts *facts;

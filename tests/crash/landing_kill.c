@@ -253,6 +253,41 @@ static void an_edit_after_the_crash_takes_everything_back(void **state)
 			}
 }
 
+/* The user moves a folder away after the crash: nothing of the landing stays in it, neither in the
+ * folders below it that were to go, nor in those that were being made. */
+static void a_folder_moved_after_the_crash_keeps_no_hidden_name(void **state)
+{
+	static const char in_d[] =
+		"echo run >> f; echo run >> d/g; mkdir -p d/n/o; echo q > d/n/q; "
+		"echo r > d/n/o/r; rm -r d/e";
+
+	(void)state;
+	for (int undo = 0; undo < 2; undo++)
+		for (size_t i = 0; i < ARRAY_SIZE(points); i++)
+			for (int n = 1;; n += 2) {
+				struct crash c;
+				struct landing_outcome o = {0};
+				AUTO_FREE char *got = NULL;
+				char where[96];
+				bool killed;
+
+				crash_open(&c, in_d, undo);
+				killed = kill_at(&c, points[i], n, where);
+				if (killed) {
+					landing_ns_user(&c.n, "mv d moved");
+					assert_true(landing_ns_apply(&c.n, undo, true, &o) >= 0);
+					landing_outcome_free(&o);
+					got = landing_ns_list(&c.n);
+					if (strstr(got, LANDING_HIDDEN_PREFIX))
+						fail_msg("%s: undo %d: left behind:\n%s", where,
+							 undo, got);
+				}
+				crash_close(&c);
+				if (!killed)
+					break;
+			}
+}
+
 /* A conflict at the last path, so that all is rolled back, and killed while that goes on. */
 static void killed_while_rolling_back(void **state)
 {
@@ -294,6 +329,7 @@ int main(void)
 		cmocka_unit_test(killed_at_any_moment),
 		cmocka_unit_test(killed_twice),
 		cmocka_unit_test(an_edit_after_the_crash_takes_everything_back),
+		cmocka_unit_test(a_folder_moved_after_the_crash_keeps_no_hidden_name),
 		cmocka_unit_test(killed_while_rolling_back),
 	};
 

@@ -231,6 +231,36 @@ def test_undo_that_meets_an_edit_leaves_alone_what_was_removed_since():
         assert sorted(os.listdir(s.workspace)) == ["x", "zz"] and read(s, "x") == "old\n" and read(s, "zz") == "4\n"
 
 
+def test_what_a_person_removed_while_a_step_ran_is_not_put_back():
+    """The step has its copies by then, and the base has nothing when they are sealed: overlay's mark tells that there was something."""
+    plan = """version: 1
+steps:
+  - name: edit
+    run: echo x >> gone; echo x >> moved; echo x >> d/f; mv old new; echo ready; until grep -q go sign; do sleep 0.05; done
+"""
+    with Supervised() as s:
+        s.start()
+        os.mkdir(os.path.join(s.workspace, "d"))
+        for name in ("gone", "moved", "d/f", "old", "sign"):
+            write(s, name, "base\n")
+        run = s.begin(plan=plan)
+        end = time.monotonic() + 60
+        while b"ready" not in s.output(run, "edit"):
+            assert time.monotonic() < end, s.status(run)
+            time.sleep(0.05)
+        os.unlink(os.path.join(s.workspace, "gone"))
+        for name in ("moved", "d"):
+            os.rename(os.path.join(s.workspace, name), os.path.join(s.workspace, name + "2"))
+        write(s, "sign", "go\n")
+        until(s, run, lambda now: now["landing"] == "conflict")
+        a = item(s, "conflict")
+        assert {"gone", "moved", "d/f"} == {w for w in a["card"].replace(":", " ").split() if w in ("gone", "moved", "d/f", "new", "old")}, a["card"]
+        assert sorted(os.listdir(s.workspace)) == ["d2", "moved2", "old", "sign"], "nothing is put back unasked"
+        assert vote(s, a, choice="mine").status == 200
+        assert s.wait(run)["landing"] == "landed"
+        assert sorted(os.listdir(s.workspace)) == ["d2", "moved2", "new", "sign"] and read(s, "new") == "base\n" and read(s, "d2/f") == "base\n"
+
+
 def test_landing_of_a_damaged_layer_is_a_conflict_that_can_be_answered():
     """Damaged between the plan and its application: all is taken back, and after a repair the same files land."""
     with Supervised() as s:
