@@ -111,11 +111,11 @@ MUST_CHECK int manifest_merge(const struct manifest *const *stack, size_t count,
 			      struct error *err);
 
 /* What the sealer knows of a path that was gone when it looked, and that overlay had copied up: its
- * type, and neither inode nor times. No file has inode 0. */
+ * type, and neither content, inode nor times. No file has inode 0. */
 static inline bool manifest_seen_gone(const struct manifest_seen *s)
 {
 	return (s->type == MANIFEST_FILE || s->type == MANIFEST_DIR) && s->ino == 0 &&
-	       s->ctime_ns == 0;
+	       s->ctime_ns == 0 && !s->has_digest;
 }
 /* False where the base had the same type, permission bits and content: a copied-up folder, a file
  * touched only. */
