@@ -182,6 +182,7 @@ static int landing_event(struct journal_run *run, const struct journal_record *r
 	bool conflict = run->landing == JOURNAL_LANDING_S_CONFLICT,
 	     undo = r->type == JOURNAL_UNDO_STARTED || r->type == JOURNAL_UNDO_CONFLICT,
 	     failed = r->type == JOURNAL_LANDING_FAILED,
+	     wanted = r->type == JOURNAL_LANDING_WANTED,
 	     wrong_way =
 		     !failed && r->type != JOURNAL_LANDING_DROPPED && undo != run->conflict_undo;
 	if (next < 0 || (conflict && wrong_way))
@@ -189,11 +190,16 @@ static int landing_event(struct journal_run *run, const struct journal_record *r
 						      journal_landing_state_name(run->landing));
 	if (run->state == JOURNAL_RUN_S_CREATED)
 		return journal_fold_refuse(err, r, "the run was never started");
+	if (wanted && !journal_run_final(run->state))
+		return journal_fold_refuse(err, r, "the run is not over, and lands by itself");
+	run->landing_wanted = wanted;
 	if (failed)
 		return journal_fold_set_text(&run->landing_failed, r->p.why);
 	if (conflict && run->conflict_undo && r->type == JOURNAL_LANDING_DROPPED)
 		next = JOURNAL_LANDING_S_LANDED; /* its undoing was dropped */
 	journal_fold_forget_failure(run);
+	if (wanted)
+		return 0;
 	run->landing = (enum journal_landing_state)next;
 	run->landing_lsn = r->lsn;
 	run->conflict_undo = r->type == JOURNAL_UNDO_CONFLICT;
@@ -588,6 +594,7 @@ static int apply(struct journal_state *s, struct journal_run *run, const struct 
 	case JOURNAL_UNDONE:
 	case JOURNAL_UNDO_CONFLICT:
 	case JOURNAL_LANDING_FAILED:
+	case JOURNAL_LANDING_WANTED:
 		return landing_event(run, r, err);
 	case JOURNAL_EFFECT_PROPOSED:
 	case JOURNAL_EFFECT_WAITING:

@@ -124,6 +124,8 @@ enum journal_type {
 	JOURNAL_TIMER_FIRED = 0x59,
 	JOURNAL_TIMER_CANCELLED = 0x5a,
 
+	JOURNAL_LANDING_WANTED = 0x5b, /* synced; a person's word that a run that is over lands */
+
 	JOURNAL_EFFECT_PROPOSED = 0x60, /* a new one, or a REFUSED one once more */
 	JOURNAL_EFFECT_WAITING = 0x61, /* for a person */
 	JOURNAL_EFFECT_ALLOWED = 0x62, /* by its rule, or by the approval it names */
@@ -387,6 +389,9 @@ enum journal_wait {
  *
  * LANDING_FAILED leads back to the state it found: nothing goes on there before a person says so,
  * or, half applied, a supervisor starts. run.landing_failed says why until something goes on.
+ *
+ * LANDING_WANTED leads back to UNLANDED: of a run that is over, a person said that it lands.
+ * run.landing_wanted holds until the landing starts, meets a conflict, is dropped or fails.
  */
 enum journal_landing_state {
 	JOURNAL_LANDING_S_UNLANDED,
@@ -706,6 +711,7 @@ struct journal_run {
 	struct digest redo, landing_result, conflicts;
 	char *why;
 	char *landing_failed; /* why planning, landing or undoing cannot go on; NULL: it can */
+	bool landing_wanted; /* a person said that it lands, and it has not begun */
 	uint64_t seq; /* of its last record */
 	struct digest head; /* hash of its last record */
 	struct journal_grant *grants;
@@ -896,10 +902,10 @@ typedef bool journal_keep_fn(const struct journal_id *run, void *arg);
  *
  * Who may hold a row from one turn of the loop to the next: rows of a run that is not settled never
  * go, so whoever works on one may. Of a settled run nothing in the rows says that somebody is about
- * to go on with it: a landing that a person asked for is not recorded before it is planned, nor the
- * undoing of an effect before its tool has ended. Whoever begins such a thing says so when `keep`
- * asks, from then until its record is made; the daemon asks them all (daemon_holds). All others
- * keep the id, look it up again in their own turn, and find that it may be gone.
+ * to go on with it: the undoing of an effect is not recorded before its tool has ended. Whoever
+ * begins such a thing says so when `keep` asks, from then until its record is made; the daemon asks
+ * them all (daemon_holds). All others keep the id, look it up again in their own turn, and find that
+ * it may be gone.
  */
 void journal_drop_final(struct journal *j, journal_keep_fn *keep, void *arg);
 /* For a caller whose journal_load_run() brought it into memory, and before anyone else may have a

@@ -174,6 +174,8 @@ static const struct record_type types[JOURNAL_TYPE_LIMIT] = {
 	[JOURNAL_TIMER_FIRED] = {"TIMER_FIRED", TIMER(0, 0)},
 	[JOURNAL_TIMER_CANCELLED] = {"TIMER_CANCELLED", TIMER(0, 0)},
 
+	[JOURNAL_LANDING_WANTED] = {"LANDING_WANTED", RUN(true, 0, 0)},
+
 	[JOURNAL_EFFECT_PROPOSED] = {"EFFECT_PROPOSED",
 				     OF_EFFECT(false,
 					       F(occurrence) | F(identity) | F(action) |

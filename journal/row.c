@@ -72,6 +72,7 @@ static const struct member run_members[] = {
 	RUN(landing_lsn, U64),
 	RUN(landing_failed, STR),
 	RUN(refused, U64),
+	RUN(landing_wanted, BOOL),
 };
 
 #define STEP(name, kind) M(journal_step, name, kind)

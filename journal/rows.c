@@ -459,6 +459,7 @@ bool journal_run_at_rest(const struct journal_run *run)
 {
 	static const struct journal_id none;
 	return journal_run_final(run->state) && run->open_count == 0 &&
+	       !run->landing_wanted &&
 	       journal_id_equal(&run->landing_approval, &none) &&
 	       run->landing != JOURNAL_LANDING_S_LANDING &&
 	       run->landing != JOURNAL_LANDING_S_UNDOING &&

@@ -472,7 +472,7 @@ static void push(struct engine *e, struct engine_run *r)
 static bool settled(const struct engine *e, const struct engine_run *r)
 {
 	return journal_run_at_rest(engine_run_row(e, r)) && !r->planning && !r->applying &&
-	       !r->stuck && !r->land_wanted && r->card_count == 0;
+	       !r->stuck && r->card_count == 0;
 }
 
 /* Those that wait for a place or a workspace, in the order of their ids, until nothing becomes free

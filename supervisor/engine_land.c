@@ -108,19 +108,22 @@ void engine_land_lease_free(struct engine *e, struct engine_run *r)
 static void command_plan(struct engine *e, struct engine_run *r, bool undo,
 			 const struct journal_id *answers)
 {
+	const struct journal_run *row = engine_run_row(e, r);
 	struct engine_command c = {.kind = ENGINE_PLAN_LANDING,
 				   .run = r->id,
 				   .step = JOURNAL_NO_STEP,
 				   .undo = undo};
 
 	/* Planning only reads: where a person is to be asked, the question needs no name. */
-	if (r->planning || r->stuck ||
-	    (!r->named &&
-	     (answers || undo || engine_land(engine_run_row(e, r)) != JOURNAL_LAND_ASK)))
+	if (r->planning || r->stuck)
+		return;
+	/* Nor does a landing that a person was told is under way. */
+	if (!r->named && !row->landing_wanted &&
+	    (answers || undo || engine_land(row) != JOURNAL_LAND_ASK))
 		return;
 	if (answers) {
 		c.answers = *answers;
-		c.object = engine_run_row(e, r)->conflicts;
+		c.object = row->conflicts;
 	}
 	r->planning = true;
 	e->ops.command(e->ops.ctx, &c);
@@ -156,7 +159,6 @@ static void start(struct engine *e, struct engine_run *r, bool undo, const struc
 	if (item)
 		engine_item_consume(e, r, item);
 	r->planned = (struct digest){0};
-	r->land_wanted = false;
 	command_apply(e, r);
 }
 
@@ -164,7 +166,6 @@ void engine_land_drop(struct engine *e, struct engine_run *r, const char *why)
 {
 	engine_emit_run(e, r, JOURNAL_LANDING_DROPPED, why);
 	r->planned = (struct digest){0};
-	r->land_wanted = false;
 	r->stuck = false;
 }
 
@@ -229,7 +230,7 @@ static bool may_land(const struct engine *e, const struct engine_run *r)
 	const struct journal_run *row = engine_run_row(e, r);
 
 	if (journal_run_final(row->state))
-		return r->land_wanted || !engine_id_is_zero(&row->landing_approval);
+		return row->landing_wanted || !engine_id_is_zero(&row->landing_approval);
 	if (row->state == JOURNAL_RUN_S_PAUSED || row->state == JOURNAL_RUN_S_CANCELLING)
 		return false;
 	return engine_land(row) != JOURNAL_LAND_NEVER && all_committed(e, r);
@@ -314,7 +315,6 @@ static void stuck(struct engine *e, struct engine_run *r, const char *why)
 
 	why = why && *why ? why : "the landing failed";
 	r->stuck = true;
-	r->land_wanted = false;
 	r->planned = (struct digest){0};
 	if (r->named || !row->landing_failed || strcmp(row->landing_failed, why) != 0)
 		engine_emit_run(e, r, JOURNAL_LANDING_FAILED, why);
@@ -348,7 +348,6 @@ static void conflict(struct engine *e, struct engine_run *r, bool undo,
 		JOURNAL_SET(&rec.p, why, bytes_str(why));
 	engine_emit(e, &rec);
 	r->planned = (struct digest){0};
-	r->land_wanted = false;
 }
 
 /* A plan without conflicts: ask, or begin as soon as the workspace is free. */
@@ -576,6 +575,10 @@ int engine_run_land(struct engine *e, struct engine_now now, const struct journa
 		return error_set_exit(err, -EBUSY, EXIT_STATUS_CONFLICT,
 				      "land: the run is not over; it lands when its driver ends it "
 				      "('holdfast step --run NAME --end'), or cancel it first");
+	if (!journal_run_final(row->state) && !engine_id_is_zero(&row->landing_approval))
+		return error_set_exit(err, -EBUSY, EXIT_STATUS_CONFLICT,
+				      "land: its landing waits for a person's answer; 'holdfast "
+				      "queue' shows what is asked, and what to mend before");
 	if (!journal_run_final(row->state))
 		return error_set_exit(
 			err, -EBUSY, EXIT_STATUS_CONFLICT,
@@ -597,7 +600,10 @@ int engine_run_land(struct engine *e, struct engine_now now, const struct journa
 		return rc;
 	r->named = true;
 	r->stuck = false;
-	r->land_wanted = row->landing == JOURNAL_LANDING_S_UNLANDED;
+	if (row->landing == JOURNAL_LANDING_S_UNLANDED && !row->landing_wanted) {
+		engine_act_as(e, JOURNAL_ACTOR_PERSON, uid);
+		engine_emit_run(e, r, JOURNAL_LANDING_WANTED, NULL);
+	}
 	return engine_advance(e, r);
 }
 

@@ -38,7 +38,6 @@ struct engine_run {
 	uint32_t spec_count;
 	bool named; /* attempts may start: a deciding command named it, or this is a service */
 	bool ending; /* an outside driver said that no step follows */
-	bool land_wanted; /* a person asked to land a run that is over */
 	bool planning; /* PLAN_LANDING is under way */
 	bool applying; /* APPLY_LANDING is under way */
 	bool stuck; /* the landing could neither go on nor back: not again before a person says so;

@@ -815,6 +815,22 @@ def test_what_holds_a_landing_up_is_said_and_kept_until_it_lands():
             assert c.read("a.txt") == "agent\n" and "landing_failed" not in c.json("status", run)[1]
 
 
+def test_a_landing_that_was_asked_for_outlives_the_supervisor():
+    """It waits for another run's step, and the supervisor dies: the next one, which only a question started, lands it."""
+    with Cli() as c:
+        assert c.run("run", c.plan("land: never\nsteps:\n  - {name: s, run: \"echo agent > a.txt\"}\n"), "--name", "one")[0] == 0
+        c.run("run", c.plan("steps:\n  - {name: s, run: \"sleep 600\"}\n"), "--name", "two", "--detach")
+        c.until(lambda: c.json("status", "two")[1]["steps"][0]["state"] == "active")
+        p = subprocess.Popen([HOLDFAST, "--state", c.state, "--no-input", "land", "one"], cwd=c.tree, env=c.env, stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        c.until(lambda: '"LANDING_WANTED"' in c.run("--json", "log", "one")[1])
+        assert c.read("a.txt") == "one\n" and p.poll() is None
+        restarted(c)
+        assert c.json("status", "one")[1]["landing"] == "unlanded" and c.run("cancel", "two")[0] == 0
+        out, err = p.communicate(timeout=60)
+        assert p.returncode == 0 and c.read("a.txt") == "agent\n", (p.returncode, out, err)
+
+
 def test_cancel_frees_a_run_whose_landing_failed():
     if not failpoints():
         print("     (built without failpoints)")

@@ -344,6 +344,16 @@ static void check_asked(struct sim *s, const struct journal_run *run)
 		FAKE_FAIL("nobody is asked about a conflict");
 }
 
+/* A person was told that it lands: it is being asked about, or another run has the workspace. */
+static void check_wanted(struct sim *s, const struct journal_run *run)
+{
+	const struct journal_lease *l = journal_state_lease(s->f.rows, run->ws_dev, run->ws_ino);
+	static const struct journal_id none;
+
+	if (journal_id_equal(&run->landing_approval, &none) && !(l && l->held))
+		FAKE_FAIL("a landing is wanted, and nothing is under way");
+}
+
 /* With nothing under way, a run is over, or it waits for something it names. */
 static void check_quiet(struct sim *s)
 {
@@ -357,6 +367,8 @@ static void check_quiet(struct sim *s)
 	for (size_t i = 0; i < s->run_count; i++) {
 		const struct journal_run *run = journal_state_run(f->rows, &s->runs[i]);
 
+		if (run && run->landing_wanted)
+			check_wanted(s, run);
 		if (!run || journal_run_final(run->state) || run->state == JOURNAL_RUN_S_PAUSED)
 			continue;
 		if (run->state != JOURNAL_RUN_S_CANCELLING)

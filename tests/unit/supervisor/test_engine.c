@@ -1256,6 +1256,20 @@ static void test_an_undoing_that_is_dropped_leaves_it_landed(void **state)
 	assert_int_equal(fake_run(f, &run)->landing, JOURNAL_LANDING_S_LANDED);
 }
 
+static void test_land_is_told_that_the_landing_waits_for_an_answer(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run = created(f, ONE);
+	struct error err = {0};
+
+	ran(f, "a");
+	planned(f, &run);
+	conflicted(f, &run, false, (const char *const[]){"x", NULL});
+	(void)asked(f, &run, JOURNAL_KIND_CONFLICT);
+	assert_int_equal(engine_run_land(f->e, fake_now(f), &run, 1000, &err), -EBUSY);
+	assert_non_null(strstr(err.msg, "waits for a person's answer"));
+}
+
 static void test_a_failed_run_may_land_what_it_committed(void **state)
 {
 	struct fake *f = fake_of(state);
@@ -1272,6 +1286,54 @@ static void test_a_failed_run_may_land_what_it_committed(void **state)
 	fake_restart(f, true);
 	applied(f, &run, false);
 	assert_run(f, &run, JOURNAL_RUN_S_FAILED);
+	assert_int_equal(fake_run(f, &run)->landing, JOURNAL_LANDING_S_LANDED);
+}
+
+/* What a person was told is under way is on disk: whoever started the next supervisor, it goes on. */
+static void test_a_landing_that_was_asked_for_outlives_the_supervisor(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run = created(f, ONE NEVER);
+	struct error err = {0};
+	struct fake_command c;
+
+	ran(f, "a");
+	assert_run(f, &run, JOURNAL_RUN_S_SUCCEEDED);
+	assert_int_equal(engine_run_land(f->e, fake_now(f), &run, 1000, &err), 0);
+	assert_true(fake_flush(f));
+	assert_true(journal_type_synced(JOURNAL_LANDING_WANTED));
+	assert_int_equal(engine_run_land(f->e, fake_now(f), &run, 1000, &err), 0);
+	assert_int_equal(fake_count(f, &run, JOURNAL_LANDING_WANTED), 1);
+	assert_true(fake_take(f, ENGINE_PLAN_LANDING, &c));
+	fake_restart(f, false);
+	assert_false(engine_run_named(f->e, &run));
+	planned(f, &run);
+	assert_false(fake_run(f, &run)->landing_wanted);
+	applied(f, &run, false);
+	assert_int_equal(fake_run(f, &run)->landing, JOURNAL_LANDING_S_LANDED);
+}
+
+static void test_a_landing_that_waits_for_the_workspace_outlives_the_supervisor(void **state)
+{
+	struct fake *f = fake_of(state);
+	struct journal_id run = created(f, ONE NEVER), other, a;
+	struct error err = {0};
+	struct fake_command c;
+
+	ran(f, "a");
+	other = created(f, ONE);
+	a = started(f, "a");
+	assert_int_equal(engine_run_land(f->e, fake_now(f), &run, 1000, &err), 0);
+	assert_true(fake_flush(f));
+	planned(f, &run);
+	assert_false(fake_take(f, ENGINE_APPLY_LANDING, &c));
+	fake_restart(f, true);
+	planned(f, &run);
+	assert_false(fake_take(f, ENGINE_APPLY_LANDING, &c));
+	assert_true(fake_run(f, &run)->landing_wanted);
+	assert_int_equal(engine_run_cancel(f->e, fake_now(f), &other, 1000, true, &err), 0);
+	ended(f, &a, JOURNAL_ATTEMPT_S_KILLED, 9);
+	applied(f, &run, false);
 	assert_int_equal(fake_run(f, &run)->landing, JOURNAL_LANDING_S_LANDED);
 }
 
@@ -1567,8 +1629,8 @@ static void test_a_landing_that_is_planned_after_the_end_holds_its_rows(void **s
 	assert_false(engine_holds(f->e, &run));
 	assert_int_equal(engine_run_land(f->e, fake_now(f), &run, 1000, &err), 0);
 	engine_forget_settled(f->e);
-	assert_true(engine_holds(f->e, &run)); /* and no record of it says so yet */
-	assert_true(journal_run_settled(fake_run(f, &run)));
+	assert_true(engine_holds(f->e, &run));
+	assert_false(journal_run_settled(fake_run(f, &run)));
 	planned(f, &run);
 	applied(f, &run, false);
 	assert_false(engine_holds(f->e, &run));
@@ -2347,7 +2409,10 @@ int main(void)
 		T(test_conflicts_met_while_planning_touch_nothing),
 		T(test_undo_takes_back_what_landed),
 		T(test_an_undoing_that_is_dropped_leaves_it_landed),
+		T(test_land_is_told_that_the_landing_waits_for_an_answer),
 		T(test_a_failed_run_may_land_what_it_committed),
+		T(test_a_landing_that_was_asked_for_outlives_the_supervisor),
+		T(test_a_landing_that_waits_for_the_workspace_outlives_the_supervisor),
 		T(test_a_landing_that_is_stuck_pauses_and_goes_on),
 		T(test_what_holds_a_landing_up_is_recorded_and_land_tries_again),
 		T(test_a_failed_landing_that_a_restart_completes_pauses_no_more),
