@@ -607,13 +607,14 @@ static void test_limits(const struct doctor_place *p, struct doctor_result *r)
 		return;
 	r->finding.grade = DOCTOR_WEAKER;
 	if (access("/run/systemd/system", F_OK) == 0 && geteuid() != 0)
-		mend(r, "for limits that the kernel enforces run the supervisor as a service "
-			"(systemctl --user enable --now holdfast), or one command by: systemd-run "
-			"--user --scope -p Delegate=yes holdfast ...");
+		mend(r, "a policy that states one says 'allow_weaker: [memory, cpu]' beside it, or "
+			"is refused; for limits that the kernel enforces run as root, or the "
+			"supervisor in a unit with Delegate=yes (systemctl --user enable --now "
+			"holdfast)");
 	else
-		mend(r, "for limits that the kernel enforces run in a cgroup v2 of your own that "
-			"you may write (delegated), or as root; policies without allow_weaker for "
-			"memory and cpu are refused until then");
+		mend(r, "a policy that states one says 'allow_weaker: [memory, cpu]' beside it, or "
+			"is refused; for limits that the kernel enforces run as root, or in a "
+			"cgroup v2 of your own that you may write (delegated)");
 }
 
 static void test_runtime(const struct doctor_place *p, struct doctor_result *r)

@@ -87,10 +87,11 @@ static int choose(struct limits *l, struct error *err)
 		    has.form <= LIMITS_SAMPLED && !weaker_will_do(&l->want, role))
 			return error_set_exit(
 				err, -ENOTSUP, EXIT_STATUS_SANDBOX,
-				"limits: %s: no control group of ours on this machine; run the "
-				"keeper in a unit with Delegate=yes (holdfast doctor says how), or "
-				"name it under allow_weaker",
-				names[role]);
+				"limits: %s: no control group of ours on this machine; write "
+				"'allow_weaker: [%s]' beside the limit in the policy (its use is "
+				"looked at ten times a second), leave the limit out, or see "
+				"'holdfast doctor'",
+				names[role], names[role]);
 		l->roles[role] = has;
 	}
 	return 0;

@@ -509,7 +509,9 @@ static int check_choice(const struct journal_approval *a, const struct engine_vo
 			break;
 	if (!*known && *choices_of(a->kind))
 		return error_set_exit(err, -EINVAL, EXIT_STATUS_USAGE,
-				      "vote: '%.32s' is none of its choices; say --as %s",
+				      v->choice && *v->choice
+					      ? "vote: '%.32s' is none of its choices; say --as %s"
+					      : "vote: it wants a choice%.0s; say --as %s",
 				      v->choice ? v->choice : "",
 				      a->kind == JOURNAL_KIND_CONFLICT	  ? "mine, theirs or file=F"
 				      : a->kind == JOURNAL_KIND_EXHAUSTED ? "retry or fail"

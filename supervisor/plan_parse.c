@@ -118,6 +118,8 @@ static int want_number(const struct parse *p, const struct yaml_node *n, const c
 		ok = c[i] >= '0' && c[i] <= '9' && (i == 0 || c[0] != '0');
 		v = v * 10 + (uint64_t)(c[i] - '0');
 	}
+	if ((!ok || v < min || v > max) && min == max)
+		return WRONG(p, n, "%s must be %llu", what, (unsigned long long)min);
 	if (!ok || v < min || v > max)
 		return WRONG(p, n, "%s: must be a whole number from %llu to %llu", what,
 			     (unsigned long long)min, (unsigned long long)max);

@@ -97,6 +97,8 @@ static int want_number(const struct parse *p, const struct yaml_node *n, const c
 		ok = c[i] >= '0' && c[i] <= '9' && (i == 0 || c[0] != '0');
 		v = v * 10 + (uint64_t)(c[i] - '0');
 	}
+	if ((!ok || v < min || v > max) && min == max)
+		return WRONG(p, n, "%s must be %u", what, min);
 	if (!ok || v < min || v > max)
 		return WRONG(p, n, "%s: must be a whole number from %u to %u", what, min, max);
 	*ret = (uint32_t)v;

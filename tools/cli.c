@@ -57,14 +57,18 @@ static void say_unknown(const char *given, const struct option *longs)
 int cli_getopt(int argc, char **argv, const char *shorts, const struct option *longs)
 {
 	char with_colon[16];
+	bool has_h = strchr(shorts, 'h') != NULL;
 	struct error err = {0};
 	const char *what = cli.command ? cli.command : "options";
 	bool plus = shorts[0] == '+';
 	int at = optind, opt;
 
-	snprintf(with_colon, sizeof(with_colon), "%s:%s", plus ? "+" : "", shorts + plus);
+	snprintf(with_colon, sizeof(with_colon), "%s:%s%s", plus ? "+" : "", shorts + plus,
+		 has_h ? "" : "h");
 	opterr = 0;
 	opt = getopt_long(argc, argv, with_colon, longs, NULL);
+	if (opt == 'h' && !has_h)
+		return CLI_OPT_HELP;
 	const struct option *empty = opt > 0 ? option_of(longs, opt) : NULL;
 	if (empty && (!empty->has_arg || !optarg || *optarg))
 		empty = NULL;
@@ -118,7 +122,9 @@ int cli_option(int opt, const char *usage)
 
 int cli_fail(const struct error *err)
 {
-	int status = err->exit_status ? err->exit_status : EXIT_STATUS_STEP_FAILED;
+	int status = cli.own_exit	? cli.own_exit
+		     : err->exit_status ? err->exit_status
+					: EXIT_STATUS_STEP_FAILED;
 	AUTO_BUFFER line = {0};
 	escape_append(&line, bytes_str(err->msg), ESCAPE_LINE | ESCAPE_KEEP_BACKSLASH);
 	const char *msg =

@@ -14,6 +14,7 @@ struct cli {
 	const char *state; /* --state, or what the settings name, or NULL */
 	const char *command; /* the subcommand's name, for messages; NULL before it is known */
 	bool json, plain, no_input;
+	int own_exit; /* what every error leaves with; 0 = its own. Of exec and step: CLI_EXEC_OWN */
 	bool color; /* standard output is a terminal, no NO_COLOR, no --plain */
 	bool progress; /* standard error is a terminal, not --json, not --plain */
 	struct settings settings; /* of this machine and user; owned */

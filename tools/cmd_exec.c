@@ -39,6 +39,15 @@ static int own_failure(const struct error *err)
  * ----------------------------------------------------------------------------------------------------
  */
 
+/* What failed is not kept: said, since the same command outside would have left it. */
+static void tell_dropped(const char *workspace, int code)
+{
+	fprintf(stderr,
+		"holdfast: it failed (exit %d): what it changed in %s was dropped; sh -c 'CMD || "
+		"true' (in a shell: exit 0) keeps it\n",
+		code, cli_escaped(workspace));
+}
+
 /* Whoever said --land sees what did not, and why. */
 static void tell_left_out(struct client *c, const char *run)
 {
@@ -183,11 +192,17 @@ static int outcome(struct client *c, const char *run, const char *step_name)
 	/* The command went well, and what it was run for waits for a person. */
 	if (code == 0 && (landing_waits(status) || *cli_str(status, "landing_failed")))
 		code = CLI_EXEC_OWN;
+	/* A layer is there where the workspace is staged. */
+	bool staged_failed = exited && !refused && code != 0 && *cli_str(last, "layer") &&
+			     strcmp(cli_str(step, "state"), "failed") == 0;
 	if (cli.json) {
 		json_object_set(step, "status", status);
 		json_object_set_new(step, "exec_exit", json_integer(code));
+		json_object_set_new(step, "changes_dropped", json_boolean(staged_failed));
 		cli_print_json(json_incref(step));
 	} else {
+		if (staged_failed)
+			tell_dropped(cli_str(status, "workspace"), code);
 		if (refused)
 			fprintf(stderr, "holdfast: %s: %s\n", cli_escaped(cli_str(step, "state")),
 				cli_escaped(cli_str(step, "why")));
@@ -304,6 +319,7 @@ static int wait_declared(struct client *c, const char *run, char *ret_step, size
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
+	pump_add_hangup(&set);
 	sigprocmask(SIG_BLOCK, &set, &old);
 	while (!*ret_step) {
 		static const struct timespec pause = {.tv_nsec = 100 * 1000 * 1000};
@@ -377,6 +393,7 @@ int cmd_exec(int argc, char **argv)
 						{0}};
 	struct run_request q = {0};
 	int opt;
+	cli.own_exit = CLI_EXEC_OWN;
 	while ((opt = cli_getopt(argc, argv, "+it", options)) != -1) {
 		if (opt == 'i')
 			q.send_stdin = true;
@@ -542,6 +559,7 @@ int cmd_step(int argc, char **argv)
 	const char *needs = NULL;
 	bool end = false;
 	int opt;
+	cli.own_exit = CLI_EXEC_OWN;
 	while ((opt = cli_getopt(argc, argv, "+i", options)) != -1) {
 		if (opt == 'i')
 			q.send_stdin = true;
@@ -561,6 +579,8 @@ int cmd_step(int argc, char **argv)
 				return r > 0 ? EXIT_STATUS_OK : CLI_EXEC_OWN;
 		}
 	}
+	if (end) /* it wraps no command */
+		cli.own_exit = 0;
 	/* STEP -- CMD: getopt stopped at STEP; the "--" after it is ours to skip. */
 	int at = optind + 1;
 	if (!end && at < argc && argv[optind][0] && strcmp(argv[at], "--") != 0) {

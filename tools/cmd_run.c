@@ -11,6 +11,8 @@ static const char run_usage[] = "usage: holdfast run PLAN [--name N] [--workspac
 				"FILE|base|offline|coding] [--agency LEVEL] [--detach]\n"
 				"Runs a plan (holdfast-plan(5)). With --name, the run of that name "
 				"is attached to or resumed: starting is idempotent.\n"
+				"A name whose run has ended, or is of another plan, is exit 2: say "
+				"another name.\n"
 				"Exit: 0 done, 1 a step failed, 2 bad plan or policy, 3 denied, 4 "
 				"waits for a person, 7 limit, 8 no sandbox, 9 conflict.\n";
 

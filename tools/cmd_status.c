@@ -613,6 +613,7 @@ int cmd_show(int argc, char **argv)
 		return EXIT_STATUS_OK;
 	}
 	cli_print_text(cli_str(doc, "card"));
+	status_print_digest(doc);
 	status_print_answers(doc, "");
 	printf("state %s%s%s\n", cli_escaped(cli_str(doc, "state")),
 	       *cli_str(doc, "why") ? ": " : "", cli_escaped(cli_str(doc, "why")));

@@ -33,8 +33,20 @@ static int read_policy_file(const char *path, char real[PATH_MAX], struct policy
 		return error_set_exit(err, r, EXIT_STATUS_USAGE,
 				      "cannot read %s: %s; name a policy file that you may read",
 				      path, strerror(-r));
-	policy_trust_digest(buffer_bytes(&text), ret_digest);
-	r = policy_parse(buffer_bytes(&text), path, NULL, ret);
+	AUTO(plan_free) struct plan *plan = NULL;
+	struct bytes yaml = buffer_bytes(&text);
+	struct error no_plan = {0};
+	/* Where it stands in a plan, what is pinned is that part alone, as `run` looks for it. */
+	if (plan_parse(yaml, path, &plan, &no_plan) == 0 && plan->policy_text)
+		yaml = bytes_of(plan->policy_text, plan->policy_text_len);
+	else if (plan)
+		return error_set_exit(
+			err, -ENOENT, EXIT_STATUS_USAGE,
+			"nothing to trust: %.120s is a plan that holds no policy%s%.60s", path,
+			plan->policy_path ? "; trust the file that it names: " : "",
+			plan->policy_path ? plan->policy_path : "");
+	policy_trust_digest(yaml, ret_digest);
+	r = policy_parse(yaml, path, NULL, ret);
 	if (r < 0)
 		return error_set(err, r, "cannot read %s: %s", path, strerror(-r));
 	return policy_check(*ret, err);

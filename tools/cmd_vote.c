@@ -165,6 +165,16 @@ static bool lets_land(const json_t *doc, const json_t *answer)
 	       (strcmp(kind, "landing") == 0 || strcmp(kind, "conflict") == 0);
 }
 
+/* The same word was said before, and is what counts. */
+static void tell_decided(const struct vote *v, const json_t *doc)
+{
+	const json_t *votes = cli_get(doc, "votes"),
+		     *last = json_array_get(votes, json_array_size(votes) - 1);
+
+	printf(": already %s by %s at %s\n", v->deny ? "denied" : "approved",
+	       cli_escaped(cli_str(last, "principal")), cli_escaped(cli_str(last, "at")));
+}
+
 static int cast(struct vote *v)
 {
 	struct error err = {0};
@@ -182,9 +192,12 @@ static int cast(struct vote *v)
 	int64_t since = client_now_ms();
 	if (r == 0 && !v->digest && !cli.json) {
 		cli_print_text(cli_str(doc, "card"));
+		status_print_digest(doc);
 		status_print_answers(doc, "");
 	}
-	if (r == 0 && !v->digest && !v->deny && json_is_false(cli_get(doc, "complete")))
+	bool was_open = strcmp(cli_str(doc, "state"), "open") == 0;
+	if (r == 0 && was_open && !v->digest && !v->deny &&
+	    json_is_false(cli_get(doc, "complete")))
 		r = error_set_exit(
 			&err, -EPERM, EXIT_STATUS_WAITING,
 			"nothing was decided: the card does not show all of it; see 'holdfast diff "
@@ -194,7 +207,7 @@ static int cast(struct vote *v)
 		r = preview(c, v, doc, &err);
 	bool interactive =
 		isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && !cli.no_input && !cli.json;
-	if (r == 0 && !v->digest && interactive && !v->yes &&
+	if (r == 0 && was_open && !v->digest && interactive && !v->yes &&
 	    !cli_confirm(v->deny ? "deny" : "approve"))
 		r = error_set_exit(
 			&err, -ECANCELED, EXIT_STATUS_WAITING,
@@ -207,7 +220,10 @@ static int cast(struct vote *v)
 		r = vote_send(c, v, doc, &answer, &err);
 	if (r == 0 && !cli.json) {
 		fputs(cli_escaped(cli_str(doc, "title")), stdout);
-		printf(": %s\n", cli_escaped(vote_outcome(v, answer)));
+		if (was_open)
+			printf(": %s\n", cli_escaped(vote_outcome(v, answer)));
+		else
+			tell_decided(v, doc);
 		fflush(stdout);
 	}
 	if (r == 0 && !v->deny && lets_land(doc, answer))

@@ -280,8 +280,8 @@ static int finish(struct learn *l, const json_t *wants, struct error *err)
 					 (int)n.left_out));
 		return 0;
 	}
-	fprintf(stderr, "holdfast: the command left with %d; %zu rules drafted, %zu left out%s%s\n",
-		l->code, n.rules, n.left_out, l->output ? ": " : "",
+	fprintf(stderr, "holdfast: the command left with %d; %zu rule%s drafted, %zu left out%s%s\n",
+		l->code, n.rules, n.rules == 1 ? "" : "s", n.left_out, l->output ? ": " : "",
 		l->output ? cli_escaped(l->output) : "");
 	if (n.names)
 		fprintf(stderr,

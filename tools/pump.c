@@ -130,6 +130,14 @@ static int output_refused(struct client *c, const char *run, const char *name, i
 			      name, strerror(-refused), run);
 }
 
+void pump_add_hangup(sigset_t *set)
+{
+	struct sigaction old;
+
+	if (sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+		sigaddset(set, SIGHUP);
+}
+
 int pump_output(struct client *c, const char *run, const char *step, json_int_t attempt,
 		struct error *err)
 {
@@ -140,6 +148,7 @@ int pump_output(struct client *c, const char *run, const char *step, json_int_t 
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
+	pump_add_hangup(&set);
 	sigaddset(&set, SIGPIPE); /* blocked: write(2) tells */
 	sigprocmask(SIG_BLOCK, &set, &old);
 	sigdelset(&set, SIGPIPE);
@@ -175,10 +184,12 @@ int pump_output(struct client *c, const char *run, const char *step, json_int_t 
 		if (at[0].revents && read(signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
 			if (info.ssi_signo == SIGINT)
 				runs = cli_interrupt(c, run, interrupts++);
-			else if (terminations++ == 0)
-				signal_step(c, run, step, SIGTERM);
+			else if (terminations++ > 0)
+				exit(128 + (int)info.ssi_signo);
 			else
-				exit(128 + SIGTERM);
+				signal_step(c, run, step, SIGTERM);
+			if (info.ssi_signo == SIGHUP)
+				fprintf(stderr, "holdfast: hung up: the command is told SIGTERM\n");
 		}
 	}
 	announce_close(&asks);
@@ -229,6 +240,7 @@ static int pump_session(struct client *c, const char *run, const char *step, int
 	sigset_t set, old;
 	sigemptyset(&set);
 	sigaddset(&set, SIGWINCH);
+	pump_add_hangup(&set);
 	sigaddset(&set, SIGPIPE); /* blocked: write(2) tells */
 	sigprocmask(SIG_BLOCK, &set, &old);
 	sigdelset(&set, SIGPIPE);
@@ -267,8 +279,13 @@ static int pump_session(struct client *c, const char *run, const char *step, int
 				break;
 		}
 		struct signalfd_siginfo info;
-		if (p[2].revents && read(signals, &info, sizeof(info)) == (ssize_t)sizeof(info))
+		if (p[2].revents && read(signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+			if (info.ssi_signo == SIGHUP) { /* nobody could attach to it again */
+				pump_cancel_run(c, run);
+				exit(128 + SIGHUP);
+			}
 			resize_step(c, run, step);
+		}
 	}
 	announce_close(&asks);
 	sigprocmask(SIG_SETMASK, &old, NULL);

@@ -639,3 +639,9 @@ const char *status_refusal(const json_t *call)
 			 count == 1 ? "" : "s");
 	return cli_escaped(text);
 }
+
+void status_print_digest(const json_t *approval)
+{
+	printf("digest  %.16s (of this card: what --digest wants)\n",
+	       cli_str(approval, "card_digest"));
+}

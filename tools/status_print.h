@@ -12,6 +12,8 @@ void status_print_notes(const json_t *doc, FILE *to);
 void status_mute_notes(const json_t *doc); /* were printed by an earlier one, and are not again */
 /* The command of a step, as a shell would be told it; what is past max bytes is left out, and that is said. */
 void status_print_argv(const json_t *doc, size_t max);
+/* What --digest wants: the card's, which cannot stand in what it is the digest of. */
+void status_print_digest(const json_t *approval);
 /* One line of the roll-up; items: how many of the run wait for a person. */
 void status_print_summary(const json_t *summary, size_t items);
 void status_print_approval(const json_t *approval); /* one line of the queue */

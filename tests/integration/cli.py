@@ -257,6 +257,128 @@ def test_a_policy_that_extends_nothing_is_named_where_it_refuses_every_program()
             os.unlink(path)
 
 
+def test_what_a_failed_command_changed_is_said_to_be_dropped():
+    with Cli() as c:
+        said = f"holdfast: it failed (exit 3): what it changed in {c.tree} was dropped; sh -c 'CMD || true'"
+        code, _, err = c.run("exec", "--", "/bin/sh", "-c", "echo x > x.txt; exit 3")
+        assert code == 3 and err.count(said) == 1, (code, err)
+        assert "dropped" not in c.run("exec", "--policy", "base", "--", "false")[2], "nothing was staged"
+        assert "was dropped" not in c.run("exec", "--", "true")[2]
+        for status, dropped in ((3, True), (0, False)):
+            code, out, err = c.run("--json", "exec", "--", "/bin/sh", "-c", f"exit {status}")
+            assert code == status and err == "" and json.loads(out)["changes_dropped"] is dropped, (code, out, err)
+        code, _, err = c.run("exec", "--", "/bin/sh", "-c", "sh -c 'echo x > x.txt; exit 3' || true")
+        assert code == 0 and "1 path changed, kept aside" in err, (code, err)
+
+
+def test_a_terminal_that_is_closed_ends_its_run():
+    with Cli() as c:
+        for how in ("closed", "signal"):
+            pid, fd = pty.fork()
+            if pid == 0:
+                os.chdir(c.tree)
+                os.execve(HOLDFAST, [HOLDFAST, "--state", c.state, "exec", "-t", "--", "/bin/sh", "-c", "trap '' HUP; while :; do echo ready; sleep 0.2; done"],
+                          c.env)
+            said = b""
+            while b"ready" not in said:
+                assert select.select([fd], [], [], 60)[0], said
+                said += os.read(fd, 4096)
+            if how == "signal":
+                os.kill(pid, signal.SIGHUP)
+            else:
+                os.close(fd)
+            assert os.waitpid(pid, 0)[0] == pid
+            if how == "signal":
+                os.close(fd)
+            c.until(lambda: c.json("status", c.latest())[1]["state"] == "cancelled")
+
+
+def test_a_hangup_ends_the_command_as_sigterm_does():
+    with Cli() as c:
+        for ignored in (False, True):
+            p = subprocess.Popen([HOLDFAST, "--state", c.state, "exec", "--", "/bin/sh", "-c",
+                                  "trap 'echo told; exit 5' TERM; echo ready; while :; do sleep 0.1; test ! -e /tmp/go || exit 6; done"],
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=c.env, cwd=c.tree,
+                                 preexec_fn=(lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) if ignored else None)
+            assert p.stdout.readline() == "ready\n"
+            os.kill(p.pid, signal.SIGHUP)
+            if ignored:  # as under nohup(1)
+                try:
+                    p.wait(1)
+                    assert False, "it heard what is ignored"
+                except subprocess.TimeoutExpired:
+                    os.kill(p.pid, signal.SIGTERM)
+            out, err = p.communicate(timeout=60)
+            assert p.returncode == 5 and out == "told\n", (ignored, p.returncode, out, err)
+            assert ("hung up: the command is told SIGTERM" in err) is not ignored, err
+
+
+def test_the_policy_that_stands_in_a_plan_can_be_trusted():
+    with Cli() as c:
+        plan = c.plan("land: never\npolicy:\n  version: 1\n  name: inner\n  extends: offline\nsteps:\n  - {name: a, run: ['true']}\n")
+        advice = re.search(r"type: (holdfast trust .*)", "".join(c.run("run", plan)[1:]))
+        assert advice and advice[1] == f"holdfast trust {plan}", advice
+        assert c.run("trust", "--yes", plan)[0] == 0
+        assert "not trusted" not in "".join(c.run("run", plan)[1:])
+        assert c.json("trust", plan)[1]["already"] is True
+        code, _, err = c.run("trust", "--yes", c.plan("policy: offline\nsteps:\n  - {name: a, run: ['true']}\n", "other.yaml"))
+        assert code == 2 and "is a plan that holds no policy; trust the file that it names: offline" in err, (code, err)
+
+
+def test_a_decided_item_is_said_to_be_decided_already():
+    with Cli() as c:
+        lines = "seq 100 > a.txt"
+        for first, second in (("approve", "deny"), ("deny", "approve")):
+            assert c.run("run", c.plan(f"land: ask\nsteps:\n  - {{name: one, run: '{lines}'}}\n"), "--name", first)[0] == 4
+            a = c.waiting()[0]
+            assert a["complete"] is False
+            digest = c.run("show", a["approval"])[1]
+            named = re.search(r"^digest  ([0-9a-f]{16}) ", digest, re.M)
+            assert named and a["card_digest"].startswith(named[1]), digest
+            code, out, err = c.run(first, a["approval"], "--no-input", "--digest", named[1])
+            assert code == 0 and "already" not in out, (code, out, err)
+            code, out, err = c.run(first, a["approval"], "--no-input")
+            decided = "approved" if first == "approve" else "denied"
+            assert code == 0 and re.search(rf": already {decided} by uid:\d+ at 20", out), (code, out, err)
+            code, out, err = c.run(second, a["approval"], "--no-input")
+            assert code == 9 and re.search(r"it is [A-Za-z]+ already, last by uid:", err), (code, out, err)
+
+
+def test_an_error_says_the_status_that_it_leaves_with():
+    with Cli() as c:
+        for args in (("exec", "--bogus"), ("exec",), ("step", "--bogus"), ("exec", "--policy", "/no/such", "--", "true"),
+                     ("exec", "--workspace", "/no/such", "--", "true"), ("step", "--end"), ("run", "--bogus")):
+            code, out, _ = c.run("--json", *args)
+            assert json.loads(out)["error"]["exit"] == code != 0, (args, code, out)
+        for command in ("exec", "run", "step", "approve", "queue", "policy", "status", "gc", "doctor"):
+            assert c.run(command, "-h")[:2] == c.run(command, "--help")[:2] and c.run(command, "-h")[0] == 0, command
+        tools = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tools")
+        for name in ("quickstart", "check"):
+            for args, code in ((["--help"], 0), (["-h"], 0), (["--bogus"], 2)):
+                p = subprocess.run([os.path.join(tools, name), *args], capture_output=True, text=True, timeout=10, check=False)
+                assert p.returncode == code and len((p.stdout + p.stderr).splitlines()) <= 3, p
+
+
+def test_words_for_people():
+    with Cli() as c:
+        plan = c.plan("steps: []\n")
+        with open(plan, "w") as f:
+            f.write("version: 2\nsteps:\n  - {name: a, run: ['true']}\n")
+        assert "version must be 1\n" in c.run("run", plan)[2]
+        assert "exit 2" in c.run("run", "--help")[1]
+
+
+def test_bash_completes_what_there_is():
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tools/completions/holdfast.bash")
+    for words, there, not_there in ((("agency", "RUN", ""), "assist", None), (("policy", ""), "check", "--replay"), (("exec", "-"), "-t", None),
+                                    (("exec", "-"), "-i", None), (("to",), "tool", None)):
+        line = " ".join(f"'{w}'" for w in ("holdfast", *words))
+        p = subprocess.run(["bash", "-c", f"source {script}; COMP_WORDS=({line}); COMP_CWORD={len(words)}; _holdfast; "
+                            "printf '%s\n' \"${COMPREPLY[@]}\""], capture_output=True, text=True, timeout=20, check=False)
+        said = p.stdout.split()
+        assert there in said and not_there not in said, (words, p)
+
+
 def test_a_folder_that_cannot_be_a_workspace_is_refused_with_what_to_do():
     with Cli() as c:
         for folder, why in (("/", "all of it"), ("/tmp", "a folder of its own there"), ("/run", "a folder of its own there")):

@@ -1,5 +1,5 @@
 # fish completion for holdfast(1)
-set -l commands run exec resume step status log show diff land undo queue approve deny pause cancel fork agency policy trust doctor verify fsck export gc daemon
+set -l commands run exec resume step status log show diff land undo queue approve deny pause cancel fork agency policy tool trust doctor verify fsck export gc daemon
 complete -c holdfast -f -n "not __fish_seen_subcommand_from $commands" -a "$commands"
 complete -c holdfast -l state -r -d 'state directory'
 complete -c holdfast -l json -d 'machine-readable'
