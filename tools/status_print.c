@@ -642,6 +642,6 @@ const char *status_refusal(const json_t *call)
 
 void status_print_digest(const json_t *approval)
 {
-	printf("digest  %.16s (of this card: what --digest wants)\n",
-	       cli_str(approval, "card_digest"));
+	printf("digest  %.16s (of this card%s)\n", cli_str(approval, "card_digest"),
+	       json_is_false(cli_get(approval, "complete")) ? ": what --digest wants" : "");
 }
