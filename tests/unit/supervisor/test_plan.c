@@ -41,7 +41,7 @@ static const struct {
 	{"", "p.yaml:1:1", "E0008"},
 	{"[]", "p.yaml:1:1", "must be a mapping"},
 	{"steps: []\n", "p.yaml:1:1", "no version"},
-	{"version: 2\nsteps: []\n", "p.yaml:1:10", "from 1 to 1"},
+	{"version: 2\nsteps: []\n", "p.yaml:1:10", "version must be 1"},
 	{"version: 1\n", "p.yaml:1:1", "no steps"},
 	{"version: 1\nsteps: []\n", "p.yaml:2:8", "there is none"},
 	{"version: 1\nsteps: a\n", "p.yaml:2:8", "must be a list"},

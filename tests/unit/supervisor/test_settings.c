@@ -22,7 +22,7 @@ static const struct {
 	{"", "c.yaml:1:1", "E0008"},
 	{"[]", "c.yaml:1:1", "must be a mapping"},
 	{"state: /x\n", "c.yaml:1:1", "no version"},
-	{"version: 2\n", "c.yaml:1:10", "from 1 to 1"},
+	{"version: 2\n", "c.yaml:1:10", "version must be 1"},
 	{HEAD "sate: /x\n", "c.yaml:2:1", "did you mean 'state'?"},
 	{HEAD "zzz: 1\n", "c.yaml:2:1", "unknown key 'zzz'"},
 	{"verison: 1\n", "c.yaml:1:1", "did you mean 'version'?"},
