@@ -158,7 +158,7 @@ static void release(struct daemon *d, const struct engine_command *cmd)
 			effects_request_drop(c, r);
 	}
 	memcpy(m.effect, cmd->effect.b, sizeof(m.effect));
-	failpoint_hit("effect.before-release");
+	(void)failpoint_hit("effect.before-release");
 	effects_channel_said(c, effects_channel_say(c, &m, NULL, 0), "to release");
 }
 
@@ -251,9 +251,9 @@ static void on_result(struct effects_channel *c, const struct report_result *m, 
 	} else if (r) {
 		r->sent = true;
 	}
-	failpoint_hit("effect.before-result");
+	(void)failpoint_hit("effect.before-result");
 	daemon_check(d, engine_effect_result(d->engine, daemon_now(), &x), "effect result");
-	failpoint_hit("effect.after-result");
+	(void)failpoint_hit("effect.after-result");
 }
 
 static void on_cut(struct effects_channel *c, uint64_t number)

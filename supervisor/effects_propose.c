@@ -317,7 +317,7 @@ void effects_propose(struct effects_channel *c, const struct report_propose *m, 
 	p->x.request = m->request;
 	step = journal_run_step_of(run, &p->x.attempt, &attempt);
 	rc = step ? prepare(c, run, step, m, body_fd, p, &err) : -ESTALE;
-	failpoint_hit("effect.before-proposed");
+	(void)failpoint_hit("effect.before-proposed");
 	/* Its answer may come within: who waits is known before. */
 	if (rc == 0)
 		rc = effects_request_add(c, m->request, &no_id);
@@ -325,7 +325,7 @@ void effects_propose(struct effects_channel *c, const struct report_propose *m, 
 		rc = engine_effect_proposed(d->engine, daemon_now(), &p->x, &effect);
 	if (rc == 0) {
 		effects_request_of(c, m->request)->effect = effect;
-		failpoint_hit("effect.after-proposed");
+		(void)failpoint_hit("effect.after-proposed");
 		return;
 	}
 	old = effects_request_of(c, m->request);

@@ -125,11 +125,11 @@ int effects_request_send(struct effects_channel *c, struct effects_request *r,
 		m.answer.key_header = bytes_str(header);
 		m.answer.key = bytes_str(key);
 	}
-	failpoint_hit("effect.before-send");
+	(void)failpoint_hit("effect.before-send");
 	r->sent = true;
 	rc = effects_channel_say(c, &m, NULL, 0);
 	effects_channel_said(c, rc, "to send");
-	failpoint_hit("effect.after-send");
+	(void)failpoint_hit("effect.after-send");
 	/* It never left this process; where it may have, the channel ends and the next HELLO says.
 	 */
 	return rc == -EINVAL || rc == -E2BIG || rc == -ENOMEM || rc == -ENOBUFS ? rc : 0;

@@ -109,7 +109,7 @@ void effects_tool_start(struct daemon *d, struct effects_request *r, const struc
 	struct error err = {0};
 
 	r->sent = true;
-	failpoint_hit("effect.before-tool");
+	(void)failpoint_hit("effect.before-tool");
 	if (run_tool(d, run, f, &err) < 0)
 		tool_over(d, &effect, ENGINE_REFUSED, err.msg[0] ? err.msg : "it cannot be run",
 			  NULL);
