@@ -1,3 +1,8 @@
+/*
+ * The form of an action: which values a field takes, its bytes both ways, the one form of a path,
+ * and what of a request is the same request (its identity). A body's JSON is action_json.c's. Used
+ * by gate, courier and supervisor alike, so that none of them has another idea of it.
+ */
 #include "sandbox/action.h"
 #include <assert.h>
 #include <errno.h>

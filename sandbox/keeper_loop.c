@@ -1,3 +1,7 @@
+/*
+ * The keeper's loop: epoll, and timers in one list behind one timerfd. One event is taken at a time,
+ * so a handler may free any object, itself included.
+ */
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>

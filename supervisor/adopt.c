@@ -1,3 +1,13 @@
+/*
+ * The connection to the keeper, in the order of its life:
+ *
+ *   connection   found, started where there is none, replaced after an upgrade
+ *   commands     of the engine, of net.c and of sealing.c, as requests that wait for their answer
+ *   events       what the keeper reports, handed to attempts.c, net.c and who asked
+ *   loss         the keeper died or was taken over; and the start of a supervisor, which adopts what
+ *                lives
+ *   for the API  signals, terminals and output of an attempt
+ */
 #include "supervisor/adopt.h"
 
 #include <fcntl.h>

@@ -1,3 +1,7 @@
+/*
+ * The requests of a channel, and what each is answered: DENY, SEND or REPLAY, made of the effect's
+ * row and its blobs. Called by effects.c, effects_propose.c and effects_tool.c.
+ */
 #include "supervisor/effects_request.h"
 
 #include <stdlib.h>

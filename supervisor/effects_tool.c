@@ -1,3 +1,8 @@
+/*
+ * Effects that the supervisor carries out itself: a tool's call is begun for the request that waits,
+ * its exit and output become the outcome, and who waits is given it as a recorded one. Probes of
+ * what is in doubt go the same way.
+ */
 #include "supervisor/effects_tool.h"
 
 #include <stdlib.h>
