@@ -375,7 +375,7 @@ int adopt_net(struct daemon *d, enum adopt_net_what what, const struct journal_i
 	r = need_keeper(d, err);
 	if (r < 0)
 		return r;
-	memcpy(id.b, run->b, sizeof(id.b));
+	net_id(run, &id);
 	switch (what) {
 	case ADOPT_NET_OPEN:
 		r = sandbox_client_net_open(d->adopt->client, n, &asked.number);

@@ -5,6 +5,7 @@
  */
 #include "supervisor/net.h"
 
+#include <assert.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -42,7 +43,41 @@ static const char *const bundle_variables[] = {"SSL_CERT_FILE",	     "CURL_CA_BU
 					       "PIP_CERT",	     "AWS_CA_BUNDLE",
 					       "CARGO_HTTP_CAINFO"};
 
-enum net_state { NET_NONE, NET_OPENING, NET_ATTACHING, NET_OPEN };
+/*
+ * What the keeper has of a run's network, and who serves it:
+ *
+ *   NONE       nothing, as far as we know; it does not last longer than a turn of the loop
+ *   OPENING    OPEN was asked
+ *   REFUSED    OPEN was refused, for the lock: gate and courier of a keeper that was killed die a
+ *              moment after it. Asked again in a moment
+ *   ATTACHING  etc and seed are made; ATTACH was asked
+ *   BROKEN     the channel ended as soon as it was there. ATTACH is asked in a moment, so that a
+ *              courier that cannot live is not asked for in a tight circle
+ *   OPEN       the channel is effects.c's; attempts may start. Its courier has not said HELLO
+ *   HEARD      it has: it was told the settings and every attempt, and is told of more
+ *
+ *   NONE       -> OPENING
+ *   OPENING    -> ATTACHING  the keeper answered with the authority
+ *   OPENING    -> REFUSED -> OPENING
+ *   ATTACHING  -> OPEN       the keeper answered with the channel
+ *   OPEN       -> HEARD
+ *   OPEN or HEARD -> ATTACHING, BROKEN  the channel ended: the courier died, and the keeper starts
+ *              another
+ *   BROKEN     -> ATTACHING
+ *   any        -> NONE       the keeper is gone, or is another, which does not know the run
+ *
+ * What can be opened no more, or was left by its last attempt, is dropped in whatever state it is.
+ * An answer that comes in another state than that which asks is of something older: ignored.
+ */
+enum net_state {
+	NET_NONE,
+	NET_OPENING,
+	NET_REFUSED,
+	NET_ATTACHING,
+	NET_BROKEN,
+	NET_OPEN,
+	NET_HEARD,
+};
 
 /* Plain reads are in the run's events alone: each is looked at once. */
 struct net_reads {
@@ -53,12 +88,10 @@ struct net_reads {
 struct net {
 	struct net *next;
 	struct journal_id run;
-	enum net_state state;
-	bool hello; /* the courier of this channel has been told, and hears of more */
-	int again; /* times that OPEN was refused for the lock */
-	bool due; /* what its state asks for is asked in a moment: nets.again */
+	enum net_state state; /* net_move */
+	int refused; /* times that OPEN was, one after the other */
 	int64_t attached_ms;
-	int64_t idle_since_ms; /* without attempt; 0 = not */
+	int64_t idle_since_ms; /* without attempt, in whatever state; 0 = it has one */
 	struct digest seed; /* of placeholders */
 	struct sandbox_etc_file etc[ETC_MAX];
 	size_t etc_count;
@@ -70,7 +103,7 @@ struct net {
 struct nets {
 	struct daemon *daemon;
 	struct net *first;
-	struct event *again;
+	struct event *again; /* for REFUSED, BROKEN and dying */
 	bool dying; /* some courier holds its lock that is nobody's any more */
 };
 
@@ -101,21 +134,62 @@ static int64_t now_ms(void)
 	return daemon_now().mono_ns / 1000000;
 }
 
-static void net_id(const struct journal_id *run, struct sandbox_net_id *ret)
+void net_id(const struct journal_id *run, struct sandbox_net_id *ret)
 {
 	_Static_assert(sizeof(ret->b) == sizeof(run->b), "a run has one name");
 	memcpy(ret->b, run->b, sizeof(ret->b));
 }
 
-static void clear(struct net *n)
+/* The one setter of its state. */
+static void net_move(struct net *n, enum net_state to)
+{
+	static const unsigned legal[] = {
+		[NET_NONE] = 1U << NET_OPENING,
+		[NET_OPENING] = 1U << NET_REFUSED | 1U << NET_ATTACHING | 1U << NET_NONE,
+		[NET_REFUSED] = 1U << NET_OPENING | 1U << NET_NONE,
+		[NET_ATTACHING] = 1U << NET_OPEN | 1U << NET_NONE,
+		[NET_BROKEN] = 1U << NET_ATTACHING | 1U << NET_NONE,
+		[NET_OPEN] =
+			1U << NET_HEARD | 1U << NET_ATTACHING | 1U << NET_BROKEN | 1U << NET_NONE,
+		[NET_HEARD] = 1U << NET_ATTACHING | 1U << NET_BROKEN | 1U << NET_NONE,
+	};
+
+	assert(legal[n->state] & 1U << to);
+	n->state = to;
+}
+
+static bool is_attached(const struct net *n)
+{
+	return n->state == NET_OPEN || n->state == NET_HEARD;
+}
+
+/* In state NONE, and in the list. NULL: out of memory. */
+static struct net *make(struct daemon *d, const struct journal_id *run)
+{
+	struct net *n = calloc(1, sizeof(*n));
+
+	if (!n)
+		return NULL;
+	n->run = *run;
+	n->next = d->nets->first;
+	d->nets->first = n;
+	return n;
+}
+
+static void forget_keeper(struct net *n)
 {
 	buffer_free(&n->bundle);
 	buffer_free(&n->certificate);
 	n->etc_count = 0;
-	n->hello = false;
-	n->again = 0;
-	n->due = false;
-	n->state = NET_NONE;
+	n->refused = 0;
+	net_move(n, NET_NONE);
+}
+
+static void release(struct net *n)
+{
+	buffer_free(&n->bundle);
+	buffer_free(&n->certificate);
+	free(n);
 }
 
 static void drop(struct daemon *d, struct net *n)
@@ -126,8 +200,7 @@ static void drop(struct daemon *d, struct net *n)
 			break;
 		}
 	}
-	clear(n);
-	free(n);
+	release(n);
 }
 
 /* ---- opening ---- */
@@ -197,7 +270,7 @@ static int ask_open(struct daemon *d, struct net *n, struct error *err)
 		explicit_bzero(ca.data, ca.cap);
 	if (r < 0)
 		return error_set(err, r, "the run's network cannot be opened: %s", strerror(-r));
-	n->state = NET_OPENING;
+	net_move(n, NET_OPENING);
 	return 0;
 }
 
@@ -209,20 +282,18 @@ static void failed(struct daemon *d, struct net *n, const struct error *err)
 	attempts_again(d, &run, err);
 }
 
-static void ask_later(struct daemon *d, struct net *n)
+static void look_again(struct nets *all)
 {
 	struct timeval soon = {.tv_usec = NET_AGAIN_MS * 1000};
 
-	n->due = true;
-	event_add(d->nets->again, &soon);
+	event_add(all->again, &soon);
 }
 
 static void ask_attach(struct daemon *d, struct net *n)
 {
 	struct error err = {0};
 
-	n->state = NET_ATTACHING;
-	n->hello = false;
+	net_move(n, NET_ATTACHING);
 	if (adopt_net(d, ADOPT_NET_ATTACH, &n->run, NULL, &err) < 0)
 		failed(d, n, &err);
 }
@@ -295,7 +366,17 @@ static int opened(struct net *n, int fd, struct error *err)
 	return make_etc(n, err);
 }
 
-static int lend_env(const struct net *n, const struct policy_effective *step, char ***ret)
+void net_lend_free(struct net_lend *l)
+{
+	for (size_t i = 0; l->env && l->env[i]; i++)
+		free(l->env[i]);
+	free(l->env);
+	*l = (struct net_lend){0};
+}
+
+/* Into l, which its owner frees, also where it is half done. */
+static int lend_env(const struct net *n, const struct policy_effective *step, struct net_lend *l,
+		    struct error *err)
 {
 	struct policy_secret_info s;
 	char placeholder[NET_PLACEHOLDER_SIZE];
@@ -303,28 +384,19 @@ static int lend_env(const struct net *n, const struct policy_effective *step, ch
 
 	while (policy_secret_at(step, count, &s))
 		count++;
-	char **env = calloc(count + ARRAY_SIZE(bundle_variables) + 2, sizeof(*env));
-	if (!env)
-		return -ENOMEM;
-	*ret = env;
+	l->env = calloc(count + ARRAY_SIZE(bundle_variables) + 2, sizeof(*l->env));
+	if (!l->env)
+		return error_nomem(err);
 	for (size_t i = 0; i < ARRAY_SIZE(bundle_variables); i++)
-		if (asprintf(&env[at++], "%s=/etc/%s", bundle_variables[i], bundles[0]) < 0)
-			return -ENOMEM;
-	if (asprintf(&env[at++], "NODE_EXTRA_CA_CERTS=/etc/%s", RUN_CA) < 0)
-		return -ENOMEM;
+		if (asprintf(&l->env[at++], "%s=/etc/%s", bundle_variables[i], bundles[0]) < 0)
+			return error_nomem(err);
+	if (asprintf(&l->env[at++], "NODE_EXTRA_CA_CERTS=/etc/%s", RUN_CA) < 0)
+		return error_nomem(err);
 	for (size_t i = 0; policy_secret_at(step, i, &s); i++)
-		if (s.env && asprintf(&env[at++], "%s=%s", s.env,
+		if (s.env && asprintf(&l->env[at++], "%s=%s", s.env,
 				      net_secret_placeholder(&n->seed, s.name, placeholder)) < 0)
-			return -ENOMEM;
+			return error_nomem(err);
 	return 0;
-}
-
-void net_lend_free(struct net_lend *l)
-{
-	for (size_t i = 0; l->env && l->env[i]; i++)
-		free(l->env[i]);
-	free(l->env);
-	*l = (struct net_lend){0};
 }
 
 /* ---- what a courier is told ---- */
@@ -562,9 +634,10 @@ static void on_hello(struct daemon *d, const struct journal_id *run)
 	struct net *n = find(d, run);
 	struct hearers h = {d, n};
 
-	if (!n || n->state != NET_OPEN)
+	if (!n || !is_attached(n))
 		return;
-	n->hello = true;
+	if (n->state == NET_OPEN)
+		net_move(n, NET_HEARD);
 	if (tell_settings(d, n) < 0)
 		daemon_log(d, "the courier cannot be told the settings");
 	attempts_each_net(d, run, tell_one, &h);
@@ -574,15 +647,14 @@ static void on_closed(struct daemon *d, const struct journal_id *run)
 {
 	struct net *n = find(d, run);
 
-	if (!n || n->state != NET_OPEN)
+	if (!n || !is_attached(n))
 		return;
-	n->state = NET_ATTACHING;
-	n->hello = false;
-	/* one that ends as soon as it is there is not asked for in a tight circle */
-	if (now_ms() - n->attached_ms < NET_AGAIN_MS)
-		ask_later(d, n);
-	else
+	if (now_ms() - n->attached_ms < NET_AGAIN_MS) {
+		net_move(n, NET_BROKEN);
+		look_again(d->nets);
+	} else {
 		ask_attach(d, n);
+	}
 }
 
 /* ---- attempts ---- */
@@ -604,38 +676,39 @@ int net_take(struct daemon *d, struct attempt *a, const struct plan_step *step,
 {
 	AUTO(policy_effective_free) struct policy_effective *policy = NULL;
 	struct net *n = find(d, &a->run);
+	AUTO_NET_LEND lend = {0};
 	int r = step_policy(d, &a->run, step, &policy, err);
 
-	*ret = (struct net_lend){0};
-	if (r < 0 || !needs_net(d, a, policy))
-		return r;
-	if (!n) {
-		n = calloc(1, sizeof(*n));
-		if (!n)
-			return error_nomem(err);
-		n->run = a->run;
-		n->next = d->nets->first;
-		d->nets->first = n;
-		r = ask_open(d, n, err);
-		if (r < 0)
-			drop(d, n);
-	}
 	if (r < 0)
 		return r;
-	if (n->state != NET_OPEN)
+	if (!needs_net(d, a, policy)) {
+		*ret = (struct net_lend){0};
+		return 0;
+	}
+	if (!n) {
+		n = make(d, &a->run);
+		if (!n)
+			return error_nomem(err);
+		r = ask_open(d, n, err);
+		if (r < 0) {
+			drop(d, n);
+			return r;
+		}
+	}
+	if (!is_attached(n))
 		return NET_WAITS;
-	if (n->hello)
+	if (n->state == NET_HEARD)
 		r = tell(d, n, a, step, err);
 	if (r == 0)
-		r = lend_env(n, policy, &ret->env);
-	if (r < 0) {
-		net_lend_free(ret);
-		return r == -ENOMEM ? error_nomem(err) : r;
-	}
+		r = lend_env(n, policy, &lend, err);
+	if (r < 0)
+		return r;
 	a->net = true;
-	net_id(&n->run, &ret->id);
-	ret->etc = n->etc;
-	ret->etc_count = n->etc_count;
+	net_id(&n->run, &lend.id);
+	lend.etc = n->etc;
+	lend.etc_count = n->etc_count;
+	*ret = lend;
+	lend = (struct net_lend){0};
 	return 0;
 }
 
@@ -649,7 +722,7 @@ void net_attempt_over(struct daemon *d, const struct attempt *a)
 	struct report_message m = {.type = REPORT_ATTEMPT_END};
 	struct net *n = a->net ? find(d, &a->run) : NULL;
 
-	if (!n || n->state != NET_OPEN || !n->hello)
+	if (!n || n->state != NET_HEARD)
 		return;
 	memcpy(m.attempt_end, a->id.b, sizeof(m.attempt_end));
 	if (effects_say(d, &n->run, &m, NULL, 0) < 0)
@@ -670,12 +743,9 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 		struct error err = {0};
 
 		next = n->next;
-		if (!n->due)
-			continue;
-		n->due = false;
-		if (n->state == NET_ATTACHING)
+		if (n->state == NET_BROKEN)
 			ask_attach(d, n);
-		else if (n->state == NET_OPENING && ask_open(d, n, &err) < 0)
+		else if (n->state == NET_REFUSED && ask_open(d, n, &err) < 0)
 			failed(d, n, &err);
 	}
 	if (all->dying)
@@ -689,17 +759,17 @@ static void on_opened(struct daemon *d, struct net *n, int result, const struct 
 
 	if (n->state != NET_OPENING)
 		return;
-	if (result == -EBUSY && n->again < NET_AGAIN_MAX) {
-		/* gate and courier of a keeper that was killed die a moment after it */
-		n->again++;
-		ask_later(d, n);
+	if (result == -EBUSY && n->refused < NET_AGAIN_MAX) {
+		n->refused++;
+		net_move(n, NET_REFUSED);
+		look_again(d->nets);
 		return;
 	}
 	if (result < 0) {
 		failed(d, n, err);
 		return;
 	}
-	n->again = 0;
+	n->refused = 0;
 	if (opened(n, fd, &mine) < 0)
 		failed(d, n, &mine);
 	else
@@ -715,7 +785,7 @@ static void on_attached(struct daemon *d, struct net *n, int result, const struc
 	if (n->state != NET_ATTACHING)
 		return;
 	if (result == -ENOENT) { /* another keeper: the run's attempts are lost with the old one */
-		clear(n);
+		forget_keeper(n);
 		if (ask_open(d, n, &mine) < 0)
 			failed(d, n, &mine);
 		return;
@@ -728,7 +798,7 @@ static void on_attached(struct daemon *d, struct net *n, int result, const struc
 		failed(d, n, &mine);
 		return;
 	}
-	n->state = NET_OPEN;
+	net_move(n, NET_OPEN);
 	n->attached_ms = now_ms();
 	attempts_again(d, &run, NULL);
 }
@@ -770,7 +840,7 @@ void net_found(struct daemon *d, const struct sandbox_hello *h)
 {
 	/* The keeper that had them is gone, or never heard of them: who waits asks the next one. */
 	for (struct net *n = d->nets->first; n; n = n->next)
-		clear(n);
+		forget_keeper(n);
 	for (size_t i = 0; h && i < h->net_count; i++) {
 		struct error err = {0};
 		struct journal_id run;
@@ -781,14 +851,12 @@ void net_found(struct daemon *d, const struct sandbox_hello *h)
 			continue;
 		}
 		struct net *n = find(d, &run);
-		if (!n) {
-			n = calloc(1, sizeof(*n));
-			if (!n)
-				abort(); /* recovery starts over */
-			n->run = run;
-			n->next = d->nets->first;
-			d->nets->first = n;
-		}
+		if (!n)
+			n = make(d, &run);
+		if (!n)
+			abort(); /* recovery starts over */
+		if (n->state != NET_NONE)
+			continue; /* named twice */
 		if (ask_open(d, n, &err) < 0) {
 			daemon_log(d, "%s", err.msg);
 			drop(d, n);
@@ -847,12 +915,10 @@ static void sweep_locks(struct daemon *d)
 
 void net_settle_lost(struct daemon *d)
 {
-	struct timeval soon = {.tv_usec = NET_AGAIN_MS * 1000};
-
 	d->nets->dying = false;
 	(void)!journal_state_each_run(d->rows, settle_lost, d);
 	if (d->nets->dying)
-		event_add(d->nets->again, &soon);
+		look_again(d->nets);
 	else
 		sweep_locks(d);
 }
@@ -916,8 +982,7 @@ void net_free(struct nets *all)
 		struct net *n = all->first;
 
 		all->first = n->next;
-		clear(n);
-		free(n);
+		release(n);
 	}
 	free(all);
 }

@@ -4,17 +4,9 @@
  * the first attempt that may use it; what each sandbox is given of it; what each courier is told.
  * What couriers say is effects.c's.
  *
- *   NONE -> OPENING -> ATTACHING -> OPEN
- *
- *   NONE       the keeper has none, as far as we know
- *   OPENING    NET_OPEN is on its way, or will be asked again in a moment (a gate of the run that
- *              died with its keeper still holds the lock)
- *   ATTACHING  the authority is known; the report channel is asked for
- *   OPEN       the channel is effects.c's; attempts may start
- *
- * OPEN -> ATTACHING when the channel ends (the courier died: the keeper starts another). Any ->
- * NONE when the keeper is lost, or a moment after the run's last attempt: what is suspended holds
- * no process.
+ * It is opened, and attached to, at the keeper; its states are net.c's. When the channel ends (the
+ * courier died) the keeper starts another, which is attached to. It ends when the keeper is lost,
+ * or a moment after the run's last attempt: what is suspended holds no process.
  */
 #include "supervisor/adopt.h"
 #include "supervisor/attempts.h"
@@ -26,6 +18,9 @@ enum {
 	NET_AGAIN_MAX = 100, /* times */
 	NET_CA_FILE_MAX = 512 * 1024, /* bytes of a file of trust anchors, and of the system's */
 };
+
+/* What the keeper calls a run's network. */
+void net_id(const struct journal_id *run, struct sandbox_net_id *ret);
 
 struct nets; /* opaque */
 MUST_CHECK int net_new(struct daemon *d, struct nets **ret);
@@ -44,7 +39,7 @@ void net_lend_free(struct net_lend *l); /* accepts a zeroed one */
 
 enum { NET_WAITS = 1 };
 /* For an attempt that starts: its step's policy names some host or it gets nothing. NET_WAITS: the
- * network is being opened; attempts_again() is called when there is news. */
+ * network is being opened; attempts_again() is called when there is news. *ret only at 0. */
 MUST_CHECK int net_take(struct daemon *d, struct attempt *a, const struct plan_step *step,
 			struct net_lend *ret, struct error *err);
 /* What was sent of the run: plain reads that were told, and every effect that was RESERVED. */
