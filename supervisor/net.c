@@ -1,15 +1,13 @@
 /*
  * The state machine of a run's network, a transition a function. Called by attempts.c before a
  * sandbox starts, by adopt.c after a restart, and by the keeper's answers; all on the loop's
- * thread.
+ * thread. What a courier is told is written in net_tell.c.
  */
 #include "supervisor/net.h"
 
 #include <assert.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "base/io.h"
@@ -19,6 +17,7 @@
 #include "supervisor/engine_private.h"
 #include "supervisor/net_ca.h"
 #include "supervisor/net_secret.h"
+#include "supervisor/net_tell.h"
 #include "supervisor/runs.h"
 
 enum {
@@ -399,99 +398,7 @@ static int lend_env(const struct net *n, const struct policy_effective *step, st
 	return 0;
 }
 
-/* ---- what a courier is told ---- */
-
-/* All that must outlive the message that it goes into. */
-struct telling {
-	struct report_message m;
-	struct policy_effective *policy;
-	struct buffer values[REPORT_SECRETS_MAX];
-	char placeholders[REPORT_SECRETS_MAX][NET_PLACEHOLDER_SIZE];
-	int fds[1 + REPORT_CAS_MAX];
-	size_t fd_count;
-};
-
-static void telling_free(struct telling *t)
-{
-	if (!t)
-		return;
-	for (size_t i = 0; i < REPORT_SECRETS_MAX; i++)
-		net_secret_wipe(&t->values[i]);
-	for (size_t i = 0; i < t->fd_count; i++)
-		close(t->fds[i]);
-	policy_effective_free(t->policy);
-	free(t);
-}
-DEFINE_GUARD(struct telling *, telling_free)
-
-/* One that cannot be read is left out: what needs it is refused, and nothing else. */
-static void tell_secrets(struct daemon *d, const struct net *n, struct telling *t)
-{
-	const struct rlimit none = {0, 0};
-	struct policy_secret_info s;
-
-	for (size_t i = 0; policy_secret_at(t->policy, i, &s); i++) {
-		struct report_attempt *a = &t->m.attempt;
-		struct error err = {0};
-		size_t at = a->secret_count;
-
-		/* What no request of the attempt can need is not read, and no courier holds it. */
-		if (!policy_secret_named(t->policy, s.name))
-			continue;
-		if (at == REPORT_SECRETS_MAX) {
-			daemon_log(d, "secret '%s' and those after it are not given: at most %d",
-				   s.name, REPORT_SECRETS_MAX);
-			return;
-		}
-		/* from here on this process holds what no core file may */
-		(void)setrlimit(RLIMIT_CORE, &none);
-		if (net_secret_read(&s, d->options.environment, &t->values[at], &err) < 0) {
-			daemon_log(d, "%s: %s", err.where, err.msg);
-			net_secret_wipe(&t->values[at]);
-			continue;
-		}
-		net_secret_placeholder(&n->seed, s.name, t->placeholders[at]);
-		a->secrets[at].name = bytes_str(s.name);
-		a->secrets[at].placeholder = bytes_str(t->placeholders[at]);
-		a->secrets[at].value = buffer_bytes(&t->values[at]);
-		a->secret_count++;
-	}
-}
-
-static bool told_already(const struct report_attempt *a, const char *path)
-{
-	for (size_t i = 0; i < a->ca_count; i++)
-		if (bytes_equal(a->cas[i], bytes_str(path)))
-			return true;
-	return false;
-}
-
-static void tell_anchors(struct daemon *d, struct telling *t)
-{
-	struct report_attempt *a = &t->m.attempt;
-	const char *path;
-
-	for (size_t i = 0; (path = policy_ca_at(t->policy, i)); i++) {
-		AUTO_BUFFER content = {0};
-		struct stat st;
-		if (told_already(a, path))
-			continue;
-		AUTO_FD fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-		int r = fd < 0		       ? -errno
-			: fstat(fd, &st) < 0   ? -errno
-			: !S_ISREG(st.st_mode) ? -EINVAL
-			: a->ca_count == REPORT_CAS_MAX
-				? -E2BIG
-				: io_read_all(fd, NET_CA_FILE_MAX, &content);
-		int copy = r < 0 ? r : io_memfd_sealed("ca", buffer_bytes(&content), false);
-		if (copy < 0) { /* its rules connect to nobody */
-			daemon_log(d, "trust anchors %s: %s", path, strerror(-copy));
-			continue;
-		}
-		t->fds[t->fd_count++] = copy;
-		a->cas[a->ca_count++] = bytes_str(path);
-	}
-}
+/* ---- what was sent, and to whom it is told ---- */
 
 static int spend_read(const struct report_read *read, void *arg)
 {
@@ -534,28 +441,6 @@ int net_spent(struct daemon *d, const struct journal_id *id, struct net_spent *r
 	return r;
 }
 
-static uint64_t left_of(uint64_t limit, uint64_t spent)
-{
-	return limit == 0 ? UINT64_MAX : limit > spent ? limit - spent : 0;
-}
-
-static int tell_budget(struct daemon *d, const struct attempt *a, struct telling *t)
-{
-	struct report_attempt *m = &t->m.attempt;
-	struct policy_settings s;
-	struct net_spent spent = {0};
-	int r = 0;
-
-	policy_settings(t->policy, &s);
-	uint64_t egress = s.limits.value[POLICY_LIMIT_EGRESS];
-	uint64_t requests = s.limits.value[POLICY_LIMIT_REQUESTS];
-	if (egress || requests)
-		r = net_spent(d, &a->run, &spent);
-	m->egress_left = left_of(egress, spent.sent);
-	m->requests_left = left_of(requests, spent.requests);
-	return r;
-}
-
 static int step_policy(struct daemon *d, const struct journal_id *run, const struct plan_step *step,
 		       struct policy_effective **ret, struct error *err)
 {
@@ -567,49 +452,6 @@ static int step_policy(struct daemon *d, const struct journal_id *run, const str
 					     err);
 }
 
-static int tell(struct daemon *d, const struct net *n, const struct attempt *a,
-		const struct plan_step *step, struct error *err)
-{
-	AUTO(telling_free) struct telling *t = calloc(1, sizeof(*t));
-	AUTO_BUFFER policy = {0};
-
-	if (!t)
-		return error_nomem(err);
-	int r = step_policy(d, &a->run, step, &t->policy, err);
-	if (r == 0)
-		r = policy_effective_encode(t->policy, &policy);
-	if (r == 0)
-		r = io_memfd_sealed("policy", buffer_bytes(&policy), false);
-	if (r < 0)
-		return error_set(err, r, "the step's policy cannot be told: %s", strerror(-r));
-	t->fds[t->fd_count++] = r;
-	t->m.type = REPORT_ATTEMPT;
-	memcpy(t->m.attempt.attempt, a->id.b, sizeof(t->m.attempt.attempt));
-	r = tell_budget(d, a, t);
-	if (r < 0)
-		return error_set(err, r, "what the run has sent so far cannot be counted: %s",
-				 strerror(-r));
-	tell_secrets(d, n, t);
-	tell_anchors(d, t);
-	r = effects_say(d, &n->run, &t->m, t->fds, t->fd_count);
-	return r < 0 ? error_set(err, r, "the courier cannot be told of an attempt: %s",
-				 strerror(-r))
-		     : 0;
-}
-
-static int tell_settings(struct daemon *d, const struct net *n)
-{
-	struct report_message m = {.type = REPORT_SETTINGS};
-	AUTO_BUFFER text = {0};
-
-	for (size_t i = 0; i < d->settings->resolver_count; i++)
-		buffer_printf(&text, "%s%s", i ? " " : "", d->settings->resolver[i]);
-	if (text.failed < 0)
-		return text.failed;
-	m.settings.resolvers = buffer_bytes(&text);
-	return effects_say(d, &n->run, &m, NULL, 0);
-}
-
 struct hearers {
 	struct daemon *d;
 	struct net *n;
@@ -618,12 +460,15 @@ struct hearers {
 static void tell_one(struct attempt *a, void *arg)
 {
 	struct hearers *h = arg;
+	AUTO(policy_effective_free) struct policy_effective *policy = NULL;
 	AUTO(plan_step_free) struct plan_step *step = NULL;
 	struct error err = {0};
 	int r = attempts_spec(h->d, a, &step);
 
 	if (r == 0)
-		r = tell(h->d, h->n, a, step, &err);
+		r = step_policy(h->d, &a->run, step, &policy, &err);
+	if (r == 0)
+		r = net_tell_attempt(h->d, a, policy, &h->n->seed, &err);
 	if (r < 0)
 		daemon_log(h->d, "%s; what it asks for waits",
 			   err.msg[0] ? err.msg : "the courier cannot be told of an attempt");
@@ -638,7 +483,7 @@ static void on_hello(struct daemon *d, const struct journal_id *run)
 		return;
 	if (n->state == NET_OPEN)
 		net_move(n, NET_HEARD);
-	if (tell_settings(d, n) < 0)
+	if (net_tell_settings(d, run) < 0)
 		daemon_log(d, "the courier cannot be told the settings");
 	attempts_each_net(d, run, tell_one, &h);
 }
@@ -698,7 +543,7 @@ int net_take(struct daemon *d, struct attempt *a, const struct plan_step *step,
 	if (!is_attached(n))
 		return NET_WAITS;
 	if (n->state == NET_HEARD)
-		r = tell(d, n, a, step, err);
+		r = net_tell_attempt(d, a, policy, &n->seed, err);
 	if (r == 0)
 		r = lend_env(n, policy, &lend, err);
 	if (r < 0)
@@ -719,13 +564,11 @@ void net_adopt(struct daemon *d, struct attempt *a)
 
 void net_attempt_over(struct daemon *d, const struct attempt *a)
 {
-	struct report_message m = {.type = REPORT_ATTEMPT_END};
 	struct net *n = a->net ? find(d, &a->run) : NULL;
 
 	if (!n || n->state != NET_HEARD)
 		return;
-	memcpy(m.attempt_end, a->id.b, sizeof(m.attempt_end));
-	if (effects_say(d, &n->run, &m, NULL, 0) < 0)
+	if (net_tell_attempt_end(d, a) < 0)
 		daemon_log(d, "the courier cannot be told of an attempt's end");
 }
 
