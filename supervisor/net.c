@@ -1,7 +1,7 @@
 /*
  * The state machine of a run's network, a transition a function. Called by attempts.c before a
  * sandbox starts, by adopt.c after a restart, and by the keeper's answers; all on the loop's
- * thread. What a courier is told is written in net_tell.c.
+ * thread. What a sandbox is given is made in net_etc.c, what a courier is told in net_tell.c.
  */
 #include "supervisor/net.h"
 
@@ -10,37 +10,16 @@
 #include <string.h>
 #include <time.h>
 
-#include "base/io.h"
 #include "supervisor/adopt.h"
 #include "supervisor/effects.h"
 #include "supervisor/effects_code.h"
 #include "supervisor/engine_private.h"
 #include "supervisor/net_ca.h"
-#include "supervisor/net_secret.h"
+#include "supervisor/net_etc.h"
 #include "supervisor/net_tell.h"
 #include "supervisor/runs.h"
 
-enum {
-	BUNDLES_MAX = 5,
-	ETC_MAX = BUNDLES_MAX + 3,
-	DAY_S = 24 * 60 * 60,
-};
-
-#define RESOLV_CONF "nameserver 198.18.0.1\nnameserver fd48:6f6c:6466::1\n"
-#define RUN_CA	    "ssl/certs/holdfast-run.pem"
-
-/* Where distributions keep the one file of all that they trust, below /etc: Debian, Alpine, Arch;
- * Fedora; openSUSE; LibreSSL's; Fedora's own extraction. */
-static const char *const bundles[BUNDLES_MAX] = {"ssl/certs/ca-certificates.crt",
-						 "pki/tls/certs/ca-bundle.crt", "ssl/ca-bundle.pem",
-						 "ssl/cert.pem",
-						 "pki/ca-trust/extracted/pem/tls-ca-bundle.pem"};
-
-/* Libraries that look nowhere else, or at a folder where the run's own is not hashed. */
-static const char *const bundle_variables[] = {"SSL_CERT_FILE",	     "CURL_CA_BUNDLE",
-					       "REQUESTS_CA_BUNDLE", "GIT_SSL_CAINFO",
-					       "PIP_CERT",	     "AWS_CA_BUNDLE",
-					       "CARGO_HTTP_CAINFO"};
+enum { DAY_S = 24 * 60 * 60 };
 
 /*
  * What the keeper has of a run's network, and who serves it:
@@ -49,7 +28,7 @@ static const char *const bundle_variables[] = {"SSL_CERT_FILE",	     "CURL_CA_BU
  *   OPENING    OPEN was asked
  *   REFUSED    OPEN was refused, for the lock: gate and courier of a keeper that was killed die a
  *              moment after it. Asked again in a moment
- *   ATTACHING  etc and seed are made; ATTACH was asked
+ *   ATTACHING  what sandboxes get is made; ATTACH was asked
  *   BROKEN     the channel ended as soon as it was there. ATTACH is asked in a moment, so that a
  *              courier that cannot live is not asked for in a tight circle
  *   OPEN       the channel is effects.c's; attempts may start. Its courier has not said HELLO
@@ -91,12 +70,8 @@ struct net {
 	int refused; /* times that OPEN was, one after the other */
 	int64_t attached_ms;
 	int64_t idle_since_ms; /* without attempt, in whatever state; 0 = it has one */
-	struct digest seed; /* of placeholders */
-	struct sandbox_etc_file etc[ETC_MAX];
-	size_t etc_count;
+	struct net_etc etc; /* from ATTACHING on */
 	struct net_reads reads;
-	struct buffer bundle, certificate;
-	char folder_name[48];
 };
 
 struct nets {
@@ -177,17 +152,14 @@ static struct net *make(struct daemon *d, const struct journal_id *run)
 
 static void forget_keeper(struct net *n)
 {
-	buffer_free(&n->bundle);
-	buffer_free(&n->certificate);
-	n->etc_count = 0;
+	net_etc_clear(&n->etc);
 	n->refused = 0;
 	net_move(n, NET_NONE);
 }
 
 static void release(struct net *n)
 {
-	buffer_free(&n->bundle);
-	buffer_free(&n->certificate);
+	net_etc_clear(&n->etc);
 	free(n);
 }
 
@@ -297,105 +269,10 @@ static void ask_attach(struct daemon *d, struct net *n)
 		failed(d, n, &err);
 }
 
-/* ---- what a sandbox gets ---- */
-
-static void put_etc(struct net *n, const char *name, struct bytes content)
-{
-	if (n->etc_count < ETC_MAX)
-		n->etc[n->etc_count++] = (struct sandbox_etc_file){name, content};
-}
-
-/* The system's and the run's own; where the system has none, the run's alone. */
-static int merge_bundle(struct net *n)
-{
-	char path[64];
-
-	for (size_t i = 0; i < BUNDLES_MAX && n->bundle.len == 0; i++) {
-		snprintf(path, sizeof(path), "/etc/%s", bundles[i]);
-		AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd >= 0 && io_read_all(fd, NET_CA_FILE_MAX, &n->bundle) < 0)
-			n->bundle.len = 0;
-	}
-	if (n->bundle.len > 0 && n->bundle.data[n->bundle.len - 1] != '\n')
-		buffer_append_str(&n->bundle, "\n");
-	buffer_append(&n->bundle, n->certificate.data, n->certificate.len);
-	return n->bundle.failed;
-}
-
-static int make_etc(struct net *n, struct error *err)
-{
-	char path[64], name[16];
-	bool first = true;
-
-	int r = merge_bundle(n);
-	if (r == 0)
-		r = net_ca_folder_name(buffer_bytes(&n->certificate), name);
-	if (r < 0)
-		return error_set(err, r, "the run's trusted certificates cannot be put together");
-	put_etc(n, "resolv.conf", bytes_str(RESOLV_CONF));
-	put_etc(n, RUN_CA, buffer_bytes(&n->certificate));
-	snprintf(n->folder_name, sizeof(n->folder_name), "ssl/certs/%s", name);
-	put_etc(n, n->folder_name, buffer_bytes(&n->certificate));
-	/* the first is what the variables name, whatever this system has */
-	for (size_t i = 0; i < BUNDLES_MAX; i++, first = false) {
-		snprintf(path, sizeof(path), "/etc/%s", bundles[i]);
-		if (first || access(path, R_OK) == 0)
-			put_etc(n, bundles[i], buffer_bytes(&n->bundle));
-	}
-	return 0;
-}
-
-static int opened(struct net *n, int fd, struct error *err)
-{
-	AUTO_BUFFER pem = {0};
-	struct bytes certificate;
-
-	int r = buffer_reserve(&pem, SANDBOX_NET_CA_MAX + 1);
-	if (r == 0)
-		r = lseek(fd, 0, SEEK_SET) < 0 ? -errno : io_read_all(fd, SANDBOX_NET_CA_MAX, &pem);
-	if (r == 0)
-		r = net_ca_certificate(buffer_bytes(&pem), &certificate);
-	if (r == 0)
-		r = buffer_append(&n->certificate, certificate.data, certificate.len);
-	if (r == 0)
-		digest_domain("holdfast.placeholder-seed", buffer_bytes(&pem), &n->seed);
-	net_secret_wipe(&pem);
-	if (r < 0)
-		return error_set(err, r, "the keeper's answer holds no certificate");
-	return make_etc(n, err);
-}
-
 void net_lend_free(struct net_lend *l)
 {
-	for (size_t i = 0; l->env && l->env[i]; i++)
-		free(l->env[i]);
-	free(l->env);
+	net_etc_env_free(l->env);
 	*l = (struct net_lend){0};
-}
-
-/* Into l, which its owner frees, also where it is half done. */
-static int lend_env(const struct net *n, const struct policy_effective *step, struct net_lend *l,
-		    struct error *err)
-{
-	struct policy_secret_info s;
-	char placeholder[NET_PLACEHOLDER_SIZE];
-	size_t count = 0, at = 0;
-
-	while (policy_secret_at(step, count, &s))
-		count++;
-	l->env = calloc(count + ARRAY_SIZE(bundle_variables) + 2, sizeof(*l->env));
-	if (!l->env)
-		return error_nomem(err);
-	for (size_t i = 0; i < ARRAY_SIZE(bundle_variables); i++)
-		if (asprintf(&l->env[at++], "%s=/etc/%s", bundle_variables[i], bundles[0]) < 0)
-			return error_nomem(err);
-	if (asprintf(&l->env[at++], "NODE_EXTRA_CA_CERTS=/etc/%s", RUN_CA) < 0)
-		return error_nomem(err);
-	for (size_t i = 0; policy_secret_at(step, i, &s); i++)
-		if (s.env && asprintf(&l->env[at++], "%s=%s", s.env,
-				      net_secret_placeholder(&n->seed, s.name, placeholder)) < 0)
-			return error_nomem(err);
-	return 0;
 }
 
 /* ---- what was sent, and to whom it is told ---- */
@@ -468,7 +345,7 @@ static void tell_one(struct attempt *a, void *arg)
 	if (r == 0)
 		r = step_policy(h->d, &a->run, step, &policy, &err);
 	if (r == 0)
-		r = net_tell_attempt(h->d, a, policy, &h->n->seed, &err);
+		r = net_tell_attempt(h->d, a, policy, &h->n->etc.seed, &err);
 	if (r < 0)
 		daemon_log(h->d, "%s; what it asks for waits",
 			   err.msg[0] ? err.msg : "the courier cannot be told of an attempt");
@@ -543,15 +420,15 @@ int net_take(struct daemon *d, struct attempt *a, const struct plan_step *step,
 	if (!is_attached(n))
 		return NET_WAITS;
 	if (n->state == NET_HEARD)
-		r = net_tell_attempt(d, a, policy, &n->seed, err);
+		r = net_tell_attempt(d, a, policy, &n->etc.seed, err);
 	if (r == 0)
-		r = lend_env(n, policy, &lend, err);
+		r = net_etc_env(&n->etc, policy, &lend.env, err);
 	if (r < 0)
 		return r;
 	a->net = true;
 	net_id(&n->run, &lend.id);
-	lend.etc = n->etc;
-	lend.etc_count = n->etc_count;
+	lend.etc = n->etc.files;
+	lend.etc_count = n->etc.count;
 	*ret = lend;
 	lend = (struct net_lend){0};
 	return 0;
@@ -613,7 +490,7 @@ static void on_opened(struct daemon *d, struct net *n, int result, const struct 
 		return;
 	}
 	n->refused = 0;
-	if (opened(n, fd, &mine) < 0)
+	if (net_etc_make(&n->etc, fd, &mine) < 0)
 		failed(d, n, &mine);
 	else
 		ask_attach(d, n);
