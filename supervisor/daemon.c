@@ -1,35 +1,30 @@
 /*
- * Start, loop and end of holdfastd: the lock, the epoch, the keeper, the settling of every batch,
- * timers, sweeps and the idle end. Called by tools/holdfastd.c; everything here is on the loop's
- * thread, which the journal's committer and aside.c wake.
+ * Start, loop and end of holdfastd: the epoch, the keeper, the settling of every batch, timers,
+ * sweeps and the idle end. Called by tools/holdfastd.c; everything here is on the loop's thread,
+ * which the journal's committer and aside.c wake. What the engine calls is daemon_ops.c, the lock and
+ * the folders are daemon_folders.c's.
  */
 #include "supervisor/daemon.h"
+#include "supervisor/daemon_private.h"
 
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <sys/un.h>
 #include <time.h>
 
 #include "base/escape.h"
-#include "base/failpoint.h"
 #include "base/io.h"
 #include "supervisor/adopt.h"
 #include "supervisor/api/routes.h"
 #include "supervisor/aside.h"
-#include "supervisor/asks.h"
 #include "supervisor/attempts.h"
 #include "supervisor/audits.h"
 #include "supervisor/card_heads.h"
-#include "supervisor/confine.h"
 #include "supervisor/effect_undo.h"
 #include "supervisor/effects.h"
 #include "supervisor/garbage.h"
@@ -41,7 +36,6 @@
 #include "supervisor/squash.h"
 #include "supervisor/work.h"
 
-#define LOCK_NAME      "lock"
 #define COLLECTED_NAME "collected" /* in v1: its mtime is when runs were last looked through */
 
 /* ---- clocks and words ---- */
@@ -94,46 +88,6 @@ void daemon_check(const struct daemon *d, int result, const char *what)
 
 /* ---- commands of the engine ---- */
 
-void daemon_command_free(struct daemon_command *c)
-{
-	if (!c)
-		return;
-	plan_step_free(c->spec);
-	free(c->stack);
-	buffer_free(&c->feedback);
-	free(c);
-}
-
-struct daemon_command *daemon_command_copy(const struct engine_command *c)
-{
-	struct daemon_command *copy = calloc(1, sizeof(*copy));
-	AUTO_BUFFER spec = {0};
-
-	if (!copy)
-		return NULL;
-	copy->c = *c;
-	if (c->spec) {
-		if (plan_step_encode(c->spec, &spec) < 0 ||
-		    plan_step_decode(buffer_bytes(&spec), &copy->spec) < 0)
-			goto fail;
-		copy->c.spec = copy->spec;
-	}
-	if (c->stack_count > 0) {
-		copy->stack = calloc(c->stack_count, sizeof(*copy->stack));
-		if (!copy->stack)
-			goto fail;
-		memcpy(copy->stack, c->stack, c->stack_count * sizeof(*copy->stack));
-		copy->c.stack = (const char(*)[JOURNAL_LAYER_NAME_SIZE])copy->stack;
-	}
-	if (buffer_append(&copy->feedback, c->feedback.data, c->feedback.len) < 0)
-		goto fail;
-	copy->c.feedback = buffer_bytes(&copy->feedback);
-	return copy;
-fail:
-	daemon_command_free(copy);
-	return NULL;
-}
-
 static void perform(struct daemon *d, const struct engine_command *c)
 {
 	switch (c->kind) {
@@ -174,129 +128,6 @@ static struct daemon_command *next_command(struct daemon *d)
 		return c;
 	}
 	return NULL;
-}
-
-/* ---- the engine's hands ---- */
-
-static void op_record(void *ctx, struct journal_record *r)
-{
-	struct daemon *d = ctx;
-
-	d->need_sync |= journal_type_synced(r->type);
-	journal_append(d->journal, r, NULL);
-	notify_record(d, r);
-}
-
-static int op_blob(void *ctx, struct bytes content, struct digest *ret)
-{
-	struct daemon *d = ctx;
-
-	return journal_blob_put(d->journal, content, ret, NULL);
-}
-
-static int op_blob_read(void *ctx, const struct digest *digest, struct buffer *out)
-{
-	struct daemon *d = ctx;
-
-	return journal_blob_get(d->journal, digest, JOURNAL_BLOB_MAX, out, NULL);
-}
-
-static void op_command(void *ctx, const struct engine_command *c)
-{
-	struct daemon *d = ctx;
-	struct daemon_command *copy = daemon_command_copy(c);
-
-	if (!copy)
-		abort(); /* recovery issues it again */
-	if (c->after_sync) {
-		d->need_sync = true;
-		copy->after = journal_last_lsn(d->journal);
-	}
-	*d->commands_end = copy;
-	d->commands_end = &copy->next;
-}
-
-void daemon_new_id(struct journal_id *ret)
-{
-	if (getrandom(ret->b, sizeof(ret->b), 0) != sizeof(ret->b))
-		abort();
-	ret->b[6] = (uint8_t)((ret->b[6] & 0x0f) | 0x40); /* UUIDv4, RFC 9562 section 5.4 */
-	ret->b[8] = (uint8_t)((ret->b[8] & 0x3f) | 0x80);
-}
-
-static void op_new_id(void *ctx, struct journal_id *ret)
-{
-	(void)ctx;
-	daemon_new_id(ret);
-}
-
-void daemon_layer_name(const struct daemon *d, char mark, char ret[JOURNAL_LAYER_NAME_SIZE])
-{
-	static const char digits[] = "abcdefghijklmnopqrstuvwxyz234567";
-	uint8_t random[JOURNAL_LAYER_NAME_SIZE];
-
-	do {
-		if (getrandom(random, sizeof(random), 0) != sizeof(random))
-			abort();
-		for (int i = 0; i < JOURNAL_LAYER_NAME_SIZE - 1; i++)
-			ret[i] = digits[random[i] & 31];
-		if (mark)
-			ret[0] = mark;
-		ret[JOURNAL_LAYER_NAME_SIZE - 1] = '\0';
-	} while (faccessat(d->layers_fd, ret, F_OK, AT_SYMLINK_NOFOLLOW) == 0);
-}
-
-static void op_layer_name(void *ctx, const struct journal_run *run, const char *step,
-			  char ret[JOURNAL_LAYER_NAME_SIZE])
-{
-	struct runs_context *c;
-
-	/* Where the policy cannot be read the start says so. */
-	if (runs_get(ctx, &run->id, &c, NULL) == 0 &&
-	    !confine_stages(c->policy, step, run->workspace, c->settings.home))
-		ret[0] = '\0';
-	else
-		daemon_layer_name(ctx, '\0', ret);
-}
-
-static int op_rules(void *ctx, const struct journal_run *run, struct engine_rules *ret)
-{
-	/* Lives until the next call, as the header asks. */
-	static struct policy_settings s;
-	struct daemon *d = ctx;
-	struct runs_context *c;
-	int r = runs_get(d, &run->id, &c, NULL);
-
-	if (r < 0)
-		return r;
-	policy_settings(c->policy, &s);
-	ret->decide_by_ns = (int64_t)s.decide_by_ms * 1000000;
-	ret->execute_by_ns = (int64_t)s.execute_by_ms * 1000000;
-	ret->quorum = s.quorum;
-	ret->exclude_starter = s.exclude_starter;
-	ret->exclude_uids = s.exclude_uids;
-	ret->exclude_uid_count = s.exclude_uid_count;
-	_Static_assert((int)ENGINE_ROLES_MAX >= (int)POLICY_LAYERS_MAX,
-		       "each layer may say a role");
-	for (size_t i = 0; i < s.role_count; i++)
-		ret->roles[i] = (struct engine_role){s.roles[i].any, s.roles[i].count};
-	ret->role_count = s.role_count;
-	ret->signed_votes = s.signers != NULL;
-	ret->freeze_ns = (int64_t)s.freeze_ms * 1000000;
-	ret->suspend_ns = (int64_t)s.suspend_ms * 1000000;
-	ret->unattended_deny = s.unattended == POLICY_UNATTENDED_DENY;
-	return 0;
-}
-
-static int op_program(void *ctx, const struct journal_run *run, const struct journal_step *below,
-		      const struct plan_step *spec, struct digest *ret)
-{
-	return program_digest(ctx, run, below, spec, ret);
-}
-
-static bool op_asks(void *ctx, const struct journal_run *run, const struct plan_step *spec)
-{
-	return asks_before(ctx, run, spec, NULL);
 }
 
 /* ---- the turn of every input ---- */
@@ -558,31 +389,6 @@ static void on_signal(evutil_socket_t sig, short what, void *arg)
 
 /* ---- opening ---- */
 
-static int take_lock(struct daemon *d, struct error *err)
-{
-	char text[32] = "";
-	ssize_t n;
-
-	d->lock_fd = openat(d->paths.state_fd, LOCK_NAME, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
-			    0600);
-	if (d->lock_fd < 0)
-		return error_set(err, -errno, "cannot open the lock of %s: %s", d->paths.state,
-				 strerror(errno));
-	if (flock(d->lock_fd, LOCK_EX | LOCK_NB) < 0) {
-		n = pread(d->lock_fd, text, sizeof(text) - 1, 0);
-		text[n > 0 ? strcspn(text, "\n") : 0] = '\0';
-		return error_set_exit(err, -EBUSY, EXIT_STATUS_CONFLICT,
-				      "another supervisor serves %s: process %s; use it, stop it, "
-				      "or choose another --state",
-				      d->paths.state, text[0] ? text : "unknown");
-	}
-	n = snprintf(text, sizeof(text), "%d\n", getpid());
-	if (ftruncate(d->lock_fd, 0) < 0 || pwrite(d->lock_fd, text, (size_t)n, 0) != n)
-		return error_set(err, -errno, "cannot write the lock of %s: %s; free some space",
-				 d->paths.state, strerror(errno));
-	return 0;
-}
-
 static int read_boot_id(uint8_t ret[16])
 {
 	char text[64] = "";
@@ -602,69 +408,6 @@ static int read_boot_id(uint8_t ret[16])
 		n++;
 	}
 	return n == 32 ? 0 : -EBADMSG;
-}
-
-static int find_own(struct daemon *d, struct error *err)
-{
-	d->own_from = (struct own_from){.state = d->paths.state,
-					.runtime = d->paths.runtime,
-					.home = d->options.home,
-					.xdg_state = d->options.xdg_state,
-					.xdg_config = d->options.xdg_config,
-					.settings = d->settings};
-	int r = own_note(&d->own_from);
-
-	if (r < 0)
-		daemon_log(d,
-			   "cannot note %s for your other supervisors: %s; a step of theirs can "
-			   "read it where a policy grants what it is in",
-			   d->paths.state, strerror(-r));
-	return own_find(&d->own_from, &d->own, err);
-}
-
-/* Where no layer can lie nothing could ever run; told here, before a journal is made there. */
-static int check_layers(const struct daemon *d, struct error *err)
-{
-	struct statfs s;
-
-	if (fstatfs(d->layers_fd, &s) < 0)
-		return error_set(err, -errno, "cannot look at the file system of %s: %s",
-				 d->paths.state, strerror(errno));
-	if (s.f_type != OVERLAYFS_SUPER_MAGIC && s.f_type != FUSE_SUPER_MAGIC)
-		return 0;
-	return error_set_exit(err, -EOPNOTSUPP, EXIT_STATUS_SANDBOX,
-			      "%s is on %s, where no layer can lie; choose another --state: ext4, "
-			      "xfs, btrfs or tmpfs, in a container a volume",
-			      d->paths.state, s.f_type == FUSE_SUPER_MAGIC ? "FUSE" : "an overlay");
-}
-
-static int open_folders(struct daemon *d, struct error *err)
-{
-	int r = supervisor_paths_open(d->options.state, d->options.home, d->options.xdg_state,
-				      d->options.xdg_runtime, true, &d->paths, err);
-
-	if (r == 0)
-		r = take_lock(d, err);
-	if (r == 0)
-		r = find_own(d, err);
-	if (r < 0)
-		return r;
-	d->v1_fd = openat(d->paths.state_fd, "v1", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (d->v1_fd < 0)
-		return error_set(err, -errno, "cannot open %s/v1: %s", d->paths.state,
-				 strerror(errno));
-	r = layers_open(d->v1_fd, &d->layers_fd, &d->spool_fd, err);
-	if (r == 0)
-		r = check_layers(d, err);
-	if (r < 0)
-		return r;
-	d->helpers_fd = open(d->options.helpers, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (d->helpers_fd < 0)
-		return error_set_exit(
-			err, -errno, EXIT_STATUS_SANDBOX,
-			"cannot open the helpers' folder %s: %s; install Holdfast again",
-			d->options.helpers, strerror(errno));
-	return 0;
 }
 
 static int open_journal(struct daemon *d, struct error *err)
@@ -695,16 +438,7 @@ static int open_journal(struct daemon *d, struct error *err)
 
 static int open_engine(struct daemon *d, struct error *err)
 {
-	struct engine_ops ops = {.ctx = d,
-				 .record = op_record,
-				 .blob = op_blob,
-				 .blob_read = op_blob_read,
-				 .command = op_command,
-				 .new_id = op_new_id,
-				 .layer_name = op_layer_name,
-				 .rules = op_rules,
-				 .program = op_program,
-				 .asks = op_asks};
+	struct engine_ops ops = daemon_ops(d);
 	struct engine_limits limits = {.live_attempts_max = d->settings->attempts,
 				       .lost_max = d->settings->lost,
 				       .decide_by_ns = 30ll * 86400 * 1000000000,
@@ -814,7 +548,7 @@ int daemon_open(const struct daemon_options *o, struct daemon **ret, struct erro
 	d->loop = event_base_new();
 	if (!d->loop)
 		return error_nomem(err);
-	r = open_folders(d, err);
+	r = daemon_folders_open(d, err);
 	if (r == 0 && (adopt_new(&d->adopt) < 0 || garbage_new(d, &d->garbage) < 0 ||
 		       attempts_new(&d->attempts) < 0 || runs_new(&d->runs) < 0 ||
 		       squash_new(&d->squash) < 0 || programs_new(&d->programs) < 0 ||
