@@ -845,8 +845,6 @@ int journal_state_each_approval(const struct journal_state *s,
 int journal_state_each_timer(const struct journal_state *s,
 			     int (*fn)(const struct journal_timer *, void *), void *arg);
 uint64_t journal_state_epoch(const struct journal_state *s);
-/* Canonical bytes of all rows, for "live state equals replayed state". */
-MUST_CHECK int journal_state_canonical(const struct journal_state *s, struct buffer *out);
 
 /* ---- The store (impure) ---- */
 

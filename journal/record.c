@@ -49,23 +49,31 @@ typedef unsigned __int128 mask;
 #define ITEM  (F(approval) | F(kind) | F(action) | F(card) | F(decision) | F(choice))
 #define STEP  (F(input) | F(context) | F(attempt) | F(attempt_id) | F(index) | F(policy))
 
+/* Which parts of a record's head must be there. */
+enum level {
+	LEVEL_DAEMON, /* run zero, no step */
+	LEVEL_RUN, /* a run, no step */
+	LEVEL_STEP, /* a run and a step; an attempt may be named */
+	LEVEL_ATTEMPT, /* a run, a step and an attempt */
+	LEVEL_ANY, /* a run; a step and its attempt may be named */
+};
+
 struct record_type {
 	const char *name;
-	enum journal_record_level level;
+	enum level level;
 	bool synced;
 	mask must, may;
 };
 
-#define DAEMON(must, may)      JOURNAL_LEVEL_DAEMON, true, must, may
-#define RUN(synced, must, may) JOURNAL_LEVEL_RUN, synced, must, may
+#define DAEMON(must, may)      LEVEL_DAEMON, true, must, may
+#define RUN(synced, must, may) LEVEL_RUN, synced, must, may
 #define OF_STEP(synced, must, may) \
-	JOURNAL_LEVEL_STEP, synced, must, (may) | STEP | LAYER | RETRY | OUTCOME | ITEM
-#define OF_ATTEMPT(must, may) \
-	JOURNAL_LEVEL_ATTEMPT, false, must, (may) | STEP | LAYER | RETRY | OUTCOME
+	LEVEL_STEP, synced, must, (may) | STEP | LAYER | RETRY | OUTCOME | ITEM
+#define OF_ATTEMPT(must, may) LEVEL_ATTEMPT, false, must, (may) | STEP | LAYER | RETRY | OUTCOME
 #define OF_ITEM(must, may) \
-	JOURNAL_LEVEL_ANY, true, F(approval) | (must), (may) | ITEM | F(execute_by_ns) | F(timer)
-#define LANDING(must, may)             \
-	JOURNAL_LEVEL_RUN, true, must, \
+	LEVEL_ANY, true, F(approval) | (must), (may) | ITEM | F(execute_by_ns) | F(timer)
+#define LANDING(must, may)     \
+	LEVEL_RUN, true, must, \
 		(may) | LAYER | ITEM | F(redo) | F(result) | F(conflicts) | F(generation)
 /* What is sent for, and what became of it. */
 #define EFFECT                                                                                  \
@@ -75,9 +83,9 @@ struct record_type {
 #define OUTCOME_OF_EFFECT                                                                   \
 	(F(status) | F(response) | F(response_body) | F(too_long) | F(sent) | F(received) | \
 	 F(approval) | F(choice))
-#define OF_EFFECT(synced, must, may) JOURNAL_LEVEL_ATTEMPT, synced, F(effect) | (must), may
+#define OF_EFFECT(synced, must, may) LEVEL_ATTEMPT, synced, F(effect) | (must), may
 #define TIMER(must, may) \
-	JOURNAL_LEVEL_ANY, false, F(timer) | (must), (may) | F(timer_kind) | F(due_ns) | F(approval)
+	LEVEL_ANY, false, F(timer) | (must), (may) | F(timer_kind) | F(due_ns) | F(approval)
 
 static const struct record_type types[JOURNAL_TYPE_LIMIT] = {
 	[JOURNAL_EPOCH_BEGUN] = {"EPOCH_BEGUN", DAEMON(F(version), F(heads))},
@@ -153,13 +161,11 @@ static const struct record_type types[JOURNAL_TYPE_LIMIT] = {
 	[JOURNAL_APPROVAL_LAPSED] = {"APPROVAL_LAPSED", OF_ITEM(0, 0)},
 	[JOURNAL_APPROVAL_REVOKED] = {"APPROVAL_REVOKED", OF_ITEM(0, 0)},
 
-	[JOURNAL_GRANT_MADE] = {"GRANT_MADE", JOURNAL_LEVEL_ANY, true,
-				F(grant) | F(rule) | F(decision),
+	[JOURNAL_GRANT_MADE] = {"GRANT_MADE", LEVEL_ANY, true, F(grant) | F(rule) | F(decision),
 				F(pattern) | F(uses) | F(expires_ns) | F(at) | F(approval)},
-	[JOURNAL_GRANT_USED] = {"GRANT_USED", JOURNAL_LEVEL_ANY, false, F(grant) | F(effect), 0},
-	[JOURNAL_GRANT_REVOKED] = {"GRANT_REVOKED", JOURNAL_LEVEL_ANY, true, F(grant), 0},
-	[JOURNAL_APPROVAL_TOLD] = {"APPROVAL_TOLD", JOURNAL_LEVEL_ANY, false, F(approval) | F(told),
-				   0},
+	[JOURNAL_GRANT_USED] = {"GRANT_USED", LEVEL_ANY, false, F(grant) | F(effect), 0},
+	[JOURNAL_GRANT_REVOKED] = {"GRANT_REVOKED", LEVEL_ANY, true, F(grant), 0},
+	[JOURNAL_APPROVAL_TOLD] = {"APPROVAL_TOLD", LEVEL_ANY, false, F(approval) | F(told), 0},
 
 	[JOURNAL_LANDING_STARTED] = {"LANDING_STARTED", LANDING(F(redo), 0)},
 	[JOURNAL_LANDED] = {"LANDED", LANDING(0, 0)},
@@ -197,7 +203,7 @@ static const struct record_type types[JOURNAL_TYPE_LIMIT] = {
 	[JOURNAL_EFFECT_COMPENSATED] = {"EFFECT_COMPENSATED", OF_EFFECT(true, 0, F(other))},
 	[JOURNAL_EFFECT_DELIVERED] = {"EFFECT_DELIVERED", OF_EFFECT(false, 0, 0)},
 	[JOURNAL_EFFECT_ATTACHED] = {"EFFECT_ATTACHED", OF_EFFECT(false, 0, EFFECT)},
-	[JOURNAL_EFFECT_READS] = {"EFFECT_READS", JOURNAL_LEVEL_ATTEMPT, false, F(reads) | F(paths),
+	[JOURNAL_EFFECT_READS] = {"EFFECT_READS", LEVEL_ATTEMPT, false, F(reads) | F(paths),
 				  F(refused)},
 };
 
@@ -216,12 +222,6 @@ bool journal_type_synced(enum journal_type type)
 {
 	const struct record_type *t = type_of(type);
 	return t && t->synced;
-}
-
-enum journal_record_level journal_record_type_level(enum journal_type type)
-{
-	const struct record_type *t = type_of(type);
-	return t ? t->level : JOURNAL_LEVEL_ANY;
 }
 
 const struct journal_record_field *journal_record_field(unsigned num)
@@ -249,19 +249,19 @@ int journal_record_check(const struct journal_record *r, struct error *err)
 	bool daemon = journal_id_equal(&r->run, &zero), step = r->step != JOURNAL_NO_STEP,
 	     attempt = r->attempt != 0, fits = false;
 	switch (t->level) {
-	case JOURNAL_LEVEL_DAEMON:
+	case LEVEL_DAEMON:
 		fits = daemon && !step && !attempt;
 		break;
-	case JOURNAL_LEVEL_RUN:
+	case LEVEL_RUN:
 		fits = !daemon && !step && !attempt;
 		break;
-	case JOURNAL_LEVEL_STEP:
+	case LEVEL_STEP:
 		fits = !daemon && step;
 		break;
-	case JOURNAL_LEVEL_ATTEMPT:
+	case LEVEL_ATTEMPT:
 		fits = !daemon && step && attempt;
 		break;
-	case JOURNAL_LEVEL_ANY:
+	case LEVEL_ANY:
 		fits = !daemon && (step || !attempt);
 		break;
 	}

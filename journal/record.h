@@ -5,15 +5,6 @@
  */
 #include "journal/journal.h"
 
-/* Which parts of a record's head must be there. */
-enum journal_record_level {
-	JOURNAL_LEVEL_DAEMON, /* run zero, no step */
-	JOURNAL_LEVEL_RUN, /* a run, no step */
-	JOURNAL_LEVEL_STEP, /* a run and a step; an attempt may be named */
-	JOURNAL_LEVEL_ATTEMPT, /* a run, a step and an attempt */
-	JOURNAL_LEVEL_ANY, /* a run; a step and its attempt may be named */
-};
-
 enum journal_record_use { JOURNAL_USE_NEVER, JOURNAL_USE_MAY, JOURNAL_USE_MUST };
 
 enum journal_record_kind {
@@ -33,7 +24,6 @@ struct journal_record_field {
 	size_t offset; /* in struct journal_payload */
 };
 
-enum journal_record_level journal_record_type_level(enum journal_type type);
 enum journal_record_use journal_record_use(enum journal_type type, unsigned field);
 const struct journal_record_field *journal_record_field(
 	unsigned field); /* NULL for an unknown number */

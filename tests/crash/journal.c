@@ -28,6 +28,7 @@
 #include "base/io.h"
 #include "journal/wal.h"
 #include "tests/unit/journal/folder.h"
+#include "tests/unit/journal/canonical.h"
 #include "tests/unit/journal/maker.h"
 #include "tests/unit/journal/story.h"
 
@@ -227,8 +228,8 @@ static void assert_prefix(struct journal *j, uint64_t seed)
 	for (uint64_t i = 0; i < journal_last_lsn(j); i++)
 		maker_next(m);
 	load_all(j);
-	assert_int_equal(journal_state_canonical(journal_rows(j), &a), 0);
-	assert_int_equal(journal_state_canonical(maker_state(m), &b), 0);
+	assert_int_equal(canonical_rows(journal_rows(j), &a), 0);
+	assert_int_equal(canonical_rows(maker_state(m), &b), 0);
 	assert_true(bytes_equal(buffer_bytes(&a), buffer_bytes(&b)));
 	maker_free(m);
 }

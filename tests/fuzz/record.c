@@ -6,6 +6,7 @@
 #include "journal/row.h"
 #include "journal/wal.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/unit/journal/canonical.h"
 
 static int count_head(const struct journal_head *h, void *arg)
 {
@@ -34,7 +35,7 @@ static void as_record(struct bytes b)
 	journal_state_fill(s, &r);
 	MUST(journal_fold(s, &r, &hash, &err) <= 0);
 	again.len = 0;
-	MUST(journal_state_canonical(s, &again) == 0);
+	MUST(canonical_rows(s, &again) == 0);
 	journal_state_free(s);
 }
 
@@ -60,7 +61,7 @@ static void as_rows(struct bytes b)
 		int r = journal_row_decode(s, bytes_of(key, rows[i].key_len), b);
 		MUST(r == 0 || r == -EBADMSG);
 	}
-	MUST(journal_state_canonical(s, &out) == 0);
+	MUST(canonical_rows(s, &out) == 0);
 	journal_state_free(s);
 }
 

@@ -51,6 +51,40 @@ static void sample_field(struct journal_payload *p, unsigned num)
 	set_bit(p, num);
 }
 
+static void fill_fields(struct journal_record *r, bool all)
+{
+	for (unsigned num = 1; num < JOURNAL_FIELD_LIMIT; num++) {
+		enum journal_record_use use = journal_record_use(r->type, num);
+		if (use == JOURNAL_USE_MUST || (all && use == JOURNAL_USE_MAY))
+			sample_field(&r->p, num);
+	}
+}
+
+unsigned maker_heads(enum journal_type type)
+{
+	static unsigned known[JOURNAL_TYPE_LIMIT];
+	struct journal_record r = {.type = type};
+	struct error err;
+
+	if (known[type])
+		return known[type];
+	fill_fields(&r, false);
+	for (unsigned head = MAKER_DAEMON; head <= MAKER_ATTEMPT; head <<= 1) {
+		memset(&r.run, head == MAKER_DAEMON ? 0 : 0x11, sizeof(r.run));
+		r.step = head >= MAKER_STEP ? 5 : JOURNAL_NO_STEP;
+		r.attempt = head == MAKER_ATTEMPT ? 2 : 0;
+		if (journal_record_check(&r, &err) == 0)
+			known[type] |= head;
+	}
+	return known[type];
+}
+
+/* A step must be named, or may be and shall. */
+static bool names_step(unsigned heads, bool may)
+{
+	return (heads & MAKER_ATTEMPT) && (!(heads & MAKER_RUN) || may);
+}
+
 void maker_record(enum journal_type type, bool all, struct journal_record *ret)
 {
 	*ret = (struct journal_record){.lsn = 0x1122,
@@ -62,21 +96,16 @@ void maker_record(enum journal_type type, bool all, struct journal_record *ret)
 				       .type = type,
 				       .actor = JOURNAL_ACTOR_PERSON,
 				       .actor_uid = 1000};
-	enum journal_record_level level = journal_record_type_level(type);
+	unsigned heads = maker_heads(type);
 	memset(ret->boot_id, 0xb0, sizeof(ret->boot_id));
 	memset(&ret->prev_hash, 0xa5, sizeof(ret->prev_hash));
-	if (level != JOURNAL_LEVEL_DAEMON)
+	if (heads != MAKER_DAEMON)
 		memset(&ret->run, 0x11, sizeof(ret->run));
-	if (level == JOURNAL_LEVEL_STEP || level == JOURNAL_LEVEL_ATTEMPT ||
-	    (all && level == JOURNAL_LEVEL_ANY))
+	if (names_step(heads, all))
 		ret->step = 5;
-	if (level == JOURNAL_LEVEL_ATTEMPT)
+	if (heads == MAKER_ATTEMPT)
 		ret->attempt = 2;
-	for (unsigned num = 1; num < JOURNAL_FIELD_LIMIT; num++) {
-		enum journal_record_use use = journal_record_use(type, num);
-		if (use == JOURNAL_USE_MUST || (all && use == JOURNAL_USE_MAY))
-			sample_field(&ret->p, num);
-	}
+	fill_fields(ret, all);
 }
 
 struct maker {
@@ -220,19 +249,19 @@ static void random_record(struct maker *m, struct journal_record *r)
 				     .actor_uid = (uint32_t)maker_random(m, 3),
 				     .wall_ns = m->now,
 				     .mono_ns = m->now / 2};
-	enum journal_record_level level = journal_record_type_level(type);
+	unsigned heads = maker_heads(type);
 	uint32_t steps = 0;
-	if (level != JOURNAL_LEVEL_DAEMON) {
+	if (heads != MAKER_DAEMON) {
 		random_id(m, 'R', maker_random(m, MAKER_RUNS), &r->run);
 		const struct journal_run *run = journal_state_run(m->state, &r->run);
 		steps = run ? run->step_count : 0;
 	}
-	if (level == JOURNAL_LEVEL_STEP || level == JOURNAL_LEVEL_ATTEMPT ||
-	    (level == JOURNAL_LEVEL_ANY && steps && maker_random(m, 2)))
+	if (names_step(heads,
+		       (heads & MAKER_RUN) && (heads & MAKER_STEP) && steps && maker_random(m, 2)))
 		r->step = type == JOURNAL_STEP_DECLARED ? steps
 			  : steps			? (uint32_t)maker_random(m, steps)
 							: 0;
-	if (level == JOURNAL_LEVEL_ATTEMPT && r->step < steps) {
+	if (heads == MAKER_ATTEMPT && r->step < steps) {
 		const struct journal_run *run = journal_state_run(m->state, &r->run);
 		r->attempt = run->steps[r->step]->attempt_count + (type == JOURNAL_ATTEMPT_STARTED);
 	}
@@ -249,7 +278,7 @@ static void random_record(struct maker *m, struct journal_record *r)
 				: of->effects[maker_random(m, of->effect_count)];
 		r->p.effect = e->id;
 		r->step = e->step;
-		if (level == JOURNAL_LEVEL_ATTEMPT)
+		if (heads == MAKER_ATTEMPT)
 			r->attempt = of->steps[e->step]->attempt_count;
 	}
 	if (type == JOURNAL_EPOCH_BEGUN)

@@ -6,6 +6,11 @@
  */
 #include "journal/journal.h"
 
+/* Heads that a record may have: of the daemon, of a run, of a step, of an attempt. */
+enum { MAKER_DAEMON = 1, MAKER_RUN = 2, MAKER_STEP = 4, MAKER_ATTEMPT = 8 };
+/* Those that journal_record_check() takes of the type. */
+unsigned maker_heads(enum journal_type type);
+
 /* Filled deterministically from the type: for golden files. Every must field, and every may field
  * where all. */
 void maker_record(enum journal_type type, bool all, struct journal_record *ret);

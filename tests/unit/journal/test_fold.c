@@ -9,12 +9,13 @@
 #include <stdlib.h>
 #include "base/guard.h"
 #include "journal/row.h"
+#include "tests/unit/journal/canonical.h"
 #include "tests/unit/journal/maker.h"
 
 static void canonical(const struct journal_state *s, struct buffer *out)
 {
 	out->len = 0;
-	assert_int_equal(journal_state_canonical(s, out), 0);
+	assert_int_equal(canonical_rows(s, out), 0);
 }
 
 static void assert_same(const struct journal_state *a, const struct journal_state *b)

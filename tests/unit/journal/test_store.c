@@ -19,6 +19,7 @@
 #include "base/guard.h"
 #include "base/io.h"
 #include "tests/unit/journal/folder.h"
+#include "tests/unit/journal/canonical.h"
 #include "tests/unit/journal/maker.h"
 #include "tests/unit/journal/tamper.h"
 
@@ -66,8 +67,8 @@ static void assert_rows(struct journal *j, const struct journal_state *want)
 	AUTO_BUFFER a = {0};
 	AUTO_BUFFER b = {0};
 	load_all(j);
-	assert_int_equal(journal_state_canonical(journal_rows(j), &a), 0);
-	assert_int_equal(journal_state_canonical(want, &b), 0);
+	assert_int_equal(canonical_rows(journal_rows(j), &a), 0);
+	assert_int_equal(canonical_rows(want, &b), 0);
 	assert_true(bytes_equal(buffer_bytes(&a), buffer_bytes(&b)));
 }
 

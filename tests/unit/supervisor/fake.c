@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include "base/cbor.h"
 #include "base/guard.h"
+#include "tests/unit/journal/canonical.h"
 
 struct engine_now fake_now(struct fake *f)
 {
@@ -338,7 +339,7 @@ void fake_check_replay(struct fake *f)
 	struct journal_state *again = replay(f);
 	AUTO_BUFFER a = {0}, b = {0};
 
-	if (journal_state_canonical(f->rows, &a) < 0 || journal_state_canonical(again, &b) < 0 ||
+	if (canonical_rows(f->rows, &a) < 0 || canonical_rows(again, &b) < 0 ||
 	    !bytes_equal(buffer_bytes(&a), buffer_bytes(&b)))
 		FAKE_FAIL("live rows and replayed rows differ");
 	journal_state_free(again);
@@ -373,7 +374,8 @@ static void perform_at_once(struct fake *f)
 static bool is_last_attempt(struct fake *f, const struct fake_attempt *a)
 {
 	const struct journal_run *run = journal_state_run(f->rows, &a->run);
-	const struct journal_step *s = run && a->step < run->step_count ? run->steps[a->step] : NULL;
+	const struct journal_step *s =
+		run && a->step < run->step_count ? run->steps[a->step] : NULL;
 
 	return s && s->attempt_count > 0 && !journal_step_final(s->state) &&
 	       journal_id_equal(&s->attempts[s->attempt_count - 1].id, &a->id);
