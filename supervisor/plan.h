@@ -137,7 +137,5 @@ static inline size_t plan_strings_count(char *const *v)
 		n++;
 	return n;
 }
-/* Domain "holdfast.plan". */
-MUST_CHECK int plan_digest(const struct plan *p, struct digest *ret);
 /* Sets what holds where nothing is said: retry. For steps that a program builds by hand. */
 void plan_step_defaults(struct plan_step *s);

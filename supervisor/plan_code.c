@@ -180,17 +180,6 @@ int plan_encode(const struct plan *p, struct buffer *out)
 	return out->failed;
 }
 
-int plan_digest(const struct plan *p, struct digest *ret)
-{
-	AUTO_BUFFER out = {0};
-	int r = plan_encode(p, &out);
-
-	if (r < 0)
-		return r;
-	digest_domain("holdfast.plan", buffer_bytes(&out), ret);
-	return 0;
-}
-
 /* A C string: no NUL inside. */
 static char *read_string(struct cbor_reader *r, bool text)
 {

@@ -346,7 +346,6 @@ static void test_the_canonical_form_comes_back_byte_for_byte(void **state)
 	AUTO(plan_free) struct plan *again = NULL;
 	AUTO(plan_step_free) struct plan_step *step = NULL;
 	AUTO_BUFFER a = {0}, b = {0}, c = {0}, d = {0};
-	struct digest one, two;
 	(void)state;
 
 	assert_int_equal(plan_encode(p, &a), -EINVAL); /* its text is no blob yet */
@@ -358,12 +357,10 @@ static void test_the_canonical_form_comes_back_byte_for_byte(void **state)
 	assert_int_equal(plan_decode(buffer_bytes(&a), &again), 0);
 	assert_int_equal(plan_encode(again, &b), 0);
 	assert_true(bytes_equal(buffer_bytes(&a), buffer_bytes(&b)));
-	assert_int_equal(plan_digest(p, &one), 0);
-	assert_int_equal(plan_digest(again, &two), 0);
-	assert_true(digest_equal(&one, &two));
 	again->steps[1].retry.max = 6;
-	assert_int_equal(plan_digest(again, &two), 0);
-	assert_false(digest_equal(&one, &two));
+	b.len = 0;
+	assert_int_equal(plan_encode(again, &b), 0);
+	assert_false(bytes_equal(buffer_bytes(&a), buffer_bytes(&b)));
 
 	assert_int_equal(plan_step_encode(&p->steps[1], &c), 0);
 	golden_check("supervisor/plan-step.edit.cbor", buffer_bytes(&c));
