@@ -105,11 +105,6 @@ static const char *const known[] = {
 };
 _Static_assert(ARRAY_SIZE(known) <= ACTION_HEADERS_MAX, "an action can hold them all");
 
-const char *action_header_known(size_t i)
-{
-	return i < ARRAY_SIZE(known) ? known[i] : NULL;
-}
-
 bool action_header_is_known(struct bytes name)
 {
 	size_t low = 0, high = ARRAY_SIZE(known);

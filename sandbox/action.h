@@ -115,12 +115,11 @@ MUST_CHECK int action_identity(const struct action *a, struct bytes body, const 
 /*
  * The pieces that gate and courier check by themselves.
  *
- * Request headers that are passed on; others are dropped and recorded. By name, lowercase; NULL
- * past the end. A WebSocket's key, version and accept are no part of an action: each side of the
- * courier makes its own.
+ * Request headers that are passed on, by their lowercase name; others are dropped and recorded. A
+ * WebSocket's key, version and accept are no part of an action: each side of the courier makes its
+ * own.
  */
-const char *action_header_known(size_t i);
-bool action_header_is_known(struct bytes name); /* lowercase */
+bool action_header_is_known(struct bytes name);
 /* A-label, lowercase, no trailing dot, 1 to ACTION_HOST_MAX bytes. */
 bool action_host_valid(struct bytes host);
 /* A token of RFC 9110 in lowercase, as a header's name is kept here. */

@@ -406,17 +406,6 @@ int manifest_encode(const struct manifest *m, struct buffer *out)
 	return out->failed;
 }
 
-int manifest_digest(const struct manifest *m, struct digest *ret)
-{
-	AUTO_BUFFER out = {0};
-	int r = manifest_encode(m, &out);
-
-	if (r < 0)
-		return r;
-	digest_domain(MANIFEST_DOMAIN, buffer_bytes(&out), ret);
-	return 0;
-}
-
 /* A number that must fit the field that takes it. */
 static uint64_t read_uint(struct cbor_reader *r, uint64_t max)
 {

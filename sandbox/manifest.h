@@ -94,8 +94,6 @@ MUST_CHECK int manifest_encode(const struct manifest *m, struct buffer *out);
 /* Strict: order, uniqueness, limits, and that each type has exactly the fields it needs. -EBADMSG,
  * -E2BIG. */
 MUST_CHECK int manifest_decode(struct bytes b, struct manifest **ret, struct error *err);
-/* SHA-256(domain, 00, canonical bytes). */
-MUST_CHECK int manifest_digest(const struct manifest *m, struct digest *ret);
 
 enum manifest_merge_flags {
 	MANIFEST_MERGE_SQUASH = 0, /* other layers lie below: every whiteout is kept */

@@ -429,7 +429,7 @@ static void set_group(uint8_t *actions, const char *const *names, size_t count,
 	}
 }
 
-static void fill_actions(uint8_t *actions, uint32_t flags)
+void seccomp_table(uint32_t flags, uint8_t actions[SECCOMP_CALLS_MAX])
 {
 	memset(actions, SECCOMP_UNKNOWN, SECCOMP_CALLS_MAX);
 	set_group(actions, files, ARRAY_SIZE(files), SECCOMP_ALLOW);
@@ -442,16 +442,6 @@ static void fill_actions(uint8_t *actions, uint32_t flags)
 	for (size_t i = 0; i < ARRAY_SIZE(single); i++)
 		if ((single[i].only_with & flags) == single[i].only_with)
 			set_group(actions, &single[i].name, 1, single[i].action);
-}
-
-enum seccomp_action seccomp_action_of(int number, uint32_t flags)
-{
-	uint8_t actions[SECCOMP_CALLS_MAX];
-
-	if (number < 0 || number >= SECCOMP_CALLS_MAX)
-		return SECCOMP_UNKNOWN;
-	fill_actions(actions, flags);
-	return (enum seccomp_action)actions[number];
 }
 
 /* ---- the program ---- */
@@ -629,7 +619,7 @@ int seccomp_program(uint32_t flags, struct buffer *out, struct error *err)
 	AUTO_FREE struct program *p = calloc(1, sizeof(*p));
 	if (!p)
 		return error_nomem(err);
-	fill_actions(actions, flags);
+	seccomp_table(flags, actions);
 	LOAD(p, offsetof(struct seccomp_data, arch));
 	emit(p, BPF_JMP | BPF_JEQ | BPF_K, NATIVE_ARCH, 1, 0);
 	RET(p, SECCOMP_RET_KILL_PROCESS);

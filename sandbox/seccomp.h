@@ -43,5 +43,6 @@ enum seccomp_action {
 
 /* Appends struct sock_filter[]. -ENOTSUP on an architecture without a list. */
 MUST_CHECK int seccomp_program(uint32_t flags, struct buffer *out, struct error *err);
-/* What the filter does with a call of the native table, for tests and `doctor`. */
-enum seccomp_action seccomp_action_of(int number, uint32_t flags);
+/* What the program is made of: an enum seccomp_action for each number of the native table; what
+ * libseccomp has no name for is SECCOMP_UNKNOWN, as is every number past it. */
+void seccomp_table(uint32_t flags, uint8_t actions[SECCOMP_CALLS_MAX]);

@@ -65,13 +65,75 @@ static struct action tool_files(void)
 	return a;
 }
 
+/* All that may leave a sandbox, as sandbox/action.c has them: ascending. */
+static const char *const header_names[] = {
+	"accept",
+	"accept-charset",
+	"accept-encoding",
+	"accept-language",
+	"anthropic-beta",
+	"anthropic-version",
+	"api-key",
+	"authorization",
+	"cache-control",
+	"content-encoding",
+	"content-language",
+	"content-md5",
+	"content-range",
+	"content-type",
+	"cookie",
+	"depth",
+	"git-protocol",
+	"idempotency-key",
+	"if-match",
+	"if-modified-since",
+	"if-none-match",
+	"if-range",
+	"if-unmodified-since",
+	"job-token",
+	"last-event-id",
+	"notion-version",
+	"npm-command",
+	"openai-beta",
+	"openai-organization",
+	"openai-project",
+	"origin",
+	"pragma",
+	"prefer",
+	"private-token",
+	"range",
+	"referer",
+	"sec-websocket-extensions",
+	"sec-websocket-protocol",
+	"soapaction",
+	"stripe-account",
+	"stripe-version",
+	"user-agent",
+	"x-amz-content-sha256",
+	"x-amz-date",
+	"x-amz-security-token",
+	"x-amz-target",
+	"x-api-key",
+	"x-api-version",
+	"x-auth-token",
+	"x-csrf-token",
+	"x-github-api-version",
+	"x-goog-api-client",
+	"x-goog-api-key",
+	"x-ms-date",
+	"x-ms-version",
+	"x-requested-with",
+	"x-vault-token",
+};
+
 static struct action all_headers(void)
 {
 	struct action a = http();
 
 	a.header_count = 0;
-	for (const char *name; (name = action_header_known(a.header_count));)
-		a.headers[a.header_count++] = (struct action_header){str(name), str("v")};
+	for (size_t i = 0; i < ARRAY_SIZE(header_names); i++)
+		a.headers[a.header_count++] =
+			(struct action_header){str(header_names[i]), str("v")};
 	return a;
 }
 
@@ -300,8 +362,9 @@ static void a_body_is_utf8_where_its_headers_do_not_say_otherwise(void **state)
 		struct action a = {.kind = ACTION_HTTP};
 
 		if (rows[i].encoding)
-			a.headers[a.header_count++] = (struct action_header){
-				str("content-encoding"), str(rows[i].encoding)};
+			a.headers[a.header_count++] =
+				(struct action_header){str("content-encoding"),
+						       str(rows[i].encoding)};
 		a.headers[a.header_count++] =
 			(struct action_header){str("content-type"), str(rows[i].type)};
 		if (action_body_is_utf8(&a) != rows[i].want)
@@ -410,15 +473,12 @@ static void a_path_has_a_limit(void **state)
 	assert_int_equal(action_path(buffer_bytes(&raw), &out), -E2BIG);
 }
 
-static void known_headers_ascend(void **state)
+static void known_headers_are_known(void **state)
 {
 	(void)state;
-	for (size_t i = 0; action_header_known(i); i++) {
-		assert_true(action_header_is_known(str(action_header_known(i))));
-		assert_true(action_header_name_valid(str(action_header_known(i))));
-		if (i)
-			assert_true(bytes_compare(str(action_header_known(i - 1)),
-						  str(action_header_known(i))) < 0);
+	for (size_t i = 0; i < ARRAY_SIZE(header_names); i++) {
+		assert_true(action_header_is_known(str(header_names[i])));
+		assert_true(action_header_name_valid(str(header_names[i])));
 	}
 	assert_false(action_header_is_known(str("x-http-method-override")));
 	assert_false(action_header_is_known(str("x-forwarded-host")));
@@ -544,7 +604,7 @@ int main(void)
 		cmocka_unit_test(a_body_is_utf8_where_its_headers_do_not_say_otherwise),
 		cmocka_unit_test(a_path_is_decoded_once_and_encoded_again),
 		cmocka_unit_test(a_path_has_a_limit),
-		cmocka_unit_test(known_headers_ascend),
+		cmocka_unit_test(known_headers_are_known),
 		cmocka_unit_test(json_has_one_form),
 		cmocka_unit_test(json_has_a_depth),
 		cmocka_unit_test(identity_leaves_out_what_a_rule_ignores),

@@ -73,11 +73,14 @@ static void every_number_is_decided_as_the_table_says(void **state)
 	(void)state;
 	for (uint32_t flags = 0; flags < 4; flags++) {
 		AUTO_BUFFER b = {0};
+		uint8_t table[SECCOMP_CALLS_MAX];
+
+		seccomp_table(flags, table);
 		assert_int_equal(seccomp_program(flags, &b, NULL), 0);
 		assert_true(b.len / 8 <= SECCOMP_PROGRAM_MAX);
 		for (int n = -1; n < 2000; n++) {
 			uint32_t got = call(&b, n, 0, 0, 0);
-			switch (seccomp_action_of(n, flags)) {
+			switch (n < 0 || n >= SECCOMP_CALLS_MAX ? SECCOMP_UNKNOWN : table[n]) {
 			case SECCOMP_UNKNOWN:
 #if defined(__x86_64__)
 				assert_int_equal(got,
