@@ -591,8 +591,11 @@ int create_fork(struct daemon *d, struct api_request *q, const struct journal_ru
 				       .started_ns = workspace_now_ns()};
 	struct runs_context *ctx;
 	int base_fd = -1;
-	int e = refuse_full(d, err);
+	int e = find_request(d, q->request_id, ret, err);
 
+	if (e != -ENOENT)
+		return e;
+	e = refuse_full(d, err);
 	if (e == 0)
 		e = runs_get(d, &parent->id, &ctx, err);
 	if (e == 0)

@@ -3,10 +3,19 @@
  * The supervisor's door for the command line: where its socket is, and what is said over it.
  *
  * HTTP/1.1 + JSON on a Unix stream socket `control` in the runtime folder. Peers: SO_PEERCRED uid =
- * the daemon's (or root); a peer in another user or pid namespace is refused (SO_PEERPIDFD, or
- * /proc/PID/ns by pidfd below 6.5). Descriptors travel by SCM_RIGHTS with the first byte of the
- * request; the header `Holdfast-Fds: name,name` names them in order. Every mutating request carries
- * `Holdfast-Request: <up to 64 bytes>`: repeating it is idempotent.
+ * the daemon's (or root); a peer in another user or pid namespace is refused (SO_PEERPIDFD; below
+ * Linux 6.5 by its number). Descriptors travel by SCM_RIGHTS with the first byte of the request; the
+ * header `Holdfast-Fds: name,name` names them in order.
+ *
+ * Every POST carries `Holdfast-Request: <up to 64 bytes>`, an id of the client's own, so that one
+ * that lost its answer asks again: the same target with its query and the same body (descriptors are
+ * not compared) under the same id are done once. While it is being worked on both are told its one
+ * answer; later the answer is given again, one of the last 1024 of this supervisor's life, but for
+ * 5xx and the answer of a replay, which are asked anew. Another request under the id is 409.
+ * Beyond that the journal knows the id of a run, whoever asks: POST /v1/runs and fork under it are
+ * the run that it began. No other id is recorded; what is asked again then meets what stands: a
+ * signed vote that counts already is answered as it was, an unsigned one on what is decided and the
+ * undo of what was taken back are errors that say so.
  *
  * Every answer is one JSON object with "version": 1. Errors:
  * {"version":1,"error":{"what","why","remedy","exit","where"}} with a fitting status (400, 403,

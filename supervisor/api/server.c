@@ -2,18 +2,26 @@
  * Bytes on the control socket to whole requests and back. On the loop's thread, by libevent's
  * callbacks; the one handler it calls is routes_handle(), and daemon_settle() kicks it when what
  * answers wait for is durable.
+ *
+ * What it is told by its functions is noted on the connections, in `due`, and done by on_due() from
+ * the loop: so no handler and no stream runs within another, and none while a list of connections
+ * is gone through. A connection may be freed by its own callback, by on_due(), and where it is
+ * found in a list (make_room, drain): never by what is called for another one.
  */
 #include "supervisor/api/server.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/http1.h"
 #include "supervisor/api/peer.h"
+#include "supervisor/api/repeats.h"
 #include "supervisor/api/request.h"
 
 enum { READ_PIECE = 64 * 1024, ACCEPTS_A_TURN = 64, STREAM_TURNS = 8 };
@@ -22,6 +30,8 @@ enum phase { PHASE_IDLE, PHASE_READING, PHASE_HANDLING, PHASE_ANSWERING, PHASE_L
 
 struct conn {
 	struct conn *next, *prev; /* in the server's list, the least recently used first */
+	TAILQ_ENTRY(conn) due; /* where is_due */
+	bool is_due;
 	struct api_server *server;
 	enum phase phase;
 	int fd;
@@ -44,29 +54,20 @@ struct conn {
 	struct api_peer peer;
 };
 
-struct remembered {
-	char id[API_REQUEST_ID_MAX + 1];
-	struct digest what; /* target and body */
-	int status;
-	char *text; /* owned */
-};
-
 struct api_server {
 	struct event_base *loop;
 	struct event *accept;
 	struct api_handler handler;
 	int listen_fd;
 	struct conn head; /* of the ring */
+	TAILQ_HEAD(, conn) due; /* that something was done for: conn_advance() is owed */
+	struct event *turn; /* active while there are any */
 	size_t conns, streams;
 	uint64_t durable;
 	uint64_t tickets;
 	bool draining;
-	struct remembered remembered[API_REMEMBERED]; /* a ring */
-	size_t remembered_next;
+	struct api_repeats *repeats;
 };
-
-static void conn_answer(struct conn *c, struct api_answer *a);
-static void conn_advance(struct conn *c);
 
 static void ring_remove(struct conn *c)
 {
@@ -94,6 +95,8 @@ static void drop_stream(struct conn *c)
 static void conn_free(struct conn *c)
 {
 	ring_remove(c);
+	if (c->is_due)
+		TAILQ_REMOVE(&c->server->due, c, due);
 	c->server->conns--;
 	drop_stream(c);
 	if (c->read)
@@ -114,6 +117,15 @@ static void conn_free(struct conn *c)
 	free(c);
 }
 
+static void make_due(struct conn *c)
+{
+	if (c->is_due)
+		return;
+	c->is_due = true;
+	TAILQ_INSERT_TAIL(&c->server->due, c, due);
+	event_active(c->server->turn, EV_TIMEOUT, 0);
+}
+
 static void arm(struct conn *c, int ms)
 {
 	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
@@ -131,7 +143,15 @@ static void set_phase(struct conn *c, enum phase phase)
 				       [PHASE_HANDLING] = 0,
 				       [PHASE_ANSWERING] = 0,
 				       [PHASE_LINGERING] = API_LINGER_MS};
+	static const unsigned legal[] = {
+		[PHASE_IDLE] = 1U << PHASE_READING | 1U << PHASE_ANSWERING,
+		[PHASE_READING] = 1U << PHASE_HANDLING | 1U << PHASE_ANSWERING,
+		[PHASE_HANDLING] = 1U << PHASE_ANSWERING,
+		[PHASE_ANSWERING] = 1U << PHASE_IDLE | 1U << PHASE_LINGERING,
+		[PHASE_LINGERING] = 0,
+	};
 
+	assert(legal[c->phase] & 1U << phase);
 	c->phase = phase;
 	arm(c, timer_ms[phase]);
 	ring_remove(c);
@@ -304,97 +324,58 @@ static void conn_refuse(struct conn *c, int status, const struct error *err)
 	conn_answer(c, &a);
 }
 
-/* ---- repeated requests ---- */
+/* ---- receiving ---- */
 
-static void digest_request(const struct api_request *q, struct bytes body, struct digest *ret)
+/* Whether it is answered, or waits, without a handler: it was asked before under the same id. */
+static bool asked_before(struct conn *c)
 {
-	AUTO_BUFFER b = {0};
-
-	for (size_t i = 0; i < q->segment_count; i++) {
-		buffer_append_byte(&b, '/');
-		buffer_append_str(&b, q->segments[i]);
-	}
-	buffer_append_byte(&b, 0);
-	buffer_append(&b, body.data, body.len);
-	digest_domain("holdfast.request", buffer_bytes(&b), ret);
-}
-
-static const struct remembered *recall(const struct api_server *s, const char *id)
-{
-	for (size_t i = 0; i < API_REMEMBERED; i++)
-		if (s->remembered[i].text && strcmp(s->remembered[i].id, id) == 0)
-			return &s->remembered[i];
-	return NULL;
-}
-
-static void remember(struct api_server *s, const char *id, const struct digest *what,
-		     const struct api_answer *a)
-{
-	struct remembered *m = &s->remembered[s->remembered_next];
-	char *text = json_dumps(a->json, JSON_COMPACT);
-
-	if (!text)
-		return;
-	free(m->text);
-	*m = (struct remembered){.what = *what, .status = a->status, .text = text};
-	strcpy(m->id, id);
-	s->remembered_next = (s->remembered_next + 1) % API_REMEMBERED;
-}
-
-static bool answer_again(struct conn *c, const struct digest *what)
-{
-	const struct remembered *m = recall(c->server, c->request.request_id);
+	struct api_server *s = c->server;
 	struct api_answer a = {.fd = -1};
 	struct error err = {0};
+	uint64_t first;
+	int r = api_repeats_begin(s->repeats, &c->request, buffer_bytes(&c->body), &first, &a,
+				  &err);
 
-	if (!m)
+	if (r == API_REPEATS_NEW)
 		return false;
-	if (digest_equal(&m->what, what)) {
-		a.status = m->status;
-		buffer_append_str(&a.text, m->text);
-	} else {
-		error_set_exit(&err, -EEXIST, EXIT_STATUS_CONFLICT,
-			       "request id used before: for another request; choose a new "
-			       "Holdfast-Request");
-		api_answer_error(&a, 409, &err);
+	if (r == API_REPEATS_UNDERWAY) {
+		c->request.ticket = first;
+		set_phase(c, PHASE_HANDLING);
+		return true;
 	}
+	if (r < 0)
+		api_answer_error(&a, 0, &err);
+	c->hold = s->handler.settle(s->handler.ctx);
 	conn_answer(c, &a);
 	return true;
 }
-
-/* ---- receiving ---- */
 
 static void conn_dispatch(struct conn *c)
 {
 	struct api_server *s = c->server;
 	struct api_answer a = {.fd = -1};
 	struct error err = {0};
-	struct digest what;
-	char id[API_REQUEST_ID_MAX + 1];
+	bool before;
 	int status = 400;
 
 	if (api_request_body(&c->request, buffer_bytes(&c->body), &status, &err) < 0) {
 		conn_refuse(c, status, &err);
 		return;
 	}
-	digest_request(&c->request, buffer_bytes(&c->body), &what);
-	buffer_free(&c->body);
-	if (c->request.post && answer_again(c, &what)) {
-		c->hold = s->handler.settle(s->handler.ctx);
-		return;
-	}
 	c->request.ticket = ++s->tickets;
 	c->request.uid = c->peer.uid;
 	c->request.pid = c->peer.pid;
-	strcpy(id, c->request.post ? c->request.request_id : "");
+	before = c->request.post && asked_before(c);
+	buffer_free(&c->body);
+	if (before)
+		return;
 	s->handler.handle(s->handler.ctx, &c->request, &a);
 	c->hold = s->handler.settle(s->handler.ctx);
 	if (a.later) {
 		set_phase(c, PHASE_HANDLING);
 		return;
 	}
-	if (id[0] && a.json && !a.volatile_ && a.status < 500)
-		remember(s, id, &what, &a);
+	api_repeats_end(s->repeats, c->request.ticket, &a);
 	conn_answer(c, &a);
 }
 
@@ -475,6 +456,20 @@ static void conn_advance(struct conn *c)
 		event_del(c->read);
 	else if (!event_pending(c->read, EV_READ, NULL))
 		event_add(c->read, NULL);
+}
+
+static void on_due(evutil_socket_t fd, short what, void *arg)
+{
+	struct api_server *s = arg;
+	struct conn *c;
+
+	(void)fd;
+	(void)what;
+	while ((c = TAILQ_FIRST(&s->due))) {
+		TAILQ_REMOVE(&s->due, c, due);
+		c->is_due = false;
+		conn_advance(c);
+	}
 }
 
 static void on_read(evutil_socket_t fd, short what, void *arg)
@@ -578,7 +573,7 @@ static struct conn *conn_new(struct api_server *s, int fd)
 		return NULL;
 	}
 	c->fd = fd;
-	set_phase(c, PHASE_IDLE);
+	arm(c, API_IDLE_MS);
 	return c;
 }
 
@@ -657,6 +652,10 @@ int api_server_new(struct event_base *loop, int listen_fd, const struct api_hand
 	if (s->handler.connections_max == 0)
 		s->handler.connections_max = API_CONNECTIONS_MAX;
 	s->head.next = s->head.prev = &s->head;
+	TAILQ_INIT(&s->due);
+	s->turn = event_new(loop, -1, 0, on_due, s);
+	if (!s->turn || api_repeats_new(&s->repeats) < 0)
+		return error_nomem(err);
 	s->accept = event_new(loop, listen_fd, EV_READ | EV_PERSIST, on_accept, s);
 	if (!s->accept || event_add(s->accept, NULL) < 0)
 		return error_nomem(err);
@@ -672,51 +671,47 @@ void api_server_free(struct api_server *s)
 		conn_free(s->head.next);
 	if (s->accept)
 		event_free(s->accept);
+	if (s->turn)
+		event_free(s->turn);
 	close_fd(&s->listen_fd);
-	for (size_t i = 0; i < API_REMEMBERED; i++)
-		free(s->remembered[i].text);
+	api_repeats_free(s->repeats);
 	free(s);
 }
 
 void api_server_durable(struct api_server *s, uint64_t lsn)
 {
-	struct conn *next;
-
 	s->durable = lsn;
-	for (struct conn *c = s->head.next; c != &s->head; c = next) {
-		next = c->next;
+	for (struct conn *c = s->head.next; c != &s->head; c = c->next) {
 		if (c->phase == PHASE_ANSWERING && c->hold > 0 && !held(c)) {
 			c->hold = 0;
-			conn_advance(c);
+			make_due(c);
 		}
 	}
 }
 
 void api_server_kick(struct api_server *s)
 {
-	struct conn *next;
-
 	if (s->streams == 0)
 		return;
-	for (struct conn *c = s->head.next; c != &s->head; c = next) {
-		next = c->next;
+	for (struct conn *c = s->head.next; c != &s->head; c = c->next) {
 		if (!c->stream)
 			continue;
 		c->stream_idle = false;
-		conn_advance(c);
+		make_due(c);
 	}
 }
 
-void api_server_answer(struct api_server *s, uint64_t ticket, struct api_answer *a)
+/* Of those that wait for it, who asked and who asked again meanwhile: the first behind `after`. */
+static struct conn *waiting_for(struct api_server *s, uint64_t ticket, const struct conn *after)
 {
-	for (struct conn *c = s->head.next; c != &s->head; c = c->next) {
-		if (c->phase == PHASE_HANDLING && c->request.ticket == ticket) {
-			c->hold = s->handler.settle(s->handler.ctx);
-			conn_answer(c, a);
-			conn_advance(c);
-			return;
-		}
-	}
+	for (struct conn *c = after->next; c != &s->head; c = c->next)
+		if (c->phase == PHASE_HANDLING && c->request.ticket == ticket)
+			return c;
+	return NULL;
+}
+
+static void answer_clear(struct api_answer *a)
+{
 	json_decref(a->json);
 	buffer_free(&a->text);
 	close_fd(&a->fd);
@@ -725,14 +720,57 @@ void api_server_answer(struct api_server *s, uint64_t ticket, struct api_answer 
 	*a = (struct api_answer){.fd = -1};
 }
 
+/* One more of a, for who asked the same. A descriptor and a stream are one client's only. */
+static void answer_copy(const struct api_answer *a, struct api_answer *ret)
+{
+	struct error err = {0};
+
+	*ret = (struct api_answer){.fd = -1, .status = a->status, .type = a->type};
+	if (a->fd >= 0 || a->stream) {
+		error_set_exit(&err, -EBUSY, EXIT_STATUS_CONFLICT,
+			       "answered to another client: both asked under one "
+			       "Holdfast-Request; choose a new one");
+		api_answer_error(ret, 0, &err);
+		ret->type = NULL;
+		return;
+	}
+	ret->json = json_incref(a->json);
+	ret->text.max = API_ANSWER_MAX;
+	if (!a->json && buffer_append(&ret->text, a->text.data, a->text.len) < 0)
+		ret->status = 500;
+}
+
+void api_server_answer(struct api_server *s, uint64_t ticket, struct api_answer *a)
+{
+	struct api_answer more = {.fd = -1};
+	uint64_t hold = 0;
+	struct conn *c;
+
+	api_repeats_end(s->repeats, ticket, a);
+	if (waiting_for(s, ticket, &s->head))
+		hold = s->handler.settle(s->handler.ctx);
+	while ((c = waiting_for(s, ticket, &s->head))) {
+		if (waiting_for(s, ticket, c))
+			answer_copy(a, &more);
+		c->hold = hold;
+		conn_answer(c, a);
+		make_due(c);
+		*a = more;
+		more = (struct api_answer){.fd = -1};
+	}
+	answer_clear(a);
+}
+
 bool api_server_waits(const struct api_server *s, uint64_t ticket)
 {
 	for (const struct conn *c = s->head.next; c != &s->head; c = c->next) {
 		struct pollfd p = {.fd = c->fd};
 
+		if (c->phase != PHASE_HANDLING || c->request.ticket != ticket)
+			continue;
 		/* POLLHUP: both sides are shut (unix(7) sockets: the peer's descriptor is closed). */
-		if (c->phase == PHASE_HANDLING && c->request.ticket == ticket)
-			return poll(&p, 1, 0) == 0 || !(p.revents & (POLLHUP | POLLERR));
+		if (poll(&p, 1, 0) == 0 || !(p.revents & (POLLHUP | POLLERR)))
+			return true;
 	}
 	return false;
 }

@@ -166,6 +166,35 @@ def test_same_request_id_is_one_request():
         assert d.json()["run"] == a.json()["run"], d
 
 
+def test_a_gc_that_is_asked_again_is_the_same_gc():
+    with Supervised() as s:
+        s.start()
+        s.wait(s.begin(["/bin/true"]))
+        body, rid = {"ended_before": "2200-01-01T00:00:00Z"}, uuid.uuid4().hex
+        first = s.post("/v1/gc", body, request_id=rid)
+        assert first.status == 200 and first.json()["runs"] == 1, first
+        again = s.post("/v1/gc", body, request_id=rid)
+        assert (again.status, again.body) == (200, first.body), again  # by itself it would find nothing
+        assert s.post("/v1/gc", body).json()["runs"] == 0
+        assert s.post("/v1/gc?all=1", body, request_id=rid).status == 409
+
+
+def test_a_fork_is_known_by_its_request_to_the_next_supervisor():
+    with Supervised() as s:
+        s.start()
+        run = s.wait(s.begin(["/bin/true"]))
+        fork = {"at": run["steps"][0]["name"]}
+        rid = uuid.uuid4().hex
+        a = s.post(f"/v1/runs/{run['run']}/fork", fork, request_id=rid)
+        assert a.status == 201, a
+        s.wait(a.json()["run"])
+        s.kill()
+        s.start()
+        b = s.post(f"/v1/runs/{run['run']}/fork", fork, request_id=rid)
+        assert b.json()["run"] == a.json()["run"], (a, b)
+        assert len(s.get("/v1/runs?all=1").json()["runs"]) == 2
+
+
 def test_a_thousand_clients_and_clients_that_never_read():
     resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     with Supervised() as s:

@@ -8,7 +8,7 @@ import sys
 import time
 
 from cli import HOLDFAST, Cli
-from supervised import main
+from supervised import Client, main
 
 BUILD = os.environ["HOLDFAST_BUILD"]
 
@@ -460,6 +460,38 @@ def test_what_its_rule_can_take_back_is_taken_back_once():
         assert c.json("show", done["mail"])[1]["state"] == "compensated"
         assert c.run("fsck")[0] == 0 and c.run("verify")[0] == 0
         assert c.run("undo", "--effect", "ffff")[0] == 2
+
+
+def test_a_taking_back_that_is_asked_again_is_the_same_one():
+    with Tools() as c:
+        back, calls, end = (os.path.join(folder, name) for folder, name in ((c.root, "unsend"), (c.log, "back"), (c.log, "end")))
+        with open(back, "w") as f:
+            f.write(f"#!/bin/sh\necho called >> {calls}; while ! test -e {end}; do sleep 0.05; done\n")
+        os.chmod(back, 0o755)
+        run = c.start(c.policy(c.mail("allow", ", effect: reversible, undo: {tool: unsend}")
+                               + f"  - {{id: unsend, do: ask, run: [{back}], args: {{key: \"*\"}}}}\n"), c.call("--to", "a@b", "--text", "hi"))
+        assert c.over(run) == "succeeded", c.output(run)
+        effect = c.json("status", run)[1]["effects_done"][0]["effect"]
+        with open(os.path.join(c.state, "runtime")) as f:
+            runtime = f.read()
+
+        def ask():
+            client = Client(runtime)
+            client.send(f"POST /v1/effects/{effect}/undo HTTP/1.1\r\nHost: h\r\nHoldfast-Request: once\r\nContent-Length: 0\r\n\r\n".encode())
+            return client
+
+        first = ask()
+        c.until(lambda: os.path.exists(calls))
+        first.close()  # its answer is lost
+        second = ask()
+        assert c.run("show", effect)[0] == 0  # asked behind it: the second one has been read, too
+        with open(end, "w"):
+            pass
+        answers = [second.answer(), ask().answer()]
+        for a in answers:
+            assert a.status == 200 and a.json()["state"] == "compensated" and a.body == answers[0].body, a
+        with open(calls) as f:
+            assert f.read() == "called\n"
 
 
 def test_gc_drops_no_run_of_which_an_effect_is_being_taken_back():
