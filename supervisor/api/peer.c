@@ -114,8 +114,8 @@ int api_peer_check(int sock, struct api_peer *ret, struct error *err)
 					      "containers and sandboxes",
 					      kinds[i]);
 	}
-	/* Looked at last: what was read above was read of this process and no later one of its
-	 * number. */
+	/* Looked at last: what was read above was read of the pidfd's process and no later one of
+	 * its number. */
 	if (!lives(pidfd))
 		return error_set_exit(err, -EPERM, EXIT_STATUS_DENIED,
 				      "refused: the client ended while it was looked at");

@@ -6,8 +6,10 @@
  * kernel that cannot say.
  *
  * SO_PEERPIDFD (Linux 6.5) names the process that connected and no later one of its number. Below
- * 6.5 pidfd_open(2) on SO_PEERCRED's pid, whose namespaces are read while the pidfd says that it
- * lives.
+ * 6.5 the kernel tells a number alone (SO_PEERCRED), and pidfd_open(2) takes whoever has it by then:
+ * a process that ended behind its connection, whose number went to another one meanwhile, is taken
+ * for that one, and nothing there tells the two apart. From the pidfd on, what is read is one
+ * process's, since it lives when all was read.
  */
 #include <sys/types.h>
 #include "base/error.h"
