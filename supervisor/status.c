@@ -540,7 +540,7 @@ static struct status_open landing_open(const struct journal_state *rows,
 		break;
 	case JOURNAL_LANDING_S_CONFLICT:
 		o.class = STATUS_HUMAN_ONLY;
-		o.rule = "a path changed on both sides: a person decides";
+		o.rule = "a path changed on both sides, or cannot be changed: a person decides";
 		o.event = run->conflict_undo ? "UNDO_CONFLICT" : "LANDING_CONFLICT";
 		break;
 	case JOURNAL_LANDING_S_UNLANDED:

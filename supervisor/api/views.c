@@ -14,6 +14,7 @@
 #include "base/cbor.h"
 #include "supervisor/api/effect_view.h"
 #include "supervisor/engine.h"
+#include "supervisor/landing_plan.h"
 #include "supervisor/runs.h"
 #include "supervisor/status.h"
 
@@ -235,13 +236,47 @@ static json_t *flight_line(const struct status_flight *f)
 	return with_effect(o, f->effect);
 }
 
-static json_t *open_line(const struct status_open *o)
+/* What stands against it and where, as it was met: a path that the system refuses before one that was
+ * changed, since nobody can see that one in the directory. NULL: the blob cannot be read. */
+static json_t *conflict_rule(struct daemon *d, const struct journal_run *run)
 {
+	AUTO(landing_plan_free) struct landing_plan *list = NULL;
+	AUTO_BUFFER blob = {.max = LANDING_BYTES_MAX};
+	AUTO_BUFFER text = {0};
+	const struct landing_conflict *c;
+
+	if (journal_blob_get(d->journal, &run->conflicts, LANDING_BYTES_MAX, &blob, NULL) < 0 ||
+	    landing_conflicts_decode(buffer_bytes(&blob), &list, NULL) < 0 ||
+	    list->conflict_count == 0)
+		return NULL;
+	c = &list->conflicts[0];
+	for (size_t i = 0; i < list->conflict_count; i++) {
+		if (list->conflicts[i].why == LANDING_CONFLICT_REFUSED) {
+			c = &list->conflicts[i];
+			break;
+		}
+	}
+	buffer_append_str(&text, "a person decides: ");
+	buffer_append(&text, c->path.data, c->path.len);
+	buffer_printf(&text, ": %s%s", landing_conflict_why_text(c->why), c->text.len ? ": " : "");
+	buffer_append(&text, c->text.data, c->text.len);
+	if (list->conflict_count > 1)
+		buffer_printf(&text, " (and %zu more)", list->conflict_count - 1);
+	return text.failed ? NULL : api_json_text(buffer_bytes(&text));
+}
+
+static json_t *open_line(struct daemon *d, const struct journal_run *run,
+			 const struct status_open *o)
+{
+	json_t *rule = !o->step && run->landing == JOURNAL_LANDING_S_CONFLICT
+			       ? conflict_rule(d, run)
+			       : NULL;
 	json_t *line =
-		json_pack("{s:o, s:s, s:o, s:s, s:s, s:I}", "item",
+		json_pack("{s:o, s:s, s:o, s:o, s:s, s:I}", "item",
 			  o->step ? views_text(o->step->name) : json_string("landing"), "class",
 			  status_retry_name(o->class), "until", views_time(o->until_ns), "rule",
-			  o->rule, "event", o->event, "lsn", (json_int_t)o->lsn);
+			  rule ? rule : json_string(o->rule), "event", o->event, "lsn",
+			  (json_int_t)o->lsn);
 
 	return with_effect(line, o->effect);
 }
@@ -394,7 +429,7 @@ json_t *views_status(struct daemon *d, const struct journal_run *run)
 	for (size_t i = 0; s && i < s->in_flight_count; i++)
 		json_array_append_new(flight, flight_line(&s->in_flight[i]));
 	for (size_t i = 0; s && i < s->open_count; i++)
-		json_array_append_new(open, open_line(&s->open[i]));
+		json_array_append_new(open, open_line(d, run, &s->open[i]));
 	for (size_t i = 0; s && i < s->needs_person_count; i++)
 		json_array_append_new(person, views_approval_head(d, s->needs_person[i]));
 	status_free(s);

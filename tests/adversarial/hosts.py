@@ -1,6 +1,7 @@
 """Machines that are not this one, as mount and user namespaces can be made to look: each works, or says what is wrong and what
 to do. What a machine lacks in system calls is tests/integration/doctor.c's."""
 
+import json
 import os
 import shlex
 import subprocess
@@ -72,6 +73,21 @@ def test_a_workspace_on_tmpfs_on_an_overlay_or_read_only():
     with Host() as c:
         code, out, err = c.on(read_only(c.tree), "exec", "--land", "--", "sh", "-c", "echo x > y")
         assert "nothing can land there" in err and "Read-only" in err and not c.exists("y"), (code, out, err)
+
+
+def test_a_path_that_has_no_room_is_told_as_that_and_not_as_an_edit():
+    with Host() as c:
+        t = c.folder("t")
+        plan = os.path.join(c.root, "full.yaml")
+        with open(plan, "w") as f:
+            f.write(f"version: 1\nname: full\nworkspace: {t}\nland: auto\nsteps:\n  - {{name: s, run: \"head -c 1000000 /dev/zero > big; echo x > y\"}}\n")
+        drop = "" if ROOT else "setpriv --inh-caps=-all --ambient-caps=-all --bounding-set=-all "
+        run = drop + shlex.join([HOLDFAST, "--state", c.state, "run", plan])
+        code, out, err = c.on(f"mount -t tmpfs -o size=64k tmpfs {t}; {run} >&2 || test $? = 9", "--json", "status", "full", cwd=t)
+        landing = [o for o in json.loads(out)["safe_to_retry"] if o["item"] == "landing"]
+        assert code == 0 and len(landing) == 1 and landing[0]["class"] == "HUMAN_ONLY", (code, out, err)
+        rule = landing[0]["rule"]
+        assert rule.startswith("a person decides: big: the system refused the change: cannot be written: No space left on device; free some space"), rule
 
 
 def test_no_user_namespace_and_no_proc_are_told_with_a_remedy():
