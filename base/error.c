@@ -1,7 +1,6 @@
 #include "base/error.h"
 #include "base/utf8.h"
 #include <errno.h>
-#include <stdio.h>
 
 /* A message may quote what an agent named its file, and may have been cut inside a character. */
 static void make_printable(char *s)
@@ -28,7 +27,7 @@ int error_vset(struct error *err, int code, const char *fmt, va_list args)
 	if (!err || err->code != 0)
 		return code;
 	err->code = code;
-	vsnprintf(err->msg, sizeof(err->msg), fmt, args);
+	utf8_vprintf(err->msg, sizeof(err->msg), fmt, args);
 	make_printable(err->msg);
 	return code;
 }
@@ -63,7 +62,7 @@ void error_where(struct error *err, const char *fmt, ...)
 	if (!err || err->where[0] != '\0')
 		return;
 	va_start(args, fmt);
-	vsnprintf(err->where, sizeof(err->where), fmt, args);
+	utf8_vprintf(err->where, sizeof(err->where), fmt, args);
 	make_printable(err->where);
 	va_end(args);
 }

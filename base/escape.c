@@ -128,6 +128,16 @@ void escape_append(struct buffer *out, struct bytes in, unsigned flags)
 	}
 }
 
+struct bytes escape_bounded(struct bytes b, size_t max, struct buffer *scratch)
+{
+	b = utf8_cut(b, max); /* escaping makes nothing shorter: what is behind would go anyway */
+	if (utf8_valid(b))
+		return b;
+	scratch->len = 0;
+	escape_append(scratch, b, ESCAPE_LINE);
+	return scratch->failed ? bytes_of("", 0) : utf8_cut(buffer_bytes(scratch), max);
+}
+
 char *escape_dup(struct bytes in, unsigned flags)
 {
 	AUTO_BUFFER b = {.max = in.len < SIZE_MAX / 8 ? 4 * in.len + 1 : SIZE_MAX};

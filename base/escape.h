@@ -14,6 +14,11 @@ enum escape_flags {
 		4, /* non-ASCII letters that mix scripts within a word are shown as \u{N} */
 };
 void escape_append(struct buffer *out, struct bytes in, unsigned flags);
+/* What a record or a message holds of a text of others: UTF-8 of at most max bytes. It is b itself,
+ * cut at a character where it is too long; bytes that are no UTF-8 come out escaped, the rest of
+ * that text with them (ESCAPE_LINE), in scratch. Borrowed from b or from scratch, whose content is
+ * replaced; empty when out of memory (scratch->failed). */
+struct bytes escape_bounded(struct bytes b, size_t max, struct buffer *scratch);
 /* Owned NUL-terminated copy; NULL when out of memory. */
 char *escape_dup(struct bytes in, unsigned flags);
 /* JSON string body (no quotes), invalid UTF-8 as U+FFFD, deceptive characters as \uNNNN: only for

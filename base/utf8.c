@@ -1,5 +1,6 @@
 #include "base/utf8.h"
 #include <errno.h>
+#include <stdio.h>
 
 enum { NAME_MAX_BYTES = 128 };
 
@@ -42,6 +43,52 @@ bool utf8_valid(struct bytes b)
 		if (utf8_next(b, &at) < 0)
 			return false;
 	return true;
+}
+
+struct bytes utf8_cut(struct bytes b, size_t max)
+{
+	const uint8_t *p = b.data;
+
+	if (b.len <= max)
+		return b;
+	b.len = max;
+	for (size_t back = 1; back <= 3 && back <= max; back++) {
+		uint8_t c = p[max - back];
+
+		if ((c & 0xc0) == 0x80)
+			continue;
+		if (back < (c >= 0xf0 ? 4U : c >= 0xe0 ? 3U : c >= 0xc0 ? 2U : 1U))
+			b.len = max - back;
+		break;
+	}
+	return b;
+}
+
+void utf8_copy(char *to, size_t size, struct bytes from)
+{
+	from = utf8_cut(from, size - 1);
+	if (from.len)
+		memcpy(to, from.data, from.len);
+	to[from.len] = '\0';
+}
+
+void utf8_vprintf(char *to, size_t size, const char *fmt, va_list args)
+{
+	int need = vsnprintf(to, size, fmt, args);
+
+	if (need < 0)
+		to[0] = '\0';
+	else if ((size_t)need >= size && size > 1) /* the NUL is no half of a character */
+		to[utf8_cut(bytes_of(to, size), size - 1).len] = '\0';
+}
+
+void utf8_printf(char *to, size_t size, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	utf8_vprintf(to, size, fmt, args);
+	va_end(args);
 }
 
 /* Unicode 15: general categories Cc, Cf, Zl, Zp, the property Default_Ignorable_Code_Point,

@@ -21,8 +21,7 @@ enum {
 	JOURNAL_BLOB_INLINE_MAX = 64 * 1024,
 	JOURNAL_BLOB_MAX = 1 << 30,
 	JOURNAL_STEPS_MAX = 100000, /* steps of one run */
-	JOURNAL_WHY_MAX =
-		4096, /* bytes of a reason; more is cut, and bytes that are no UTF-8 are escaped */
+	JOURNAL_TEXT_MAX = 4096, /* bytes of a TEXT as it is recorded */
 	JOURNAL_VOTES_MAX = 64, /* votes of one approval */
 	JOURNAL_GRANTS_MAX = 256, /* grants of one run */
 	JOURNAL_AGENCY_MAX = 4,
@@ -934,6 +933,8 @@ int journal_epoch_begin(struct journal *j, uint64_t keeper_epoch, const char *ve
  * Appends: fills the record's head, folds it into memory at once and queues it for the committer.
  * All records appended between two calls of journal_flush() are one WriteBatch (so "in the same
  * batch" is by construction). An illegal transition aborts the process. *ret_lsn may be NULL.
+ * A TEXT may be anything: bytes that are no UTF-8 are recorded escaped, and what is longer than
+ * JOURNAL_TEXT_MAX is cut at a character. r then holds what was recorded, until the next call.
  */
 void journal_append(struct journal *j, struct journal_record *r, uint64_t *ret_lsn);
 /* Ends the batch and wakes the committer; sync: it must be on disk before it is acknowledged

@@ -679,7 +679,8 @@ void journal_close(struct journal *j)
 	buffer_free(&j->record);
 	buffer_free(&j->key);
 	buffer_free(&j->value);
-	buffer_free(&j->why);
+	for (size_t i = 0; i < JOURNAL_FIELD_LIMIT; i++)
+		buffer_free(&j->texts[i]);
 	free(j->heads);
 	close_fd(&j->event_fd);
 	close_fd(&j->blobs_fd);

@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include "base/escape.h"
 #include "base/guard.h"
-#include "base/utf8.h"
+#include "journal/record.h"
 #include "journal/row.h"
 
 enum { ANCHOR_HEADS_MAX = 2048 }; /* of one record: 64 bytes each, within JOURNAL_PAYLOAD_MAX */
@@ -160,18 +160,21 @@ static void index_record(struct journal *j, const struct journal_record *r, bool
 		journal_kv_delete(&j->batch, JOURNAL_FAMILY_INDEX, in_flight);
 }
 
-/* A reason may quote what an agent said: it must never be able to end the supervisor by its bytes.
- */
-static void tame_why(struct journal *j, struct journal_record *r)
+/* A text may quote what an agent said: it must never be able to end the supervisor by its bytes. */
+static int tame_texts(struct journal *j, struct journal_record *r)
 {
-	struct bytes why = r->p.why;
-	if (!JOURNAL_HAS(&r->p, why) || (why.len <= JOURNAL_WHY_MAX && utf8_valid(why)))
-		return;
-	j->why.len = 0;
-	escape_append(&j->why,
-		      bytes_of(why.data, why.len < JOURNAL_WHY_MAX ? why.len : JOURNAL_WHY_MAX),
-		      ESCAPE_LINE);
-	r->p.why = buffer_bytes(&j->why);
+	for (unsigned num = 1; num < JOURNAL_FIELD_LIMIT; num++) {
+		const struct journal_record_field *f = journal_record_field(num);
+		if (!f || f->kind != JOURNAL_RECORD_TEXT ||
+		    !((r->p.has[num / 64] >> (num % 64)) & 1))
+			continue;
+		struct bytes *text = (struct bytes *)((uint8_t *)&r->p + f->offset);
+		struct buffer *scratch = &j->texts[num];
+		*text = escape_bounded(*text, JOURNAL_TEXT_MAX, scratch);
+		if (scratch->failed)
+			return scratch->failed;
+	}
+	return 0;
 }
 
 /* Into j->record, and back: what could not be read again is never written. */
@@ -203,7 +206,7 @@ void journal_append(struct journal *j, struct journal_record *r, uint64_t *ret_l
 	r->wall_ns = j->o.clock.wall_ns();
 	r->mono_ns = j->o.clock.mono_ns();
 	memcpy(r->boot_id, j->o.clock.boot_id, sizeof(r->boot_id));
-	tame_why(j, r);
+	check(j, tame_texts(j, r), &err);
 	encode(j, r);
 	journal_record_hash(buffer_bytes(&j->record), &hash);
 	check(j, journal_fold(j->state, r, &hash, &err), &err);

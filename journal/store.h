@@ -33,7 +33,7 @@ struct journal {
 	struct journal_committer *committer; /* NULL in memory and read-only */
 	int event_fd; /* in memory: of its own */
 	struct buffer batch; /* operations of the batch that is open */
-	struct buffer record, key, value, why; /* scratch */
+	struct buffer record, key, value, texts[JOURNAL_FIELD_LIMIT]; /* scratch */
 	uint64_t batch_last; /* lsn; 0 = no record in the open batch */
 	bool batch_sync;
 	uint64_t memory_lsn; /* in memory: what was flushed */

@@ -4,6 +4,7 @@
  * deny.
  */
 #include "policy/model.h"
+#include "base/utf8.h"
 #include <stdio.h>
 
 /* Whether a rule covers a request; MAYBE where the request hides what the rule looks at. */
@@ -451,7 +452,7 @@ static void decided(struct policy_decision *d, enum policy_verdict v, enum polic
 	d->verdict = v;
 	d->by = by;
 	va_start(args, fmt);
-	vsnprintf(d->why, sizeof(d->why), fmt, args);
+	utf8_vprintf(d->why, sizeof(d->why), fmt, args);
 	va_end(args);
 }
 
@@ -491,8 +492,8 @@ static void explain_step(struct policy_decision *d, const struct policy_stratum 
 	char list[160] = "";
 
 	for (size_t i = 0; i < f->step->use.n; i++)
-		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", i ? ", " : "",
-			 f->step->use.v[i]);
+		utf8_printf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", i ? ", " : "",
+			    f->step->use.v[i]);
 	d->layer = (enum policy_layer)(s->layer - 1);
 	decided(d, f->narrowed, POLICY_BY_STEP, "keeps only [%s]", list);
 	d->rule = f->step->item.name;

@@ -5,6 +5,7 @@
  */
 #include "policy/model.h"
 #include "base/path.h"
+#include "base/utf8.h"
 #include <stdio.h>
 
 struct point { /* a path at which something may change: of a rule, or of an exception */
@@ -508,20 +509,20 @@ static void explain(const struct policy_fs *fs, const struct answer *a, const ch
 	d->layer = a->table ? a->table->layer : POLICY_LAYER_DEFAULT;
 	d->at = r ? r->item.at : (struct policy_place){.file = ""};
 	if (!a->table)
-		snprintf(d->why, sizeof(d->why), "no policy grants any files");
+		utf8_printf(d->why, sizeof(d->why), "no policy grants any files");
 	else if (fs->read_only && (!a->entry || a->entry->access > POLICY_ACCESS_RX) &&
 		 a->access == POLICY_ACCESS_RX)
-		snprintf(d->why, sizeof(d->why), "at agency observe files are read-only");
+		utf8_printf(d->why, sizeof(d->why), "at agency observe files are read-only");
 	else if (!r)
-		snprintf(d->why, sizeof(d->why), "no fs rule of the %s policy covers it",
-			 policy_layer_name(d->layer));
+		utf8_printf(d->why, sizeof(d->why), "no fs rule of the %s policy covers it",
+			    policy_layer_name(d->layer));
 	else
-		snprintf(d->why, sizeof(d->why), "%s%s%s%s'%s' is %s%s%s",
-			 a->table->step ? "step '" : "",
-			 a->table->step ? a->table->step->item.name : "",
-			 a->table->step ? "' says " : "", note, r->path,
-			 policy_access_name(a->entry->access), r->why ? ": " : "",
-			 r->why ? r->why : "");
+		utf8_printf(d->why, sizeof(d->why), "%s%s%s%s'%s' is %s%s%s",
+			    a->table->step ? "step '" : "",
+			    a->table->step ? a->table->step->item.name : "",
+			    a->table->step ? "' says " : "", note, r->path,
+			    policy_access_name(a->entry->access), r->why ? ": " : "",
+			    r->why ? r->why : "");
 }
 
 /* The narrower place that would go away with all that is below path (or its twin), or NULL. */
@@ -578,9 +579,9 @@ static void judge(const struct policy_fs *fs, struct bytes path, const char *fol
 		return;
 	d->verdict = POLICY_FS_DENY;
 	explain(fs, &below, "", d);
-	snprintf(d->why, sizeof(d->why), "it would %s '%.150s', which is %s",
-		 want == POLICY_WANT_LAND ? "stand in the place of" : "take away", p->path,
-		 policy_access_name(below.access));
+	utf8_printf(d->why, sizeof(d->why), "it would %s '%.*s', which is %s",
+		    want == POLICY_WANT_LAND ? "stand in the place of" : "take away",
+		    UTF8_SHORT(p->path, 150), policy_access_name(below.access));
 }
 
 /* One path inside a repository that lies in the workspace, read as git reads it: as one of the
@@ -596,7 +597,7 @@ static void judge_as_own(const struct policy_fs *fs, const char *git, const char
 	if ((size_t)snprintf(path, sizeof(path), "%s%s", git, rest) >= sizeof(path) ||
 	    policy_path_fold(&scratch, bytes_str(path), &folded) < 0) {
 		d->verdict = POLICY_FS_DENY;
-		snprintf(d->why, sizeof(d->why), "its name cannot be compared with git's own");
+		utf8_printf(d->why, sizeof(d->why), "its name cannot be compared with git's own");
 		goto done;
 	}
 	a = ask(fs, bytes_str(path), folded);
@@ -627,7 +628,7 @@ static void judge_repositories(const struct policy_fs *fs, const char *folded,
 		return;
 	if (policy_path_fold(&scratch, bytes_str(fs->vars.workspace), &workspace) < 0) {
 		d->verdict = POLICY_FS_DENY;
-		snprintf(d->why, sizeof(d->why), "the workspace's name cannot be compared");
+		utf8_printf(d->why, sizeof(d->why), "the workspace's name cannot be compared");
 		goto done;
 	}
 	snprintf(git, sizeof(git), "%s/.git", fs->vars.workspace);
@@ -661,7 +662,7 @@ void policy_fs_decide(const struct policy_fs *fs, struct bytes path, enum policy
 
 	if (!policy_path_clean(path)) {
 		d.verdict = POLICY_FS_DENY;
-		snprintf(d.why, sizeof(d.why), "not a clean absolute path");
+		utf8_printf(d.why, sizeof(d.why), "not a clean absolute path");
 		*ret = d;
 		return;
 	}
@@ -678,8 +679,8 @@ void policy_fs_decide(const struct policy_fs *fs, struct bytes path, enum policy
 				judge_repositories(fs, folded, want, &d);
 		} else {
 			d.verdict = POLICY_FS_DENY;
-			snprintf(d.why, sizeof(d.why),
-				 "its name cannot be compared with those that are protected");
+			utf8_printf(d.why, sizeof(d.why),
+				    "its name cannot be compared with those that are protected");
 		}
 		policy_arena_free(&scratch);
 	}

@@ -22,6 +22,7 @@
 
 #include "base/guard.h"
 #include "base/io.h"
+#include "base/utf8.h"
 
 /* linux/memfd.h and linux/landlock.h of Debian 12 are older than these. */
 #ifndef MFD_NOEXEC_SEAL
@@ -43,7 +44,7 @@ static void say(struct doctor_result *r, enum doctor_grade grade, const char *fm
 
 	r->finding.grade = grade;
 	va_start(args, fmt);
-	vsnprintf(r->finding.detail, sizeof(r->finding.detail), fmt, args);
+	utf8_vprintf(r->finding.detail, sizeof(r->finding.detail), fmt, args);
 	va_end(args);
 }
 
@@ -52,7 +53,7 @@ static void mend(struct doctor_result *r, const char *fmt, ...)
 	va_list args;
 
 	va_start(args, fmt);
-	vsnprintf(r->finding.remedy, sizeof(r->finding.remedy), fmt, args);
+	utf8_vprintf(r->finding.remedy, sizeof(r->finding.remedy), fmt, args);
 	va_end(args);
 }
 

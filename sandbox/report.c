@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include "base/cbor.h"
+#include "base/escape.h"
 #include "base/guard.h"
 
 enum { ID_SIZE = 16, HOST_MAX = 253, STATUS_MAX = 599 };
@@ -62,14 +63,13 @@ static bool short_text(struct bytes b)
 static bool read_valid(const struct report_read *r)
 {
 	return r->kind >= ACTION_HTTP && r->kind <= ACTION_TOOL && r->status >= 0 &&
-	       r->status <= STATUS_MAX && r->host.len <= HOST_MAX && short_text(r->method) &&
-	       short_text(r->path) && short_text(r->rule) && short_text(r->why);
+	       r->status <= STATUS_MAX && short_text(r->path);
 }
 
 static bool result_valid(const struct report_result *r)
 {
 	return r->request && r->outcome >= REPORT_CONFIRMED && r->outcome <= REPORT_DOUBT &&
-	       r->status >= 0 && r->status <= STATUS_MAX && short_text(r->why) &&
+	       r->status >= 0 && r->status <= STATUS_MAX &&
 	       headers_valid(r->headers, r->header_count);
 }
 
@@ -105,8 +105,7 @@ static bool answer_valid(const struct report_answer *a)
 {
 	bool status = a->status >= 100 && a->status <= STATUS_MAX;
 
-	if (!a->request || !short_text(a->rule) || !short_text(a->why) || !short_text(a->hint) ||
-	    !headers_valid(a->headers, a->header_count) ||
+	if (!a->request || !headers_valid(a->headers, a->header_count) ||
 	    (a->key_header.len && !token_valid(a->key_header)) ||
 	    !action_header_value_valid(a->key) || (a->key_header.len == 0) != (a->key.len == 0))
 		return false;
@@ -129,9 +128,7 @@ static bool valid(const struct report_message *m)
 		return m->hello.sending_count <= REPORT_SENDING_MAX;
 	case REPORT_PROPOSE:
 		return m->propose.request && m->propose.action.len > 0 &&
-		       m->propose.action.len <= ACTION_BYTES_MAX &&
-		       m->propose.names.len <= REPORT_TEXT_MAX &&
-		       m->propose.reason.len <= REPORT_TEXT_MAX;
+		       m->propose.action.len <= ACTION_BYTES_MAX;
 	case REPORT_READS:
 		for (size_t i = 0; i < m->reads.count; i++)
 			if (!read_valid(&m->reads.items[i]))
@@ -156,7 +153,45 @@ static bool valid(const struct report_message *m)
 	return false;
 }
 
+/* Texts for people: the encoder cuts them, so that only a decoder ever finds one too long. */
+static bool texts_short(const struct report_message *m)
+{
+	if (m->type == REPORT_PROPOSE)
+		return short_text(m->propose.names) && short_text(m->propose.reason);
+	if (m->type == REPORT_RESULT)
+		return short_text(m->result.why);
+	if (m->type == REPORT_ANSWER)
+		return short_text(m->answer.rule) && short_text(m->answer.why) &&
+		       short_text(m->answer.hint);
+	for (size_t i = 0; m->type == REPORT_READS && i < m->reads.count; i++) {
+		const struct report_read *r = &m->reads.items[i];
+
+		if (r->host.len > HOST_MAX || !short_text(r->method) || !short_text(r->rule) ||
+		    !short_text(r->why))
+			return false;
+	}
+	return true;
+}
+
 /* ---- encoding ---- */
+
+/* They quote what others wrote. Whatever its bytes, it must not keep what goes along from arriving. */
+static void w_text(struct buffer *out, struct bytes v, size_t max)
+{
+	AUTO_BUFFER scratch = {0};
+
+	cbor_w_text(out, escape_bounded(v, max, &scratch));
+	if (scratch.failed && !out->failed)
+		out->failed = scratch.failed;
+}
+
+static void w_key_text(struct buffer *out, struct cbor_map_mark *m, uint64_t key, struct bytes v)
+{
+	if (v.len == 0)
+		return;
+	cbor_w_key(out, m, key);
+	w_text(out, v, REPORT_TEXT_MAX);
+}
 
 static void w_uint(struct buffer *out, struct cbor_map_mark *m, uint64_t key, uint64_t v)
 {
@@ -214,13 +249,13 @@ static void w_read(struct buffer *out, const struct report_read *r)
 	w_uint(out, &m, 3, r->kind);
 	cbor_w_key_true(out, &m, 4, r->denied);
 	w_uint(out, &m, 5, (uint64_t)r->status);
-	cbor_w_key_text(out, &m, 6, r->method);
+	w_key_text(out, &m, 6, r->method);
 	cbor_w_key(out, &m, 7);
-	cbor_w_text(out, r->host);
+	w_text(out, r->host, HOST_MAX);
 	w_bytes(out, &m, 8, r->path);
 	w_uint(out, &m, 9, r->port);
-	cbor_w_key_text(out, &m, 10, r->rule);
-	cbor_w_key_text(out, &m, 11, r->why);
+	w_key_text(out, &m, 10, r->rule);
+	w_key_text(out, &m, 11, r->why);
 	w_uint(out, &m, 12, r->sent);
 	w_uint(out, &m, 13, r->received);
 	w_uint(out, &m, 14, r->duration_us);
@@ -237,7 +272,7 @@ static void w_result(struct buffer *out, struct cbor_map_mark *m, const struct r
 	cbor_w_key_true(out, m, 6, r->too_long);
 	w_uint(out, m, 7, r->sent);
 	w_uint(out, m, 8, r->received);
-	cbor_w_key_text(out, m, 9, r->why);
+	w_key_text(out, m, 9, r->why);
 }
 
 static void w_limit(struct buffer *out, struct cbor_map_mark *m, uint64_t key, uint64_t v)
@@ -280,9 +315,9 @@ static void w_answer(struct buffer *out, struct cbor_map_mark *m, const struct r
 	cbor_w_key_text(out, m, 5, a->key);
 	w_uint(out, m, 6, (uint64_t)a->status);
 	w_headers(out, m, 7, a->headers, a->header_count);
-	cbor_w_key_text(out, m, 8, a->rule);
-	cbor_w_key_text(out, m, 9, a->why);
-	cbor_w_key_text(out, m, 10, a->hint);
+	w_key_text(out, m, 8, a->rule);
+	w_key_text(out, m, 9, a->why);
+	w_key_text(out, m, 10, a->hint);
 }
 
 static void w_propose(struct buffer *out, struct cbor_map_mark *m, const struct report_propose *p)
@@ -291,8 +326,8 @@ static void w_propose(struct buffer *out, struct cbor_map_mark *m, const struct 
 	w_id(out, m, 2, p->attempt);
 	w_bytes(out, m, 3, p->action);
 	w_uint(out, m, 4, p->dropped);
-	cbor_w_key_text(out, m, 5, p->reason);
-	cbor_w_key_text(out, m, 6, p->names);
+	w_key_text(out, m, 5, p->reason);
+	w_key_text(out, m, 6, p->names);
 }
 
 static void w_message(struct buffer *out, struct cbor_map_mark *m, const struct report_message *r)
@@ -707,7 +742,7 @@ int report_decode(struct bytes b, struct report_message *ret)
 	while (!r.error && next_key(&r, &it, shape_of(m->type), &seen, &key))
 		r_key(&r, key, m);
 	code = cbor_r_end(&r);
-	if (code == 0 && !valid(m))
+	if (code == 0 && (!valid(m) || !texts_short(m)))
 		code = -EINVAL;
 	if (code == 0)
 		*ret = *m;

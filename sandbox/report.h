@@ -164,7 +164,8 @@ struct report_message {
 	};
 };
 
-/* Appends one datagram. -EINVAL, -E2BIG. */
+/* Appends one datagram. -EINVAL, -E2BIG. Never for a text that people read (method, host, rule, why,
+ * hint, reason, names): it is cut at a character, and bytes that are no UTF-8 go escaped. */
 MUST_CHECK int report_encode(const struct report_message *m, struct buffer *out);
 /* Strict; borrows from b but for what is said above: report_message_clear() frees that. -EBADMSG,
  * -E2BIG, -EPROTO, -EINVAL, -ENOMEM. */

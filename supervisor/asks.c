@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/utf8.h"
 #include "supervisor/confine.h"
 #include "supervisor/runs.h"
 
@@ -14,7 +15,8 @@ static bool asks_for(struct confine_input *in, const char *const *argv, char why
 	if (!argv || !argv[0] || confine_exec(in, &err) != CONFINE_ASKS)
 		return false;
 	if (why)
-		snprintf(why, ASKS_WHY_MAX, "%s%s%s", err.where, err.where[0] ? ": " : "", err.msg);
+		utf8_printf(why, ASKS_WHY_MAX, "%s%s%s", err.where, err.where[0] ? ": " : "",
+			    err.msg);
 	return true;
 }
 

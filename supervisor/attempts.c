@@ -9,6 +9,7 @@
 #include "base/cbor.h"
 #include "base/failpoint.h"
 #include "base/io.h"
+#include "base/utf8.h"
 #include "supervisor/adopt.h"
 #include "supervisor/asks.h"
 #include "supervisor/confine.h"
@@ -372,7 +373,7 @@ void attempts_not_started(struct daemon *d, const struct engine_command *cmd, co
 {
 	char text[ERROR_MSG_MAX + ERROR_WHERE_MAX + 32];
 
-	snprintf(text, sizeof(text), "%s: %s", kind, why);
+	utf8_printf(text, sizeof(text), "%s: %s", kind, why);
 	if (strcmp(kind, ENGINE_HELD_LAYERS) == 0)
 		daemon_check(d,
 			     engine_attempt_held(d->engine, daemon_now(), &cmd->attempt_id, text),
@@ -421,8 +422,8 @@ static void launch(struct daemon *d, struct sandbox_client *client, struct attem
 	}
 	attempts_spool_remove(d, &id);
 	attempts_drop(d, a);
-	snprintf(why, sizeof(why), "%s%s%s", err.where, err.where[0] ? ": " : "",
-		 err.msg[0] ? err.msg : strerror(-r));
+	utf8_printf(why, sizeof(why), "%s%s%s", err.where, err.where[0] ? ": " : "",
+		    err.msg[0] ? err.msg : strerror(-r));
 	attempts_not_started(d, &told, kind_of(&err), why, transient(r));
 }
 

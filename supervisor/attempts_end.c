@@ -10,6 +10,7 @@
 #include "base/escape.h"
 #include "base/failpoint.h"
 #include "base/io.h"
+#include "base/utf8.h"
 #include "supervisor/adopt.h"
 #include "supervisor/diffs.h"
 #include "supervisor/engine_private.h"
@@ -175,11 +176,10 @@ const char *attempts_filled(const struct daemon *d, const struct journal_id *att
 	a = attempts_find(d, &id);
 	if (!a || a->filled == 0)
 		return NULL;
-	snprintf(
-		buf, size,
-		"limit: it filled the disk of %.100s: %llu MiB of it are its own; free some space, "
-		"or bound it by 'disk' and 'output' of the policy's limits",
-		d->paths.state, (unsigned long long)(a->filled >> 20));
+	snprintf(buf, size,
+		 "limit: it filled the disk of %.*s: %llu MiB of it are its own; free some space, "
+		 "or bound it by 'disk' and 'output' of the policy's limits",
+		 UTF8_SHORT(d->paths.state, 100), (unsigned long long)(a->filled >> 20));
 	return buf;
 }
 
@@ -655,7 +655,7 @@ void attempts_on_not_started(struct daemon *d, struct attempt *a,
 {
 	char text[ERROR_MSG_MAX];
 
-	snprintf(text, sizeof(text), "%s", n->text[0] ? n->text : strerror(-n->error));
+	utf8_copy(text, sizeof(text), bytes_str(n->text[0] ? n->text : strerror(-n->error)));
 	behaviours[a->kind].not_started(d, a, kind_of_keeper(n->why), text,
 					n->why == SANDBOX_NOT_STARTED_INFRA);
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/failpoint.h"
+#include "base/utf8.h"
 #include "supervisor/asks.h"
 #include "supervisor/card.h"
 #include "supervisor/diffs.h"
@@ -212,7 +213,7 @@ static void not_made(struct daemon *d, const struct engine_command *c, int r,
 	daemon_log(d, "cannot make a card: %s", what);
 	if (!c || (c->card_kind != JOURNAL_KIND_LANDING && c->card_kind != JOURNAL_KIND_CONFLICT))
 		return;
-	snprintf(why, sizeof(why), "what would land cannot be shown: %s", what);
+	utf8_printf(why, sizeof(why), "what would land cannot be shown: %s", what);
 	daemon_check(d,
 		     engine_card_failed(d->engine, daemon_now(), &c->run, c->card_kind, &c->action,
 					why),

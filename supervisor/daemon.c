@@ -19,6 +19,7 @@
 
 #include "base/escape.h"
 #include "base/io.h"
+#include "base/utf8.h"
 #include "supervisor/adopt.h"
 #include "supervisor/api/routes.h"
 #include "supervisor/aside.h"
@@ -71,7 +72,7 @@ void daemon_log(const struct daemon *d, const char *fmt, ...)
 
 	(void)d;
 	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
+	utf8_vprintf(text, sizeof(text), fmt, args);
 	va_end(args);
 	shown = escape_dup(bytes_str(text), ESCAPE_LINE);
 	fprintf(stderr, "holdfastd: %s\n", shown ? shown : "out of memory");

@@ -6,6 +6,7 @@
 #include <strings.h>
 #include "base/escape.h"
 #include "base/json.h"
+#include "base/utf8.h"
 
 struct fields {
 	struct policy_field list[EFFECT_DECIDE_FIELDS_MAX];
@@ -68,7 +69,7 @@ static void deny_unclear(struct effect_decision *ret, const char *why)
 	ret->policy.verdict = POLICY_DENY;
 	ret->policy.by = POLICY_BY_HARD;
 	ret->unclear = true;
-	snprintf(ret->policy.why, sizeof(ret->policy.why), "%s", why);
+	utf8_printf(ret->policy.why, sizeof(ret->policy.why), "%s", why);
 }
 
 /* 0; 1: refused by what its body is, *ret says why. */
@@ -306,12 +307,5 @@ void effect_decide_title(const struct action *a, char ret[EFFECT_DECIDE_TITLE_MA
 		}
 		break;
 	}
-	/* Escaped text is UTF-8: it is cut at a character. */
-	size_t n = b.len < EFFECT_DECIDE_TITLE_MAX ? b.len : EFFECT_DECIDE_TITLE_MAX - 1;
-
-	while (n > 0 && n < b.len && (b.data[n] & 0xc0) == 0x80)
-		n--;
-	if (n)
-		memcpy(ret, b.data, n);
-	ret[n] = '\0';
+	utf8_copy(ret, EFFECT_DECIDE_TITLE_MAX, buffer_bytes(&b));
 }

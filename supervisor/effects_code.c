@@ -59,12 +59,7 @@ int effects_code_response_decode(struct bytes b, int *ret_status, struct action_
 
 static struct bytes cut(struct bytes text)
 {
-	if (text.len <= EFFECTS_CODE_READ_TEXT_MAX)
-		return text;
-	text.len = EFFECTS_CODE_READ_TEXT_MAX;
-	while (text.len && (((const uint8_t *)text.data)[text.len] & 0xc0) == 0x80)
-		text.len--;
-	return text;
+	return utf8_cut(text, EFFECTS_CODE_READ_TEXT_MAX);
 }
 
 static void write_read(const struct report_read *r, struct buffer *out)

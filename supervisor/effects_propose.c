@@ -8,12 +8,14 @@
 #include <string.h>
 #include "base/escape.h"
 #include "base/failpoint.h"
+#include "base/utf8.h"
 #include "supervisor/effect_decide.h"
 #include "supervisor/effects_request.h"
 #include "supervisor/runs.h"
 #include "supervisor/tools.h"
 
 enum {
+	CLAIM_MAX = 200, /* bytes of the agent's own reason, as it is shown */
 	GRANT_BYTES_MAX = 64 * 1024, /* of a grant's pattern */
 	JSON_SEEN_MAX = 4 * 1024 * 1024, /* bytes of a body that rules and identities look into */
 };
@@ -63,7 +65,7 @@ struct proposal {
 	struct buffer body; /* what of it rules and identities look into */
 	struct buffer sealed; /* of a tool: the canonical action with the bytes that will run */
 	struct effect_decision decision;
-	char title[EFFECT_DECIDE_TITLE_MAX], at[256], claim[256], standing_at[256];
+	char title[EFFECT_DECIDE_TITLE_MAX], at[256], claim[CLAIM_MAX + 1], standing_at[256];
 	char dropped[REPORT_TEXT_MAX + 1];
 	struct engine_standing standing;
 	struct engine_proposal x;
@@ -140,19 +142,18 @@ static void fill(struct proposal *p, const struct report_propose *m)
 	effect_decide_title(&p->action, p->title);
 	x->title = p->title;
 	if (d->policy.at.file && d->policy.at.file[0]) {
-		snprintf(p->at, sizeof(p->at), "%s:%d:%d", d->policy.at.file, d->policy.at.line,
-			 d->policy.at.column);
+		utf8_printf(p->at, sizeof(p->at), "%s:%d:%d", d->policy.at.file, d->policy.at.line,
+			    d->policy.at.column);
 		x->at = p->at;
 	}
 	if (m->names.len) {
-		snprintf(p->dropped, sizeof(p->dropped), "%.*s", (int)m->names.len,
-			 (const char *)m->names.data);
+		utf8_copy(p->dropped, sizeof(p->dropped), m->names);
 		x->dropped = p->dropped;
 	}
 	if (m->reason.len) {
 		AUTO_FREE char *shown = escape_dup(m->reason, ESCAPE_LINE | ESCAPE_MARK_LOOKALIKE);
 
-		snprintf(p->claim, sizeof(p->claim), "%.200s", shown ? shown : "");
+		utf8_copy(p->claim, sizeof(p->claim), bytes_str(shown ? shown : ""));
 		x->claim = p->claim;
 	}
 	x->retry = JOURNAL_RETRY_NEVER;
@@ -199,8 +200,8 @@ static void find_standing(const struct policy_effective *policy, struct proposal
 		    info.expires_ns <= daemon_now().wall_ns ||
 		    !effect_decide_standing(policy, &p->action, buffer_bytes(&p->body), i))
 			continue;
-		snprintf(p->standing_at, sizeof(p->standing_at), "%s:%d:%d", info.at.file,
-			 info.at.line, info.at.column);
+		utf8_printf(p->standing_at, sizeof(p->standing_at), "%s:%d:%d", info.at.file,
+			    info.at.line, info.at.column);
 		p->standing = (struct engine_standing){.at = p->standing_at,
 						       .why = info.why,
 						       .uses = info.uses,

@@ -4,6 +4,7 @@
  */
 #include "supervisor/effects_request.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/escape.h"
@@ -70,8 +71,6 @@ void effects_request_deny(struct effects_channel *c, uint64_t number,
 					      .hint = bytes_str(hint)}};
 
 	memcpy(m.answer.effect, effect->b, sizeof(m.answer.effect));
-	if (m.answer.why.len > REPORT_TEXT_MAX)
-		m.answer.why.len = REPORT_TEXT_MAX;
 	effects_channel_said(c, effects_channel_say(c, &m, NULL, 0), "a denial");
 }
 
@@ -194,6 +193,10 @@ void effects_request_replay(struct effects_channel *c, const struct effects_requ
 				     "run `holdfast verify`; it is not done twice");
 		return;
 	}
-	effects_channel_said(c, effects_channel_say(c, &m, &body, body >= 0),
-			     "a recorded response");
+	rc = effects_channel_say(c, &m, &body, body >= 0);
+	effects_channel_said(c, rc, "a recorded response");
+	if (rc == -EINVAL || rc == -E2BIG) /* its client waits for some answer */
+		effects_request_deny(c, r->number, &f->id, 507, "",
+				     "its recorded response cannot be given again",
+				     "`holdfast log` says what it was; it is not done twice");
 }

@@ -8,6 +8,7 @@
  * person or a clock do not hold the others.
  */
 #include <stdlib.h>
+#include "base/utf8.h"
 #include "supervisor/engine_private.h"
 
 /* ---- divergence ---- */
@@ -99,7 +100,7 @@ static bool push_diverged(struct engine *e, struct engine_run *r, uint32_t step)
 	engine_effect_push(e, r);
 	if (engine_effect_blocks(e, r, JOURNAL_NO_STEP, false))
 		return false; /* what was sent gets its outcome first */
-	snprintf(why, sizeof(why), "step '%.100s' diverged", row->steps[step]->name);
+	utf8_printf(why, sizeof(why), "step '%s' diverged", row->steps[step]->name);
 	if (item)
 		engine_item_consume(e, r, item);
 	cancel_open_steps(e, r, why);
@@ -316,8 +317,8 @@ static void finish_failed(struct engine *e, struct engine_run *r)
 	}
 	if (!first || engine_effect_blocks(e, r, JOURNAL_NO_STEP, false))
 		return;
-	snprintf(why, sizeof(why), "step '%.80s' %s: %.120s", first->name,
-		 journal_step_state_name(first->state), first->why ? first->why : "");
+	utf8_printf(why, sizeof(why), "step '%.*s' %s: %s", UTF8_SHORT(first->name, 80),
+		    journal_step_state_name(first->state), first->why ? first->why : "");
 	engine_timer_cancel_all(e, r);
 	engine_emit_run(e, r, JOURNAL_RUN_FAILED, why);
 }

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include "base/cbor.h"
+#include "base/utf8.h"
 #include "supervisor/engine_private.h"
 
 #define MS 1000000ll
@@ -273,12 +274,12 @@ void engine_step_judge(struct engine *e, struct engine_run *r, uint32_t step,
 	} else if (!(spec->retry.on & (unsigned)kind) || spec->retry.max <= 1) {
 		engine_step_fail(e, r, step, why);
 	} else if (spec->retry.same_failure && s->same_failure >= spec->retry.same_failure) {
-		snprintf(text, sizeof(text), "the same failure %u times: %.180s", s->same_failure,
-			 why);
+		utf8_printf(text, sizeof(text), "the same failure %u times: %s", s->same_failure,
+			    why);
 		to_exhausted(e, r, step, text);
 	} else if (s->charged >= spec->retry.max) {
-		snprintf(text, sizeof(text), "%u attempts failed, the last: %.180s", s->charged,
-			 why);
+		utf8_printf(text, sizeof(text), "%u attempts failed, the last: %s", s->charged,
+			    why);
 		to_exhausted(e, r, step, text);
 	} else {
 		due = e->now.wall_ns + backoff_ns(&spec->retry, s->key, s->charged);
@@ -306,15 +307,15 @@ static bool lost_too_often(const struct engine *e, const struct journal_step *s)
 void engine_step_pause_if_lost(struct engine *e, struct engine_run *r, uint32_t step)
 {
 	const struct journal_run *row = engine_run_row(e, r);
+	const char *last = row->steps[step]->why ? row->steps[step]->why : "no reason is known";
 	char why[240];
 
 	if (!lost_too_often(e, row->steps[step]) ||
 	    (row->state != JOURNAL_RUN_S_RUNNING && row->state != JOURNAL_RUN_S_WAITING))
 		return;
 	snprintf(why, sizeof(why),
-		 "%u attempts in a row were lost (%.120s); look at the machine, then resume",
-		 row->steps[step]->lost,
-		 row->steps[step]->why ? row->steps[step]->why : "no reason is known");
+		 "%u attempts in a row were lost (%.*s); look at the machine, then resume",
+		 row->steps[step]->lost, UTF8_SHORT(last, 120));
 	engine_emit_run(e, r, JOURNAL_RUN_PAUSED, why);
 }
 
@@ -333,7 +334,7 @@ static void after_loss(struct engine *e, struct engine_run *r, uint32_t step, co
 
 	if (!spec)
 		return;
-	snprintf(text, sizeof(text), "lost: %.220s", *why ? why : "no reason is known");
+	utf8_printf(text, sizeof(text), "lost: %s", *why ? why : "no reason is known");
 	/* An effect that a person must speak of first holds the step. */
 	if (engine_effect_waits(e, r, step, false)) {
 		engine_emit_step(e, r, step, JOURNAL_STEP_WAITING, text);

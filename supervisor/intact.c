@@ -11,6 +11,7 @@
 #include "base/escape.h"
 #include "base/failpoint.h"
 #include "base/io.h"
+#include "base/utf8.h"
 
 enum { INTACT_PIECE = 128 * 1024 };
 
@@ -163,7 +164,7 @@ static int compare_entry(int upper, const struct manifest_entry *e, uint64_t *le
 			return -errno;
 		if (errno == EACCES || (errno == ENOENT && e->type == MANIFEST_SOCKET))
 			return 0;
-		snprintf(shown, size, "has lost its %.60s", name);
+		snprintf(shown, size, "has lost its %.*s", UTF8_SHORT(name, 60));
 		return 1;
 	}
 	r = !same_kind(e, &st) ? 0 : e->opaque ? is_opaque(upper, path) : 1;
@@ -173,7 +174,7 @@ static int compare_entry(int upper, const struct manifest_entry *e, uint64_t *le
 	}
 	if (r != 0)
 		return r < 0 ? r : 0;
-	snprintf(shown, size, "has another %.60s than was sealed", name);
+	snprintf(shown, size, "has another %.*s than was sealed", UTF8_SHORT(name, 60));
 	return 1;
 }
 

@@ -24,6 +24,7 @@
 #include <sys/stat.h>
 
 #include "base/failpoint.h"
+#include "base/utf8.h"
 #include "supervisor/landing_arena.h"
 #include "supervisor/landing_work.h"
 
@@ -240,7 +241,7 @@ static void say_what_stands(struct error *err, const char *what)
 	size_t len = err ? strlen(err->msg) : 0;
 
 	if (err)
-		snprintf(err->msg + len, sizeof(err->msg) - len, "; %s in the directory", what);
+		utf8_printf(err->msg + len, sizeof(err->msg) - len, "; %s in the directory", what);
 }
 
 static int apply(int ws, const struct landing_plan *plan, bool again, bool best_effort,

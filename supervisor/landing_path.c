@@ -10,6 +10,7 @@
 #include "base/escape.h"
 #include "base/failpoint.h"
 #include "base/io.h"
+#include "base/utf8.h"
 #include "supervisor/landing_arena.h"
 
 /* ---- names and folders ---- */
@@ -200,7 +201,7 @@ int landing_path_conflict(struct landing_work *w, size_t i, enum landing_conflic
 	va_list args;
 
 	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
+	utf8_vprintf(text, sizeof(text), fmt, args);
 	va_end(args);
 	if (now)
 		c.now = *now;
@@ -318,7 +319,7 @@ int landing_path_refused_as(struct landing_work *w, size_t i, const char *fmt, .
 	if (!path)
 		return error_nomem(w->err);
 	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
+	utf8_vprintf(text, sizeof(text), fmt, args);
 	va_end(args);
 	if (landing_look(w->ws, path, true, false, &now, &target, &unused) < 0)
 		now = (struct landing_state){.target = bytes_of("", 0), .unseen = true};

@@ -23,6 +23,7 @@
 
 #include "base/escape.h"
 #include "base/path.h"
+#include "base/utf8.h"
 #include "supervisor/landing_arena.h"
 
 bool landing_state_same(const struct landing_state *a, const struct landing_state *b)
@@ -224,10 +225,10 @@ static int leave_out_by_policy(struct landing_items *m, struct landing_item *it,
 	const char *file = d->at.file ? d->at.file : "";
 
 	if (d->at.line > 0)
-		snprintf(text, sizeof(text), "%s:%d:%d: %s", file, d->at.line, d->at.column,
-			 d->why);
+		utf8_printf(text, sizeof(text), "%s:%d:%d: %s", file, d->at.line, d->at.column,
+			    d->why);
 	else
-		snprintf(text, sizeof(text), "%s%s%s", file, *file ? ": " : "", d->why);
+		utf8_printf(text, sizeof(text), "%s%s%s", file, *file ? ": " : "", d->why);
 	return landing_items_leave_out(m, it,
 				       d->verdict == POLICY_FS_STAYS ? LANDING_OUT_SCRATCH
 								     : LANDING_OUT_POLICY,

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/io.h"
+#include "base/utf8.h"
 #include "supervisor/jobs.h"
 #include "supervisor/runs.h"
 #include "supervisor/settings.h"
@@ -227,8 +228,8 @@ static void on_told(struct daemon *d, void *arg, const struct jobs_result *r)
 	} else {
 		AUTO_FREE char *said = bytes_dup_str(r->err);
 
-		snprintf(why, sizeof(why), "the command of notify failed (status %d)%s%.100s",
-			 r->exit->status, said && *said ? ": " : "", said ? said : "");
+		utf8_printf(why, sizeof(why), "the command of notify failed (status %d)%s%s",
+			    r->exit->status, said && *said ? ": " : "", said ? said : "");
 		failed(d, t, why);
 	}
 	soon(d, 0);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "supervisor/api/server.h"
 #include "supervisor/api/views.h"
 #include "supervisor/confine.h"
@@ -50,7 +51,7 @@ static json_t *verdict_json(const struct policy_decision *d)
 	if (d->at.file && d->at.file[0]) {
 		char at[320];
 
-		snprintf(at, sizeof(at), "%s:%d:%d", d->at.file, d->at.line, d->at.column);
+		utf8_printf(at, sizeof(at), "%s:%d:%d", d->at.file, d->at.line, d->at.column);
 		json_object_set_new(o, "at", api_json_text(bytes_str(at)));
 	}
 	if (d->why[0])
@@ -262,7 +263,7 @@ static json_t *path_json(const struct policy_fs_decision *d)
 	char at[320] = "";
 
 	if (d->at.file && d->at.file[0])
-		snprintf(at, sizeof(at), "%s:%d:%d", d->at.file, d->at.line, d->at.column);
+		utf8_printf(at, sizeof(at), "%s:%d:%d", d->at.file, d->at.line, d->at.column);
 	return json_pack("{s:s, s:o, s:o}", "verdict", fs_words[d->verdict], "at",
 			 api_json_text(bytes_str(at)), "why", api_json_text(bytes_str(d->why)));
 }

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "base/failpoint.h"
+#include "base/utf8.h"
 #include "supervisor/aside.h"
 #include "supervisor/cards.h"
 #include "supervisor/confine.h"
@@ -536,8 +537,8 @@ static const char *failure(int r, const struct error *err, char *why, size_t siz
 {
 	bool told = err->exit_status && strchr(err->msg, ';');
 
-	snprintf(why, size, "%s%s%s%s", err->where, err->where[0] ? ": " : "", err->msg,
-		 told ? "" : remedy_of(r));
+	utf8_printf(why, size, "%s%s%s%s", err->where, err->where[0] ? ": " : "", err->msg,
+		    told ? "" : remedy_of(r));
 	return why;
 }
 

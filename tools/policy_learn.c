@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/io.h"
+#include "base/utf8.h"
 #include "policy/policy.h"
 #include "tools/cli.h"
 #include "tools/policy_run.h"
@@ -207,7 +208,7 @@ static const char *command_line(struct learn *l, struct buffer *out)
 {
 	buffer_append_str(out, "The command:");
 	for (char **a = l->q.argv; *a && out->len < 400; a++)
-		buffer_printf(out, " %.200s", *a);
+		buffer_printf(out, " %.*s", UTF8_SHORT(*a, 200));
 	return out->failed ? "" : (const char *)out->data;
 }
 
@@ -280,7 +281,8 @@ static int finish(struct learn *l, const json_t *wants, struct error *err)
 					 (int)n.left_out));
 		return 0;
 	}
-	fprintf(stderr, "holdfast: the command left with %d; %zu rule%s drafted, %zu left out%s%s\n",
+	fprintf(stderr,
+		"holdfast: the command left with %d; %zu rule%s drafted, %zu left out%s%s\n",
 		l->code, n.rules, n.rules == 1 ? "" : "s", n.left_out, l->output ? ": " : "",
 		l->output ? cli_escaped(l->output) : "");
 	if (n.names)

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include "base/io.h"
+#include "base/utf8.h"
 #include "sandbox/gate/courier.h"
 
 enum {
@@ -247,18 +248,6 @@ bool report_full(const struct report *r)
 	return r->read_count >= COURIER_READS_MAX;
 }
 
-static void copy_text(char *to, size_t size, struct bytes from)
-{
-	size_t n = from.len < size ? from.len : size - 1;
-
-	if (n)
-		memcpy(to, from.data, n);
-	/* never half a character of UTF-8 */
-	while (n > 0 && n < from.len && (((const uint8_t *)from.data)[n] & 0xc0) == 0x80)
-		n--;
-	to[n] = '\0';
-}
-
 /* Reads stay where their number is limited while the supervisor has no room for them; now: all of
  * them are said, since what is said next is only true after them. */
 static void say_batch(struct report *r, bool now)
@@ -381,8 +370,8 @@ void report_refused(struct report *r, const struct frames_note *n)
 	d->r.denied = true;
 	d->r.port = n->port;
 	memcpy(d->r.attempt, n->attempt, sizeof(d->r.attempt));
-	copy_text(d->host, sizeof(d->host), n->host);
-	copy_text(d->why, sizeof(d->why), n->why);
+	utf8_copy(d->host, sizeof(d->host), n->host);
+	utf8_copy(d->why, sizeof(d->why), n->why);
 	batch_soon(r);
 }
 
@@ -393,18 +382,18 @@ static void copy_call(struct read *d, const struct exchange *x)
 	AUTO_BUFFER text = {0};
 
 	if (a->kind == ACTION_TOOL) {
-		copy_text(d->method, sizeof(d->method), bytes_str("tool"));
+		utf8_copy(d->method, sizeof(d->method), bytes_str("tool"));
 		buffer_append(&text, a->tool.data, a->tool.len);
 		for (size_t i = 0; i < a->arg_count && text.len < TEXT_CUT; i++)
 			buffer_printf(&text, " %.*s=%.*s", (int)a->args[i].name.len,
 				      (const char *)a->args[i].name.data, (int)a->args[i].value.len,
 				      (const char *)a->args[i].value.data);
 	} else {
-		copy_text(d->method, sizeof(d->method), q->method);
-		copy_text(d->host, sizeof(d->host), q->host);
+		utf8_copy(d->method, sizeof(d->method), q->method);
+		utf8_copy(d->host, sizeof(d->host), q->host);
 		buffer_append(&text, q->path.data, q->path.len);
 	}
-	copy_text(d->path, sizeof(d->path), text.failed ? bytes_of("", 0) : buffer_bytes(&text));
+	utf8_copy(d->path, sizeof(d->path), text.failed ? bytes_of("", 0) : buffer_bytes(&text));
 }
 
 void report_note(struct report *r, const struct exchange *x, bool denied, int status,
@@ -431,12 +420,12 @@ void report_note(struct report *r, const struct exchange *x, bool denied, int st
 	if (bytes_equal(x->request.action.host, bytes_str(ACTION_TOOLS_HOST))) {
 		copy_call(d, x);
 	} else {
-		copy_text(d->method, sizeof(d->method), a->method);
-		copy_text(d->host, sizeof(d->host), a->host);
-		copy_text(d->path, sizeof(d->path), a->path);
+		utf8_copy(d->method, sizeof(d->method), a->method);
+		utf8_copy(d->host, sizeof(d->host), a->host);
+		utf8_copy(d->path, sizeof(d->path), a->path);
 	}
-	copy_text(d->rule, sizeof(d->rule), bytes_str(x->decision.rule));
-	copy_text(d->why, sizeof(d->why), bytes_str(why));
+	utf8_copy(d->rule, sizeof(d->rule), bytes_str(x->decision.rule));
+	utf8_copy(d->why, sizeof(d->why), bytes_str(why));
 	batch_soon(r);
 }
 

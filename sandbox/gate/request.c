@@ -268,10 +268,7 @@ static struct bytes reason_of(struct bytes value)
 	for (size_t i = 0; i < value.len; i++)
 		if (s[i] < ' ')
 			return (struct bytes){0};
-	if (value.len > FRAMES_REASON_MAX)
-		for (value.len = FRAMES_REASON_MAX; (s[value.len] & 0xc0) == 0x80;)
-			value.len--;
-	return value;
+	return utf8_cut(value, FRAMES_REASON_MAX);
 }
 
 static int make_headers(const struct http1_message *m, struct request *r, struct error *err)

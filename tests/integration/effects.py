@@ -192,6 +192,49 @@ def test_what_is_denied_is_answered_in_words():
         assert "effects: 0 done of 1 proposed, 1 denied, 0 failed, 0 in doubt;" in told, told
 
 
+CUT_WITHIN = "a" * 199 + "\u00e9"  # 201 bytes: a cut at 200 leaves half a character
+
+
+def test_a_text_that_is_cut_ends_nobody():
+    """The agent's words, and the place of a rule in a policy with a long name: both are kept to a few bytes."""
+    with Effects() as w:
+        with open(w.policy) as f:
+            text = f.read()
+        # The 255th byte of its name is the first of two of a character.
+        w.policy = w.write("a" * (len(w.path("")) % 2) + "\u00e9" * 120 + "/policy.yaml", text)
+        p = w.begin(post("/pay", '{"to":"bob","sum":5}', f"-H 'Holdfast-Reason: {CUT_WITHIN}'"))
+        item = w.item()
+        card = w.holdfast("show", item["approval"]).stdout.replace("\n          > ", "")
+        assert "nobody checked them) " + "a" * 199 + "\n" in card, card
+        w.vote("approve", item)
+        assert w.done(p) == '{"delivery": 1}\n'
+        assert "cannot be encoded" not in w.s.logged(), w.s.logged()
+
+
+def test_a_long_reason_of_a_rule_keeps_no_answer_back():
+    """The denial is told to the supervisor before the effect that follows it: what stands in its way is met first, each time."""
+    with Effects() as w:
+        local = w.policy_text.format(root=w.root, ca=w.path("ca.pem"), local="")
+        rules = "".join(f"  - {{id: no{lead}, do: deny, http: {{scheme: http, host: pay.acme.example, port: 8080, path: /no{lead}}}, "
+                        f"why: \"{'a' * lead}{chr(0xe9) * 300}\"}}\n" for lead in (0, 1))
+        w.policy = w.write("long.yaml", local.replace("net:\n", "net:\n" + rules))
+        # What is denied is told in batches, so that the first is told before the last is asked for.
+        denied = "".join(f"curl -sS --max-time 20 -o /dev/null -w '%{{http_code}} ' {URL}/no{lead}; sleep 0.3; " for lead in (0, 1))
+        out = w.done(w.begin(denied + post("/never", "{}")))
+        assert out == '403 403 {"delivery": 1}\n', (out, w.s.logged())
+        run = json.loads(w.holdfast("status", "--all", "--json").stdout)["runs"][0]["run"]
+        refused = [e for e in w.s.events(run) if e["type"] == "EFFECT_READS"]
+        assert refused, w.s.events(run)
+
+
+def test_a_long_reason_of_a_person_reaches_who_waits():
+    with Effects() as w:
+        p = w.begin(post("/pay", '{"to":"eve","sum":5}', "-w '%{http_code}'"))
+        w.vote("deny", w.item(), "--reason", "a" + "\u00e9" * 1999)
+        out = w.done(p)
+        assert '"error":"denied"' in out and "\u00e9" * 500 in out and out.endswith("403") and not w.service.seen, out
+
+
 def test_the_supervisor_is_killed_while_a_person_is_asked():
     with Effects() as w:
         p = w.begin(post("/pay", '{"to":"bob","sum":5}'))

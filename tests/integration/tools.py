@@ -109,6 +109,18 @@ def test_a_tool_that_asks_waits_and_is_run_once():
         assert c.calls() == ["-v --text=hi --to=a@b"]
 
 
+def test_a_reason_that_is_cut_within_a_character_ends_nobody():
+    with Tools() as c:
+        reason = "a" * 199 + "\u00e9"
+        run = c.start(c.policy(c.mail()), c.call("--to", "a@b", "--text", "hi").replace("tool ", f"tool --reason '{reason}' ", 1))
+        a = c.asked()
+        card = a["card"].replace("\n          > ", "")
+        assert "nobody checked them) " + "a" * 199 + "\n" in card, card
+        assert c.vote("approve", a)[0] == 0
+        assert c.over(run) == "succeeded", c.output(run)
+        assert c.calls() == ["-v --text=hi --to=a@b"]
+
+
 def test_a_tool_that_is_denied_says_so_inside():
     with Tools() as c:
         run = c.start(c.policy(c.mail()), c.call("--to", "a@b", "--text", "hi") + "; echo status $?")

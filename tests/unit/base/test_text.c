@@ -62,7 +62,7 @@ static void a_message_is_printable_whatever_it_quotes(void **state)
 		memcpy(text + ERROR_MSG_MAX - 1 - cut, "\xf0\x9f\x98\x80", 4);
 		error_set(&e, -EIO, "%s", text);
 		assert_true(utf8_valid(bytes_str(e.msg)));
-		assert_int_equal(strlen(e.msg), ERROR_MSG_MAX - 1);
+		assert_int_equal(strlen(e.msg), ERROR_MSG_MAX - 1 - cut);
 	}
 }
 
@@ -215,6 +215,91 @@ static size_t encode(int32_t cp, char *out)
 	out[2] = (char)(0x80 | (c >> 6 & 63));
 	out[3] = (char)(0x80 | (c & 63));
 	return 4;
+}
+
+/* Each limit within and around a character of each length. */
+static void a_text_is_never_cut_within_a_character(void **state)
+{
+	static const char *const characters[] = {"b", "\xc3\xa9", "\xe2\x82\xac",
+						 "\xf0\x9f\x98\x80"};
+	static const struct {
+		const char *text;
+		size_t max, left;
+	} invalid[] = {
+		{"", 0, 0},
+		{"\xff\xff", 2, 2}, /* what is short enough stays, whatever it is */
+		{"a\xc3", 2, 2},
+		{"\x80\x80\x80\x80\x80\x80", 5, 5}, /* of no character: not one byte more goes */
+		{"aaaa\x80\x80\x80\x80", 7, 7},
+		{"\xff\xff\xff", 2, 1},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(characters); i++) {
+		size_t n = strlen(characters[i]);
+		char text[16], to[16], printed[16];
+
+		snprintf(text, sizeof(text), "aa%s%sz", characters[i], characters[i]);
+		for (size_t max = 0; max <= strlen(text) + 1; max++) {
+			size_t want = max <= 2		? max
+				      : max < 2 + n	? 2
+				      : max < 2 + 2 * n ? 2 + n
+				      : max < 3 + 2 * n ? 2 + 2 * n
+							: 3 + 2 * n;
+			struct bytes cut = utf8_cut(bytes_str(text), max);
+
+			assert_int_equal(cut.len, want);
+			assert_ptr_equal(cut.data, text);
+			assert_true(utf8_valid(cut));
+			memset(to, 'x', sizeof(to));
+			memset(printed, 'x', sizeof(printed));
+			utf8_copy(to, max + 1, bytes_str(text));
+			utf8_printf(printed, max + 1, "%s", text);
+			assert_int_equal(strlen(to), want);
+			assert_memory_equal(to, text, want);
+			assert_string_equal(printed, to);
+			assert_int_equal(to[max + 1], 'x');
+			assert_int_equal(printed[max + 1], 'x');
+			utf8_printf(printed, sizeof(printed), "%.*s", UTF8_SHORT(text, max));
+			assert_string_equal(printed, to);
+		}
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(invalid); i++)
+		assert_int_equal(utf8_cut(bytes_str(invalid[i].text), invalid[i].max).len,
+				 invalid[i].left);
+	assert_int_equal(utf8_cut(bytes_of(NULL, 0), 4).len, 0);
+}
+
+static void a_bounded_text_is_utf8_within_its_limit(void **state)
+{
+	static const struct {
+		const char *in;
+		size_t max;
+		const char *out;
+	} table[] = {
+		{"", 4, ""},
+		{"a\nb\\", 4, "a\nb\\"},
+		{"a\xc3\xa9", 3, "a\xc3\xa9"},
+		{"a\xc3\xa9", 2, "a"},
+		{"a\xc3", 8, "a\\xc3"},
+		{"a\n\xff", 8, "a\\n\\xff"},
+		{"a\xc3\xff", 3, "a\\x"},
+		{"ab\xff", 2, "ab"}, /* what is no text is behind the limit */
+		{"\xff\xff\xff\xff", 10, "\\xff\\xff\\x"},
+		{"\xff\xc3\xa9", 5, "\\xff"},
+	};
+	AUTO_BUFFER scratch = {0};
+	AUTO_BUFFER small = {.max = 2};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		struct bytes b = escape_bounded(bytes_str(table[i].in), table[i].max, &scratch);
+
+		assert_true(bytes_equal(b, bytes_str(table[i].out)));
+		assert_true(b.len <= table[i].max && utf8_valid(b));
+	}
+	assert_int_equal(escape_bounded(bytes_str("\xff"), 9, &small).len, 0);
+	assert_int_equal(small.failed, -E2BIG);
 }
 
 static void every_code_point_is_decoded_as_itself(void **state)
@@ -496,6 +581,8 @@ int main(void)
 		cmocka_unit_test(a_buffer_holds_exactly_its_limit),
 		cmocka_unit_test(bytes_are_consumed_from_the_front_and_handed_off),
 		cmocka_unit_test(utf8_is_rfc_3629),
+		cmocka_unit_test(a_text_is_never_cut_within_a_character),
+		cmocka_unit_test(a_bounded_text_is_utf8_within_its_limit),
 		cmocka_unit_test(every_code_point_is_decoded_as_itself),
 		cmocka_unit_test(what_misleads_the_eye_is_deceptive),
 		cmocka_unit_test(names_are_plain),

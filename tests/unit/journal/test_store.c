@@ -18,6 +18,7 @@
 #include <unistd.h>
 #include "base/guard.h"
 #include "base/io.h"
+#include "journal/record.h"
 #include "tests/unit/journal/folder.h"
 #include "tests/unit/journal/canonical.h"
 #include "tests/unit/journal/maker.h"
@@ -478,7 +479,7 @@ static void a_reason_of_any_bytes_is_recorded(void **state)
 		r.run = run;
 		JOURNAL_SET(&r.p, why, reasons[i]);
 		journal_append(j, &r, NULL);
-		assert_true(r.p.why.len <= 8 * JOURNAL_WHY_MAX);
+		assert_true(r.p.why.len <= JOURNAL_TEXT_MAX);
 	}
 	journal_close(j);
 	j = must_open(&o);
@@ -487,6 +488,109 @@ static void a_reason_of_any_bytes_is_recorded(void **state)
 	assert_int_equal(report.problems, 0);
 	journal_close(j);
 	folder_remove(&f);
+}
+
+/* 199 letters and the first half of a character: what a careless cut leaves. A layer has a name of
+ * ours, and few bytes. */
+static void spoil_texts(struct journal_record *r, const char *half)
+{
+	for (unsigned num = 1; num < JOURNAL_FIELD_LIMIT; num++) {
+		const struct journal_record_field *f = journal_record_field(num);
+		if (!f || f->kind != JOURNAL_RECORD_TEXT ||
+		    journal_record_use(r->type, num) == JOURNAL_USE_NEVER)
+			continue;
+		*(struct bytes *)((uint8_t *)&r->p + f->offset) =
+			bytes_str(num == JOURNAL_F_layer ? half + 199 : half);
+		r->p.has[num / 64] |= 1ULL << (num % 64);
+	}
+}
+
+static bool has_texts(enum journal_type type)
+{
+	for (unsigned num = 1; num < JOURNAL_FIELD_LIMIT; num++) {
+		const struct journal_record_field *f = journal_record_field(num);
+		if (f && f->kind == JOURNAL_RECORD_TEXT &&
+		    journal_record_use(type, num) != JOURNAL_USE_NEVER)
+			return true;
+	}
+	return false;
+}
+
+static void append_spoiled(struct journal *j, struct maker *m, const char *half, bool *seen)
+{
+	static const struct journal_id daemon;
+	struct journal_record r = *maker_next(m);
+	struct error err = {0};
+	bool spoiled = has_texts(r.type);
+	fake_wall = r.wall_ns;
+	fake_mono = r.mono_ns;
+	if (!journal_id_equal(&r.run, &daemon) && r.type != JOURNAL_RUN_CREATED)
+		assert_int_equal(journal_load_run(j, &r.run, &err), 0);
+	if (spoiled)
+		spoil_texts(&r, half);
+	journal_append(j, &r, NULL);
+	seen[r.type] = true;
+	if (spoiled && JOURNAL_HAS(&r.p, why))
+		assert_int_equal(r.p.why.len, 199 + strlen("\\xc3"));
+}
+
+static size_t count_of(const bool *seen)
+{
+	size_t n = 0;
+	for (unsigned type = 0; type < JOURNAL_TYPE_LIMIT; type++)
+		n += seen[type];
+	return n;
+}
+
+static void append_stream_of_spoiled(uint64_t seed, bool in_memory, bool *seen)
+{
+	char half[201];
+	struct folder f;
+	struct error err = {0};
+	struct journal_report report;
+	AUTO_BUFFER before = {0};
+	AUTO_BUFFER after = {0};
+	struct maker *m = maker_new(seed);
+	memset(half, 'a', 199);
+	memcpy(half + 199, "\xc3", 2);
+	folder_make(&f);
+	struct journal_options o = options(&f, in_memory);
+	struct journal *j = must_open(&o);
+	for (int i = 0; i < 500; i++)
+		append_spoiled(j, m, half, seen);
+	journal_flush(j, true);
+	load_all(j);
+	assert_int_equal(canonical_rows(journal_rows(j), &before), 0);
+	if (!in_memory) {
+		journal_close(j);
+		j = must_open(&o);
+		load_all(j);
+		assert_int_equal(canonical_rows(journal_rows(j), &after), 0);
+		assert_true(bytes_equal(buffer_bytes(&before), buffer_bytes(&after)));
+		assert_int_equal(journal_fsck(j, false, NULL, NULL, &report, &err), 0);
+		assert_int_equal(report.problems, 0);
+	}
+	journal_close(j);
+	folder_remove(&f);
+	maker_free(m);
+}
+
+/* Whatever a text of any record quotes, it ends nothing, and is read as it was recorded: on disk, too,
+ * for those streams that have a type which none before them had. */
+static void texts_of_any_bytes_are_recorded(void **state)
+{
+	(void)state;
+	bool seen[JOURNAL_TYPE_LIMIT] = {0}, on_disk[JOURNAL_TYPE_LIMIT] = {0};
+	for (uint64_t seed = 1; seed <= 120; seed++) {
+		size_t before = count_of(seen);
+		append_stream_of_spoiled(seed, true, seen);
+		if (count_of(seen) > before)
+			append_stream_of_spoiled(seed, false, on_disk);
+	}
+	for (unsigned type = 0; type < JOURNAL_TYPE_LIMIT; type++)
+		if (journal_type_name(type) && has_texts(type) && !on_disk[type] &&
+		    type != JOURNAL_ANCHOR && type != JOURNAL_RUNS_DROPPED) /* heads alone */
+			fail_msg("the random streams never made a %s", journal_type_name(type));
 }
 
 /* More chains than one anchor may name: several anchors. */
@@ -597,6 +701,7 @@ int main(void)
 		cmocka_unit_test(a_newer_format_is_refused),
 		cmocka_unit_test(space_runs_low_before_it_runs_out),
 		cmocka_unit_test(a_reason_of_any_bytes_is_recorded),
+		cmocka_unit_test(texts_of_any_bytes_are_recorded),
 		cmocka_unit_test(a_great_batch_is_anchored_in_parts),
 		cmocka_unit_test(a_journal_is_opened_any_number_of_times),
 		cmocka_unit_test(an_illegal_transition_aborts),

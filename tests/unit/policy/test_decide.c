@@ -1,5 +1,6 @@
 /* Deciding: one layer, layers together, the dial, hosts and addresses. */
 #include "tests/unit/policy/policy_test.h"
+#include "base/utf8.h"
 
 static const char net_policy[] =
 	"version: 1\n"
@@ -218,6 +219,44 @@ static void test_requests_with_bodies(void **state)
 	policy_decide(e, &r, &d);
 	assert_int_equal(d.verdict, POLICY_DENY);
 	policy_effective_free(e);
+}
+
+/* What is too long of it is cut, and it stays UTF-8 wherever that falls. */
+static void test_a_reason_is_cut_at_a_character(void **state)
+{
+	static const char *const characters[] = {"\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(characters); i++) {
+		for (int lead = 0; lead < 4; lead++) {
+			AUTO_BUFFER why = {0};
+			AUTO_BUFFER text = {0};
+
+			buffer_append(&why, "aaaa", (size_t)lead);
+			for (int k = 0; k < 300; k++)
+				buffer_append_str(&why, characters[i]);
+			buffer_printf(&text,
+				      "version: 1\nname: p\nnet:\n"
+				      "  - {id: no, do: deny, http: {host: a.example}, why: \"%s\"}\n"
+				      "fs:\n  - {path: /x, access: none, why: \"%s\"}\n",
+				      (const char *)why.data, (const char *)why.data);
+			AUTO(policy_effective_free)
+			struct policy_effective *e = only((const char *)text.data);
+			struct policy_decision d = ask(e, "http GET https://a.example/");
+			struct policy_fs *fs = NULL;
+			struct policy_fs_decision of;
+			struct error err = {0};
+
+			assert_int_equal(d.verdict, POLICY_DENY);
+			assert_true(utf8_valid(bytes_str(d.why)));
+			assert_in_range(strlen(d.why), sizeof(d.why) - 4, sizeof(d.why) - 1);
+			assert_int_equal(policy_fs_new(e, &vars, &fs, &err), 0);
+			policy_fs_decide(fs, bytes_str("/x/y"), POLICY_WANT_LAND, &of);
+			assert_true(utf8_valid(bytes_str(of.why)));
+			assert_in_range(strlen(of.why), sizeof(of.why) - 4, sizeof(of.why) - 1);
+			policy_fs_free(fs);
+		}
+	}
 }
 
 static void test_classes_by_method(void **state)
@@ -1032,6 +1071,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_requests_of_one_layer),
 		cmocka_unit_test(test_requests_with_bodies),
+		cmocka_unit_test(test_a_reason_is_cut_at_a_character),
 		cmocka_unit_test(test_classes_by_method),
 		cmocka_unit_test(test_the_dial_is_monotone_in_both_directions),
 		cmocka_unit_test(test_decisions_follow_the_dial_and_hold_what_is_explicit),

@@ -199,12 +199,95 @@ static void what_breaks_a_rule_is_no_message(void **state)
 		assert_true(report_decode(bytes_of(bad[i].bytes, bad[i].len), &m) < 0);
 }
 
+/* Half a character at the end, bytes that are no text at all, and more than fits: all that is not
+ * for a person arrives, and the text as far as it is one. */
+static void no_text_keeps_a_message_from_arriving(void **state)
+{
+	static char much[4001];
+	const struct bytes texts[] = {bytes_str("a\xc3"), bytes_of("\xff\0\x80", 3),
+				      bytes_of(much, 4000), bytes_of(much, 4)};
+
+	(void)state;
+	for (size_t i = 0; i < 4000; i += 2)
+		memcpy(much + i, "\xc3\xa9", 3);
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+		struct report_read read = reads[0];
+		struct report_message m[] = {one_of(REPORT_PROPOSE), one_of(REPORT_READS),
+					     one_of(REPORT_RESULT), one_of(REPORT_ANSWER)};
+
+		m[0].propose.reason = m[0].propose.names = texts[i];
+		read.method = read.host = read.rule = read.why = texts[i];
+		m[1].reads = (struct report_reads){&read, 1};
+		m[2].result.why = texts[i];
+		m[3].answer.rule = m[3].answer.why = m[3].answer.hint = texts[i];
+		for (size_t k = 0; k < ARRAY_SIZE(m); k++) {
+			struct report_message back;
+			AUTO_BUFFER out = {0};
+			struct bytes why;
+
+			assert_int_equal(report_encode(&m[k], &out), 0);
+			assert_int_equal(report_decode(buffer_bytes(&out), &back), 0);
+			assert_int_equal(back.type, m[k].type);
+			why = k == 0   ? back.propose.reason
+			      : k == 1 ? back.reads.items[0].why
+			      : k == 2 ? back.result.why
+				       : back.answer.why;
+			if (i == 0)
+				assert_true(bytes_equal(why, bytes_str("a\\xc3")));
+			else if (i == 1)
+				assert_true(bytes_equal(why, bytes_str("\\xff\\x00\\x80")));
+			else
+				assert_int_equal(why.len, i == 2 ? REPORT_TEXT_MAX : 4);
+			report_message_clear(&back);
+		}
+	}
+}
+
+/* The encoder makes none that is too long; whoever sends one all the same is not heard. */
+static void a_text_past_its_limit_is_no_message(void **state)
+{
+	static const enum report_type with_why[] = {REPORT_RESULT, REPORT_ANSWER, REPORT_READS};
+	static char much[REPORT_TEXT_MAX + 1];
+
+	(void)state;
+	memset(much, 'a', REPORT_TEXT_MAX);
+	for (size_t i = 0; i < ARRAY_SIZE(with_why); i++) {
+		struct report_message m = one_of(with_why[i]), back;
+		struct report_read read = reads[1];
+		AUTO_BUFFER out = {0};
+		AUTO_BUFFER more = {0};
+		size_t at;
+
+		read.why = bytes_str(much);
+		if (m.type == REPORT_READS)
+			m.reads = (struct report_reads){&read, 1};
+		else if (m.type == REPORT_RESULT)
+			m.result.why = bytes_str(much);
+		else
+			m.answer.why = bytes_str(much);
+		assert_int_equal(report_encode(&m, &out), 0);
+		assert_int_equal(report_decode(buffer_bytes(&out), &back), 0);
+		report_message_clear(&back);
+		at = (size_t)((uint8_t *)memmem(out.data, out.len, "\x79\x04\x00", 3) - out.data);
+		buffer_append(&more, out.data, at);
+		buffer_append(&more,
+			      "\x79\x04\x01"
+			      "a",
+			      4);
+		buffer_append(&more, out.data + at + 3, out.len - at - 3);
+		assert_int_equal(cbor_validate(buffer_bytes(&more)), 0);
+		assert_int_equal(report_decode(buffer_bytes(&more), &back), -EINVAL);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_message_has_one_form),
 		cmocka_unit_test(fields_come_back),
 		cmocka_unit_test(what_breaks_a_rule_is_no_message),
+		cmocka_unit_test(no_text_keeps_a_message_from_arriving),
+		cmocka_unit_test(a_text_past_its_limit_is_no_message),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
