@@ -75,7 +75,7 @@ int yaml_error(struct error *err, const char *file, const struct yaml_node *n, i
 	va_list args;
 
 	va_start(args, fmt);
-	vsnprintf(msg, sizeof(msg), fmt, args);
+	utf8_vprintf(msg, sizeof(msg), fmt, args);
 	va_end(args);
 	return fail_at(err, file, n ? n->line : 1, n ? n->column : 1, code, "%s", msg);
 }
@@ -97,9 +97,7 @@ static struct shown show(struct bytes b)
 	size_t n;
 
 	escape_append(&out, b, ESCAPE_LINE);
-	n = out.len < SHOWN_MAX ? out.len : SHOWN_MAX;
-	while (n < out.len && n > 0 && (out.data[n] & 0xc0) == 0x80)
-		n--;
+	n = utf8_cut(buffer_bytes(&out), SHOWN_MAX).len;
 	snprintf(s.text, sizeof(s.text), "%.*s%s", (int)n, out.data ? (const char *)out.data : "",
 		 n < out.len ? "..." : "");
 	return s;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include "base/guard.h"
 #include "base/io.h"
+#include "base/utf8.h"
 #include "journal/blob.h"
 #include "journal/record.h"
 
@@ -71,7 +72,7 @@ void journal_audit_problem(struct journal_audit *a, const char *fmt, ...)
 	char text[ERROR_MSG_MAX];
 	va_list args;
 	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
+	utf8_vprintf(text, sizeof(text), fmt, args);
 	va_end(args);
 	a->report.problems++;
 	if (a->fn)

@@ -5,6 +5,7 @@
  */
 #include "policy/model.h"
 #include "base/escape.h"
+#include "base/utf8.h"
 #include <stdio.h>
 
 enum { LINES_MAX = 1000, PER_RULE_MAX = 30, QUERY_WITNESS_MAX = 4096 };
@@ -47,7 +48,7 @@ static void report(struct diff *d, const char *fmt, ...)
 	va_list args;
 
 	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
+	utf8_vprintf(text, sizeof(text), fmt, args);
 	va_end(args);
 	line = d->step ? policy_arena_printf(&d->arena, "in step '%s': %s", d->step, text)
 		       : policy_arena_text(&d->arena, bytes_str(text));

@@ -1,5 +1,6 @@
 /* Findings: gathered up to a limit, shown in the order of the file. */
 #include "policy/model.h"
+#include "base/utf8.h"
 #include <stdio.h>
 
 void policy_find(struct policy_parser *c, struct policy_place at, int code,
@@ -15,7 +16,7 @@ void policy_find(struct policy_parser *c, struct policy_place at, int code,
 	if (f->count > POLICY_FINDINGS_MAX)
 		return;
 	va_start(args, fmt);
-	vsnprintf(msg, sizeof(msg), fmt, args);
+	utf8_vprintf(msg, sizeof(msg), fmt, args);
 	va_end(args);
 	if (f->count == POLICY_FINDINGS_MAX) {
 		snprintf(msg, sizeof(msg), "more than %d findings; the rest is not shown",

@@ -4,6 +4,7 @@
  */
 #include "policy/model.h"
 #include "base/escape.h"
+#include "base/utf8.h"
 #include <stdio.h>
 
 enum { TEXT_MAX = 8192, NAME_SHOWN_MAX = 60, LIST_MAX = 2000 };
@@ -36,12 +37,7 @@ static struct shown show(struct bytes b)
 	AUTO_BUFFER out = {0};
 	bool cut = b.len > NAME_SHOWN_MAX;
 
-	if (cut) {
-		b.len = NAME_SHOWN_MAX;
-		while (b.len > 0 && (((const uint8_t *)b.data)[b.len] & 0xc0) == 0x80)
-			b.len--;
-	}
-	escape_append(&out, b, ESCAPE_LINE | ESCAPE_KEEP_BACKSLASH);
+	escape_append(&out, utf8_cut(b, NAME_SHOWN_MAX), ESCAPE_LINE | ESCAPE_KEEP_BACKSLASH);
 	snprintf(s.text, sizeof(s.text), "%s%s", out.data ? (const char *)out.data : "",
 		 cut ? "..." : "");
 	return s;

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/escape.h"
+#include "base/utf8.h"
 
 struct card {
 	const struct card_input *in;
@@ -16,7 +17,7 @@ struct card {
 static void put(struct card *c, struct bytes text)
 {
 	AUTO_BUFFER shown = {0};
-	size_t cut = CARD_LINE_MAX;
+	size_t cut;
 
 	escape_append(&shown, text, ESCAPE_LINE | ESCAPE_MARK_LOOKALIKE);
 	if (shown.failed) {
@@ -27,8 +28,7 @@ static void put(struct card *c, struct bytes text)
 		buffer_append(c->out, shown.data, shown.len);
 		return;
 	}
-	while (cut > 0 && (shown.data[cut] & 0xc0) == 0x80)
-		cut--;
+	cut = utf8_cut(buffer_bytes(&shown), CARD_LINE_MAX).len;
 	for (size_t i = 1; i <= 10 && i <= cut; i++) {
 		if (shown.data[cut - i] == '\\') {
 			cut -= i;

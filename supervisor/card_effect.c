@@ -107,9 +107,7 @@ static void put_short(struct card *c, struct bytes text)
 	escape_append(&shown, text, ESCAPE_LINE | ESCAPE_MARK_LOOKALIKE);
 	if (shown.failed)
 		c->out->failed = shown.failed;
-	n = shown.len < TITLE_MAX ? shown.len : TITLE_MAX;
-	while (n > 0 && n < shown.len && (shown.data[n] & 0xc0) == 0x80)
-		n--;
+	n = utf8_cut(buffer_bytes(&shown), TITLE_MAX).len;
 	if (n)
 		buffer_append(c->out, shown.data, n);
 	if (n < shown.len)

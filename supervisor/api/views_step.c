@@ -114,20 +114,14 @@ static json_t *argv_of(struct daemon *d, const struct digest *input, bool *ret_c
 		return json_null();
 	list = json_array();
 	for (size_t i = 0; spec->argv && spec->argv[i]; i++) {
-		const char *arg = spec->argv[i];
-		size_t len = strlen(arg);
+		struct bytes arg = bytes_str(spec->argv[i]);
 
 		if (i == ARGS_SHOWN_MAX) {
 			*ret_cut = true;
 			break;
 		}
-		if (len > ARG_SHOWN_MAX) {
-			*ret_cut = true;
-			len = ARG_SHOWN_MAX;
-			while (len > 0 && ((unsigned char)arg[len] & 0xc0) == 0x80)
-				len--; /* not inside a character */
-		}
-		json_array_append_new(list, api_json_text(bytes_of(arg, len)));
+		*ret_cut |= arg.len > ARG_SHOWN_MAX;
+		json_array_append_new(list, api_json_text(utf8_cut(arg, ARG_SHOWN_MAX)));
 	}
 	return list;
 }

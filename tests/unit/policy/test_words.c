@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include "base/io.h"
+#include "base/utf8.h"
 
 /* The text of a file of the source tree; freed by the caller. */
 static char *source(const char *name)
@@ -226,6 +227,23 @@ static size_t wider(const char *a, const char *b, struct buffer *out)
 
 #define V   "version: 1\n"
 #define NET V "net:\n  - {id: a, do: allow, http: {host: a.example, method: GET, path: /x/*}}\n"
+
+/* A line that is cut stays UTF-8 wherever that falls: as JSON it would be none at all. */
+static void test_diff_cuts_a_line_at_a_character(void **state)
+{
+	(void)state;
+	for (int lead = 0; lead < 4; lead++) {
+		AUTO_BUFFER text = {0};
+		AUTO_BUFFER out = {0};
+
+		buffer_printf(&text, V "fs:\n  - {path: /x/%.*s", lead, "aaaa");
+		for (int i = 0; i < 400; i++)
+			buffer_append_str(&text, "\xf0\x9f\x98\x80");
+		buffer_append_str(&text, ", access: rw}\n");
+		assert_true(wider(V, (const char *)text.data, &out) > 0);
+		assert_true(utf8_valid(buffer_bytes(&out)));
+	}
+}
 
 static void test_diff_names_what_became_possible(void **state)
 {
@@ -520,6 +538,7 @@ int main(void)
 		cmocka_unit_test(test_the_examples_hold_their_own_tests),
 		cmocka_unit_test(test_a_test_that_does_not_hold_is_reported),
 		cmocka_unit_test(test_what_the_built_ins_grant),
+		cmocka_unit_test(test_diff_cuts_a_line_at_a_character),
 		cmocka_unit_test(test_diff_names_what_became_possible),
 		cmocka_unit_test(test_the_schema_is_that_of_the_parser),
 		cmocka_unit_test(test_every_code_is_documented),
