@@ -264,6 +264,23 @@ static void on_late(evutil_socket_t fd, short what, void *arg)
 	exchange_attempt_known(arg);
 }
 
+/* ---- what is over ---- */
+
+static void on_bury(evutil_socket_t fd, short what, void *arg)
+{
+	struct courier *c = arg;
+
+	(void)fd;
+	(void)what;
+	channel_bury(c);
+	exchange_free_ended(c);
+}
+
+void courier_bury_soon(struct courier *c)
+{
+	event_active(c->bury, EV_TIMEOUT, 0);
+}
+
 /* ---- the trunk and the keeper ---- */
 
 static void close_trunk(struct courier *c)
@@ -409,7 +426,8 @@ static int start(struct courier *c)
 	int r;
 
 	c->base = event_base_new();
-	if (!c->base)
+	c->bury = c->base ? evtimer_new(c->base, on_bury, c) : NULL;
+	if (!c->bury)
 		return -ENOMEM;
 	r = names_start(c->names, c->base);
 	if (r == 0)

@@ -23,6 +23,7 @@
 #include "policy/policy.h"
 #include "sandbox/gate/control.h"
 #include "sandbox/gate/dns.h"
+#include "sandbox/gate/exchange_state.h"
 #include "sandbox/gate/frames.h"
 #include "sandbox/gate/git.h"
 #include "sandbox/gate/scan.h"
@@ -134,12 +135,13 @@ struct courier {
 	struct event_base *base;
 	uint8_t run[16], instance[16];
 	struct event *control, *trunk, *attempts_late;
+	struct event *bury; /* once this turn of the loop is over with who may look at them */
 	int trunk_fd;
 	struct names *names;
 	SSL_CTX *tls;
 	struct attempt *attempts;
-	struct channel *channels;
-	struct exchange *exchanges;
+	struct channel *channels, *closed; /* closed: freed by `bury` */
+	struct exchange *exchanges, *ended; /* ended: freed by `bury` */
 	struct upstream *pool;
 	size_t channel_count, exchange_count;
 	uint64_t spooled, next_request;
@@ -150,6 +152,7 @@ struct courier {
 /* What the supervisor says of an attempt; fds: its policy, then its trust anchors. */
 void courier_attempt(struct courier *c, const struct report_attempt *a, const int *fds, size_t n);
 void courier_attempt_end(struct courier *c, const uint8_t *id);
+void courier_bury_soon(struct courier *c);
 int64_t courier_wall_ns(void);
 int64_t courier_mono_us(void);
 
@@ -190,17 +193,6 @@ SSL_CTX *upstream_tls_new(void); /* no anchors yet */
 
 /* ---- one request or tunnel (courier_exchange.c) ---- */
 
-enum exchange_state {
-	EXCHANGE_BODY, /* its body is being spooled */
-	EXCHANGE_ATTEMPT, /* the supervisor has not told of its attempt yet */
-	EXCHANGE_ASKED, /* proposed; no answer yet */
-	EXCHANGE_DIALING, /* to be sent; not one byte is */
-	EXCHANGE_SENDING, /* bytes are out */
-	EXCHANGE_HELD, /* RESULT is said; the last bytes wait for RELEASE */
-	EXCHANGE_DELIVERING, /* the rest goes inside */
-	EXCHANGE_DONE,
-};
-
 /* What the supervisor has of an effect's outcome; SEND and REPLAY begin anew. */
 enum exchange_result {
 	EXCHANGE_UNSAID, /* nothing */
@@ -211,7 +203,7 @@ enum exchange_result {
 struct exchange {
 	struct courier *c;
 	struct exchange *next;
-	enum exchange_state state;
+	enum exchange_state state; /* exchange_move() */
 	struct channel *channel; /* NULL: the client is gone */
 	uint8_t attempt_id[16];
 	struct attempt *attempt;
@@ -275,7 +267,13 @@ struct exchange {
 };
 
 struct exchange *exchange_new(struct channel *ch);
-void exchange_free(struct exchange *x);
+/* The one way to another state. Aborts on one that the table does not have: a courier that does not
+ * know how an effect stands must say nothing of it. */
+void exchange_move(struct exchange *x, enum exchange_state to);
+/* To DONE, if it is not there yet. Nothing calls it any more, and its memory stays until the loop
+ * frees it: who is up the stack may still look at it. Then its channel takes the next request. */
+void exchange_end(struct exchange *x);
+void exchange_free_ended(struct courier *c); /* from the loop only */
 /* head holds the frame's body. Each answers the channel by itself. */
 void exchange_request(struct exchange *x);
 void exchange_tunnel(struct exchange *x);
@@ -337,11 +335,16 @@ struct channel {
 	struct exchange *x;
 	bool discard; /* a body that nobody wants any more, until its end */
 	bool stopped; /* reading waits for the upstream */
-	bool dead; /* freed once the loop is back from it */
+	bool dead; /* closed, or about to be */
 };
 /* Takes fd over on success. -EMFILE past COURIER_CHANNELS_MAX, or -ENOMEM. */
 MUST_CHECK int channel_open(struct courier *c, const struct frames_open *o, int fd);
+/* Nothing goes in or out any more. For all that an exchange does: it hears of it from the loop, so
+ * whoever sends has it still. */
+void channel_break(struct channel *ch);
+/* And its exchange hears of it at once: never from inside of a call of the exchange's. */
 void channel_close(struct channel *ch);
+void channel_bury(struct courier *c); /* closes the broken, frees the closed; from the loop only */
 void channel_close_attempt(struct courier *c, const uint8_t *id);
 void channel_send(struct channel *ch, enum frames_type type, struct bytes body);
 void channel_send_raw(struct channel *ch, enum frames_type type, struct evbuffer *from, size_t len);

@@ -15,45 +15,50 @@ static void unlink_channel(struct channel *ch)
 		}
 }
 
-static void on_free(evutil_socket_t fd, short what, void *arg)
+void channel_break(struct channel *ch)
 {
-	(void)fd;
-	(void)what;
-	free(arg);
-}
-
-/* The memory stays until the loop has turned: callers up the stack may still look at it. */
-void channel_close(struct channel *ch)
-{
-	struct timeval now = {0};
-	struct exchange *x = ch->x;
-
 	if (ch->dead)
 		return;
 	ch->dead = true;
-	ch->x = NULL;
-	unlink_channel(ch);
 	stream_free(ch->stream);
 	ch->stream = NULL;
+	courier_bury_soon(ch->c);
+}
+
+void channel_close(struct channel *ch)
+{
+	struct exchange *x = ch->x;
+
+	channel_break(ch);
+	unlink_channel(ch);
+	ch->next = ch->c->closed;
+	ch->c->closed = ch;
+	ch->x = NULL;
 	if (x) {
 		x->channel = NULL;
 		exchange_client_gone(x);
 	}
-	if (event_base_once(ch->c->base, -1, EV_TIMEOUT, on_free, ch, &now) < 0)
-		return; /* leaks one struct; there is no memory anyway */
+}
+
+void channel_bury(struct courier *c)
+{
+	for (struct channel *ch = c->channels, *next; ch; ch = next) {
+		next = ch->next;
+		if (ch->dead)
+			channel_close(ch);
+	}
+	for (struct channel *ch; (ch = c->closed);) {
+		c->closed = ch->next;
+		free(ch);
+	}
 }
 
 void channel_close_attempt(struct courier *c, const uint8_t *id)
 {
-	bool again = true;
-
-	while (again) {
-		again = false;
-		for (struct channel *ch = c->channels; ch && !again; ch = ch->next)
-			if (memcmp(ch->attempt, id, 16) == 0) {
-				channel_close(ch);
-				again = true;
-			}
+	for (struct channel *ch = c->channels, *next; ch; ch = next) {
+		next = ch->next;
+		if (memcmp(ch->attempt, id, 16) == 0)
+			channel_close(ch);
 	}
 }
 
@@ -93,7 +98,7 @@ void channel_refuse(struct channel *ch, int status, struct bytes json)
 	AUTO_BUFFER out = {0};
 
 	if (frames_refusal_encode(&r, &out) < 0)
-		channel_close(ch);
+		channel_break(ch);
 	else
 		channel_send(ch, FRAMES_REFUSED, buffer_bytes(&out));
 }
@@ -130,12 +135,11 @@ static int begin(struct channel *ch, enum frames_type type, struct bytes body)
 	if (ch->x || ch->discard)
 		return -EPROTO;
 	x = exchange_new(ch);
-	if (!x || buffer_append(&x->head, body.data, body.len) < 0) {
-		if (x)
-			exchange_free(x);
+	if (!x)
 		return -ENOMEM;
-	}
 	ch->x = x;
+	if (buffer_append(&x->head, body.data, body.len) < 0)
+		return -ENOMEM;
 	if (type == FRAMES_REQUEST)
 		exchange_request(x);
 	else

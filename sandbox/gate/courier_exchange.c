@@ -1,15 +1,11 @@
 /*
- * One request, from what the gate said to what the client and the supervisor are told.
- *
- *   BODY -> [ATTEMPT] -> decided: denied | plain read -> DIALING | effect -> ASKED
- *   ASKED -> DIALING (SEND) | DELIVERING (REPLAY) | gone (DENY)
- *   DIALING -> SENDING -> gone (plain read) | HELD (RESULT CONFIRMED) | ASKED (RESULT DOUBT)
- *   DIALING -> HELD (RESULT REFUSED: not one byte was sent)
- *   HELD -> DELIVERING (RELEASE) -> gone
+ * One request, from what the gate said to what the client and the supervisor are told; its states are
+ * in exchange_state.h.
  *
  * A client that breaks: before SEND nothing is sent any more; after it all goes on without the
  * client, and the supervisor is told the outcome.
  */
+#include <assert.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,20 +43,38 @@ struct exchange *exchange_new(struct channel *ch)
 	return x;
 }
 
-void exchange_free(struct exchange *x)
+void exchange_move(struct exchange *x, enum exchange_state to)
 {
-	struct channel *ch = x->channel;
+	assert(exchange_state_may(x->state, to));
+	x->state = to;
+}
 
+void exchange_end(struct exchange *x)
+{
+	if (x->state == EXCHANGE_DONE)
+		return;
+	exchange_move(x, EXCHANGE_DONE);
 	for (struct exchange **at = &x->c->exchanges; *at; at = &(*at)->next)
 		if (*at == x) {
 			*at = x->next;
-			x->c->exchange_count--;
 			break;
 		}
-	http_forget(x);
 	upstream_close(x->up);
+	x->up = NULL;
 	if (x->again)
 		event_free(x->again);
+	x->again = NULL;
+	x->next = x->c->ended;
+	x->c->ended = x;
+	courier_bury_soon(x->c);
+}
+
+static void exchange_free(struct exchange *x)
+{
+	struct channel *ch = x->channel;
+
+	x->c->exchange_count--;
+	http_forget(x);
 	x->c->spooled -= x->body_len + x->spool_len;
 	close_fd(&x->body);
 	close_fd(&x->spool);
@@ -79,6 +93,14 @@ void exchange_free(struct exchange *x)
 	free(x);
 	if (ch)
 		channel_done(ch);
+}
+
+void exchange_free_ended(struct courier *c)
+{
+	for (struct exchange *x; (x = c->ended);) {
+		c->ended = x->next;
+		exchange_free(x);
+	}
 }
 
 int exchange_memfd(void)
@@ -148,7 +170,7 @@ static void refuse(struct exchange *x, int status, const char *error, const char
 	put_member(&json, "hint", hint);
 	(void)buffer_append_str(&json, "}\n");
 	if (json.failed)
-		channel_close(x->channel);
+		channel_break(x->channel);
 	else
 		channel_refuse(x->channel, status, buffer_bytes(&json));
 }
@@ -167,7 +189,7 @@ static void turn_away(struct exchange *x, int status, const char *error, const c
 		x->channel->discard = true;
 	refuse(x, status, error, x->decision.rule ? x->decision.rule : "", why, hint);
 	report_note(x->c->report, x, true, x->status_inside, why);
-	exchange_free(x);
+	exchange_end(x);
 }
 
 /* ---- what is asked ---- */
@@ -180,7 +202,7 @@ static void proceed(struct exchange *x)
 		return;
 	}
 	/* The supervisor's word about a new attempt, or to a new courier, is on its way. */
-	x->state = EXCHANGE_ATTEMPT;
+	exchange_move(x, EXCHANGE_ATTEMPT);
 	x->waits_until_us = courier_mono_us() + COURIER_ATTEMPT_S * 1000000LL;
 }
 
@@ -189,7 +211,7 @@ void exchange_request(struct exchange *x)
 	const struct action *a = &x->request.action;
 
 	if (frames_request_decode(buffer_bytes(&x->head), &x->request) < 0) {
-		channel_close(x->channel);
+		channel_break(x->channel);
 		return;
 	}
 	/* For what is said of it before it is decided. */
@@ -198,7 +220,6 @@ void exchange_request(struct exchange *x)
 		proceed(x);
 		return;
 	}
-	x->state = EXCHANGE_BODY;
 	if (x->request.has_length && a->body_len > ACTION_BODY_MAX) {
 		turn_away(x, 413, "too long", "a body of more than 64 MiB");
 		return;
@@ -228,7 +249,7 @@ void exchange_body(struct exchange *x, struct bytes piece)
 void exchange_body_end(struct exchange *x)
 {
 	if (x->request.has_length && x->body_len != x->request.action.body_len) {
-		channel_close(x->channel);
+		channel_break(x->channel);
 		return;
 	}
 	/* What was decided is what is journaled and sent: nobody writes to it any more. */
@@ -244,7 +265,7 @@ void exchange_tunnel(struct exchange *x)
 {
 	x->is_tunnel = true;
 	if (frames_tunnel_decode(buffer_bytes(&x->head), &x->tunnel) < 0) {
-		channel_close(x->channel);
+		channel_break(x->channel);
 		return;
 	}
 	x->action =
@@ -298,7 +319,7 @@ static void start(struct exchange *x)
 
 	snprintf(host, sizeof(host), "%.*s", (int)x->action.host.len,
 		 (const char *)x->action.host.data);
-	x->state = EXCHANGE_DIALING;
+	exchange_move(x, EXCHANGE_DIALING);
 	if (upstream_open(x->c, &w, &user, x, &x->up) < 0)
 		exchange_failed(x, 503, "busy", "out of memory");
 }
@@ -314,7 +335,7 @@ void exchange_restart(struct exchange *x)
 
 void exchange_sent(struct exchange *x)
 {
-	x->state = EXCHANGE_SENDING;
+	exchange_move(x, EXCHANGE_SENDING);
 	x->was_sent = true;
 	(void)failpoint_hit("courier.before_send");
 }
@@ -329,7 +350,7 @@ static int propose(struct exchange *x)
 	if (r < 0)
 		return r;
 	x->number = ++x->c->next_request;
-	x->state = EXCHANGE_ASKED;
+	exchange_move(x, EXCHANGE_ASKED);
 	report_propose(x->c->report, x);
 	return 0;
 }
@@ -365,24 +386,14 @@ static void consider(struct exchange *x)
 
 void exchange_attempt_known(struct courier *c)
 {
-	bool again = true;
-
-	while (again) {
-		again = false;
-		for (struct exchange *x = c->exchanges; x && !again; x = x->next) {
-			bool late = x->state == EXCHANGE_ATTEMPT &&
-				    courier_mono_us() > x->waits_until_us;
-
-			if (x->state != EXCHANGE_ATTEMPT ||
-			    (!late && !attempt_find(c, x->attempt_id)))
-				continue;
-			if (late)
-				turn_away(x, 503, "busy",
-					  "the supervisor is away; try again later");
-			else
-				proceed(x);
-			again = true;
-		}
+	for (struct exchange *x = c->exchanges, *next; x; x = next) {
+		next = x->next;
+		if (x->state != EXCHANGE_ATTEMPT)
+			continue;
+		if (courier_mono_us() > x->waits_until_us)
+			turn_away(x, 503, "busy", "the supervisor is away; try again later");
+		else if (attempt_find(c, x->attempt_id))
+			proceed(x);
 	}
 }
 
@@ -427,7 +438,7 @@ static void start_again(struct exchange *x)
 	wait = (struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
 	if (!x->again)
 		x->again = evtimer_new(x->c->base, on_again, x);
-	x->state = EXCHANGE_DIALING;
+	exchange_move(x, EXCHANGE_DIALING);
 	if (!x->again || evtimer_add(x->again, &wait) < 0)
 		start(x);
 }
@@ -463,13 +474,13 @@ static void answer_replay(struct exchange *x, const struct report_answer *a, con
 	memcpy(x->effect_id, a->effect, sizeof(x->effect_id));
 	x->result = EXCHANGE_UNSAID;
 	if (!x->channel) {
-		exchange_free(x);
+		exchange_end(x);
 		return;
 	}
 	if (x->is_tunnel || a->status == 101) {
 		refuse(x, 409, "conflict", "", "a stream that was opened before is not repeated",
 		       "");
-		exchange_free(x);
+		exchange_end(x);
 		return;
 	}
 	if (n > 0) {
@@ -478,7 +489,7 @@ static void answer_replay(struct exchange *x, const struct report_answer *a, con
 	}
 	if (len < 0) {
 		refuse(x, 503, "busy", "", "out of memory", "");
-		exchange_free(x);
+		exchange_end(x);
 		return;
 	}
 	x->replay_len = (uint64_t)len;
@@ -487,7 +498,7 @@ static void answer_replay(struct exchange *x, const struct report_answer *a, con
 					       .has_length = true,
 					       .length = x->replay_len};
 	memcpy(x->response.headers, a->headers, sizeof(x->response.headers));
-	x->state = EXCHANGE_DELIVERING;
+	exchange_move(x, EXCHANGE_DELIVERING);
 	http_replay(x);
 }
 
@@ -509,7 +520,7 @@ static void answer_deny(struct exchange *x, const struct report_answer *a)
 	       : a->status == 409 ? "conflict"
 				  : "refused",
 	       rule, why, hint);
-	exchange_free(x);
+	exchange_end(x);
 }
 
 void exchange_answer(struct courier *c, const struct report_answer *a, const int *fds, size_t n)
@@ -548,10 +559,10 @@ void exchange_release(struct courier *c, const uint8_t *effect)
 			return;
 		}
 		if (!x->channel || x->outcome != REPORT_CONFIRMED) {
-			exchange_free(x);
+			exchange_end(x);
 			return;
 		}
-		x->state = EXCHANGE_DELIVERING;
+		exchange_move(x, EXCHANGE_DELIVERING);
 		http_release(x);
 		return;
 	}
@@ -572,11 +583,11 @@ void exchange_failed(struct exchange *x, int status, const char *error, const ch
 	refuse(x, status, error, x->rule.id ? x->rule.id : "", why, "");
 	if (!x->effect) {
 		report_note(x->c->report, x, status == 403, x->status_inside, why);
-		exchange_free(x);
+		exchange_end(x);
 		return;
 	}
 	/* The client has its answer; the supervisor's RELEASE ends it. */
-	x->state = EXCHANGE_HELD;
+	exchange_move(x, EXCHANGE_HELD);
 	if (x->channel) {
 		struct channel *ch = x->channel;
 
@@ -605,11 +616,11 @@ void exchange_broken(struct exchange *x, int status, const char *error, const ch
 	if (!x->effect) {
 		refuse(x, status, error, x->rule.id, why, "");
 		report_note(x->c->report, x, false, x->status_inside, why);
-		exchange_free(x);
+		exchange_end(x);
 		return;
 	}
 	http_forget(x);
-	x->state = EXCHANGE_ASKED; /* a person or the rule says what is next */
+	exchange_move(x, EXCHANGE_ASKED); /* a person or the rule says what is next */
 	say_result(x, REPORT_DOUBT);
 }
 
@@ -618,10 +629,10 @@ void exchange_finished(struct exchange *x)
 {
 	if (!x->effect) {
 		report_note(x->c->report, x, false, x->response.status, x->why);
-		exchange_free(x);
+		exchange_end(x);
 		return;
 	}
-	x->state = EXCHANGE_HELD;
+	exchange_move(x, EXCHANGE_HELD);
 	(void)failpoint_hit("courier.before_result");
 	say_result(x, REPORT_CONFIRMED);
 }
@@ -633,7 +644,7 @@ void exchange_client_gone(struct exchange *x)
 	switch (x->state) {
 	case EXCHANGE_BODY:
 	case EXCHANGE_ATTEMPT:
-		exchange_free(x);
+		exchange_end(x);
 		return;
 	case EXCHANGE_ASKED:
 		report_cut(x->c->report, x->number);
@@ -646,7 +657,7 @@ void exchange_client_gone(struct exchange *x)
 
 			report_note(x->c->report, x, false, 0,
 				    stream ? "" : "the client went away");
-			exchange_free(x);
+			exchange_end(x);
 			return;
 		}
 		/* What was begun is finished; nobody slows it down any more. A tunnel has nobody
@@ -667,9 +678,10 @@ void exchange_client_gone(struct exchange *x)
 			upstream_read(x->up, true);
 		return;
 	case EXCHANGE_DELIVERING:
-	case EXCHANGE_DONE:
 		report_cut(x->c->report, x->number);
-		exchange_free(x);
+		exchange_end(x);
+		return;
+	case EXCHANGE_DONE:
 		return;
 	}
 }

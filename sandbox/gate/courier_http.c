@@ -245,7 +245,7 @@ static void send_head(struct exchange *x)
 	if (!x->channel)
 		return;
 	if (buffer_reserve(&out, HEAD_USUAL) < 0 || frames_response_encode(&x->response, &out) < 0)
-		channel_close(x->channel);
+		channel_break(x->channel);
 	else
 		channel_send(x->channel, FRAMES_RESPONSE, buffer_bytes(&out));
 }
@@ -290,10 +290,10 @@ static void pass(struct exchange *x)
 
 static void done_inside(struct exchange *x)
 {
-	if (channel_waiting(x->channel) > 0)
+	if (x->channel->dead || channel_waiting(x->channel) > 0)
 		return;
 	report_delivered(x->c->report, x->effect_id);
-	exchange_free(x);
+	exchange_end(x);
 }
 
 void http_release(struct exchange *x)
@@ -301,7 +301,7 @@ void http_release(struct exchange *x)
 	(void)failpoint_hit("courier.before_release");
 	if (x->is_tunnel || x->upgraded) {
 		report_delivered(x->c->report, x->effect_id);
-		exchange_free(x);
+		exchange_end(x);
 		return;
 	}
 	pass(x);
@@ -326,7 +326,7 @@ void http_answer(struct exchange *x, const struct frames_response *r, struct byt
 	struct evbuffer *b = evbuffer_new();
 
 	if (!b || frames_response_encode(r, &out) < 0 || evbuffer_add(b, body.data, body.len) < 0) {
-		channel_close(x->channel);
+		channel_break(x->channel);
 	} else {
 		x->head_sent = true;
 		channel_send(x->channel, FRAMES_RESPONSE, buffer_bytes(&out));
@@ -353,7 +353,7 @@ void http_replay(struct exchange *x)
 		if (x->no_body)
 			x->replay_at = x->replay_len;
 	}
-	while (b && x->channel && x->replay_at < x->replay_len &&
+	while (b && !x->channel->dead && x->replay_at < x->replay_len &&
 	       channel_waiting(x->channel) < COURIER_OUT_HIGH) {
 		uint8_t piece[PIECE] UNINITIALIZED;
 		uint64_t left = x->replay_len - x->replay_at;
@@ -361,7 +361,7 @@ void http_replay(struct exchange *x)
 
 		if (io_pread_all(x->replay, piece, n, (off_t)x->replay_at) < 0 ||
 		    evbuffer_add(b, piece, n) < 0) {
-			channel_close(x->channel);
+			channel_break(x->channel);
 			break;
 		}
 		x->replay_at += n;
@@ -371,7 +371,7 @@ void http_replay(struct exchange *x)
 	}
 	if (b)
 		evbuffer_free(b);
-	if (x->replay_len == 0 && !x->no_body && x->channel)
+	if (x->replay_len == 0 && !x->no_body)
 		channel_send(x->channel, FRAMES_BODY_END, (struct bytes){0});
 }
 
@@ -518,7 +518,7 @@ static bool is_live(const struct http1_message *m)
 	return false;
 }
 
-enum step { STEP_ON, STEP_GONE }; /* GONE: x may be freed */
+enum step { STEP_ON, STEP_GONE }; /* GONE: the connection is no longer x's */
 
 static enum step take_head(struct exchange *x)
 {

@@ -16,7 +16,7 @@ static void finish(struct exchange *x)
 	if (ch) {
 		ch->x = NULL;
 		if (!x->server_ended)
-			channel_close(ch);
+			channel_break(ch);
 	}
 	exchange_finished(x);
 }
@@ -49,7 +49,7 @@ void tunnel_data(struct exchange *x, struct bytes piece)
 	/* Nothing may come before it is open, and nothing counts once it ended. */
 	if (!(x->is_tunnel || x->upgraded) || x->state != EXCHANGE_SENDING || x->client_ended) {
 		if (x->channel)
-			channel_close(x->channel);
+			channel_break(x->channel);
 		return;
 	}
 	if (x->attempt->egress_left < piece.len) {
@@ -125,6 +125,8 @@ void tunnel_closed(struct exchange *x, bool clean)
 {
 	if (evbuffer_get_length(upstream_input(x->up)))
 		tunnel_input(x);
+	if (x->state != EXCHANGE_SENDING) /* what came last ended it */
+		return;
 	if (clean && x->channel && !x->server_ended) {
 		x->server_ended = true;
 		channel_send(x->channel, FRAMES_DATA_END, (struct bytes){0});

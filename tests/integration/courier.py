@@ -692,6 +692,51 @@ def an_effect_is_denied_or_replayed():
     s.close()
 
 
+def a_replay_that_cannot_be_read_to_its_end_ends_in_a_reset(certs):
+    """It is cut for its client, whenever that shows: never said to be delivered, and nobody else suffers."""
+    folder = os.path.dirname(certs.ca)
+    s = Server(plain())
+    p = policy(f"{{id: w, do: ask, http: {{scheme: http, host: a.example.com, port: {s.port}}}, {HERE}}}")
+    url, big = f"http://a.example.com:{s.port}/x", bytes(4 << 20)
+    with Courier(p) as c:
+        c.attach()
+
+        def replayed(fd):
+            ch = c.channel()
+            ch.request("POST", url, body=b"{}")
+            m, _, _ = effect(c, ch, REPLAY, keys={6: 200, 7: [["x-a", b"b"]]}, fds=[fd])
+            return ch, m[1]
+
+        def cut(ch, number):
+            got = 0
+            while piece := ch.sock.recv(1 << 20):
+                got += len(piece)
+            assert got < len(big), got
+            assert c.hear(CUT)[0][1] == number
+            ch.close()
+
+        path = os.path.join(folder, "blob")
+        with open(path, "wb") as f:
+            f.write(big)
+        unreadable = os.open(path, os.O_WRONLY)
+        for _ in range(3):
+            cut(*replayed(unreadable))
+        os.close(unreadable)
+        short = memfd(big)
+        ch, number = replayed(short)
+        ch.frame()
+        os.ftruncate(short, 0)  # while most of it waits for its reader
+        cut(ch, number)
+        os.close(short)
+        whole = memfd(big)
+        ch, _ = replayed(whole)
+        os.close(whole)
+        assert ch.answer()[2] == big
+        c.hear(DELIVERED)
+        c.silent()
+    s.close()
+
+
 def a_supervisor_that_comes_back_hears_all_that_is_open():
     go = threading.Event()
 
@@ -1087,7 +1132,8 @@ TESTS = [plain_reads_go_by_themselves, what_the_gate_refused_while_no_supervisor
          all_of_an_attempt_is_told_before_its_end,
          what_a_supervisor_that_does_not_read_has_not_recorded_is_not_done, a_host_of_before_keeps_no_host_of_now_out_of_the_pool,
          what_no_rule_covers_is_refused_in_words, upstream_tls_is_verified, an_effect_waits_for_its_records,
-         an_effect_is_denied_or_replayed, a_supervisor_that_comes_back_hears_all_that_is_open,
+         an_effect_is_denied_or_replayed, a_replay_that_cannot_be_read_to_its_end_ends_in_a_reset,
+         a_supervisor_that_comes_back_hears_all_that_is_open,
          a_client_that_breaks_stops_nothing_that_was_sent, half_an_answer_is_in_doubt_and_sent_again_when_told,
          a_secret_goes_out_and_never_in, no_private_and_no_own_address_is_dialled,
          an_answer_that_is_too_long_for_udp_is_asked_over_tcp, a_large_download_needs_no_memory,

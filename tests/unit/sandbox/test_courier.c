@@ -1,4 +1,5 @@
-/* What the courier reads by itself: git's pkt-lines and packs, and secrets in streams. */
+/* What the courier reads by itself: git's pkt-lines and packs, and secrets in streams; and the states
+ * of a request. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -11,6 +12,7 @@
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include <openssl/sha.h>
 #include "base/guard.h"
+#include "sandbox/gate/exchange_state.h"
 #include "sandbox/gate/git.h"
 #include "sandbox/gate/scan.h"
 
@@ -323,13 +325,13 @@ static void what_may_begin_a_form_is_held(void **state)
 	static const struct {
 		const char *text;
 		size_t hold;
-	} rows[] = {{"x\\", 1},	    {"x\\u0068\\u", 8},	 {"x\\u0041", 0},
-		    {"\\\"h", 1},   {"hunter2\\/+", 10}, {"\\n", 0},
-		    {"xhu", 2},	    {"x%", 1},		 {"x%6", 2},
-		    {"x%68%7", 5},  {"x%41", 0},	 {"x6875", 4},
-		    {"x68756E", 6}, {"xaHVudG", 6},	 {"hunter2/+=valu", 14},
-		    {"%7", 0},	    {"hhhu", 2},	 {"xaHVudG\r\n", 8},
-		    {"x6875\n6E", 7}, {"xaHVudG\\n", 8},  {"data: hu\n\n", 0}};
+	} rows[] = {{"x\\", 1},	      {"x\\u0068\\u", 8},  {"x\\u0041", 0},
+		    {"\\\"h", 1},     {"hunter2\\/+", 10}, {"\\n", 0},
+		    {"xhu", 2},	      {"x%", 1},	   {"x%6", 2},
+		    {"x%68%7", 5},    {"x%41", 0},	   {"x6875", 4},
+		    {"x68756E", 6},   {"xaHVudG", 6},	   {"hunter2/+=valu", 14},
+		    {"%7", 0},	      {"hhhu", 2},	   {"xaHVudG\r\n", 8},
+		    {"x6875\n6E", 7}, {"xaHVudG\\n", 8},   {"data: hu\n\n", 0}};
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		AUTO(scan_free) struct scan *t = scan_new(bytes_str(secret));
 
@@ -344,6 +346,37 @@ static void what_may_begin_a_form_is_held(void **state)
 	assert_true(scan_feed(s, bytes_str("and from then on")));
 }
 
+/* ---- a request's states ---- */
+
+static void a_request_goes_only_where_the_table_lets_it(void **state)
+{
+	/* rows from, columns to: as in exchange_state.h */
+	static const char *const table[] = {
+		[EXCHANGE_BODY] = ".tad...x", /* before it is decided nothing is sent */
+		[EXCHANGE_ATTEMPT] = "..ad...x",
+		[EXCHANGE_ASKED] = "..ad.hlx", /* never from asked to sent: SEND dials */
+		[EXCHANGE_DIALING] = "..adsh.x",
+		[EXCHANGE_SENDING] = "..ad.h.x", /* nothing goes inside to its end before RESULT */
+		[EXCHANGE_HELD] = "......lx", /* what was told is not sent again */
+		[EXCHANGE_DELIVERING] = ".......x",
+		[EXCHANGE_DONE] = "........", /* ended once */
+	};
+	size_t n = ARRAY_SIZE(table);
+
+	(void)state;
+	assert_int_equal(n, EXCHANGE_DONE + 1);
+	for (size_t from = 0; from < n; from++) {
+		assert_int_equal(strlen(table[from]), n);
+		for (size_t to = 0; to < n; to++) {
+			bool may = exchange_state_may((enum exchange_state)from,
+						      (enum exchange_state)to);
+
+			if (may != (table[from][to] != '.'))
+				fail_msg("from %zu to %zu: %d", from, to, may);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -354,6 +387,7 @@ int main(void)
 		cmocka_unit_test(only_a_walk_over_the_pack_is_a_fast_forward),
 		cmocka_unit_test(a_secret_is_found_in_each_form_across_any_border),
 		cmocka_unit_test(what_may_begin_a_form_is_held),
+		cmocka_unit_test(a_request_goes_only_where_the_table_lets_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
