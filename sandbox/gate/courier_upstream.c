@@ -289,7 +289,12 @@ static int start_connect(struct upstream *u)
 	if (connect(u->fd, &to.sa, v6 ? sizeof(to.v6) : sizeof(to.v4)) < 0 && errno != EINPROGRESS)
 		return -errno;
 	u->event = event_new(u->c->base, u->fd, EV_WRITE, on_connected, u);
-	return u->event && event_add(u->event, &limit) == 0 ? 0 : -ENOMEM;
+	if (u->event && event_add(u->event, &limit) == 0)
+		return 0;
+	if (u->event)
+		event_free(u->event);
+	u->event = NULL;
+	return -ENOMEM;
 }
 
 static void dial(struct upstream *u)
