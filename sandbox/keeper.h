@@ -29,6 +29,7 @@
 
 enum {
 	KEEPER_CONNECTIONS_MAX = 16,
+	KEEPER_DEAF_MS = 100, /* before it looks again whether it can take a connection */
 	KEEPER_ATTEMPTS_MAX = 4096,
 	KEEPER_QUEUE_MAX = 8192, /* messages that wait for one connection; past it the connection
 				    ends, and asks again */
@@ -247,6 +248,7 @@ struct keeper {
 	size_t job_count;
 	struct limits_host *limits;
 	struct loop_timer idle, look, sampler, notices;
+	struct loop_timer deaf; /* runs while it takes no connection: it has no descriptor for one */
 	struct buffer filters[2]; /* plain, and for root-owned workspaces */
 	bool landlock;
 };

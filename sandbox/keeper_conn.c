@@ -514,6 +514,14 @@ static void on_conn(struct loop_source *s, uint32_t events)
 		conn_end(c);
 }
 
+static void on_deaf_over(struct loop_timer *t)
+{
+	struct keeper *k = container_of(t, struct keeper, deaf);
+
+	if (k->listen_source.fd >= 0)
+		loop_change(&k->loop, &k->listen_source, EPOLLIN);
+}
+
 void conn_accept(struct loop_source *s, uint32_t events)
 {
 	struct keeper *k = container_of(s, struct keeper, listen_source);
@@ -523,8 +531,15 @@ void conn_accept(struct loop_source *s, uint32_t events)
 
 	(void)events;
 	AUTO_FD fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (fd < 0)
+	if (fd < 0) {
+		/* Who waits there would be told of again at once, and for as long. */
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+			loop_change(&k->loop, s, 0);
+			loop_timer_set(&k->loop, &k->deaf,
+				       loop_now_ns() + KEEPER_DEAF_MS * 1000000ULL, on_deaf_over);
+		}
 		return;
+	}
 	for (struct conn *c = k->conns; c; c = c->next)
 		count++;
 	if (count >= KEEPER_CONNECTIONS_MAX ||

@@ -9,10 +9,15 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <cmocka.h>
 #include "base/failpoint.h"
+#include "base/guard.h"
+#include "base/io.h"
+#include "sandbox/protocol.h"
 #include "tests/rig/rig.h"
 
 static struct rig rig;
@@ -456,6 +461,38 @@ static void a_draining_keeper_takes_nothing_new_and_goes(void **state)
 	assert_true(rig.lost);
 }
 
+static int64_t cpu_ms_of(pid_t pid)
+{
+	struct timespec t;
+	clockid_t clock;
+
+	assert_int_equal(clock_getcpuclockid(pid, &clock), 0);
+	assert_int_equal(clock_gettime(clock, &t), 0);
+	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
+}
+
+static void a_keeper_without_descriptors_waits_for_one(void **state)
+{
+	struct rlimit before, none;
+	pid_t keeper = rig.keeper;
+
+	(void)state;
+	assert_int_equal(prlimit(keeper, RLIMIT_NOFILE, NULL, &before), 0);
+	none = (struct rlimit){.rlim_cur = 3, .rlim_max = before.rlim_max};
+	assert_int_equal(prlimit(keeper, RLIMIT_NOFILE, &none, NULL), 0);
+	AUTO_FD waits = io_unix_connect_at(rig.state_fd, PROTOCOL_SOCKET, SOCK_SEQPACKET);
+	assert_true(waits >= 0);
+	int64_t used = cpu_ms_of(keeper);
+	(void)poll(NULL, 0, 1000);
+	used = cpu_ms_of(keeper) - used;
+	if (used > 200)
+		fail_msg("%lld ms of a second for nothing", (long long)used);
+	assert_int_equal(prlimit(keeper, RLIMIT_NOFILE, &before, NULL), 0);
+	rig_disconnect(&rig);
+	rig_connect(&rig);
+	assert_int_equal(rig.keeper, keeper);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -475,6 +512,7 @@ int main(void)
 		CASE(listeners_stand_inside_and_are_served_outside),
 		CASE(followed_output_is_noticed_and_not_at_every_byte),
 		CASE(forgetting_waits_for_the_end),
+		CASE(a_keeper_without_descriptors_waits_for_one),
 		CASE(a_draining_keeper_takes_nothing_new_and_goes),
 	};
 
