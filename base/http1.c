@@ -190,15 +190,15 @@ struct bytes http1_body(const struct http1_parser *p)
 	return p->body;
 }
 
-static bool name_is(struct bytes name, const char *want)
+bool http1_token_is(struct bytes token, const char *want)
 {
-	return name.len == strlen(want) && strncasecmp(name.data, want, name.len) == 0;
+	return token.len == strlen(want) && strncasecmp(token.data, want, token.len) == 0;
 }
 
 const struct http1_header *http1_header_find(const struct http1_message *m, const char *name)
 {
 	for (size_t i = 0; i < m->header_count; i++)
-		if (name_is(m->headers[i].name, name))
+		if (http1_token_is(m->headers[i].name, name))
 			return &m->headers[i];
 	return NULL;
 }
@@ -406,14 +406,14 @@ static int check_message(struct http1_parser *p, struct error *err)
 		struct http1_header *h = &m->headers[i];
 		int r = 0;
 
-		if (name_is(h->name, "content-length")) {
+		if (http1_token_is(h->name, "content-length")) {
 			r = check_length(m, h->value, err);
-		} else if (name_is(h->name, "transfer-encoding")) {
-			if (m->chunked || !name_is(h->value, "chunked"))
+		} else if (http1_token_is(h->name, "transfer-encoding")) {
+			if (m->chunked || !http1_token_is(h->value, "chunked"))
 				r = error_set(err, -EBADMSG,
 					      "Transfer-Encoding: other than \"chunked\" once");
 			m->chunked = true;
-		} else if (m->kind == HTTP1_REQUEST && name_is(h->name, "host")) {
+		} else if (m->kind == HTTP1_REQUEST && http1_token_is(h->name, "host")) {
 			if (host || !check_authority(h->value, false))
 				r = error_set(err, -EBADMSG,
 					      "Host: given twice, empty, or no host");

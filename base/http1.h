@@ -74,6 +74,8 @@ struct bytes http1_body(
 	const struct http1_parser *p); /* after HTTP1_BODY; borrowed until the next feed */
 /* Case-insensitive; NULL if absent. */
 const struct http1_header *http1_header_find(const struct http1_message *m, const char *name);
+/* Case-insensitive, as header names and most of what stands in their values are. */
+bool http1_token_is(struct bytes token, const char *want);
 /* HTTP status the server answers for a negative return of http1_feed: 400, 413, 414, 431, 500. */
 int http1_status_for(int error);
 const char *http1_reason(int status);

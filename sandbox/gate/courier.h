@@ -301,6 +301,7 @@ MUST_CHECK int decide(struct exchange *x, const char **ret_why);
 /* Rates and budgets. 0: it counts as one request of its rule's rate; or 429 with why. */
 MUST_CHECK int decide_rate(struct exchange *x, const char **ret_why);
 void decide_count(struct exchange *x, uint64_t sent, uint64_t received);
+void decide_count_request(struct courier *c); /* one is begun, of the run's budget */
 
 /* ---- what is done with a connection ---- */
 

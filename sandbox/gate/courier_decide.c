@@ -460,6 +460,12 @@ static void spend(uint64_t *left, uint64_t n)
 		*left -= *left < n ? *left : n;
 }
 
+void decide_count_request(struct courier *c)
+{
+	for (struct attempt *a = c->attempts; a; a = a->next)
+		spend(&a->requests_left, 1);
+}
+
 void decide_count(struct exchange *x, uint64_t sent, uint64_t received)
 {
 	x->sent += sent;

@@ -34,11 +34,6 @@ static void put_line(struct buffer *b, struct bytes name, struct bytes value)
 	(void)buffer_append_str(b, "\r\n");
 }
 
-static bool names_equal(struct bytes a, const char *b)
-{
-	return a.len == strlen(b) && strncasecmp(a.data, b, a.len) == 0;
-}
-
 static int put_basic(struct buffer *b, struct bytes user, struct bytes value)
 {
 	size_t len = user.len + 1 + value.len;
@@ -135,8 +130,8 @@ static int build(struct exchange *x, struct buffer *b)
 		struct bytes name = a->headers[i].name;
 
 		if ((secret &&
-		     (names_equal(name, s.header) || names_equal(name, "accept-encoding"))) ||
-		    (x->key_header.len && names_equal(name, (const char *)x->key_header.data)))
+		     (http1_token_is(name, s.header) || http1_token_is(name, "accept-encoding"))) ||
+		    (x->key_header.len && http1_token_is(name, (const char *)x->key_header.data)))
 			continue;
 		put_line(b, name, a->headers[i].value);
 	}
@@ -202,9 +197,7 @@ int http_start(struct exchange *x)
 		r = evbuffer_add(upstream_output(x->up), head.data, head.len) < 0 ? -ENOMEM : 0;
 	if (r == 0) {
 		decide_count(x, head.len, 0);
-		for (struct attempt *a = x->c->attempts; a; a = a->next)
-			if (a->requests_left != UINT64_MAX && a->requests_left > 0)
-				a->requests_left--;
+		decide_count_request(x->c);
 		if (bytes_equal(x->action.method, bytes_str("HEAD")))
 			http1_expect_no_body(x->parser);
 		upstream_quiet(x->up, COURIER_QUIET_S);
@@ -492,8 +485,8 @@ static bool scanned_head(struct exchange *x, const struct http1_message *m)
 	if (!x->scan)
 		return true;
 	for (size_t i = 0; i < m->header_count; i++)
-		if (names_equal(m->headers[i].name, "content-encoding") &&
-		    !names_equal(m->headers[i].value, "identity"))
+		if (http1_token_is(m->headers[i].name, "content-encoding") &&
+		    !http1_token_is(m->headers[i].value, "identity"))
 			return false;
 	for (size_t i = 0; i < m->header_count; i++)
 		if (scan_feed(x->scan, m->headers[i].name) || scan_feed(x->scan, bytes_str(": ")) ||

@@ -24,9 +24,7 @@ static void finish(struct exchange *x)
 int tunnel_start(struct exchange *x)
 {
 	upstream_quiet(x->up, 0);
-	for (struct attempt *a = x->c->attempts; a; a = a->next)
-		if (a->requests_left != UINT64_MAX && a->requests_left > 0)
-			a->requests_left--;
+	decide_count_request(x->c);
 	if (x->channel)
 		channel_send(x->channel, FRAMES_TUNNEL_OPEN, (struct bytes){0});
 	if (evbuffer_get_length(upstream_input(x->up)))
