@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include "base/cbor.h"
 #include "base/escape.h"
+#include "supervisor/ballot.h"
 #include "supervisor/engine_private.h"
 
 static const struct journal_id no_id;
@@ -527,31 +528,15 @@ static int check_choice(const struct journal_approval *a, const struct engine_vo
 	return 0;
 }
 
-static bool same_text(const char *a, const char *b)
-{
-	return (!a || !*a) ? (!b || !*b) : b && strcmp(a, b) == 0;
-}
-
 static bool same_vote(const struct journal_vote *a, const struct engine_vote *v)
 {
-	return a->decision == v->decision && same_text(a->choice, v->choice) &&
+	return a->decision == v->decision && ballot_same_text(a->choice, v->choice) &&
 	       digest_equal(&a->card, &v->card) && digest_equal(&a->file, &v->file);
-}
-
-/* The last word of this principal about this path (or the whole item). */
-static const struct journal_vote *last_word(const struct journal_approval *a, const char *principal,
-					    struct bytes path)
-{
-	for (uint32_t i = a->vote_count; i-- > 0;)
-		if (same_text(a->votes[i].principal, principal) &&
-		    bytes_equal(a->votes[i].path, path))
-			return &a->votes[i];
-	return NULL;
 }
 
 static bool has_vote(const struct journal_approval *a, const struct engine_vote *v)
 {
-	const struct journal_vote *last = last_word(a, v->principal, v->path);
+	const struct journal_vote *last = ballot_last_word(a, v->principal, v->path);
 
 	return last && same_vote(last, v);
 }
@@ -567,7 +552,7 @@ static bool in_role(const struct engine_role *role, const struct engine_vote *v)
 		if (strcmp(who, peer) == 0)
 			return true;
 		if (strncmp(who, "signer:", 7) == 0 && !digest_is_zero(&v->proof) &&
-		    same_text(who, v->principal))
+		    ballot_same_text(who, v->principal))
 			return true;
 		for (size_t k = 0; strncmp(who, "group:", 6) == 0 && k < v->group_count; k++)
 			if (strcmp(who + 6, v->groups[k]) == 0)
@@ -619,7 +604,7 @@ static int check_fresh(const struct journal_approval *a, const struct engine_vot
 	for (uint32_t i = 0; i < a->vote_count; i++)
 		if (!digest_is_zero(&v->proof) &&
 		    (digest_equal(&a->votes[i].proof, &v->proof) ||
-		     (same_text(a->votes[i].principal, v->principal) &&
+		     (ballot_same_text(a->votes[i].principal, v->principal) &&
 		      a->votes[i].signed_ns >= v->signed_ns)))
 			return error_set_exit(err, -ESTALE, EXIT_STATUS_CONFLICT,
 					      "vote: %.100s signed a later one already; sign again",
@@ -690,51 +675,6 @@ static void cast(struct engine *e, struct engine_run *r, const struct journal_ap
 	engine_emit(e, &rec);
 }
 
-/* The answer that holds for a path: the last vote that names it, else the last that names none. */
-static const struct journal_vote *answer_for(const struct journal_approval *a, struct bytes path)
-{
-	const struct journal_vote *all = NULL, *one = NULL;
-
-	for (uint32_t i = 0; i < a->vote_count; i++) {
-		const struct journal_vote *v = &a->votes[i];
-
-		if (v->path.len == 0)
-			all = v;
-		else if (bytes_equal(v->path, path))
-			one = v;
-	}
-	return one ? one : all;
-}
-
-/* What this principal says of the path now: its last word on it, else its last on the whole. */
-static const struct journal_vote *word_on(const struct journal_approval *a, const char *principal,
-					  struct bytes path)
-{
-	const struct journal_vote *one = path.len ? last_word(a, principal, path) : NULL;
-
-	return one ? one : last_word(a, principal, bytes_of("", 0));
-}
-
-/* How many principals agree with this answer to the path. */
-static uint32_t agreeing(const struct journal_approval *a, const struct journal_vote *with,
-			 struct bytes path)
-{
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; i < a->vote_count; i++) {
-		const struct journal_vote *v = &a->votes[i], *word;
-		bool again = false;
-
-		for (uint32_t k = 0; k < i; k++)
-			again |= same_text(v->principal, a->votes[k].principal);
-		word = again ? NULL : word_on(a, v->principal, path);
-		n += word && word->decision == with->decision &&
-		     same_text(word->choice, with->choice) &&
-		     digest_equal(&word->file, &with->file);
-	}
-	return n;
-}
-
 struct path_check {
 	const struct journal_approval *a;
 	uint32_t quorum;
@@ -744,9 +684,9 @@ struct path_check {
 static int path_undecided(struct bytes path, void *arg)
 {
 	const struct path_check *c = arg;
-	const struct journal_vote *v = answer_for(c->a, path);
+	const struct journal_vote *v = ballot_answer(c->a, path);
 
-	return v && agreeing(c->a, v, path) >= c->quorum ? 0 : 1;
+	return v && ballot_agreeing(c->a, v, path) >= c->quorum ? 0 : 1;
 }
 
 static int path_is(struct bytes path, void *arg)
@@ -768,14 +708,15 @@ static int each_path(struct engine *e, const struct journal_approval *a,
 static int decided(struct engine *e, struct engine_run *r, const struct journal_approval *a)
 {
 	struct engine_rules rules;
+	struct path_check c = {.a = a};
 	int rc;
 
 	engine_item_rules(e, r, &rules);
 	if (rules.unread < 0)
 		return rules.unread;
-	if (a->kind != JOURNAL_KIND_CONFLICT)
-		return agreeing(a, &a->votes[a->vote_count - 1], bytes_of("", 0)) >= rules.quorum;
-	rc = each_path(e, a, path_undecided, &(struct path_check){a, rules.quorum});
+	c.quorum = rules.quorum;
+	rc = a->kind == JOURNAL_KIND_CONFLICT ? each_path(e, a, path_undecided, &c)
+					      : path_undecided(bytes_of("", 0), &c);
 	return rc < 0 ? rc : !rc;
 }
 

@@ -12,6 +12,7 @@
 #include "base/failpoint.h"
 #include "base/utf8.h"
 #include "supervisor/aside.h"
+#include "supervisor/ballot.h"
 #include "supervisor/cards.h"
 #include "supervisor/confine.h"
 #include "supervisor/intact.h"
@@ -183,24 +184,6 @@ static int answer_size(struct daemon *d, struct landing_choice *c, struct error 
 	return 0;
 }
 
-/* The last word about a path among an item's votes: one that names it comes before one for all. */
-static const struct journal_vote *vote_on(const struct journal_approval *a, struct bytes path)
-{
-	const struct journal_vote *all = NULL;
-
-	for (uint32_t i = a->vote_count; i-- > 0;) {
-		const struct journal_vote *v = &a->votes[i];
-
-		if (v->decision != JOURNAL_DECISION_APPROVE || !v->choice)
-			continue;
-		if (bytes_equal(v->path, path))
-			return v;
-		if (v->path.len == 0 && !all)
-			all = v;
-	}
-	return all;
-}
-
 /* The items of a run that were decided by answers: the one in hand and those before it. */
 struct answered {
 	const struct journal_approval *now;
@@ -270,7 +253,7 @@ static int gather(struct daemon *d, const struct journal_approval *a, struct gat
 	ret->choices = p;
 	for (size_t i = 0; i < list->conflict_count && r == 0; i++) {
 		const struct landing_conflict *c = &list->conflicts[i];
-		const struct journal_vote *v = vote_on(a, c->path);
+		const struct journal_vote *v = ballot_answer(a, c->path);
 		struct landing_choice choice = {.path = c->path};
 		bool later = false;
 
