@@ -114,10 +114,30 @@ bool engine_item_forget(struct engine_run *r, uint32_t step, enum journal_approv
 	return false;
 }
 
+/* The card is awaited from now on; rc: of finding what it stands on. False with e->failed. */
+static bool await_card(struct engine *e, struct engine_run *r, const struct engine_command *c,
+		       int rc)
+{
+	struct engine_pending_card *grown =
+		reallocarray(r->cards, r->card_count + 1, sizeof(*grown));
+
+	if (grown)
+		r->cards = grown;
+	if (!grown || rc < 0) {
+		e->failed = rc < 0 ? rc : -ENOMEM;
+		return false;
+	}
+	r->cards[r->card_count++] = (struct engine_pending_card){.step = c->step,
+								 .kind = c->card_kind,
+								 .action = c->action,
+								 .object = c->object,
+								 .effect = c->effect};
+	return true;
+}
+
 void engine_item_want(struct engine *e, struct engine_run *r, uint32_t step,
 		      enum journal_approval_kind kind, const struct digest *object)
 {
-	struct engine_pending_card *grown;
 	struct engine_command c = {.kind = ENGINE_CARD,
 				   .run = r->id,
 				   .step = step,
@@ -128,17 +148,8 @@ void engine_item_want(struct engine *e, struct engine_run *r, uint32_t step,
 	if (engine_item_pending(r, step, kind))
 		return;
 	rc = action_of(e, r, step, kind, object, &c.action);
-	grown = reallocarray(r->cards, r->card_count + 1, sizeof(*grown));
-	if (grown)
-		r->cards = grown;
-	if (!grown || rc < 0) {
-		e->failed = rc < 0 ? rc : -ENOMEM;
+	if (!await_card(e, r, &c, rc))
 		return;
-	}
-	r->cards[r->card_count++] = (struct engine_pending_card){.step = step,
-								 .kind = kind,
-								 .action = c.action,
-								 .object = *object};
 	c.undo = engine_run_row(e, r)->conflict_undo;
 	if (step != JOURNAL_NO_STEP) {
 		const struct journal_attempt *a =
@@ -154,7 +165,6 @@ void engine_item_want(struct engine *e, struct engine_run *r, uint32_t step,
 void engine_item_want_effect(struct engine *e, struct engine_run *r, const struct journal_effect *f,
 			     enum journal_approval_kind kind)
 {
-	struct engine_pending_card *grown;
 	struct engine_command c = {.kind = ENGINE_CARD,
 				   .run = r->id,
 				   .step = f->step,
@@ -168,18 +178,8 @@ void engine_item_want_effect(struct engine *e, struct engine_run *r, const struc
 		if (journal_id_equal(&r->cards[i].effect, &f->id))
 			return;
 	rc = engine_effect_item_action(e, r, f, kind, &c.action);
-	grown = reallocarray(r->cards, r->card_count + 1, sizeof(*grown));
-	if (grown)
-		r->cards = grown;
-	if (!grown || rc < 0) {
-		e->failed = rc < 0 ? rc : -ENOMEM;
+	if (!await_card(e, r, &c, rc))
 		return;
-	}
-	r->cards[r->card_count++] = (struct engine_pending_card){.step = f->step,
-								 .kind = kind,
-								 .action = c.action,
-								 .object = c.object,
-								 .effect = f->id};
 	e->ops.command(e->ops.ctx, &c);
 }
 

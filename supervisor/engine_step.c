@@ -256,6 +256,20 @@ void engine_step_deny(struct engine *e, struct engine_run *r, uint32_t step, con
 	engine_emit_step(e, r, step, JOURNAL_STEP_DENIED, why);
 }
 
+/* It is tried again later; failures: how many so far lengthen the wait. */
+static void back_off(struct engine *e, struct engine_run *r, uint32_t step,
+		     const struct plan_step *spec, uint32_t failures, const char *why)
+{
+	struct journal_record rec = engine_record(r, step, JOURNAL_STEP_BACKOFF);
+	int64_t due = e->now.wall_ns +
+		      backoff_ns(&spec->retry, engine_run_step(e, r, step)->key, failures);
+
+	JOURNAL_SET(&rec.p, due_ns, due);
+	JOURNAL_SET(&rec.p, why, bytes_str(why));
+	engine_emit(e, &rec);
+	engine_timer_arm(e, r, step, JOURNAL_TIMER_BACKOFF, due, NULL);
+}
+
 /* The attempt of an ACTIVE or REJECTED step failed in this way: again, later, by a person, or
  * never. */
 void engine_step_judge(struct engine *e, struct engine_run *r, uint32_t step,
@@ -263,9 +277,7 @@ void engine_step_judge(struct engine *e, struct engine_run *r, uint32_t step,
 {
 	const struct plan_step *spec = engine_run_spec(e, r, step);
 	const struct journal_step *s = engine_run_step(e, r, step);
-	struct journal_record rec = engine_record(r, step, JOURNAL_STEP_BACKOFF);
 	char text[240];
-	int64_t due;
 
 	if (!spec)
 		return;
@@ -282,11 +294,7 @@ void engine_step_judge(struct engine *e, struct engine_run *r, uint32_t step,
 			    why);
 		to_exhausted(e, r, step, text);
 	} else {
-		due = e->now.wall_ns + backoff_ns(&spec->retry, s->key, s->charged);
-		JOURNAL_SET(&rec.p, due_ns, due);
-		JOURNAL_SET(&rec.p, why, bytes_str(why));
-		engine_emit(e, &rec);
-		engine_timer_arm(e, r, step, JOURNAL_TIMER_BACKOFF, due, NULL);
+		back_off(e, r, step, spec, s->charged, why);
 	}
 }
 
@@ -328,9 +336,7 @@ static void after_loss(struct engine *e, struct engine_run *r, uint32_t step, co
 {
 	const struct plan_step *spec = engine_run_spec(e, r, step);
 	const struct journal_step *s = engine_run_step(e, r, step);
-	struct journal_record rec = engine_record(r, step, JOURNAL_STEP_BACKOFF);
 	char text[240];
-	int64_t due;
 
 	if (!spec)
 		return;
@@ -341,11 +347,7 @@ static void after_loss(struct engine *e, struct engine_run *r, uint32_t step, co
 	} else if (s->lost <= 1 || lost_too_often(e, s)) {
 		engine_emit_step(e, r, step, JOURNAL_STEP_RUNNABLE, text);
 	} else {
-		due = e->now.wall_ns + backoff_ns(&spec->retry, s->key, s->lost - 1);
-		JOURNAL_SET(&rec.p, due_ns, due);
-		JOURNAL_SET(&rec.p, why, bytes_str(text));
-		engine_emit(e, &rec);
-		engine_timer_arm(e, r, step, JOURNAL_TIMER_BACKOFF, due, NULL);
+		back_off(e, r, step, spec, s->lost - 1, text);
 	}
 	engine_step_pause_if_lost(e, r, step);
 }
